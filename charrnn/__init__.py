@@ -1,0 +1,30 @@
+"""Character-level recurrent language models: train, save, load, sample.
+
+    model = charrnn.train("speeches/*.txt", epochs=3)
+    model.save("speeches-model")
+    for sample in charrnn.load("speeches-model").sample(["Today, we"], temperature=[0.2, 1.0]):
+        print(sample.text)
+
+Knows nothing of jobs, queues or stores. TensorFlow is imported by the first name that needs it,
+not by `import charrnn`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charrnn.model import Model, Sample, load
+    from charrnn.training import train
+    from charrnn.vocabulary import Vocabulary
+
+__all__ = ["Model", "Sample", "Vocabulary", "load", "train"]
+
+_HOMES = {"Model": "model", "Sample": "model", "Vocabulary": "vocabulary", "load": "model", "train": "training"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'charrnn' has no attribute {name!r}. It has: {', '.join(__all__)}")
+    return getattr(import_module(f"charrnn.{_HOMES[name]}"), name)

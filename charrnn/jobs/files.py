@@ -1,0 +1,141 @@
+"""Files of jobs and models: named by us, written whole or not at all, checked when read.
+
+A file becomes visible by one rename, after its bytes are on the disk; readers open only what the
+store names, and only if size and sha256 are still those of the day it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import InputError, ModelFileError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRef:
+    """What the store keeps of a file or a folder: where it is and what it must be."""
+
+    name: str  # below the root, with forward slashes
+    size: int  # bytes
+    sha256: str  # of a folder: of its files' names and hashes
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Files:
+    """A folder of files.
+
+    Attributes:
+        root: where it is.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, name: str, chunks: Iterable[bytes]) -> FileRef:
+        """Write a file; one of that name is replaced at once."""
+        digest, size = hashlib.sha256(), 0
+        with self._arriving(name) as path, open(path, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        return FileRef(name=name, size=size, sha256=digest.hexdigest())
+
+    def put_content(self, folder: str, suffix: str, data: bytes) -> FileRef:
+        """Write a file named by its content: equal content is stored once."""
+        return self.put(f"{folder}/{hashlib.sha256(data).hexdigest()}{suffix}", [data])
+
+    def put_folder(self, name: str, source: Path) -> FileRef:
+        """Copy a flat folder; one of that name is replaced."""
+        with self._arriving(name) as path:
+            shutil.copytree(source, path)
+            for file in path.iterdir():
+                _sync(file)
+            _sync(path)
+            reference = _describe_folder(name, path)
+            shutil.rmtree(self.path(name), ignore_errors=True)
+        return reference
+
+    def read(self, reference: FileRef) -> bytes:
+        """The bytes of a file.
+
+        Raises:
+            ModelFileError: missing, or not the bytes that were written.
+        """
+        try:
+            data = self.path(reference.name).read_bytes()
+        except OSError as error:
+            raise ModelFileError(f"{self.path(reference.name)} cannot be read: {error.strerror}") from error
+        _check(reference, hashlib.sha256(data).hexdigest(), self.path(reference.name))
+        return data
+
+    def folder(self, reference: FileRef) -> Path:
+        """The path of a folder whose files are what was written.
+
+        Raises:
+            ModelFileError: missing or changed.
+        """
+        path = self.path(reference.name)
+        if not path.is_dir():
+            raise ModelFileError(f"{path} is missing. Was it deleted by hand?")
+        _check(reference, _describe_folder(reference.name, path).sha256, path)
+        return path
+
+    def path(self, name: str) -> Path:
+        """Where the file of that name is; a name cannot lead out of the root."""
+        path = self.root / name
+        if path.is_absolute() and ".." not in path.parts and path.is_relative_to(self.root):
+            return path
+        raise InputError(f"{name!r} is not a name of a file below {self.root}")
+
+    @contextmanager
+    def _arriving(self, name: str) -> Iterator[Path]:
+        """A path in the same folder, renamed to `name` when the block ends well."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arriving = path.parent / f".arriving-{secrets.token_hex(8)}"
+        try:
+            yield arriving
+            os.replace(arriving, path)
+            _sync(path.parent)
+        except BaseException:
+            shutil.rmtree(arriving, ignore_errors=True) if arriving.is_dir() else arriving.unlink(missing_ok=True)
+            raise
+
+
+def _describe_folder(name: str, path: Path) -> FileRef:
+    digest, size = hashlib.sha256(), 0
+    for file in sorted(path.iterdir()):
+        with open(file, "rb") as opened:
+            content = hashlib.file_digest(opened, "sha256").hexdigest()
+        digest.update(f"{file.name} {content}\n".encode())
+        size += file.stat().st_size
+    return FileRef(name=name, size=size, sha256=digest.hexdigest())
+
+
+def _check(reference: FileRef, sha256: str, path: Path) -> None:
+    if sha256 != reference.sha256:
+        raise ModelFileError(
+            f"{path} is not what was written: its sha256 is {sha256[:12]}…, expected {reference.sha256[:12]}…"
+        )
+
+
+def _sync(path: Path) -> None:
+    """Make what is written reach the disk; for a folder, its names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,94 @@
+"""Where things are and how often they beat: read once from the environment, then passed down."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import platformdirs
+
+from charrnn.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "CHARRNN_"
+MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every field is read from CHARRNN_ and its name in capitals."""
+
+    home: Path  # the local stack's data; default: the platform's data folder
+    redis_url: str = ""  # default: the local broker's socket
+    store_url: str = ""  # default: SQLite under home
+    files_url: str = ""  # a folder; default: under home
+    heartbeat_s: float = 2.0  # seconds between a worker's signs of life
+    lease_s: float = 30.0  # without one for so long, a worker's part is given to another
+    maintain_s: float = 10.0  # seconds between two rounds of maintenance
+    slice_s: float = 60.0  # training between two checkpoints
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings; an unknown CHARRNN_ variable gets a warning with the nearest name.
+
+        Raises:
+            InputError: a value that is not of its field's kind.
+        """
+        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        _warn_of_unknown(environ, known)
+        values = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
+        home = Path(values.pop("home", platformdirs.user_data_dir("charrnn-jobs")))
+        return cls(home=home.expanduser().absolute(), **{name: _parse(name, text) for name, text in values.items()})  # type: ignore[arg-type]
+
+    @property
+    def broker_url(self) -> str:
+        """Kombu's URL of the broker."""
+        return self.redis_url or f"redis+socket://{self.broker_socket}?virtual_host=0"
+
+    @property
+    def broker_socket(self) -> Path:
+        """The local broker's socket: under home, or in a folder of a short name where home is deep."""
+        path = self.home / "broker" / "broker.sock"
+        if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+            return path
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        runtime = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+        return Path(runtime) / f"charrnn-{os.getuid()}-{digest}" / "broker.sock"
+
+    @property
+    def database_url(self) -> str:
+        return self.store_url or f"sqlite:///{self.home / 'store.sqlite'}"
+
+    @property
+    def files_root(self) -> Path:
+        if "://" in self.files_url:
+            raise InputError(f"CHARRNN_FILES_URL must be a folder. Received: {self.files_url!r}")
+        return Path(self.files_url).expanduser().absolute() if self.files_url else self.home / "files"
+
+
+def _warn_of_unknown(environ: Mapping[str, str], known: Mapping[str, str]) -> None:
+    """Not an error: Kubernetes injects variables such as CHARRNN_REDIS_SERVICE_HOST by itself."""
+    for variable in sorted(environ.keys() - known.keys()):
+        if variable.startswith(PREFIX):
+            nearest = difflib.get_close_matches(variable, known, n=1)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            logger.warning("%s is not a setting and has no effect%s", variable, hint)
+
+
+def _parse(name: str, text: str) -> str | float:
+    if not name.endswith("_s"):
+        return text
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < float("inf"):
+        raise InputError(f"{PREFIX}{name.upper()} must be a number of seconds above 0. Received: {text!r}")
+    return seconds

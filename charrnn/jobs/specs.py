@@ -1,0 +1,118 @@
+"""What a job asks for, as it is stored: frozen values with a JSON round trip and a version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from charrnn.errors import InputError
+from charrnn.jobs.files import FileRef
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+
+SPEC_VERSION = 1
+"""Raised when a worker of before could not do the work; it leaves such parts to others."""
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # 1024 is no faster on a CPU
+MIN_FILL = 0.9
+PART_WAVES = 50  # a part holds so many rows for each slot, where the job has them
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that is not fit for a path, an URL and a shell.
+
+    Raises:
+        InputError: with the expected form.
+    """
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{what} {name!r} is not valid. Expected 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """Train a new version of a model."""
+
+    QUEUE: ClassVar[str] = "train"
+
+    model: str
+    corpus: FileRef
+    held_out: FileRef
+    network: NetworkOptions
+    training: TrainingOptions
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "corpus": self.corpus.to_dict(),
+            "held_out": self.held_out.to_dict(),
+            "network": self.network.to_dict(),
+            "training": self.training.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainSpec:
+        return cls(
+            model=values["model"],
+            corpus=FileRef(**values["corpus"]),
+            held_out=FileRef(**values["held_out"]),
+            network=NetworkOptions.from_dict(values["network"]),
+            training=TrainingOptions.from_dict(values["training"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateSpec:
+    """Sample seeds x temperatures x samples from one version of a model."""
+
+    QUEUE: ClassVar[str] = "generate"
+
+    model: str
+    version: int
+    seeds: FileRef
+    num_seeds: int
+    sampling: SamplingOptions
+    batch: int  # slots; stored, since a row's text may depend on it
+
+    @property
+    def rows_per_seed(self) -> int:
+        return len(self.sampling.temperatures) * self.sampling.samples
+
+    @property
+    def rows(self) -> int:
+        return self.num_seeds * self.rows_per_seed
+
+    @property
+    def part_rows(self) -> int:
+        return PART_WAVES * self.batch
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "version": self.version,
+            "seeds": self.seeds.to_dict(),
+            "num_seeds": self.num_seeds,
+            "sampling": self.sampling.to_dict(),
+            "batch": self.batch,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> GenerateSpec:
+        return cls(
+            model=values["model"],
+            version=values["version"],
+            seeds=FileRef(**values["seeds"]),
+            num_seeds=values["num_seeds"],
+            sampling=SamplingOptions.from_dict(values["sampling"]),
+            batch=values["batch"],
+        )
+
+
+def choose_batch(rows: int) -> int:
+    """Slots for a job: all rows at once if they fit, else the most slots that stay nearly full."""
+    if rows <= BATCHES[-1]:
+        return next(batch for batch in BATCHES if batch >= rows)
+    return max(batch for batch in BATCHES if rows / (-(-rows // batch) * batch) >= MIN_FILL)

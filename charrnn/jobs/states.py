@@ -1,0 +1,40 @@
+"""The states of jobs and parts, and every transition between them.
+
+    job:   queued → running → done | failed | cancelled
+    part:  queued → leased → done | failed | cancelled
+           leased → queued, when the lease is released or runs out
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  # no part was claimed yet
+    RUNNING = "running"
+    DONE = "done"  # perhaps with failed rows: `rows_failed` tells
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class PartState(StrEnum):
+    QUEUED = "queued"
+    LEASED = "leased"  # a worker holds it until `lease_until`
+    DONE = "done"
+    FAILED = "failed"  # three attempts without progress
+    CANCELLED = "cancelled"
+
+
+ENDED_JOBS = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+PART_SOURCES = {
+    PartState.QUEUED: (PartState.LEASED,),
+    PartState.LEASED: (PartState.QUEUED,),
+    PartState.DONE: (PartState.LEASED,),
+    PartState.FAILED: (PartState.LEASED,),
+    PartState.CANCELLED: (PartState.QUEUED, PartState.LEASED),
+}
+"""State → the states that a part may come from."""
+
+MAX_ATTEMPTS = 3

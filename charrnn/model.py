@@ -1,0 +1,197 @@
+"""A trained model: its folder on disk, and sampling from it here and now.
+
+The folder holds `config.json` (the network), `vocabulary.json`, `model.safetensors` (the weights) and
+`metrics.json`. All of it is untrusted: shapes are checked against the configuration before any
+weight is read, and nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from charrnn import backend as ops
+from charrnn.errors import InputError, ModelFileError
+from charrnn.network import Weights, weight_shapes
+from charrnn.options import NetworkOptions, SamplingOptions
+from charrnn.randomness import row_key, seed_name
+from charrnn.sampling import Row, Text, sample
+from charrnn.vocabulary import Vocabulary
+
+CONFIG_FORMAT = 1
+NEW_LINE = "\n"
+MAX_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A text that a model wrote. `text` holds new characters only; the seed has its own field."""
+
+    seed: str
+    temperature: float
+    sample: int  # the k-th text of this seed and temperature, from 0
+    text: str
+    finish_reason: str  # "length"
+    nats_per_char: float  # mean over the text, at temperature 1
+
+
+class Model:
+    """Weights with the network and vocabulary that they belong to.
+
+    Attributes:
+        network: the architecture.
+        vocabulary: the characters it knows.
+        weights: name -> array, as `network.weight_shapes` lists them.
+        metrics: JSON-ready facts of its training, such as `held_out_nats` per character.
+    """
+
+    def __init__(
+        self, network: NetworkOptions, vocabulary: Vocabulary, weights: Weights, metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        self.network, self.vocabulary = network, vocabulary
+        self.weights, self.metrics = weights, dict(metrics or {})
+
+    def save(self, path: str | Path) -> None:
+        """Write the model's folder; an existing one is overwritten."""
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({name: np.asarray(value) for name, value in self.weights.items()}, folder / "model.safetensors")
+        config = {"format": CONFIG_FORMAT, "network": self.network.to_dict()}
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        (folder / "vocabulary.json").write_text(self.vocabulary.to_json() + "\n", encoding="utf-8")
+        (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=1) + "\n", encoding="utf-8")
+
+    def sample(
+        self,
+        seeds: Iterable[str],
+        *,
+        temperature: float | Iterable[float] = 1.0,
+        samples: int = 1,
+        length: int = 200,
+        rng_seed: int | None = None,
+    ) -> Iterator[Sample]:
+        """Write texts: every seed at every temperature, `samples` times, all as one batch.
+
+        Args:
+            seeds: what each text starts from; an empty seed starts a new line.
+            temperature: 0 always takes the likeliest character; 1 is what the model learned.
+            samples: texts for each seed and temperature.
+            length: new characters in each text.
+            rng_seed: drawn at random if None. The same number gives the same texts.
+
+        Yields:
+            Samples in order: by seed, then temperature, then sample.
+
+        Raises:
+            InputError: a seed with characters the model does not know, or a number out of range.
+        """
+        options = SamplingOptions(
+            temperatures=(temperature,) if isinstance(temperature, int | float) else tuple(temperature),
+            samples=samples,
+            length=length,
+            rng_seed=secrets.randbits(31) if rng_seed is None else rng_seed,
+        )
+        wanted = list(_wanted(seeds, options))
+        rows = [self.row(*row, options) for row in wanted]  # checked before the first text is yielded
+        return self._samples(wanted, rows)
+
+    def _samples(self, wanted: list[tuple[str, str, float, int]], rows: list[Row]) -> Iterator[Sample]:
+        batch = min(MAX_BATCH, max(1, len(rows)))
+        for (_, seed, temperature, k), text in zip(wanted, in_order(self.sample_rows(rows, batch)), strict=True):
+            yield Sample(
+                seed=seed,
+                temperature=temperature,
+                sample=k,
+                text=self.vocabulary.decode(text.ids),
+                finish_reason="length",
+                nats_per_char=text.nats_per_char,
+            )
+
+    def row(self, name: str, seed: str, temperature: float, k: int, options: SamplingOptions) -> Row:
+        """The sampler's row for one text; `name` is `seed_name`'s."""
+        ids = self.vocabulary.encode(seed or NEW_LINE)
+        return Row(ids, temperature, options.length, row_key(options.rng_seed, name, temperature, k))
+
+    def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
+        """`sampling.sample` on this model."""
+        return sample(self.network, self.weights, rows, batch, **options)
+
+
+def _wanted(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[str, str, float, int]]:
+    """(name, seed, temperature, k) of every row, in order."""
+    seen: Counter[str] = Counter()
+    for seed in seeds:
+        name = seed_name(None, seed, seen[seed])
+        seen[seed] += 1
+        for temperature, k in product(options.temperatures, range(options.samples)):
+            yield name, seed, temperature, k
+
+
+def in_order(texts: Iterable[Text]) -> Iterator[Text]:
+    """Put texts back into the order of their rows, holding only those that came early."""
+    early: dict[int, Text] = {}
+    expected = 0
+    for text in texts:
+        early[text.index] = text
+        while expected in early:
+            yield early.pop(expected)
+            expected += 1
+
+
+def load(path: str | Path) -> Model:
+    """Read a model's folder.
+
+    Raises:
+        ModelFileError: a file is missing, damaged, or its weights are not the configuration's.
+    """
+    folder = Path(path)
+    network = _read_network(folder / "config.json")
+    vocabulary = Vocabulary.from_json(_read(folder / "vocabulary.json"))
+    try:
+        metrics = json.loads(_read(folder / "metrics.json"))
+    except ValueError as error:
+        raise ModelFileError(f"{folder / 'metrics.json'} is damaged: {error}") from error
+    weights = _read_weights(folder / "model.safetensors", weight_shapes(network, len(vocabulary)))
+    return Model(network, vocabulary, weights, metrics)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}. Expected a folder that Model.save wrote") from error
+
+
+def _read_network(path: Path) -> NetworkOptions:
+    try:
+        config = json.loads(_read(path))
+        if config["format"] != CONFIG_FORMAT:
+            raise ModelFileError(f"{path}: format {config['format']!r} is not known. Expected {CONFIG_FORMAT}")
+        return NetworkOptions.from_dict(config["network"])
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        raise ModelFileError(f"{path} is not a model's configuration: {error}") from error
+
+
+def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = {name: file.get_slice(name) for name in file.keys()}
+            described = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in found.items()}
+            expected = {name: (shape, "F32") for name, shape in shapes.items()}
+            if described != expected:
+                wrong = sorted(name for name in expected.keys() | described.keys() if described.get(name) != expected.get(name))
+                raise ModelFileError(f"{path}: weights that are not the configuration's: {', '.join(wrong)}")
+            return {name: ops.array(file.get_tensor(name)) for name in shapes}
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(f"{path} cannot be read: {error}") from error
+

@@ -1,0 +1,80 @@
+"""The characters that a model knows, and their ids. Pure Python."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import cached_property
+
+from charrnn.errors import InputError, ModelFileError
+
+MAX_CHARACTERS = 65_536  # ids are stored as uint16
+
+
+class Vocabulary:
+    """A fixed, sorted set of characters; a character's id is its place in it.
+
+    Saved with the model, because an order that depends on the process (a `set`'s) makes the
+    weights useless to the next one.
+    """
+
+    def __init__(self, characters: str) -> None:
+        if list(characters) != sorted(set(characters)):
+            raise ModelFileError("Vocabulary: expected distinct characters in sorted order")
+        if not 1 < len(characters) <= MAX_CHARACTERS:
+            raise InputError(
+                f"A text with {len(characters)} distinct characters cannot train a model. "
+                f"Expected 2 to {MAX_CHARACTERS:,}"
+            )
+        self.characters = characters
+
+    @classmethod
+    def of(cls, text: str) -> Vocabulary:
+        """The vocabulary of a text: its distinct characters."""
+        return cls("".join(sorted(set(text))))
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        return {character: index for index, character in enumerate(self.characters)}
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def __contains__(self, character: str) -> bool:
+        return character in self.ids
+
+    def unknown(self, text: str) -> str:
+        """The distinct characters of `text` outside this vocabulary, sorted."""
+        return "".join(sorted(set(text) - self.ids.keys()))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text's characters.
+
+        Raises:
+            InputError: a character outside the vocabulary.
+        """
+        try:
+            return [self.ids[character] for character in text]
+        except KeyError as error:
+            raise InputError(f"{text!r} has characters the model does not know: {self.unknown(text)!r}") from error
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return "".join(self.characters[index] for index in ids)
+
+    def to_json(self) -> str:
+        return json.dumps({"characters": self.characters}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, document: str) -> Vocabulary:
+        """Read `to_json`'s form back.
+
+        Raises:
+            ModelFileError: not that form.
+        """
+        try:
+            characters = json.loads(document)["characters"]
+            if not isinstance(characters, str):
+                raise TypeError(f"characters is a {type(characters).__name__}")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelFileError(f"vocabulary.json is damaged: {error}") from error
+        return cls(characters)
