@@ -1,1 +1,1 @@
-"""x"""
+"""The command line `charrnn-jobs`. Nobody imports this; code uses `charrnn.jobs.Client`."""

@@ -64,9 +64,9 @@ class Files:
             for file in path.iterdir():
                 _sync(file)
             _sync(path)
-            reference = _describe_folder(name, path)
+            sha256, size = _hash_folder(path)
             shutil.rmtree(self.path(name), ignore_errors=True)
-        return reference
+        return FileRef(name=name, size=size, sha256=sha256)
 
     def read(self, reference: FileRef) -> bytes:
         """The bytes of a file.
@@ -81,17 +81,20 @@ class Files:
         _check(reference, hashlib.sha256(data).hexdigest(), self.path(reference.name))
         return data
 
-    def folder(self, reference: FileRef) -> Path:
-        """The path of a folder whose files are what was written.
+    def checked(self, reference: FileRef) -> Path:
+        """The path of a file or folder that is still what was written.
 
         Raises:
             ModelFileError: missing or changed.
         """
         path = self.path(reference.name)
-        if not path.is_dir():
+        if not path.exists():
             raise ModelFileError(f"{path} is missing. Was it deleted by hand?")
-        _check(reference, _describe_folder(reference.name, path).sha256, path)
+        _check(reference, _hash_folder(path)[0] if path.is_dir() else _hash_file(path), path)
         return path
+
+    def delete(self, reference: FileRef) -> None:
+        self.path(reference.name).unlink(missing_ok=True)
 
     def path(self, name: str) -> Path:
         """Where the file of that name is; a name cannot lead out of the root."""
@@ -115,14 +118,18 @@ class Files:
             raise
 
 
-def _describe_folder(name: str, path: Path) -> FileRef:
+def _hash_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash_folder(path: Path) -> tuple[str, int]:
+    """sha256 over the files' names and hashes, and their size together."""
     digest, size = hashlib.sha256(), 0
     for file in sorted(path.iterdir()):
-        with open(file, "rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
-        digest.update(f"{file.name} {content}\n".encode())
+        digest.update(f"{file.name} {_hash_file(file)}\n".encode())
         size += file.stat().st_size
-    return FileRef(name=name, size=size, sha256=digest.hexdigest())
+    return digest.hexdigest(), size
 
 
 def _check(reference: FileRef, sha256: str, path: Path) -> None:

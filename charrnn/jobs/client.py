@@ -1,0 +1,268 @@
+"""Submit jobs, follow them, read their results: what the command line does, for code.
+
+    client = Client(Settings.from_env(os.environ))
+    job = client.submit("speeches", [Seed("Today, we")], SamplingOptions(temperatures=(0.5,)))
+    for line in client.results(job.id): ...
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import InputError, NotFinishedError
+from charrnn.jobs import registry
+from charrnn.jobs.files import FileRef, Files
+from charrnn.jobs.queue import Queue
+from charrnn.jobs.rows import (
+    Seed,
+    StoredSeed,
+    decode_seeds,
+    dump_line,
+    encode_seeds,
+    failed_result,
+    part_rows,
+    read_lines,
+    store_seeds,
+)
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name, choose_batch
+from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
+from charrnn.jobs.store import Store
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, check_training_length
+from charrnn.text import choose_held_out, read_corpus, without
+from charrnn.vocabulary import Vocabulary
+
+POLL_S = 0.5
+SHOWN_LINES = 5  # of wrong seeds in one error
+NEW_LINE = "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """A job as it was stored, or would be with `dry_run`; then `id` is None."""
+
+    id: int | None
+    spec: TrainSpec | GenerateSpec
+    parts: int
+    characters: int  # of the corpus, or to sample
+
+
+class Client:
+    """One store and one broker. Both are opened when first used, and by `close` closed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.files = Files(settings.files_root)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store.open(self.settings)
+
+    @cached_property
+    def queue(self) -> Queue:
+        return Queue(self.settings)
+
+    def close(self) -> None:
+        for name in ("store", "queue"):
+            if name in self.__dict__:
+                getattr(self, name).close()
+
+    def train(
+        self,
+        model: str,
+        paths: Sequence[str | Path],
+        network: NetworkOptions,
+        training: TrainingOptions,
+        *,
+        label: str | None = None,
+    ) -> Submitted:
+        """Submit a training of a new version of `model` on text files.
+
+        Raises:
+            InputError: text, name or numbers that cannot be used; nothing was stored.
+            UnreachableError: broker or store; nothing was stored.
+        """
+        check_name("The model's name", model)
+        text = read_corpus(paths)
+        self.probe()
+        with self.store.read() as connection:
+            frozen = registry.held_out(connection, model)
+        held_out = self.files.read(frozen).decode() if frozen else choose_held_out(text)
+        trained_on = without(text, held_out)
+        check_training_length(len(trained_on))
+        Vocabulary.of(trained_on + held_out)
+        spec = TrainSpec(
+            model=model,
+            corpus=self.files.put_content("corpora", ".txt", text.encode()),
+            held_out=frozen or self.files.put_content("held-out", ".txt", held_out.encode()),
+            network=network,
+            training=training,
+        )
+        return self._add(spec, label, len(text))
+
+    def submit(
+        self,
+        model: str,
+        seeds: Iterable[Seed],
+        sampling: SamplingOptions,
+        *,
+        label: str | None = None,
+        dry_run: bool = False,
+    ) -> Submitted:
+        """Submit seeds x temperatures x samples to be sampled from a model.
+
+        Args:
+            model: `name` for its champion, `name@3` for a version, `name@alias`.
+            dry_run: check everything, store nothing.
+
+        Raises:
+            InputError: no seeds, or some that the model cannot read; nothing was stored.
+            NotFoundError: no such model.
+            UnreachableError: broker or store; nothing was stored.
+        """
+        self.probe()
+        version = registry.resolve(self.store, model)
+        stored = _checked(list(seeds), Vocabulary(version.characters))
+        if dry_run:
+            reference = FileRef(name="", size=0, sha256="")
+        else:
+            reference = self.files.put_content("seeds", ".jsonl.zst", b"".join(encode_seeds(stored)))
+        rows = len(stored) * len(sampling.temperatures) * sampling.samples
+        spec = GenerateSpec(
+            model=version.model,
+            version=version.version,
+            seeds=reference,
+            num_seeds=len(stored),
+            sampling=sampling,
+            batch=choose_batch(rows),
+        )
+        characters = rows * sampling.length
+        if dry_run:
+            return Submitted(id=None, spec=spec, parts=-(-rows // spec.part_rows), characters=characters)
+        return self._add(spec, label, characters)
+
+    def _add(self, spec: TrainSpec | GenerateSpec, label: str | None, characters: int) -> Submitted:
+        with self.store.write() as connection:
+            if isinstance(spec, TrainSpec):
+                registry.freeze_held_out(connection, spec.model, spec.held_out)
+            job, parts = self.store.add_job(connection, spec, label)
+        self.queue.ring(spec.QUEUE, parts)
+        return Submitted(id=job, spec=spec, parts=len(parts), characters=characters)
+
+    def probe(self) -> None:
+        """Reach broker and store, and see that they belong together."""
+        self.queue.claim_for(self.store.id, self.store.url)
+
+    def status(self, job_id: int | None = None) -> dict[str, Any]:
+        """Everything about a job, JSON-ready; the newest without an id.
+
+        Beside the columns of the store: `progress` of the parts in work, `history` of a training,
+        `reports` of the sampler, and `waiting_for`, why nothing happens yet.
+        """
+        job = self.store.job(job_id)
+        leased = self.store.parts(job["id"], PartState.LEASED)
+        done = self.store.parts(job["id"], PartState.DONE)
+        return {
+            **job,
+            "progress": [{"part": part.number, "attempt": part.attempts, **(part.progress or {})} for part in leased],
+            "reports": [{"part": part.number, **part.report} for part in done if part.report],
+            "history": [
+                {"epoch": m.epoch, "step": m.step, "train_nats": m.train_nats, "held_out_nats": m.held_out_nats}
+                for m in self.store.metrics(job["id"])
+            ],
+            "waiting_for": self._waiting_for(job),
+        }
+
+    def _waiting_for(self, job: Mapping[str, Any]) -> str | None:
+        if job["state"] in ENDED_JOBS or self.store.parts(job["id"], PartState.LEASED):
+            return None
+        queue = job["kind"]
+        serving = [worker for worker in self.workers() if queue in worker["queues"]]
+        if not serving:
+            return f"no live worker serves {queue}. Start one: charrnn-jobs up, or charrnn-jobs worker"
+        if ahead := self.store.parts_ahead(job["id"]):
+            return ", ".join(f"{count} parts of job {other}" for other, count in ahead.items()) + " are ahead"
+        return "a worker is about to take it"
+
+    def jobs(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest jobs, newest first."""
+        return [dict(job) for job in self.store.jobs(limit)]
+
+    def models(self) -> list[dict[str, Any]]:
+        """Every version of every model, with its aliases."""
+        return registry.all_versions(self.store)
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The pool children that showed a sign of life within a lease's length."""
+        alive = self.store.workers(round(self.settings.lease_s * 1000))
+        return [dict(worker._mapping) for worker in alive]
+
+    def cancel(self, job_id: int) -> bool:
+        """End a job; rows that are done stay readable -> False if it had ended already."""
+        return self.store.cancel(job_id)
+
+    def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """Statuses of a job until it has ended; the last one is of the ended job.
+
+        Raises:
+            NotFinishedError: after `timeout_s` seconds; the job goes on.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            status = self.status(job_id)
+            yield status
+            if status["state"] in ENDED_JOBS:
+                return
+            if deadline is not None and time.monotonic() > deadline:
+                raise NotFinishedError(f"Job {job_id} has not ended within {timeout_s:g} s; it goes on")
+            time.sleep(POLL_S)
+
+    def results(self, job_id: int, limit: int | None = None) -> Iterator[bytes]:
+        """Result lines (JSON, each with its line end) in row order.
+
+        Of a job in work: the rows before the first part that is not done.
+        """
+        job = self.store.job(job_id)
+        if job["kind"] != GenerateSpec.QUEUE:
+            raise InputError(f"Job {job_id} is a training; it has no rows. See: charrnn-jobs status {job_id}")
+        return islice(self._lines(job), limit)
+
+    def _lines(self, job: Mapping[str, Any]) -> Iterator[bytes]:
+        spec = GenerateSpec.from_dict(job["spec"])
+        for part in self.store.parts(job["id"]):
+            if part.state == PartState.DONE:
+                yield from read_lines(self.files.read(FileRef(**part.output)))
+            elif part.state == PartState.FAILED:
+                seeds = decode_seeds(self.files.read(spec.seeds))
+                for row in part_rows(spec, seeds, part.first_row, part.rows):
+                    yield dump_line(failed_result(row, f"{spec.model}@{spec.version}", part.error))
+            elif job["state"] not in ENDED_JOBS:
+                return
+
+
+def _checked(seeds: Sequence[Seed], vocabulary: Vocabulary) -> list[StoredSeed]:
+    if not seeds:
+        raise InputError("There is no seed. Expected one a line, or JSON Lines with a field seed")
+    wrong = [(seed, unknown) for seed in seeds if (unknown := vocabulary.unknown(seed.text or NEW_LINE))]
+    if wrong:
+        shown = "\n".join(
+            f"  line {seed.line}: {', '.join(map(repr, unknown))}" if seed.line else f"  {seed.text!r}: {unknown!r}"
+            for seed, unknown in wrong[:SHOWN_LINES]
+        )
+        more = f"\n  and {len(wrong) - SHOWN_LINES:,} seeds more" if len(wrong) > SHOWN_LINES else ""
+        raise InputError(
+            f"{len(wrong):,} seeds have characters the model does not know:\n{shown}{more}\n"
+            f"It knows: {''.join(c for c in vocabulary.characters if c.isprintable())}"
+        )
+    return list(store_seeds(seeds))
+
+
+def succeeded(job: Mapping[str, Any]) -> bool:
+    """Whether an ended job did all that was asked."""
+    return bool(job["state"] == JobState.DONE and job["rows_failed"] == 0)

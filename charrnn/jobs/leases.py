@@ -1,0 +1,208 @@
+"""What workers do to parts: claim, heartbeat, checkpoint, complete, release, fail.
+
+A lease is a claim for a limited time, with a fencing token that rises with every claim. The clock
+decides who may take a part away; the token alone decides who may commit. Locks are taken in one
+order everywhere: the job, then the part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+
+from charrnn.errors import LeaseLostError
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.registry import NewVersion, add_version
+from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
+from charrnn.jobs.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
+from charrnn.jobs.store import Store, end_parts
+from charrnn.jobs.tables import NOW, jobs, metrics, parts
+
+SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A claimed part: what to do, and the token to commit it with."""
+
+    id: int
+    job: int
+    number: int
+    token: int
+    attempt: int  # from 1
+    spec: TrainSpec | GenerateSpec
+    first_row: int
+    rows: int
+    checkpoint: FileRef | None
+
+
+class Leases:
+    """The verbs of one store; `lease_s` is how long a claim lasts without a heartbeat."""
+
+    def __init__(self, store: Store, lease_s: float) -> None:
+        self.store = store
+        self.lease_ms = round(lease_s * 1000)
+
+    def claim(self, queue: str, owner: str) -> Part | None:
+        """Take the best waiting part: of the job with the fewest parts leased, then the oldest."""
+        with self.store.write() as connection:
+            row = connection.execute(
+                update(parts)
+                .where(parts.c.id == _best(queue))
+                .values(
+                    state=PartState.LEASED,
+                    attempts=parts.c.attempts + 1,
+                    token=parts.c.token + 1,
+                    owner=owner,
+                    lease_until=NOW + self.lease_ms,
+                    progress=None,
+                )
+                .returning(parts)
+            ).one_or_none()
+            if row is None:
+                return None
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == row.job, jobs.c.state == JobState.QUEUED)
+                .values(state=JobState.RUNNING, started_at=NOW)
+            )
+            spec = connection.execute(select(jobs.c.spec).where(jobs.c.id == row.job)).scalar_one()
+        return Part(
+            id=row.id,
+            job=row.job,
+            number=row.number,
+            token=row.token,
+            attempt=row.attempts,
+            spec=SPECS[queue].from_dict(spec),
+            first_row=row.first_row,
+            rows=row.rows,
+            checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
+        )
+
+    def heartbeat(self, part: Part, progress: dict[str, Any] | None) -> bool:
+        """Extend the lease and show progress -> whether the job should be cancelled.
+
+        Raises:
+            LeaseLostError: the part is somebody else's now.
+        """
+        with self.store.write() as connection:
+            self._change(connection, part, lease_until=NOW + self.lease_ms, progress=progress)
+            cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job)
+            return bool(connection.execute(cancel).scalar_one())
+
+    def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[dict[str, Any]]) -> None:
+        """Commit progress: what follows starts from here, and attempts are counted anew."""
+        with self.store.write() as connection:
+            self._change(
+                connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms
+            )
+            known = set(connection.execute(select(metrics.c.epoch).where(metrics.c.job == part.job)).scalars())
+            for epoch in history:
+                if epoch["epoch"] not in known:
+                    connection.execute(insert(metrics).values(job=part.job, **epoch))
+
+    def complete(
+        self,
+        part: Part,
+        *,
+        output: FileRef | None = None,
+        report: dict[str, Any] | None = None,
+        characters: int = 0,
+        version: NewVersion | None = None,
+    ) -> None:
+        """Commit a part's result: a part file of sampled rows, or a model version."""
+        with self.store.write() as connection:
+            end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
+            values = {"output": output.to_dict() if output else None, "report": report, "error": None}
+            self._change(connection, part, PartState.DONE, lease_until=None, **values)
+            if version:
+                number = add_version(connection, part.job, version)
+                connection.execute(update(jobs).where(jobs.c.id == part.job).values(version=number))
+
+    def release(self, part: Part) -> None:
+        """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
+        with self.store.write() as connection:
+            cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job)
+            if connection.execute(cancel).scalar_one():
+                end_parts(connection, part.job, 1)
+                self._change(connection, part, PartState.CANCELLED, lease_until=None)
+            else:
+                attempts = func.max(parts.c.attempts - 1, 0)
+                self._change(connection, part, PartState.QUEUED, lease_until=None, attempts=attempts)
+
+    def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
+        """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
+        with self.store.write() as connection:
+            attempts = connection.execute(select(parts.c.attempts).where(parts.c.id == part.id)).scalar_one()
+            if not permanent and attempts < MAX_ATTEMPTS:
+                self._change(connection, part, PartState.QUEUED, lease_until=None, error=reason)
+                return PartState.QUEUED
+            self._quarantine(connection, part.job, part.rows, reason)
+            self._change(connection, part, PartState.FAILED, lease_until=None, error=reason)
+            return PartState.FAILED
+
+    def give_back(self, owner: str) -> int:
+        """Take away the parts of a process that died, so that they need not wait for their leases."""
+        return self._take_away(parts.c.owner == owner)
+
+    def expire(self) -> int:
+        """Take away the parts whose lease ran out, or ends later than a lease can: a clock stepped."""
+        return self._take_away(
+            or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + 2 * self.lease_ms),
+        )
+
+    def waiting(self) -> dict[str, int]:
+        """Queue → parts that wait in it."""
+        query = select(parts.c.queue, func.count()).where(parts.c.state == PartState.QUEUED).group_by(parts.c.queue)
+        with self.store.read() as connection:
+            return {queue: count for queue, count in connection.execute(query)}
+
+    def _take_away(self, condition: ColumnElement[bool]) -> int:
+        with self.store.write() as connection:
+            taken = connection.execute(
+                select(parts, jobs.c.cancel_requested)
+                .join(jobs, jobs.c.id == parts.c.job)
+                .where(parts.c.state == PartState.LEASED, condition)
+            ).all()
+            for row in taken:
+                state, error = PartState.QUEUED, "process died"
+                if row.cancel_requested:
+                    state = PartState.CANCELLED
+                    end_parts(connection, row.job, 1)
+                elif row.attempts >= MAX_ATTEMPTS:
+                    state = PartState.FAILED
+                    self._quarantine(connection, row.job, row.rows, error)
+                connection.execute(
+                    update(parts).where(parts.c.id == row.id).values(state=state, lease_until=None, error=error)
+                )
+            return len(taken)
+
+    def _quarantine(self, connection: Connection, job: int, rows: int, reason: str) -> None:
+        end_parts(connection, job, 1, rows_failed=rows)
+        connection.execute(update(jobs).where(jobs.c.id == job).values(error=reason))
+
+    def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
+        """Update the part if the lease still holds; raising rolls the whole transaction back."""
+        sources = PART_SOURCES[state] if state else (PartState.LEASED,)
+        held = and_(parts.c.id == part.id, parts.c.token == part.token, parts.c.state.in_(sources))
+        if state:
+            values["state"] = state
+        if connection.execute(update(parts).where(held).values(**values)).rowcount != 1:
+            raise LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
+
+
+def _best(queue: str) -> Any:
+    leased = parts.alias("leased")
+    in_work = (
+        select(func.count()).where(leased.c.job == parts.c.job, leased.c.state == PartState.LEASED).scalar_subquery()
+    )
+    return (
+        select(parts.c.id)
+        .where(parts.c.queue == queue, parts.c.state == PartState.QUEUED, parts.c.spec_version <= SPEC_VERSION)
+        .order_by(in_work, parts.c.job, parts.c.number)
+        .limit(1)
+        .scalar_subquery()
+    )

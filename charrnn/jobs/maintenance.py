@@ -1,0 +1,53 @@
+"""Repair: parts of dead workers go back to the queue, lost doorbells are rung again.
+
+Runs in the background of every worker's child and alone as `charrnn-jobs scheduler`; in any number
+of processes, since one conditional update decides who does a round. It reads the store and never
+travels through the queue that it repairs.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import update
+from sqlalchemy.dialects.sqlite import insert
+
+from charrnn.jobs.leases import Leases
+from charrnn.jobs.queue import Queue
+from charrnn.jobs.store import Store
+from charrnn.jobs.tables import NOW, rounds, workers
+
+logger = logging.getLogger(__name__)
+
+ROUND = "maintain"
+FORGET_WORKERS_MS = 10 * 60 * 1000
+
+
+def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:
+    """Do a round unless somebody did one within `every_s` seconds -> whether it was done."""
+    if not _win(store, round(every_s * 1000)):
+        return False
+    if expired := leases.expire():
+        logger.warning("took %d parts back whose leases ran out", expired)
+    ring_missing(leases, queue)
+    with store.write() as connection:
+        connection.execute(workers.delete().where(workers.c.seen_at < NOW - FORGET_WORKERS_MS))
+    return True
+
+
+def ring_missing(leases: Leases, queue: Queue) -> None:
+    """As many doorbells as waiting parts exceed the queue's length."""
+    lengths = queue.lengths()
+    for name, waiting in leases.waiting().items():
+        missing = waiting - lengths.get(name, 0)
+        if missing > 0:
+            logger.info("rang %d lost doorbells of queue %s", missing, name)
+            queue.ring(name, [0] * missing)
+
+
+def _win(store: Store, every_ms: int) -> bool:
+    with store.write() as connection:
+        connection.execute(insert(rounds).values(name=ROUND, at=0).on_conflict_do_nothing())
+        due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
+        won = connection.execute(update(rounds).where(rounds.c.name == ROUND, due).values(at=NOW))
+        return won.rowcount == 1

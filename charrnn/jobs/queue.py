@@ -1,0 +1,111 @@
+"""Doorbells: Celery messages that say "something waits in this queue".
+
+A doorbell carries no work. Lost, it is rung again by `maintenance`; delivered twice, the second
+finds nothing to claim. So messages are acknowledged early, and no result backend is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from kombu.utils.url import maybe_sanitize_url
+from redis.exceptions import RedisError
+
+from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.settings import Settings
+
+QUEUES = ("train", "generate")
+TASK = "charrnn.work"
+KEY_PREFIX = "charrnn:"
+STORE_KEY = "store"  # in the broker: the id of the store that its messages speak of
+
+TRANSPORT_OPTIONS = {
+    "global_keyprefix": KEY_PREFIX,  # a shared Redis keeps our keys apart
+    "socket_connect_timeout": 5,  # seconds
+    "socket_timeout": 20,  # the default waits forever on a connection that died silently
+    "socket_keepalive": True,
+    "health_check_interval": 25,  # seconds; finds a dead connection while idle
+    "retry_on_timeout": False,  # would publish twice after an unclear failure
+    "visibility_timeout": 6 * 3600,  # seconds; only matters to messages on their way
+}
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery application of both sides. Options live here and not on task decorators: a
+    producer that publishes by name never sees those."""
+    app = Celery("charrnn-jobs", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        broker_transport_options=TRANSPORT_OPTIONS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # the default gives up after about 49 minutes
+        task_acks_late=False,  # the lease is the acknowledgement
+        task_ignore_result=True,
+        task_publish_retry=False,  # the store has the job; maintenance rings again
+        task_serializer="json",
+        accept_content=["json"],
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # a busy worker takes no doorbell away from a free one
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # work goes on without the broker
+        worker_proc_alive_timeout=60.0,  # seconds; the default kills a slow start again and again
+    )
+    return app
+
+
+class Queue:
+    """The producer's end of the broker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.app = make_celery(settings)
+        self.url = str(maybe_sanitize_url(settings.broker_url))
+        self.local = not settings.redis_url
+
+    def close(self) -> None:
+        self.app.close()
+
+    def ring(self, queue: str, parts: Iterable[int]) -> None:
+        """One doorbell for each part. The part's id is for people who read logs."""
+        with self._client() as _, self.app.producer_pool.acquire(block=True) as producer:
+            for part in parts:
+                self.app.send_task(TASK, args=[queue, part], queue=queue, producer=producer)
+
+    def lengths(self) -> dict[str, int]:
+        """Queue → doorbells that wait in it."""
+        with self._client() as client:
+            return {queue: int(client.llen(queue)) for queue in QUEUES}
+
+    def server(self) -> dict[str, Any]:
+        """The server's own facts, as INFO and CONFIG GET tell them."""
+        with self._client() as client:
+            return dict(client.info("server"))
+
+    def claim_for(self, store_id: str, store_url: str) -> None:
+        """Tie the broker to one store; messages of another store would be eaten here.
+
+        Raises:
+            InputError: the broker serves another store.
+        """
+        with self._client() as client:
+            client.set(STORE_KEY, store_id, nx=True)
+            owner = client.get(STORE_KEY)
+        if owner is not None and owner.decode() != store_id:
+            raise InputError(
+                f"The broker {self.url} serves another store than {store_url}. Set CHARRNN_STORE_URL and "
+                f"CHARRNN_REDIS_URL to the same pair everywhere, or use another Redis database"
+            )
+
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        try:
+            with self.app.connection_for_write() as connection:
+                connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)
+                yield connection.default_channel.client
+        except (OperationalError, RedisError, OSError) as error:
+            start = "charrnn-jobs up" if self.local else "your Redis server, or correct CHARRNN_REDIS_URL"
+            raise UnreachableError(f"The broker {self.url} does not answer. Start {start}") from error

@@ -1,0 +1,118 @@
+"""Models, their immutable versions, and the aliases that move from version to version.
+
+`speeches` is a model, `speeches@3` a version, `speeches@champion` an alias; plain `speeches` means
+its champion. A new version becomes champion only if its held-out loss is lower than the champion's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from charrnn.errors import NotFoundError
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.store import Store
+from charrnn.jobs.tables import aliases, models, versions
+
+CHAMPION = "champion"
+CANDIDATE = "candidate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """A trained version that is about to be stored; its number is given then."""
+
+    model: str
+    files: FileRef
+    characters: str
+    network: dict[str, Any]
+    held_out_nats: float  # per character
+
+
+def held_out(connection: Connection, model: str) -> FileRef | None:
+    """The model's frozen held-out text, or None before its first training is submitted."""
+    found = connection.execute(select(models.c.held_out).where(models.c.name == model)).scalar_one_or_none()
+    return FileRef(**found) if found else None
+
+
+def freeze_held_out(connection: Connection, model: str, reference: FileRef) -> FileRef:
+    """Set a model's held-out text if it has none yet -> the one it has now."""
+    if (frozen := held_out(connection, model)) is not None:
+        return frozen
+    connection.execute(insert(models).values(name=model, held_out=reference.to_dict()))
+    return reference
+
+
+def add_version(connection: Connection, job: int, new: NewVersion) -> int:
+    """Store a version under the next number and move the alias that it earned -> the number."""
+    highest = select(func.max(versions.c.version)).where(versions.c.model == new.model)
+    number: int = (connection.execute(highest).scalar_one() or 0) + 1
+    best = connection.execute(
+        select(versions.c.held_out_nats)
+        .join(aliases, (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version))
+        .where(versions.c.model == new.model, aliases.c.alias == CHAMPION)
+    ).scalar_one_or_none()
+    connection.execute(
+        insert(versions).values(
+            model=new.model,
+            version=number,
+            job=job,
+            files=new.files.to_dict(),
+            characters=new.characters,
+            network=new.network,
+            held_out_nats=new.held_out_nats,
+        )
+    )
+    _move(connection, new.model, CHAMPION if best is None or new.held_out_nats < best else CANDIDATE, number)
+    return number
+
+
+def _move(connection: Connection, model: str, alias: str, version: int) -> None:
+    statement = upsert(aliases).values(model=model, alias=alias, version=version)
+    connection.execute(statement.on_conflict_do_update(set_={"version": version}))
+
+
+def resolve(store: Store, reference: str) -> Row[Any]:
+    """The version that `model`, `model@3` or `model@alias` means now.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    model, _, wanted = reference.partition("@")
+    query = select(versions).where(versions.c.model == model)
+    if wanted.isdecimal():
+        query = query.where(versions.c.version == int(wanted))
+    else:
+        query = query.join(
+            aliases, (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version)
+        ).where(aliases.c.alias == (wanted or CHAMPION))
+    with store.read() as connection:
+        row = connection.execute(query).one_or_none()
+        names = connection.execute(select(models.c.name).order_by(models.c.name)).scalars().all()
+    if row is None:
+        raise NotFoundError(_not_found(reference, model, names))
+    return row
+
+
+def _not_found(reference: str, model: str, names: Sequence[str]) -> str:
+    if model in names:
+        return f"Model {reference} has no such version yet. See: charrnn-jobs models, charrnn-jobs jobs"
+    nearest = difflib.get_close_matches(model, names, n=3, cutoff=0.5) or names[:3]
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Train one with: charrnn-jobs train NAME PATH"
+    return f"There is no model {model!r}. {hint}"
+
+
+def all_versions(store: Store) -> list[dict[str, Any]]:
+    """Every version with its aliases, by model and number."""
+    with store.read() as connection:
+        rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).mappings().all()
+        moved = connection.execute(select(aliases).order_by(aliases.c.alias)).all()
+    return [
+        {**row, "aliases": [a.alias for a in moved if (a.model, a.version) == (row["model"], row["version"])]}
+        for row in rows
+    ]

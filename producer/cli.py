@@ -1,0 +1,313 @@
+"""The commands: parse, call the client, print. No SQL and no broker here.
+
+Heavy modules are imported by the commands that need them, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+
+JOB_FAILED = 1
+BAD_INPUT = 2  # also Typer's own for usage
+NOT_FOUND = 3
+UNREACHABLE = 4
+NOT_FINISHED = 5
+INTERRUPTED = 130
+
+EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
+    (InputError, BAD_INPUT),
+    (NotFoundError, NOT_FOUND),
+    (UnreachableError, UNREACHABLE),
+    (NotFinishedError, NOT_FINISHED),
+    (CharrnnError, JOB_FAILED),
+)
+
+EPILOG = (
+    "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 usage or input; "
+    "3 no such job or model; 4 broker or store unreachable; 5 not finished (timeout, or results of a "
+    "running job); 130 Ctrl-C."
+)
+
+app = typer.Typer(
+    help="Train character-level language models and sample them in bulk, on a fleet of workers.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JobArgument = Annotated[int, typer.Argument(help="The job's id.", show_default=False)]
+LabelOption = Annotated[str | None, typer.Option("--name", help="A label to find the job by.", show_default=False)]
+RngSeedOption = Annotated[
+    int | None, typer.Option("--rng-seed", help="Fixes chance; drawn, shown and stored if left out.")
+]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")]
+TimeoutOption = Annotated[
+    str | None, typer.Option("--timeout", help="With --wait: give up waiting after 90s, 10m or 2h.")
+]
+DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, or GPU ids such as 0,1.")]
+QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and generate.")]
+
+
+def main() -> None:
+    """The entry point: every expected error is one message and an exit code."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        app(prog_name="charrnn-jobs")
+    except CharrnnError as error:
+        from producer import render
+
+        render.fail(str(error))
+        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+
+
+@contextmanager
+def _client() -> Iterator[Client]:
+    from charrnn.jobs.client import Client
+    from charrnn.jobs.settings import Settings
+
+    client = Client(Settings.from_env(os.environ))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@app.command()
+def up(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate") -> None:
+    """Run a broker and a worker here, until Ctrl-C."""
+    from charrnn.jobs.settings import Settings
+    from producer.local import run_stack
+
+    arguments = ["--devices", devices, "--queues", queues]
+    raise typer.Exit(run_stack(Settings.from_env(os.environ), arguments))
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Text files, folders of *.txt, patterns.")],
+    epochs: Annotated[int, typer.Option(help="How often the text is read.")] = TrainingOptions().epochs,
+    units: Annotated[int, typer.Option(help="Width of each LSTM layer.")] = NetworkOptions().units,
+    rng_seed: RngSeedOption = None,
+    label: LabelOption = None,
+    json: JsonOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Train a new version of a model on text files."""
+    from producer import render
+
+    network = NetworkOptions(units=units)
+    training = TrainingOptions(epochs=epochs, rng_seed=_rng_seed(rng_seed))
+    with _client() as client:
+        job = client.train(name, paths, network, training, label=label)
+        _print_submitted(job, json)
+        render.submitted_train(job.id, job.spec, job.characters)  # type: ignore[arg-type]
+        if wait:
+            _follow(client, job.id or 0, _seconds(timeout))
+
+
+@app.command()
+def submit(
+    model: Annotated[str, typer.Option("-m", "--model", help="NAME, NAME@VERSION or NAME@ALIAS.")],
+    seeds: Annotated[str, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input.")],
+    temperature: Annotated[str, typer.Option("-t", "--temperature", help="One or more: 0.2,0.5. 0 is argmax.")] = "1.0",
+    samples: Annotated[int, typer.Option("-n", "--samples", help="Texts for each seed and temperature.")] = 1,
+    length: Annotated[int, typer.Option("-l", "--length", help="New characters of each text.")] = 400,
+    rng_seed: RngSeedOption = None,
+    label: LabelOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
+    json: JsonOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = None,
+) -> None:
+    """Sample a model from many seeds at once. Prints the job's id."""
+    from producer import render
+    from producer.seeds import read_seeds
+
+    sampling = SamplingOptions(
+        temperatures=_temperatures(temperature), samples=samples, length=length, rng_seed=_rng_seed(rng_seed)
+    )
+    file = read_seeds(seeds)
+    with _client() as client:
+        job = client.submit(model, file.seeds, sampling, label=label, dry_run=dry_run)
+        _print_submitted(job, json)
+        render.submitted_generate(job.id, job.spec, file.blank_lines, job.characters)  # type: ignore[arg-type]
+        if wait and job.id:
+            _follow(client, job.id, _seconds(timeout))
+
+
+@app.command()
+def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
+    """Follow a job until it has ended."""
+    with _client() as client:
+        _follow(client, job, _seconds(timeout))
+
+
+@app.command()
+def status(
+    job: Annotated[int | None, typer.Argument(help="The job's id; the newest if left out.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a job: how far it is, why it waits, how it went."""
+    from producer import render
+
+    with _client() as client:
+        found = client.status(job)
+    render.records(found) if json else render.status(found)
+
+
+@app.command()
+def jobs(
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20, json: JsonOption = False
+) -> None:
+    """List jobs, newest first."""
+    from producer import render
+
+    with _client() as client:
+        found = client.jobs(limit)
+    render.records(found) if json else render.jobs(found)
+
+
+@app.command()
+def models(json: JsonOption = False) -> None:
+    """List models and their versions."""
+    from producer import render
+
+    with _client() as client:
+        found = client.models()
+    render.records(found) if json else render.models(found)
+
+
+@app.command()
+def results(
+    job: JobArgument,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write JSON Lines to a file.")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first rows only.", min=1)] = None,
+) -> None:
+    """Read a job's rows: JSON Lines, or the first 20 for people on a terminal."""
+    from charrnn.jobs.states import ENDED_JOBS
+    from producer import render
+
+    with _client() as client:
+        state, rows_total = (client.store.job(job)[name] for name in ("state", "rows_total"))
+        if output:
+            _write(output, client.results(job, limit))
+        elif sys.stdout.isatty():
+            shown = render.results_table(client.results(job, limit or render.SHOWN_ROWS))
+            render.note(f"{shown:,} of {rows_total:,} rows. All: charrnn-jobs results {job} -o FILE")
+        else:
+            render.lines(client.results(job, limit))
+        if state not in ENDED_JOBS:
+            raise NotFinishedError(f"Job {job} is {state}: these are the rows that were ready")
+
+
+@app.command()
+def cancel(job: JobArgument) -> None:
+    """End a job. Rows that are done stay readable."""
+    from producer import render
+
+    with _client() as client:
+        asked = client.cancel(job)
+    render.note(f"job {job}: {'will end within seconds' if asked else 'had ended already'}")
+
+
+@app.command()
+def worker(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate") -> None:
+    """Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."""
+    os.execv(sys.executable, [sys.executable, "-m", "worker", "--devices", devices, "--queues", queues])
+
+
+@app.command()
+def scheduler() -> None:
+    """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells."""
+    os.execv(sys.executable, [sys.executable, "-m", "worker.scheduler"])
+
+
+@app.command()
+def doctor(json: JsonOption = False) -> None:
+    """Look at broker, store, files and workers, and say what is wrong."""
+    from producer import render
+    from producer.doctor import examine
+
+    with _client() as client:
+        checks = examine(client)
+    if json:
+        render.records([vars(check) for check in checks])
+    else:
+        render.checks((check.name, check.ok, check.detail) for check in checks)
+    if any(check.needed and not check.ok for check in checks):
+        raise typer.Exit(UNREACHABLE)
+
+
+def _print_submitted(job: Any, json: bool) -> None:
+    from producer import render
+
+    if json:
+        render.records({"job": job.id, "parts": job.parts, "characters": job.characters, **job.spec.to_dict()})
+    elif job.id:
+        render.value(job.id)
+
+
+def _follow(client: Client, job_id: int, timeout_s: float | None) -> None:
+    """Show a job until it has ended; a job that did not do all it should is exit code 1."""
+    from charrnn.jobs.client import succeeded
+    from producer import render
+
+    job: dict[str, Any] = {}
+    try:
+        with render.follower(job_id) as show:
+            for job in client.follow(job_id, timeout_s):
+                show(job)
+    except KeyboardInterrupt:
+        render.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
+        raise typer.Exit(INTERRUPTED) from None
+    render.ended(job)
+    if not succeeded(job):
+        raise typer.Exit(JOB_FAILED)
+
+
+def _write(path: Path, lines: Iterator[bytes]) -> None:
+    try:
+        with open(path, "wb") as file:
+            file.writelines(lines)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _rng_seed(given: int | None) -> int:
+    return secrets.randbelow(1_000_000) if given is None else given
+
+
+def _temperatures(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise InputError(f"--temperature must be numbers such as 0.2,0.5. Received: {text!r}") from None
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match:
+        raise InputError(f"--timeout must be a time such as 90s, 10m or 2h. Received: {text!r}")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

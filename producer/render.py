@@ -1,0 +1,292 @@
+"""What people see: the only place that prints.
+
+Results, ids and records go to standard output, everything else to standard error. Generated text is
+untrusted: control characters never reach a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from charrnn.jobs.specs import GenerateSpec, TrainSpec
+
+SHOWN_ROWS = 20  # of results on a terminal
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False)
+
+
+def note(message: str) -> None:
+    """A line for the person, on standard error."""
+    err.print(message, markup=False)
+
+
+def fail(message: str) -> None:
+    err.print(f"[bold red]error:[/] {escape(message)}")
+
+
+def value(text: object) -> None:
+    """A line for the next program, on standard output."""
+    print(text, flush=True)
+
+
+def records(rows: object) -> None:
+    """JSON on standard output."""
+    value(json.dumps(rows, ensure_ascii=False, indent=1))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on standard output; a number's column is aligned right."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    body = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        right = any(isinstance(row[index], int | float) for row in body)
+        shown.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in body:
+        shown.add_row(*(escape(_cell(cell)) for cell in row))
+    out.print(shown)
+
+
+def _cell(cell: object) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+def when(milliseconds: int | None) -> str:
+    """A database time as local time."""
+    return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+
+
+def printable(text: str) -> str:
+    """Text that is safe on a terminal, on one line."""
+    return "".join(c if c.isprintable() else "⏎" if c == "\n" else "�" for c in text)
+
+
+def jobs(rows: Iterable[Mapping[str, Any]]) -> None:
+    table(
+        ("job", "kind", "state", "model", "done", "label", "submitted"),
+        ((j["id"], j["kind"], j["state"], _model(j), _done(j), j["label"], when(j["created_at"])) for j in rows),
+    )
+
+
+def _model(job: Mapping[str, Any]) -> str:
+    return f"{job['model']}@{job['version']}" if job["version"] else job["model"]
+
+
+def _done(job: Mapping[str, Any]) -> str:
+    if job["kind"] == TrainSpec.QUEUE:
+        return ""
+    failed = f", {job['rows_failed']:,} failed" if job["rows_failed"] else ""
+    return f"{job['rows_done']:,} of {job['rows_total']:,} rows{failed}"
+
+
+def models(rows: Iterable[Mapping[str, Any]]) -> None:
+    table(
+        ("version", "aliases", "held out", "network", "characters", "trained"),
+        (
+            (
+                f"{v['model']}@{v['version']}",
+                ", ".join(v["aliases"]),
+                f"{v['held_out_nats']:.4f} nats",
+                f"{v['network']['layers']} x {v['network']['units']}",
+                len(v["characters"]),
+                when(v["created_at"]),
+            )
+            for v in rows
+        ),
+    )
+
+
+def status(job: Mapping[str, Any]) -> None:
+    """One job, a fact a line."""
+    spec = GenerateSpec.from_dict(job["spec"]) if job["kind"] == GenerateSpec.QUEUE else None
+    facts: list[tuple[str, object]] = [
+        ("job", job["id"]),
+        ("label", job["label"]),
+        ("kind", job["kind"]),
+        ("state", job["state"]),
+        ("model", _model(job)),
+        ("submitted", when(job["created_at"])),
+        ("started", when(job["started_at"])),
+        ("ended", when(job["finished_at"])),
+        ("waits", job["waiting_for"]),
+        ("error", job["error"]),
+    ]
+    if spec:
+        facts += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
+    facts += [("in work", line) for line in map(_progress_line, job["progress"])]
+    facts += [("part", _report_line(report)) for report in job["reports"]]
+    facts += [("epoch", _epoch_line(epoch)) for epoch in job["history"]]
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, fact in facts:
+        if fact not in (None, ""):
+            shown.add_row(f"[bold]{name}[/]", escape(str(fact)))
+    out.print(shown)
+
+
+def _sampling(spec: GenerateSpec) -> str:
+    s = spec.sampling
+    temperatures = ", ".join(f"{temperature:g}" for temperature in s.temperatures)
+    return (
+        f"{spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures ({temperatures}) x {s.samples} samples "
+        f"of {s.length:,} characters, rng-seed {s.rng_seed}"
+    )
+
+
+def _report_line(report: Mapping[str, Any]) -> str:
+    rate = report["characters"] / max(report["seconds"], 1e-3)
+    return (
+        f"{report['part']}: {report['characters']:,} characters in {report['seconds']:.1f} s ({rate:,.0f} a second), "
+        f"{report['steps']:,} steps of {report['batch']} slots, {report['fill']:.0%} full"
+    )
+
+
+def _epoch_line(epoch: Mapping[str, Any]) -> str:
+    return f"{epoch['epoch']}: {epoch['train_nats']:.4f} nats training, {epoch['held_out_nats']:.4f} held out"
+
+
+def _progress_line(progress: Mapping[str, Any]) -> str:
+    attempt = f" (attempt {progress['attempt']})" if progress["attempt"] > 1 else ""
+    if "step" in progress:
+        held_out = progress["held_out_nats"]
+        loss = f", {held_out:.4f} held out" if held_out else ""
+        return (
+            f"epoch {progress['epoch']} of {progress['epochs']}, step {progress['step']:,} of {progress['steps']:,}, "
+            f"{progress['train_nats']:.4f} nats{loss}{attempt}"
+        )
+    if "rows" in progress:
+        return f"part {progress['part']}: {progress['rows']:,} rows, {progress['characters']:,} characters{attempt}"
+    return f"part {progress['part']}: starting{attempt}"
+
+
+def _share(job: Mapping[str, Any]) -> float:
+    """How much of a job is done, 0 to 1."""
+    if job["kind"] == TrainSpec.QUEUE:
+        if job["state"] == "done":
+            return 1.0
+        return max((p["step"] / p["steps"] for p in job["progress"] if "step" in p), default=0.0)
+    rows = job["rows_done"] + job["rows_failed"] + sum(p.get("rows", 0) for p in job["progress"])
+    return float(rows / job["rows_total"])
+
+
+def _headline(job: Mapping[str, Any]) -> str:
+    if job["waiting_for"]:
+        return f"{job['state']}: {job['waiting_for']}"
+    if job["kind"] == TrainSpec.QUEUE or not job["rows_total"]:
+        return _progress_line(job["progress"][0]) if job["progress"] else job["state"]
+    rows = job["rows_done"] + sum(p.get("rows", 0) for p in job["progress"])
+    return f"{rows:,} of {job['rows_total']:,} rows, {characters(job):,} characters"
+
+
+def characters(job: Mapping[str, Any]) -> int:
+    """Characters sampled so far, by finished and running parts."""
+    return int(job["characters"] + sum(p.get("characters", 0) for p in job["progress"]))
+
+
+@contextmanager
+def follower(job_id: int) -> Iterator[Any]:
+    """A function that shows a job's status: a live bar on a terminal, a line for each change elsewhere."""
+    if err.is_terminal:
+        with _live(job_id) as show:
+            yield show
+    else:
+        yield _Lines(job_id)
+
+
+@contextmanager
+def _live(job_id: int) -> Iterator[Any]:
+    columns = (TextColumn(f"job {job_id}"), BarColumn(), TextColumn("{task.fields[headline]}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=1.0, headline="")
+
+        def show(job: Mapping[str, Any]) -> None:
+            progress.update(task, completed=_share(job), headline=escape(_headline(job)))
+
+        yield show
+
+
+class _Lines:
+    """Prints a job's headline when it has changed."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id, self.last = job_id, ""
+
+    def __call__(self, job: Mapping[str, Any]) -> None:
+        headline = _headline(job)
+        if headline != self.last:
+            note(f"job {self.job_id}: {headline}")
+            self.last = headline
+
+
+def ended(job: Mapping[str, Any]) -> None:
+    """How a followed job ended."""
+    seconds = (job["finished_at"] - (job["started_at"] or job["finished_at"])) / 1000
+    facts = f"{characters(job):,} characters" if job["rows_total"] else ""
+    if job["history"]:
+        facts = f"{_model(job)}, {job['history'][-1]['held_out_nats']:.4f} nats a character held out"
+    failed = f", {job['rows_failed']:,} rows failed" if job["rows_failed"] else ""
+    reason = f": {job['error']}" if job["error"] else ""
+    note(f"job {job['id']}: {job['state']} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
+
+
+def submitted_generate(job_id: int | None, spec: GenerateSpec, blank_lines: int, characters: int) -> None:
+    s = spec.sampling
+    head = f"job {job_id}" if job_id else "dry run"
+    note(
+        f"{head}: {spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures x {s.samples} samples = "
+        f"{spec.rows:,} rows of {s.length:,} characters, {spec.model}@{spec.version}, rng-seed {s.rng_seed}"
+    )
+    if blank_lines:
+        note(f"{blank_lines:,} blank lines skipped")
+    if job_id:
+        note(f"follow: charrnn-jobs wait {job_id}     read: charrnn-jobs results {job_id}")
+    else:
+        note(f"nothing was stored; it would sample {characters:,} characters")
+
+
+def submitted_train(job_id: int | None, spec: TrainSpec, characters: int) -> None:
+    n, t = spec.network, spec.training
+    note(
+        f"job {job_id}: train {spec.model} on {characters:,} characters, {t.epochs} epochs, "
+        f"{n.layers} x LSTM({n.units}), rng-seed {t.rng_seed}"
+    )
+    note(f"follow: charrnn-jobs wait {job_id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
+
+
+def results_table(lines: Iterable[bytes]) -> int:
+    """Result lines for a person -> how many."""
+    count = 0
+    for count, line in enumerate(lines, 1):
+        row = json.loads(line)
+        head = f"[bold]row {row['row']}[/]  temperature {row['temperature']:g}  sample {row['sample']}"
+        if row["error"]:
+            out.print(f"{head}  [red]failed: {escape(row['error'])}[/]")
+            continue
+        out.print(f"{head}  {row['nats_per_char']:.3f} nats a character")
+        out.print(f"  [dim]{escape(printable(row['seed']))}[/]{escape(printable(row['text']))}")
+    return count
+
+
+def lines(chunks: Iterable[bytes]) -> None:
+    """Bytes on standard output."""
+    for chunk in chunks:
+        sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def checks(rows: Iterable[tuple[str, bool, str]]) -> None:
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, ok, detail in rows:
+        shown.add_row("[green]ok[/]" if ok else "[bold red]no[/]", name, escape(detail))
+    out.print(shown)

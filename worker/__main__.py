@@ -1,0 +1,107 @@
+"""Start a worker: `python -m worker [--devices auto|cpu|0,1] [--queues train,generate]`.
+
+One child for each device; a child that dies is replaced, and its replacement takes its place, its
+device and, at once, the part that it held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+
+from billiard import current_process
+from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+
+from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs.queue import QUEUES, Queue
+from charrnn.jobs.store import Store
+from worker import devices
+from worker.app import app, settings
+from worker.heartbeat import Heartbeat, start_draining
+from worker.tasks import Child
+
+logger = logging.getLogger("worker")
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+def main(arguments: Sequence[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logging.getLogger("celery").setLevel(logging.WARNING)  # its lines are about messages, ours about parts
+    try:
+        return run(_parse(arguments))
+    except CharrnnError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 4
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C -> the exit code."""
+    queues = _queues(options.queues)
+    pinned = devices.choose_devices(options.devices, os.environ)
+    _check_store()
+    life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    _connect_signals(life, pinned, queues)
+    worker = app.Worker(
+        hostname=life,
+        queues=queues,
+        concurrency=len(pinned),
+        pool="prefork",
+        optimization="fair",
+        loglevel="WARNING",
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
+    )
+    worker.start()
+    return worker.exitcode or 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Do the work of jobs.")
+    parser.add_argument("--devices", default=devices.AUTO, help="auto, cpu, or GPU ids such as 0,1")
+    parser.add_argument("--queues", default=",".join(QUEUES), help="out of train and generate")
+    return parser.parse_args(arguments)
+
+
+def _queues(wanted: str) -> list[str]:
+    queues = [queue.strip() for queue in wanted.split(",")]
+    if unknown := [queue for queue in queues if queue not in QUEUES]:
+        raise InputError(f"--queues: there is no queue {unknown[0]!r}. Expected one or more of {', '.join(QUEUES)}")
+    return queues
+
+
+def _check_store() -> None:
+    """See that broker and store are there and belong together; keep no handle across the fork."""
+    store, queue = Store.open(settings), Queue(settings)
+    try:
+        queue.claim_for(store.id, store.url)
+    finally:
+        store.close()
+        queue.close()
+
+
+def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
+    @worker_process_init.connect(weak=False)
+    def begin_child(**_: object) -> None:
+        index = current_process().index
+        devices.pin(pinned[index])
+        Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues)
+        Child.heartbeat.start()
+
+    @worker_ready.connect(weak=False)
+    def announce(**_: object) -> None:
+        logger.info("worker ready: devices %s, queues %s", ", ".join(pinned), ", ".join(queues))
+
+    @worker_shutting_down.connect(weak=False)
+    def drain(**_: object) -> None:
+        start_draining()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,135 @@
+"""The background thread of a pool child: signs of life, the way out of work, maintenance.
+
+The work calls `watch.check()` between two steps; the thread is the only one that asks the store
+whether the lease still holds and whether the job was cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.dialects.sqlite import insert
+
+from charrnn.errors import CharrnnError, LeaseLostError
+from charrnn.jobs.leases import Leases, Part
+from charrnn.jobs.maintenance import maintain, ring_missing
+from charrnn.jobs.queue import Queue
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import Store
+from charrnn.jobs.tables import NOW, workers
+
+logger = logging.getLogger(__name__)
+
+_draining = mmap.mmap(-1, 1)  # one byte shared with the parent, since both are of one fork
+
+
+def start_draining() -> None:
+    """Ask every child of this parent to give back its work. Called in the parent."""
+    _draining[0] = 1
+
+
+class Interrupted(Exception):
+    """The work should stop at this step and be given back: cancelled, or the worker stops."""
+
+
+class Watch:
+    """What a part's work and the thread share."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.progress: dict[str, Any] = {}
+        self.cancelled = False
+        self.lost = False
+
+    def check(self) -> None:
+        """Go on?
+
+        Raises:
+            LeaseLostError: the part is somebody else's; commit nothing.
+            Interrupted: give the part back.
+        """
+        if self.lost:
+            raise LeaseLostError(f"Part {self.part.number} of job {self.part.job} was taken over")
+        if self.cancelled or _draining[0]:
+            raise Interrupted
+
+
+class Heartbeat(threading.Thread):
+    """Beats for one child. `owner` names the child's place in the pool, not its process."""
+
+    def __init__(self, settings: Settings, owner: str, device: str, queues: list[str]) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self.settings, self.owner, self.device, self.queues = settings, owner, device, queues
+        self.store = Store.open(settings)
+        self.leases = Leases(self.store, settings.lease_s)
+        self.queue = Queue(settings)
+        self._watch: Watch | None = None
+        self._beaten = time.monotonic()
+
+    def run(self) -> None:
+        self._guarded(self._take_over)
+        while True:
+            self._guarded(self._beat)
+            self._guarded(self._maintain)
+            time.sleep(self.settings.heartbeat_s)
+
+    @contextmanager
+    def watching(self, part: Part) -> Iterator[Watch]:
+        """Beat for a part while the block runs."""
+        self._beaten = time.monotonic()
+        self._watch = watch = Watch(part)
+        try:
+            yield watch
+        finally:
+            self._watch = None
+
+    def _take_over(self) -> None:
+        """Give back what this child's predecessor held when it died."""
+        if self.leases.give_back(self.owner):
+            ring_missing(self.leases, self.queue)
+
+    def _beat(self) -> None:
+        self._sign_of_life()
+        if (watch := self._watch) is None or watch.lost:
+            return
+        try:
+            watch.cancelled = self.leases.heartbeat(watch.part, watch.progress or None)
+            self._beaten = time.monotonic()
+        except LeaseLostError:
+            # The work may have ended and committed between the two lines above.
+            watch.lost = watch is self._watch
+
+    def _sign_of_life(self) -> None:
+        seen = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "device": self.device,
+            "queues": self.queues,
+            "seen_at": NOW,
+        }
+        with self.store.write() as connection:
+            statement = insert(workers).values(owner=self.owner, **seen)
+            connection.execute(statement.on_conflict_do_update(set_=seen))
+
+    def _maintain(self) -> None:
+        maintain(self.store, self.leases, self.queue, self.settings.maintain_s)
+
+    def _guarded(self, action: Any) -> None:
+        """Outlive a store or broker that does not answer; past a lease's length, drop the work."""
+        try:
+            action()
+        except CharrnnError as error:
+            logger.warning("%s", error)
+        except Exception:
+            logger.exception("heartbeat: %s failed", action.__name__)
+        watch = self._watch
+        if watch is not None and time.monotonic() - self._beaten > self.settings.lease_s:
+            watch.lost = True

@@ -1,0 +1,46 @@
+"""Maintenance alone: `python -m worker.scheduler`. Any number of them may run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs.leases import Leases
+from charrnn.jobs.maintenance import maintain
+from charrnn.jobs.queue import Queue
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import Store
+
+logger = logging.getLogger("scheduler")
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        run(Settings.from_env(os.environ))
+    except KeyboardInterrupt:
+        return 0
+    except CharrnnError as error:
+        logger.error("%s", error)
+        return 2 if isinstance(error, InputError) else 4
+
+
+def run(settings: Settings) -> None:
+    """A round every `maintain_s` seconds, for ever; a broker or store that is away is waited for."""
+    store, queue = Store.open(settings), Queue(settings)
+    queue.claim_for(store.id, store.url)
+    leases = Leases(store, settings.lease_s)
+    logger.info("scheduler ready: a round every %g s", settings.maintain_s)
+    while True:
+        try:
+            maintain(store, leases, queue, settings.maintain_s)
+        except CharrnnError as error:
+            logger.warning("%s", error)
+        time.sleep(settings.maintain_s / 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

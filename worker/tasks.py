@@ -1,0 +1,62 @@
+"""The task behind a doorbell: claim a part, do it, or say why not.
+
+TensorFlow is imported by the work itself, in the pool's child and never in the parent: a fork of an
+initialised TensorFlow hangs, and a child must have its device by then.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from charrnn.errors import InputError, LeaseLostError
+from charrnn.jobs.leases import Part
+from charrnn.jobs.queue import TASK
+from charrnn.jobs.specs import GenerateSpec
+from worker.app import app
+from worker.generation import generate
+from worker.heartbeat import Heartbeat, Interrupted, Watch
+from worker.training import train
+
+logger = logging.getLogger(__name__)
+
+
+class Child:
+    """What a pool's child holds; set once, after the fork."""
+
+    heartbeat: Heartbeat
+
+
+@app.task(name=TASK)  # type: ignore[untyped-decorator]
+def work(queue: str, _part: int) -> None:
+    """Answer a doorbell. It may be late or one too many: then nothing waits."""
+    heartbeat = Child.heartbeat
+    part = heartbeat.leases.claim(queue, heartbeat.owner)
+    if part is None:
+        return
+    logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt)
+    with heartbeat.watching(part) as watch:
+        again = _attempt(heartbeat, part, watch)
+    if again:
+        heartbeat.queue.ring(queue, [part.id])
+
+
+def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
+    """Do a part -> whether it went back to the queue."""
+    try:
+        if isinstance(part.spec, GenerateSpec):
+            generate(heartbeat, part, part.spec, watch)
+        else:
+            train(heartbeat, part, part.spec, watch)
+        return False
+    except LeaseLostError as error:
+        logger.warning("%s", error)
+        return False
+    except Interrupted:
+        heartbeat.leases.release(part)
+        logger.info("job %d part %d: given back", part.job, part.number)
+        return not watch.cancelled
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        state = heartbeat.leases.fail(part, reason, permanent=isinstance(error, InputError))
+        logger.exception("job %d part %d: attempt %d failed, now %s", part.job, part.number, part.attempt, state)
+        return True
