@@ -21,6 +21,8 @@ from types import FrameType
 from typing import TextIO
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.settings import Settings
@@ -36,7 +38,7 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
     """Run broker and worker until Ctrl-C or SIGTERM -> the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     settings.home.mkdir(parents=True, exist_ok=True)
-    with _only_one(settings.home), _broker(settings), _worker(worker_arguments) as worker:
+    with _only_one(settings.home), local_broker(settings), _worker(worker_arguments) as worker:
         render.note(f"data in {settings.home}; stop with Ctrl-C")
         try:
             code = worker.wait()
@@ -70,13 +72,13 @@ def _lock(lock: TextIO, home: Path) -> None:
 
 
 @contextmanager
-def _broker(settings: Settings) -> Iterator[None]:
+def local_broker(settings: Settings) -> Iterator[None]:
     """The local broker while the block runs, unless the settings name another one."""
     if settings.redis_url:
         yield
         return
     socket = settings.broker_socket
-    with redis.Redis(unix_socket_path=str(socket), retry=None) as client:
+    with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client:
         adopted = _answers(client)
         process = None if adopted else _start_server(socket, settings.home / "broker", client)
         render.note(f"broker {'adopted' if adopted else 'ready'}: {socket}")
@@ -111,7 +113,7 @@ def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.P
         "save": "",
         "logfile": str(data / "broker.log"),
     }
-    command = [_server(), *(word for name, text in options.items() for word in (f"--{name}", text))]
+    command = [_server_binary(), *(word for name, text in options.items() for word in (f"--{name}", text))]
     # In a session of its own, Ctrl-C reaches only `up`, which stops the rest in order.
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -123,7 +125,7 @@ def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.P
     return process
 
 
-def _server() -> str:
+def _server_binary() -> str:
     for name in SERVERS:
         if path := shutil.which(name):
             return path

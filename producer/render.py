@@ -19,11 +19,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.states import ENDED_JOBS
 
 SHOWN_ROWS = 20  # of results on a terminal
+PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def note(message: str) -> None:
@@ -224,7 +226,7 @@ class _Lines:
 
     def __call__(self, job: Mapping[str, Any]) -> None:
         headline = _headline(job)
-        if headline != self.last:
+        if headline != self.last and job["state"] not in ENDED_JOBS:
             note(f"job {self.job_id}: {headline}")
             self.last = headline
 
@@ -267,7 +269,8 @@ def submitted_train(job_id: int | None, spec: TrainSpec, characters: int) -> Non
 def results_table(lines: Iterable[bytes]) -> int:
     """Result lines for a person -> how many."""
     count = 0
-    for count, line in enumerate(lines, 1):
+    for line in lines:
+        count += 1
         row = json.loads(line)
         head = f"[bold]row {row['row']}[/]  temperature {row['temperature']:g}  sample {row['sample']}"
         if row["error"]:

@@ -12,9 +12,11 @@ import os
 import socket
 import sys
 import uuid
+import warnings
 from collections.abc import Sequence
 
 from billiard import current_process
+from celery.exceptions import SecurityWarning
 from celery.signals import worker_process_init, worker_ready, worker_shutting_down
 
 from charrnn.errors import CharrnnError, InputError
@@ -33,6 +35,8 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     logging.getLogger("celery").setLevel(logging.WARNING)  # its lines are about messages, ours about parts
+    # Celery warns of root because of pickle, which is not accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     try:
         return run(_parse(arguments))
     except CharrnnError as error:
@@ -87,18 +91,18 @@ def _check_store() -> None:
 
 
 def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
-    @worker_process_init.connect(weak=False)
+    @worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
     def begin_child(**_: object) -> None:
         index = current_process().index
         devices.pin(pinned[index])
         Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues)
         Child.heartbeat.start()
 
-    @worker_ready.connect(weak=False)
+    @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def announce(**_: object) -> None:
         logger.info("worker ready: devices %s, queues %s", ", ".join(pinned), ", ".join(queues))
 
-    @worker_shutting_down.connect(weak=False)
+    @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: object) -> None:
         start_draining()
 

@@ -66,9 +66,7 @@ def _sampler_rows(model: Model, spec: GenerateSpec, rows: Iterable[JobRow]) -> I
         yield model.row(name, seed.seed, row.temperature, row.sample, spec.sampling)
 
 
-def _result_lines(
-    rows: Iterable[JobRow], texts: Iterable[Text], model: Model, name: str
-) -> Iterator[dict[str, Any]]:
+def _result_lines(rows: Iterable[JobRow], texts: Iterable[Text], model: Model, name: str) -> Iterator[dict[str, Any]]:
     for row, text in zip(rows, texts, strict=True):
         yield result(row, name, model.vocabulary.decode(text.ids), text.nats_per_char)
 

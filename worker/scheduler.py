@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.leases import Leases
@@ -28,7 +29,7 @@ def main() -> int:
         return 2 if isinstance(error, InputError) else 4
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings) -> NoReturn:
     """A round every `maintain_s` seconds, for ever; a broker or store that is away is waited for."""
     store, queue = Store.open(settings), Queue(settings)
     queue.claim_for(store.id, store.url)

@@ -1,8 +1,8 @@
 """Submit jobs, follow them, read their results: what the command line does, for code.
 
-    client = Client(Settings.from_env(os.environ))
-    job = client.submit("speeches", [Seed("Today, we")], SamplingOptions(temperatures=(0.5,)))
-    for line in client.results(job.id): ...
+client = Client(Settings.from_env(os.environ))
+job = client.submit("speeches", [Seed("Today, we")], SamplingOptions(temperatures=(0.5,)))
+for line in client.results(job.id): ...
 """
 
 from __future__ import annotations
@@ -94,9 +94,8 @@ class Client:
         with self.store.read() as connection:
             frozen = registry.held_out(connection, model)
         held_out = self.files.read(frozen).decode() if frozen else choose_held_out(text)
-        trained_on = without(text, held_out)
-        check_training_length(len(trained_on))
-        Vocabulary.of(trained_on + held_out)
+        Vocabulary.of(text)
+        check_training_length(len(without(text, held_out)))
         spec = TrainSpec(
             model=model,
             corpus=self.files.put_content("corpora", ".txt", text.encode()),
@@ -192,7 +191,7 @@ class Client:
 
     def jobs(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest jobs, newest first."""
-        return [dict(job) for job in self.store.jobs(limit)]
+        return self.store.jobs(limit)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model, with its aliases."""

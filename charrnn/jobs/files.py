@@ -111,7 +111,7 @@ class Files:
         arriving = path.parent / f".arriving-{secrets.token_hex(8)}"
         try:
             yield arriving
-            os.replace(arriving, path)
+            arriving.replace(path)
             _sync(path.parent)
         except BaseException:
             shutil.rmtree(arriving, ignore_errors=True) if arriving.is_dir() else arriving.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.files import FileRef
@@ -22,6 +22,8 @@ from charrnn.jobs.store import Store, end_parts
 from charrnn.jobs.tables import NOW, jobs, metrics, parts
 
 SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
+
+DIED = "process died"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +98,7 @@ class Leases:
     def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[dict[str, Any]]) -> None:
         """Commit progress: what follows starts from here, and attempts are counted anew."""
         with self.store.write() as connection:
-            self._change(
-                connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms
-            )
+            self._change(connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms)
             known = set(connection.execute(select(metrics.c.epoch).where(metrics.c.job == part.job)).scalars())
             for epoch in history:
                 if epoch["epoch"] not in known:
@@ -115,9 +115,10 @@ class Leases:
     ) -> None:
         """Commit a part's result: a part file of sampled rows, or a model version."""
         with self.store.write() as connection:
-            end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
+            _lock_job(connection, part.job)
             values = {"output": output.to_dict() if output else None, "report": report, "error": None}
             self._change(connection, part, PartState.DONE, lease_until=None, **values)
+            end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
             if version:
                 number = add_version(connection, part.job, version)
                 connection.execute(update(jobs).where(jobs.c.id == part.job).values(version=number))
@@ -125,10 +126,9 @@ class Leases:
     def release(self, part: Part) -> None:
         """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
         with self.store.write() as connection:
-            cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job)
-            if connection.execute(cancel).scalar_one():
-                end_parts(connection, part.job, 1)
+            if _lock_job(connection, part.job).cancel_requested:
                 self._change(connection, part, PartState.CANCELLED, lease_until=None)
+                end_parts(connection, part.job, 1)
             else:
                 attempts = func.max(parts.c.attempts - 1, 0)
                 self._change(connection, part, PartState.QUEUED, lease_until=None, attempts=attempts)
@@ -136,12 +136,12 @@ class Leases:
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
         with self.store.write() as connection:
-            attempts = connection.execute(select(parts.c.attempts).where(parts.c.id == part.id)).scalar_one()
-            if not permanent and attempts < MAX_ATTEMPTS:
+            _lock_job(connection, part.job)
+            if not permanent and part.attempt < MAX_ATTEMPTS:
                 self._change(connection, part, PartState.QUEUED, lease_until=None, error=reason)
                 return PartState.QUEUED
-            self._quarantine(connection, part.job, part.rows, reason)
             self._change(connection, part, PartState.FAILED, lease_until=None, error=reason)
+            _quarantine(connection, part.job, part.rows, reason)
             return PartState.FAILED
 
     def give_back(self, owner: str) -> int:
@@ -158,31 +158,14 @@ class Leases:
         """Queue → parts that wait in it."""
         query = select(parts.c.queue, func.count()).where(parts.c.state == PartState.QUEUED).group_by(parts.c.queue)
         with self.store.read() as connection:
-            return {queue: count for queue, count in connection.execute(query)}
+            return dict(connection.execute(query).all())
 
     def _take_away(self, condition: ColumnElement[bool]) -> int:
         with self.store.write() as connection:
-            taken = connection.execute(
-                select(parts, jobs.c.cancel_requested)
-                .join(jobs, jobs.c.id == parts.c.job)
-                .where(parts.c.state == PartState.LEASED, condition)
-            ).all()
-            for row in taken:
-                state, error = PartState.QUEUED, "process died"
-                if row.cancel_requested:
-                    state = PartState.CANCELLED
-                    end_parts(connection, row.job, 1)
-                elif row.attempts >= MAX_ATTEMPTS:
-                    state = PartState.FAILED
-                    self._quarantine(connection, row.job, row.rows, error)
-                connection.execute(
-                    update(parts).where(parts.c.id == row.id).values(state=state, lease_until=None, error=error)
-                )
+            taken = connection.execute(select(parts).where(parts.c.state == PartState.LEASED, condition)).all()
+            for part in taken:
+                _take_one_away(connection, part, _lock_job(connection, part.job).cancel_requested)
             return len(taken)
-
-    def _quarantine(self, connection: Connection, job: int, rows: int, reason: str) -> None:
-        end_parts(connection, job, 1, rows_failed=rows)
-        connection.execute(update(jobs).where(jobs.c.id == job).values(error=reason))
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
         """Update the part if the lease still holds; raising rolls the whole transaction back."""
@@ -192,6 +175,30 @@ class Leases:
             values["state"] = state
         if connection.execute(update(parts).where(held).values(**values)).rowcount != 1:
             raise LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
+
+
+def _lock_job(connection: Connection, job_id: int) -> Row[Any]:
+    """The job's row, held until the transaction ends."""
+    return connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one()
+
+
+def _take_one_away(connection: Connection, part: Row[Any], cancelled: bool) -> None:
+    """Take a dead worker's part: to the queue, or to its end if it was cancelled or tried too often."""
+    state = PartState.QUEUED
+    if cancelled:
+        state = PartState.CANCELLED
+    elif part.attempts >= MAX_ATTEMPTS:
+        state = PartState.FAILED
+    connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, error=DIED))
+    if state == PartState.CANCELLED:
+        end_parts(connection, part.job, 1)
+    elif state == PartState.FAILED:
+        _quarantine(connection, part.job, part.rows, DIED)
+
+
+def _quarantine(connection: Connection, job_id: int, rows: int, reason: str) -> None:
+    end_parts(connection, job_id, 1, rows_failed=rows)
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(error=reason))
 
 
 def _best(queue: str) -> Any:

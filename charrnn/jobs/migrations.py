@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
-from sqlalchemy import Connection, inspect, insert, select, update
+from sqlalchemy import Connection, insert, inspect, select, update
 
 from charrnn.errors import InputError
 from charrnn.jobs import tables
@@ -39,4 +39,4 @@ def migrate(connection: Connection) -> None:
 def _version(connection: Connection) -> int:
     if not inspect(connection).has_table(tables.store.name):
         return 0
-    return connection.execute(select(tables.store.c.schema_version)).scalar_one()
+    return int(connection.execute(select(tables.store.c.schema_version)).scalar_one())

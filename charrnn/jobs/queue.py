@@ -93,7 +93,7 @@ class Queue:
         """
         with self._client() as client:
             client.set(STORE_KEY, store_id, nx=True)
-            owner = client.get(STORE_KEY)
+            owner = client.get(KEY_PREFIX + STORE_KEY)  # Kombu's client prefixes SET, but not GET
         if owner is not None and owner.decode() != store_id:
             raise InputError(
                 f"The broker {self.url} serves another store than {store_url}. Set CHARRNN_STORE_URL and "

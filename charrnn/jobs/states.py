@@ -1,8 +1,8 @@
 """The states of jobs and parts, and every transition between them.
 
-    job:   queued → running → done | failed | cancelled
-    part:  queued → leased → done | failed | cancelled
-           leased → queued, when the lease is released or runs out
+job:   queued → running → done | failed | cancelled
+part:  queued → leased → done | failed | cancelled
+       leased → queued, when the lease is released or runs out
 """
 
 from __future__ import annotations

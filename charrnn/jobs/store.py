@@ -5,7 +5,7 @@ What workers do to parts is in `leases`, models and versions are in `registry`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,7 +109,7 @@ class Store:
         ids = connection.execute(select(parts.c.id).where(parts.c.job == job).order_by(parts.c.number)).scalars()
         return job, list(ids)
 
-    def job(self, job_id: int | None = None) -> Mapping[str, Any]:
+    def job(self, job_id: int | None = None) -> dict[str, Any]:
         """A job's row; the newest job's without an id.
 
         Raises:
@@ -123,12 +123,13 @@ class Store:
         if row is None:
             what = "No job was submitted yet" if job_id is None else f"There is no job {job_id}"
             raise NotFoundError(f"{what}. List them with: charrnn-jobs jobs")
-        return row
+        return dict(row)
 
-    def jobs(self, limit: int) -> Sequence[Mapping[str, Any]]:
+    def jobs(self, limit: int) -> list[dict[str, Any]]:
         """The newest jobs, newest first."""
         with self.read() as connection:
-            return connection.execute(select(jobs).order_by(jobs.c.id.desc()).limit(limit)).mappings().all()
+            rows = connection.execute(select(jobs).order_by(jobs.c.id.desc()).limit(limit)).mappings()
+            return [dict(row) for row in rows]
 
     def parts(self, job_id: int, *states: PartState) -> Sequence[Row[Any]]:
         """A job's parts in order, all or those in `states`."""
@@ -159,7 +160,7 @@ class Store:
             .group_by(parts.c.job)
         )
         with self.read() as connection:
-            return {job: count for job, count in connection.execute(query)}
+            return dict(connection.execute(query).all())
 
     def cancel(self, job_id: int) -> bool:
         """Ask for a job's end: waiting parts are cancelled now, leased ones by their workers.
@@ -206,7 +207,9 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise InputError("CHARRNN_STORE_URL is not a database URL. Expected: sqlite:////path/to/store.sqlite") from error
+        raise InputError(
+            "CHARRNN_STORE_URL is not a database URL. Expected: sqlite:////path/to/store.sqlite"
+        ) from error
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         raise InputError(
             f"CHARRNN_STORE_URL must name a SQLite file, sqlite:////path/to/store.sqlite. "

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Make the virtual environment $VENV with the pinned requirements, by uv where it is on PATH, else
+# by venv and pip. Needs no rights beyond this folder.
+set -eu
+
+fail() {
+    echo "set-up: $1" >&2
+    exit 1
+}
+
+command -v "$PYTHON" >/dev/null || fail "there is no $PYTHON. Install Python 3.11, 3.12 or 3.13 (Debian: apt-get install python3 python3-venv), or name one: make PYTHON=python3.12 ..."
+"$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
+    fail "$("$PYTHON" --version) does not fit: TensorFlow needs 3.11, 3.12 or 3.13. Name one: make PYTHON=python3.12 ..."
+
+echo "set-up: installing into $VENV (TensorFlow is large: about 300 MB, once)"
+if command -v uv >/dev/null; then
+    [ -x "$VENV/bin/python" ] || uv venv --quiet --python "$PYTHON" "$VENV"
+    install="uv pip install --quiet --python $VENV/bin/python"
+else
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "this Python cannot make virtual environments. Debian: apt-get install python3-venv; or install uv"
+    [ -x "$VENV/bin/pip" ] || "$PYTHON" -m venv --clear "$VENV"
+    install="$VENV/bin/pip install --quiet --disable-pip-version-check"
+fi
+$install --require-hashes -r requirements.txt
+$install --no-deps --no-build-isolation --editable .

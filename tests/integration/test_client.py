@@ -1,0 +1,143 @@
+"""Submitting through the client: everything is stored and rung, or nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
+from charrnn.jobs import registry
+from charrnn.jobs.client import Client
+from charrnn.jobs.leases import Leases
+from charrnn.jobs.rows import Seed, read_lines
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.specs import GenerateSpec
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from tests.fix_store import NO_FILE
+
+SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    client = Client(settings)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def model(client: Client, text_file: Path) -> str:
+    """A model that knows a, b and the newline."""
+    job = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+    new = registry.NewVersion(
+        model="speeches", files=NO_FILE, characters="\nab", network={"layers": 2, "units": 1}, held_out_nats=1.0
+    )
+    with client.store.write() as connection:
+        registry.add_version(connection, job.id or 0, new)
+    return "speeches"
+
+
+def count(client: Client) -> tuple[int, int]:
+    """Jobs in the store and doorbells in the broker."""
+    return len(client.jobs()), sum(client.queue.lengths().values())
+
+
+def test_a_training_is_stored_and_rung(client: Client, text_file: Path) -> None:
+    job = client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
+    assert count(client) == (1, 1)
+    status = client.status(job.id)
+    assert (status["kind"], status["state"], status["parts_total"]) == ("train", "queued", 1)
+    assert "no live worker serves train" in status["waiting_for"]
+
+
+def test_a_later_training_keeps_the_held_out_text(client: Client, text_file: Path) -> None:
+    first = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+    text_file.write_text(text_file.read_text() + "more of it\n" * 50)
+    second = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+    assert first.spec.held_out == second.spec.held_out  # type: ignore[union-attr]
+    assert first.spec.corpus != second.spec.corpus  # type: ignore[union-attr]
+
+
+def test_seeds_x_temperatures_x_samples_are_rows(client: Client, model: str) -> None:
+    job = client.submit(model, [Seed("a"), Seed("b"), Seed("a")], SAMPLING)
+    assert isinstance(job.spec, GenerateSpec)
+    assert (job.spec.rows, job.spec.batch, job.parts) == (12, 16, 1)
+    assert client.status(job.id)["rows_total"] == 12
+
+
+def test_a_dry_run_stores_nothing(client: Client, model: str, settings: Settings) -> None:
+    before = count(client)
+    job = client.submit(model, [Seed("a")], SAMPLING, dry_run=True)
+    assert (job.id, job.characters) == (None, 4 * SAMPLING.length)
+    assert count(client) == before
+    assert not (settings.files_root / "seeds").exists()
+
+
+def test_unknown_characters_are_named_with_their_lines(client: Client, model: str) -> None:
+    before = count(client)
+    seeds = [Seed("ab", line=1), Seed("aé", line=2), Seed("xyz", line=4)]
+    with pytest.raises(InputError, match=r"2 seeds have .*\n  line 2: 'é'\n  line 4: 'x', 'y', 'z'"):
+        client.submit(model, seeds, SAMPLING)
+    assert count(client) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("Speeches", "x" * 9999, "not valid"),
+        ("speeches", "ab" * 100, "fewer than one batch"),
+        ("speeches", "a" * 9999, "1 distinct characters"),
+        ("speeches", "", "empty"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_and_nothing_stored(
+    client: Client, tmp_path: Path, name: str, text: str, error: str
+) -> None:
+    (tmp_path / "bad.txt").write_text(text)
+    with pytest.raises(InputError, match=error):
+        client.train(name, [tmp_path / "bad.txt"], NetworkOptions(), TrainingOptions())
+    assert count(client) == (0, 0)
+    assert client.models() == []
+
+
+def test_an_unknown_model_is_refused(client: Client, model: str) -> None:
+    with pytest.raises(NotFoundError, match="Did you mean speeches"):
+        client.submit("speech", [Seed("a")], SAMPLING)
+
+
+def test_nothing_is_stored_when_the_broker_is_out_of_reach(settings: Settings, tmp_path: Path, text_file: Path) -> None:
+    away = Client(replace(settings, redis_url=f"redis+socket://{tmp_path / 'none.sock'}"))
+    with pytest.raises(UnreachableError):
+        away.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+    assert away.jobs() == []
+    assert not settings.files_root.exists()
+    away.close()
+
+
+def test_results_are_the_part_files_in_order_whoever_ended_first(client: Client, model: str) -> None:
+    job = client.submit(model, [Seed("a")] * 150, SamplingOptions())
+    leases = Leases(client.store, 30)
+    first, second = leases.claim("generate", "a"), leases.claim("generate", "b")
+    assert first is None or second is None or first.first_row < second.first_row
+    assert job.parts == 1  # 150 rows fit one part of 256 slots; see the acceptance tests for many
+    assert first is not None
+    seeds = client.files.read(first.spec.seeds)  # type: ignore[union-attr]
+    lines = list(read_lines(seeds))
+    assert len(lines) == 150
+    with pytest.raises(InputError, match="is a training"):
+        client.results(1)
+    assert list(client.results(job.id or 0)) == []
+
+
+def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, model: str) -> None:
+    job = client.submit(model, [Seed("a")], SAMPLING)
+    with pytest.raises(NotFinishedError, match="it goes on"):
+        list(client.follow(job.id or 0, timeout_s=0))
+    assert client.status(job.id)["state"] == "queued"
+
+
+def test_every_error_is_one_that_the_command_line_shows() -> None:
+    assert issubclass(NotFinishedError, CharrnnError)

@@ -1,0 +1,206 @@
+"""The life of a part on a real database: who may take it, who may commit it, how it ends."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import select, update
+
+from charrnn.errors import LeaseLostError
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.leases import Leases, Part
+from charrnn.jobs.specs import SPEC_VERSION
+from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState
+from charrnn.jobs.store import Store
+from charrnn.jobs.tables import NOW, parts
+from tests.fix_store import AddJob
+
+OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
+
+
+def claim(leases: Leases, owner: str = "a", queue: str = "generate") -> Part:
+    part = leases.claim(queue, owner)
+    assert part is not None
+    return part
+
+
+def run_out(store: Store, part: Part, ago_ms: int = 1) -> None:
+    """Let a lease have run out, by the database's clock."""
+    with store.write() as connection:
+        connection.execute(update(parts).where(parts.c.id == part.id).values(lease_until=NOW - ago_ms))
+
+
+def test_a_claimed_part_is_nobody_elses(leases: Leases, add_job: AddJob) -> None:
+    add_job()
+    claim(leases)
+    assert leases.claim("generate", "b") is None  # Catches: no state in _best's condition
+
+
+def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    assert store.job(job)["state"] == JobState.QUEUED
+    claim(leases)
+    assert store.job(job)["state"] == JobState.RUNNING
+
+
+def test_queues_are_apart(leases: Leases, add_job: AddJob) -> None:
+    add_job(train=True)
+    assert leases.claim("generate", "a") is None
+    assert leases.claim("train", "a") is not None
+
+
+def test_a_small_job_does_not_wait_behind_a_large_one(leases: Leases, add_job: AddJob) -> None:
+    large, small = add_job(parts=5), add_job(parts=2)
+    # Catches: _best ordered by the job's id alone
+    assert [claim(leases).job for _ in range(4)] == [large, small, large, small]
+
+
+def test_a_part_of_a_newer_spec_is_left_alone(store: Store, leases: Leases, add_job: AddJob) -> None:
+    add_job()
+    with store.write() as connection:
+        connection.execute(update(parts).values(spec_version=SPEC_VERSION + 1))
+    assert leases.claim("generate", "a") is None
+
+
+def test_many_claimers_get_each_part_once(store: Store, add_job: AddJob) -> None:
+    add_job(parts=40)
+    taken: list[int] = []
+
+    def take_all() -> None:
+        own = Leases(store, 30)
+        while part := own.claim("generate", threading.current_thread().name):
+            taken.append(part.id)
+
+    threads = [threading.Thread(target=take_all) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(set(taken))
+    assert len(taken) == 40
+
+
+def test_the_last_part_ends_the_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(parts=2)
+    leases.complete(claim(leases), output=OUTPUT, characters=7)
+    assert store.job(job)["state"] == JobState.RUNNING
+    leases.complete(claim(leases), output=OUTPUT, characters=5)
+    ended = store.job(job)
+    assert (ended["state"], ended["rows_done"], ended["characters"]) == (JobState.DONE, 100, 12)
+    assert ended["finished_at"] >= ended["started_at"]
+
+
+def test_a_stale_token_commits_nothing(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    first = claim(leases)
+    run_out(store, first)
+    leases.expire()
+    second = claim(leases, "b")
+    assert second.token > first.token
+    for commit in (leases.complete, leases.release, lambda part: leases.heartbeat(part, None)):
+        with pytest.raises(LeaseLostError):
+            commit(first)  # Catches: no token in Leases._change's condition
+    assert store.job(job)["rows_done"] == 0
+    leases.complete(second, output=OUTPUT)
+    with pytest.raises(LeaseLostError):
+        leases.complete(second, output=OUTPUT)
+    assert store.job(job)["rows_done"] == 50
+
+
+def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -> None:
+    add_job()
+    part = claim(leases)
+    assert leases.expire() == 0
+    leases.heartbeat(part, {"rows": 1})
+
+
+def test_a_lease_further_away_than_a_lease_can_be_is_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+    add_job()
+    run_out(store, claim(leases), ago_ms=-3_600_000)
+    assert leases.expire() == 1
+
+
+def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    part = claim(leases)
+    run_out(store, part)
+    assert leases.heartbeat(part, {"rows": 3}) is False
+    assert leases.expire() == 0
+    assert store.parts(job)[0].progress == {"rows": 3}
+
+
+def test_a_part_that_kills_its_workers_is_given_up_after_three_attempts(
+    store: Store, leases: Leases, add_job: AddJob
+) -> None:
+    job = add_job(parts=2)
+    poison = claim(leases)
+    for _ in range(MAX_ATTEMPTS):
+        assert leases.give_back("a") == 1
+        with store.read() as connection:
+            state = connection.execute(select(parts.c.state).where(parts.c.id == poison.id)).scalar_one()
+        if state == PartState.QUEUED:
+            claim(leases)
+    assert state == PartState.FAILED
+    leases.complete(claim(leases), output=OUTPUT)
+    ended = store.job(job)
+    assert (ended["state"], ended["rows_done"], ended["rows_failed"]) == (JobState.DONE, 50, 50)
+    assert ended["error"] == "process died"
+
+
+def test_a_release_does_not_count_as_an_attempt(leases: Leases, add_job: AddJob) -> None:
+    add_job()
+    for _ in range(2 * MAX_ATTEMPTS):
+        part = claim(leases)
+        assert part.attempt == 1  # Catches: release without attempts - 1
+        leases.release(part)
+
+
+def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    first = claim(leases, queue="train")
+    epoch = {"epoch": 1, "step": 10, "train_nats": 2.0, "held_out_nats": 2.5}
+    for _ in range(2):  # committing an epoch again changes nothing
+        leases.checkpoint(first, OUTPUT, [epoch])
+    leases.give_back("a")
+    second = claim(leases, queue="train")
+    assert (second.checkpoint, second.attempt) == (OUTPUT, 1)
+    assert [m.held_out_nats for m in store.metrics(job)] == [2.5]
+
+
+def test_a_failed_training_fails_its_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    assert leases.fail(claim(leases, queue="train"), "the loss became nan", permanent=True) == PartState.FAILED
+    ended = store.job(job)
+    assert (ended["state"], ended["error"]) == (JobState.FAILED, "the loss became nan")
+
+
+def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
+    store: Store, leases: Leases, add_job: AddJob
+) -> None:
+    job = add_job(parts=3)
+    leases.complete(claim(leases), output=OUTPUT)
+    part = claim(leases)
+    assert store.cancel(job) is True
+    assert store.job(job)["state"] == JobState.RUNNING
+    assert leases.heartbeat(part, None) is True
+    leases.release(part)
+    assert store.job(job)["state"] == JobState.CANCELLED
+    assert store.job(job)["rows_done"] == 50
+    assert store.cancel(job) is False
+
+
+def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJob) -> None:
+    job = add_job()
+    store.cancel(job)
+    assert store.job(job)["state"] == JobState.CANCELLED
+
+
+def test_a_job_that_ended_in_its_last_part_is_done_although_cancelled(
+    store: Store, leases: Leases, add_job: AddJob
+) -> None:
+    job = add_job()
+    part = claim(leases)
+    store.cancel(job)
+    leases.complete(part, output=OUTPUT)
+    assert store.job(job)["state"] == JobState.DONE

@@ -1,0 +1,55 @@
+"""Doorbells through a real broker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.leases import Leases
+from charrnn.jobs.maintenance import maintain, ring_missing
+from charrnn.jobs.queue import Queue
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import Store
+from tests.fix_store import AddJob
+
+
+def test_every_ring_is_one_message(queue: Queue) -> None:
+    queue.ring("generate", [1, 2, 3])
+    assert queue.lengths() == {"train": 0, "generate": 3}
+
+
+def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+    add_job(parts=4)
+    queue.ring("generate", [1])
+    for _ in range(2):
+        ring_missing(leases, queue)
+        assert queue.lengths()["generate"] == 4
+
+
+def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
+    assert [maintain(store, leases, queue, every_s=60) for _ in range(3)] == [True, False, False]
+
+
+def test_a_broker_serves_one_store(queue: Queue) -> None:
+    queue.claim_for("first", "sqlite:///first")
+    queue.claim_for("first", "sqlite:///first")
+    with pytest.raises(InputError, match="another store than sqlite:///second"):
+        queue.claim_for("second", "sqlite:///second")
+
+
+def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, tmp_path: Path) -> None:
+    queue = Queue(replace(settings, home=tmp_path))
+    with pytest.raises(UnreachableError, match=r"broker\.sock.* does not answer\. Start charrnn-jobs up"):
+        queue.lengths()
+    queue.close()
+
+
+def test_a_password_is_not_shown(settings: Settings) -> None:
+    queue = Queue(replace(settings, redis_url="redis://:secret@127.0.0.1:1/0"))
+    with pytest.raises(UnreachableError, match="CHARRNN_REDIS_URL") as caught:
+        queue.ring("generate", [1])
+    assert "secret" not in str(caught.value)
+    queue.close()
