@@ -20,6 +20,7 @@ for _gpu in tf.config.list_physical_devices("GPU"):
 Array: TypeAlias = Any
 """A tensor. TensorFlow ships no types, so shapes stand in the docstrings."""
 
+add = tf.add_n
 array = tf.convert_to_tensor
 cast = tf.cast
 concat = tf.concat
@@ -37,6 +38,7 @@ sqrt = tf.sqrt
 square = tf.square
 stack = tf.stack
 tanh = tf.tanh
+transpose = tf.transpose
 unstack = tf.unstack
 where = tf.where
 zeros = tf.zeros

@@ -56,7 +56,11 @@ class Model:
     """
 
     def __init__(
-        self, network: NetworkOptions, vocabulary: Vocabulary, weights: Weights, metrics: Mapping[str, Any] | None = None
+        self,
+        network: NetworkOptions,
+        vocabulary: Vocabulary,
+        weights: Weights,
+        metrics: Mapping[str, Any] | None = None,
     ) -> None:
         self.network, self.vocabulary = network, vocabulary
         self.weights, self.metrics = weights, dict(metrics or {})
@@ -77,7 +81,7 @@ class Model:
         *,
         temperature: float | Iterable[float] = 1.0,
         samples: int = 1,
-        length: int = 200,
+        length: int = 400,
         rng_seed: int | None = None,
     ) -> Iterator[Sample]:
         """Write texts: every seed at every temperature, `samples` times, all as one batch.
@@ -189,9 +193,10 @@ def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
             described = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in found.items()}
             expected = {name: (shape, "F32") for name, shape in shapes.items()}
             if described != expected:
-                wrong = sorted(name for name in expected.keys() | described.keys() if described.get(name) != expected.get(name))
+                wrong = sorted(
+                    name for name in expected.keys() | described.keys() if described.get(name) != expected.get(name)
+                )
                 raise ModelFileError(f"{path}: weights that are not the configuration's: {', '.join(wrong)}")
             return {name: ops.array(file.get_tensor(name)) for name in shapes}
     except (OSError, SafetensorError) as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from error
-

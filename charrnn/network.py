@@ -21,7 +21,7 @@ State: TypeAlias = list[tuple[Array, Array]]
 """Per layer h and c, each (B, units)."""
 
 
-def weight_shapes(network: NetworkOptionsOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+def weight_shapes(network: NetworkOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight, in the order in which they are stored."""
     units, shapes = network.units, dict[str, tuple[int, ...]]()
     inputs = vocabulary_size
@@ -34,7 +34,11 @@ def weight_shapes(network: NetworkOptionsOptions, vocabulary_size: int) -> dict[
 
 
 def initial_weights(network: NetworkOptions, vocabulary_size: int, rng_seed: int) -> dict[str, np.ndarray]:
-    """Keras's defaults: Glorot uniform kernels, orthogonal recurrent kernels, forget bias 1."""
+    """Keras's defaults: Glorot uniform kernels, orthogonal recurrent kernels, forget bias 1.
+
+    But for the first kernel: of a one-hot input one entry is ever not 0, so its fan-in is 1 and not
+    the vocabulary's size. Glorot leaves the network nearly blind to its input at the start.
+    """
     rng = np.random.default_rng(rng_seed)
     shapes = weight_shapes(network, vocabulary_size)
     return {name: _initial(name, shape, rng).astype(np.float32) for name, shape in shapes.items()}
@@ -46,7 +50,8 @@ def _initial(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.
         basis, triangle = np.linalg.qr(rng.normal(size=shape[::-1]))
         return np.asarray((basis * np.sign(np.diag(triangle))).T)
     if name.endswith("kernel"):
-        limit = np.sqrt(6.0 / sum(shape))
+        fans = 2.0 if name == "lstm_0.kernel" else sum(shape)  # entries of unit variance
+        limit = np.sqrt(6.0 / fans)
         return rng.uniform(-limit, limit, size=shape)
     bias = np.zeros(shape)
     if name.startswith("lstm"):

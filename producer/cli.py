@@ -115,6 +115,7 @@ def train(
     """Train a new version of a model on text files."""
     from producer import render
 
+    timeout_s = _seconds(timeout)
     network = NetworkOptions(units=units)
     training = TrainingOptions(epochs=epochs, rng_seed=_rng_seed(rng_seed))
     with _client() as client:
@@ -122,7 +123,7 @@ def train(
         _print_submitted(job, json)
         render.submitted_train(job.id, job.spec, job.characters)  # type: ignore[arg-type]
         if wait:
-            _follow(client, job.id or 0, _seconds(timeout))
+            _follow(client, job.id or 0, timeout_s)
 
 
 @app.command()
@@ -131,7 +132,9 @@ def submit(
     seeds: Annotated[str, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input.")],
     temperature: Annotated[str, typer.Option("-t", "--temperature", help="One or more: 0.2,0.5. 0 is argmax.")] = "1.0",
     samples: Annotated[int, typer.Option("-n", "--samples", help="Texts for each seed and temperature.")] = 1,
-    length: Annotated[int, typer.Option("-l", "--length", help="New characters of each text.")] = 400,
+    length: Annotated[
+        int, typer.Option("-l", "--length", help="New characters of each text.")
+    ] = SamplingOptions().length,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
@@ -143,6 +146,7 @@ def submit(
     from producer import render
     from producer.seeds import read_seeds
 
+    timeout_s = _seconds(timeout)
     sampling = SamplingOptions(
         temperatures=_temperatures(temperature), samples=samples, length=length, rng_seed=_rng_seed(rng_seed)
     )
@@ -152,14 +156,15 @@ def submit(
         _print_submitted(job, json)
         render.submitted_generate(job.id, job.spec, file.blank_lines, job.characters)  # type: ignore[arg-type]
         if wait and job.id:
-            _follow(client, job.id, _seconds(timeout))
+            _follow(client, job.id, timeout_s)
 
 
 @app.command()
 def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
     """Follow a job until it has ended."""
+    timeout_s = _seconds(timeout)
     with _client() as client:
-        _follow(client, job, _seconds(timeout))
+        _follow(client, job, timeout_s)
 
 
 @app.command()

@@ -64,15 +64,21 @@ class Home:
         assert done.returncode == 0, f"{arguments}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            [*COMMAND, *arguments], env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
     def json(self, *arguments: str) -> Any:
         return json.loads(self.ok(*arguments, "--json"))
 
     @contextmanager
-    def up(self) -> Iterator[subprocess.Popen[str]]:
+    def up(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """`charrnn-jobs up` while the block runs; its end is part of the test."""
         with open(self.path / "up.log", "a") as log:
             process = subprocess.Popen(
-                [*COMMAND, "up", "--devices", "cpu"], env=self.environment, stderr=log, text=True
+                [*COMMAND, "up", "--devices", "cpu", *arguments], env=self.environment, stderr=log, text=True
             )
         try:
             until(lambda: self._worker_or_end(process), "a live worker")

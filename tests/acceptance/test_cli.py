@@ -1,0 +1,182 @@
+"""What a person meets: bad input gets one clear message and an exit code, and enqueues nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fix_processes import Home
+
+OK_SEEDS = "the \n"
+
+
+def refused(home: Home, *arguments: str, stdin: str | None = None) -> tuple[int, str]:
+    """Exit code and message of a command that must not work; never a traceback."""
+    done = home.run(*arguments, stdin=stdin)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.returncode, " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-t", "-1"), "temperature must be a finite number of at least 0. Received: -1.0"),
+        (("-t", "nan"), "temperature must be a finite number"),
+        (("-t", "inf"), "temperature must be a finite number"),
+        (("-t", "warm"), "--temperature must be numbers such as 0.2,0.5. Received: 'warm'"),
+        (("-t", "0.5,0.5"), "stands twice"),
+        (("-l", "0"), "length must be a whole number from 1"),
+        (("-n", "0"), "samples must be a whole number from 1"),
+        (("--rng-seed", "-1"), "rng-seed must be a whole number from 0"),
+        (("--timeout", "soon", "--wait"), "--timeout must be a time such as 90s"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(stack: Home, options: tuple[str, ...], message: str) -> None:
+    before = stack.json("jobs")
+    code, said = refused(stack, "submit", "-m", "tiny", "--seeds", "-", *options, stdin=OK_SEEDS)
+    assert code == 2
+    assert message in said
+    assert stack.json("jobs") == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        (b"", "the file is empty"),
+        (b"\n\n", "there is no seed in it"),
+        (b"the \nab\xff\n", "line 2, byte 3: 0xff is not UTF-8"),
+        ("the \ncafé\n".encode(), "line 2: 'é'"),
+    ],
+)
+def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "seeds.txt"
+    if content is not None:
+        path.write_bytes(content)
+    before = stack.json("jobs")
+    code, said = refused(stack, "submit", "-m", "tiny", "--seeds", str(path))
+    assert code == 2
+    assert message in said
+    assert stack.json("jobs") == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"seed": 7}', "--rng-seed"),
+        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' stands in line 1 and in line 2"),
+        ('{"text": "the"}', "expected an object"),
+        ("the", "line 1 is not JSON"),
+    ],
+)
+def test_bad_json_seeds_are_refused(stack: Home, tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "seeds.jsonl"
+    path.write_text(content)
+    code, said = refused(stack, "submit", "-m", "tiny", "--seeds", str(path))
+    assert code == 2
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("good", None, "no such file"),
+        ("good", b"", "the file is empty"),
+        ("good", b"ab" * 200, "fewer than one batch"),
+        ("good", b"abc\n" * 999 + b"\xe9", "line 1000, byte 1: 0xe9 is not UTF-8"),
+        ("Bad Name", b"abc\n" * 999, "is not valid. Expected 1 to 64 of a-z"),
+        ("../up", b"abc\n" * 999, "is not valid"),
+    ],
+)
+def test_bad_corpora_and_names_are_refused(
+    stack: Home, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / "corpus.txt"
+    if content is not None:
+        path.write_bytes(content)
+    before = stack.json("jobs"), stack.json("models")
+    code, said = refused(stack, "train", name, str(path))
+    assert code == 2
+    assert message in said
+    assert (stack.json("jobs"), stack.json("models")) == before
+
+
+def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
+    code, said = refused(stack, "submit", "-m", "tyni", "--seeds", "-", stdin=OK_SEEDS)
+    assert (code, "Did you mean tiny?" in said) == (3, True)
+    for command in ("status", "wait", "results", "cancel"):
+        code, said = refused(stack, command, "4711")
+        assert (code, "There is no job 4711" in said) == (3, True)
+
+
+def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(home: Home, text_file: Path) -> None:
+    code, said = refused(home, "train", "good", str(text_file))
+    assert code == 4
+    assert "broker.sock" in said
+    assert "charrnn-jobs up" in said
+    assert home.json("jobs") == []
+
+
+def test_a_store_out_of_reach_is_exit_code_4(home: Home) -> None:
+    home.settings = {"CHARRNN_STORE_URL": f"sqlite:///{home.path}/no/folder/store.sqlite"}
+    code, said = refused(home, "jobs")
+    assert (code, "does not answer" in said) == (4, True)
+
+
+def test_usage_errors_are_exit_code_2(home: Home) -> None:
+    assert home.run("sumbit").returncode == 2
+    assert home.run("submit").returncode == 2
+    assert home.run("status", "first").returncode == 2
+
+
+def test_help_tells_the_exit_codes(home: Home) -> None:
+    said = " ".join(home.ok("--help").replace("│", " ").split())
+    assert "3 no such job or model; 4 broker or store unreachable; 5 not finished" in said
+
+
+def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
+    before = stack.json("jobs")
+    done = stack.run("submit", "-m", "tiny", "--seeds", "-", "-l", "10", "--dry-run", stdin="the \na \n")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "2 seeds x 1 temperatures x 1 samples = 2 rows of 10 characters" in done.stderr
+    assert stack.json("jobs") == before
+
+
+def test_doctor_finds_a_running_stack_well_and_a_missing_one_not(stack: Home, home: Home) -> None:
+    assert all(check["ok"] for check in stack.json("doctor"))
+    missing = home.run("doctor", "--json")
+    assert missing.returncode == 4
+    assert "Start charrnn-jobs up" in missing.stdout
+
+
+def test_a_job_of_an_absent_worker_says_what_to_start(home: Home, text_file: Path) -> None:
+    with home.up("--queues", "generate"):
+        job = home.ok("train", "good", str(text_file)).strip()
+        waiting = home.json("status", job)["waiting_for"]
+        assert waiting == "no live worker serves train. Start one: charrnn-jobs up, or charrnn-jobs worker"
+        done = home.run("wait", job, "--timeout", "1s")
+        assert (done.returncode, waiting in done.stderr) == (5, True)
+        home.ok("cancel", job)
+
+
+def test_a_second_stack_in_one_home_is_refused(stack: Home) -> None:
+    code, said = refused(stack, "up")
+    assert (code, "runs already" in said) == (2, True)
+
+
+def test_results_of_a_training_are_refused(stack: Home) -> None:
+    code, said = refused(stack, "results", "1")
+    assert (code, "is a training" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--queues", "train,print"), "no queue 'print'"), (("--devices", "7"), "expected auto, cpu, or GPUs")],
+)
+def test_a_worker_refuses_queues_and_devices_that_are_not_there(
+    stack: Home, arguments: tuple[str, ...], message: str
+) -> None:
+    code, said = refused(stack, "worker", *arguments)
+    assert (code, message in said) == (2, True)

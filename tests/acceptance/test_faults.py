@@ -1,0 +1,135 @@
+"""Kill, flush, stop and cancel in the middle of work: the same bytes come out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from charrnn.jobs.settings import Settings
+from tests.fix_processes import Home, until
+
+ROWS = ("-t", "0.5,1.0", "-n", "40", "-l", "400", "--rng-seed", "3")
+
+
+def lease(stack: Home, job: str) -> dict[str, Any]:
+    """The first part of a job, as the store has it."""
+    with sqlite3.connect(stack.path / "store.sqlite") as connection:
+        connection.row_factory = sqlite3.Row
+        row = connection.execute("select * from parts where job = ? order by number limit 1", (job,)).fetchone()
+    connection.close()
+    return dict(row)
+
+
+def pid_of(stack: Home, owner: str) -> int:
+    with sqlite3.connect(stack.path / "store.sqlite") as connection:
+        (pid,) = connection.execute("select pid from workers where owner = ?", (owner,)).fetchone()
+    connection.close()
+    return int(pid)
+
+
+def in_work(stack: Home, job: str) -> dict[str, Any] | None:
+    """The first part once its running attempt has made progress."""
+    part = lease(stack, job)
+    assert part["state"] != "done", "the job was too quick for this test"
+    return part if part["state"] == "leased" and part["progress"] not in (None, "null") else None
+
+
+@pytest.fixture(scope="module")
+def seeds(stack: Home) -> str:
+    path = stack.path / "fault-seeds.txt"
+    path.write_text("the old sailor\na small lamp \nevery child\n" * 5)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Home, seeds: str) -> str:
+    """The results of a run that nothing happened to."""
+    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "--wait").strip()
+    return stack.ok("results", job)
+
+
+def begin(stack: Home, seeds: str) -> str:
+    return stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
+
+
+def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undisturbed: str) -> None:
+    job = begin(stack, seeds)
+    before = until(lambda: in_work(stack, job), "progress")
+    killed = pid_of(stack, before["owner"])
+    os.kill(killed, signal.SIGKILL)
+    stack.ok("wait", job, "--timeout", "60s")
+    after = lease(stack, job)
+    assert after["token"] > before["token"]  # a second lease ...
+    assert pid_of(stack, after["owner"]) != killed  # ... of a second process
+    assert after["owner"] == before["owner"]  # in the first one's place: Catches: no give_back
+    assert stack.ok("results", job) == undisturbed
+
+
+def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: str) -> None:
+    running, waiting = begin(stack, seeds), begin(stack, seeds)
+    until(lambda: in_work(stack, running), "progress")
+    with redis.Redis(unix_socket_path=str(Settings(home=stack.path).broker_socket)) as client:
+        client.flushall()  # the doorbell of the waiting job is gone: Catches: no ring_missing in maintain
+        assert client.llen("charrnn:generate") == 0
+    for job in (running, waiting):
+        stack.ok("wait", job, "--timeout", "60s")
+        assert stack.ok("results", job) == undisturbed
+
+
+def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(home: Home, text_file: Path) -> None:
+    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1", "CHARRNN_SLICE_S": "0.5"}
+    arguments = (str(text_file), "--units", "32", "--epochs", "6", "--rng-seed", "2")
+    with home.up():
+        home.ok("train", "calm", *arguments, "--wait")
+        job = home.ok("train", "killed", *arguments).strip()
+        before = until(lambda: with_checkpoint(home, job), "a checkpoint and progress after it")
+        os.kill(pid_of(home, before["owner"]), signal.SIGKILL)
+        home.ok("wait", job, "--timeout", "100s")
+        assert lease(home, job)["token"] > before["token"]
+    weights = [file.read_bytes() for file in home.path.glob("files/models/*/*/model.safetensors")]
+    assert len(weights) == 2
+    assert weights[0] == weights[1]
+    assert not list(home.path.glob("files/jobs/1/checkpoint-*"))  # of no use once the version is there
+
+
+def with_checkpoint(home: Home, job: str) -> dict[str, Any] | None:
+    part = in_work(home, job)
+    return part if part and part["checkpoint"] not in (None, "null") else None
+
+
+def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, text_file: Path) -> None:
+    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1"}
+    with home.up():
+        job = home.ok("train", "slow", str(text_file), "--units", "48", "--epochs", "8", "--rng-seed", "2").strip()
+        before = until(lambda: in_work(home, job), "progress")
+    stopped = lease(home, job)
+    assert (stopped["state"], stopped["token"], stopped["attempts"]) == ("queued", before["token"], 0)
+    assert "no live worker serves train" in home.json("status", job)["waiting_for"] or home.workers()
+    with home.up():
+        home.ok("wait", job, "--timeout", "100s")
+
+
+def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
+    job = begin(stack, seeds)
+    until(lambda: in_work(stack, job), "progress")
+    stack.ok("cancel", job)
+    done = stack.run("wait", job, "--timeout", "20s")
+    assert (done.returncode, stack.json("status", job)["state"]) == (1, "cancelled")
+
+
+def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) -> None:
+    job = begin(stack, seeds)
+    until(lambda: in_work(stack, job), "progress")
+    waiting = stack.start("wait", job)
+    until(lambda: waiting.stderr.readline(), "the first line of progress")
+    waiting.send_signal(signal.SIGINT)
+    _, errors = waiting.communicate(timeout=20)
+    assert waiting.returncode == 130
+    assert f"charrnn-jobs cancel {job}" in errors
+    stack.ok("wait", job)

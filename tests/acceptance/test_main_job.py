@@ -1,0 +1,163 @@
+"""Text in, model trained by a worker, seeds submitted, samples read back: real processes only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fix_model import make_text
+from tests.fix_processes import Home
+
+FIELDS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
+SEEDS, TEMPERATURES, SAMPLES, LENGTH = 200, (0.2, 0.5, 1.0), 2, 40
+
+
+@pytest.fixture(scope="module")
+def seeds(stack: Home) -> str:
+    path = stack.path / "seeds.txt"
+    words = make_text(SEEDS).split("\n")[:SEEDS]
+    path.write_text("\n".join(words[n][: 1 + n % 9] for n in range(SEEDS)) + "\n")
+    return str(path)
+
+
+def submit(stack: Home, seeds: str, *options: str) -> str:
+    temperatures = ",".join(map(str, TEMPERATURES))
+    arguments = ["submit", "-m", "tiny", "--seeds", seeds, "-t", temperatures, "-n", str(SAMPLES), "-l", str(LENGTH)]
+    return stack.ok(*arguments, "--wait", *options).strip()
+
+
+@pytest.fixture(scope="module")
+def job(stack: Home, seeds: str) -> str:
+    """A job of 1,200 rows that is done."""
+    return submit(stack, seeds, "--rng-seed", "5", "--name", "first")
+
+
+@pytest.fixture(scope="module")
+def rows(stack: Home, job: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stack.ok("results", job).splitlines()]
+
+
+def test_every_row_comes_back_in_submit_order(seeds: str, rows: list[dict[str, Any]]) -> None:
+    submitted = Path(seeds).read_text().splitlines()
+    expected = [(seed, t, k) for seed in submitted for t in TEMPERATURES for k in range(SAMPLES)]
+    assert [(row["seed"], row["temperature"], row["sample"]) for row in rows] == expected
+    assert [row["row"] for row in rows] == list(range(SEEDS * len(TEMPERATURES) * SAMPLES))
+    assert all(list(row) == FIELDS for row in rows)
+
+
+def test_a_text_has_exactly_the_length_asked_for_without_its_seed(rows: list[dict[str, Any]]) -> None:
+    assert {len(row["text"]) for row in rows} == {LENGTH}
+    assert {(row["finish_reason"], row["model"], row["error"]) for row in rows} == {("length", "tiny@1", None)}
+
+
+def test_nats_rise_with_the_temperature(rows: list[dict[str, Any]]) -> None:
+    def mean(temperature: float) -> float:
+        nats = [row["nats_per_char"] for row in rows if row["temperature"] == temperature]
+        return math.fsum(nats) / len(nats)
+
+    # Catches: logits multiplied by the temperature instead of divided
+    assert mean(0.2) < mean(0.5) < mean(1.0)
+
+
+def test_two_jobs_with_one_rng_seed_have_equal_bytes(stack: Home, seeds: str, job: str) -> None:
+    again = submit(stack, seeds, "--rng-seed", "5")
+    assert again != job
+    assert executed(stack, again)
+    assert stack.ok("results", again) == stack.ok("results", job)
+    other = submit(stack, seeds, "--rng-seed", "6")
+    assert stack.ok("results", other) != stack.ok("results", job)
+
+
+def executed(stack: Home, job: str) -> bool:
+    """Whether a worker did the job itself: its own part file is there, by a lease of its own."""
+    with sqlite3.connect(stack.path / "store.sqlite") as connection:
+        rows = connection.execute("select owner, token, output from parts where job = ?", (job,)).fetchall()
+    connection.close()
+    return all(owner and token >= 1 and f"jobs/{job}/" in output for owner, token, output in rows)
+
+
+def test_at_temperature_0_the_samples_of_a_seed_are_equal(stack: Home, seeds: str) -> None:
+    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-t", "0", "-n", "3", "-l", "20", "--wait").strip()
+    rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
+    texts = [row["text"] for row in rows]
+    assert all(texts[n : n + 3] == [texts[n]] * 3 for n in range(0, len(texts), 3))
+    assert len(set(texts)) > 1
+
+
+def test_samples_are_made_as_batches(stack: Home, job: str, seeds: str) -> None:
+    (report,) = stack.json("status", job)["reports"]
+    longest = max(map(len, Path(seeds).read_text().splitlines()))
+    rows, batch = SEEDS * len(TEMPERATURES) * SAMPLES, report["batch"]
+    assert batch >= 32
+    assert report["steps"] <= math.ceil(rows / batch) * (longest + LENGTH) + 16
+    assert report["fill"] >= 0.9
+    assert report["characters"] == rows * LENGTH
+
+
+def test_a_limit_and_a_file_give_the_same_lines(stack: Home, job: str, tmp_path: Path) -> None:
+    stack.ok("results", job, "-o", str(tmp_path / "rows.jsonl"))
+    whole = stack.ok("results", job)
+    assert (tmp_path / "rows.jsonl").read_text() == whole
+    assert stack.ok("results", job, "--limit", "7") == "".join(whole.splitlines(keepends=True)[:7])
+
+
+def test_jsonl_seeds_keep_their_ids_and_standard_input_is_read(stack: Home, tmp_path: Path) -> None:
+    path = tmp_path / "seeds.jsonl"
+    path.write_text('{"id": "x", "seed": "the "}\n{"id": "y", "seed": "a "}\n')
+    arguments = ("-m", "tiny@champion", "-l", "5", "--rng-seed", "1", "--wait")
+    by_id = stack.ok("submit", "--seeds", str(path), *arguments).strip()
+    assert [json.loads(line)["id"] for line in stack.ok("results", by_id).splitlines()] == ["x", "y"]
+    piped = stack.ok("submit", "--seeds", "-", *arguments, stdin="\ufeffthe \r\n\r\na \r\n").strip()
+    assert [json.loads(line)["seed"] for line in stack.ok("results", piped).splitlines()] == ["the ", "a "]
+
+
+def test_a_row_does_not_depend_on_the_other_seeds(stack: Home, seeds: str, job: str, tmp_path: Path) -> None:
+    fewer = tmp_path / "fewer.txt"
+    fewer.write_text("".join(Path(seeds).read_text().splitlines(keepends=True)[100:]))
+    with_other_neighbours = submit(stack, str(fewer), "--rng-seed", "5")
+    # Catches: the row's number in the key of its random stream
+    assert first_texts(stack, with_other_neighbours).items() <= first_texts(stack, job).items()
+
+
+def first_texts(stack: Home, job: str) -> dict[str, str]:
+    """Seed → its first text at the highest temperature."""
+    rows = map(json.loads, reversed(stack.ok("results", job).splitlines()))
+    return {row["seed"]: row["text"] for row in rows if (row["temperature"], row["sample"]) == (1.0, 0)}
+
+
+def test_training_again_with_one_rng_seed_gives_equal_weights(stack: Home) -> None:
+    text = str(stack.path / "text.txt")
+    for _ in range(2):
+        stack.ok("train", "twin", text, "--units", "16", "--epochs", "1", "--rng-seed", "9", "--wait")
+    files = sorted((stack.path / "files" / "models" / "twin").glob("*/model.safetensors"))
+    assert len(files) == 2
+    assert len({hashlib.sha256(file.read_bytes()).hexdigest() for file in files}) == 1
+
+
+def test_status_and_lists_tell_the_job(stack: Home, job: str) -> None:
+    status = stack.json("status", job)
+    assert (status["state"], status["label"], status["rows_done"], status["waiting_for"]) == (
+        "done",
+        "first",
+        1200,
+        None,
+    )
+    assert int(job) in [listed["id"] for listed in stack.json("jobs", "--limit", "100")]
+    assert "1,200 of 1,200 rows" in stack.ok("status", job)
+    training = stack.json("status", "1")
+    assert [epoch["epoch"] for epoch in training["history"]] == [1, 2]
+    (tiny,) = [version for version in stack.json("models") if version["model"] == "tiny"]
+    assert tiny["aliases"] == ["champion"]
+    assert tiny["held_out_nats"] == training["history"][-1]["held_out_nats"] < 2.5
+
+
+def test_wait_on_an_ended_job_tells_how_it_ended(stack: Home, job: str) -> None:
+    done = stack.run("wait", job)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"job {job}: done in" in done.stderr
