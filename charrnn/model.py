@@ -23,14 +23,13 @@ from safetensors.numpy import save_file
 from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
 from charrnn.network import Weights, weight_shapes
-from charrnn.options import NetworkOptions, SamplingOptions
+from charrnn.options import NetworkOptions, SamplingOptions, choose_batch
 from charrnn.randomness import row_key, seed_name
 from charrnn.sampling import Row, Text, sample
 from charrnn.vocabulary import Vocabulary
 
 CONFIG_FORMAT = 1
 NEW_LINE = "\n"
-MAX_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +68,9 @@ class Model:
         """Write the model's folder; an existing one is overwritten."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.asarray(value) for name, value in self.weights.items()}, folder / "model.safetensors")
+        # safetensors writes an array's memory as it lies: a transposed one would be saved wrong.
+        arrays = {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
+        save_file(arrays, folder / "model.safetensors")
         config = {"format": CONFIG_FORMAT, "network": self.network.to_dict()}
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (folder / "vocabulary.json").write_text(self.vocabulary.to_json() + "\n", encoding="utf-8")
@@ -110,8 +111,8 @@ class Model:
         return self._samples(wanted, rows)
 
     def _samples(self, wanted: list[tuple[str, str, float, int]], rows: list[Row]) -> Iterator[Sample]:
-        batch = min(MAX_BATCH, max(1, len(rows)))
-        for (_, seed, temperature, k), text in zip(wanted, in_order(self.sample_rows(rows, batch)), strict=True):
+        texts = in_order(self.sample_rows(rows, choose_batch(len(rows))))
+        for (_, seed, temperature, k), text in zip(wanted, texts, strict=True):
             yield Sample(
                 seed=seed,
                 temperature=temperature,

@@ -16,6 +16,12 @@ from charrnn.errors import InputError
 UNROLL = 64  # characters of truncated backpropagation
 MIN_STREAMS = 8  # parallel streams of a small text
 
+# Slots of a batch. At least 16: where slots x characters is no multiple of a vector's width, its last
+# elements are computed by other instructions, and a text could depend on its slot. At most 256: 1024
+# is no faster on a CPU.
+BATCHES = (16, 32, 64, 128, 256)
+MIN_FILL = 0.95  # by whole waves; rows of unequal length cost about 5 % more
+
 MAX_LAYERS = 8
 MAX_UNITS = 4096
 MAX_EPOCHS = 10_000
@@ -111,3 +117,10 @@ def check_training_length(characters: int) -> None:
             f"The training text has {characters:,} characters, fewer than one batch. Expected at least "
             f"{needed} ({MIN_STREAMS} streams of {UNROLL}, and one) beside the 5 % held out. Add text"
         )
+
+
+def choose_batch(rows: int) -> int:
+    """Slots for so many rows: all at once if they fit, else the most slots that stay nearly full."""
+    if rows <= BATCHES[-1]:
+        return next(batch for batch in BATCHES if batch >= rows)
+    return max((batch for batch in BATCHES if rows / (-(-rows // batch) * batch) >= MIN_FILL), default=BATCHES[0])

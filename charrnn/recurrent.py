@@ -15,9 +15,13 @@ from charrnn.backend import Array
 
 
 @ops.fused
-def lstm_gates(z: Array, c: Array) -> tuple[Array, Array, Array]:
-    """Apply the gates. z (B, 4U) before activation, c (B, U) -> h (B, U), c (B, U), gates (B, 4U)."""
-    i, f, g, o = ops.split(z, 4, axis=-1)
+def lstm_gates(x: Array, product: Array, c: Array) -> tuple[Array, Array, Array]:
+    """Apply the gates. x and the recurrent product (B, 4U), c (B, U) -> h, c (B, U), gates (B, 4U).
+
+    The sum is made here and not in the graph: there the optimizer joins it to the bias at some
+    steps of a call and not at others, and a text would depend on the step at which it began.
+    """
+    i, f, g, o = ops.split(x + product, 4, axis=-1)
     i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
     c = f * c + i * g
     return o * ops.tanh(c), c, ops.concat([i, f, g, o], axis=-1)
@@ -40,7 +44,7 @@ def lstm_gates_gradient(dh: Array, dc: Array, gates: Array, c: Array, previous_c
 
 def lstm_step(x: Array, h: Array, c: Array, recurrent_kernel: Array) -> tuple[Array, Array]:
     """One character. x (B, 4U) = input product and bias -> h, c (B, U)."""
-    h, c, _ = lstm_gates(x + ops.matmul(h, recurrent_kernel), c)
+    h, c, _ = lstm_gates(x, ops.matmul(h, recurrent_kernel), c)
     return h, c
 
 
@@ -60,7 +64,7 @@ def lstm_sequence(x: Array, h: Array, c: Array, recurrent_kernel: Array) -> tupl
     def run(x: Array, recurrent_kernel: Array) -> tuple[tuple[Array, Array, Array], object]:
         hs, cs, gates = [h], [c], []
         for x_t in ops.unstack(x):
-            h_t, c_t, gates_t = lstm_gates(x_t + ops.matmul(hs[-1], recurrent_kernel), cs[-1])
+            h_t, c_t, gates_t = lstm_gates(x_t, ops.matmul(hs[-1], recurrent_kernel), cs[-1])
             hs.append(h_t)
             cs.append(c_t)
             gates.append(gates_t)

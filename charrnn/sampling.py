@@ -22,6 +22,7 @@ from charrnn.randomness import uniforms
 STEPS = 16  # K: steps a call. More calls cost their overhead, longer ones make cancelling slow
 SAMPLED = -1  # in the plan's feed: the input is what was sampled the step before
 MIN_TEMPERATURE = 1e-6  # below it, logits / temperature overflows and argmax is what is left
+MAX_TEMPERATURE = 1e6  # above it, every character is equally likely, and float32 ends at 3e38
 
 
 @dataclass(frozen=True)
@@ -119,12 +120,16 @@ class _Plan:
         self.feed[start : start + len(seed), slot] = seed
         self.fresh[steps, slot] = False
         self.fresh[start, slot] = first == 0
-        self.temperature[steps, slot] = row.temperature if row.temperature >= MIN_TEMPERATURE else 0.0
+        self.temperature[steps, slot] = _bounded(row.temperature)
         self.keys[steps, slot] = row.key
         self.positions[steps, slot] = np.arange(first, held.done)
         sampled = min(stop, start + max(0, len(row.seed) - 1 - first))
         self.spans.append(_Span(slot, start, stop, held, sampled, held.finished))
         return stop
+
+
+def _bounded(temperature: float) -> float:
+    return 0.0 if temperature < MIN_TEMPERATURE else min(temperature, MAX_TEMPERATURE)
 
 
 def sample(

@@ -51,7 +51,8 @@ show charrnn-jobs results "$job" --limit 12
 
 cat <<END
 
-Everything of this demo is in $CHARRNN_HOME. Go on with your own text:
+Everything of this demo is in $CHARRNN_HOME (export CHARRNN_HOME to go on with it).
+With your own text:
 
   . .venv/bin/activate
   charrnn-jobs up                                   # in one terminal: broker and worker

@@ -7,7 +7,9 @@ untrusted: control characters never reach a terminal.
 from __future__ import annotations
 
 import json
+import re
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,6 +24,7 @@ from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
 
 SHOWN_ROWS = 20  # of results on a terminal
+LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -219,16 +222,17 @@ def _live(job_id: int) -> Iterator[Any]:
 
 
 class _Lines:
-    """Prints a job's headline when it has changed."""
+    """Prints a job's headline when it has changed, numbers every LINE_S seconds at most."""
 
     def __init__(self, job_id: int) -> None:
-        self.job_id, self.last = job_id, ""
+        self.job_id, self.kind, self.at = job_id, "", 0.0
 
     def __call__(self, job: Mapping[str, Any]) -> None:
-        headline = _headline(job)
-        if headline != self.last and job["state"] not in ENDED_JOBS:
+        headline, now = _headline(job), time.monotonic()
+        kind = re.sub(r"[\d.,]+", "", headline)
+        if job["state"] not in ENDED_JOBS and (kind != self.kind or now - self.at >= LINE_S):
             note(f"job {self.job_id}: {headline}")
-            self.last = headline
+            self.kind, self.at = kind, now
 
 
 def ended(job: Mapping[str, Any]) -> None:

@@ -9,10 +9,11 @@ import pytest
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.specs import PART_WAVES, GenerateSpec, TrainSpec
 from charrnn.jobs.store import Store
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.options import BATCHES, NetworkOptions, SamplingOptions, TrainingOptions
 
+PART_ROWS = PART_WAVES * BATCHES[0]
 NO_FILE = FileRef(name="none", size=0, sha256="0")
 
 AddJob = Callable[..., int]
@@ -30,7 +31,7 @@ def leases(store: Store) -> Leases:
     return Leases(store, lease_s=30)
 
 
-def generate_spec(*, num_seeds: int = 1, batch: int = 1) -> GenerateSpec:
+def generate_spec(*, num_seeds: int = 1, batch: int = 16) -> GenerateSpec:
     return GenerateSpec(
         model="speeches", version=1, seeds=NO_FILE, num_seeds=num_seeds, sampling=SamplingOptions(), batch=batch
     )
@@ -47,8 +48,7 @@ def add_job(store: Store) -> AddJob:
     """Add a job straight to the store -> its id. `parts` asks for a generate job of so many parts."""
 
     def add(*, parts: int = 1, train: bool = False) -> int:
-        # A slot's part holds 50 rows: see specs.PART_WAVES.
-        spec = train_spec() if train else generate_spec(num_seeds=50 * parts)
+        spec = train_spec() if train else generate_spec(num_seeds=PART_ROWS * parts)
         with store.write() as connection:
             job, _ = store.add_job(connection, spec, None)
         return job

@@ -31,10 +31,10 @@ from charrnn.jobs.rows import (
     store_seeds,
 )
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name, choose_batch
+from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.store import Store
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, check_training_length
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, check_training_length, choose_batch
 from charrnn.text import choose_held_out, read_corpus, without
 from charrnn.vocabulary import Vocabulary
 

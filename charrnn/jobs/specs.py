@@ -15,8 +15,6 @@ SPEC_VERSION = 1
 """Raised when a worker of before could not do the work; it leaves such parts to others."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # 1024 is no faster on a CPU
-MIN_FILL = 0.95  # by whole waves; rows of unequal length cost about 5 % more
 PART_WAVES = 50  # a part holds so many rows for each slot, where the job has them
 
 
@@ -109,10 +107,3 @@ class GenerateSpec:
             sampling=SamplingOptions.from_dict(values["sampling"]),
             batch=values["batch"],
         )
-
-
-def choose_batch(rows: int) -> int:
-    """Slots for a job: all rows at once if they fit, else the most slots that stay nearly full."""
-    if rows <= BATCHES[-1]:
-        return next(batch for batch in BATCHES if batch >= rows)
-    return max(batch for batch in BATCHES if rows / (-(-rows // batch) * batch) >= MIN_FILL)

@@ -14,7 +14,7 @@ from charrnn.jobs.specs import SPEC_VERSION
 from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import NOW, parts
-from tests.fix_store import AddJob
+from tests.fix_store import PART_ROWS, AddJob
 
 OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
 
@@ -87,7 +87,7 @@ def test_the_last_part_ends_the_job(store: Store, leases: Leases, add_job: AddJo
     assert store.job(job)["state"] == JobState.RUNNING
     leases.complete(claim(leases), output=OUTPUT, characters=5)
     ended = store.job(job)
-    assert (ended["state"], ended["rows_done"], ended["characters"]) == (JobState.DONE, 100, 12)
+    assert (ended["state"], ended["rows_done"], ended["characters"]) == (JobState.DONE, 2 * PART_ROWS, 12)
     assert ended["finished_at"] >= ended["started_at"]
 
 
@@ -105,7 +105,7 @@ def test_a_stale_token_commits_nothing(store: Store, leases: Leases, add_job: Ad
     leases.complete(second, output=OUTPUT)
     with pytest.raises(LeaseLostError):
         leases.complete(second, output=OUTPUT)
-    assert store.job(job)["rows_done"] == 50
+    assert store.job(job)["rows_done"] == PART_ROWS
 
 
 def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -> None:
@@ -144,7 +144,7 @@ def test_a_part_that_kills_its_workers_is_given_up_after_three_attempts(
     assert state == PartState.FAILED
     leases.complete(claim(leases), output=OUTPUT)
     ended = store.job(job)
-    assert (ended["state"], ended["rows_done"], ended["rows_failed"]) == (JobState.DONE, 50, 50)
+    assert (ended["state"], ended["rows_done"], ended["rows_failed"]) == (JobState.DONE, PART_ROWS, PART_ROWS)
     assert ended["error"] == "process died"
 
 
@@ -186,7 +186,7 @@ def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
     assert leases.heartbeat(part, None) is True
     leases.release(part)
     assert store.job(job)["state"] == JobState.CANCELLED
-    assert store.job(job)["rows_done"] == 50
+    assert store.job(job)["rows_done"] == PART_ROWS
     assert store.cancel(job) is False
 
 

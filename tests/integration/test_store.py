@@ -13,7 +13,7 @@ from charrnn.jobs.migrations import MIGRATIONS
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import jobs
 from charrnn.jobs.tables import store as store_table
-from tests.fix_store import AddJob
+from tests.fix_store import PART_ROWS, AddJob
 
 
 def test_a_store_keeps_its_id(store: Store) -> None:
@@ -69,7 +69,7 @@ def test_the_database_guards_the_states(store: Store, add_job: AddJob) -> None:
 def test_the_database_guards_the_counters(store: Store, add_job: AddJob) -> None:
     job = add_job()
     with pytest.raises(IntegrityError, match="job_counters"), store.write() as connection:
-        connection.execute(update(jobs).where(jobs.c.id == job).values(rows_done=51))
+        connection.execute(update(jobs).where(jobs.c.id == job).values(rows_done=PART_ROWS + 1))
 
 
 def test_parts_of_other_jobs_that_wait_are_counted(store: Store, add_job: AddJob) -> None:

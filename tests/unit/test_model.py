@@ -1,0 +1,102 @@
+"""The model's folder, and the library's own sampling."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import charrnn
+from charrnn.errors import InputError, ModelFileError
+from charrnn.model import Model
+
+
+def test_a_saved_model_writes_the_same_texts(untrained_model: Model, tmp_path: Path) -> None:
+    untrained_model.save(tmp_path / "model")
+    options: dict[str, Any] = {"temperature": [0.0, 0.7], "samples": 2, "length": 30, "rng_seed": 7}
+    expected = list(untrained_model.sample(["the ", "a "], **options))
+    assert list(charrnn.load(tmp_path / "model").sample(["the ", "a "], **options)) == expected
+    assert [(s.seed, s.temperature, s.sample) for s in expected[:4]] == [
+        ("the ", 0.0, 0),
+        ("the ", 0.0, 1),
+        ("the ", 0.7, 0),
+        ("the ", 0.7, 1),
+    ]
+    assert {len(sample.text) for sample in expected} == {30}
+
+
+def test_equal_seeds_get_texts_of_their_own(untrained_model: Model) -> None:
+    first, second = untrained_model.sample(["the ", "the "], length=40, rng_seed=1)
+    assert first.text != second.text  # Catches: the occurrence left out of seed_name
+
+
+def test_without_an_rng_seed_the_texts_differ_from_call_to_call(untrained_model: Model) -> None:
+    texts = {next(untrained_model.sample(["the "], length=40)).text for _ in range(3)}
+    assert len(texts) == 3
+
+
+def test_an_empty_seed_starts_a_new_line(untrained_model: Model) -> None:
+    empty, line = (next(untrained_model.sample([seed], length=20, temperature=0)) for seed in ("", "\n"))
+    assert (empty.seed, empty.text) == ("", line.text)
+
+
+def test_bad_seeds_and_numbers_are_refused_before_the_first_text(untrained_model: Model) -> None:
+    with pytest.raises(InputError, match="does not know: 'é'"):
+        untrained_model.sample(["café"])
+    with pytest.raises(InputError, match="temperature must be"):
+        untrained_model.sample(["the"], temperature=float("nan"))
+    with pytest.raises(InputError, match="length must be"):
+        untrained_model.sample(["the"], length=0)
+
+
+@pytest.fixture
+def folder(untrained_model: Model, tmp_path: Path) -> Path:
+    untrained_model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refused(folder: Path, match: str) -> None:
+    with pytest.raises(ModelFileError, match=match):
+        charrnn.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json", "model.safetensors", "metrics.json"])
+def test_a_missing_or_truncated_file_is_refused_by_name(folder: Path, name: str) -> None:
+    path = folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(folder, name)
+    path.unlink()
+    refused(folder, name)
+
+
+def test_weights_of_another_shape_are_refused(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, "dense.bias": np.zeros(3, np.float32)}, folder / "model.safetensors")
+    refused(folder, "not the configuration's: dense.bias")
+
+
+def test_weights_of_another_type_or_name_are_refused(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    weights["other"] = weights.pop("dense.bias").astype(np.float64)
+    save_file(weights, folder / "model.safetensors")
+    refused(folder, "not the configuration's: dense.bias, other")
+
+
+@pytest.mark.parametrize(
+    ("network", "match"),
+    [({"units": 10**9}, "units must be"), ({"units": "24"}, "units must be"), ({"exec": 1}, "no option exec")],
+)
+def test_a_configuration_out_of_bounds_is_refused_before_weights_are_read(
+    folder: Path, network: dict[str, Any], match: str
+) -> None:
+    (folder / "config.json").write_text(json.dumps({"format": 1, "network": network}))
+    refused(folder, match)
+
+
+def test_a_vocabulary_out_of_order_is_refused(folder: Path) -> None:
+    (folder / "vocabulary.json").write_text('{"characters": "ba"}')
+    refused(folder, "sorted order")
