@@ -6,7 +6,7 @@ words. Pure Python: the producer imports this without TensorFlow.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
@@ -105,7 +105,7 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
 
 def check_number(name: str, value: object) -> None:
     """Refuse what is not a finite number of at least 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not (math.isfinite(value) and value >= 0):
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
         raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
 
 

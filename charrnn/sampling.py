@@ -7,6 +7,7 @@ known when it starts, so the next row takes over its slot at the very step after
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -163,12 +164,16 @@ def sample(
 
 
 def _plan(slots: list[_Slot | None], waiting: Iterator[tuple[int, Row]]) -> _Plan:
-    """Fill a call's steps: each slot goes on with its row and then takes the next ones."""
+    """Fill a call's steps: each slot goes on with its row; the slot that is free first takes the next."""
     plan = _Plan(len(slots))
-    for slot in range(len(slots)):
-        start = 0
-        while start < STEPS and (held := _held(slots, slot, waiting)):
-            start = plan.add(slot, start, held)
+    free = [(0, slot) for slot in range(len(slots))]  # (step, slot), a heap
+    while free:
+        start, slot = heapq.heappop(free)
+        if (held := _held(slots, slot, waiting)) is None:
+            continue
+        stop = plan.add(slot, start, held)
+        if stop < STEPS:
+            heapq.heappush(free, (stop, slot))
     return plan
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
@@ -27,17 +28,17 @@ SHOWN_ROWS = 20  # of results on a terminal
 LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def note(message: str) -> None:
     """A line for the person, on standard error."""
-    err.print(message, markup=False)
+    err.print(_printable_lines(message))
 
 
 def fail(message: str) -> None:
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(message)))
 
 
 def value(text: object) -> None:
@@ -58,19 +59,23 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
         right = any(isinstance(row[index], int | float) for row in body)
         shown.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in body:
-        shown.add_row(*(escape(_cell(cell)) for cell in row))
+        shown.add_row(*map(_cell, row))
     out.print(shown)
 
 
-def _cell(cell: object) -> str:
+def _cell(cell: object) -> Text:
     if cell is None:
-        return ""
-    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+        return Text()
+    return Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell)))
 
 
 def when(milliseconds: int | None) -> str:
     """A database time as local time."""
     return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+
+
+def _printable_lines(message: str) -> Text:
+    return Text("\n".join(map(printable, message.split("\n"))))
 
 
 def printable(text: str) -> str:
@@ -136,7 +141,7 @@ def status(job: Mapping[str, Any]) -> None:
     shown = Table(box=None, pad_edge=False, show_header=False)
     for name, fact in facts:
         if fact not in (None, ""):
-            shown.add_row(f"[bold]{name}[/]", escape(str(fact)))
+            shown.add_row(Text(name, "bold"), _cell(fact))
     out.print(shown)
 
 
@@ -216,7 +221,7 @@ def _live(job_id: int) -> Iterator[Any]:
         task = progress.add_task("", total=1.0, headline="")
 
         def show(job: Mapping[str, Any]) -> None:
-            progress.update(task, completed=_share(job), headline=escape(_headline(job)))
+            progress.update(task, completed=_share(job), headline=escape(printable(_headline(job))))
 
         yield show
 
@@ -225,14 +230,19 @@ class _Lines:
     """Prints a job's headline when it has changed, numbers every LINE_S seconds at most."""
 
     def __init__(self, job_id: int) -> None:
-        self.job_id, self.kind, self.at = job_id, "", 0.0
+        self.job_id, self.last, self.at = job_id, "", 0.0
 
     def __call__(self, job: Mapping[str, Any]) -> None:
         headline, now = _headline(job), time.monotonic()
-        kind = re.sub(r"[\d.,]+", "", headline)
-        if job["state"] not in ENDED_JOBS and (kind != self.kind or now - self.at >= LINE_S):
+        due = _words(headline) != _words(self.last) or now - self.at >= LINE_S
+        if job["state"] not in ENDED_JOBS and headline != self.last and due:
             note(f"job {self.job_id}: {headline}")
-            self.kind, self.at = kind, now
+            self.last, self.at = headline, now
+
+
+def _words(headline: str) -> str:
+    """A headline without its numbers."""
+    return re.sub(r"[\d.,]+", "", headline)
 
 
 def ended(job: Mapping[str, Any]) -> None:
@@ -276,12 +286,14 @@ def results_table(lines: Iterable[bytes]) -> int:
     for line in lines:
         count += 1
         row = json.loads(line)
-        head = f"[bold]row {row['row']}[/]  temperature {row['temperature']:g}  sample {row['sample']}"
+        head = Text.assemble(
+            (f"row {row['row']}", "bold"), f"  temperature {row['temperature']:g}  sample {row['sample']}"
+        )
         if row["error"]:
-            out.print(f"{head}  [red]failed: {escape(row['error'])}[/]")
+            out.print(head, Text(f" failed: {printable(row['error'])}", "red"))
             continue
-        out.print(f"{head}  {row['nats_per_char']:.3f} nats a character")
-        out.print(f"  [dim]{escape(printable(row['seed']))}[/]{escape(printable(row['text']))}")
+        out.print(head, f" {row['nats_per_char']:.3f} nats a character")
+        out.print(Text.assemble("  ", (printable(row["seed"]), "dim"), printable(row["text"])))
     return count
 
 
@@ -295,5 +307,5 @@ def lines(chunks: Iterable[bytes]) -> None:
 def checks(rows: Iterable[tuple[str, bool, str]]) -> None:
     shown = Table(box=None, pad_edge=False, show_header=False)
     for name, ok, detail in rows:
-        shown.add_row("[green]ok[/]" if ok else "[bold red]no[/]", name, escape(detail))
+        shown.add_row(Text("ok", "green") if ok else Text("no", "bold red"), name, _cell(detail))
     out.print(shown)

@@ -48,7 +48,7 @@ def _json_seeds(name: str, lines: Iterable[tuple[int, str]]) -> Iterator[Seed]:
     for number, line in lines:
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{name}: line {number} is not JSON: {error}") from error
         yield _json_seed(f"{name}: line {number}", number, record)
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, MutableMapping
+from itertools import takewhile
 
 from charrnn.errors import InputError
 
@@ -42,7 +43,9 @@ def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
     """GPUs that this process may use, as ids or UUIDs."""
     if (inherited := environ.get(VISIBLE)) is not None:
-        return [device for device in inherited.split(",") if device and device != "-1"]
+        # CUDA itself sees only the devices before the first invalid one.
+        listed = (device.strip() for device in inherited.split(","))
+        return list(takewhile(lambda device: device not in ("", "-1"), listed))
     if shutil.which(QUERY[0]) is None:
         return []
     answer = subprocess.run(QUERY, capture_output=True, text=True, check=False)

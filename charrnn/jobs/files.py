@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from charrnn.errors import InputError, ModelFileError
@@ -39,7 +39,7 @@ class Files:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.resolve()
 
     def put(self, name: str, chunks: Iterable[bytes]) -> FileRef:
         """Write a file; one of that name is replaced at once."""
@@ -98,10 +98,10 @@ class Files:
 
     def path(self, name: str) -> Path:
         """Where the file of that name is; a name cannot lead out of the root."""
-        path = self.root / name
-        if path.is_absolute() and ".." not in path.parts and path.is_relative_to(self.root):
-            return path
-        raise InputError(f"{name!r} is not a name of a file below {self.root}")
+        relative = PurePosixPath(name)
+        if relative.is_absolute() or ".." in relative.parts:
+            raise InputError(f"{name!r} is not a name of a file below {self.root}")
+        return self.root / relative
 
     @contextmanager
     def _arriving(self, name: str) -> Iterator[Path]:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from urllib.parse import quote
 
 import platformdirs
 
@@ -64,7 +65,7 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        return self.store_url or f"sqlite:///{self.home / 'store.sqlite'}"
+        return self.store_url or f"sqlite:///{quote(str(self.home / 'store.sqlite'))}"
 
     @property
     def files_root(self) -> Path:

@@ -1,0 +1,70 @@
+"""The notebook runs, and the documents say what the commands do."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import producer.cli
+from charrnn.jobs.settings import PREFIX, Settings
+from tests.fix_processes import Home
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = json.loads((ROOT / "examples" / "char_rnn.ipynb").read_text())["cells"]
+    codes = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for code in codes:
+        exec(compile(code.replace("UNITS, EPOCHS = 128, 1", "UNITS, EPOCHS = 24, 1"), "notebook", "exec"), names)
+    assert [len(sample.text) for sample in names["samples"]] == [120] * 6
+    assert (tmp_path / "topics-model" / "model.safetensors").exists()
+
+
+def test_every_command_is_documented_and_every_documented_one_is_there() -> None:
+    there = {command.name or command.callback.__name__ for command in producer.cli.app.registered_commands}  # type: ignore[union-attr]
+    table = COMMANDS[: COMMANDS.index("## Exit codes")]
+    documented = {re.split(r"[ \[]", name)[0] for name in re.findall(r"`(\w[^`]*)`", first_columns(table))}
+    assert documented == there
+
+
+def first_columns(table: str) -> str:
+    return "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+
+
+def test_documented_exit_codes_are_those_of_the_help(home: Home) -> None:
+    documented = re.findall(r"^\| (\d+) \|", COMMANDS, re.MULTILINE)
+    help_text = producer.cli.EPILOG
+    assert documented == re.findall(r"(?:^|[:;] )(\d+) ", help_text)
+    codes = [producer.cli.JOB_FAILED, producer.cli.BAD_INPUT, producer.cli.NOT_FOUND]
+    codes += [producer.cli.UNREACHABLE, producer.cli.NOT_FINISHED, producer.cli.INTERRUPTED]
+    assert documented == ["0", *map(str, codes)]
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    for name, field in Settings.__dataclass_fields__.items():
+        assert f"`{PREFIX}{name.upper()}`" in COMMANDS
+        if name.endswith("_s"):
+            assert re.search(rf"`{PREFIX}{name.upper()}`.*\| {field.default:g} \|", COMMANDS)
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme_names_options_that_are_there(home: Home) -> None:
+    said = {command: home.ok(command, "--help") for command in ("train", "submit", "results")}
+    for line in re.findall(r"^\$ (?:JOB=\$\()?charrnn-jobs ([^\n)]*)", README, re.MULTILINE):
+        words = line.split()
+        for option in (word for word in words if re.match(r"--?[a-z]", word)):
+            assert option in said[words[0]], line

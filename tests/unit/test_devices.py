@@ -1,0 +1,117 @@
+"""Devices of a worker: what is in sight, what is chosen, what is pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import InputError
+from worker.devices import choose_devices, pin, visible_gpus
+
+GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
+MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
+
+Machine = Callable[[str], None]
+
+
+def gpus(visible: str) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": visible}
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """Put an nvidia-smi on PATH that does what a line of shell says. Before that, there is none."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def install(line: str) -> None:
+        tool = tmp_path / "nvidia-smi"
+        tool.write_text(f"#!/bin/sh\n{line}\n")
+        tool.chmod(0o755)
+
+    return install
+
+
+def test_cpu_is_cpu_even_beside_gpus() -> None:
+    assert choose_devices("cpu", gpus("0,1")) == ["cpu"]
+
+
+def test_auto_is_every_gpu_in_sight() -> None:
+    assert choose_devices("auto", gpus("2,3")) == ["2", "3"]
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_auto_is_cpu_where_all_gpus_are_hidden(visible: str) -> None:
+    # Catches: an empty variable taken for none, which would take GPUs that somebody hid
+    assert choose_devices("auto", gpus(visible)) == ["cpu"]
+
+
+def test_auto_is_cpu_without_a_driver(machine: Machine) -> None:
+    assert choose_devices("auto", {}) == ["cpu"]
+
+
+def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> None:
+    machine("echo 0; echo 1")
+    assert choose_devices("auto", {}) == ["0", "1"]
+
+
+def test_auto_is_cpu_where_the_driver_fails(machine: Machine) -> None:
+    # Catches: a driver's error text taken for GPUs
+    machine("echo NVIDIA-SMI has failed; exit 9")
+    assert choose_devices("auto", {}) == ["cpu"]
+
+
+def test_an_inherited_choice_is_not_widened_by_the_driver(machine: Machine) -> None:
+    machine("echo 0; echo 1")
+    assert visible_gpus(gpus("1")) == ["1"]
+
+
+def test_an_inherited_choice_ends_at_its_first_invalid_id() -> None:
+    # CUDA sees only the devices before it. Catches: a GPU that was hidden taken for one in sight
+    assert visible_gpus(gpus("0,-1,1")) == ["0"]
+
+
+def test_an_inherited_choice_can_be_narrowed_in_any_order() -> None:
+    assert choose_devices("3, 1", gpus("1,2,3")) == ["3", "1"]
+
+
+@pytest.mark.parametrize("uuid", [GPU_UUID, MIG_UUID])
+def test_a_uuid_is_passed_through(uuid: str) -> None:
+    assert choose_devices("auto", gpus(f"{uuid},{GPU_UUID[:-1]}0")) == [uuid, f"{GPU_UUID[:-1]}0"]
+
+
+@pytest.mark.parametrize("wanted", ["4", "0,4", "0,cpu", "", "0,", "00"])
+def test_a_gpu_that_is_not_in_sight_is_refused(wanted: str) -> None:
+    with pytest.raises(InputError, match=f"--devices {wanted}: expected auto, cpu, or GPUs out of 0, 1, each once"):
+        choose_devices(wanted, gpus("0,1"))
+
+
+def test_a_gpu_is_refused_where_there_is_none() -> None:
+    with pytest.raises(InputError, match="GPUs out of none"):
+        choose_devices("0", gpus(""))
+
+
+def test_a_gpu_is_given_to_one_child_only() -> None:
+    # Catches: two children that share a GPU's memory
+    with pytest.raises(InputError, match=r"--devices 0,0: .* each once"):
+        choose_devices("0,0", gpus("0,1"))
+
+
+def test_a_pinned_gpu_is_the_only_one_in_sight() -> None:
+    environ = gpus("0,1")
+    pin("1", environ)
+    assert environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_gpus_are_numbered_as_the_driver_numbers_them() -> None:
+    # Catches: CUDA's own order, fastest first, in which `1` is another GPU
+    environ: dict[str, str] = {}
+    pin("1", environ)
+    assert environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+
+
+def test_a_child_on_the_cpu_sees_no_gpu() -> None:
+    environ = gpus("0,1")
+    pin("cpu", environ)
+    assert environ["CUDA_VISIBLE_DEVICES"] == "-1"

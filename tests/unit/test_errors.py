@@ -1,0 +1,41 @@
+"""The tree of errors is the one that is drawn."""
+
+from __future__ import annotations
+
+import re
+
+from charrnn import errors
+from charrnn.errors import CharrnnError
+
+DRAWN = re.compile(r"^ {4}((?:│ {3})*)(?:[├└]── )?(\w+)", re.MULTILINE)
+
+
+def drawn_parents() -> dict[str, str | None]:
+    """Each error of the docstring's drawing -> the one it hangs from."""
+    parents: dict[str, str | None] = {}
+    path: list[str] = []
+    for match in DRAWN.finditer(errors.__doc__ or ""):
+        name = match[2]
+        depth = 0 if name == CharrnnError.__name__ else 1 + len(match[1]) // 4
+        path[depth:] = [name]
+        parents[name] = path[depth - 1] if depth else None
+    return parents
+
+
+def classes() -> list[type]:
+    return [thing for thing in vars(errors).values() if isinstance(thing, type)]
+
+
+def test_every_error_hangs_where_it_is_drawn() -> None:
+    real = {
+        cls.__name__: cls.__base__.__name__ if cls is not CharrnnError else None for cls in classes() if cls.__base__
+    }
+    assert real == drawn_parents()
+
+
+def test_every_class_of_the_module_is_shown_without_a_traceback() -> None:
+    assert all(issubclass(cls, CharrnnError) for cls in classes())
+
+
+def test_every_error_says_what_it_means() -> None:
+    assert all(cls.__doc__ for cls in classes())

@@ -1,0 +1,30 @@
+"""What `import charrnn` offers."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import charrnn
+from charrnn.vocabulary import Vocabulary
+
+
+def test_all_names_what_is_exported_lazily() -> None:
+    assert charrnn.__all__ == sorted(charrnn._HOMES)
+
+
+@pytest.mark.parametrize(("name", "home"), charrnn._HOMES.items())
+def test_every_exported_name_is_defined_in_its_home(name: str, home: str) -> None:
+    tree = ast.parse((Path(charrnn.__file__).parent / f"{home}.py").read_text())
+    assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def test_a_name_is_the_thing_of_its_home() -> None:
+    assert charrnn.Vocabulary is Vocabulary
+
+
+def test_an_unknown_name_gets_an_error_with_the_known_ones() -> None:
+    with pytest.raises(AttributeError, match=r"no attribute 'trian'\. It has: Model, Sample, Vocabulary, load, train"):
+        charrnn.trian  # noqa: B018

@@ -1,0 +1,163 @@
+"""What a person may choose: its bounds, its words of refusal and its JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError
+from charrnn.options import (
+    BATCHES,
+    MAX_EPOCHS,
+    MAX_LAYERS,
+    MAX_LENGTH,
+    MAX_RNG_SEED,
+    MAX_SAMPLES,
+    MAX_UNITS,
+    MIN_FILL,
+    NetworkOptions,
+    Options,
+    SamplingOptions,
+    TrainingOptions,
+    check_training_length,
+    choose_batch,
+)
+
+INTEGERS = [
+    (NetworkOptions, "layers", 1, MAX_LAYERS),
+    (NetworkOptions, "units", 1, MAX_UNITS),
+    (TrainingOptions, "epochs", 1, MAX_EPOCHS),
+    (TrainingOptions, "rng_seed", 0, MAX_RNG_SEED),
+    (SamplingOptions, "samples", 1, MAX_SAMPLES),
+    (SamplingOptions, "length", 1, MAX_LENGTH),
+    (SamplingOptions, "rng_seed", 0, MAX_RNG_SEED),
+]
+
+
+@pytest.mark.parametrize(("options", "name", "low", "high"), INTEGERS)
+def test_a_whole_number_may_be_as_low_and_as_high_as_its_bounds(
+    options: type[Options], name: str, low: int, high: int
+) -> None:
+    assert [getattr(options(**{name: value}), name) for value in (low, high)] == [low, high]
+
+
+@pytest.mark.parametrize(("options", "name", "low", "high"), INTEGERS)
+def test_a_whole_number_beyond_its_bounds_is_refused(options: type[Options], name: str, low: int, high: int) -> None:
+    for value in (low - 1, high + 1):
+        with pytest.raises(InputError, match=f"must be a whole number from {low} to {high:,}. Received: {value}"):
+            options(**{name: value})
+
+
+@pytest.mark.parametrize("value", [1.0, "1", True, None])
+def test_a_whole_number_is_of_no_other_kind(value: Any) -> None:
+    with pytest.raises(InputError, match="layers must be a whole number"):
+        NetworkOptions(layers=value)
+
+
+def test_errors_spell_the_random_seed_as_the_command_line_does() -> None:
+    with pytest.raises(InputError, match=r"^rng-seed must be"):
+        SamplingOptions(rng_seed=-1)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf"), "1", True, None])
+def test_a_temperature_is_a_finite_number_of_at_least_zero(value: Any) -> None:
+    with pytest.raises(InputError, match="temperature must be a finite number of at least 0"):
+        SamplingOptions(temperatures=(1.0, value))
+
+
+def test_a_temperature_too_large_for_a_float_is_refused() -> None:
+    # Catches: math.isfinite's OverflowError, a traceback in place of a message
+    with pytest.raises(InputError, match="temperature must be a finite number"):
+        SamplingOptions(temperatures=(10**400,))
+
+
+def test_temperature_zero_is_allowed() -> None:
+    assert SamplingOptions(temperatures=(0,)).temperatures == (0,)
+
+
+def test_at_least_one_temperature_is_needed() -> None:
+    with pytest.raises(InputError, match="Expected at least one temperature"):
+        SamplingOptions(temperatures=())
+
+
+def test_a_temperature_stands_once() -> None:
+    # Catches: two rows of one random stream, equal texts sold as two
+    with pytest.raises(InputError, match=r"A temperature stands twice in .* Ask for more samples"):
+        SamplingOptions(temperatures=(1, 0.5, 1.0))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 2.0, float("nan"), "0.2"])
+def test_dropout_is_a_share_below_one(value: Any) -> None:
+    with pytest.raises(InputError, match="dropout must be"):
+        NetworkOptions(dropout=value)
+
+
+def test_no_dropout_is_allowed() -> None:
+    assert NetworkOptions(dropout=0.0).dropout == 0.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        NetworkOptions(layers=3, units=7, dropout=0.5),
+        TrainingOptions(epochs=4, rng_seed=MAX_RNG_SEED),
+        SamplingOptions(temperatures=(0.2, 1.0), samples=3, length=9, rng_seed=5),
+    ],
+)
+def test_options_come_back_from_json(options: Options) -> None:
+    # Catches: temperatures that come back as a list, unequal to what was sent
+    assert type(options).from_dict(json.loads(json.dumps(options.to_dict()))) == options
+
+
+def test_an_option_that_is_not_known_is_refused_by_name() -> None:
+    with pytest.raises(InputError, match="SamplingOptions has no option beams, top_q"):
+        SamplingOptions.from_dict({"top_q": 1, "length": 5, "beams": 2})
+
+
+def test_json_is_checked_as_much_as_a_person() -> None:
+    with pytest.raises(InputError, match="units must be"):
+        NetworkOptions.from_dict({"units": 0})
+
+
+def test_a_training_text_of_exactly_one_batch_is_enough() -> None:
+    check_training_length(513)
+
+
+def test_a_training_text_shorter_than_one_batch_is_refused() -> None:
+    # Catches: the character that the last step predicts not counted
+    with pytest.raises(InputError, match=r"has 512 characters, fewer than one batch\. Expected at least 513"):
+        check_training_length(512)
+
+
+def test_a_row_s_text_is_never_sampled_in_fewer_than_sixteen_slots() -> None:
+    # Catches: smaller batches, in which a text can depend on its slot
+    assert min(map(choose_batch, range(1, 20_001))) == 16
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 256))
+def test_a_job_that_fits_has_the_smallest_batch_that_holds_it(rows: int) -> None:
+    assert choose_batch(rows) == min(batch for batch in BATCHES if batch >= rows)
+
+
+@settings(max_examples=500)
+@given(st.integers(257, 20_000))
+def test_a_larger_job_has_the_most_slots_that_stay_nearly_full(rows: int) -> None:
+    def fill(batch: int) -> float:
+        return rows / (-(-rows // batch) * batch)
+
+    batch = choose_batch(rows)
+    assert fill(batch) >= 0.9
+    assert fill(batch) >= MIN_FILL or batch == BATCHES[0]
+    assert all(fill(larger) < MIN_FILL for larger in BATCHES if larger > batch)
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch"), [(1, 16), (17, 32), (256, 256), (257, 16), (500, 256), (100_000, 256), (10**9, 256)]
+)
+def test_batches_of_some_jobs(rows: int, batch: int) -> None:
+    assert choose_batch(rows) == batch

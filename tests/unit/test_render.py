@@ -1,0 +1,222 @@
+"""What people see: safe on a terminal, and the right words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from producer import render
+
+GENERATE = {
+    "id": 7,
+    "kind": "generate",
+    "state": "running",
+    "model": "speeches",
+    "version": 3,
+    "label": None,
+    "error": None,
+    "rows_total": 12_000,
+    "rows_done": 1_000,
+    "rows_failed": 0,
+    "characters": 20_000,
+    "waiting_for": None,
+    "progress": [],
+    "history": [],
+    "created_at": 1_700_000_000_000,
+    "started_at": 1_700_000_001_000,
+    "finished_at": 1_700_000_003_500,
+}
+TRAIN = GENERATE | {"kind": "train", "version": None, "rows_total": 0, "rows_done": 0, "characters": 0}
+PART = {"part": "7/2", "attempt": 1, "rows": 500, "characters": 4_000}
+STEP = {
+    "part": "8/0",
+    "attempt": 1,
+    "epoch": 2,
+    "epochs": 10,
+    "step": 1_500,
+    "steps": 9_000,
+    "train_nats": 1.23456,
+    "held_out_nats": None,
+}
+
+
+def result_line(**values: Any) -> bytes:
+    line = {"row": 0, "seed": "", "temperature": 1.0, "sample": 0, "text": "", "nats_per_char": 1.0, "error": None}
+    return json.dumps(line | values).encode()
+
+
+@settings(max_examples=200)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_no_control_character_survives(text: str) -> None:
+    assert render.printable(text).isprintable()
+
+
+@pytest.mark.parametrize("control", ["\x1b", "\x07", "\x08", "\r", "\x7f", "\x9b", "\u202e", "\u2028"])
+def test_a_control_character_is_replaced(control: str) -> None:
+    # Catches: generated text that moves the cursor, rings or renames the terminal
+    assert render.printable(f"a{control}b") == "a�b"
+
+
+def test_a_line_end_is_shown_as_a_sign() -> None:
+    assert render.printable("a\nb") == "a⏎b"
+
+
+@settings(max_examples=50)
+@given(st.text().filter(str.isprintable))
+def test_other_characters_are_shown_as_they_are(text: str) -> None:
+    assert render.printable(text) == text
+
+
+def test_generated_text_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    render.results_table([result_line(seed="\x1b[31ma", text="\x1b]0;b\x07")])
+    assert capsys.readouterr().out.splitlines()[1] == "  �[31ma�]0;b�"
+
+
+@pytest.mark.parametrize("text", ["[bold]", "[/]", "a\\", "a\\\\", "a\\\\\\", ":smile:", "http://a.b"])
+def test_generated_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    # Catches: rich's markup, emoji codes and escapes
+    render.results_table([result_line(seed=text, text=text)])
+    assert capsys.readouterr().out.splitlines()[1] == f"  {text}{text}"
+
+
+def test_an_error_of_a_row_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    render.results_table([result_line(error="broken \x1b[31m")])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_label_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    # Labels are other people's words: the store is shared
+    render.jobs([GENERATE | {"label": "\x1b]0;owned\x07"}])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_failed_row_shows_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    render.results_table([result_line(row=4, text=None, nats_per_char=None, error="broken [x]")])
+    assert capsys.readouterr().out == "row 4  temperature 1  sample 0  failed: broken [x]\n"
+
+
+def test_results_are_counted() -> None:
+    assert render.results_table([result_line(), result_line(error="broken")]) == 2
+
+
+def test_no_results_are_counted_as_none() -> None:
+    assert render.results_table([]) == 0
+
+
+def shown(capsys: pytest.CaptureFixture[str], *jobs: dict[str, Any]) -> list[str]:
+    """What a follower prints of a job's states, in turn."""
+    with render.follower(7) as show:
+        for job in jobs:
+            show(job)
+    return capsys.readouterr().err.splitlines()
+
+
+def test_a_generate_job_s_headline_counts_finished_and_running_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    job = GENERATE | {"progress": [PART, PART]}
+    assert shown(capsys, job) == ["job 7: 2,000 of 12,000 rows, 28,000 characters"]
+
+
+def test_a_job_that_waits_says_what_for(capsys: pytest.CaptureFixture[str]) -> None:
+    job = GENERATE | {"state": "queued", "waiting_for": "no worker is alive"}
+    assert shown(capsys, job) == ["job 7: queued: no worker is alive"]
+
+
+def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, TRAIN | {"progress": [STEP]}) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, 1.2346 nats"]
+
+
+def test_a_headline_tells_the_held_out_loss_once_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    [line] = shown(capsys, TRAIN | {"progress": [STEP | {"held_out_nats": 1.5}]})
+    assert line.endswith("1.2346 nats, 1.5000 held out")
+
+
+def test_a_headline_tells_a_second_attempt(capsys: pytest.CaptureFixture[str]) -> None:
+    [line] = shown(capsys, TRAIN | {"progress": [STEP | {"attempt": 2}]})
+    assert line.endswith(" (attempt 2)")
+
+
+def test_a_part_that_loads_its_model_is_starting(capsys: pytest.CaptureFixture[str]) -> None:
+    job = TRAIN | {"progress": [{"part": "7/0", "attempt": 1}]}
+    assert shown(capsys, job) == ["job 7: part 7/0: starting"]
+
+
+def test_a_train_job_between_two_leases_shows_its_state(capsys: pytest.CaptureFixture[str]) -> None:
+    assert shown(capsys, TRAIN) == ["job 7: running"]
+
+
+def test_a_headline_with_other_numbers_waits_its_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    # Catches: a log with a line for each second of a job's life
+    assert len(shown(capsys, GENERATE, GENERATE | {"rows_done": 2_000})) == 1
+
+
+def test_a_headline_with_other_numbers_is_printed_in_its_turn(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "LINE_S", 0.0)
+    assert len(shown(capsys, GENERATE, GENERATE | {"rows_done": 2_000})) == 2
+
+
+def test_a_headline_with_other_words_is_printed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(shown(capsys, GENERATE | {"waiting_for": "a worker"}, GENERATE)) == 2
+
+
+def test_a_headline_that_has_not_changed_is_not_repeated(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render, "LINE_S", 0.0)
+    assert len(shown(capsys, GENERATE, GENERATE)) == 1
+
+
+@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
+def test_a_job_that_has_ended_has_no_headline(capsys: pytest.CaptureFixture[str], state: str) -> None:
+    assert shown(capsys, GENERATE | {"state": state}) == []
+
+
+def test_the_end_of_a_generate_job_tells_time_and_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    render.ended(GENERATE | {"state": "done"})
+    assert capsys.readouterr().err == "job 7: done in 2.5 s, 20,000 characters\n"
+
+
+def test_the_end_of_a_job_tells_failed_rows_and_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    render.ended(GENERATE | {"state": "done", "rows_failed": 1_200, "error": "the worker died"})
+    assert capsys.readouterr().err.endswith(", 1,200 rows failed: the worker died\n")
+
+
+def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    epochs = [{"epoch": 1, "held_out_nats": 1.9}, {"epoch": 2, "held_out_nats": 1.25}]
+    render.ended(TRAIN | {"state": "done", "version": 4, "history": epochs})
+    assert capsys.readouterr().err == "job 7: done in 2.5 s, speeches@4, 1.2500 nats a character held out\n"
+
+
+def test_a_job_that_was_cancelled_before_it_started_took_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    render.ended(TRAIN | {"state": "cancelled", "started_at": None})
+    assert capsys.readouterr().err == "job 7: cancelled in 0.0 s\n"
+
+
+def test_a_table_shows_whole_numbers_in_groups_and_nothing_for_none(capsys: pytest.CaptureFixture[str]) -> None:
+    render.table(("n", "label"), [(12_000, None), (7, "a [b]")])
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "     n  label",
+        "12,000",
+        "     7  a [b]",
+    ]
+
+
+def test_records_are_json_with_characters_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    render.records([{"label": "é"}])
+    assert capsys.readouterr().out == '[\n {\n  "label": "é"\n }\n]\n'
+
+
+def test_notes_are_no_output(capsys: pytest.CaptureFixture[str]) -> None:
+    # Catches: words for people among the results of `charrnn-jobs ... | jq`
+    render.note("a [b] c")
+    assert capsys.readouterr() == ("", "a [b] c\n")
+
+
+def test_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    render.fail("[/] is not valid")
+    assert capsys.readouterr() == ("", "error: [/] is not valid\n")

@@ -1,0 +1,178 @@
+"""Rows of a job: their order, their parts and their lines."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.rows import (
+    JobRow,
+    Seed,
+    StoredSeed,
+    compress,
+    decode_seeds,
+    encode_seeds,
+    failed_result,
+    part_rows,
+    read_lines,
+    result,
+    store_seeds,
+)
+from charrnn.jobs.specs import GenerateSpec
+from charrnn.options import SamplingOptions
+
+KEYS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
+ROW = JobRow(number=7, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2)
+
+
+def make_spec(num_seeds: int, temperatures: int, samples: int) -> GenerateSpec:
+    return GenerateSpec(
+        model="speeches",
+        version=1,
+        seeds=FileRef(name="none", size=0, sha256="0"),
+        num_seeds=num_seeds,
+        sampling=SamplingOptions(temperatures=tuple(range(temperatures)), samples=samples),
+        batch=1,
+    )
+
+
+def make_seeds(count: int) -> list[StoredSeed]:
+    return [StoredSeed(None, f"seed {index}", 0) for index in range(count)]
+
+
+def test_rows_come_by_seed_then_temperature_then_sample() -> None:
+    # Catches: `//` and `%` in each other's place, which gives every row another row's random stream
+    rows = part_rows(make_spec(2, 2, 3), make_seeds(2), 0, 12)
+    assert [(row.number, row.seed.seed, row.temperature, row.sample) for row in rows] == [
+        (0, "seed 0", 0, 0),
+        (1, "seed 0", 0, 1),
+        (2, "seed 0", 0, 2),
+        (3, "seed 0", 1, 0),
+        (4, "seed 0", 1, 1),
+        (5, "seed 0", 1, 2),
+        (6, "seed 1", 0, 0),
+        (7, "seed 1", 0, 1),
+        (8, "seed 1", 0, 2),
+        (9, "seed 1", 1, 0),
+        (10, "seed 1", 1, 1),
+        (11, "seed 1", 1, 2),
+    ]
+
+
+COUNTS = st.integers(1, 5)
+
+
+@settings(max_examples=200)
+@given(COUNTS, COUNTS, COUNTS, st.integers(0, 130), st.integers(0, 130))
+def test_a_part_is_a_slice_of_the_job(num_seeds: int, temperatures: int, samples: int, first: int, count: int) -> None:
+    # Catches: a row lost or sampled twice where two parts meet
+    spec, seeds = make_spec(num_seeds, temperatures, samples), make_seeds(num_seeds)
+    whole = list(part_rows(spec, seeds, 0, spec.rows))
+    assert len(whole) == spec.rows
+    assert list(part_rows(spec, seeds, first, count)) == whole[first : first + count]
+
+
+def test_a_part_reads_no_seed_behind_its_last_row() -> None:
+    seeds = iter(make_seeds(5))
+    list(part_rows(make_spec(5, 1, 2), seeds, 0, 4))
+    assert len(list(seeds)) == 2  # the third is looked at: it tells that the part is over
+
+
+JSON = st.one_of(st.none(), st.booleans(), st.integers(), st.text())
+RECORDS = st.lists(st.dictionaries(st.text(), JSON), max_size=20)
+
+
+@settings(max_examples=100)
+@given(RECORDS)
+def test_lines_that_were_compressed_are_read_back(records: list[dict[str, Any]]) -> None:
+    assert [json.loads(line) for line in read_lines(b"".join(compress(records)))] == records
+
+
+def test_characters_are_written_as_they_are() -> None:
+    # Catches: ensure_ascii, under which grep finds nothing
+    assert list(read_lines(b"".join(compress([{"text": "é😀"}])))) == ['{"text": "é😀"}\n'.encode()]
+
+
+def test_only_a_newline_ends_a_line() -> None:
+    # Catches: splitlines, which takes these for line ends too
+    assert len(list(read_lines(b"".join(compress([{"text": "a\u2028b\x85c\r\nd"}]))))) == 1
+
+
+def test_files_of_parts_can_be_concatenated() -> None:
+    data = b"".join([*compress([{"row": 0}]), *compress([{"row": 1}])])
+    assert list(read_lines(data)) == [b'{"row": 0}\n', b'{"row": 1}\n']
+
+
+def test_a_large_part_is_compressed_in_pieces() -> None:
+    # Catches: a part that is held in memory as a whole
+    records = [{"text": f"{number}" * 1000} for number in range(800)]
+    chunks = list(compress(records))
+    assert len(chunks) > 1
+    assert [json.loads(line) for line in read_lines(b"".join(chunks))] == records
+
+
+STORED = st.builds(StoredSeed, st.none() | st.text(), st.text(), st.integers(0, 9))
+
+
+@settings(max_examples=50)
+@given(st.lists(STORED, max_size=10))
+def test_stored_seeds_are_read_back(seeds: list[StoredSeed]) -> None:
+    assert list(decode_seeds(b"".join(encode_seeds(seeds)))) == seeds
+
+
+def test_equal_seeds_are_counted_from_zero() -> None:
+    stored = store_seeds([Seed("a"), Seed("b"), Seed("a"), Seed("a")])
+    assert [(seed.seed, seed.occurrence) for seed in stored] == [("a", 0), ("b", 0), ("a", 1), ("a", 2)]
+
+
+def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
+    # Catches: adding a seed with an id changes the texts of seeds without
+    stored = store_seeds([Seed("a", id="x"), Seed("a"), Seed("a", id="y"), Seed("a")])
+    assert [seed.occurrence for seed in stored] == [0, 0, 0, 1]
+
+
+def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
+    seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
+    with pytest.raises(InputError, match="The id 'x' stands in line 2 and in line 5"):
+        list(store_seeds(seeds))
+
+
+def test_a_result_line_has_these_keys_and_no_others() -> None:
+    # Catches: a part, worker or time in a line, so that a retry would change an export
+    assert list(result(ROW, "speeches@1", "abc", 1.25)) == KEYS
+
+
+def test_a_failed_line_has_the_same_keys() -> None:
+    assert list(failed_result(ROW, "speeches@1", "broken")) == KEYS
+
+
+def test_a_result_line_tells_the_row_and_its_text() -> None:
+    assert result(ROW, "speeches@1", "abc", 1.25) == {
+        "row": 7,
+        "id": "x",
+        "seed": "Today",
+        "temperature": 0.5,
+        "sample": 2,
+        "text": "abc",
+        "finish_reason": "length",
+        "nats_per_char": 1.25,
+        "model": "speeches@1",
+        "error": None,
+    }
+
+
+def test_a_failed_line_tells_the_reason_and_no_text() -> None:
+    line = failed_result(ROW, "speeches@1", "broken")
+    assert [line[key] for key in ("row", "text", "finish_reason", "nats_per_char", "error")] == [
+        7,
+        None,
+        None,
+        None,
+        "broken",
+    ]

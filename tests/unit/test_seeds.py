@@ -1,0 +1,141 @@
+"""Seeds as people write them, and what they are told about mistakes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import InputError, TextError
+from charrnn.jobs.rows import Seed
+from producer.seeds import SeedFile, read_seeds
+
+
+def read_text(folder: Path, data: bytes) -> SeedFile:
+    file = folder / "seeds.txt"
+    file.write_bytes(data)
+    return read_seeds(str(file))
+
+
+def read_json(folder: Path, *lines: str) -> SeedFile:
+    file = folder / "seeds.jsonl"
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return read_seeds(str(file))
+
+
+def test_each_line_is_a_seed_with_its_number(tmp_path: Path) -> None:
+    assert read_text(tmp_path, b"one\ntwo\n").seeds == [Seed("one", line=1), Seed("two", line=2)]
+
+
+def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
+    assert read_text(tmp_path, b"one\ntwo") == read_text(tmp_path, b"one\ntwo\n")
+
+
+def test_windows_line_ends_are_no_part_of_a_seed(tmp_path: Path) -> None:
+    assert [seed.text for seed in read_text(tmp_path, b"one\r\ntwo\r\n").seeds] == ["one", "two"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_seed(tmp_path: Path) -> None:
+    assert read_text(tmp_path, b"\xef\xbb\xbfone\n").seeds[0].text == "one"
+
+
+def test_spaces_in_and_around_a_seed_are_kept(tmp_path: Path) -> None:
+    # Catches: strip(): the space at the end decides what the model says next
+    assert read_text(tmp_path, b"  one \t two  \n").seeds[0].text == "  one \t two  "
+
+
+def test_only_a_newline_ends_a_seed(tmp_path: Path) -> None:
+    # Catches: splitlines
+    assert [seed.text for seed in read_text(tmp_path, "a\u2028b\x0cc\n".encode()).seeds] == ["a\u2028b\x0cc"]
+
+
+def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
+    file = read_text(tmp_path, b"\none\r\n\r\n \t\ntwo\n\n")
+    assert (file.blank_lines, [seed.line for seed in file.seeds]) == (4, [2, 5])
+
+
+@pytest.mark.parametrize("data", [b"one", b"one\n", b"one\r\n"])
+def test_the_end_of_the_file_is_no_blank_line(tmp_path: Path, data: bytes) -> None:
+    assert read_text(tmp_path, data).blank_lines == 0
+
+
+def test_a_file_of_blank_lines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"seeds\.txt: there is no seed in it\. Expected one a line"):
+        read_text(tmp_path, b"\n \n")
+
+
+def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"seeds\.txt: line 2, byte 3: 0xff"):
+        read_text(tmp_path, b"one\nab\xff\n")
+
+
+def test_a_seed_of_json_lines_can_have_an_id(tmp_path: Path) -> None:
+    file = read_json(tmp_path, '{"id": "a", "seed": "one"}', "", '{"seed": "two\\nlines"}')
+    assert file.seeds == [Seed("one", "a", 1), Seed("two\nlines", None, 3)]
+
+
+def test_json_in_a_text_file_is_a_seed_as_it_stands(tmp_path: Path) -> None:
+    assert read_text(tmp_path, b'{"seed": "one"}\n').seeds[0].text == '{"seed": "one"}'
+
+
+def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"seeds\.jsonl: line 2 is not JSON: "):
+        read_json(tmp_path, '{"seed": "one"}', "two")
+
+
+def test_json_that_is_nested_too_deeply_is_refused_with_its_line(tmp_path: Path) -> None:
+    # Catches: json's RecursionError, a traceback in place of a message
+    with pytest.raises(InputError, match="line 1 is not JSON"):
+        read_json(tmp_path, "[" * 100_000)
+
+
+@pytest.mark.parametrize("line", ["[]", '"one"', "7", "{}", '{"id": "a"}', '{"seed": "a", "temperature": 1}'])
+def test_a_line_of_another_form_is_refused(tmp_path: Path, line: str) -> None:
+    # Catches: a misspelt key, ignored in silence
+    with pytest.raises(InputError, match=r'line 1: expected an object \{"id": \.\.\., "seed": \.\.\.\}'):
+        read_json(tmp_path, line)
+
+
+def test_a_number_as_seed_is_told_of_rng_seed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Received: 7\. The number that fixes chance is --rng-seed"):
+        read_json(tmp_path, '{"seed": 7}')
+
+
+@pytest.mark.parametrize("value", ["null", "[]", '{"a": 1}'])
+def test_a_seed_that_is_no_text_is_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InputError, match="line 1: seed must be the text to start from"):
+        read_json(tmp_path, f'{{"seed": {value}}}')
+
+
+def test_an_id_that_is_no_text_is_shown_in_quotes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r'line 1: id must be a text, such as "7" in quotes\. Received: 7'):
+        read_json(tmp_path, '{"id": 7, "seed": "one"}')
+
+
+def test_an_id_of_null_is_none(tmp_path: Path) -> None:
+    assert read_json(tmp_path, '{"id": null, "seed": "one"}').seeds[0].id is None
+
+
+@pytest.mark.parametrize("record", [{"seed": "a\ud800"}, {"seed": "a", "id": "\udfff"}])
+def test_half_a_character_is_refused(tmp_path: Path, record: dict[str, str]) -> None:
+    # Catches: a UnicodeEncodeError when the seeds are stored
+    with pytest.raises(InputError, match="line 1: a surrogate"):
+        read_json(tmp_path, json.dumps(record))
+
+
+def test_two_halves_are_a_character(tmp_path: Path) -> None:
+    assert read_json(tmp_path, r'{"seed": "\ud83d\ude00"}').seeds[0].text == "😀"
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffé\r\nb\n".encode())))
+    assert read_seeds("-").seeds == [Seed("é", line=1), Seed("b", line=2)]
+
+
+def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    with pytest.raises(TextError, match="standard input: there is no seed in it"):
+        read_seeds("-")

@@ -1,0 +1,131 @@
+"""Settings from the environment: defaults, refusals and the warning of unknown names."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import platformdirs
+import pytest
+from sqlalchemy import make_url
+
+from charrnn.errors import InputError
+from charrnn.jobs.settings import Settings
+
+SECONDS = [field.name for field in fields(Settings) if field.name.endswith("_s")]
+PLACES = [field.name for field in fields(Settings) if not field.name.endswith("_s")]
+KERNEL_LIMIT = 107  # bytes of a Unix socket's path
+
+
+def from_env(**environ: str) -> Settings:
+    return Settings.from_env(environ)
+
+
+def test_an_empty_environment_gives_the_platform_s_data_folder() -> None:
+    assert from_env() == Settings(home=Path(platformdirs.user_data_dir("charrnn-jobs")))
+
+
+@pytest.mark.parametrize("field", SECONDS)
+def test_seconds_are_read_from_their_variable(field: str) -> None:
+    assert getattr(Settings.from_env({f"CHARRNN_{field.upper()}": "7.5"}), field) == 7.5
+
+
+@pytest.mark.parametrize("field", PLACES)
+def test_a_place_is_read_from_its_variable(field: str) -> None:
+    assert str(getattr(Settings.from_env({f"CHARRNN_{field.upper()}": "/there"}), field)) == "/there"
+
+
+def test_an_empty_variable_means_the_default() -> None:
+    # Catches: `in environ`, so that CHARRNN_HOME= would be the current folder
+    assert from_env(CHARRNN_HOME="", CHARRNN_LEASE_S="") == from_env()
+
+
+def test_a_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert from_env(CHARRNN_HOME=".demo").home == tmp_path / ".demo"
+
+
+def test_a_tilde_in_home_is_the_person_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert from_env(CHARRNN_HOME="~/data").home == tmp_path / "data"
+
+
+@pytest.mark.parametrize("field", SECONDS)
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "inf", "nan", "5s"])
+def test_seconds_are_a_finite_number_above_zero(field: str, text: str) -> None:
+    variable = f"CHARRNN_{field.upper()}"
+    with pytest.raises(InputError, match=f"{variable} must be a number of seconds above 0. Received: '{text}'"):
+        Settings.from_env({variable: text})
+
+
+def test_a_misspelt_variable_gets_a_warning_with_the_nearest_name(caplog: pytest.LogCaptureFixture) -> None:
+    from_env(CHARRNN_REDIS_ULR="redis://x")
+    assert caplog.messages == ["CHARRNN_REDIS_ULR is not a setting and has no effect; did you mean CHARRNN_REDIS_URL?"]
+
+
+def test_a_variable_that_is_near_to_nothing_gets_no_hint(caplog: pytest.LogCaptureFixture) -> None:
+    from_env(CHARRNN_XYZZY_QQQQ_0123456789="1")
+    assert caplog.messages == ["CHARRNN_XYZZY_QQQQ_0123456789 is not a setting and has no effect"]
+
+
+def test_known_variables_and_those_of_others_get_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    from_env(CHARRNN_HOME="/x", CHARRNN_SLICE_S="5", HOME="/y", MY_CHARRNN_HOME="/z")
+    assert caplog.messages == []
+
+
+def test_the_broker_s_socket_is_under_a_short_home() -> None:
+    assert Settings(home=Path("/h")).broker_socket == Path("/h/broker/broker.sock")
+
+
+def deep_home(letter: str = "d") -> Settings:
+    return Settings(home=Path("/" + letter * 200))
+
+
+def test_the_socket_of_a_deep_home_has_a_path_that_the_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: "AF_UNIX path too long" in a checkout that lies deep
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    assert len(str(deep_home().broker_socket)) <= KERNEL_LIMIT
+
+
+def test_the_length_of_a_socket_s_path_is_counted_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: len(str(path)): 80 characters here, but 2 bytes for most of them
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
+    assert len(bytes(Settings(home=Path("/" + "é" * 60)).broker_socket)) <= KERNEL_LIMIT
+
+
+def test_two_deep_homes_have_two_sockets() -> None:
+    assert deep_home("d").broker_socket != deep_home("e").broker_socket
+
+
+def test_a_deep_home_s_socket_is_where_it_was() -> None:
+    # Catches: a random name, under which no second command finds the broker
+    assert deep_home().broker_socket == deep_home().broker_socket
+
+
+def test_the_local_stack_is_under_home() -> None:
+    settings = Settings(home=Path("/h"))
+    assert (settings.broker_url, settings.database_url, settings.files_root) == (
+        "redis+socket:///h/broker/broker.sock?virtual_host=0",
+        "sqlite:////h/store.sqlite",
+        Path("/h/files"),
+    )
+
+
+def test_urls_that_are_given_win() -> None:
+    settings = Settings(home=Path("/h"), redis_url="redis://r", store_url="postgresql://p", files_url="/f")
+    assert (settings.broker_url, settings.database_url, settings.files_root) == (
+        "redis://r",
+        "postgresql://p",
+        Path("/f"),
+    )
+
+
+@pytest.mark.parametrize("home", ["/with space", "/with#hash", "/with%20percent", "/with?question"])
+def test_the_database_lies_under_home_whatever_its_name(home: str) -> None:
+    # Catches: a store outside of home, shared by chance with another one
+    assert make_url(Settings(home=Path(home)).database_url).database == f"{home}/store.sqlite"
+
+
+def test_files_cannot_be_a_url() -> None:
+    with pytest.raises(InputError, match=r"CHARRNN_FILES_URL must be a folder\. Received: 's3://bucket'"):
+        _ = Settings(home=Path("/h"), files_url="s3://bucket").files_root

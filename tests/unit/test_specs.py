@@ -1,0 +1,56 @@
+"""What a job asks for: its stored form, its names and its batch."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from charrnn.errors import InputError
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.specs import PART_WAVES, GenerateSpec, TrainSpec, check_name
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+
+GENERATE = GenerateSpec(
+    model="speeches",
+    version=3,
+    seeds=FileRef(name="seeds/a.jsonl.zst", size=10, sha256="aa"),
+    num_seeds=5,
+    sampling=SamplingOptions(temperatures=(0.2, 1.0, 1.5), samples=4, length=9, rng_seed=11),
+    batch=64,
+)
+TRAIN = TrainSpec(
+    model="speeches",
+    corpus=FileRef(name="corpora/a.txt", size=10, sha256="aa"),
+    held_out=FileRef(name="held-out/b.txt", size=1, sha256="bb"),
+    network=NetworkOptions(layers=1, units=32, dropout=0.0),
+    training=TrainingOptions(epochs=2, rng_seed=12),
+)
+
+
+@pytest.mark.parametrize("spec", [GENERATE, TRAIN], ids=["generate", "train"])
+def test_a_spec_comes_back_from_json(spec: GenerateSpec | TrainSpec) -> None:
+    # Catches: any field that is left out or read into another
+    assert type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_rows_are_seeds_times_temperatures_times_samples() -> None:
+    assert (GENERATE.rows_per_seed, GENERATE.rows) == (12, 60)
+
+
+def test_a_part_holds_fifty_rows_for_each_slot() -> None:
+    assert GENERATE.part_rows == 50 * 64 == PART_WAVES * GENERATE.batch
+
+
+@pytest.mark.parametrize("name", ["a", "7", "speeches", "my-model_2.1", "a" * 64])
+def test_a_name_fit_for_paths_and_urls_is_taken(name: str) -> None:
+    check_name("The model's name", name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "A", "é", ".hidden", "..", "-flag", "a/b", "a@3", "a b", "a\n", "a" * 65, "a:b", "²"]
+)
+def test_any_other_name_is_refused(name: str) -> None:
+    # Catches: match in place of fullmatch ("a\n", "a/b"); \w or str.isalnum (é, ²)
+    with pytest.raises(InputError, match=r"The model's name .* is not valid\. Expected 1 to 64 of a-z"):
+        check_name("The model's name", name)

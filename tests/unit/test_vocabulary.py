@@ -1,0 +1,83 @@
+"""Characters and ids: their order, their bounds and their file."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError, ModelFileError
+from charrnn.vocabulary import MAX_CHARACTERS, Vocabulary
+
+TEXTS = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
+
+
+def test_an_id_is_the_place_among_the_sorted_characters() -> None:
+    # Catches: ids in order of appearance, or of a set
+    assert Vocabulary.of("banana!").encode("!abn") == [0, 1, 2, 3]
+
+
+def test_its_length_is_the_number_of_distinct_characters() -> None:
+    assert len(Vocabulary.of("banana")) == 3
+
+
+@settings(max_examples=50)
+@given(TEXTS)
+def test_decoding_takes_encoding_back(text: str) -> None:
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@settings(max_examples=50)
+@given(TEXTS)
+def test_the_file_brings_the_same_characters_back(text: str) -> None:
+    vocabulary = Vocabulary.of(text)
+    assert Vocabulary.from_json(vocabulary.to_json()).characters == vocabulary.characters
+
+
+def test_the_file_shows_characters_as_they_are() -> None:
+    assert Vocabulary.of("éa").to_json() == '{"characters": "aé"}'
+
+
+@pytest.mark.parametrize("characters", ["ba", "aab"])
+def test_characters_out_of_order_or_twice_are_a_damaged_file(characters: str) -> None:
+    # Catches: a sorted() that would mend the order and make the weights nonsense
+    with pytest.raises(ModelFileError, match="expected distinct characters in sorted order"):
+        Vocabulary(characters)
+
+
+@pytest.mark.parametrize("text", ["", "aaa"])
+def test_a_text_of_fewer_than_two_characters_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"A text with {len(set(text))} distinct characters cannot train"):
+        Vocabulary.of(text)
+
+
+def test_as_many_characters_as_uint16_holds_are_accepted() -> None:
+    assert len(Vocabulary("".join(map(chr, range(MAX_CHARACTERS))))) == 65_536
+
+
+def test_more_characters_than_uint16_holds_are_refused() -> None:
+    # Catches: ids that wrap around in the corpus file
+    with pytest.raises(InputError, match="Expected 2 to 65,536"):
+        Vocabulary("".join(map(chr, range(MAX_CHARACTERS + 1))))
+
+
+def test_a_character_is_in_it_or_not() -> None:
+    vocabulary = Vocabulary.of("ab")
+    assert "a" in vocabulary
+    assert "c" not in vocabulary
+
+
+def test_unknown_characters_come_sorted_and_once() -> None:
+    assert Vocabulary.of("ab").unknown("zazyb") == "yz"
+
+
+def test_an_unknown_character_is_named_by_the_error() -> None:
+    with pytest.raises(InputError, match="'abz' has characters the model does not know: 'z'"):
+        Vocabulary.of("ab").encode("abz")
+
+
+@pytest.mark.parametrize("document", ["", "[]", "{}", "7", '{"characters": ["a", "b"]}', '{"characters": 7}'])
+def test_a_file_of_another_form_is_damaged(document: str) -> None:
+    with pytest.raises(ModelFileError, match=r"vocabulary\.json is damaged"):
+        Vocabulary.from_json(document)
