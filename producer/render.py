@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -180,14 +180,14 @@ def _progress_line(progress: Mapping[str, Any]) -> str:
     return f"part {progress['part']}: starting{attempt}"
 
 
-def _share(job: Mapping[str, Any]) -> float:
-    """How much of a job is done, 0 to 1."""
-    if job["kind"] == TrainSpec.QUEUE:
-        if job["state"] == "done":
-            return 1.0
-        return max((p["step"] / p["steps"] for p in job["progress"] if "step" in p), default=0.0)
-    rows = job["rows_done"] + job["rows_failed"] + sum(p.get("rows", 0) for p in job["progress"])
-    return float(rows / job["rows_total"])
+def _work(job: Mapping[str, Any]) -> tuple[float, float]:
+    """Characters done and in all, to train on or to sample."""
+    if job["kind"] == GenerateSpec.QUEUE:
+        return characters(job), job["rows_total"] * GenerateSpec.from_dict(job["spec"]).sampling.length
+    for p in job["progress"]:
+        if "step" in p:
+            return p["characters"], p["characters"] / p["step"] * p["steps"]
+    return 0.0, 1.0
 
 
 def _headline(job: Mapping[str, Any]) -> str:
@@ -216,14 +216,23 @@ def follower(job_id: int) -> Iterator[Any]:
 
 @contextmanager
 def _live(job_id: int) -> Iterator[Any]:
-    columns = (TextColumn(f"job {job_id}"), BarColumn(), TextColumn("{task.fields[headline]}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    columns = (BarColumn(24), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[headline]}"))
+    with Progress(TextColumn(f"job {job_id}"), *columns, console=err, transient=True) as progress:
         task = progress.add_task("", total=1.0, headline="")
 
         def show(job: Mapping[str, Any]) -> None:
-            progress.update(task, completed=_share(job), headline=escape(printable(_headline(job))))
+            done, total = _work(job)
+            headline = escape(printable(_headline(job)))
+            progress.update(task, completed=done, total=total, headline=headline)
 
         yield show
+
+
+class _Speed(ProgressColumn):
+    """Characters a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 class _Lines:

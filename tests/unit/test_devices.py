@@ -42,8 +42,9 @@ def test_auto_is_every_gpu_in_sight() -> None:
 
 
 @pytest.mark.parametrize("visible", ["", "-1"])
-def test_auto_is_cpu_where_all_gpus_are_hidden(visible: str) -> None:
+def test_auto_is_cpu_where_all_gpus_are_hidden(machine: Machine, visible: str) -> None:
     # Catches: an empty variable taken for none, which would take GPUs that somebody hid
+    machine("echo 0; echo 1")
     assert choose_devices("auto", gpus(visible)) == ["cpu"]
 
 
