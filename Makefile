@@ -28,7 +28,7 @@ format: $(READY) ## mend what ruff can mend
 # uv pip compile writes no registry's address; uv.lock would.
 requirements: ## pin and hash the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --no-emit-find-links --extra cpu --extra local --extra dev --upgrade \
+	  --extra cpu --extra local --extra dev --upgrade \
 	  --output-file requirements.txt pyproject.toml
 
 clean: ## remove what make demo and make test made

@@ -12,6 +12,7 @@ from charrnn.errors import InputError, LeaseLostError
 from charrnn.jobs.leases import Part
 from charrnn.jobs.queue import TASK
 from charrnn.jobs.specs import GenerateSpec
+from charrnn.jobs.states import PartState
 from worker.app import app
 from worker.generation import generate
 from worker.heartbeat import Heartbeat, Interrupted, Watch
@@ -35,28 +36,31 @@ def work(queue: str, _part: int) -> None:
         return
     logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt)
     with heartbeat.watching(part) as watch:
-        again = _attempt(heartbeat, part, watch)
+        try:
+            again = _attempt(heartbeat, part, watch)
+        except LeaseLostError as error:
+            logger.warning("%s", error)
+            return
     if again:
         heartbeat.queue.ring(queue, [part.id])
 
 
 def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
-    """Do a part -> whether it went back to the queue."""
+    """Do a part, commit how it ended -> whether it went back to the queue."""
     try:
         if isinstance(part.spec, GenerateSpec):
             generate(heartbeat, part, part.spec, watch)
         else:
             train(heartbeat, part, part.spec, watch)
         return False
-    except LeaseLostError as error:
-        logger.warning("%s", error)
-        return False
+    except LeaseLostError:
+        raise
     except Interrupted:
         heartbeat.leases.release(part)
         logger.info("job %d part %d: given back", part.job, part.number)
         return not watch.cancelled
     except Exception as error:
+        logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt)
         reason = f"{type(error).__name__}: {error}"
         state = heartbeat.leases.fail(part, reason, permanent=isinstance(error, InputError))
-        logger.exception("job %d part %d: attempt %d failed, now %s", part.job, part.number, part.attempt, state)
-        return True
+        return state == PartState.QUEUED

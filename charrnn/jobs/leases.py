@@ -137,7 +137,8 @@ class Leases:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
         with self.store.write() as connection:
             _lock_job(connection, part.job)
-            if not permanent and part.attempt < MAX_ATTEMPTS:
+            attempts = connection.execute(select(parts.c.attempts).where(parts.c.id == part.id)).scalar_one()
+            if not permanent and attempts < MAX_ATTEMPTS:  # counted since the last checkpoint, not at the claim
                 self._change(connection, part, PartState.QUEUED, lease_until=None, error=reason)
                 return PartState.QUEUED
             self._change(connection, part, PartState.FAILED, lease_until=None, error=reason)

@@ -204,3 +204,15 @@ def test_a_job_that_ended_in_its_last_part_is_done_although_cancelled(
     store.cancel(job)
     leases.complete(part, output=OUTPUT)
     assert store.job(job)["state"] == JobState.DONE
+
+
+def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job: AddJob) -> None:
+    add_job(train=True)
+    for _ in range(MAX_ATTEMPTS - 1):
+        claim(leases, queue="train")
+        leases.give_back("a")
+    last = claim(leases, queue="train")
+    assert last.attempt == MAX_ATTEMPTS
+    leases.checkpoint(last, OUTPUT, [])
+    # Catches: the attempt of the claim instead of the store's count
+    assert leases.fail(last, "an accident") == PartState.QUEUED
