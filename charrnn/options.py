@@ -86,11 +86,12 @@ class SamplingOptions(Options):
     rng_seed: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "temperatures", tuple(self.temperatures))
         if not self.temperatures:
             raise InputError("Expected at least one temperature")
         for temperature in self.temperatures:
             check_number("temperature", temperature)
+        # As floats, and -0.0 as 0.0: a row's random stream depends on how its temperature is written.
+        object.__setattr__(self, "temperatures", tuple(float(t) + 0.0 for t in self.temperatures))
         if len(set(self.temperatures)) < len(self.temperatures):
             raise InputError(f"A temperature stands twice in {list(self.temperatures)}. Ask for more samples instead")
         check_integer("samples", self.samples, 1, MAX_SAMPLES)

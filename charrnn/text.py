@@ -12,7 +12,7 @@ from pathlib import Path
 
 from charrnn.errors import TextError
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = "\ufeff"
 CORPUS_SUFFIX = ".txt"
 HELD_OUT_SHARE = 0.05
 
@@ -23,9 +23,8 @@ def decode(data: bytes, name: str) -> str:
     Raises:
         TextError: with line and byte (both from 1) of the first byte that is not UTF-8.
     """
-    data = data.removeprefix(BYTE_ORDER_MARK)
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
         line_start = data.rfind(b"\n", 0, error.start) + 1
         line = data.count(b"\n", 0, error.start) + 1
@@ -46,9 +45,10 @@ def read(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise TextError(f"{path}: cannot be read: {error.strerror}") from error
-    if not data:
+    text = decode(data, str(path))
+    if not text:
         raise TextError(f"{path}: the file is empty. Expected UTF-8 text")
-    return decode(data, str(path))
+    return text
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
@@ -59,8 +59,11 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         TextError: a path that names no file.
     """
     files: set[Path] = set()
-    for path in map(Path, paths):
-        found = _files(path)
+    for path in (Path(path).absolute() for path in paths):
+        try:
+            found = _files(path)
+        except OSError as error:
+            raise TextError(f"{path}: cannot be read: {error.strerror}") from error
         if not found:
             raise TextError(
                 f"{path}: no such file, or a folder without {CORPUS_SUFFIX} files. "

@@ -75,6 +75,6 @@ class Vocabulary:
             characters = json.loads(document)["characters"]
             if not isinstance(characters, str):
                 raise TypeError(f"characters is a {type(characters).__name__}")
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(characters)
+        except (ValueError, KeyError, TypeError, InputError) as error:
             raise ModelFileError(f"vocabulary.json is damaged: {error}") from error
-        return cls(characters)

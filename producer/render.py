@@ -78,9 +78,12 @@ def _printable_lines(message: str) -> Text:
     return Text("\n".join(map(printable, message.split("\n"))))
 
 
+_SIGNS = {"\n": "⏎", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
+
+
 def printable(text: str) -> str:
     """Text that is safe on a terminal, on one line."""
-    return "".join(c if c.isprintable() else "⏎" if c == "\n" else "�" for c in text)
+    return "".join(_SIGNS.get(c, c if c.isprintable() else "�") for c in text)
 
 
 def jobs(rows: Iterable[Mapping[str, Any]]) -> None:

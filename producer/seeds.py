@@ -36,7 +36,7 @@ def read_seeds(source: str) -> SeedFile:
         name, text = source, read(Path(source))
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    is_json = source.endswith(JSON_LINES)
+    is_json = source.lower().endswith(JSON_LINES)
     seeds = list(_json_seeds(name, numbered)) if is_json else [Seed(line, line=number) for number, line in numbered]
     if not seeds:
         raise TextError(f"{name}: there is no seed in it. Expected one a line")

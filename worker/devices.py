@@ -48,7 +48,7 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
         return list(takewhile(lambda device: device not in ("", "-1"), listed))
     if shutil.which(QUERY[0]) is None:
         return []
-    answer = subprocess.run(QUERY, capture_output=True, text=True, check=False)
+    answer = subprocess.run(QUERY, capture_output=True, text=True, check=False, timeout=60)
     return answer.stdout.split() if answer.returncode == 0 else []
 
 

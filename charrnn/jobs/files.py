@@ -99,7 +99,7 @@ class Files:
     def path(self, name: str) -> Path:
         """Where the file of that name is; a name cannot lead out of the root."""
         relative = PurePosixPath(name)
-        if relative.is_absolute() or ".." in relative.parts:
+        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
             raise InputError(f"{name!r} is not a name of a file below {self.root}")
         return self.root / relative
 

@@ -127,7 +127,8 @@ def store_seeds(seeds: Iterable[Seed]) -> Iterator[StoredSeed]:
         if seed.id is None:
             occurrence = seen[seed.text] = seen.get(seed.text, -1) + 1
         elif seed.id in ids:
-            raise InputError(f"The id {seed.id!r} stands in line {ids[seed.id].line} and in line {seed.line}")
+            lines = f": in line {ids[seed.id].line} and in line {seed.line}" if seed.line else ""
+            raise InputError(f"The id {seed.id!r} stands twice{lines}")
         else:
             ids[seed.id], occurrence = seed, 0
         yield StoredSeed(seed.id, seed.text, occurrence)

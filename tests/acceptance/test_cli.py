@@ -66,7 +66,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
     ("content", "message"),
     [
         ('{"seed": 7}', "--rng-seed"),
-        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' stands in line 1 and in line 2"),
+        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' stands twice: in line 1 and in line 2"),
         ('{"text": "the"}', "expected an object"),
         ("the", "line 1 is not JSON"),
     ],

@@ -139,7 +139,7 @@ def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
 
 def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
     seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
-    with pytest.raises(InputError, match="The id 'x' stands in line 2 and in line 5"):
+    with pytest.raises(InputError, match="The id 'x' stands twice: in line 2 and in line 5"):
         list(store_seeds(seeds))
 
 
