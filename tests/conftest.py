@@ -4,10 +4,16 @@ acceptance (real processes and the real command line). Fixtures are plugins, one
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 pytest_plugins = ["tests.fix_broker", "tests.fix_model", "tests.fix_processes", "tests.fix_store"]
+
+
+def pytest_configure() -> None:
+    """Where a shell runs the suite in the background it ignores Ctrl-C, and what we start would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,10 @@ class Home:
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            code = process.wait(60)
+            try:
+                code = process.wait(60)
+            finally:
+                process.kill()
         assert code == 0, self.log()
 
     def _worker_or_end(self, process: subprocess.Popen[str]) -> bool:
