@@ -119,7 +119,7 @@ def test_jsonl_seeds_keep_their_ids_and_standard_input_is_read(stack: Home, tmp_
 
 def test_a_row_does_not_depend_on_the_other_seeds(stack: Home, seeds: str, job: str, tmp_path: Path) -> None:
     fewer = tmp_path / "fewer.txt"
-    fewer.write_text("".join(Path(seeds).read_text().splitlines(keepends=True)[100:]))
+    fewer.write_text("".join(Path(seeds).read_text().splitlines(keepends=True)[8:]))  # so few that the batch stays 64
     with_other_neighbours = submit(stack, str(fewer), "--rng-seed", "5")
     # Catches: the row's number in the key of its random stream
     assert first_texts(stack, with_other_neighbours).items() <= first_texts(stack, job).items()
