@@ -58,7 +58,9 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     Raises:
         TextError: a path that names no file.
     """
-    files: set[Path] = set()
+    paths, files = list(paths), set[Path]()
+    if "" in paths:
+        raise TextError("A path is empty. Expected text files or folders of them")
     for path in (Path(path).absolute() for path in paths):
         try:
             found = _files(path)

@@ -53,7 +53,8 @@ app = typer.Typer(
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-JobArgument = Annotated[int, typer.Argument(help="The job's id.", show_default=False)]
+MAX_ID = 2**63 - 1  # what a database's integer holds
+JobArgument = Annotated[int, typer.Argument(help="The job's id.", show_default=False, min=1, max=MAX_ID)]
 LabelOption = Annotated[str | None, typer.Option("--name", help="A label to find the job by.", show_default=False)]
 RngSeedOption = Annotated[
     int | None, typer.Option("--rng-seed", help="Fixes chance; drawn, shown and stored if left out.")
@@ -169,7 +170,7 @@ def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
 
 @app.command()
 def status(
-    job: Annotated[int | None, typer.Argument(help="The job's id; the newest if left out.")] = None,
+    job: Annotated[int | None, typer.Argument(help="The job's id; the newest if left out.", min=1, max=MAX_ID)] = None,
     json: JsonOption = False,
 ) -> None:
     """Show a job: how far it is, why it waits, how it went."""
@@ -182,7 +183,8 @@ def status(
 
 @app.command()
 def jobs(
-    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1)] = 20, json: JsonOption = False
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MAX_ID)] = 20,
+    json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
     from producer import render
@@ -205,7 +207,9 @@ def models(json: JsonOption = False) -> None:
 @app.command()
 def results(
     job: JobArgument,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write JSON Lines to a file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write JSON Lines to a file; - is standard output.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="The first rows only.", min=1)] = None,
 ) -> None:
     """Read a job's rows: JSON Lines, or the first 20 for people on a terminal."""
@@ -214,9 +218,9 @@ def results(
 
     with _client() as client:
         state, rows_total = (client.store.job(job)[name] for name in ("state", "rows_total"))
-        if output:
+        if output and str(output) != "-":
             _write(output, client.results(job, limit))
-        elif sys.stdout.isatty():
+        elif sys.stdout.isatty() and not output:
             shown = render.results_table(client.results(job, limit or render.SHOWN_ROWS))
             render.note(f"{shown:,} of {rows_total:,} rows. All: charrnn-jobs results {job} -o FILE")
         else:

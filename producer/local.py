@@ -26,6 +26,7 @@ from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import Store
 from producer import render
 
 SERVERS = ("valkey-server", "redis-server")
@@ -37,6 +38,7 @@ POLL_S = 0.05
 def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
     """Run broker and worker until Ctrl-C or SIGTERM -> the exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    Store.open(settings).close()  # makes home and store, or says why not
     settings.home.mkdir(parents=True, exist_ok=True)
     with _only_one(settings.home), local_broker(settings), _worker(worker_arguments) as worker:
         render.note(f"data in {settings.home}; stop with Ctrl-C")

@@ -7,6 +7,7 @@ untrusted: control characters never reach a terminal.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -311,9 +312,12 @@ def results_table(lines: Iterable[bytes]) -> int:
 
 def lines(chunks: Iterable[bytes]) -> None:
     """Bytes on standard output."""
-    for chunk in chunks:
-        sys.stdout.buffer.write(chunk)
-    sys.stdout.buffer.flush()
+    try:
+        for chunk in chunks:
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader has enough, as `head` does; what is buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def checks(rows: Iterable[tuple[str, bool, str]]) -> None:

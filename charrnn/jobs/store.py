@@ -121,8 +121,9 @@ class Store:
         with self.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
-            what = "No job was submitted yet" if job_id is None else f"There is no job {job_id}"
-            raise NotFoundError(f"{what}. List them with: charrnn-jobs jobs")
+            if job_id is None:
+                raise NotFoundError("No job was submitted yet. Begin with: charrnn-jobs train NAME PATH")
+            raise NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
         return dict(row)
 
     def jobs(self, limit: int) -> list[dict[str, Any]]:

@@ -109,6 +109,7 @@ def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
     for command in ("status", "wait", "results", "cancel"):
         code, said = refused(stack, command, "4711")
         assert (code, "There is no job 4711" in said) == (3, True)
+        assert refused(stack, command, "9" * 25)[0] == 2
 
 
 def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(home: Home, text_file: Path) -> None:

@@ -57,6 +57,22 @@ def test_another_rng_seed_gives_other_weights() -> None:
     assert not np.array_equal(first.checkpoint.weights["dense.kernel"], second.checkpoint.weights["dense.kernel"])
 
 
+def test_dropout_masks_depend_on_the_rng_seed() -> None:
+    first, second = trainer(rng_seed=1), trainer(rng_seed=2)
+    second.checkpoint.weights = first.checkpoint.weights
+    losses = [stop_at(1, one).checkpoint.epoch_nats for one in (first, second)]
+    assert losses[0] != losses[1]  # Catches: masks from the step alone
+
+
+def test_streams_start_an_epoch_without_a_memory() -> None:
+    one = trainer()
+    stop_at(one.streams.epoch_steps - 1, one)
+    assert np.abs(one.checkpoint.state[0][0]).max() > 0
+    stop_at(one.streams.epoch_steps, one)
+    # Catches: the state carried from the end of the text to its start
+    assert all(not np.any(array) for layer in one.checkpoint.state for array in layer)
+
+
 def test_training_learns_what_the_text_has_to_teach(text_file: Path) -> None:
     seen: list[Progress] = []
     model = charrnn.train(text_file, epochs=4, units=48, rng_seed=1, on_progress=seen.append)
