@@ -210,7 +210,7 @@ def results(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write JSON Lines to a file; - is standard output.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(help="The first rows only.", min=1)] = None,
+    limit: Annotated[int | None, typer.Option(help="The first rows only.", min=1, max=MAX_ID)] = None,
 ) -> None:
     """Read a job's rows: JSON Lines, or the first 20 for people on a terminal."""
     from charrnn.jobs.states import ENDED_JOBS
