@@ -33,11 +33,13 @@ SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 60  # a worker gives its part back within seconds
 POLL_S = 0.05
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
     """Run broker and worker until Ctrl-C or SIGTERM -> the exit code."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C as well
+        signal.signal(number, _interrupt)
     Store.open(settings).close()  # makes home and store, or says why not
     settings.home.mkdir(parents=True, exist_ok=True)
     with _only_one(settings.home), local_broker(settings), _worker(worker_arguments) as worker:
@@ -163,7 +165,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Finish stopping, however often Ctrl-C is pressed."""
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:
         yield
     finally:

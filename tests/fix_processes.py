@@ -118,7 +118,7 @@ def home() -> Iterator[Home]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Home]:
     """A running stack with a small trained model `tiny`; tests add jobs to it."""
-    for home in make_home(CHARRNN_HEARTBEAT_S="0.1", CHARRNN_MAINTAIN_S="1"):
+    for home in make_home(CHARRNN_HEARTBEAT_S="0.1", CHARRNN_MAINTAIN_S="1", CHARRNN_LEASE_S="300"):
         text = home.path / "text.txt"
         text.write_text(make_text(800))
         with home.up():

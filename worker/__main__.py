@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+import time
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from worker.tasks import Child
 
 logger = logging.getLogger("worker")
 
+RESTART_PAUSE_S = 1.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -95,8 +97,14 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
     def begin_child(**_: object) -> None:
         index = current_process().index
         devices.pin(pinned[index])
-        Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues)
-        Child.heartbeat.start()
+        try:
+            Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues)
+            Child.heartbeat.take_over()
+            Child.heartbeat.start()
+        except Exception:  # Celery would log it and keep a child that can do nothing but eat doorbells
+            logger.exception("a child cannot start; another one is tried")
+            time.sleep(RESTART_PAUSE_S)
+            os._exit(1)
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def announce(**_: object) -> None:

@@ -75,7 +75,6 @@ class Heartbeat(threading.Thread):
         self._beaten = time.monotonic()
 
     def run(self) -> None:
-        self._guarded(self._take_over)
         while True:
             self._guarded(self._beat)
             self._guarded(self._maintain)
@@ -91,8 +90,8 @@ class Heartbeat(threading.Thread):
         finally:
             self._watch = None
 
-    def _take_over(self) -> None:
-        """Give back what this child's predecessor held when it died."""
+    def take_over(self) -> None:
+        """Give back what this child's predecessor held when it died; before the first claim."""
         if self.leases.give_back(self.owner):
             ring_missing(self.leases, self.queue)
 

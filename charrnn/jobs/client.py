@@ -7,6 +7,7 @@ for line in client.results(job.id): ...
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import InputError, NotFinishedError
+from sqlalchemy import Connection
+
+from charrnn.errors import InputError, NotFinishedError, UnreachableError
 from charrnn.jobs import registry
 from charrnn.jobs.files import FileRef, Files
 from charrnn.jobs.queue import Queue
@@ -37,6 +40,8 @@ from charrnn.jobs.store import Store
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, check_training_length, choose_batch
 from charrnn.text import choose_held_out, read_corpus, without
 from charrnn.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 SHOWN_LINES = 5  # of wrong seeds in one error
@@ -148,10 +153,13 @@ class Client:
 
     def _add(self, spec: TrainSpec | GenerateSpec, label: str | None, characters: int) -> Submitted:
         with self.store.write() as connection:
-            if isinstance(spec, TrainSpec):
-                registry.freeze_held_out(connection, spec.model, spec.held_out)
+            if isinstance(spec, TrainSpec) and spec.held_out != _freeze(connection, spec):
+                raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")
             job, parts = self.store.add_job(connection, spec, label)
-        self.queue.ring(spec.QUEUE, parts)
+        try:
+            self.queue.ring(spec.QUEUE, parts)
+        except UnreachableError as error:  # maintenance rings for it
+            logger.warning("job %d is stored and starts when the broker is back: %s", job, error)
         return Submitted(id=job, spec=spec, parts=len(parts), characters=characters)
 
     def probe(self) -> None:
@@ -243,6 +251,10 @@ class Client:
                     yield dump_line(failed_result(row, f"{spec.model}@{spec.version}", part.error))
             elif job["state"] not in ENDED_JOBS:
                 return
+
+
+def _freeze(connection: Connection, spec: TrainSpec) -> FileRef:
+    return registry.freeze_held_out(connection, spec.model, spec.held_out)
 
 
 def _checked(seeds: Sequence[Seed], vocabulary: Vocabulary) -> list[StoredSeed]:

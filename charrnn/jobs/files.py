@@ -1,7 +1,7 @@
 """Files of jobs and models: named by us, written whole or not at all, checked when read.
 
 A file becomes visible by one rename, after its bytes are on the disk; readers open only what the
-store names, and only if size and sha256 are still those of the day it was written.
+store names, and only if its sha256 is still that of the day it was written.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, or_, select, update
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.files import FileRef
@@ -136,7 +136,10 @@ class Leases:
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
         with self.store.write() as connection:
-            _lock_job(connection, part.job)
+            if _lock_job(connection, part.job).cancel_requested:
+                self._change(connection, part, PartState.CANCELLED, lease_until=None, error=reason)
+                end_parts(connection, part.job, 1)
+                return PartState.CANCELLED
             attempts = connection.execute(select(parts.c.attempts).where(parts.c.id == part.id)).scalar_one()
             if not permanent and attempts < MAX_ATTEMPTS:  # counted since the last checkpoint, not at the claim
                 self._change(connection, part, PartState.QUEUED, lease_until=None, error=reason)
@@ -157,7 +160,8 @@ class Leases:
 
     def waiting(self) -> dict[str, int]:
         """Queue → parts that wait in it."""
-        query = select(parts.c.queue, func.count()).where(parts.c.state == PartState.QUEUED).group_by(parts.c.queue)
+        known = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
+        query = select(parts.c.queue, func.count()).where(known).group_by(parts.c.queue)
         with self.store.read() as connection:
             return dict(connection.execute(query).all())
 
@@ -210,7 +214,10 @@ def _best(queue: str) -> Any:
     return (
         select(parts.c.id)
         .where(parts.c.queue == queue, parts.c.state == PartState.QUEUED, parts.c.spec_version <= SPEC_VERSION)
-        .order_by(in_work, parts.c.job, parts.c.number)
+        # A training that gave its device back has a higher token than those that wait for their first turn.
+        .order_by(
+            in_work, case((parts.c.queue == TrainSpec.QUEUE, parts.c.token), else_=0), parts.c.job, parts.c.number
+        )
         .limit(1)
         .scalar_subquery()
     )

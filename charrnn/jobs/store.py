@@ -44,7 +44,7 @@ class Store:
         """The store that the settings name; the local one is made where there is none."""
         if not settings.store_url:
             try:
-                settings.home.mkdir(parents=True, exist_ok=True)
+                settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             except OSError as error:
                 raise UnreachableError(f"CHARRNN_HOME {settings.home} cannot be made: {error.strerror}") from error
         return cls(settings.database_url)

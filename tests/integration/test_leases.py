@@ -216,3 +216,21 @@ def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job:
     leases.checkpoint(last, OUTPUT, [])
     # Catches: the attempt of the claim instead of the store's count
     assert leases.fail(last, "an accident") == PartState.QUEUED
+
+
+def test_a_training_that_gave_its_device_back_waits_for_the_others(leases: Leases, add_job: AddJob) -> None:
+    first, second = add_job(train=True), add_job(train=True)
+    turns = []
+    for _ in range(4):
+        part = claim(leases, queue="train")
+        turns.append(part.job)
+        leases.release(part)
+    assert turns == [first, second, first, second]  # Catches: no token in _best's order
+
+
+def test_a_cancelled_part_that_fails_is_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    part = claim(leases)
+    store.cancel(job)
+    assert leases.fail(part, "an accident") == PartState.CANCELLED
+    assert store.job(job)["state"] == JobState.CANCELLED
