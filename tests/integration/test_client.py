@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundE
 from charrnn.jobs import registry
 from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
-from charrnn.jobs.rows import Seed, read_lines
+from charrnn.jobs.rows import Seed, compress, decode_seeds, part_rows, result
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
@@ -117,19 +118,28 @@ def test_nothing_is_stored_when_the_broker_is_out_of_reach(settings: Settings, t
     away.close()
 
 
-def test_results_are_the_part_files_in_order_whoever_ended_first(client: Client, model: str) -> None:
-    job = client.submit(model, [Seed("a")] * 150, SamplingOptions())
+def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Client, model: str) -> None:
+    job = client.submit(model, [Seed("a")] * 13_000, SamplingOptions())  # one part of 12,800 rows, one of 200
     leases = Leases(client.store, 30)
     first, second = leases.claim("generate", "a"), leases.claim("generate", "b")
-    assert first is None or second is None or first.first_row < second.first_row
-    assert job.parts == 1  # 150 rows fit one part of 256 slots; see the acceptance tests for many
     assert first is not None
-    seeds = client.files.read(first.spec.seeds)  # type: ignore[union-attr]
-    lines = list(read_lines(seeds))
-    assert len(lines) == 150
+    assert second is not None
+    assert isinstance(second.spec, GenerateSpec)
+    seeds = decode_seeds(client.files.read(second.spec.seeds))
+    rows = part_rows(second.spec, seeds, second.first_row, second.rows)
+    lines = compress(result(row, "speeches@1", "text", 1.0) for row in rows)
+    leases.complete(second, output=client.files.put("jobs/2/1-1.jsonl.zst", lines))
+    assert list(client.results(job.id or 0)) == []  # Catches: a running job's results that jump over a part
+    leases.fail(first, "broken", permanent=True)
+    found = [json.loads(line) for line in client.results(job.id or 0)]
+    assert [row["row"] for row in found] == list(range(13_000))  # Catches: failed rows left out
+    assert [row["error"] for row in found] == ["broken"] * 12_800 + [None] * 200
+    assert (client.status(job.id)["state"], client.status(job.id)["rows_failed"]) == ("done", 12_800)
+
+
+def test_results_of_a_training_are_refused(client: Client, model: str) -> None:
     with pytest.raises(InputError, match="is a training"):
         client.results(1)
-    assert list(client.results(job.id or 0)) == []
 
 
 def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, model: str) -> None:
