@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeAlias
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notices on a user's stderr
 
 import tensorflow as tf
 
+on_gpu = bool(tf.config.list_physical_devices("GPU"))
 for _gpu in tf.config.list_physical_devices("GPU"):
     tf.config.experimental.set_memory_growth(_gpu, True)  # a GPU may be shared with its owner
 
@@ -28,7 +31,10 @@ custom_gradient = tf.custom_gradient
 exp = tf.exp
 gather = tf.gather
 matmul = tf.matmul
+fill = tf.fill
+maximum = tf.maximum
 minimum = tf.minimum
+ones = tf.ones
 reshape = tf.reshape
 sigmoid = tf.sigmoid
 split = tf.split
@@ -43,6 +49,17 @@ zeros = tf.zeros
 
 float32 = tf.float32
 int32 = tf.int32
+dtypes = {"float32": tf.float32, "bfloat16": tf.bfloat16}
+
+
+def fast_precision() -> str:
+    """The precision in which this device multiplies matrices fastest: bfloat16 where it has instructions for
+    it (on AMD's Zen 4, 1.8 times the speed), else float32, which a GPU rounds to 19 bits by itself (TF32)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return "float32"
+    return "bfloat16" if not on_gpu and ("avx512_bf16" in flags or "amx_bf16" in flags) else "float32"
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,12 +86,27 @@ def cross_entropy(logits: Array, ids: Array) -> Array:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=ids, logits=logits)
 
 
+def mean(values: Array) -> Array:
+    return tf.reduce_mean(values)
+
+
+def clipped(slopes: Sequence[Array], norm: float) -> list[Array]:
+    """Gradients scaled down so that their global norm is at most `norm`."""
+    scaled: list[Array] = tf.clip_by_global_norm(slopes, norm)[0]
+    return scaled
+
+
 def cumulative_sum(values: Array) -> Array:
     """Running total along the last axis."""
     return tf.cumsum(values, axis=-1)
 
 
-def total(values: Array, axis: int | None = None) -> Array:
+def one_hot(ids: Array, depth: int, dtype: Any) -> Array:
+    """(...) -> (..., depth)"""
+    return tf.one_hot(ids, depth, dtype=dtype)
+
+
+def total(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     return tf.reduce_sum(values, axis=axis)
 
 
@@ -87,11 +119,25 @@ def index_of_largest(values: Array) -> Array:
     return tf.argmax(values, axis=-1, output_type=tf.int32)
 
 
-def keep_mask(shape: Array, rate: float, seed: Array) -> Array:
-    """Dropout mask: 0 with probability `rate`, else 1 / (1 - rate). Depends on `seed` (two
-    integers) alone: `tf.nn.dropout` hides a counter that no checkpoint can save."""
-    kept = tf.random.stateless_uniform(shape, seed) >= rate
-    return tf.cast(kept, tf.float32) / (1.0 - rate)
+@lru_cache(maxsize=8)
+def keras_layer(cell: str, units: int, inputs: int) -> Any:
+    """Keras's own recurrent layer, which runs cuDNN on a GPU."""
+    import keras
+
+    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell](units, return_sequences=True, return_state=True)
+    layer.build((None, None, inputs))
+    return layer
+
+
+def dropout(values: Array, rate: float, seed: Array, *, locked: bool) -> Array:
+    """Values (T, B, N) with a share of `rate` set to 0, the others scaled up.
+
+    Which ones depends on `seed` (two integers) alone: `tf.nn.dropout` hides a counter that no checkpoint can
+    save. `locked` drops the same ones at all T (Gal and Ghahramani 2016).
+    """
+    drawn = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)
+    kept = tf.cast(drawn >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 rounds it
+    return tf.cast(tf.cast(values, tf.float32) * kept, values.dtype)
 
 
 def shape(values: Array) -> Array:

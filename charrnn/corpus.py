@@ -1,78 +1,73 @@
-"""A text as ids, with the held-out part set aside, cut into parallel streams.
-
-A stream is a stretch of the text that one row of the batch reads from start to end; an epoch
-reads every stream once, in steps of `unroll` characters, with the state carried from step to step.
-"""
+"""A text as ids on the disk, under one vocabulary, with the held-out text beside it."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.options import MIN_STREAMS, check_training_length
-from charrnn.text import without
+from charrnn.errors import InputError
+from charrnn.split import JOINT, PIECE_END
 from charrnn.vocabulary import Vocabulary
 
-MAX_STREAMS = 64
-MIN_EPOCH_STEPS = 256  # a small text gets fewer streams, so that an epoch still takes many steps
+UNICODE = 0x110000  # code points
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training and held-out ids (uint16) under one vocabulary."""
+    """Training and held-out ids: uint8 where the vocabulary has at most 256 characters, else uint16.
+
+    Attributes:
+        training: (N,), mapped into memory from a file without a name: a text may be larger than memory.
+        held_out: (M,).
+        skipped: characters of the held-out text that the vocabulary does not have.
+    """
 
     vocabulary: Vocabulary
     training: np.ndarray
     held_out: np.ndarray
+    skipped: int
 
     @classmethod
-    def of(cls, text: str, held_out: str) -> Corpus:
-        """Encode a text; where it contains `held_out`, that is cut away from training.
+    def of(cls, vocabulary: Vocabulary, training: Iterable[str], held_out: str) -> Corpus:
+        """Encode a text.
+
+        Args:
+            training: chunks of the text.
+            held_out: as `charrnn.split` makes it.
 
         Raises:
-            InputError: what is left to train on is shorter than one batch.
+            InputError: a training text with characters outside the vocabulary, or none.
         """
-        training = without(text, held_out)
-        check_training_length(len(training))
-        vocabulary = Vocabulary.of(training + held_out)
-        return cls(vocabulary, _encode(training, vocabulary), _encode(held_out, vocabulary))
+        encoder = _Encoder(vocabulary)
+        with tempfile.TemporaryFile() as file:
+            for chunk in training:
+                ids, unknown = encoder(chunk)
+                if unknown:
+                    raise InputError(f"The text has characters the vocabulary lacks: {vocabulary.unknown(chunk)!r}")
+                file.write(ids.tobytes())
+            if not file.tell():
+                raise InputError("There is no text to train on beside the held-out text. Add text")
+            file.flush()
+            mapped = np.memmap(file, dtype=encoder.dtype, mode="r")
+        held_out_ids, skipped = encoder(held_out.replace(PIECE_END, JOINT))
+        if len(held_out_ids) < 2:
+            raise InputError("The held-out text has fewer than 2 characters that the model knows. Hold out more text")
+        return cls(vocabulary, mapped, held_out_ids, skipped)
 
 
-def _encode(text: str, vocabulary: Vocabulary) -> np.ndarray:
-    """Ids of a text that the vocabulary covers: (N,) uint16."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    known = np.array([ord(character) for character in vocabulary.characters], dtype=np.uint32)
-    return np.searchsorted(known, codes).astype(np.uint16)
+class _Encoder:
+    """Characters to ids, by a table over all code points."""
 
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.dtype = np.uint8 if len(vocabulary) <= 256 else np.uint16
+        self.table = np.full(UNICODE, -1, np.int32)
+        self.table[[ord(character) for character in vocabulary.characters]] = np.arange(len(vocabulary))
 
-def choose_streams(characters: int, unroll: int) -> int:
-    """A power of two of parallel streams that fits a training text of that length."""
-    wanted = max(1, characters // (unroll * MIN_EPOCH_STEPS))
-    power: int = 1 << (wanted.bit_length() - 1)
-    return min(max(power, MIN_STREAMS), MAX_STREAMS)
-
-
-@dataclass(frozen=True)
-class Streams:
-    """Parallel streams over ids (N,), N at least streams x unroll + 1."""
-
-    ids: np.ndarray
-    streams: int
-    unroll: int
-
-    @property
-    def epoch_steps(self) -> int:
-        return (len(self.ids) - 1) // (self.streams * self.unroll)
-
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and the characters that follow them, each (unroll, streams) int32.
-
-        Where an epoch leaves characters over, the start moves from epoch to epoch, so that all are read.
-        """
-        epoch, within = divmod(step, self.epoch_steps)
-        span = self.epoch_steps * self.unroll  # characters of one stream
-        spare = len(self.ids) - 1 - self.streams * span
-        start = epoch * self.unroll % (spare + 1) + within * self.unroll
-        places = start + span * np.arange(self.streams) + np.arange(self.unroll)[:, None]
-        return self.ids[places].astype(np.int32), self.ids[places + 1].astype(np.int32)
+    def __call__(self, text: str) -> tuple[np.ndarray, int]:
+        """Ids of the characters that are known (N,), and how many are not."""
+        ids = self.table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
+        known = ids >= 0
+        return ids[known].astype(self.dtype), int(np.count_nonzero(~known))

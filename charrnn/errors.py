@@ -4,6 +4,7 @@
     ├── InputError            bad text, seed, name, number or setting: change the input
     │   ├── TextError         a file that is missing, empty or not UTF-8
     │   └── ModelFileError    a model version that is damaged, swapped or of another shape
+    ├── TrainingError         a loss that became infinite or no number
     ├── NotFoundError         no such job, model or version
     ├── UnreachableError      the broker or the store does not answer
     ├── NotFinishedError      asked for the whole of something that still runs
@@ -30,6 +31,10 @@ class TextError(InputError):
 
 class ModelFileError(InputError):
     """A model version's files are not what they claim to be."""
+
+
+class TrainingError(CharrnnError):
+    """A training cannot go on; what it stored before stays."""
 
 
 class NotFoundError(CharrnnError):

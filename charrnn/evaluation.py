@@ -2,49 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 
 from charrnn import backend as ops
 from charrnn.backend import Array
+from charrnn.batches import Windows
 from charrnn.network import State, Weights, sequence, zero_state
 from charrnn.options import NetworkOptions
 
 STREAMS = 32  # parallel stretches; each pays for its cold start, so no more than speed needs
 UNROLL = 64
+WINDOWS = 256  # read at once
+STRIDE = 3  # characters from one window to the next, as the notebook trains
+
+Block = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Inputs (T, B), targets and mask: (T, B), or (1, B) of windows."""
 
 
 def held_out_nats(network: NetworkOptions, weights: Weights, ids: np.ndarray) -> float:
-    """Mean nats of each character of `ids` (N,) but the first of each stretch.
+    """Mean nats of the characters of `ids` (N,), N at least 2, predicted as the network samples.
 
-    Short texts are read in fewer stretches; the last, ragged columns are masked out.
+    With its state carried from character to character, of all but the first of each of 32 stretches; of
+    a network with a `max_len` from the window before, of every third character.
     """
-    inputs, targets, mask = _stretches(ids)
-    state, nats = zero_state(network, inputs.shape[1]), 0.0
-    for start in range(0, len(inputs), UNROLL):
-        block = slice(start, start + UNROLL)
-        block_nats, state = _evaluator(network)(weights, inputs[block], targets[block], mask[block], state)
-        nats += float(block_nats)
-    return nats / max(1.0, float(mask.sum()))
+    carries = network.max_len is None
+    nats, count, state = 0.0, 0.0, None
+    for inputs, targets, mask in _stretches(ids) if network.max_len is None else _windows(ids, network.max_len):
+        if carries and state is None:
+            state = zero_state(network, inputs.shape[1])
+        block_nats, after = _evaluator(network)(weights, inputs, targets, mask, state)
+        state = after if carries else None
+        nats, count = nats + float(block_nats), count + float(mask.sum())
+    return nats / count
 
 
-def _stretches(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, targets and mask, each (T, streams), T a multiple of UNROLL."""
+def _stretches(ids: np.ndarray) -> Iterator[Block]:
+    """Blocks of UNROLL characters; short texts in fewer stretches, the last, ragged columns masked out."""
     count = max(1, min(STREAMS, (len(ids) - 1) // UNROLL))
     length = -(-(len(ids) - 1) // count)
-    padded_length = -(-length // UNROLL) * UNROLL
-    places = np.arange(count) * length + np.arange(padded_length)[:, None]
-    mask = (places - np.arange(count) * length < length) & (places + 1 < len(ids))
-    last = max(0, len(ids) - 1)
-    inputs, targets = ids[np.minimum(places, last)], ids[np.minimum(places + 1, last)]
-    return inputs.astype(np.int32), targets.astype(np.int32), mask.astype(np.float32)
+    for start in range(0, length, UNROLL):
+        within = np.arange(start, start + UNROLL)[:, None]
+        places = np.arange(count) * length + within
+        mask = (within < length) & (places + 1 < len(ids))
+        yield _block(ids, places, places + 1, mask)
+
+
+def _windows(ids: np.ndarray, max_len: int) -> Iterator[Block]:
+    """Blocks of WINDOWS windows, the last filled up."""
+    windows = Windows(ids, WINDOWS, min(max_len, len(ids) - 1), STRIDE)
+    for start in range(0, windows.count, WINDOWS):
+        numbers = np.arange(start, start + WINDOWS)
+        inputs, targets = windows.at(np.minimum(numbers, windows.count - 1))
+        yield inputs, targets, (numbers < windows.count)[None].astype(np.float32)
+
+
+def _block(ids: np.ndarray, inputs: np.ndarray, targets: np.ndarray, mask: np.ndarray) -> Block:
+    last = len(ids) - 1
+    read = [ids[np.minimum(places, last)].astype(np.int32) for places in (inputs, targets)]
+    return read[0], read[1], mask.astype(np.float32)
 
 
 @lru_cache(maxsize=4)
 def _evaluator(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a compiled function
-    def evaluate(weights: Weights, inputs: Array, targets: Array, mask: Array, state: State) -> tuple[Array, State]:
-        logits, state = sequence(network, weights, inputs, state)
-        return ops.total(ops.cross_entropy(logits, targets) * mask), state
+    def evaluate(
+        weights: Weights, inputs: Array, targets: Array, mask: Array, state: State | None
+    ) -> tuple[Array, State]:
+        logits, after = sequence(network, weights, inputs, state)
+        return ops.total(ops.cross_entropy(logits, targets) * mask), after
 
     return ops.compiled(evaluate)

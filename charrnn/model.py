@@ -1,12 +1,13 @@
 """A trained model: its folder on disk, and sampling from it here and now.
 
-The folder holds `config.json` (the network), `vocabulary.json`, `model.safetensors` (the weights) and
-`metrics.json`. All of it is untrusted: shapes are checked against the configuration before any
-weight is read, and nothing in it is ever executed.
+The folder holds `config.json` (the network), `vocabulary.json`, `model.safetensors` (the weights),
+`metrics.json`, and `metrics.csv` with a line an epoch. All of it is untrusted: shapes are checked against
+the configuration before any weight is read, and nothing in it is ever executed.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import secrets
 from collections import Counter
@@ -30,6 +31,7 @@ from charrnn.vocabulary import Vocabulary
 
 CONFIG_FORMAT = 1
 NEW_LINE = "\n"
+HISTORY = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")  # the columns of metrics.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,10 @@ class Model:
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
         (folder / "vocabulary.json").write_text(self.vocabulary.to_json() + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=1) + "\n", encoding="utf-8")
+        with open(folder / "metrics.csv", "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, HISTORY, extrasaction="ignore")
+            table.writeheader()
+            table.writerows(self.metrics.get("history", ()))
 
     def sample(
         self,

@@ -7,14 +7,11 @@ words. Pure Python: the producer imports this without TensorFlow.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from charrnn.errors import InputError
-
-UNROLL = 64  # characters of truncated backpropagation
-MIN_STREAMS = 8  # parallel streams of a small text
 
 # Slots of a batch. At least 16: where slots x characters is no multiple of a vector's width, its last
 # elements are computed by other instructions, and a text could depend on its slot. At most 256: 1024
@@ -22,12 +19,44 @@ MIN_STREAMS = 8  # parallel streams of a small text
 BATCHES = (16, 32, 64, 128, 256)
 MIN_FILL = 0.95  # by whole waves; rows of unequal length cost about 5 % more
 
+CELLS = ("lstm", "gru")
+PRECISIONS = ("auto", "float32", "bfloat16")
 MAX_LAYERS = 8
 MAX_UNITS = 4096
+MAX_UNROLL = 1024  # characters; a step's graph and its memory grow with it
+MAX_BATCH = 4096
 MAX_EPOCHS = 10_000
 MAX_SAMPLES = 1_000_000
 MAX_LENGTH = 1_000_000  # characters
 MAX_RNG_SEED = 2**63 - 1
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse what is not a finite number of at least 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
+        raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
+
+
+def check_temperatures(temperatures: Sequence[float]) -> tuple[float, ...]:
+    """At least one, each once; as floats, and -0.0 as 0.0, since random streams depend on how they are written."""
+    if not temperatures:
+        raise InputError("Expected at least one temperature")
+    for temperature in temperatures:
+        check_number("temperature", temperature)
+    checked = tuple(float(temperature) + 0.0 for temperature in temperatures)
+    if len(set(checked)) < len(checked):
+        raise InputError(f"A temperature stands twice in {list(checked)}. Ask for more samples instead")
+    return checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +71,12 @@ class Options:
         return asdict(self)
 
     @classmethod
+    def names(cls) -> set[str]:
+        return {field.name for field in fields(cls)}
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        if unknown := values.keys() - {field.name for field in fields(cls)}:
+        if unknown := values.keys() - cls.names():
             raise InputError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
         return cls(**values)
 
@@ -52,28 +85,116 @@ class Options:
 class NetworkOptions(Options):
     """The network's shape, but for the size of the vocabulary."""
 
+    cell: str = "lstm"
     layers: int = 2
     units: int = 512  # of each layer
-    dropout: float = 0.2  # share of each layer's outputs that training drops
+    dropout: float = 0.1  # share of each layer's outputs that training drops
+    max_len: int | None = None  # characters that it sees; None: all before, by the state it carries
 
     def __post_init__(self) -> None:
+        check_choice("cell", self.cell, CELLS)
         check_integer("layers", self.layers, 1, MAX_LAYERS)
         check_integer("units", self.units, 1, MAX_UNITS)
         check_number("dropout", self.dropout)
         if self.dropout >= 1.0:
             raise InputError(f"dropout must be below 1. Received: {self.dropout}")
+        if self.max_len is not None:
+            check_integer("max-len", self.max_len, 1, MAX_UNROLL)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
-    """How long to train, and from which random seed."""
+    """How to train, how long, and from which random seed."""
 
-    epochs: int = 10  # times that the training text is read
+    epochs: int = 10  # times that the training text is read, at most
+    patience: int = 2  # epochs without a lower held-out loss before it ends
+    max_minutes: float | None = None
+    batch: int | None = None  # parallel streams, or windows; None: what the text's length asks for
+    unroll: int = 64  # characters of truncated backpropagation
+    stride: int = 3  # characters from one window to the next
+    precision: str = "auto"  # of matrix products: bfloat16 where the device multiplies it faster
+    preview_temperatures: tuple[float, ...] = (0.2, 0.5, 1.0, 1.2)
     rng_seed: int = 0
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 1, MAX_EPOCHS)
+        check_integer("patience", self.patience, 1, MAX_EPOCHS)
+        if self.max_minutes is not None:
+            check_number("max-minutes", self.max_minutes)
+        if self.batch is not None:
+            check_integer("batch", self.batch, 1, MAX_BATCH)
+        check_integer("unroll", self.unroll, 1, MAX_UNROLL)
+        check_integer("step", self.stride, 1, MAX_LENGTH)
+        check_choice("precision", self.precision, PRECISIONS)
+        object.__setattr__(self, "preview_temperatures", check_temperatures(self.preview_temperatures))
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
+
+    def batch_of(self, network: NetworkOptions, characters: int) -> int:
+        """Streams or windows that a step reads, for a training text of that length.
+
+        Raises:
+            InputError: a text that is shorter than one batch.
+        """
+        if network.max_len is not None:
+            batch, needed = self.batch or NOTEBOOK_BATCH, network.max_len + 1
+            what = f"one window of {network.max_len}, and the character after it"
+        else:
+            batch = self.batch or choose_streams(characters)
+            needed = batch * self.unroll + 1
+            what = f"{batch} streams of {self.unroll}, and one"
+        if characters < needed:
+            raise InputError(
+                f"The training text has {characters:,} characters, fewer than one batch. Expected at least "
+                f"{needed:,} ({what}) beside the held-out text. Add text"
+            )
+        return batch
+
+
+def continued(network: NetworkOptions | None, start: NetworkOptions | None) -> NetworkOptions:
+    """The network of a training: what was asked for, or that of the model it goes on from."""
+    if start and network:
+        raise InputError(
+            "A model that goes on keeps its network. Leave out cell, units, layers, dropout, max-len and preset"
+        )
+    return start or network or NetworkOptions()
+
+
+NOTEBOOK_BATCH = 128
+PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "notebook": ({"dropout": 0.2, "max_len": 20}, {"batch": NOTEBOOK_BATCH, "precision": "float32"})
+}
+"""What each preset changes. `notebook`: as ml4a's recurrent_neural_networks.ipynb, with which this began."""
+
+
+def chosen_options(
+    preset: str | None, network: Mapping[str, Any], training: Mapping[str, Any]
+) -> tuple[NetworkOptions | None, TrainingOptions]:
+    """Options from a preset and from what was asked for; None means left out.
+
+    Returns:
+        The network, or None if nothing of it was asked for, and the training.
+    """
+    if preset is not None:
+        check_choice("preset", preset, list(PRESETS))
+    base = PRESETS[preset] if preset else ({}, {})
+    chosen = [
+        {**values, **{name: value for name, value in asked.items() if value is not None}}
+        for values, asked in zip(base, (network, training), strict=True)
+    ]
+    if "max_len" not in chosen[0] and "stride" in chosen[1]:
+        raise InputError("--step is of windows. Choose --preset notebook, or a --max-len")
+    return NetworkOptions.from_dict(chosen[0]) if chosen[0] else None, TrainingOptions.from_dict(chosen[1])
+
+
+MIN_STREAMS, MAX_STREAMS = 8, 128
+STREAM_CHARACTERS = 65_536  # of the text for each stream: small texts get few, so that an epoch has many steps
+
+
+def choose_streams(characters: int) -> int:
+    """A power of two of parallel streams that fits a training text of that length."""
+    wanted = max(1, characters // STREAM_CHARACTERS)
+    power: int = 1 << (wanted.bit_length() - 1)
+    return min(max(power, MIN_STREAMS), MAX_STREAMS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,38 +207,10 @@ class SamplingOptions(Options):
     rng_seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperatures:
-            raise InputError("Expected at least one temperature")
-        for temperature in self.temperatures:
-            check_number("temperature", temperature)
-        # As floats, and -0.0 as 0.0: a row's random stream depends on how its temperature is written.
-        object.__setattr__(self, "temperatures", tuple(float(t) + 0.0 for t in self.temperatures))
-        if len(set(self.temperatures)) < len(self.temperatures):
-            raise InputError(f"A temperature stands twice in {list(self.temperatures)}. Ask for more samples instead")
+        object.__setattr__(self, "temperatures", check_temperatures(self.temperatures))
         check_integer("samples", self.samples, 1, MAX_SAMPLES)
         check_integer("length", self.length, 1, MAX_LENGTH)
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
-
-
-def check_integer(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
-
-
-def check_number(name: str, value: object) -> None:
-    """Refuse what is not a finite number of at least 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
-        raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
-
-
-def check_training_length(characters: int) -> None:
-    """Refuse a training text that is shorter than one batch."""
-    needed = MIN_STREAMS * UNROLL + 1
-    if characters < needed:
-        raise InputError(
-            f"The training text has {characters:,} characters, fewer than one batch. Expected at least "
-            f"{needed} ({MIN_STREAMS} streams of {UNROLL}, and one) beside the 5 % held out. Add text"
-        )
 
 
 def choose_batch(rows: int) -> int:

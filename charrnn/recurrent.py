@@ -1,99 +1,211 @@
-"""LSTM: one step, a sequence, and the sequence's gradient.
+"""LSTM and GRU: one step, a layer over a sequence, and its gradient.
 
-Weights and gate order (input, forget, candidate, output) are those of `keras.layers.LSTM`, so the
-two interchange. Sources: Hochreiter and Schmidhuber 1997; forget gate, Gers et al. 2000.
+Weights, gate order and arithmetic are those of `keras.layers.LSTM` and of `keras.layers.GRU` with its
+`reset_after`, so the two interchange. Sources: Hochreiter and Schmidhuber 1997, forget gate Gers et
+al. 2000; GRU, Cho et al. 2014.
 
-The product with the inputs needs no recurrence, and neither does the gradient of the recurrent
-kernel: both are one large matrix product outside the time loop, where a framework's own loop does
-T small ones and reaches a third of a CPU.
+The product with the inputs needs no recurrence, and neither do the gradients of the kernels: they are
+a few large matrix products outside the time loop, where a framework's own loop does T small ones and
+reaches a third of a CPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
 from charrnn import backend as ops
 from charrnn.backend import Array
 
+CellState: TypeAlias = tuple[Array, ...]
+"""h, and for an LSTM c, each (B, U) float32."""
+
 
 @ops.fused
-def lstm_gates(x: Array, product: Array, c: Array) -> tuple[Array, Array, Array]:
-    """Apply the gates. x and the recurrent product (B, 4U), c (B, U) -> h, c (B, U), gates (B, 4U).
-
-    The sum is made here and not in the graph: there the optimizer joins it to the bias at some
-    steps of a call and not at others, and a text would depend on the step at which it began.
-    """
-    i, f, g, o = ops.split(x + product, 4, axis=-1)
+def _lstm(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
+    # The sums are made here and not in the graph: there the optimizer joins them to the product at some
+    # steps of a call and not at others, and a text would depend on the step at which it began.
+    z = ops.cast(x, ops.float32) + ops.cast(product, ops.float32) + bias
+    i, f, g, o = ops.split(z, 4, axis=-1)
     i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
-    c = f * c + i * g
-    return o * ops.tanh(c), c, ops.concat([i, f, g, o], axis=-1)
+    c = f * state[1] + i * g
+    h = o * ops.tanh(c)
+    return (h, c), ops.cast(h, product.dtype), ops.concat([i, f, g, o], axis=-1)
+
+
+def _lstm_gradient(
+    dh: Sequence[Array], dc: Array, saved: Array, before: CellState, after: CellState
+) -> tuple[Array, Array, Array]:
+    dz, dc = _lstm_slopes(dh, dc, saved, before[1], after[1])
+    return dz, dz, dc
 
 
 @ops.fused
-def lstm_gates_gradient(dh: Array, dc: Array, gates: Array, c: Array, previous_c: Array) -> tuple[Array, Array]:
-    """Gradient of `lstm_gates`: of z (B, 4U) and of the previous c (B, U)."""
-    i, f, g, o = ops.split(gates, 4, axis=-1)
-    tanh_c = ops.tanh(c)
-    dc = dc + dh * o * (1.0 - tanh_c * tanh_c)
+def _lstm_slopes(dh: Sequence[Array], dc: Array, saved: Array, before: Array, after: Array) -> tuple[Array, Array]:
+    i, f, g, o = ops.split(saved, 4, axis=-1)
+    slope, tanh_c = _total(dh), ops.tanh(after)
+    dc = dc + slope * o * (1.0 - tanh_c * tanh_c)
     dz = [
         dc * g * i * (1.0 - i),
-        dc * previous_c * f * (1.0 - f),
+        dc * before * f * (1.0 - f),
         dc * i * (1.0 - g * g),
-        dh * tanh_c * o * (1.0 - o),
+        slope * tanh_c * o * (1.0 - o),
     ]
-    return ops.concat(dz, axis=-1), dc * f
+    return ops.cast(ops.concat(dz, axis=-1), dh[0].dtype), dc * f
 
 
-def lstm_step(x: Array, h: Array, c: Array, recurrent_kernel: Array) -> tuple[Array, Array]:
-    """One character. x (B, 4U) = input product and bias -> h, c (B, U)."""
-    h, c, _ = lstm_gates(x, ops.matmul(h, recurrent_kernel), c)
-    return h, c
+@ops.fused
+def _gru(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
+    x_z, x_r, x_n = ops.split(ops.cast(x, ops.float32) + bias[0], 3, axis=-1)
+    h_z, h_r, h_n = ops.split(ops.cast(product, ops.float32) + bias[1], 3, axis=-1)
+    z, r = ops.sigmoid(x_z + h_z), ops.sigmoid(x_r + h_r)
+    n = ops.tanh(x_n + r * h_n)
+    h = z * state[0] + (1.0 - z) * n
+    return (h,), ops.cast(h, product.dtype), ops.concat([z, r, n, h_n], axis=-1)
 
 
-def lstm_sequence(x: Array, h: Array, c: Array, recurrent_kernel: Array) -> tuple[Array, Array, Array]:
+@ops.fused
+def _gru_gradient(
+    dh: Sequence[Array], carried: Array, saved: Array, before: CellState, after: CellState
+) -> tuple[Array, Array, Array]:
+    z, r, n, h_n = ops.split(saved, 4, axis=-1)
+    slope = _total(dh) + carried
+    dz = slope * (before[0] - n) * z * (1.0 - z)
+    dn = slope * (1.0 - z) * (1.0 - n * n)
+    dr = dn * h_n * r * (1.0 - r)
+    dx, dproduct = ops.concat([dz, dr, dn], axis=-1), ops.concat([dz, dr, dn * r], axis=-1)
+    return ops.cast(dx, dh[0].dtype), ops.cast(dproduct, dh[0].dtype), slope * z
+
+
+def _total(parts: Sequence[Array]) -> Array:
+    return sum(ops.cast(part, ops.float32) for part in parts)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The arithmetic of one kind of cell, between its matrix products.
+
+    Attributes:
+        gates: width of the kernels, in units.
+        states: arrays of state.
+        bias: shape of the bias, in units.
+        forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
+            and what `gradient` needs of it.
+        gradient: (slopes of h, to be summed; what is carried back beside the product, (B, U); saved;
+            state before and after the step) -> slopes of x and product (B, gates U), what is carried on.
+    """
+
+    gates: int
+    states: int
+    bias: tuple[int, ...]
+    forward: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]
+    gradient: Callable[[Sequence[Array], Array, Array, CellState, CellState], tuple[Array, Array, Array]]
+
+
+CELLS = {
+    "lstm": Cell(gates=4, states=2, bias=(4,), forward=_lstm, gradient=_lstm_gradient),
+    "gru": Cell(gates=3, states=1, bias=(2, 3), forward=_gru, gradient=_gru_gradient),
+}
+
+
+class LayerWeights(NamedTuple):
+    """Of a layer of U units with N inputs: (N, gates U), (U, gates U), and the cell's bias x U."""
+
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array
+
+
+def layer_step(cell: Cell, inputs: Array, state: CellState, weights: LayerWeights) -> CellState:
+    """One character: ids (B,), each a one-hot row, or (B, N) -> the next state."""
+    one_hot = inputs.dtype == ops.int32
+    x = ops.gather(weights.kernel, inputs) if one_hot else ops.matmul(inputs, weights.kernel)
+    return cell.forward(x, ops.matmul(state[0], weights.recurrent_kernel), weights.bias, state)[0]
+
+
+def layer_sequence(
+    cell: Cell, inputs: Array, state: CellState, weights: LayerWeights, dtype: Array
+) -> tuple[Array, CellState]:
     """All T steps of truncated backpropagation.
 
     Args:
-        x: (T, B, 4U), input product and bias; T is static.
-        h, c: (B, U), carried over from the characters before; no gradient flows into them.
-        recurrent_kernel: (U, 4U).
+        inputs: ids (T, B), each a one-hot row, or (T, B, N) in `dtype`; T is static.
+        state: carried over from the characters before; no gradient flows into it.
+        dtype: of the matrix products; sums, gates and state are float32.
 
     Returns:
-        Outputs (T, B, U), and the last h and c, which carry no gradient either.
+        Outputs (T, B, U) in `dtype`, and the last state, which carries no gradient either.
     """
+    one_hot = inputs.dtype == ops.int32
+    # A product much deeper than wide falls into a slow way of sharing work between threads: 0.50 ms
+    # against 0.14 ms for two halves (float32, B 32, U 256, two cores).
+    splits = 2 if weights.kernel.shape[1] % 2 == 0 else 1
 
     @ops.custom_gradient  # type: ignore[untyped-decorator]
-    def run(x: Array, recurrent_kernel: Array) -> tuple[tuple[Array, Array, Array], object]:
-        hs, cs, gates = [h], [c], []
-        for x_t in ops.unstack(x):
-            h_t, c_t, gates_t = lstm_gates(x_t, ops.matmul(hs[-1], recurrent_kernel), cs[-1])
-            hs.append(h_t)
-            cs.append(c_t)
-            gates.append(gates_t)
+    def run(inputs: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, object]:
+        narrow, recurrent = ops.cast(kernel, dtype), ops.cast(recurrent_kernel, dtype)
+        xs = ops.unstack(inputs if one_hot else _product(inputs, narrow))
+        states, hs, saved = [state], [ops.cast(state[0], dtype)], []
+        for x in xs:
+            row = ops.gather(kernel, x) if one_hot else x
+            after, h, kept = cell.forward(row, ops.matmul(hs[-1], recurrent), bias, states[-1])
+            states.append(after)
+            hs.append(h)
+            saved.append(kept)
 
-        def gradient(dhs: Array, _dh: Array, _dc: Array) -> tuple[Array, Array]:
-            dh, dc = ops.zeros(ops.shape(h)), ops.zeros(ops.shape(c))
-            dzs: list[Array] = []
-            halves = ops.split(ops.transpose(recurrent_kernel), 2)  # (2U, U) each
-            for t, dh_t in reversed(list(enumerate(ops.unstack(dhs)))):
-                dz, dc = lstm_gates_gradient(dh + dh_t, dc, gates[t], cs[t + 1], cs[t])
-                dh = _split_product(dz, halves)
-                dzs.append(dz)
-            dx = ops.stack(dzs[::-1])  # (T, B, 4U)
-            return dx, ops.matmul(_rows(ops.stack(hs[:-1])), _rows(dx), transpose_a=True)
+        def gradient(dhs: Array, *_: Array) -> tuple[Array | None, Array, Array, Array]:
+            carried, product = ops.zeros(ops.shape(state[0])), [ops.zeros(ops.shape(hs[0]), dtype)]
+            dxs: list[Array] = []
+            dproducts: list[Array] = []
+            halves = ops.split(ops.transpose(recurrent), splits)
+            for t, dh in reversed(list(enumerate(ops.unstack(dhs)))):
+                dx, dproduct, carried = cell.gradient([dh, *product], carried, saved[t], states[t], states[t + 1])
+                product = [ops.matmul(*pair) for pair in zip(ops.split(dproduct, splits, axis=-1), halves, strict=True)]
+                dxs.append(dx)
+                dproducts.append(dproduct)
+            dx, dproduct = ops.stack(dxs[::-1]), ops.stack(dproducts[::-1])  # (T, B, gates U)
+            dbias = [_kernel_gradient(ops.ones((*slope.shape[:2], 1), dtype), slope)[0] for slope in (dx, dproduct)]
+            return (
+                None if one_hot else _product(dx, ops.transpose(narrow)),
+                _kernel_gradient(ops.one_hot(inputs, kernel.shape[0], dtype) if one_hot else inputs, dx),
+                _kernel_gradient(ops.stack(hs[:-1]), dproduct),
+                ops.stack(dbias) if len(cell.bias) == 2 else dbias[0],
+            )
 
-        return (ops.stack(hs[1:]), hs[-1], cs[-1]), gradient
+        return (ops.stack(hs[1:]), *states[-1]), gradient
 
-    outputs, h, c = run(x, recurrent_kernel)
-    return outputs, h, c
+    outputs, *after = run(inputs, *weights)
+    return outputs, tuple(after)
 
 
-def _split_product(values: Array, halves: list[Array]) -> Array:
-    """(B, 4U) times a kernel given as two halves, (2U, U) each -> (B, U)
+def keras_sequence(cell: str, inputs: Array, state: CellState, weights: LayerWeights) -> tuple[Array, CellState]:
+    """What `layer_sequence` computes, by Keras's layer: on a GPU that is cuDNN. float32."""
+    if inputs.dtype == ops.int32:
+        inputs = ops.one_hot(inputs, weights.kernel.shape[0], ops.float32)
+    layer = ops.keras_layer(cell, weights.recurrent_kernel.shape[0], inputs.shape[-1])
+    results, _ = layer.stateless_call(
+        list(weights), layer.non_trainable_variables, _swapped(inputs), initial_state=list(state)
+    )
+    return _swapped(results[0]), tuple(results[1:])
 
-    A product four times as deep as wide falls into a slow way of sharing work between threads:
-    0.50 ms against 0.14 ms for the sum of two halves (B 32, U 256, two cores)."""
-    return ops.add([ops.matmul(*pair) for pair in zip(ops.split(values, 2, axis=-1), halves, strict=True)])
+
+def _swapped(values: Array) -> Array:
+    """(T, B, N) <-> (B, T, N)"""
+    return ops.transpose(values, (1, 0, 2))
+
+
+def _product(values: Array, kernel: Array) -> Array:
+    """(T, B, N) times (N, M) -> (T, B, M), as one matrix product."""
+    product = ops.matmul(_rows(values), kernel)
+    return ops.reshape(product, (*values.shape[:2], kernel.shape[1]))
+
+
+def _kernel_gradient(inputs: Array, slopes: Array) -> Array:
+    """(T, B, N) and (T, B, M) -> (N, M) float32, summed over time and batch."""
+    return ops.cast(ops.matmul(_rows(inputs), _rows(slopes), transpose_a=True), ops.float32)
 
 
 def _rows(values: Array) -> Array:
-    """(T, B, N) -> (T x B, N)"""
+    """(T, B, N) -> (T B, N)"""
     return ops.reshape(values, (-1, values.shape[-1]))

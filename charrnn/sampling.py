@@ -16,7 +16,7 @@ import numpy as np
 
 from charrnn import backend as ops
 from charrnn.backend import Array
-from charrnn.network import State, Weights, step, zero_state
+from charrnn.network import State, Weights, forget, step, zero_state
 from charrnn.options import NetworkOptions
 from charrnn.randomness import uniforms
 
@@ -206,9 +206,8 @@ def _sampler(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a comp
         """K steps -> ids (K, B), nats (K, B), the last ids (B,) and the state."""
         ids, nats = [], []
         for k in range(STEPS):
-            kept = 1.0 - ops.cast(fresh[k], ops.float32)[:, None]
-            state = [(h * kept, c * kept) for h, c in state]
-            logits, state = step(network, weights, ops.where(feed[k] == SAMPLED, last, feed[k]), state)
+            inputs = ops.where(feed[k] == SAMPLED, last, feed[k])
+            logits, state = step(network, weights, inputs, forget(network, state, fresh[k]))
             last = draw(logits, temperature[k], numbers[k])
             ids.append(last)
             nats.append(ops.cross_entropy(logits, last))

@@ -1,4 +1,4 @@
-"""Reading text that people hand in: UTF-8 or a clear error with file, line and byte.
+"""Reading text that people hand in: its characters, or a clear error with file, line and byte.
 
 Nothing is repaired and nothing is normalised but a byte order mark at the start, which is dropped:
 a model learns the characters that are in the file. Pure Python.
@@ -7,14 +7,18 @@ a model learns the characters that are in the file. Pure Python.
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable
+import mmap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import TextError
 
 BYTE_ORDER_MARK = "\ufeff"
 CORPUS_SUFFIX = ".txt"
-HELD_OUT_SHARE = 0.05
+UTF_8, LATIN_1 = ENCODINGS = ("utf-8", "latin-1")
+CHUNK = 1 << 20  # bytes that are read at once
 
 
 def decode(data: bytes, name: str) -> str:
@@ -26,13 +30,81 @@ def decode(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
-        line_start = data.rfind(b"\n", 0, error.start) + 1
-        line = data.count(b"\n", 0, error.start) + 1
-        raise TextError(
-            f"{name}: line {line}, byte {error.start - line_start + 1}: "
-            f"0x{data[error.start]:02x} is not UTF-8 text ({error.reason}). "
-            f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE"
-        ) from error
+        raise _not_utf_8(data, name, error.start, error.reason) from error
+
+
+def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str) -> TextError:
+    return TextError(
+        f"{name}: {_place(data, offset)}: 0x{data[offset]:02x} is not UTF-8 text ({reason}). "
+        f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE; "
+        f"a corpus can be read byte by byte with --encoding latin-1"
+    )
+
+
+def _place(data: bytes | mmap.mmap, offset: int) -> str:
+    line_start = data.rfind(b"\n", 0, offset) + 1
+    lines = sum(data[start : min(start + CHUNK, offset)].count(b"\n") for start in range(0, offset, CHUNK))
+    return f"line {lines + 1}, byte {offset - line_start + 1}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file of a corpus. It is mapped into memory and read in pieces, however large it is."""
+
+    path: Path
+    encoding: str = UTF_8
+
+    @contextmanager
+    def mapped(self) -> Iterator[mmap.mmap]:
+        """The file's bytes.
+
+        Raises:
+            TextError: a folder, unreadable or empty.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                if not self.path.stat().st_size:
+                    raise TextError(f"{self.path}: the file is empty. Expected text")
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                    yield data
+        except OSError as error:
+            raise TextError(f"{self.path}: cannot be read: {error.strerror}") from error
+
+    def size(self) -> int:
+        """Bytes."""
+        with self.mapped() as data:
+            return len(data)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
+        """The text between two places, in bytes, chunk by chunk.
+
+        Raises:
+            TextError: a byte that is not of the encoding, or NUL, which no text has.
+        """
+        with self.mapped() as data:
+            stop = len(data) if stop is None else stop
+            while start < stop:
+                end = self.boundary(data, start + CHUNK) if start + CHUNK < stop else stop
+                text = self._decode(data, start, end)
+                yield text.removeprefix(BYTE_ORDER_MARK) if start == 0 else text
+                start = end
+
+    def boundary(self, data: mmap.mmap, place: int) -> int:
+        """The start of the character that the byte at `place` belongs to."""
+        before = place
+        while self.encoding == UTF_8 and place > before - 4 and data[place] & 0xC0 == 0x80:
+            place -= 1
+        return place
+
+    def _decode(self, data: mmap.mmap, start: int, stop: int) -> str:
+        try:
+            text = data[start:stop].decode(self.encoding)
+        except UnicodeDecodeError as error:
+            raise _not_utf_8(data, str(self.path), start + error.start, error.reason) from error
+        if "\0" in text:
+            place = _place(data, data.find(b"\0", start))
+            raise TextError(f"{self.path}: {place}: a NUL, which no text has. Is it a text file?")
+        return text
 
 
 def read(path: Path) -> str:
@@ -81,18 +153,3 @@ def _files(path: Path) -> list[Path]:
     if path.exists():
         return [path]
     return [Path(match) for match in glob.glob(str(path)) if Path(match).is_file()]
-
-
-def read_corpus(paths: Iterable[str | Path]) -> str:
-    """The text of all files that `paths` name, joined by newlines in sorted order."""
-    return "\n".join(read(file) for file in expand(paths))
-
-
-def choose_held_out(text: str) -> str:
-    """The last 5 % of a text: what a model's first training sets aside."""
-    return text[len(text) - max(1, round(len(text) * HELD_OUT_SHARE)) :]
-
-
-def without(text: str, held_out: str) -> str:
-    """The text that training may see: `text` with every copy of the held-out text cut away."""
-    return text.replace(held_out, "\n")

@@ -1,50 +1,39 @@
-"""Stream training: truncated backpropagation over parallel streams, from checkpoint to checkpoint.
+"""Training, from checkpoint to checkpoint.
 
-Adam (Kingma and Ba 2015) under a cosine schedule (Loshchilov and Hutter 2017), gradients clipped
-by their global norm (Pascanu et al. 2013). Data order, learning rate and dropout masks are
-functions of (rng_seed, step), so a training resumed from a checkpoint ends in the same weights.
+Two ways: truncated backpropagation over parallel streams with the state carried over, and the notebook's
+windows, for a network with a `max_len`. Data order, learning rate and dropout masks are functions of
+(rng_seed, step); evaluation, patience and previews come at the steps that end an epoch. So a training that
+goes on from a checkpoint ends in the same weights, wherever it was cut.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from charrnn import backend as ops
 from charrnn.backend import Array
-from charrnn.corpus import Corpus, Streams, choose_streams
-from charrnn.errors import CharrnnError
+from charrnn.batches import Streams, Windows
+from charrnn.checkpoint import Checkpoint, EpochMetrics, Preview
+from charrnn.corpus import Corpus
+from charrnn.errors import TrainingError
 from charrnn.evaluation import held_out_nats
 from charrnn.model import Model
 from charrnn.network import State, Weights, initial_weights, sequence, zero_state
-from charrnn.options import UNROLL, NetworkOptions, TrainingOptions
-from charrnn.text import choose_held_out, read_corpus
+from charrnn.optimizers import ADAM, RMSPROP, Moments, average, average_share
+from charrnn.options import NetworkOptions, TrainingOptions, continued
+from charrnn.split import TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.text import UTF_8
 
-LEARNING_RATE = 2e-3  # at REFERENCE_UNITS
-REFERENCE_UNITS = 512
-MAX_LEARNING_RATE = 8e-3
-FINAL_SHARE = 0.02  # of the learning rate, where the cosine ends
-WARM_UP_STEPS = 50
-CLIP_NORM = 1.0
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochMetrics:
-    """One line of a training's history. Losses are nats per character."""
-
-    epoch: int
-    step: int
-    train_nats: float
-    held_out_nats: float
+FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
+PREVIEW_SEED = 24  # characters, of the held-out text
+PREVIEW_LENGTH = 160
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,205 +49,221 @@ class Progress:
     characters: int
 
 
-@dataclass
-class Checkpoint:
-    """All that a training needs to go on."""
-
-    step: int
-    weights: dict[str, Array]
-    means: dict[str, Array]  # Adam's first moments
-    squares: dict[str, Array]  # Adam's second moments
-    state: State
-    epoch_nats: float = 0.0  # summed over the steps of this epoch
-    history: list[EpochMetrics] = field(default_factory=list)
-
-    def save(self, path: Path) -> None:
-        tensors: dict[str, np.ndarray] = {}
-        for group in ("weights", "means", "squares"):
-            tensors |= {f"{group}/{name}": np.asarray(value) for name, value in getattr(self, group).items()}
-        for layer, (h, c) in enumerate(self.state):
-            tensors |= {f"state/{layer}.h": np.asarray(h), f"state/{layer}.c": np.asarray(c)}
-        progress = {"step": self.step, "epoch_nats": self.epoch_nats, "history": [asdict(m) for m in self.history]}
-        save_file(tensors, path, metadata={"progress": json.dumps(progress)})
-
-    @classmethod
-    def load(cls, path: Path) -> Checkpoint:
-        groups: dict[str, dict[str, Array]] = {"weights": {}, "means": {}, "squares": {}, "state": {}}
-        with safe_open(path, framework="numpy") as file:
-            progress = json.loads(file.metadata()["progress"])
-            for key in file.keys():
-                group, name = key.split("/")
-                groups[group][name] = ops.array(file.get_tensor(key))
-        state = groups.pop("state")
-        return cls(
-            step=progress["step"],
-            epoch_nats=progress["epoch_nats"],
-            history=[EpochMetrics(**metrics) for metrics in progress["history"]],
-            state=[(state[f"{layer}.h"], state[f"{layer}.c"]) for layer in range(len(state) // 2)],
-            **groups,
-        )
-
-
 class Trainer:
-    """Holds the corpus, the compiled step and the checkpoint it has reached."""
+    """Holds the corpus, the compiled step and the checkpoint it has reached.
 
-    def __init__(self, corpus: Corpus, network: NetworkOptions, options: TrainingOptions) -> None:
+    Args:
+        start: a model to go on from, of the corpus's vocabulary; from random weights if None.
+    """
+
+    def __init__(
+        self, corpus: Corpus, network: NetworkOptions, options: TrainingOptions, start: Model | None = None
+    ) -> None:
         self.corpus, self.network, self.options = corpus, network, options
-        self.streams = Streams(corpus.training, choose_streams(len(corpus.training), UNROLL), UNROLL)
-        self.steps = options.epochs * self.streams.epoch_steps
+        batch = options.batch_of(network, len(corpus.training))
+        self.batches: Streams | Windows
+        if network.max_len is None:
+            self.batches, self.optimizer = Streams(corpus.training, batch, options.unroll), ADAM
+        else:
+            self.batches = Windows(corpus.training, batch, network.max_len, options.stride, options.rng_seed)
+            self.optimizer = RMSPROP
+        self.steps = options.epochs * self.batches.epoch_steps
+        self.peak = FINE_TUNING_SHARE if start else 1.0
         self._train_step = ops.compiled(self._trace)
-        self.checkpoint = self._start()
+        self.checkpoint = self._start(start)
 
-    def _start(self) -> Checkpoint:
-        weights = initial_weights(self.network, len(self.corpus.vocabulary), self.options.rng_seed)
-        zeros = {name: np.zeros_like(value) for name, value in weights.items()}
+    def _start(self, start: Model | None) -> Checkpoint:
+        if start:
+            weights = dict(start.weights)
+        else:
+            arrays = initial_weights(self.network, len(self.corpus.vocabulary), self.options.rng_seed)
+            weights = {name: ops.array(value) for name, value in arrays.items()}
+        zeros = {name: ops.zeros(value.shape) for name, value in weights.items()}
         return Checkpoint(
-            step=0,
-            weights=_tensors(weights),
-            means=_tensors(zeros),
-            squares=_tensors(zeros),
+            weights=weights,
+            averages=weights if self.optimizer.averages else {},
+            moments=[zeros] * self.optimizer.moments,
             state=self._zero_state(),
+            precision=ops.fast_precision() if self.options.precision == "auto" else self.options.precision,
         )
 
     def _zero_state(self) -> State:
-        return zero_state(self.network, self.streams.streams)
+        return zero_state(self.network, self.batches.batch)
 
     @property
     def finished(self) -> bool:
-        return self.checkpoint.step >= self.steps
+        return self.checkpoint.ended
 
     def run(self, stop: Callable[[Progress], bool] = lambda progress: False) -> None:
-        """Train until the end, or until `stop`, asked after each step, says so."""
+        """Train until the end, or until `stop`, asked after each step, says so.
+
+        Raises:
+            TrainingError: the loss is no number any more.
+        """
         while not self.finished:
+            started = time.monotonic()
             self._step()
+            self.checkpoint.seconds += time.monotonic() - started
             if stop(self.progress()):
                 return
 
     def progress(self) -> Progress:
-        point, epoch_steps = self.checkpoint, self.streams.epoch_steps
-        done = (point.step - 1) % epoch_steps + 1
-        ended = done == epoch_steps and point.history
+        point, epoch_steps = self.checkpoint, self.batches.epoch_steps
+        last = point.history[-1] if point.history else None
+        since = point.step - (last.step if last else 0)
         return Progress(
             step=point.step,
             steps=self.steps,
             epoch=-(-point.step // epoch_steps),
             epochs=self.options.epochs,
-            train_nats=point.history[-1].train_nats if ended else point.epoch_nats / done,
-            held_out_nats=point.history[-1].held_out_nats if point.history else None,
-            characters=point.step * self.streams.streams * self.streams.unroll,
+            train_nats=point.epoch_nats / since if since or not last else last.train_nats,
+            held_out_nats=last.held_out_nats if last else None,
+            characters=point.step * self.batches.characters,
         )
 
     def model(self) -> Model:
-        """The model as trained so far."""
+        """The model of the epoch with the lowest held-out loss; before the first one has ended, as it is."""
         point = self.checkpoint
+        best = min(point.history, key=lambda metrics: metrics.held_out_nats, default=None)
         metrics: dict[str, Any] = {"history": [asdict(metrics) for metrics in point.history]}
-        if point.history:
-            metrics |= {"held_out_nats": point.history[-1].held_out_nats}
-        return Model(self.network, self.corpus.vocabulary, point.weights, metrics)
+        if best:
+            metrics |= {"held_out_nats": best.held_out_nats, "epoch": best.epoch}
+        return Model(self.network, self.corpus.vocabulary, point.best or self._current(), metrics)
+
+    def _current(self) -> dict[str, Array]:
+        """The weights to evaluate and to keep: the averages, where there are any."""
+        return self.checkpoint.averages or self.checkpoint.weights
+
+    @property
+    def _share(self) -> float:
+        """How much of the training is done, by steps or by minutes."""
+        point, limit = self.checkpoint, self.options.max_minutes
+        by_time = point.seconds / (60 * limit) if limit else 0.0
+        return max(point.step / self.steps, by_time)
+
+    def _rate(self) -> float:
+        return self.peak * self.optimizer.rate(self.checkpoint.step, self._share, self.network.units)
 
     def _step(self) -> None:
-        point = self.checkpoint
-        inputs, targets = self.streams.batch(point.step)
-        loss, point.weights, point.means, point.squares, point.state = self._train_step(
-            point.weights, point.means, point.squares, point.state, inputs, targets,
+        point, rate = self.checkpoint, self._rate()
+        inputs, targets = self.batches.read(point.step)
+        loss, point.weights, point.averages, point.moments, after = self._train_step(
+            point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
-            np.float32(learning_rate(point.step, self.steps, self.network.units)),
-            np.float32(point.step + 1),
+            np.array([rate, point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
         )  # fmt: skip
         if not math.isfinite(loss):
-            raise CharrnnError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
+            raise TrainingError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
         point.epoch_nats += float(loss)
         point.step += 1
-        if point.step % self.streams.epoch_steps == 0:
-            self._end_epoch()
+        if self.network.max_len is None:
+            point.state = after
+        if point.step % self.batches.epoch_steps == 0 or self._share >= 1.0:
+            self._end_epoch(rate)
 
-    def _end_epoch(self) -> None:
-        point, epoch_steps = self.checkpoint, self.streams.epoch_steps
+    def _end_epoch(self, rate: float) -> None:
+        """Evaluate, keep the best, and see whether it was the last epoch."""
+        point, weights = self.checkpoint, self._current()
+        losses = [metrics.held_out_nats for metrics in point.history]
+        nats = held_out_nats(self.network, weights, self.corpus.held_out)
+        since = point.step - (point.history[-1].step if point.history else 0)
+        epoch = len(losses) + 1
         point.history.append(
             EpochMetrics(
-                epoch=point.step // epoch_steps,
+                epoch=epoch,
                 step=point.step,
-                train_nats=point.epoch_nats / epoch_steps,
-                held_out_nats=held_out_nats(self.network, point.weights, self.corpus.held_out),
+                learning_rate=rate,
+                train_nats=point.epoch_nats / since,
+                held_out_nats=nats,
+                previews=self._previews(epoch, weights),
             )
         )
         point.epoch_nats = 0.0
         point.state = self._zero_state()  # the streams wrap: what follows is not what came before
+        if nats < min(losses, default=math.inf):
+            point.best = weights
+        losses.append(nats)
+        waited = epoch - 1 - losses.index(min(losses))
+        point.ended = self._share >= 1.0 or waited >= self.options.patience
+
+    def _previews(self, epoch: int, weights: Weights) -> tuple[Preview, ...]:
+        """A text at each temperature, going on from a place in the held-out text that differs by epoch."""
+        held_out, options = self.corpus.held_out, self.options
+        model = Model(self.network, self.corpus.vocabulary, weights)
+        start = int(np.random.default_rng([options.rng_seed, epoch]).integers(max(1, len(held_out) - PREVIEW_SEED)))
+        seed = model.vocabulary.decode(held_out[start : start + PREVIEW_SEED])
+        samples = model.sample(
+            [seed], temperature=options.preview_temperatures, length=PREVIEW_LENGTH, rng_seed=options.rng_seed
+        )
+        return tuple(Preview(temperature=s.temperature, seed=s.seed, text=s.text) for s in samples)
 
     def _trace(
-        self, weights: Weights, means: Weights, squares: Weights, state: State, inputs: Array, targets: Array,
-        dropout_seed: Array, rate: Array, count: Array,
-    ) -> tuple[Array, dict[str, Array], dict[str, Array], dict[str, Array], State]:  # fmt: skip
-        names = list(weights)
+        self, weights: Weights, averages: Weights, moments: list[Weights], state: State, inputs: Array,
+        targets: Array, dropout_seed: Array, numbers: Array,
+    ) -> tuple[Array, dict[str, Array], dict[str, Array], list[dict[str, Array]], State]:  # fmt: skip
+        names, optimizer, (rate, count, newest) = list(weights), self.optimizer, ops.unstack(numbers)
+        before = state if self.network.max_len is None else None
 
         def loss() -> tuple[Array, State]:
-            logits, after = sequence(self.network, weights, inputs, state, dropout_seed)
-            return ops.total(ops.cross_entropy(logits, targets)) / targets.shape.num_elements(), after
+            logits, after = sequence(
+                self.network, weights, inputs, before,
+                precision=self.checkpoint.precision, dropout_seed=dropout_seed,
+            )  # fmt: skip
+            return ops.mean(ops.cross_entropy(logits, targets)), after
 
         (nats, after), slopes = ops.gradients(loss, [weights[name] for name in names])
-        norm = ops.sqrt(ops.total(ops.stack([ops.total(ops.square(slope)) for slope in slopes])))
-        scale = ops.minimum(1.0, CLIP_NORM / norm)
-        updated: tuple[dict[str, Array], ...] = ({}, {}, {})
+        if optimizer.clip:
+            slopes = ops.clipped(slopes, optimizer.clip)
+        updated: dict[str, Array] = {}
+        updated_moments: list[dict[str, Array]] = [{} for _ in moments]
         for name, slope in zip(names, slopes, strict=True):
-            new = adam(weights[name], means[name], squares[name], slope * scale, rate, count)
-            for group, value in zip(updated, new, strict=True):
-                group[name] = value
-        return nats, *updated, after
-
-
-@ops.fused
-def adam(weight: Array, mean: Array, square: Array, slope: Array, rate: Array, count: Array) -> tuple[Array, ...]:
-    """One update of one weight -> weight, first and second moment. `count` is from 1."""
-    mean = BETA_1 * mean + (1.0 - BETA_1) * slope
-    square = BETA_2 * square + (1.0 - BETA_2) * slope * slope
-    corrected_rate = rate * ops.sqrt(1.0 - BETA_2**count) / (1.0 - BETA_1**count)
-    return weight - corrected_rate * mean / (ops.sqrt(square) + EPSILON), mean, square
-
-
-def learning_rate(step: int, steps: int, units: int) -> float:
-    """A short linear warm-up, then half a cosine down to FINAL_SHARE.
-
-    The peak falls with the width, as Adam's should (Yang et al. 2022): 4e-3 at 256 units."""
-    peak = min(MAX_LEARNING_RATE, LEARNING_RATE * REFERENCE_UNITS / units)
-    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
-    cosine = 0.5 * (1.0 + math.cos(math.pi * step / steps))
-    return peak * warm_up * (FINAL_SHARE + (1.0 - FINAL_SHARE) * cosine)
-
-
-def _tensors(values: dict[str, np.ndarray]) -> dict[str, Array]:
-    return {name: ops.array(value) for name, value in values.items()}
+            kept: Moments = tuple(moment[name] for moment in moments)
+            updated[name], kept = optimizer.update(weights[name], kept, slope, rate, count)
+            for group, moment in zip(updated_moments, kept, strict=True):
+                group[name] = moment
+        averaged = average(averages, updated, newest) if averages else {}
+        return nats, updated, averaged, updated_moments, after
 
 
 def train(
-    paths: str | Path | list[str | Path],
+    paths: str | Path | Iterable[str | Path],
     *,
-    epochs: int = 10,
-    units: int = 512,
-    rng_seed: int = 0,
+    held_out: str | Path | Iterable[str | Path] = (),
+    encoding: str = UTF_8,
+    start: Model | None = None,
     on_progress: Callable[[Progress], object] = lambda progress: None,
+    **options: Any,
 ) -> Model:
     """Train a model on text files, here and now.
 
     Args:
         paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
-        epochs: how often the training text is read.
-        units: width of each of the two LSTM layers.
-        rng_seed: the same number, text and machine give the same weights.
+        held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several.
+        encoding: "utf-8", or "latin-1" to read bytes as characters.
+        start: a model to go on from; its network and vocabulary are kept.
         on_progress: called after each step.
+        **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
 
     Returns:
-        The trained model; `model.metrics["held_out_nats"]` is its loss in nats per character on
-        the last 5 % of the text, which training does not see.
+        The model of the epoch with the lowest loss; `model.metrics["held_out_nats"]` is that loss, in nats per
+        character of the held-out text, which training does not see.
 
     Raises:
-        InputError: text that cannot be read or is too short.
+        InputError: text that cannot be read or is too short, characters that `start` does not know, an option
+            that is not known or out of its bounds.
+        TrainingError: the loss became infinite or no number.
     """
-    text = read_corpus([paths] if isinstance(paths, str | Path) else paths)
-    trainer = Trainer(
-        Corpus.of(text, choose_held_out(text)),
-        NetworkOptions(units=units),
-        TrainingOptions(epochs=epochs, rng_seed=rng_seed),
-    )
+    shape = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
+    network = continued(NetworkOptions.from_dict(shape) if shape else None, start.network if start else None)
+    training = TrainingOptions.from_dict(options)
+    corpus = documents(paths, encoding)
+    chosen = whole(documents(held_out, encoding)) if held_out else choose_held_out(corpus)
+    text = TrainingText(corpus, chosen)
+    text.scan()
+    if start:
+        check_covered(text, start.vocabulary, "the model")
+    vocabulary = start.vocabulary if start else text.vocabulary()
+    trainer = Trainer(Corpus.of(vocabulary, text, chosen), network, training, start)
 
     def report(progress: Progress) -> bool:
         on_progress(progress)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, chosen_options
+from charrnn.text import UTF_8
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -63,6 +64,14 @@ WaitOption = Annotated[bool, typer.Option("--wait", help="Follow the job until i
 TimeoutOption = Annotated[
     str | None, typer.Option("--timeout", help="With --wait: give up waiting after 90s, 10m or 2h.")
 ]
+
+
+def _default(name: str) -> str:
+    """As Typer shows a default, of an option that must tell "left out" from its default."""
+    values = NetworkOptions().to_dict() | TrainingOptions().to_dict()
+    return f"Default: {values[name]}."
+
+
 DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, or GPU ids such as 0,1.")]
 QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and generate.")]
 
@@ -105,8 +114,38 @@ def up(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate")
 def train(
     name: Annotated[str, typer.Argument(help="The model's name.")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Text files, folders of *.txt, patterns.")],
-    epochs: Annotated[int, typer.Option(help="How often the text is read.")] = TrainingOptions().epochs,
-    units: Annotated[int, typer.Option(help="Width of each LSTM layer.")] = NetworkOptions().units,
+    held_out: Annotated[
+        list[str] | None,
+        typer.Option("--held-out", help="A file to measure the loss on; repeatable. Else about 5 % of the text."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="utf-8, or latin-1: every byte a character.")] = UTF_8,
+    start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="A version to go on from.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="notebook: windows of 20 characters, RMSprop, as the Keras notebook.")
+    ] = None,
+    cell: Annotated[str | None, typer.Option(help=f"lstm or gru. {_default('cell')}")] = None,
+    units: Annotated[int | None, typer.Option(help=f"Width of each layer. {_default('units')}")] = None,
+    layers: Annotated[int | None, typer.Option(help=f"Recurrent layers. {_default('layers')}")] = None,
+    dropout: Annotated[float | None, typer.Option(help=f"Share of outputs dropped. {_default('dropout')}")] = None,
+    epochs: Annotated[int | None, typer.Option(help=f"Readings of the text, at most. {_default('epochs')}")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help=f"Epochs without a lower loss before it ends. {_default('patience')}")
+    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Train for so long at most.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Parallel streams; by the text's length if left out.")] = None,
+    unroll: Annotated[
+        int | None, typer.Option(help=f"Characters of truncated backpropagation. {_default('unroll')}")
+    ] = None,
+    max_len: Annotated[int | None, typer.Option(help="Characters of a window, with the preset. Default: 20.")] = None,
+    step: Annotated[
+        int | None, typer.Option(help=f"Characters from window to window, with the preset. {_default('stride')}")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help=f"Of products: float32, bfloat16 or auto. {_default('precision')}")
+    ] = None,
+    preview_temperature: Annotated[
+        str | None, typer.Option(help="Of the texts shown after each epoch. Default: 0.2,0.5,1.0,1.2.")
+    ] = None,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
     json: JsonOption = False,
@@ -117,12 +156,27 @@ def train(
     from producer import render
 
     timeout_s = _seconds(timeout)
-    network = NetworkOptions(units=units)
-    training = TrainingOptions(epochs=epochs, rng_seed=_rng_seed(rng_seed))
+    network, training = chosen_options(
+        preset,
+        {"cell": cell, "units": units, "layers": layers, "dropout": dropout, "max_len": max_len},
+        {
+            "epochs": epochs,
+            "patience": patience,
+            "max_minutes": max_minutes,
+            "batch": batch,
+            "unroll": unroll,
+            "stride": step,
+            "precision": precision,
+            "preview_temperatures": preview_temperature and _temperatures(preview_temperature),
+            "rng_seed": _rng_seed(rng_seed),
+        },
+    )
     with _client() as client:
-        job = client.train(name, paths, network, training, label=label)
+        job = client.train(
+            name, paths, network, training, held_out=held_out or (), encoding=encoding, start=start, label=label
+        )
         _print_submitted(job, json)
-        render.submitted_train(job.id, job.spec, job.characters)  # type: ignore[arg-type]
+        render.submitted_train(job.id, job.spec)  # type: ignore[arg-type]
         if wait:
             _follow(client, job.id or 0, timeout_s)
 
@@ -171,6 +225,7 @@ def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
 @app.command()
 def status(
     job: Annotated[int | None, typer.Argument(help="The job's id; the newest if left out.", min=1, max=MAX_ID)] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw a training's losses.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Show a job: how far it is, why it waits, how it went."""
@@ -179,6 +234,8 @@ def status(
     with _client() as client:
         found = client.status(job)
     render.records(found) if json else render.status(found)
+    if plot:
+        render.plot(found)
 
 
 @app.command()

@@ -7,6 +7,7 @@ untrusted: control characters never reach a terminal.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from rich.text import Text
 
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
+from producer.plot import curve
 
 SHOWN_ROWS = 20  # of results on a terminal
 LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
@@ -113,7 +115,7 @@ def models(rows: Iterable[Mapping[str, Any]]) -> None:
                 f"{v['model']}@{v['version']}",
                 ", ".join(v["aliases"]),
                 f"{v['held_out_nats']:.4f} nats",
-                f"{v['network']['layers']} x {v['network']['units']}",
+                f"{v['network']['layers']} x {v['network']['cell'].upper()}({v['network']['units']})",
                 len(v["characters"]),
                 when(v["created_at"]),
             )
@@ -141,7 +143,9 @@ def status(job: Mapping[str, Any]) -> None:
         facts += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
     facts += [("in work", line) for line in map(_progress_line, job["progress"])]
     facts += [("part", _report_line(report)) for report in job["reports"]]
+    facts += [("training", _training(TrainSpec.from_dict(job["spec"])))] if not spec else []
     facts += [("epoch", _epoch_line(epoch)) for epoch in job["history"]]
+    facts += [("writes", _preview_line(preview)) for epoch in job["history"][-1:] for preview in epoch["previews"]]
     shown = Table(box=None, pad_edge=False, show_header=False)
     for name, fact in facts:
         if fact not in (None, ""):
@@ -166,8 +170,36 @@ def _report_line(report: Mapping[str, Any]) -> str:
     )
 
 
+def _training(spec: TrainSpec) -> str:
+    n, t = spec.network, spec.training
+    start = f", from {spec.start}" if spec.start else ""
+    windows = f", windows of {n.max_len}" if n.max_len else ""
+    epochs = f"{t.epochs} epochs" if t.epochs > 1 else "1 epoch"
+    limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
+    return (
+        f"{spec.characters:,} characters, {epochs}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
+        f"dropout {n.dropout:g}{windows}{start}, rng-seed {t.rng_seed}"
+    )
+
+
 def _epoch_line(epoch: Mapping[str, Any]) -> str:
-    return f"{epoch['epoch']}: {epoch['train_nats']:.4f} nats training, {epoch['held_out_nats']:.4f} held out"
+    return f"{epoch['epoch']}: {epoch['train_nats']:.4f} nats training, {_loss(epoch['held_out_nats'])} held out"
+
+
+def _loss(nats: float) -> str:
+    return f"{nats:.4f} nats ({nats / math.log(2):.3f} bits)"
+
+
+def _preview_line(preview: Mapping[str, Any]) -> str:
+    return f"{preview['temperature']:g}: {preview['seed']}|{preview['text']}"
+
+
+def plot(job: Mapping[str, Any]) -> None:
+    """The losses of a training's epochs."""
+    if not job["history"]:
+        note(f"job {job['id']} has no epoch to draw yet")
+    for line in curve(job["history"]):
+        out.print(Text(line))
 
 
 def _progress_line(progress: Mapping[str, Any]) -> str:
@@ -224,7 +256,10 @@ def _live(job_id: int) -> Iterator[Any]:
     with Progress(TextColumn(f"job {job_id}"), *columns, console=err, transient=True) as progress:
         task = progress.add_task("", total=1.0, headline="")
 
+        epochs = _Epochs()
+
         def show(job: Mapping[str, Any]) -> None:
+            epochs(job)
             done, total = _work(job)
             headline = escape(printable(_headline(job)))
             progress.update(task, completed=done, total=total, headline=headline)
@@ -244,13 +279,29 @@ class _Lines:
 
     def __init__(self, job_id: int) -> None:
         self.job_id, self.last, self.at = job_id, "", 0.0
+        self.epochs = _Epochs()
 
     def __call__(self, job: Mapping[str, Any]) -> None:
+        self.epochs(job)
         headline, now = _headline(job), time.monotonic()
         due = _words(headline) != _words(self.last) or now - self.at >= LINE_S
         if job["state"] not in ENDED_JOBS and headline != self.last and due:
             note(f"job {self.job_id}: {headline}")
             self.last, self.at = headline, now
+
+
+class _Epochs:
+    """Prints each epoch of a training once: its losses, and what the model writes."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def __call__(self, job: Mapping[str, Any]) -> None:
+        for epoch in job["history"][self.shown :]:
+            note(f"epoch {_epoch_line(epoch)}")
+            for preview in epoch["previews"]:
+                note(f"  {_preview_line(preview)}")
+        self.shown = len(job["history"])
 
 
 def _words(headline: str) -> str:
@@ -263,7 +314,8 @@ def ended(job: Mapping[str, Any]) -> None:
     seconds = (job["finished_at"] - (job["started_at"] or job["finished_at"])) / 1000
     facts = f"{characters(job):,} characters" if job["rows_total"] else ""
     if job["history"]:
-        facts = f"{_model(job)}, {job['history'][-1]['held_out_nats']:.4f} nats a character held out"
+        best = min(epoch["held_out_nats"] for epoch in job["history"])
+        facts = f"{_model(job)}, {_loss(best)} a character held out"
     failed = f", {job['rows_failed']:,} rows failed" if job["rows_failed"] else ""
     reason = f": {job['error']}" if job["error"] else ""
     note(f"job {job['id']}: {job['state']} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
@@ -284,12 +336,8 @@ def submitted_generate(job_id: int | None, spec: GenerateSpec, blank_lines: int,
         note(f"nothing was stored; it would sample {characters:,} characters")
 
 
-def submitted_train(job_id: int | None, spec: TrainSpec, characters: int) -> None:
-    n, t = spec.network, spec.training
-    note(
-        f"job {job_id}: train {spec.model} on {characters:,} characters, {t.epochs} epochs, "
-        f"{n.layers} x LSTM({n.units}), rng-seed {t.rng_seed}"
-    )
+def submitted_train(job_id: int | None, spec: TrainSpec) -> None:
+    note(f"job {job_id}: train {spec.model} on {_training(spec)}")
     note(f"follow: charrnn-jobs wait {job_id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
 
 

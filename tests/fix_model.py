@@ -31,10 +31,20 @@ def text_file(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def untrained_model() -> Model:
+def random_model(network: NetworkOptions) -> Model:
     """Random weights: every character is likely, so that sampling has much to decide."""
     vocabulary = Vocabulary.of(make_text(100))
-    network = NetworkOptions(units=24)
     weights = {name: 3 * value for name, value in initial_weights(network, len(vocabulary), 7).items()}
     return Model(network, vocabulary, weights)
+
+
+@pytest.fixture(scope="session")
+def untrained_model() -> Model:
+    return random_model(NetworkOptions(units=24))
+
+
+@pytest.fixture(scope="session", params=["lstm", "gru", "window"])
+def each_model(request: pytest.FixtureRequest, untrained_model: Model) -> Model:
+    """A model of each kind."""
+    others = {"gru": NetworkOptions(cell="gru", units=24), "window": NetworkOptions(units=24, max_len=5)}
+    return random_model(others[request.param]) if request.param in others else untrained_model

@@ -39,7 +39,14 @@ def generate_spec(*, num_seeds: int = 1, batch: int = 16) -> GenerateSpec:
 
 def train_spec() -> TrainSpec:
     return TrainSpec(
-        model="speeches", corpus=NO_FILE, held_out=NO_FILE, network=NetworkOptions(), training=TrainingOptions()
+        model="speeches",
+        corpus=NO_FILE,
+        characters=9999,
+        held_out=NO_FILE,
+        vocabulary="\nab",
+        network=NetworkOptions(),
+        training=TrainingOptions(),
+        start=None,
     )
 
 

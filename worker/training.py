@@ -9,13 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.jobs.files import Files
+from charrnn.jobs import registry
+from charrnn.jobs.files import FileRef, Files
 from charrnn.jobs.leases import Part
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.specs import TrainSpec
+from charrnn.text import Document
+from charrnn.vocabulary import Vocabulary
 from worker.heartbeat import Heartbeat, Interrupted, Watch
 
 if TYPE_CHECKING:
+    from charrnn.model import Model
     from charrnn.training import Progress, Trainer
 
 logger = logging.getLogger(__name__)
@@ -50,16 +54,26 @@ class _Work:
     """A claimed training at its last checkpoint, or at its start."""
 
     def __init__(self, heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> None:
+        from charrnn.checkpoint import Checkpoint
         from charrnn.corpus import Corpus
-        from charrnn.training import Checkpoint, Trainer
+        from charrnn.training import Trainer
 
         self.heartbeat, self.part, self.spec = heartbeat, part, spec
         self.files = Files(heartbeat.settings.files_root)
-        texts = self.files.read(spec.corpus).decode(), self.files.read(spec.held_out).decode()
-        self.trainer: Trainer = Trainer(Corpus.of(*texts), spec.network, spec.training)
+        text = Document(self.files.checked(spec.corpus)).read()
+        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, self.files.read(spec.held_out).decode())
+        self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
         self.saved = part.checkpoint
         if self.saved:
             self.trainer.checkpoint = Checkpoint.load(self.files.checked(self.saved))
+
+    def _start(self) -> Model | None:
+        from charrnn.model import load
+
+        if self.spec.start is None:
+            return None
+        version = registry.resolve(self.heartbeat.store, self.spec.start)
+        return load(self.files.checked(FileRef(**version.files)))
 
     def run_slice(self, watch: Watch) -> None:
         ends = time.monotonic() + self.heartbeat.settings.slice_s

@@ -37,8 +37,9 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.store import Store
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, check_training_length, choose_batch
-from charrnn.text import choose_held_out, read_corpus, without
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, choose_batch, continued
+from charrnn.split import TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -82,33 +83,62 @@ class Client:
         self,
         model: str,
         paths: Sequence[str | Path],
-        network: NetworkOptions,
-        training: TrainingOptions,
+        network: NetworkOptions | None = None,
+        training: TrainingOptions | None = None,
         *,
+        held_out: Sequence[str | Path] = (),
+        encoding: str = UTF_8,
+        start: str | None = None,
         label: str | None = None,
     ) -> Submitted:
         """Submit a training of a new version of `model` on text files.
 
+        Args:
+            held_out: files to measure the loss on; else about 5 % of the text, whole files where there are
+                several. Only for a model's first training: it keeps its held-out text.
+            start: a version to go on from, as `name`, `name@3` or `name@alias`.
+
         Raises:
             InputError: text, name or numbers that cannot be used; nothing was stored.
+            NotFoundError: no such version to go on from.
             UnreachableError: broker or store; nothing was stored.
         """
         check_name("The model's name", model)
-        text = read_corpus(paths)
+        corpus = documents(paths, encoding)
         self.probe()
-        with self.store.read() as connection:
-            frozen = registry.held_out(connection, model)
-        held_out = self.files.read(frozen).decode() if frozen else choose_held_out(text)
-        Vocabulary.of(text)
-        check_training_length(len(without(text, held_out)))
+        version = registry.resolve(self.store, start) if start else None
+        network = continued(network, NetworkOptions.from_dict(version.network) if version else None)
+        chosen = self._held_out(model, corpus, documents(held_out, encoding) if held_out else [])
+        text = TrainingText(corpus, chosen)
+        text.scan()
+        vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
+        check_covered(text, vocabulary, start or model)
+        training = training or TrainingOptions()
+        training.batch_of(network, text.characters)
         spec = TrainSpec(
             model=model,
-            corpus=self.files.put_content("corpora", ".txt", text.encode()),
-            held_out=frozen or self.files.put_content("held-out", ".txt", held_out.encode()),
+            vocabulary=vocabulary.characters,
+            corpus=self.files.put_content("corpora", ".txt", (chunk.encode() for chunk in text)),
+            characters=text.characters,
+            held_out=self.files.put_content("held-out", ".txt", [chosen.encode()]),
             network=network,
             training=training,
+            start=f"{version.model}@{version.version}" if version else None,
         )
-        return self._add(spec, label, len(text))
+        return self._add(spec, label, text.characters)
+
+    def _held_out(self, model: str, corpus: Sequence[Document], given: Sequence[Document]) -> str:
+        with self.store.read() as connection:
+            frozen = registry.held_out(connection, model)
+        text = self.files.read(frozen).decode() if frozen else None
+        if not given:
+            return choose_held_out(corpus) if text is None else text
+        if text is not None and whole(given) != text:
+            raise InputError(
+                f"{model} keeps the held-out text of its first training, so that its versions can be compared. "
+                f"Leave out --held-out, or train a model of another name"
+            )
+        return whole(given)
 
     def submit(
         self,
@@ -136,7 +166,7 @@ class Client:
         if dry_run:
             reference = FileRef(name="", size=0, sha256="")
         else:
-            reference = self.files.put_content("seeds", ".jsonl.zst", b"".join(encode_seeds(stored)))
+            reference = self.files.put_content("seeds", ".jsonl.zst", encode_seeds(stored))
         rows = len(stored) * len(sampling.temperatures) * sampling.samples
         spec = GenerateSpec(
             model=version.model,
@@ -179,10 +209,7 @@ class Client:
             **job,
             "progress": [{"part": part.number, "attempt": part.attempts, **(part.progress or {})} for part in leased],
             "reports": [{"part": part.number, **part.report} for part in done if part.report],
-            "history": [
-                {"epoch": m.epoch, "step": m.step, "train_nats": m.train_nats, "held_out_nats": m.held_out_nats}
-                for m in self.store.metrics(job["id"])
-            ],
+            "history": self.store.history(job["id"]),
             "waiting_for": self._waiting_for(job),
         }
 

@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -53,9 +53,13 @@ class Files:
             os.fsync(file.fileno())
         return FileRef(name=name, size=size, sha256=digest.hexdigest())
 
-    def put_content(self, folder: str, suffix: str, data: bytes) -> FileRef:
+    def put_content(self, folder: str, suffix: str, chunks: Iterable[bytes]) -> FileRef:
         """Write a file named by its content: equal content is stored once."""
-        return self.put(f"{folder}/{hashlib.sha256(data).hexdigest()}{suffix}", [data])
+        arrived = self.put(f"{folder}/.{secrets.token_hex(8)}", chunks)
+        named = replace(arrived, name=f"{folder}/{arrived.sha256}{suffix}")
+        self.path(arrived.name).replace(self.path(named.name))
+        _sync(self.path(folder))
+        return named
 
     def put_folder(self, name: str, source: Path) -> FileRef:
         """Copy a flat folder; one of that name is replaced."""

@@ -19,7 +19,7 @@ from charrnn.jobs.registry import NewVersion, add_version
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
 from charrnn.jobs.store import Store, end_parts
-from charrnn.jobs.tables import NOW, jobs, metrics, parts
+from charrnn.jobs.tables import NOW, jobs, metrics, parts, previews
 
 SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
 
@@ -102,7 +102,7 @@ class Leases:
             known = set(connection.execute(select(metrics.c.epoch).where(metrics.c.job == part.job)).scalars())
             for epoch in history:
                 if epoch["epoch"] not in known:
-                    connection.execute(insert(metrics).values(job=part.job, **epoch))
+                    _add_epoch(connection, part.job, dict(epoch))
 
     def complete(
         self,
@@ -180,6 +180,13 @@ class Leases:
             values["state"] = state
         if connection.execute(update(parts).where(held).values(**values)).rowcount != 1:
             raise LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
+
+
+def _add_epoch(connection: Connection, job: int, epoch: dict[str, Any]) -> None:
+    texts = epoch.pop("previews")
+    connection.execute(insert(metrics).values(job=job, **epoch))
+    for preview in texts:
+        connection.execute(insert(previews).values(job=job, epoch=epoch["epoch"], **preview))
 
 
 def _lock_job(connection: Connection, job_id: int) -> Row[Any]:

@@ -16,8 +16,9 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from charrnn.errors import NotFoundError
 from charrnn.jobs.files import FileRef
+from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.store import Store
-from charrnn.jobs.tables import aliases, models, versions
+from charrnn.jobs.tables import aliases, jobs, models, versions
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -35,16 +36,31 @@ class NewVersion:
 
 
 def held_out(connection: Connection, model: str) -> FileRef | None:
-    """The model's frozen held-out text, or None before its first training is submitted."""
+    """The model's frozen held-out text, or None before its first training.
+
+    A first training that came to nothing, cancelled or failed, froze none.
+    """
     found = connection.execute(select(models.c.held_out).where(models.c.name == model)).scalar_one_or_none()
-    return FileRef(**found) if found else None
+    if found is None or not (_has_versions(connection, model) or _in_training(connection, model)):
+        return None
+    return FileRef(**found)
+
+
+def _has_versions(connection: Connection, model: str) -> bool:
+    return connection.execute(select(versions.c.version).where(versions.c.model == model).limit(1)).first() is not None
+
+
+def _in_training(connection: Connection, model: str) -> bool:
+    unended = (jobs.c.model == model) & (jobs.c.kind == "train") & jobs.c.state.not_in(ENDED_JOBS)
+    return connection.execute(select(jobs.c.id).where(unended).limit(1)).first() is not None
 
 
 def freeze_held_out(connection: Connection, model: str, reference: FileRef) -> FileRef:
     """Set a model's held-out text if it has none yet -> the one it has now."""
     if (frozen := held_out(connection, model)) is not None:
         return frozen
-    connection.execute(insert(models).values(name=model, held_out=reference.to_dict()))
+    statement = upsert(models).values(name=model, held_out=reference.to_dict())
+    connection.execute(statement.on_conflict_do_update(set_={"held_out": reference.to_dict()}))
     return reference
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from charrnn.errors import InputError
@@ -37,29 +37,26 @@ class TrainSpec:
     QUEUE: ClassVar[str] = "train"
 
     model: str
-    corpus: FileRef
-    held_out: FileRef
+    corpus: FileRef  # the text to train on, without what is held out
+    characters: int  # of it
+    held_out: FileRef  # as charrnn.split makes it
+    vocabulary: str
     network: NetworkOptions
     training: TrainingOptions
+    start: str | None  # the version to go on from
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "corpus": self.corpus.to_dict(),
-            "held_out": self.held_out.to_dict(),
-            "network": self.network.to_dict(),
-            "training": self.training.to_dict(),
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainSpec:
-        return cls(
-            model=values["model"],
-            corpus=FileRef(**values["corpus"]),
-            held_out=FileRef(**values["held_out"]),
-            network=NetworkOptions.from_dict(values["network"]),
-            training=TrainingOptions.from_dict(values["training"]),
-        )
+        parts = {
+            "corpus": FileRef(**values["corpus"]),
+            "held_out": FileRef(**values["held_out"]),
+            "network": NetworkOptions.from_dict(values["network"]),
+            "training": TrainingOptions.from_dict(values["training"]),
+        }
+        return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,22 +85,9 @@ class GenerateSpec:
         return PART_WAVES * self.batch
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "version": self.version,
-            "seeds": self.seeds.to_dict(),
-            "num_seeds": self.num_seeds,
-            "sampling": self.sampling.to_dict(),
-            "batch": self.batch,
-        }
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerateSpec:
-        return cls(
-            model=values["model"],
-            version=values["version"],
-            seeds=FileRef(**values["seeds"]),
-            num_seeds=values["num_seeds"],
-            sampling=SamplingOptions.from_dict(values["sampling"]),
-            batch=values["batch"],
-        )
+        parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
+        return cls(**{**values, **parts})

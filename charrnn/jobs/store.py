@@ -18,10 +18,14 @@ from charrnn.jobs.migrations import migrate
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
-from charrnn.jobs.tables import NOW, jobs, metrics, parts, store, workers
+from charrnn.jobs.tables import NOW, jobs, metrics, parts, previews, store, workers
 
 WRITE = "charrnn_write"  # execution option: the transaction begins by taking SQLite's write lock
 BUSY_TIMEOUT_S = 30
+
+
+EPOCH = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")
+PREVIEW = ("temperature", "seed", "text")
 
 
 class Store:
@@ -140,10 +144,25 @@ class Store:
         with self.read() as connection:
             return connection.execute(query).all()
 
-    def metrics(self, job_id: int) -> Sequence[Row[Any]]:
-        """A training's epochs in order."""
+    def history(self, job_id: int) -> list[dict[str, Any]]:
+        """A training's epochs in order, each with its previews by temperature."""
         with self.read() as connection:
-            return connection.execute(select(metrics).where(metrics.c.job == job_id).order_by(metrics.c.epoch)).all()
+            epochs = connection.execute(
+                select(metrics).where(metrics.c.job == job_id).order_by(metrics.c.epoch)
+            ).mappings()
+            texts = connection.execute(
+                select(previews).where(previews.c.job == job_id).order_by(previews.c.temperature)
+            ).mappings()
+            written = [dict(text) for text in texts]
+            return [
+                {
+                    **{name: epoch[name] for name in EPOCH},
+                    "previews": [
+                        {name: text[name] for name in PREVIEW} for text in written if text["epoch"] == epoch["epoch"]
+                    ],
+                }
+                for epoch in epochs
+            ]
 
     def workers(self, seen_within_ms: int) -> Sequence[Row[Any]]:
         """Pool children that showed a sign of life lately."""

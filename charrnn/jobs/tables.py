@@ -125,9 +125,20 @@ metrics = Table(
     Column("job", ForeignKey("jobs.id"), primary_key=True),
     Column("epoch", Integer, primary_key=True),
     Column("step", Integer, nullable=False),
+    Column("learning_rate", Float, nullable=False),
     Column("train_nats", Float, nullable=False),
     Column("held_out_nats", Float, nullable=False),
     Column("at", BigInteger, nullable=False, default=NOW),
+)
+
+previews = Table(
+    "previews",
+    metadata,
+    Column("job", ForeignKey("jobs.id"), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("temperature", Float, primary_key=True),
+    Column("seed", Text, nullable=False),
+    Column("text", Text, nullable=False),
 )
 
 workers = Table(

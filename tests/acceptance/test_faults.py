@@ -14,7 +14,7 @@ import redis
 from charrnn.jobs.settings import Settings
 from tests.fix_processes import Home, until
 
-ROWS = ("-t", "0.5,1.0", "-n", "40", "-l", "400", "--rng-seed", "3")
+ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3")
 
 
 def lease(stack: Home, job: str) -> dict[str, Any]:

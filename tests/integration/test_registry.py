@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from charrnn.errors import NotFoundError
@@ -10,13 +12,16 @@ from charrnn.jobs.store import Store
 from tests.fix_store import NO_FILE, AddJob
 
 
-def add_version(store: Store, job: int, held_out_nats: float, model: str = "speeches") -> int:
-    new = registry.NewVersion(
+def new_version(held_out_nats: float, model: str = "speeches") -> registry.NewVersion:
+    return registry.NewVersion(
         model=model, files=NO_FILE, characters="ab", network={"units": 1}, held_out_nats=held_out_nats
     )
+
+
+def add_version(store: Store, job: int, held_out_nats: float, model: str = "speeches") -> int:
     with store.write() as connection:
         registry.freeze_held_out(connection, model, NO_FILE)
-        return registry.add_version(connection, job, new)
+        return registry.add_version(connection, job, new_version(held_out_nats, model))
 
 
 def test_a_better_version_becomes_champion_and_a_worse_one_stays_candidate(store: Store, add_job: AddJob) -> None:
@@ -42,8 +47,14 @@ def test_without_any_model_the_error_says_how_to_train_one(store: Store) -> None
         registry.resolve(store, "speeches")
 
 
-def test_held_out_text_is_frozen_at_the_first_training(store: Store) -> None:
-    other = type(NO_FILE)(name="other", size=1, sha256="1")
+def test_held_out_text_is_frozen_at_the_first_training(store: Store, add_job: AddJob) -> None:
+    other = replace(NO_FILE, name="other")
+    job = add_job(train=True)
     with store.write() as connection:
         assert registry.freeze_held_out(connection, "speeches", NO_FILE) == NO_FILE
         assert registry.freeze_held_out(connection, "speeches", other) == NO_FILE
+    store.cancel(job)
+    with store.write() as connection:  # Catches: a name tied for ever to the text of a training that was cancelled
+        assert registry.freeze_held_out(connection, "speeches", other) == other
+        registry.add_version(connection, job, new_version(1.0))
+        assert registry.freeze_held_out(connection, "speeches", NO_FILE) == other

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = {"errors", "options", "text", "vocabulary"}
+PURE = {"errors", "options", "split", "text", "vocabulary"}
 
 
 @pytest.mark.parametrize("module", ["charrnn", "charrnn.jobs.client", "producer.cli", "worker.__main__"])

@@ -70,7 +70,7 @@ def test_a_file_of_one_name_replaces_the_other(files: Files) -> None:
 
 
 def test_a_file_named_by_its_content_is_stored_once(files: Files) -> None:
-    assert files.put_content("seeds", ".txt", b"abc") == files.put_content("seeds", ".txt", b"abc")
+    assert files.put_content("seeds", ".txt", [b"a", b"bc"]) == files.put_content("seeds", ".txt", [b"a", b"bc"])
     assert names(files.root / "seeds") == [hashlib.sha256(b"abc").hexdigest() + ".txt"]
 
 

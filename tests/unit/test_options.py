@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,25 +13,33 @@ from hypothesis import strategies as st
 from charrnn.errors import InputError
 from charrnn.options import (
     BATCHES,
+    MAX_BATCH,
     MAX_EPOCHS,
     MAX_LAYERS,
     MAX_LENGTH,
     MAX_RNG_SEED,
     MAX_SAMPLES,
     MAX_UNITS,
+    MAX_UNROLL,
     MIN_FILL,
     NetworkOptions,
     Options,
     SamplingOptions,
     TrainingOptions,
-    check_training_length,
     choose_batch,
+    choose_streams,
+    chosen_options,
+    continued,
 )
 
 INTEGERS = [
     (NetworkOptions, "layers", 1, MAX_LAYERS),
     (NetworkOptions, "units", 1, MAX_UNITS),
     (TrainingOptions, "epochs", 1, MAX_EPOCHS),
+    (TrainingOptions, "patience", 1, MAX_EPOCHS),
+    (TrainingOptions, "batch", 1, MAX_BATCH),
+    (TrainingOptions, "unroll", 1, MAX_UNROLL),
+    (NetworkOptions, "max_len", 1, MAX_UNROLL),
     (TrainingOptions, "rng_seed", 0, MAX_RNG_SEED),
     (SamplingOptions, "samples", 1, MAX_SAMPLES),
     (SamplingOptions, "length", 1, MAX_LENGTH),
@@ -124,13 +133,43 @@ def test_json_is_checked_as_much_as_a_person() -> None:
 
 
 def test_a_training_text_of_exactly_one_batch_is_enough() -> None:
-    check_training_length(513)
+    assert TrainingOptions().batch_of(NetworkOptions(), 513) == 8
+    assert TrainingOptions().batch_of(NetworkOptions(max_len=20), 21) == 128
 
 
-def test_a_training_text_shorter_than_one_batch_is_refused() -> None:
+@pytest.mark.parametrize(("max_len", "characters", "expected"), [(None, 512, "513 (8 streams"), (20, 20, "21 (one")])
+def test_a_training_text_shorter_than_one_batch_is_refused(max_len: int | None, characters: int, expected: str) -> None:
     # Catches: the character that the last step predicts not counted
-    with pytest.raises(InputError, match=r"has 512 characters, fewer than one batch\. Expected at least 513"):
-        check_training_length(512)
+    match = re.escape(f"has {characters} characters, fewer than one batch. Expected at least {expected}")
+    with pytest.raises(InputError, match=match):
+        TrainingOptions().batch_of(NetworkOptions(max_len=max_len), characters)
+
+
+def test_larger_texts_get_more_streams() -> None:
+    assert [choose_streams(characters) for characters in (600, 100_000, 3_000_000, 10**9)] == [8, 8, 32, 128]
+
+
+def test_a_preset_changes_what_was_not_asked_for() -> None:
+    network, training = chosen_options("notebook", {"units": 64, "dropout": None}, {"epochs": 3, "stride": None})
+    assert network == NetworkOptions(units=64, dropout=0.2, max_len=20)
+    assert training == TrainingOptions(epochs=3, batch=128, precision="float32")
+
+
+def test_without_a_preset_nothing_asked_for_is_no_network() -> None:
+    assert chosen_options(None, {"units": None}, {"epochs": 2}) == (None, TrainingOptions(epochs=2))
+
+
+def test_a_step_without_windows_is_refused() -> None:
+    with pytest.raises(InputError, match="--step is of windows"):
+        chosen_options(None, {}, {"stride": 1})
+
+
+def test_a_model_that_goes_on_keeps_its_network() -> None:
+    before = NetworkOptions(units=64)
+    assert continued(None, before) == before
+    assert continued(None, None) == NetworkOptions()
+    with pytest.raises(InputError, match="keeps its network"):
+        continued(NetworkOptions(), before)
 
 
 def test_a_row_s_text_is_never_sampled_in_fewer_than_sixteen_slots() -> None:

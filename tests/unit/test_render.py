@@ -189,7 +189,9 @@ def test_the_end_of_a_job_tells_failed_rows_and_the_reason(capsys: pytest.Captur
 def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
     epochs = [{"epoch": 1, "held_out_nats": 1.9}, {"epoch": 2, "held_out_nats": 1.25}]
     render.ended(TRAIN | {"state": "done", "version": 4, "history": epochs})
-    assert capsys.readouterr().err == "job 7: done in 2.5 s, speeches@4, 1.2500 nats a character held out\n"
+    assert (
+        capsys.readouterr().err == "job 7: done in 2.5 s, speeches@4, 1.2500 nats (1.803 bits) a character held out\n"
+    )
 
 
 def test_a_job_that_was_cancelled_before_it_started_took_no_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from charrnn.evaluation import held_out_nats
 from charrnn.model import Model
+from charrnn.network import sequence
 from charrnn.sampling import STEPS, Report, Row, Text, draw, sample
 
 BATCH = 16
@@ -41,13 +42,13 @@ many_sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_siz
 @PROPERTIES
 @given(sizes=many_sizes, shuffled=st.randoms())
 def test_a_text_does_not_depend_on_order_slot_or_neighbours(
-    untrained_model: Model, sizes: list[tuple[int, int]], shuffled: object
+    each_model: Model, sizes: list[tuple[int, int]], shuffled: object
 ) -> None:
     rows = rows_of(sizes)
-    expected = texts(untrained_model, rows)
+    expected = texts(each_model, rows)
     others = rows + rows_of([(3, 5)] * 3 + sizes)[len(sizes) :]
     shuffled.shuffle(others)  # type: ignore[attr-defined]
-    found = texts(untrained_model, list({row.key: row for row in others}.values()))
+    found = texts(each_model, list({row.key: row for row in others}.values()))
     for row in rows:  # Catches: the state not cleared for a new row
         np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
         np.testing.assert_array_equal(found[row.key].nats, expected[row.key].nats)
@@ -75,6 +76,16 @@ def test_a_text_is_what_the_network_gives_for_seed_and_text(untrained_model: Mod
     seed_nats = held_out_nats(network, weights, ids[:3]) * 2
     whole = held_out_nats(network, weights, np.append(ids, 0)[:-1]) * (len(ids) - 1)
     assert (whole - seed_nats) / 50 == pytest.approx(text.nats.mean(), rel=1e-4)
+
+
+def test_each_kind_of_model_writes_what_its_network_predicts(each_model: Model) -> None:
+    seed, network = [4, 2, 7], each_model.network
+    written = texts(each_model, [Row(seed, 0.0, 20, 5)])[5]
+    ids = list(seed)
+    for _ in range(20):  # Catches: a window that holds more characters, or fewer, than max_len
+        seen = np.array(ids[-(network.max_len or len(ids)) :], np.int32)[:, None]
+        ids.append(int(np.argmax(np.asarray(sequence(network, each_model.weights, seen)[0])[-1, 0])))
+    assert list(written.ids) == ids[3:]
 
 
 def test_temperature_0_is_argmax_whatever_the_random_stream(untrained_model: Model) -> None:

@@ -22,6 +22,9 @@ GENERATE = GenerateSpec(
 TRAIN = TrainSpec(
     model="speeches",
     corpus=FileRef(name="corpora/a.txt", size=10, sha256="aa"),
+    characters=9999,
+    vocabulary="\nab",
+    start="speeches@1",
     held_out=FileRef(name="held-out/b.txt", size=1, sha256="bb"),
     network=NetworkOptions(layers=1, units=32, dropout=0.0),
     training=TrainingOptions(epochs=2, rng_seed=12),

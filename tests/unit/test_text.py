@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charrnn import text
 from charrnn.errors import TextError
-from charrnn.text import choose_held_out, decode, expand, read, read_corpus, without
+from charrnn.text import Document, decode, expand, read
 
 
 def test_an_error_names_file_line_and_byte_of_what_is_not_utf8() -> None:
@@ -113,29 +114,47 @@ def test_a_path_that_names_no_file_is_refused(tmp_path: Path, name: str) -> None
         expand([tmp_path / "a.txt", tmp_path / name])
 
 
-def test_files_of_a_corpus_are_joined_by_a_newline(tmp_path: Path) -> None:
-    (tmp_path / "b.txt").write_text("second")
-    (tmp_path / "a.txt").write_text("first")
-    assert read_corpus([tmp_path]) == "first\nsecond"
+def written(path: Path, data: bytes) -> Document:
+    path.write_bytes(data)
+    return Document(path)
 
 
-def test_the_held_out_text_is_the_last_twentieth() -> None:
-    assert choose_held_out("a" * 950 + "b" * 50) == "b" * 50
+def test_a_document_is_read_in_chunks_that_cut_no_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "CHUNK", 4)
+    characters = "aé€😀b" * 9
+    chunks = list(written(tmp_path / "a.txt", characters.encode()).read())
+    assert len(chunks) > 9
+    assert "".join(chunks) == characters  # Catches: chunks that end inside a character
 
 
-def test_even_a_tiny_text_holds_a_character_out() -> None:
-    # Catches: `max(1, ...)` left out, so that the whole text would be held out
-    assert choose_held_out("abc") == "c"
+@pytest.mark.parametrize(("data", "place"), [(b"\xff", "line 1, byte 1"), (b"one\ntwo\nabc\xe2\x82", "line 3, byte 4")])
+def test_a_document_s_error_names_file_line_and_byte_of_any_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes, place: str
+) -> None:
+    monkeypatch.setattr(text, "CHUNK", 4)
+    with pytest.raises(TextError, match=rf"a\.txt: {place}: 0x.. is not UTF-8"):
+        list(written(tmp_path / "a.txt", data).read())
 
 
-def test_training_sees_no_copy_of_the_held_out_text() -> None:
-    # Catches: only the last copy cut away
-    assert without("one HELD two HELD", "HELD") == "one \n two \n"
+def test_a_nul_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"a\.txt: line 2, byte 3: a NUL"):
+        list(written(tmp_path / "a.txt", b"ab\ncd\0e").read())
 
 
-@settings(max_examples=50)
-@given(st.text(min_size=1))
-def test_the_held_out_text_is_an_end_of_the_text(text: str) -> None:
-    held_out = choose_held_out(text)
-    assert held_out
-    assert text.endswith(held_out)
+def test_latin_1_reads_every_byte_as_a_character(tmp_path: Path) -> None:
+    document = Document(written(tmp_path / "a.txt", bytes(range(1, 256))).path, "latin-1")
+    assert "".join(document.read()) == "".join(map(chr, range(1, 256)))
+
+
+def test_a_document_s_byte_order_mark_is_dropped(tmp_path: Path) -> None:
+    assert list(written(tmp_path / "a.txt", b"\xef\xbb\xbfab").read()) == ["ab"]
+
+
+def test_an_empty_document_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="is empty"):
+        list(written(tmp_path / "a.txt", b"").read())
+
+
+def test_a_document_that_is_gone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="cannot be read: No such file"):
+        Document(tmp_path / "gone.txt").size()

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import charrnn
-from charrnn.corpus import Corpus, Streams, choose_streams
-from charrnn.errors import CharrnnError, InputError
-from charrnn.evaluation import held_out_nats
+from charrnn import training
+from charrnn.checkpoint import Checkpoint
+from charrnn.corpus import Corpus
+from charrnn.errors import InputError, TrainingError
+from charrnn.model import Model
 from charrnn.network import initial_weights
-from charrnn.options import MIN_STREAMS, UNROLL, NetworkOptions, TrainingOptions
-from charrnn.text import choose_held_out
-from charrnn.training import Checkpoint, Progress, Trainer, learning_rate
+from charrnn.options import NetworkOptions, TrainingOptions
+from charrnn.training import Progress, Trainer
+from charrnn.vocabulary import Vocabulary
 from tests.fix_model import make_text
 
-NETWORK = NetworkOptions(units=16)
-TEXT = make_text(120)
-CORPUS = Corpus.of(TEXT, choose_held_out(TEXT))
+STREAM, WINDOW = NetworkOptions(units=16), NetworkOptions(units=16, max_len=12)
+TEXT, HELD_OUT = make_text(120), make_text(12, rng_seed=1)
+CORPUS = Corpus.of(Vocabulary.of(TEXT), [TEXT], HELD_OUT)
+
+each_method = pytest.mark.parametrize("network", [STREAM, WINDOW], ids=["stream", "window"])
 
 
-def trainer(rng_seed: int = 4, epochs: int = 2) -> Trainer:
-    return Trainer(CORPUS, NETWORK, TrainingOptions(epochs=epochs, rng_seed=rng_seed))
+def trainer(network: NetworkOptions = STREAM, rng_seed: int = 4, **options: Any) -> Trainer:
+    return Trainer(CORPUS, network, TrainingOptions(**{"epochs": 2, **options}, rng_seed=rng_seed))
 
 
 def stop_at(step: int, trainer: Trainer) -> Trainer:
@@ -33,20 +38,25 @@ def stop_at(step: int, trainer: Trainer) -> Trainer:
 
 
 def assert_equal(first: Trainer, second: Trainer) -> None:
-    for group in ("weights", "means", "squares"):
-        one, other = getattr(first.checkpoint, group), getattr(second.checkpoint, group)
-        for name, value in one.items():
-            np.testing.assert_array_equal(value, other[name], err_msg=f"{group}/{name}")
-    assert first.checkpoint.history == second.checkpoint.history
+    one, other = first.checkpoint, second.checkpoint
+    groups = [(one.weights, other.weights), (one.averages, other.averages), (one.best, other.best)]
+    for mine, theirs in [*groups, *zip(one.moments, other.moments, strict=True)]:
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    assert one.history == other.history
 
 
-def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights(tmp_path: Path) -> None:
-    whole = trainer()
+@each_method
+def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights(
+    network: NetworkOptions, tmp_path: Path
+) -> None:
+    whole = trainer(network)
     whole.run()
-    steps = whole.streams.epoch_steps
+    steps = whole.batches.epoch_steps
     for step in (1, steps - 1, steps, steps + 2):
-        stop_at(step, trainer()).checkpoint.save(tmp_path / "checkpoint")
-        resumed = trainer()
+        stop_at(step, trainer(network)).checkpoint.save(tmp_path / "checkpoint")
+        resumed = trainer(network)
         resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
         resumed.run()
         assert_equal(resumed, whole)  # Catches: state or epoch_nats left out of the checkpoint
@@ -66,9 +76,9 @@ def test_dropout_masks_depend_on_the_rng_seed() -> None:
 
 def test_streams_start_an_epoch_without_a_memory() -> None:
     one = trainer()
-    stop_at(one.streams.epoch_steps - 1, one)
+    stop_at(one.batches.epoch_steps - 1, one)
     assert np.abs(one.checkpoint.state[0][0]).max() > 0
-    stop_at(one.streams.epoch_steps, one)
+    stop_at(one.batches.epoch_steps, one)
     # Catches: the state carried from the end of the text to its start
     assert all(not np.any(array) for layer in one.checkpoint.state for array in layer)
 
@@ -79,63 +89,101 @@ def test_training_learns_what_the_text_has_to_teach(text_file: Path) -> None:
     uniform = math.log(len(model.vocabulary))
     assert model.metrics["held_out_nats"] < 0.35 * uniform
     assert [progress.step for progress in seen] == list(range(1, seen[-1].steps + 1))
-    assert seen[-1].held_out_nats == model.metrics["held_out_nats"]
+    losses = [epoch["held_out_nats"] for epoch in model.metrics["history"]]
     assert [epoch["epoch"] for epoch in model.metrics["history"]] == [1, 2, 3, 4]
+    assert seen[-1].held_out_nats == losses[-1]
+    assert model.metrics["held_out_nats"] == min(losses)
 
 
-def test_held_out_text_is_not_trained_on() -> None:
-    held_out = choose_held_out(TEXT)
-    decoded = CORPUS.vocabulary.decode(CORPUS.training)
-    assert held_out not in decoded  # Catches: Corpus.of without `without`
-    assert CORPUS.vocabulary.decode(CORPUS.held_out) == held_out
-    grown = Corpus.of("something new comes first.\n" * 9 + TEXT + "and last.\n" * 9, held_out)
-    assert held_out not in grown.vocabulary.decode(grown.training)
+@each_method
+def test_patience_ends_a_training_and_the_best_epoch_is_kept(
+    network: NetworkOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    kept = []
+
+    def nats(network: NetworkOptions, weights: dict[str, Any], ids: np.ndarray) -> float:
+        kept.append(weights)
+        return next(losses)
+
+    monkeypatch.setattr(training, "held_out_nats", nats)
+    one = trainer(network, epochs=9, patience=2)
+    one.run()
+    assert [metrics.held_out_nats for metrics in one.checkpoint.history] == [3.0, 2.0, 2.5, 2.0]
+    model = one.model()
+    assert (model.metrics["held_out_nats"], model.metrics["epoch"]) == (2.0, 2)
+    for name, value in model.weights.items():  # Catches: the last weights instead of the best
+        np.testing.assert_array_equal(value, kept[1][name])
 
 
-def test_streams_read_every_character_once_an_epoch_but_for_the_rest() -> None:
-    ids = np.arange(1000, dtype=np.uint16)
-    streams = Streams(ids, streams=3, unroll=7)
-    targets = np.concatenate([streams.batch(step)[1].ravel() for step in range(streams.epoch_steps)])
-    assert len(targets) == len(set(targets)) == 3 * 7 * (999 // 21)
+def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
+    one = trainer(epochs=1000, max_minutes=1.0)
+    one.checkpoint.seconds = 59.999
+    one.run()
+    assert one.checkpoint.step < one.batches.epoch_steps
+    assert len(one.checkpoint.history) == 1
+    assert one.checkpoint.history[0].learning_rate < 1e-3  # the schedule knows of the limit
 
 
-def test_a_stream_goes_on_where_its_last_step_ended() -> None:
-    streams = Streams(np.arange(1000, dtype=np.uint16), streams=3, unroll=7)
-    for step in range(streams.epoch_steps - 1):
-        np.testing.assert_array_equal(streams.batch(step)[1][-1], streams.batch(step + 1)[0][0])
+def test_previews_are_written_after_each_epoch_at_each_temperature() -> None:
+    one = trainer(preview_temperatures=(0.0, 1.0))
+    one.run()
+    for metrics in one.checkpoint.history:
+        assert [preview.temperature for preview in metrics.previews] == [0.0, 1.0]
+        for preview in metrics.previews:
+            assert preview.seed in HELD_OUT
+            assert len(preview.text) == 160
 
 
-def test_the_smallest_text_trains_and_a_smaller_one_is_refused() -> None:
-    needed = MIN_STREAMS * UNROLL + 1
-    text = (TEXT * 2)[:needed]
-    Corpus.of(text, "no such text")
-    with pytest.raises(InputError, match=f"has {needed - 1} characters, fewer than one batch"):
-        Corpus.of(text[:-1], "no such text")
+def test_a_training_goes_on_from_a_model() -> None:
+    first = trainer()
+    first.run()
+    again = Trainer(CORPUS, STREAM, TrainingOptions(epochs=1, rng_seed=5), first.model())
+    assert again.checkpoint.weights["dense.kernel"] is first.model().weights["dense.kernel"]
+    again.run()
+    assert again.model().metrics["held_out_nats"] < first.model().metrics["held_out_nats"]
 
 
-def test_larger_texts_get_more_streams() -> None:
-    chosen = [choose_streams(characters, UNROLL) for characters in (600, 100_000, 1_000_000, 10**9)]
-    assert chosen == [8, 8, 32, 64]
+def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> None:
+    start = Model(STREAM, CORPUS.vocabulary, initial_weights(STREAM, len(CORPUS.vocabulary), 1))
+    model = charrnn.train(text_file, start=start, epochs=1)
+    assert (model.network, model.vocabulary.characters) == (STREAM, CORPUS.vocabulary.characters)
+    with pytest.raises(InputError, match="keeps its network"):
+        charrnn.train(text_file, start=start, units=8)
+    text_file.write_text("é" + text_file.read_text())
+    with pytest.raises(InputError, match="1 characters that the model does not know: 'é'"):
+        charrnn.train(text_file, start=start)
 
 
-def test_the_learning_rate_rises_then_falls() -> None:
-    rates = [learning_rate(step, 1000, 512) for step in range(1000)]
-    peak = int(np.argmax(rates))
-    assert 0 < peak < 100
-    assert rates[:peak] == sorted(rates[:peak])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+def test_chosen_files_are_held_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(make_text(300))
+    (tmp_path / "b.txt").write_text(make_text(50, rng_seed=2))
+    chosen = charrnn.train(tmp_path, held_out=tmp_path / "b.txt", epochs=1, units=8)
+    without = charrnn.train(tmp_path / "a.txt", held_out=tmp_path / "b.txt", epochs=1, units=8)
+    assert chosen.metrics == without.metrics
+
+
+def test_an_unknown_option_is_refused(text_file: Path) -> None:
+    with pytest.raises(InputError, match="TrainingOptions has no option speed"):
+        charrnn.train(text_file, speed=11)
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_that_reason() -> None:
     broken = trainer()
     broken.checkpoint.weights["dense.bias"] = broken.checkpoint.weights["dense.bias"] * np.float32("nan")
-    with pytest.raises(CharrnnError, match="The loss became nan at step 0"):
+    with pytest.raises(TrainingError, match="The loss became nan at step 0"):
         broken.run()
 
 
-def test_held_out_nats_of_a_model_that_knows_nothing_are_uniform() -> None:
-    weights = {name: 0 * value for name, value in initial_weights(NETWORK, 10, 1).items()}
-    for length in (2, 70, 5000):  # one stretch, a ragged end, many stretches
-        ids = np.arange(length, dtype=np.uint16) % 10
-        # Catches: padding counted as text
-        assert held_out_nats(NETWORK, weights, ids) == pytest.approx(math.log(10), rel=1e-5)
+def test_gradients_are_clipped() -> None:
+    calm, wild = trainer(epochs=1), trainer(epochs=1)
+    kernel = "dense.kernel"
+    wild.checkpoint.weights = {**wild.checkpoint.weights, kernel: wild.checkpoint.weights[kernel] * 100}
+    for one in (calm, wild):
+        stop_at(1, one)
+    norms = [
+        math.sqrt(sum(float(np.sum(np.square(mean))) for mean in one.checkpoint.moments[0].values())) / 0.1
+        for one in (calm, wild)
+    ]
+    assert norms[1] == pytest.approx(1.0, rel=1e-3)
+    assert norms[0] < 1.0

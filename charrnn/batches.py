@@ -1,0 +1,93 @@
+"""What a training step reads: parallel streams of a text, or windows of it.
+
+A batch is a function of the step alone, so that a training goes on from any checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Parallel streams over ids (N,), N at least streams x unroll + 1.
+
+    A stream is a stretch of the text that one row of the batch reads from start to end. An epoch reads
+    every stream once, `unroll` characters a step, with the state carried from step to step.
+    """
+
+    ids: np.ndarray
+    batch: int
+    unroll: int
+
+    @property
+    def epoch_steps(self) -> int:
+        return (len(self.ids) - 1) // self.characters
+
+    @property
+    def characters(self) -> int:
+        """Characters a step learns to predict."""
+        return self.batch * self.unroll
+
+    def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and the characters that follow them, each (unroll, batch) int32.
+
+        Where an epoch leaves characters over, the start moves from epoch to epoch, so that all are read.
+        """
+        epoch, within = divmod(step, self.epoch_steps)
+        span = self.epoch_steps * self.unroll  # characters of one stream
+        spare = len(self.ids) - 1 - self.batch * span
+        start = epoch * self.unroll % (spare + 1) + within * self.unroll
+        places = start + span * np.arange(self.batch) + np.arange(self.unroll)[:, None]
+        return self.ids[places].astype(np.int32), self.ids[places + 1].astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `max_len` characters over ids (N,), one at every `stride` characters, in random order.
+
+    As the notebook's, but cut as they are needed: as one-hot vectors they are 600 times the text.
+    """
+
+    ids: np.ndarray
+    batch: int
+    max_len: int
+    stride: int
+    rng_seed: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(range(0, len(self.ids) - self.max_len, self.stride))
+
+    @property
+    def epoch_steps(self) -> int:
+        return -(-self.count // self.batch)
+
+    @property
+    def characters(self) -> int:
+        """Characters a step learns to predict: one a window."""
+        return self.batch
+
+    def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows (max_len, batch) and the character that follows each, (1, batch), int32.
+
+        The last batch of an epoch is filled up with the epoch's first windows, so that all are of one shape.
+        """
+        epoch, within = divmod(step, self.epoch_steps)
+        order = _order(self.count, self.rng_seed, epoch)
+        chosen = order[np.arange(within * self.batch, (within + 1) * self.batch) % self.count]
+        return self.at(chosen)
+
+    def at(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The windows of those numbers."""
+        places = windows.astype(np.int64) * self.stride + np.arange(self.max_len + 1)[:, None]
+        ids = self.ids[places].astype(np.int32)
+        return ids[:-1], ids[-1:]
+
+
+@lru_cache(maxsize=1)
+def _order(count: int, rng_seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([rng_seed, epoch]).permutation(count)

@@ -1,0 +1,38 @@
+"""A training's losses as a curve of characters, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEIGHT = 12  # rows
+MAX_WIDTH = 60  # columns; of longer trainings, epochs share one
+TRAINING, HELD_OUT = "·", "●"
+
+
+def curve(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of text: nats a character over epochs, the held-out loss above the training loss where they meet."""
+    if not history:
+        return []
+    losses = {mark: [epoch[name] for epoch in history] for mark, name in MARKS.items()}
+    low, high = min(map(min, losses.values())), max(map(max, losses.values()))
+    spacing = max(1, min(6, MAX_WIDTH // len(history)))
+    width = min(MAX_WIDTH, spacing * len(history))
+    rows = [[" "] * width for _ in range(HEIGHT)]
+    for mark, values in losses.items():
+        for index, value in enumerate(values):
+            row = round((high - value) / ((high - low) or 1.0) * (HEIGHT - 1))
+            rows[row][index * width // len(values)] = mark
+    step = (high - low) / (HEIGHT - 1)
+    drawn = [f"{high - step * number:7.4f} ┤ {''.join(row)}".rstrip() for number, row in enumerate(rows)]
+    return [*drawn, _axis(len(history), width), f"{'':9}{HELD_OUT} held out   {TRAINING} training   nats a character"]
+
+
+MARKS = {TRAINING: "train_nats", HELD_OUT: "held_out_nats"}
+
+
+def _axis(epochs: int, width: int) -> str:
+    """Epoch 1 below its column and the last below its own."""
+    last = (epochs - 1) * width // epochs
+    numbers = "1" if epochs == 1 else f"1{epochs!s:>{last}}"
+    return f"  epoch   {'└' if epochs else ''} {numbers}"

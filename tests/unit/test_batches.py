@@ -1,0 +1,60 @@
+"""What a training step reads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from charrnn.batches import Streams, Windows
+
+IDS = np.arange(1000, dtype=np.uint16)
+
+
+def test_streams_read_every_character_once_an_epoch_but_for_the_rest() -> None:
+    streams = Streams(IDS, batch=3, unroll=7)
+    targets = np.concatenate([streams.read(step)[1].ravel() for step in range(streams.epoch_steps)])
+    assert len(targets) == len(set(targets)) == 3 * 7 * (999 // 21)
+
+
+def test_a_stream_goes_on_where_its_last_step_ended() -> None:
+    streams = Streams(IDS, batch=3, unroll=7)
+    for step in range(streams.epoch_steps - 1):
+        np.testing.assert_array_equal(streams.read(step)[1][-1], streams.read(step + 1)[0][0])
+
+
+def test_characters_that_an_epoch_leaves_over_are_read_by_later_ones() -> None:
+    streams = Streams(np.arange(51, dtype=np.uint16), batch=2, unroll=8)
+    seen = {int(target) for step in range(3 * streams.epoch_steps) for target in streams.read(step)[1].ravel()}
+    assert seen == set(range(1, 51))
+
+
+def test_windows_are_counted_as_the_notebook_counts_them() -> None:
+    assert Windows(IDS, 128, max_len=20, stride=3).count == len(range(0, 1000 - 20, 3))
+
+
+def test_a_window_s_target_is_the_character_after_it() -> None:
+    inputs, targets = Windows(IDS, 16, max_len=20, stride=3).read(0)
+    assert inputs.shape == (20, 16)
+    np.testing.assert_array_equal(targets, inputs[-1:] + 1)
+    assert set(inputs[0] % 3) == {0}  # Catches: windows that start anywhere
+    np.testing.assert_array_equal(np.diff(inputs, axis=0), 1)
+
+
+def test_an_epoch_reads_every_window_once_in_another_order() -> None:
+    windows = Windows(IDS, 10, max_len=20, stride=3)
+    epochs = [
+        np.concatenate([windows.read(epoch * windows.epoch_steps + step)[1][0] for step in range(windows.epoch_steps)])
+        for epoch in range(2)
+    ]
+    for epoch in epochs:
+        assert len(epoch) == 330  # 327 windows: the last batch is filled up
+        assert len(set(epoch)) == windows.count == 327
+        np.testing.assert_array_equal(epoch[327:], epoch[:3])
+    assert not np.array_equal(*epochs)
+
+
+@pytest.mark.parametrize("rng_seed", [0, 2**63 - 1])
+def test_windows_depend_on_rng_seed_and_step_alone(rng_seed: int) -> None:
+    first, again = (Windows(IDS, 10, 20, 3, rng_seed).read(5)[0] for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, Windows(IDS, 10, 20, 3, rng_seed - 1 if rng_seed else 1).read(5)[0])

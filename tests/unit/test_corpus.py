@@ -1,0 +1,56 @@
+"""Text as ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from charrnn.corpus import Corpus
+from charrnn.errors import InputError
+from charrnn.split import PIECE_END
+from charrnn.vocabulary import Vocabulary
+
+
+def test_ids_are_places_in_the_vocabulary_across_chunks() -> None:
+    vocabulary = Vocabulary("\nabcé😀")
+    corpus = Corpus.of(vocabulary, ["ab", "é😀", "\n"], "cab")
+    assert vocabulary.decode(corpus.training) == "abé😀\n"
+    assert vocabulary.decode(corpus.held_out) == "cab"
+    assert corpus.skipped == 0
+
+
+def test_held_out_characters_that_the_vocabulary_lacks_are_skipped_and_counted() -> None:
+    corpus = Corpus.of(Vocabulary("ab"), ["ab"], "abxaby")
+    assert corpus.vocabulary.decode(corpus.held_out) == "abab"
+    assert corpus.skipped == 2
+
+
+def test_between_pieces_stands_a_newline() -> None:
+    corpus = Corpus.of(Vocabulary("\nab"), ["ab"], f"a{PIECE_END}b")
+    assert corpus.vocabulary.decode(corpus.held_out) == "a\nb"
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16)])
+def test_ids_take_a_byte_where_they_fit(size: int, dtype: type) -> None:
+    characters = "".join(map(chr, range(1000, 1000 + size)))
+    corpus = Corpus.of(Vocabulary(characters), [characters], characters[-2:])
+    assert corpus.training.dtype == dtype
+    assert list(corpus.training) == list(range(size))  # Catches: ids that wrap round at 256
+
+
+def test_the_training_text_stays_on_the_disk() -> None:
+    # Catches: the text of 10 GB in memory
+    assert isinstance(Corpus.of(Vocabulary("ab"), ["ab"] * 99, "ab").training, np.memmap)
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "error"),
+    [
+        (["abc"], "ab", "the vocabulary lacks: 'c'"),
+        ([], "ab", "no text to train on"),
+        (["ab"], "axx", "fewer than 2 characters"),
+    ],
+)
+def test_what_cannot_be_trained_or_measured_is_refused(training: list[str], held_out: str, error: str) -> None:
+    with pytest.raises(InputError, match=error):
+        Corpus.of(Vocabulary("ab"), training, held_out)

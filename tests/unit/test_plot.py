@@ -1,0 +1,42 @@
+"""The losses as a curve of characters."""
+
+from __future__ import annotations
+
+import pytest
+
+from producer.plot import HEIGHT, HELD_OUT, MAX_WIDTH, TRAINING, curve
+
+
+def history(*losses: tuple[float, float]) -> list[dict[str, float]]:
+    return [{"train_nats": train, "held_out_nats": held_out} for train, held_out in losses]
+
+
+def test_losses_stand_at_their_heights_in_the_order_of_epochs() -> None:
+    lines = curve(history((3.0, 2.0), (1.5, 1.75), (1.0, 1.5)))
+    assert lines[0] == f" 3.0000 ┤ {TRAINING}"
+    assert lines[HEIGHT - 1].rstrip().endswith(TRAINING)
+    assert lines[HEIGHT - 1].startswith(" 1.0000 ┤")
+    columns = [line.index(HELD_OUT) for line in lines[:HEIGHT] if HELD_OUT in line]
+    assert columns == sorted(columns)  # lower to the right
+    assert len(columns) == 3
+
+
+def test_the_axis_names_the_first_and_the_last_epoch() -> None:
+    axis = curve(history(*[(1.0, 1.0)] * 10))[HEIGHT]
+    assert axis.split()[-2:] == ["1", "10"]
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10, 300])
+def test_any_number_of_epochs_fits_a_terminal(epochs: int) -> None:
+    lines = curve(history(*[(1.0 + epoch, 2.0) for epoch in range(epochs)]))
+    assert len(lines) == HEIGHT + 2
+    assert max(map(len, lines[: HEIGHT + 1])) <= MAX_WIDTH + 16
+
+
+def test_equal_losses_are_drawn() -> None:
+    # Catches: a division by their difference
+    assert HELD_OUT in "".join(curve(history((1.0, 1.0)))[:HEIGHT])
+
+
+def test_no_epoch_is_no_curve() -> None:
+    assert curve([]) == []

@@ -1,0 +1,125 @@
+"""What is held out, and that training never sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError
+from charrnn.split import MIN_CUT, PIECE_END, TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.text import UTF_8, Document
+from charrnn.vocabulary import Vocabulary
+
+
+def files(folder: Path, *texts: str) -> list[Document]:
+    folder.mkdir(exist_ok=True)
+    for number, text in enumerate(texts):
+        (folder / f"{number:03}.txt").write_text(text)
+    return documents(folder, UTF_8)
+
+
+def training(corpus: list[Document], held_out: str) -> str:
+    return "".join(TrainingText(corpus, held_out))
+
+
+def test_of_several_files_whole_ones_are_held_out(tmp_path: Path) -> None:
+    texts = [f"This is document number {number}.\n" * 20 for number in range(100)]
+    corpus = files(tmp_path, *texts)
+    held_out = choose_held_out(corpus)
+    pieces = held_out.split(PIECE_END)
+    assert set(pieces) < set(texts)
+    assert 0.05 <= len(held_out) / sum(map(len, texts)) <= 0.07
+    seen = training(corpus, held_out)
+    assert all(piece not in seen for piece in pieces)
+    assert len(seen) == sum(map(len, texts)) - sum(map(len, pieces)) + 99 - len(pieces)
+
+
+@pytest.mark.parametrize("sizes", [(1000,), (1000, 1000), (1000, 1, 1)])
+def test_where_no_whole_file_fits_the_tail_is_held_out(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    texts = ["".join(chr(97 + (k * k) % 26) for k in range(size)) for size in sizes]
+    corpus = files(tmp_path, *texts)
+    held_out = choose_held_out(corpus)
+    # Catches: a file of one character held out as "about 5 %"
+    assert held_out == texts[-1][-max(1, round(0.05 * sum(sizes))) :]
+
+
+def test_the_choice_depends_on_names_and_sizes_alone(tmp_path: Path) -> None:
+    texts = [f"{number} " * 50 for number in range(60)]
+    here, there = files(tmp_path / "a", *texts), files(tmp_path / "b", *texts)
+    assert choose_held_out(here) == choose_held_out(there)
+
+
+def test_never_more_than_a_tenth_is_held_out(tmp_path: Path) -> None:
+    # Catches: a large file taken because the share was not yet reached
+    sizes = [300] * 20 + [900] * 4
+    corpus = files(tmp_path, *("x" * size for size in sizes))
+    assert len(choose_held_out(corpus)) <= 0.1 * sum(sizes)
+
+
+def test_a_tail_that_has_grown_is_cut_out_of_the_middle(tmp_path: Path) -> None:
+    text = "".join(f"line {number} of it\n" for number in range(400))
+    corpus = files(tmp_path, text)
+    held_out = choose_held_out(corpus)
+    grown = files(tmp_path, "before\n" + text + "after\n")
+    assert training(grown, held_out) == "before\n" + text.removesuffix(held_out) + "\n" + "after\n"
+
+
+def test_a_held_out_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
+    piece = "This whole file was held out at the first training of the model.\n" * 2
+    corpus = files(tmp_path, "one", piece, "a" + piece + "b" + piece + "c")
+    assert training(corpus, piece) == "one\na\nb\nc"
+
+
+def test_a_short_piece_is_cut_as_a_whole_file_only(tmp_path: Path) -> None:
+    # Catches: a held-out file "a" that takes every a out of the text
+    assert training(files(tmp_path, "a", "banana"), "a") == "banana"
+
+
+def test_pieces_that_overlap_are_cut_once(tmp_path: Path) -> None:
+    text = "".join(map(chr, range(200, 400)))
+    first, second = text[10 : 10 + MIN_CUT], text[40 : 40 + MIN_CUT]
+    assert training(files(tmp_path, text), PIECE_END.join((first, second))) == text[:10] + "\n" + text[104:]
+
+
+def test_the_tail_cuts_no_character(tmp_path: Path) -> None:
+    corpus = files(tmp_path, "ab" * 30 + "😀" * 5)
+    held_out = choose_held_out(corpus)
+    assert held_out == "😀"
+    assert training(corpus, held_out).endswith("😀" * 4) or len(held_out) < MIN_CUT
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.sampled_from("ab\né€"), min_size=1), min_size=1, max_size=4))
+def test_without_a_held_out_text_training_reads_everything(tmp_path: Path, texts: list[str]) -> None:
+    for path in tmp_path.glob("*.txt"):
+        path.unlink()
+    read = TrainingText(files(tmp_path, *texts), "")
+    assert "".join(read) == "\n".join(texts)
+    assert (read.characters, read.seen) == (len("\n".join(texts)), set("\n".join(texts)))
+
+
+def test_the_vocabulary_covers_training_and_held_out_text(tmp_path: Path) -> None:
+    corpus = files(tmp_path, "abc")
+    text = TrainingText(corpus, PIECE_END.join(("xy", "z")))
+    text.scan()
+    assert text.vocabulary().characters == "abcxyz"
+
+
+def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
+    text = TrainingText(files(tmp_path, "abcé€"), "")
+    text.scan()
+    with pytest.raises(InputError, match="2 characters that speeches@1 does not know: 'é€'"):
+        check_covered(text, Vocabulary("abcd"), "speeches@1")
+    check_covered(text, Vocabulary("abcé€"), "speeches@1")
+
+
+def test_documents_held_out_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
+    assert whole(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
+
+
+def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="encoding must be one of utf-8, latin-1"):
+        documents(tmp_path, "utf-16")
