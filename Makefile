@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint format requirements clean
+BENCH := .venv-bench
+
+.PHONY: help demo test faults bench lint format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -15,6 +17,12 @@ demo: $(READY) ## train a small model on real text, sample it, show the results
 
 test: lint ## lint, types, and the whole test suite against real servers
 	$(BIN)/pytest
+
+faults: $(READY) ## kill processes at many points of their work; takes minutes
+	$(BIN)/pytest tests/faults
+
+bench: $(READY) $(BENCH)/.ready ## speed of training beside Keras and PyTorch
+	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
@@ -31,8 +39,14 @@ requirements: ## pin and hash the dependencies anew (needs uv)
 	  --extra cpu --extra local --extra dev --upgrade \
 	  --output-file requirements.txt pyproject.toml
 
+# PyTorch is a peer to measure against, nothing that the product uses.
+$(BENCH)/.ready:
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet torch==2.13.0 numpy
+	@touch $@
+
 clean: ## remove what make demo and make test made
-	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): requirements.txt pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/set-up.sh

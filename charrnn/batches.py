@@ -10,6 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from charrnn.options import count_windows
+
 
 @dataclass(frozen=True)
 class Streams:
@@ -60,7 +62,7 @@ class Windows:
 
     @property
     def count(self) -> int:
-        return len(range(0, len(self.ids) - self.max_len, self.stride))
+        return count_windows(len(self.ids), self.max_len, self.stride)
 
     @property
     def epoch_steps(self) -> int:

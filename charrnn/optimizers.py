@@ -13,7 +13,7 @@ from charrnn import backend as ops
 from charrnn.backend import Array
 from charrnn.network import Weights
 
-LEARNING_RATE = 2e-3  # of Adam at REFERENCE_UNITS
+LEARNING_RATE = 6e-3  # of Adam at REFERENCE_UNITS
 REFERENCE_UNITS = 512
 MAX_LEARNING_RATE = 8e-3
 FINAL_SHARE = 0.02  # of the learning rate, where the cosine ends

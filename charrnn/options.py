@@ -190,6 +190,11 @@ MIN_STREAMS, MAX_STREAMS = 8, 128
 STREAM_CHARACTERS = 65_536  # of the text for each stream: small texts get few, so that an epoch has many steps
 
 
+def count_windows(characters: int, max_len: int, stride: int) -> int:
+    """Windows of a text, each with the character after it."""
+    return len(range(0, characters - max_len, stride))
+
+
 def choose_streams(characters: int) -> int:
     """A power of two of parallel streams that fits a training text of that length."""
     wanted = max(1, characters // STREAM_CHARACTERS)

@@ -21,6 +21,7 @@ from charrnn.options import NetworkOptions
 from charrnn.randomness import uniforms
 
 STEPS = 16  # K: steps a call. More calls cost their overhead, longer ones make cancelling slow
+WINDOW_STEPS = 1  # the same of a network with a `max_len`, which reads its whole window at each step
 SAMPLED = -1  # in the plan's feed: the input is what was sampled the step before
 MIN_TEMPERATURE = 1e-6  # below it, logits / temperature overflows and argmax is what is left
 MAX_TEMPERATURE = 1e6  # above it, every character is equally likely, and float32 ends at 3e38
@@ -102,18 +103,19 @@ class _Span:
 class _Plan:
     """The inputs of one call; every array is (K, B)."""
 
-    def __init__(self, batch: int) -> None:
-        self.feed = np.zeros((STEPS, batch), np.int32)
-        self.fresh = np.ones((STEPS, batch), np.bool_)  # start from a zero state; so do idle slots
-        self.temperature = np.zeros((STEPS, batch), np.float32)
-        self.keys = np.zeros((STEPS, batch), np.uint64)
-        self.positions = np.zeros((STEPS, batch), np.int64)
+    def __init__(self, steps: int, batch: int) -> None:
+        self.steps = steps
+        self.feed = np.zeros((steps, batch), np.int32)
+        self.fresh = np.ones((steps, batch), np.bool_)  # start from a zero state; so do idle slots
+        self.temperature = np.zeros((steps, batch), np.float32)
+        self.keys = np.zeros((steps, batch), np.uint64)
+        self.positions = np.zeros((steps, batch), np.int64)
         self.spans: list[_Span] = []
 
     def add(self, slot: int, start: int, held: _Slot) -> int:
         """Give the slot's steps from `start` on to a row; returns the step after its last."""
         row, first = held.row, held.done
-        stop = min(STEPS, start + row.steps - first)
+        stop = min(self.steps, start + row.steps - first)
         held.done += stop - start
         steps = slice(start, stop)
         seed = row.seed[first : held.done]
@@ -153,26 +155,27 @@ def sample(
     waiting = enumerate(rows)
     slots: list[_Slot | None] = [None] * batch
     state, last = zero_state(network, batch), ops.array(np.zeros(batch, np.int32))
-    while (plan := _plan(slots, waiting)).spans:
+    steps = STEPS if network.max_len is None else WINDOW_STEPS
+    while (plan := _plan(steps, slots, waiting)).spans:
         numbers = uniforms(plan.keys, plan.positions)
         ids, nats, last, state = _sampler(network)(
             weights, state, last, plan.feed, plan.fresh, plan.temperature, numbers
         )
-        report.steps += STEPS
+        report.steps += steps
         yield from _collect(plan, np.asarray(ids), np.asarray(nats), report)
         on_call(report)
 
 
-def _plan(slots: list[_Slot | None], waiting: Iterator[tuple[int, Row]]) -> _Plan:
+def _plan(steps: int, slots: list[_Slot | None], waiting: Iterator[tuple[int, Row]]) -> _Plan:
     """Fill a call's steps: each slot goes on with its row; the slot that is free first takes the next."""
-    plan = _Plan(len(slots))
+    plan = _Plan(steps, len(slots))
     free = [(0, slot) for slot in range(len(slots))]  # (step, slot), a heap
     while free:
         start, slot = heapq.heappop(free)
         if (held := _held(slots, slot, waiting)) is None:
             continue
         stop = plan.add(slot, start, held)
-        if stop < STEPS:
+        if stop < steps:
             heapq.heappush(free, (stop, slot))
     return plan
 
@@ -200,12 +203,12 @@ def _collect(plan: _Plan, ids: np.ndarray, nats: np.ndarray, report: Report) -> 
 
 @lru_cache(maxsize=4)
 def _sampler(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a compiled function
-    def steps(
+    def call(
         weights: Weights, state: State, last: Array, feed: Array, fresh: Array, temperature: Array, numbers: Array
     ) -> tuple[Array, Array, Array, State]:
         """K steps -> ids (K, B), nats (K, B), the last ids (B,) and the state."""
         ids, nats = [], []
-        for k in range(STEPS):
+        for k in range(feed.shape[0]):
             inputs = ops.where(feed[k] == SAMPLED, last, feed[k])
             logits, state = step(network, weights, inputs, forget(network, state, fresh[k]))
             last = draw(logits, temperature[k], numbers[k])
@@ -213,7 +216,7 @@ def _sampler(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a comp
             nats.append(ops.cross_entropy(logits, last))
         return ops.stack(ids), ops.stack(nats), last, state
 
-    return ops.compiled(steps)
+    return ops.compiled(call)
 
 
 def draw(logits: Array, temperature: Array, numbers: Array) -> Array:

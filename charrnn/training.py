@@ -125,7 +125,11 @@ class Trainer:
         """The model of the epoch with the lowest held-out loss; before the first one has ended, as it is."""
         point = self.checkpoint
         best = min(point.history, key=lambda metrics: metrics.held_out_nats, default=None)
-        metrics: dict[str, Any] = {"history": [asdict(metrics) for metrics in point.history]}
+        metrics: dict[str, Any] = {
+            "history": [asdict(metrics) for metrics in point.history],
+            "held_out_characters": len(self.corpus.held_out),
+            "held_out_skipped": self.corpus.skipped,  # outside the vocabulary
+        }
         if best:
             metrics |= {"held_out_nats": best.held_out_nats, "epoch": best.epoch}
         return Model(self.network, self.corpus.vocabulary, point.best or self._current(), metrics)

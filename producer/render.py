@@ -25,6 +25,7 @@ from rich.text import Text
 
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
+from charrnn.options import count_windows
 from producer.plot import curve
 
 SHOWN_ROWS = 20  # of results on a terminal
@@ -173,12 +174,12 @@ def _report_line(report: Mapping[str, Any]) -> str:
 def _training(spec: TrainSpec) -> str:
     n, t = spec.network, spec.training
     start = f", from {spec.start}" if spec.start else ""
-    windows = f", windows of {n.max_len}" if n.max_len else ""
+    windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     epochs = f"{t.epochs} epochs" if t.epochs > 1 else "1 epoch"
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     return (
-        f"{spec.characters:,} characters, {epochs}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
-        f"dropout {n.dropout:g}{windows}{start}, rng-seed {t.rng_seed}"
+        f"{spec.characters:,} characters{windows}, {spec.held_out.size:,} bytes held out, {epochs}{limit}, "
+        f"{n.layers} x {n.cell.upper()}({n.units}), dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -99,6 +101,32 @@ class Home:
         """The checks of live workers; their names are "worker" and a pid."""
         checks = json.loads(self.run("doctor", "--json").stdout)
         return [check["name"] for check in checks if check["name"].startswith("worker ")]
+
+    def part(self, job: str) -> dict[str, Any]:
+        """The first part of a job, as the store has it."""
+        return self._row("select * from parts where job = ? order by number limit 1", job)
+
+    def part_in_work(self, job: str) -> dict[str, Any] | None:
+        """The first part once its running attempt has made progress."""
+        part = self.part(job)
+        assert part["state"] != "done", "the job was too quick for this test"
+        return part if part["state"] == "leased" and part["progress"] not in (None, "null") else None
+
+    def pid_of(self, owner: str) -> int:
+        return int(self._row("select pid from workers where owner = ?", owner)["pid"])
+
+    def _row(self, query: str, value: str) -> dict[str, Any]:
+        connection = sqlite3.connect(self.path / "store.sqlite")
+        connection.row_factory = sqlite3.Row
+        try:
+            return dict(connection.execute(query, (value,)).fetchone())
+        finally:
+            connection.close()
+
+    def weights(self, model: str) -> str:
+        """sha256 of the weights of a model's newest version."""
+        newest = max(self.path.glob(f"files/models/{model}/*/model.safetensors"), key=lambda path: path.stat().st_mtime)
+        return hashlib.sha256(newest.read_bytes()).hexdigest()
 
     def log(self) -> str:
         return (self.path / "up.log").read_text()

@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
+from tests.fix_kills import METHODS, train_and_kill, train_in_peace
 from tests.fix_processes import Home, until
 
 ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3")
-
-
-def lease(stack: Home, job: str) -> dict[str, Any]:
-    """The first part of a job, as the store has it."""
-    with sqlite3.connect(stack.path / "store.sqlite") as connection:
-        connection.row_factory = sqlite3.Row
-        row = connection.execute("select * from parts where job = ? order by number limit 1", (job,)).fetchone()
-    connection.close()
-    return dict(row)
-
-
-def pid_of(stack: Home, owner: str) -> int:
-    with sqlite3.connect(stack.path / "store.sqlite") as connection:
-        (pid,) = connection.execute("select pid from workers where owner = ?", (owner,)).fetchone()
-    connection.close()
-    return int(pid)
-
-
-def in_work(stack: Home, job: str) -> dict[str, Any] | None:
-    """The first part once its running attempt has made progress."""
-    part = lease(stack, job)
-    assert part["state"] != "done", "the job was too quick for this test"
-    return part if part["state"] == "leased" and part["progress"] not in (None, "null") else None
 
 
 @pytest.fixture(scope="module")
@@ -60,20 +36,20 @@ def begin(stack: Home, seeds: str) -> str:
 
 def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undisturbed: str) -> None:
     job = begin(stack, seeds)
-    before = until(lambda: in_work(stack, job), "progress")
-    killed = pid_of(stack, before["owner"])
+    before = until(lambda: stack.part_in_work(job), "progress")
+    killed = stack.pid_of(before["owner"])
     os.kill(killed, signal.SIGKILL)
     stack.ok("wait", job, "--timeout", "60s")
-    after = lease(stack, job)
+    after = stack.part(job)
     assert after["token"] > before["token"]  # a second lease ...
-    assert pid_of(stack, after["owner"]) != killed  # ... of a second process
+    assert stack.pid_of(after["owner"]) != killed  # ... of a second process
     assert after["owner"] == before["owner"]  # in the first one's place: Catches: no give_back
     assert stack.ok("results", job) == undisturbed
 
 
 def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: str) -> None:
     running, waiting = begin(stack, seeds), begin(stack, seeds)
-    until(lambda: in_work(stack, running), "progress")
+    until(lambda: stack.part_in_work(running), "progress")
     with redis.Redis(unix_socket_path=str(Settings(home=stack.path).broker_socket)) as client:
         client.flushall()  # the doorbell of the waiting job is gone: Catches: no ring_missing in maintain
         assert client.llen("charrnn:generate") == 0
@@ -82,33 +58,22 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
         assert stack.ok("results", job) == undisturbed
 
 
-def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(home: Home, text_file: Path) -> None:
-    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1", "CHARRNN_SLICE_S": "0.5"}
-    arguments = (str(text_file), "--units", "32", "--epochs", "6", "--rng-seed", "2")
+@pytest.mark.parametrize("method", METHODS)
+def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
+    home: Home, text_file: Path, method: str
+) -> None:
     with home.up():
-        home.ok("train", "calm", *arguments, "--wait")
-        job = home.ok("train", "killed", *arguments).strip()
-        before = until(lambda: with_checkpoint(home, job), "a checkpoint and progress after it")
-        os.kill(pid_of(home, before["owner"]), signal.SIGKILL)
-        home.ok("wait", job, "--timeout", "100s")
-        assert lease(home, job)["token"] > before["token"]
-    weights = [file.read_bytes() for file in home.path.glob("files/models/*/*/model.safetensors")]
-    assert len(weights) == 2
-    assert weights[0] == weights[1]
+        train_in_peace(home, text_file, method)
+        train_and_kill(home, text_file, method, 0.6)
     assert not list(home.path.glob("files/jobs/1/checkpoint-*"))  # of no use once the version is there
-
-
-def with_checkpoint(home: Home, job: str) -> dict[str, Any] | None:
-    part = in_work(home, job)
-    return part if part and part["checkpoint"] not in (None, "null") else None
 
 
 def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, text_file: Path) -> None:
     home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1"}
     with home.up():
         job = home.ok("train", "slow", str(text_file), "--units", "48", "--epochs", "8", "--rng-seed", "2").strip()
-        before = until(lambda: in_work(home, job), "progress")
-    stopped = lease(home, job)
+        before = until(lambda: home.part_in_work(job), "progress")
+    stopped = home.part(job)
     assert (stopped["state"], stopped["token"], stopped["attempts"]) == ("queued", before["token"], 0)
     assert "no live worker serves train" in home.json("status", job)["waiting_for"] or home.workers()
     with home.up():
@@ -117,7 +82,7 @@ def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, tex
 
 def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
     job = begin(stack, seeds)
-    until(lambda: in_work(stack, job), "progress")
+    until(lambda: stack.part_in_work(job), "progress")
     stack.ok("cancel", job)
     done = stack.run("wait", job, "--timeout", "20s")
     assert (done.returncode, stack.json("status", job)["state"]) == (1, "cancelled")
@@ -125,7 +90,7 @@ def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
 
 def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) -> None:
     job = begin(stack, seeds)
-    until(lambda: in_work(stack, job), "progress")
+    until(lambda: stack.part_in_work(job), "progress")
     waiting = stack.start("wait", job)
     until(lambda: waiting.stderr.readline(), "the first line of progress")
     waiting.send_signal(signal.SIGINT)

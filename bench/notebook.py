@@ -1,0 +1,225 @@
+"""What a training reaches on a folder of texts: loss per epoch, held-out loss, wall time.
+
+    python bench/notebook.py FOLDER --method stream --epochs 4 --held-out SPEECH.txt ...
+    python bench/notebook.py FOLDER --method window --encoding latin-1
+
+`stream` is the library's default, `window` its notebook preset. It trains in this process as `charrnn.train`
+does: the same corpus, held-out text, batches and options. The seconds are wall time, evaluation included.
+
+    python bench/notebook.py FOLDER --method window --encoding latin-1 --check-keras 500
+
+compares the preset with a straight port of the notebook to Keras 3: the same initial weights and batches, over
+the folder's whole text, without dropout, whose masks no two libraries draw alike. Where both compute the same,
+their mean losses differ by rounding alone. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from charrnn.corpus import Corpus
+from charrnn.errors import InputError
+from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
+from charrnn.split import TrainingText, choose_held_out, documents, whole
+from charrnn.text import ENCODINGS, UTF_8, Document
+
+if TYPE_CHECKING:
+    from charrnn.training import Progress, Trainer
+
+PRESETS = {"window": "notebook", "stream": None}
+PROGRESS_STEPS = 200
+CHECKED_BATCHES = 500
+BLOCK = 100  # batches whose mean losses are compared
+
+
+def read_corpus(options: argparse.Namespace) -> Corpus:
+    texts = documents(options.folder, options.encoding)
+    held_out = "" if options.check_keras else choose(options, texts)
+    text = TrainingText(texts, held_out)
+    text.scan()
+    vocabulary = text.vocabulary()
+    # A check trains on all there is, but a corpus has to hold something out.
+    corpus = Corpus.of(vocabulary, text, held_out or vocabulary.characters)
+    sizes = f"{len(corpus.training):,} characters to train on, {len(corpus.held_out):,} held out"
+    print(f"{sizes}, {len(corpus.vocabulary)} distinct", flush=True)
+    return corpus
+
+
+def choose(options: argparse.Namespace, texts: Sequence[Document]) -> str:
+    """The held-out text."""
+    if options.held_out:
+        return whole(documents(options.held_out, options.encoding))
+    return choose_held_out(texts)
+
+
+def make_trainer(corpus: Corpus, network: NetworkOptions, training: TrainingOptions) -> Trainer:
+    from charrnn.training import Trainer
+
+    trainer = Trainer(corpus, network, training)
+    count = window_count(trainer)
+    print(f"{trainer.batches.epoch_steps:,} steps an epoch" + (f", {count:,} windows" if count else ""), flush=True)
+    return trainer
+
+
+def window_count(trainer: Trainer) -> int | None:
+    from charrnn.batches import Windows
+
+    return trainer.batches.count if isinstance(trainer.batches, Windows) else None
+
+
+class Report:
+    """Prints how a training goes on, and keeps what its last line says."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.started = time.monotonic()
+        self.seconds: list[float] = []  # at the end of each epoch
+
+    def __call__(self, progress: Progress) -> None:
+        history = self.trainer.checkpoint.history
+        if len(history) > len(self.seconds):
+            self._print_epoch(time.monotonic() - self.started)
+        elif progress.step % PROGRESS_STEPS == 0:
+            seconds = time.monotonic() - self.started
+            place = f"step {progress.step:,} of {progress.steps:,}: train {progress.train_nats:.4f} nats"
+            print(f"  {place}, {seconds:,.0f} s, {progress.characters / seconds:,.0f} characters/s", flush=True)
+
+    def _print_epoch(self, seconds: float) -> None:
+        latest, before = self.trainer.checkpoint.history[-1], self.seconds[-1] if self.seconds else 0.0
+        first = self.trainer.checkpoint.history[-2].step if self.seconds else 0
+        speed = (latest.step - first) * self.trainer.batches.characters / (seconds - before)
+        self.seconds.append(seconds)
+        held_out = f"held out {latest.held_out_nats:.4f} nats = {latest.held_out_nats / math.log(2):.4f} bits"
+        when = f"{seconds:,.0f} s, {speed:,.0f} characters/s"
+        print(f"epoch {latest.epoch}: train {latest.train_nats:.4f} nats, {held_out}, {when}", flush=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        point, seconds = self.trainer.checkpoint, time.monotonic() - self.started
+        return {
+            "held_out_nats": [metrics.held_out_nats for metrics in point.history],
+            "train_nats": [metrics.train_nats for metrics in point.history],
+            "epoch_seconds": [round(end, 1) for end in self.seconds],
+            "seconds": round(seconds, 1),
+            "windows": window_count(self.trainer),
+            "steps": point.step,
+            "batch": self.trainer.batches.batch,
+            "precision": point.precision,
+            "characters_per_second": round(point.step * self.trainer.batches.characters / seconds),
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        }
+
+
+def train(trainer: Trainer, max_steps: int | None) -> dict[str, Any]:
+    report = Report(trainer)
+
+    def stop(progress: Progress) -> bool:
+        report(progress)
+        return progress.step == max_steps
+
+    trainer.run(stop)
+    return report.to_dict()
+
+
+def keras_port(trainer: Trainer) -> Any:
+    """The notebook's network without its dropout, with the product's weights."""
+    import keras
+
+    units, size = trainer.network.units, len(trainer.corpus.vocabulary)
+    model = keras.Sequential(
+        [
+            keras.Input((trainer.network.max_len, size)),
+            keras.layers.LSTM(units, return_sequences=True),
+            keras.layers.LSTM(units),
+            keras.layers.Dense(size, activation="softmax"),
+        ]
+    )
+    model.compile(loss="categorical_crossentropy", optimizer="rmsprop")
+    model.set_weights([np.asarray(value) for value in trainer.checkpoint.weights.values()])
+    return model
+
+
+def check_keras(trainer: Trainer, batches: int) -> dict[str, Any]:
+    """Train both on the same batches."""
+    port, one_hot = keras_port(trainer), np.eye(len(trainer.corpus.vocabulary), dtype=np.float32)
+    losses: list[tuple[float, float]] = []
+    means: list[tuple[float, float]] = []
+    for step in range(batches):
+        windows, targets = trainer.batches.read(step)
+        before = trainer.checkpoint.epoch_nats
+        trainer.run(lambda progress: True)
+        ours = trainer.checkpoint.epoch_nats - before
+        losses.append((ours, float(port.train_on_batch(one_hot[windows.T], one_hot[targets[0]]))))
+        if (step + 1) % BLOCK == 0 or step + 1 == batches:
+            means.append(mean_of(losses, step + 1))
+            losses.clear()
+    largest = max(relative_difference(*pair) for pair in means)
+    return {"windows": window_count(trainer), "means": means, "largest_relative_difference": largest}
+
+
+def mean_of(losses: list[tuple[float, float]], last: int) -> tuple[float, float]:
+    ours, keras = (float(value) for value in np.mean(losses, axis=0))
+    place = f"batches {last - len(losses) + 1} to {last}"
+    print(f"{place}: {ours:.5f} nats, Keras {keras:.5f}, {relative_difference(ours, keras):.3%} apart", flush=True)
+    return ours, keras
+
+
+def relative_difference(ours: float, keras: float) -> float:
+    return abs(ours - keras) / keras
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as JSON where it is that."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument("--method", choices=PRESETS, default="stream")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--encoding", choices=ENCODINGS, default=UTF_8)
+    parser.add_argument("--held-out", metavar="FILE", nargs="+", action="extend", help="default: the library's choice")
+    parser.add_argument("--max-steps", type=int, metavar="N", help="end early; the schedule is the whole training's")
+    parser.add_argument("--set", type=assignment, action="append", default=[], metavar="NAME=VALUE", help="any option")
+    parser.add_argument("--check-keras", type=int, nargs="?", const=CHECKED_BATCHES, metavar="N", help="batches")
+    options = parser.parse_args()
+    if options.check_keras and options.method != "window":
+        parser.error("--check-keras is of --method window")
+    try:
+        return options, *chosen(options)
+    except InputError as error:
+        parser.error(str(error))
+
+
+def chosen(options: argparse.Namespace) -> tuple[NetworkOptions, TrainingOptions]:
+    asked = {"epochs": options.epochs, **dict(options.set)}
+    if options.check_keras:
+        asked["dropout"] = 0.0
+    shape = {name: asked.pop(name) for name in NetworkOptions.names() & asked.keys()}
+    network, training = chosen_options(PRESETS[options.method], shape, asked)
+    return network or NetworkOptions(), training
+
+
+def main() -> None:
+    options, network, training = parse()
+    trainer = make_trainer(read_corpus(options), network, training)
+    if options.check_keras:
+        print(json.dumps(check_keras(trainer, options.check_keras)))
+    else:
+        print(json.dumps({"method": options.method, **train(trainer, options.max_steps)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""How fast a training is, beside Keras and PyTorch on the same machine and the same work.
+
+    python bench/training.py --torch-python PATH
+
+PATH is a Python with PyTorch, which is no dependency of the product (`pip install torch==2.13.0 numpy` in a
+virtual environment of its own); without one, its ratios are null and the run is void.
+
+The work: 2 x LSTM(512), vocabulary 90, batch 128 x 100 characters, dropout 0.2, whole training steps. The
+contestants (see `contestants.py`) live in processes of their own and take turns, a few steps each, while the
+others wait; the figures are medians over the rounds. The ceiling is the best rate at which TensorFlow or
+PyTorch multiplies matrices; a contestant's share of it is
+
+    characters/s x 3 x 2 x (layers U 4U + (layers - 1) U 4U + U V) / ceiling
+
+with U units and V characters: three products of two operations an entry, for the recurrent kernels, the
+inputs of all layers but the first, and the dense layer.
+
+A run is valid if PyTorch reaches half of the float32 ceiling, other processes (and other guests of the
+host) used at most 5 % of the CPU during the turns, and every loss is that of guessing at random characters.
+A Linux bench: it reads /proc. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from contestants import CONTESTANTS, DTYPES, WARM_UP, Work
+from players import Player, Turn, others_share
+
+MAX_OTHERS = 0.05  # of the CPU
+MIN_TORCH_SHARE = 0.5  # of the float32 ceiling: PyTorch's threads collapse on a busy machine
+LOSS_TOLERANCE = 0.1  # of ln V
+TORCH = "torch==2.13.0"
+
+
+def has_torch(python: str) -> bool:
+    if subprocess.run([python, "-c", "import torch, numpy"], capture_output=True, check=False).returncode == 0:
+        return True
+    print(
+        f"{python} has no PyTorch, so there is nothing to compare with. In a virtual environment, "
+        f"pip install {TORCH} numpy, and pass its Python with --torch-python"
+    )
+    return False
+
+
+def command(name: str, torch_python: str, work: Work) -> list[str]:
+    python = torch_python if "torch" in name else sys.executable
+    return [python, str(Path(__file__).with_name("contestants.py")), name, *work.arguments()]
+
+
+def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]], dict[str, Any]]:
+    """All rounds: the turns, and the facts, of each contestant."""
+    torch = has_torch(options.torch_python)
+    names = [name for name in CONTESTANTS if torch or "torch" not in name]
+    turns: dict[str, list[Turn]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        # One starts after the other, since compiling takes all the CPU.
+        players = [stack.enter_context(Player(name, command(name, options.torch_python, work))) for name in names]
+        for number in range(1, options.rounds + 1):
+            for player in players:
+                turns[player.name].append(player.turn(options.steps))
+            print(f"round {number} of {options.rounds}", flush=True)
+    return turns, {player.name: player.facts for player in players}
+
+
+def middle(turns: Sequence[Turn], name: str) -> float:
+    return median(turn.answer[name] for turn in turns)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of a run; None where there was no PyTorch."""
+
+    work: Work
+    steps: int
+    turns: dict[str, list[Turn]]
+
+    def rates(self, name: str) -> list[float]:
+        """Characters/s in each round."""
+        return [self.steps * self.work.characters / turn.answer["seconds"] for turn in self.turns[name]]
+
+    def best_rate(self, prefix: str) -> float | None:
+        """The median of the fastest contestant of that name."""
+        medians = [median(self.rates(name)) for name in self.turns if name.startswith(prefix)]
+        return max(medians, default=None)
+
+    def ceiling(self, dtype: str) -> float:
+        """GFLOP/s."""
+        return max(middle(turns, dtype) for name, turns in self.turns.items() if name.startswith("ceiling"))
+
+    def ratio(self, peer: str, dtype: str) -> float | None:
+        ours, theirs = self.best_rate(f"charrnn {dtype}"), self.best_rate(f"{peer} {dtype}")
+        return ours / theirs if ours and theirs else None
+
+    def share(self, contestant: str, dtype: str) -> float | None:
+        """Of the ceiling."""
+        rate = self.best_rate(f"{contestant} {dtype}")
+        return rate * self.work.flops / (1e9 * self.ceiling(dtype)) if rate else None
+
+    @property
+    def others(self) -> float:
+        return others_share([turn for turns in self.turns.values() for turn in turns])
+
+    @property
+    def trained(self) -> list[str]:
+        """The contestants that train: all but the ceilings."""
+        return [name for name in self.turns if not name.startswith("ceiling")]
+
+    def objections(self) -> list[str]:
+        """Why the run is void; empty if it is valid."""
+        found, torch = [], self.share("torch", "float32")
+        if torch is None:
+            found.append("there is no PyTorch")
+        elif torch < MIN_TORCH_SHARE:
+            found.append(f"PyTorch reached {torch:.0%} of the float32 ceiling, expected {MIN_TORCH_SHARE:.0%}")
+        if self.others > MAX_OTHERS:
+            found.append(f"others used {self.others:.1%} of the CPU, expected at most {MAX_OTHERS:.0%}")
+        guessing = math.log(self.work.vocabulary)
+        for name in self.trained:
+            loss = middle(self.turns[name], "loss")
+            if not abs(loss - guessing) < LOSS_TOLERANCE * guessing:
+                found.append(f"{name} has a loss of {loss:.3f}, expected about {guessing:.3f}: is its work equal?")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        measured = {
+            "ratio_keras_float32": self.ratio("keras", "float32"),
+            "ratio_torch_float32": self.ratio("torch", "float32"),
+            "ratio_torch_bfloat16": self.ratio("torch", "bfloat16"),
+            "ceiling_share_float32": self.share("charrnn", "float32"),
+            "ceiling_share_bfloat16": self.share("charrnn", "bfloat16"),
+            "torch_share_of_ceiling_float32": self.share("torch", "float32"),
+            "cpu_share_of_others": self.others,
+            **{f"ceiling_gflops_{dtype}": self.ceiling(dtype) for dtype in DTYPES},
+        }
+        rates = {name: round(median(self.rates(name))) for name in self.trained}
+        rounded = {name: None if value is None else round(value, 4) for name, value in measured.items()}
+        run = {"rounds": min(map(len, self.turns.values())), "steps": self.steps, "work": asdict(self.work)}
+        return rounded | {"valid": not self.objections(), "characters_per_second": rates, **run}
+
+
+HEADINGS = ("contestant", "chars/s", "least", "most", "charrnn / it", "loss", "others", "library")
+ROW = "{:26}{:>9}{:>9}{:>9}{:>14}{:>8}{:>8}  {}"
+
+
+def print_table(result: Result, facts: dict[str, Any]) -> None:
+    print("\n" + ROW.format(*HEADINGS))
+    for name in result.trained:
+        library = f"{facts[name]['library']}, {facts[name]['threads']} threads"
+        print(ROW.format(name, *figures(result, name), library))
+    for name in [name for name in result.turns if name not in result.trained]:
+        rates = ", ".join(f"{middle(result.turns[name], dtype):,.0f} GFLOP/s {dtype}" for dtype in DTYPES)
+        print(f"{name:26}{rates}; others {others_share(result.turns[name]):.1%}")
+    print("least, most: of the rounds. others: the share of the CPU that other processes used meanwhile.")
+
+
+def figures(result: Result, name: str) -> list[str]:
+    _, dtype, *_ = name.split()
+    rates, ours, turns = result.rates(name), result.best_rate(f"charrnn {dtype}") or math.nan, result.turns[name]
+    speeds = [f"{rate:,.0f}" for rate in (median(rates), min(rates), max(rates))]
+    return [*speeds, f"{ours / median(rates):.2f}", f"{middle(turns, 'loss'):.3f}", f"{others_share(turns):.1%}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=4, help="of each contestant in each round")
+    for name in ("batch", "unroll", "units"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(Work, name))
+    options = parser.parse_args()
+    # One step more than are played, so that no epoch ends, and is evaluated, in a turn.
+    steps = WARM_UP + options.rounds * options.steps + 1
+    work = Work(batch=options.batch, unroll=options.unroll, units=options.units, steps=steps)
+    turns, facts = play(options, work)
+    result = Result(work, options.steps, turns)
+    print_table(result, facts)
+    for objection in result.objections():
+        print(f"void: {objection}")
+    print(json.dumps(result.to_dict()))
+
+
+if __name__ == "__main__":
+    main()

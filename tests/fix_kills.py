@@ -1,0 +1,48 @@
+"""Trainings whose process is killed on the way, and what must come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.fix_processes import Home, until
+
+METHODS = {
+    "stream": ("--epochs", "6"),
+    "window": ("--preset", "notebook", "--epochs", "2", "--batch", "64"),
+}
+SLICES = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1", "CHARRNN_SLICE_S": "0.5"}
+
+
+def _arguments(text: Path, method: str) -> tuple[str, ...]:
+    # Trainings of a few seconds: several slices, and several epochs with their previews.
+    return (str(text), *METHODS[method], "--units", "32", "--rng-seed", "2")
+
+
+def train_in_peace(home: Home, text: Path, method: str) -> None:
+    home.settings = SLICES
+    home.ok("train", "calm", *_arguments(text, method), "--wait")
+
+
+def train_and_kill(home: Home, text: Path, method: str, share: float) -> None:
+    """Kill the process when that share of the steps is done; the weights must be those of `calm`."""
+    job = home.ok("train", "killed", *_arguments(text, method)).strip()
+    before = until(lambda: _reached(home, job, share), f"a checkpoint, and progress to {share:.0%}")
+    killed = home.pid_of(before["owner"])
+    os.kill(killed, signal.SIGKILL)
+    home.ok("wait", job, "--timeout", "100s")
+    after = home.part(job)
+    assert after["token"] > before["token"]  # a second lease ...
+    assert home.pid_of(after["owner"]) != killed  # ... of a second process
+    assert home.weights("killed") == home.weights("calm")
+
+
+def _reached(home: Home, job: str, share: float) -> dict[str, Any] | None:
+    part = home.part_in_work(job)
+    if not part or part["checkpoint"] in (None, "null"):
+        return None
+    progress = json.loads(part["progress"])
+    return part if progress["step"] >= share * progress["steps"] else None
