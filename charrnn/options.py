@@ -121,6 +121,8 @@ class TrainingOptions(Options):
         check_integer("patience", self.patience, 1, MAX_EPOCHS)
         if self.max_minutes is not None:
             check_number("max-minutes", self.max_minutes)
+            if not self.max_minutes:
+                raise InputError("max-minutes must be above 0. Received: 0")
         if self.batch is not None:
             check_integer("batch", self.batch, 1, MAX_BATCH)
         check_integer("unroll", self.unroll, 1, MAX_UNROLL)

@@ -1,0 +1,149 @@
+"""Training as a person does it: previews, losses, versions that go on, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_cli import refused
+from tests.fix_model import make_text
+from tests.fix_processes import Home
+
+GOOD = make_text(50).encode()
+QUICK = ("--units", "16", "--epochs", "2", "--rng-seed", "3")
+
+
+@pytest.fixture(scope="module")
+def corpus(stack: Home) -> Path:
+    """A folder of twelve documents."""
+    folder = stack.path / "corpus"
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:02}.txt").write_text(make_text(60, rng_seed=number))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(stack: Home, corpus: Path) -> tuple[str, str]:
+    """A job that trained `several`, and what `--wait` said."""
+    done = stack.run("train", "several", str(corpus), *QUICK, "--preview-temperature", "0,1.5", "--wait")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+def test_waiting_shows_each_epoch_and_what_the_model_writes(stack: Home, trained: tuple[str, str]) -> None:
+    job, said = trained
+    history = stack.json("status", job)["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
+    for epoch in history:
+        assert f"epoch {epoch['epoch']}: {epoch['train_nats']:.4f} nats training" in said
+        assert [preview["temperature"] for preview in epoch["previews"]] == [0, 1.5]
+        assert all(len(preview["text"]) == 160 for preview in epoch["previews"])
+    assert said.count("  0: ") == said.count("  1.5: ") == 2
+    assert "bits) a character held out" in said
+
+
+def test_status_draws_the_losses(stack: Home, trained: tuple[str, str]) -> None:
+    drawn = stack.ok("status", trained[0], "--plot")
+    assert "● held out   · training   nats a character" in drawn
+    assert "writes" in drawn
+
+
+def test_the_losses_are_a_table_beside_the_version(stack: Home, trained: tuple[str, str]) -> None:
+    (path,) = stack.path.glob("files/models/several/*/metrics.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    history = stack.json("status", trained[0])["history"]
+    assert [float(row["held_out_nats"]) for row in rows] == [epoch["held_out_nats"] for epoch in history]
+
+
+def test_whole_documents_are_held_out(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+    spec = stack.json("status", trained[0])["spec"]
+    held_out = (stack.path / "files" / spec["held_out"]["name"]).read_text()
+    training = (stack.path / "files" / spec["corpus"]["name"]).read_text()
+    assert held_out in [path.read_text() for path in corpus.iterdir()]
+    assert held_out not in training
+    assert spec["characters"] == len(training)
+
+
+def test_a_version_goes_on_from_another(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+    job = stack.ok("train", "more", str(corpus), "--from", "several@1", "--epochs", "1", "--wait").strip()
+    status = stack.json("status", job)
+    first, again = stack.json("status", trained[0])["history"][-1], status["history"][-1]
+    assert again["train_nats"] < first["train_nats"]  # Catches: weights drawn anew
+    assert status["spec"]["start"] == "several@1"
+    assert status["spec"]["network"]["units"] == 16
+
+
+def test_a_preset_trains_on_windows_and_its_model_samples(stack: Home, corpus: Path) -> None:
+    done = stack.run("train", "windows", str(corpus), "--preset", "notebook", *QUICK, "--max-len", "8", "--wait")
+    assert done.returncode == 0, done.stderr
+    characters = stack.json("status", done.stdout.strip())["spec"]["characters"]
+    assert f"in {len(range(0, characters - 8, 3)):,} windows of 8" in done.stderr
+    job = stack.ok("submit", "-m", "windows", "--seeds", "-", "-l", "30", "--wait", stdin="the \n").strip()
+    assert len(json.loads(stack.ok("results", job))["text"]) == 30
+
+
+def test_bytes_can_be_read_as_characters(stack: Home) -> None:
+    path = stack.path / "latin.txt"
+    path.write_bytes(make_text(120).encode() + bytes(range(128, 256)))
+    assert refused(stack, "train", "bytes", str(path))[0] == 2
+    job = stack.ok("train", "bytes", str(path), "--encoding", "latin-1", *QUICK).strip()
+    stack.ok("cancel", job)
+    assert set(map(chr, range(128, 256))) <= set(stack.json("status", job)["spec"]["vocabulary"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--units", "0"), "units must be a whole number from 1"),
+        (("--cell", "rnn"), "cell must be one of lstm, gru. Received: 'rnn'"),
+        (("--dropout", "1"), "dropout must be below 1"),
+        (("--patience", "0"), "patience must be a whole number from 1"),
+        (("--max-minutes", "0"), "max-minutes must be"),
+        (("--max-minutes", "nan"), "max-minutes must be"),
+        (("--precision", "half"), "precision must be one of auto, float32, bfloat16"),
+        (("--preset", "book"), "preset must be one of notebook"),
+        (("--encoding", "utf-16"), "encoding must be one of utf-8, latin-1"),
+        (("--step", "2"), "--step is of windows"),
+        (("--batch", "4096"), "fewer than one batch"),
+        (("--held-out", "/none.txt"), "/none.txt: no such file"),
+        (("--from", "several", "--units", "8"), "A model that goes on keeps its network"),
+        (("--from", "nobody"), "There is no model 'nobody'"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    stack: Home, corpus: Path, trained: tuple[str, str], options: tuple[str, ...], message: str
+) -> None:
+    before = stack.json("jobs")
+    code, said = refused(stack, "train", "new", str(corpus), *options)
+    assert code == (3 if "nobody" in options else 2)
+    assert message in said
+    assert stack.json("jobs") == before
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"one\ntwo\0\n" + GOOD, "line 2, byte 4: a NUL"),
+        (b"one\nt\xe9\n" + GOOD, "line 2, byte 2: 0xe9 is not UTF-8"),
+        (b"short", "fewer than one batch"),
+        (b"", "the file is empty"),
+        ("é".encode() + GOOD, "1 characters that several does not know: 'é'"),
+    ],
+)
+def test_a_text_that_cannot_be_used_is_refused(
+    stack: Home, tmp_path: Path, trained: tuple[str, str], data: bytes, message: str
+) -> None:
+    (tmp_path / "bad.txt").write_bytes(data)
+    code, said = refused(stack, "train", "new", str(tmp_path / "bad.txt"), "--from", "several")
+    assert code == 2
+    assert message in said
+
+
+def test_a_model_keeps_its_held_out_text(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+    code, said = refused(stack, "train", "several", str(corpus), "--held-out", str(corpus / "03.txt"))
+    assert code == 2
+    assert "several keeps the held-out text of its first training" in said
