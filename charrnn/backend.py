@@ -101,6 +101,11 @@ def cumulative_sum(values: Array) -> Array:
     return tf.cumsum(values, axis=-1)
 
 
+def repeated(values: Sequence[float], times: int) -> Array:
+    """Each value so many times in a row."""
+    return tf.repeat(tf.constant(values), times)
+
+
 def one_hot(ids: Array, depth: int, dtype: Any) -> Array:
     """(...) -> (..., depth)"""
     return tf.one_hot(ids, depth, dtype=dtype)

@@ -22,16 +22,28 @@ CellState: TypeAlias = tuple[Array, ...]
 """h, and for an LSTM c, each (B, U) float32."""
 
 
+HALVES = (0.5, 0.5, 1.0, 0.5)  # of an LSTM's gates: sigmoid(z) = (1 + tanh(z / 2)) / 2
+
+
 @ops.fused
 def _lstm(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
     # The sums are made here and not in the graph: there the optimizer joins them to the product at some
     # steps of a call and not at others, and a text would depend on the step at which it began.
     z = ops.cast(x, ops.float32) + ops.cast(product, ops.float32) + bias
-    i, f, g, o = ops.split(z, 4, axis=-1)
-    i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
-    c = f * state[1] + i * g
-    h = o * ops.tanh(c)
-    return (h, c), ops.cast(h, product.dtype), ops.concat([i, f, g, o], axis=-1)
+    # One tanh over all gates: 0.21 ms against 0.34 ms for each gate by itself (B 128, U 512).
+    tanhs = ops.tanh(z * ops.repeated(HALVES, state[1].shape[-1]))
+    i, f, g, o = ops.split(tanhs, 4, axis=-1)
+    c = _sigmoid(f) * state[1] + _sigmoid(i) * g
+    h = _sigmoid(o) * ops.tanh(c)
+    return (h, c), ops.cast(h, product.dtype), tanhs
+
+
+def _sigmoid(tanh: Array) -> Array:
+    return 0.5 + 0.5 * tanh
+
+
+def _sigmoid_slope(tanh: Array) -> Array:
+    return 0.25 - 0.25 * tanh * tanh
 
 
 def _lstm_gradient(
@@ -45,14 +57,14 @@ def _lstm_gradient(
 def _lstm_slopes(dh: Sequence[Array], dc: Array, saved: Array, before: Array, after: Array) -> tuple[Array, Array]:
     i, f, g, o = ops.split(saved, 4, axis=-1)
     slope, tanh_c = _total(dh), ops.tanh(after)
-    dc = dc + slope * o * (1.0 - tanh_c * tanh_c)
+    dc = dc + slope * _sigmoid(o) * (1.0 - tanh_c * tanh_c)
     dz = [
-        dc * g * i * (1.0 - i),
-        dc * before * f * (1.0 - f),
-        dc * i * (1.0 - g * g),
-        slope * tanh_c * o * (1.0 - o),
+        dc * g * _sigmoid_slope(i),
+        dc * before * _sigmoid_slope(f),
+        dc * _sigmoid(i) * (1.0 - g * g),
+        slope * tanh_c * _sigmoid_slope(o),
     ]
-    return ops.cast(ops.concat(dz, axis=-1), dh[0].dtype), dc * f
+    return ops.cast(ops.concat(dz, axis=-1), dh[0].dtype), dc * _sigmoid(f)
 
 
 @ops.fused
@@ -138,9 +150,6 @@ def layer_sequence(
         Outputs (T, B, U) in `dtype`, and the last state, which carries no gradient either.
     """
     one_hot = inputs.dtype == ops.int32
-    # A product much deeper than wide falls into a slow way of sharing work between threads: 0.50 ms
-    # against 0.14 ms for two halves (float32, B 32, U 256, two cores).
-    splits = 2 if weights.kernel.shape[1] % 2 == 0 else 1
 
     @ops.custom_gradient  # type: ignore[untyped-decorator]
     def run(inputs: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, object]:
@@ -158,16 +167,16 @@ def layer_sequence(
             carried, product = ops.zeros(ops.shape(state[0])), [ops.zeros(ops.shape(hs[0]), dtype)]
             dxs: list[Array] = []
             dproducts: list[Array] = []
-            halves = ops.split(ops.transpose(recurrent), splits)
+            transposed = ops.transpose(recurrent)
             for t, dh in reversed(list(enumerate(ops.unstack(dhs)))):
                 dx, dproduct, carried = cell.gradient([dh, *product], carried, saved[t], states[t], states[t + 1])
-                product = [ops.matmul(*pair) for pair in zip(ops.split(dproduct, splits, axis=-1), halves, strict=True)]
+                product = _deep_products(dproduct, transposed)
                 dxs.append(dx)
                 dproducts.append(dproduct)
             dx, dproduct = ops.stack(dxs[::-1]), ops.stack(dproducts[::-1])  # (T, B, gates U)
             dbias = [_kernel_gradient(ops.ones((*slope.shape[:2], 1), dtype), slope)[0] for slope in (dx, dproduct)]
             return (
-                None if one_hot else _product(dx, ops.transpose(narrow)),
+                None if one_hot else _input_gradient(dx, ops.transpose(narrow)),
                 _kernel_gradient(ops.one_hot(inputs, kernel.shape[0], dtype) if one_hot else inputs, dx),
                 _kernel_gradient(ops.stack(hs[:-1]), dproduct),
                 ops.stack(dbias) if len(cell.bias) == 2 else dbias[0],
@@ -199,6 +208,23 @@ def _product(values: Array, kernel: Array) -> Array:
     """(T, B, N) times (N, M) -> (T, B, M), as one matrix product."""
     product = ops.matmul(_rows(values), kernel)
     return ops.reshape(product, (*values.shape[:2], kernel.shape[1]))
+
+
+def _input_gradient(slopes: Array, kernel: Array) -> Array:
+    """(T, B, M) times (M, N) -> (T, B, N)"""
+    gradient = ops.add(_deep_products(_rows(slopes), kernel))
+    return ops.reshape(gradient, (*slopes.shape[:2], kernel.shape[1]))
+
+
+def _deep_products(values: Array, kernel: Array) -> list[Array]:
+    """(B, M) times (M, N), as one product or as two to be summed.
+
+    In float32 a product much deeper than wide falls into a slow way of sharing work between threads: 0.50 ms
+    against 0.14 ms for two halves (B 32, M 1024, N 256, two cores); for M 2048 and N 512, 0.61 against 0.47 ms
+    at B 32, 182 against 154 ms at B 12,800.
+    """
+    halves = 2 if values.dtype == ops.float32 and values.shape[1] % 2 == 0 else 1
+    return [ops.matmul(*pair) for pair in zip(ops.split(values, halves, 1), ops.split(kernel, halves, 0), strict=True)]
 
 
 def _kernel_gradient(inputs: Array, slopes: Array) -> Array:
