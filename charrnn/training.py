@@ -34,6 +34,7 @@ from charrnn.text import UTF_8
 FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
 PREVIEW_SEED = 24  # characters, of the held-out text
 PREVIEW_LENGTH = 160
+PREVIEW_PLACES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,15 +192,22 @@ class Trainer:
         point.ended = self._share >= 1.0 or waited >= self.options.patience
 
     def _previews(self, epoch: int, weights: Weights) -> tuple[Preview, ...]:
-        """A text at each temperature, going on from a place in the held-out text that differs by epoch."""
-        held_out, options = self.corpus.held_out, self.options
-        model = Model(self.network, self.corpus.vocabulary, weights)
-        start = int(np.random.default_rng([options.rng_seed, epoch]).integers(max(1, len(held_out) - PREVIEW_SEED)))
-        seed = model.vocabulary.decode(held_out[start : start + PREVIEW_SEED])
+        """A text at each temperature, each going on from the same place in the held-out text."""
+        options, model = self.options, Model(self.network, self.corpus.vocabulary, weights)
         samples = model.sample(
-            [seed], temperature=options.preview_temperatures, length=PREVIEW_LENGTH, rng_seed=options.rng_seed
+            [self._preview_seed(epoch)],
+            temperature=options.preview_temperatures,
+            length=PREVIEW_LENGTH,
+            rng_seed=options.rng_seed,
         )
         return tuple(Preview(temperature=s.temperature, seed=s.seed, text=s.text) for s in samples)
+
+    def _preview_seed(self, epoch: int) -> str:
+        """Of some places drawn for that epoch the one with the most letters: a table's rule previews nothing."""
+        held_out, rng = self.corpus.held_out, np.random.default_rng([self.options.rng_seed, epoch])
+        starts = rng.integers(max(1, len(held_out) - PREVIEW_SEED), size=PREVIEW_PLACES)
+        seeds = [self.corpus.vocabulary.decode(held_out[start : start + PREVIEW_SEED]) for start in starts]
+        return max(seeds, key=lambda seed: sum(map(str.isalpha, seed)))
 
     def _trace(
         self, weights: Weights, averages: Weights, moments: list[Weights], state: State, inputs: Array,

@@ -192,7 +192,7 @@ def _loss(nats: float) -> str:
 
 
 def _preview_line(preview: Mapping[str, Any]) -> str:
-    return f"{preview['temperature']:g}: {preview['seed']}|{preview['text']}"
+    return printable(f"{preview['temperature']:g}: {preview['seed']}|{preview['text']}")
 
 
 def plot(job: Mapping[str, Any]) -> None:
