@@ -94,6 +94,7 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
     assert refused(stack, "train", "bytes", str(path))[0] == 2
     job = stack.ok("train", "bytes", str(path), "--encoding", "latin-1", *QUICK).strip()
     stack.ok("cancel", job)
+    stack.run("wait", job)
     assert set(map(chr, range(128, 256))) <= set(stack.json("status", job)["spec"]["vocabulary"])
 
 
