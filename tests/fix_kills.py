@@ -11,10 +11,10 @@ from typing import Any
 from tests.fix_processes import Home, until
 
 METHODS = {
-    "stream": ("--epochs", "6"),
-    "window": ("--preset", "notebook", "--epochs", "2", "--batch", "64"),
+    "stream": ("--epochs", "12", "--patience", "12"),
+    "window": ("--preset", "notebook", "--epochs", "4", "--batch", "64"),
 }
-SLICES = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1", "CHARRNN_SLICE_S": "0.5"}
+SLICES = {"CHARRNN_HEARTBEAT_S": "0.05", "CHARRNN_MAINTAIN_S": "1", "CHARRNN_SLICE_S": "0.5"}
 
 
 def _arguments(text: Path, method: str) -> tuple[str, ...]:
