@@ -45,7 +45,7 @@ def rmsprop(weight: Array, moments: Moments, slope: Array, rate: Array, count: A
 def cosine_rate(step: int, share: float, units: int) -> float:
     """A short linear warm-up, then half a cosine down to FINAL_SHARE (Loshchilov and Hutter 2017).
 
-    The peak falls with the width, as Adam's should (Yang et al. 2022): 4e-3 at 256 units.
+    The peak falls with the width, as Adam's should (Yang et al. 2022), from MAX_LEARNING_RATE at 384 units and less.
 
     Args:
         share: of the training that is done, from 0 to 1.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -18,11 +19,11 @@ from charrnn.text import ENCODINGS, Document, expand
 from charrnn.vocabulary import Vocabulary
 
 HELD_OUT_SHARE = 0.05
-MAX_HELD_OUT_SHARE = 0.10
 MIN_HELD_OUT_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
-MIN_CUT = 64  # characters; shorter pieces are cut only as whole files, since they may stand anywhere by chance
+MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
+MIN_CUT = 64  # bytes; shorter pieces are cut only as whole files, since they may stand anywhere by chance
 PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
-BYTE_ORDER_MARK_SIZE = 3
+SHOWN = 40  # characters in an error
 JOINT = "\n"  # between two documents, and where a piece was cut away
 
 
@@ -43,16 +44,22 @@ def whole(texts: Iterable[Document]) -> str:
 
 
 def choose_held_out(corpus: Sequence[Document]) -> str:
-    """About 5 % of a corpus: whole files, or the tail if the files are too few or too large for that."""
+    """About 5 % of a corpus, 2 MB at most: whole files, or a tail if the files are too few or too large for that.
+
+    Raises:
+        TextError: a document that cannot be read.
+    """
     sizes = {document: document.size() for document in corpus}
     total, taken, chosen = sum(sizes.values()), 0, list[Document]()
+    wanted = min(HELD_OUT_SHARE * total, MAX_HELD_OUT)
     for document in sorted(corpus, key=_shuffled):
-        if taken < HELD_OUT_SHARE * total and taken + sizes[document] <= MAX_HELD_OUT_SHARE * total:
+        if taken < wanted and taken + sizes[document] <= 2 * wanted:
             taken += sizes[document]
             chosen.append(document)
-    if taken >= MIN_HELD_OUT_SHARE * total:
+    if taken >= MIN_HELD_OUT_SHARE / HELD_OUT_SHARE * wanted:
         return whole(sorted(chosen, key=lambda document: document.path))
-    return _tail(corpus[-1], max(1, round(HELD_OUT_SHARE * total)))
+    # At least what is cut out of every later corpus.
+    return _tail(max(corpus, key=lambda document: sizes[document]), max(MIN_CUT, round(wanted)))
 
 
 def _shuffled(document: Document) -> str:
@@ -104,33 +111,47 @@ class TrainingText:
 
     def _stretches(self) -> Iterator[Iterator[str]]:
         pieces = [piece for piece in self.held_out.split(PIECE_END) if piece]
+        encoded = {document.encoding: _encoded(pieces, document.encoding) for document in self.corpus}
         for document in self.corpus:
             place = 0
-            for start, stop in [*_found(document, pieces), (document.size(),) * 2]:
+            for start, stop in [*_found(document, encoded[document.encoding]), (document.size(),) * 2]:
                 if start > place:
                     yield document.read(place, start)
                 place = max(place, stop)
 
 
-def _found(document: Document, pieces: Iterable[str]) -> list[tuple[int, int]]:
+def _encoded(pieces: Iterable[str], encoding: str) -> list[bytes]:
+    """Those of the pieces that a document of that encoding can have."""
+    found = list[bytes]()
+    for piece in pieces:
+        with suppress(UnicodeEncodeError):
+            found.append(piece.encode(encoding))
+    return found
+
+
+def _found(document: Document, pieces: Iterable[bytes]) -> list[tuple[int, int]]:
     """Where pieces stand in a document: (start, stop) in bytes, sorted."""
     found = list[tuple[int, int]]()
     with document.mapped() as data:
         for piece in pieces:
-            wanted = piece.encode(document.encoding, "ignore")
-            if len(piece) < MIN_CUT and len(wanted) < len(data) - BYTE_ORDER_MARK_SIZE:
+            if len(piece) < MIN_CUT and not document.is_whole(data, piece):
                 continue
-            place = data.find(wanted) if wanted else -1
+            place = data.find(piece)
             while place >= 0:
-                found.append((place, place + len(wanted)))
-                place = data.find(wanted, place + len(wanted))
+                found.append((place, place + len(piece)))
+                place = data.find(piece, place + len(piece))
     return sorted(found)
+
+
+def stands_in(document: Document, held_out: str) -> bool:
+    """Whether a document has any piece of a held-out text."""
+    return bool(_found(document, _encoded(held_out.split(PIECE_END), document.encoding)))
 
 
 def check_covered(training: TrainingText, vocabulary: Vocabulary, name: str) -> None:
     """Refuse a text with characters that the model it continues does not know."""
     if unknown := "".join(sorted(training.seen - set(vocabulary.characters))):
         raise InputError(
-            f"The text has {len(unknown)} characters that {name} does not know: {unknown!r}. "
+            f"The text has {len(unknown)} characters that {name} does not know: {unknown[:SHOWN]!r}. "
             f"A model's vocabulary cannot grow: remove them from the text, or train anew without --from"
         )

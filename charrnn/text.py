@@ -16,6 +16,7 @@ from pathlib import Path
 from charrnn.errors import TextError
 
 BYTE_ORDER_MARK = "\ufeff"
+MARK_BYTES = BYTE_ORDER_MARK.encode()
 CORPUS_SUFFIX = ".txt"
 UTF_8, LATIN_1 = ENCODINGS = ("utf-8", "latin-1")
 CHUNK = 1 << 20  # bytes that are read at once
@@ -88,6 +89,10 @@ class Document:
                 text = self._decode(data, start, end)
                 yield text.removeprefix(BYTE_ORDER_MARK) if start == 0 else text
                 start = end
+
+    def is_whole(self, data: mmap.mmap, piece: bytes) -> bool:
+        """Whether the document is that piece, but for a byte order mark."""
+        return len(data) - len(piece) in (0, len(MARK_BYTES)) and data[:].removeprefix(MARK_BYTES) == piece
 
     def boundary(self, data: mmap.mmap, place: int) -> int:
         """The start of the character that the byte at `place` belongs to."""

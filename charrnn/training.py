@@ -71,6 +71,7 @@ class Trainer:
         self.steps = options.epochs * self.batches.epoch_steps
         self.peak = FINE_TUNING_SHARE if start else 1.0
         self._train_step = ops.compiled(self._trace)
+        self._clock = time.monotonic()
         self.checkpoint = self._start(start)
 
     def _start(self, start: Model | None) -> Checkpoint:
@@ -101,12 +102,16 @@ class Trainer:
         Raises:
             TrainingError: the loss is no number any more.
         """
+        self._clock = time.monotonic()
         while not self.finished:
-            started = time.monotonic()
             self._step()
-            self.checkpoint.seconds += time.monotonic() - started
             if stop(self.progress()):
                 return
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.checkpoint.seconds += now - self._clock
+        self._clock = now
 
     def progress(self) -> Progress:
         point, epoch_steps = self.checkpoint, self.batches.epoch_steps
@@ -152,15 +157,17 @@ class Trainer:
     def _step(self) -> None:
         point, rate = self.checkpoint, self._rate()
         inputs, targets = self.batches.read(point.step)
-        loss, point.weights, point.averages, point.moments, after = self._train_step(
+        loss, *updated, after = self._train_step(
             point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
             np.array([rate, point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
         )  # fmt: skip
         if not math.isfinite(loss):
             raise TrainingError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
+        point.weights, point.averages, point.moments = updated
         point.epoch_nats += float(loss)
         point.step += 1
+        self._count_time()
         if self.network.max_len is None:
             point.state = after
         if point.step % self.batches.epoch_steps == 0 or self._share >= 1.0:
@@ -171,6 +178,8 @@ class Trainer:
         point, weights = self.checkpoint, self._current()
         losses = [metrics.held_out_nats for metrics in point.history]
         nats = held_out_nats(self.network, weights, self.corpus.held_out)
+        if not math.isfinite(nats):
+            raise TrainingError(f"The held-out loss became {nats} at step {point.step:,}: training cannot go on")
         since = point.step - (point.history[-1].step if point.history else 0)
         epoch = len(losses) + 1
         point.history.append(
@@ -189,6 +198,7 @@ class Trainer:
             point.best = weights
         losses.append(nats)
         waited = epoch - 1 - losses.index(min(losses))
+        self._count_time()  # or the time limit, passed meanwhile, would end an epoch of one step more
         point.ended = self._share >= 1.0 or waited >= self.options.patience
 
     def _previews(self, epoch: int, weights: Weights) -> tuple[Preview, ...]:
@@ -252,7 +262,7 @@ def train(
         paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
         held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several.
         encoding: "utf-8", or "latin-1" to read bytes as characters.
-        start: a model to go on from; its network and vocabulary are kept.
+        start: a model to go on from; its network and vocabulary are kept. Hold out a text that it has not seen.
         on_progress: called after each step.
         **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
 

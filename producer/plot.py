@@ -8,6 +8,7 @@ from typing import Any
 HEIGHT = 12  # rows
 MAX_WIDTH = 60  # columns; of longer trainings, epochs share one
 TRAINING, HELD_OUT = "·", "●"
+MARKS = {TRAINING: "train_nats", HELD_OUT: "held_out_nats"}
 
 
 def curve(history: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -28,11 +29,8 @@ def curve(history: Sequence[Mapping[str, Any]]) -> list[str]:
     return [*drawn, _axis(len(history), width), f"{'':9}{HELD_OUT} held out   {TRAINING} training   nats a character"]
 
 
-MARKS = {TRAINING: "train_nats", HELD_OUT: "held_out_nats"}
-
-
 def _axis(epochs: int, width: int) -> str:
     """Epoch 1 below its column and the last below its own."""
     last = (epochs - 1) * width // epochs
     numbers = "1" if epochs == 1 else f"1{epochs!s:>{last}}"
-    return f"  epoch   {'└' if epochs else ''} {numbers}"
+    return f"  epoch   └ {numbers}"

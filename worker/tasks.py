@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from charrnn.errors import InputError, LeaseLostError
+from charrnn.errors import InputError, LeaseLostError, TrainingError
 from charrnn.jobs.leases import Part
 from charrnn.jobs.queue import TASK
 from charrnn.jobs.specs import GenerateSpec
@@ -62,5 +62,5 @@ def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
     except Exception as error:
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt)
         reason = f"{type(error).__name__}: {error}"
-        state = heartbeat.leases.fail(part, reason, permanent=isinstance(error, InputError))
+        state = heartbeat.leases.fail(part, reason, permanent=isinstance(error, InputError | TrainingError))
         return state == PartState.QUEUED

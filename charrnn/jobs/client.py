@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from charrnn.errors import InputError, NotFinishedError, UnreachableError
 from charrnn.jobs import registry
@@ -38,7 +38,7 @@ from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.store import Store
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, choose_batch, continued
-from charrnn.split import TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.split import TrainingText, check_covered, choose_held_out, documents, stands_in, whole
 from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
 
@@ -108,7 +108,7 @@ class Client:
         self.probe()
         version = registry.resolve(self.store, start) if start else None
         network = continued(network, NetworkOptions.from_dict(version.network) if version else None)
-        chosen = self._held_out(model, corpus, documents(held_out, encoding) if held_out else [])
+        chosen = self._held_out(model, corpus, documents(held_out, encoding) if held_out else [], version)
         text = TrainingText(corpus, chosen)
         text.scan()
         vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
@@ -127,18 +127,33 @@ class Client:
         )
         return self._add(spec, label, text.characters)
 
-    def _held_out(self, model: str, corpus: Sequence[Document], given: Sequence[Document]) -> str:
-        with self.store.read() as connection:
-            frozen = registry.held_out(connection, model)
-        text = self.files.read(frozen).decode() if frozen else None
-        if not given:
-            return choose_held_out(corpus) if text is None else text
-        if text is not None and whole(given) != text:
+    def _held_out(
+        self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Row[Any] | None
+    ) -> str:
+        """The model's held-out text: frozen, asked for, or chosen."""
+        text = self._frozen(model)
+        if text is not None and given and whole(given) != text:
             raise InputError(
                 f"{model} keeps the held-out text of its first training, so that its versions can be compared. "
                 f"Leave out --held-out, or train a model of another name"
             )
-        return whole(given)
+        if given:
+            return whole(given)
+        if text is None:
+            text = choose_held_out(corpus)
+            if start is not None and self._was_trained_on(start, text):
+                return self._frozen(start.model) or text
+        return text
+
+    def _frozen(self, model: str) -> str | None:
+        with self.store.read() as connection:
+            frozen = registry.held_out(connection, model)
+        return self.files.read(frozen).decode() if frozen else None
+
+    def _was_trained_on(self, version: Row[Any], held_out: str) -> bool:
+        """Whether a piece of the text stands in what the version was trained on."""
+        trained = TrainSpec.from_dict(self.store.job(version.job)["spec"]).corpus
+        return stands_in(Document(self.files.path(trained.name)), held_out)
 
     def submit(
         self,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charrnn import split
 from charrnn.errors import InputError
 from charrnn.split import MIN_CUT, PIECE_END, TrainingText, check_covered, choose_held_out, documents, whole
 from charrnn.text import UTF_8, Document
@@ -37,13 +38,15 @@ def test_of_several_files_whole_ones_are_held_out(tmp_path: Path) -> None:
     assert len(seen) == sum(map(len, texts)) - sum(map(len, pieces)) + 99 - len(pieces)
 
 
-@pytest.mark.parametrize("sizes", [(1000,), (1000, 1000), (1000, 1, 1)])
+@pytest.mark.parametrize("sizes", [(1000,), (2000, 2000), (3000, 1, 1)])
 def test_where_no_whole_file_fits_the_tail_is_held_out(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    texts = ["".join(chr(97 + (k * k) % 26) for k in range(size)) for size in sizes]
+    texts = ["".join(f"{k} " for k in range(size))[:size] for size in sizes]
     corpus = files(tmp_path, *texts)
     held_out = choose_held_out(corpus)
-    # Catches: a file of one character held out as "about 5 %"
-    assert held_out == texts[-1][-max(1, round(0.05 * sum(sizes))) :]
+    largest = max(texts, key=len)
+    # Catches: the tail of a last file that is a line long; a tail too short to be cut out of the training text
+    assert held_out == largest[-max(MIN_CUT, round(0.05 * sum(sizes))) :]
+    assert held_out not in training(corpus, held_out)
 
 
 def test_the_choice_depends_on_names_and_sizes_alone(tmp_path: Path) -> None:
@@ -84,11 +87,29 @@ def test_pieces_that_overlap_are_cut_once(tmp_path: Path) -> None:
     assert training(files(tmp_path, text), PIECE_END.join((first, second))) == text[:10] + "\n" + text[104:]
 
 
-def test_the_tail_cuts_no_character(tmp_path: Path) -> None:
-    corpus = files(tmp_path, "ab" * 30 + "😀" * 5)
+@pytest.mark.parametrize("before", ["", "a", "ab"])
+def test_the_tail_cuts_no_character(tmp_path: Path, before: str) -> None:
+    corpus = files(tmp_path, before + "".join(chr(0x4E00 + k) for k in range(400)))
     held_out = choose_held_out(corpus)
-    assert held_out == "😀"
-    assert training(corpus, held_out).endswith("😀" * 4) or len(held_out) < MIN_CUT
+    assert training(corpus, held_out).startswith(before + "\u4e00")
+    assert len(held_out.encode()) >= MIN_CUT
+
+
+def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "MAX_HELD_OUT", 100)
+    assert len(choose_held_out(files(tmp_path, "x" * 9000))) == 100
+
+
+def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a b c " * 30)
+    # Catches: what is left of the piece, a space, cut out everywhere
+    assert training(documents(tmp_path, "latin-1"), "Ж" * 80 + " ") == "a b c " * 30
+
+
+def test_a_short_piece_is_no_part_of_a_slightly_longer_file(tmp_path: Path) -> None:
+    assert training(files(tmp_path, "aXYZ"), "a") == "aXYZ"
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])

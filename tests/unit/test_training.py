@@ -175,6 +175,27 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_that_reason() -> None:
         broken.run()
 
 
+def test_a_held_out_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "held_out_nats", lambda *_: math.nan)
+    with pytest.raises(TrainingError, match="The held-out loss became nan"):
+        trainer().run()
+
+
+def test_a_model_goes_on_at_a_lower_rate() -> None:
+    first = trainer()
+    again = Trainer(CORPUS, STREAM, TrainingOptions(), first.model())
+    assert stop_at(1, again) is again
+    moved = [
+        float(np.abs(np.asarray(one.checkpoint.weights["dense.bias"])).max()) for one in (stop_at(1, trainer()), again)
+    ]
+    assert moved[1] == pytest.approx(training.FINE_TUNING_SHARE * moved[0], rel=0.02)
+
+
+def test_windows_are_shuffled_by_the_rng_seed() -> None:
+    one, other = trainer(WINDOW, rng_seed=1), trainer(WINDOW, rng_seed=2)
+    assert not np.array_equal(one.batches.read(0)[0], other.batches.read(0)[0])
+
+
 def test_gradients_are_clipped() -> None:
     calm, wild = trainer(epochs=1), trainer(epochs=1)
     kernel = "dense.kernel"
