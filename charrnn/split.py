@@ -1,30 +1,33 @@
 """A corpus in two: what to train on, and the held-out text that training never sees.
 
 The held-out text is a few pieces: whole files where the corpus has several, else its tail. It is
-chosen once; later on, wherever a piece stands in a corpus, it is cut away. Pure Python.
+chosen once; later on, wherever WINDOW bytes and more of it stand in a corpus, they are cut away.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 from charrnn.errors import InputError
 from charrnn.options import check_choice
-from charrnn.text import ENCODINGS, Document, expand
+from charrnn.overlap import WINDOW, Fingerprint, Stretch
+from charrnn.text import ENCODINGS, MARK_BYTES, Document, expand
 from charrnn.vocabulary import Vocabulary
 
 HELD_OUT_SHARE = 0.05
 MIN_HELD_OUT_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
 MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
-MIN_CUT = 64  # bytes; shorter pieces are cut only as whole files, since they may stand anywhere by chance
 PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
 SHOWN = 40  # characters in an error
-JOINT = "\n"  # between two documents, and where a piece was cut away
+JOINT = "\n"  # between two documents, and where something was cut away
+
+logger = logging.getLogger(__name__)
 
 
 def documents(paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
@@ -59,7 +62,7 @@ def choose_held_out(corpus: Sequence[Document]) -> str:
     if taken >= MIN_HELD_OUT_SHARE / HELD_OUT_SHARE * wanted:
         return whole(sorted(chosen, key=lambda document: document.path))
     # At least what is cut out of every later corpus.
-    return _tail(max(corpus, key=lambda document: sizes[document]), max(MIN_CUT, round(wanted)))
+    return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(wanted)))
 
 
 def _shuffled(document: Document) -> str:
@@ -110,42 +113,49 @@ class TrainingText:
         return Vocabulary.of("".join(self.seen | set(self.held_out) - {PIECE_END}))
 
     def _stretches(self) -> Iterator[Iterator[str]]:
-        pieces = [piece for piece in self.held_out.split(PIECE_END) if piece]
-        encoded = {document.encoding: _encoded(pieces, document.encoding) for document in self.corpus}
-        for document in self.corpus:
-            place = 0
-            for start, stop in [*_found(document, encoded[document.encoding]), (document.size(),) * 2]:
+        for document, cuts in zip(self.corpus, self._cuts, strict=True):
+            place, end = 0, document.size()
+            for start, stop in [*cuts, (end, end)]:
                 if start > place:
                     yield document.read(place, start)
-                place = max(place, stop)
+                place = stop
+
+    @cached_property
+    def _cuts(self) -> list[list[Stretch]]:
+        """What to leave out of each document."""
+        held_out = {encoding: HeldOut(self.held_out, encoding) for encoding in {one.encoding for one in self.corpus}}
+        cuts = [held_out[document.encoding].found_in(document) for document in self.corpus]
+        size = sum(document.size() for document in self.corpus)
+        cut = sum(stop - start for stretches in cuts for start, stop in stretches)
+        if cut > size / 2 and cut > 2 * len(self.held_out.encode()):
+            logger.warning(
+                "The text repeats itself: what is held out stands in most of it, so all of it is trained on. "
+                "The held-out loss says nothing about other text"
+            )
+            return [[] for _ in cuts]
+        return cuts
 
 
-def _encoded(pieces: Iterable[str], encoding: str) -> list[bytes]:
-    """Those of the pieces that a document of that encoding can have."""
-    found = list[bytes]()
-    for piece in pieces:
-        with suppress(UnicodeEncodeError):
-            found.append(piece.encode(encoding))
-    return found
+class HeldOut:
+    """A held-out text, to be found in documents of one encoding."""
 
+    def __init__(self, text: str, encoding: str) -> None:
+        encoded = text.encode(encoding, "replace")
+        self.pieces = set(encoded.split(PIECE_END.encode()))
+        self.fingerprint = Fingerprint(encoded)
 
-def _found(document: Document, pieces: Iterable[bytes]) -> list[tuple[int, int]]:
-    """Where pieces stand in a document: (start, stop) in bytes, sorted."""
-    found = list[tuple[int, int]]()
-    with document.mapped() as data:
-        for piece in pieces:
-            if len(piece) < MIN_CUT and not document.is_whole(data, piece):
-                continue
-            place = data.find(piece)
-            while place >= 0:
-                found.append((place, place + len(piece)))
-                place = data.find(piece, place + len(piece))
-    return sorted(found)
+    def found_in(self, document: Document) -> list[Stretch]:
+        """Stretches of WINDOW bytes and more, sorted; a shorter document as a whole only."""
+        with document.mapped() as data:
+            if len(data) < WINDOW:
+                return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
+            found = self.fingerprint.stretches(data)
+            return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in found]
 
 
 def stands_in(document: Document, held_out: str) -> bool:
-    """Whether a document has any piece of a held-out text."""
-    return bool(_found(document, _encoded(held_out.split(PIECE_END), document.encoding)))
+    """Whether a document has any stretch of a held-out text."""
+    return bool(HeldOut(held_out, document.encoding).found_in(document))
 
 
 def check_covered(training: TrainingText, vocabulary: Vocabulary, name: str) -> None:

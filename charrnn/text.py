@@ -90,14 +90,10 @@ class Document:
                 yield text.removeprefix(BYTE_ORDER_MARK) if start == 0 else text
                 start = end
 
-    def is_whole(self, data: mmap.mmap, piece: bytes) -> bool:
-        """Whether the document is that piece, but for a byte order mark."""
-        return len(data) - len(piece) in (0, len(MARK_BYTES)) and data[:].removeprefix(MARK_BYTES) == piece
-
     def boundary(self, data: mmap.mmap, place: int) -> int:
         """The start of the character that the byte at `place` belongs to."""
         before = place
-        while self.encoding == UTF_8 and place > before - 4 and data[place] & 0xC0 == 0x80:
+        while self.encoding == UTF_8 and before - 4 < place < len(data) and data[place] & 0xC0 == 0x80:
             place -= 1
         return place
 

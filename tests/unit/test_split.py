@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from charrnn import split
 from charrnn.errors import InputError
-from charrnn.split import MIN_CUT, PIECE_END, TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.overlap import WINDOW
+from charrnn.split import PIECE_END, TrainingText, check_covered, choose_held_out, documents, whole
 from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
 
@@ -24,6 +26,11 @@ def files(folder: Path, *texts: str) -> list[Document]:
 
 def training(corpus: list[Document], held_out: str) -> str:
     return "".join(TrainingText(corpus, held_out))
+
+
+def prose(number: int, size: int) -> str:
+    """Text that has nothing in common with another number's."""
+    return "".join(random.Random(number).choices("etaoin shrdlu\n", k=size))  # no secret
 
 
 def test_of_several_files_whole_ones_are_held_out(tmp_path: Path) -> None:
@@ -45,7 +52,7 @@ def test_where_no_whole_file_fits_the_tail_is_held_out(tmp_path: Path, sizes: tu
     held_out = choose_held_out(corpus)
     largest = max(texts, key=len)
     # Catches: the tail of a last file that is a line long; a tail too short to be cut out of the training text
-    assert held_out == largest[-max(MIN_CUT, round(0.05 * sum(sizes))) :]
+    assert held_out == largest[-max(WINDOW, round(0.05 * sum(sizes))) :]
     assert held_out not in training(corpus, held_out)
 
 
@@ -71,9 +78,37 @@ def test_a_tail_that_has_grown_is_cut_out_of_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_held_out_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
-    piece = "This whole file was held out at the first training of the model.\n" * 2
-    corpus = files(tmp_path, "one", piece, "a" + piece + "b" + piece + "c")
-    assert training(corpus, piece) == "one\na\nb\nc"
+    piece, other = prose(0, 300), prose(1, 3000)
+    corpus = files(tmp_path, other, piece, "a" + piece + "b" + piece + "c")
+    assert training(corpus, piece) == other + "\na\nb\nc"
+
+
+def test_what_an_edit_left_of_a_held_out_file_is_cut(tmp_path: Path) -> None:
+    # Catches: a held-out file that is trained on as a whole, since it is another file after one edit
+    held_out, other = prose(0, 2000), prose(1, 9000)
+    edited = held_out[:1000] + "EDITED" + held_out[1001:]
+    assert training(files(tmp_path, other, edited), held_out) == other + "\nEDITED"
+    assert training(files(tmp_path, other, held_out[200:900]), held_out) == other
+
+
+def test_what_stands_in_both_by_custom_is_not_cut(tmp_path: Path) -> None:
+    greeting = "Mr. Speaker, Mr. Vice President, members of Congress, distinguished guests: "
+    held_out, other = greeting + prose(0, 2000), greeting + prose(1, 2000)
+    assert training(files(tmp_path, other, held_out), held_out) == other
+
+
+def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Catches: a first try with one sentence a thousand times, all of which stands in its held-out tail
+    corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * 1000)
+    read = TrainingText(corpus, choose_held_out(corpus))
+    read.scan()
+    assert read.characters == 45_000
+    assert "repeats itself" in caplog.text
+
+
+def test_a_held_out_text_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
+    held_out = prose(0, 2000)
+    assert training(files(tmp_path, held_out), held_out) == ""
 
 
 def test_a_short_piece_is_cut_as_a_whole_file_only(tmp_path: Path) -> None:
@@ -82,9 +117,9 @@ def test_a_short_piece_is_cut_as_a_whole_file_only(tmp_path: Path) -> None:
 
 
 def test_pieces_that_overlap_are_cut_once(tmp_path: Path) -> None:
-    text = "".join(map(chr, range(200, 400)))
-    first, second = text[10 : 10 + MIN_CUT], text[40 : 40 + MIN_CUT]
-    assert training(files(tmp_path, text), PIECE_END.join((first, second))) == text[:10] + "\n" + text[104:]
+    text = prose(0, 1000)
+    first, second = text[10 : 10 + WINDOW], text[40 : 40 + WINDOW]
+    assert training(files(tmp_path, text), PIECE_END.join((first, second))) == text[:10] + "\n" + text[40 + WINDOW :]
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])
@@ -92,14 +127,14 @@ def test_the_tail_cuts_no_character(tmp_path: Path, before: str) -> None:
     corpus = files(tmp_path, before + "".join(chr(0x4E00 + k) for k in range(400)))
     held_out = choose_held_out(corpus)
     assert training(corpus, held_out).startswith(before + "\u4e00")
-    assert len(held_out.encode()) >= MIN_CUT
+    assert len(held_out.encode()) >= WINDOW
 
 
 def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split, "MAX_HELD_OUT", 100)
-    assert len(choose_held_out(files(tmp_path, "x" * 9000))) == 100
+    monkeypatch.setattr(split, "MAX_HELD_OUT", 200)
+    assert len(choose_held_out(files(tmp_path, "x" * 9000))) == 200
 
 
 def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> None:
