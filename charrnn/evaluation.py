@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -22,11 +22,16 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Inputs (T, B), targets and mask: (T, B), or (1, B) of windows."""
 
 
-def held_out_nats(network: NetworkOptions, weights: Weights, ids: np.ndarray) -> float:
+def held_out_nats(
+    network: NetworkOptions, weights: Weights, ids: np.ndarray, after_block: Callable[[], object] = lambda: None
+) -> float:
     """Mean nats of the characters of `ids` (N,), N at least 2, predicted as the network samples.
 
     With its state carried from character to character, of all but the first of each of 32 stretches; of
     a network with a `max_len` from the window before, of every third character.
+
+    Args:
+        after_block: called after each block of about 2,000 characters or 256 windows; may raise to end it.
     """
     carries = network.max_len is None
     nats, count, state = 0.0, 0.0, None
@@ -36,6 +41,7 @@ def held_out_nats(network: NetworkOptions, weights: Weights, ids: np.ndarray) ->
         block_nats, after = _evaluator(network)(weights, inputs, targets, mask, state)
         state = after if carries else None
         nats, count = nats + float(block_nats), count + float(mask.sum())
+        after_block()
     return nats / count
 
 

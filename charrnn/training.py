@@ -99,14 +99,26 @@ class Trainer:
     def run(self, stop: Callable[[Progress], bool] = lambda progress: False) -> None:
         """Train until the end, or until `stop`, asked after each step, says so.
 
+        `stop` is called after each block of an evaluation too. There it may raise: the evaluation is done again.
+
         Raises:
             TrainingError: the loss is no number any more.
         """
         self._clock = time.monotonic()
         while not self.finished:
-            self._step()
+            if self._epoch_is_over:
+                self._end_epoch(lambda: stop(self.progress()))
+            else:
+                self._step()
             if stop(self.progress()):
                 return
+
+    @property
+    def _epoch_is_over(self) -> bool:
+        """Whether the next thing to do is an evaluation, by the clock or by steps."""
+        point = self.checkpoint
+        done = point.history[-1].step if point.history else 0
+        return point.step > done and (point.step % self.batches.epoch_steps == 0 or self._share >= 1.0)
 
     def _count_time(self) -> None:
         now = time.monotonic()
@@ -155,12 +167,12 @@ class Trainer:
         return self.peak * self.optimizer.rate(self.checkpoint.step, self._share, self.network.units)
 
     def _step(self) -> None:
-        point, rate = self.checkpoint, self._rate()
+        point = self.checkpoint
         inputs, targets = self.batches.read(point.step)
         loss, *updated, after = self._train_step(
             point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
-            np.array([rate, point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
+            np.array([self._rate(), point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
         )  # fmt: skip
         if not math.isfinite(loss):
             raise TrainingError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
@@ -170,14 +182,12 @@ class Trainer:
         self._count_time()
         if self.network.max_len is None:
             point.state = after
-        if point.step % self.batches.epoch_steps == 0 or self._share >= 1.0:
-            self._end_epoch(rate)
 
-    def _end_epoch(self, rate: float) -> None:
+    def _end_epoch(self, after_block: Callable[[], object]) -> None:
         """Evaluate, keep the best, and see whether it was the last epoch."""
         point, weights = self.checkpoint, self._current()
         losses = [metrics.held_out_nats for metrics in point.history]
-        nats = held_out_nats(self.network, weights, self.corpus.held_out)
+        nats = held_out_nats(self.network, weights, self.corpus.held_out, after_block)
         if not math.isfinite(nats):
             raise TrainingError(f"The held-out loss became {nats} at step {point.step:,}: training cannot go on")
         since = point.step - (point.history[-1].step if point.history else 0)
@@ -186,7 +196,7 @@ class Trainer:
             EpochMetrics(
                 epoch=epoch,
                 step=point.step,
-                learning_rate=rate,
+                learning_rate=self._rate(),
                 train_nats=point.epoch_nats / since,
                 held_out_nats=nats,
                 previews=self._previews(epoch, weights),
@@ -263,7 +273,7 @@ def train(
         held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several.
         encoding: "utf-8", or "latin-1" to read bytes as characters.
         start: a model to go on from; its network and vocabulary are kept. Hold out a text that it has not seen.
-        on_progress: called after each step.
+        on_progress: called after each step, and through each evaluation.
         **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
 
     Returns:

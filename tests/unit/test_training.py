@@ -78,7 +78,7 @@ def test_streams_start_an_epoch_without_a_memory() -> None:
     one = trainer()
     stop_at(one.batches.epoch_steps - 1, one)
     assert np.abs(one.checkpoint.state[0][0]).max() > 0
-    stop_at(one.batches.epoch_steps, one)
+    one.run(lambda progress: progress.held_out_nats is not None)
     # Catches: the state carried from the end of the text to its start
     assert all(not np.any(array) for layer in one.checkpoint.state for array in layer)
 
@@ -88,7 +88,7 @@ def test_training_learns_what_the_text_has_to_teach(text_file: Path) -> None:
     model = charrnn.train(text_file, epochs=4, units=48, rng_seed=1, on_progress=seen.append)
     uniform = math.log(len(model.vocabulary))
     assert model.metrics["held_out_nats"] < 0.35 * uniform
-    assert [progress.step for progress in seen] == list(range(1, seen[-1].steps + 1))
+    assert list(dict.fromkeys(progress.step for progress in seen)) == list(range(1, seen[-1].steps + 1))
     losses = [epoch["held_out_nats"] for epoch in model.metrics["history"]]
     assert [epoch["epoch"] for epoch in model.metrics["history"]] == [1, 2, 3, 4]
     assert seen[-1].held_out_nats == losses[-1]
@@ -102,7 +102,7 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])
     kept = []
 
-    def nats(network: NetworkOptions, weights: dict[str, Any], ids: np.ndarray) -> float:
+    def nats(network: NetworkOptions, weights: dict[str, Any], *_: object) -> float:
         kept.append(weights)
         return next(losses)
 
@@ -173,6 +173,29 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_that_reason() -> None:
     broken.checkpoint.weights["dense.bias"] = broken.checkpoint.weights["dense.bias"] * np.float32("nan")
     with pytest.raises(TrainingError, match="The loss became nan at step 0"):
         broken.run()
+
+
+@each_method
+def test_an_evaluation_that_was_interrupted_is_done_again(network: NetworkOptions, tmp_path: Path) -> None:
+    # Catches: the epoch of a training that was drained during its evaluation is never evaluated
+    whole, cut = trainer(network, epochs=1), trainer(network, epochs=1)
+    whole.run()
+    calls = []
+
+    def interrupt(progress: Progress) -> bool:
+        calls.append(progress.step)
+        if calls.count(whole.batches.epoch_steps) == 2:  # once after the step, then within the evaluation
+            raise InterruptedError
+        return False
+
+    with pytest.raises(InterruptedError):
+        cut.run(interrupt)
+    assert not cut.checkpoint.history
+    cut.checkpoint.save(tmp_path / "checkpoint")
+    resumed = trainer(network, epochs=1)
+    resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
+    resumed.run()
+    assert_equal(whole, resumed)
 
 
 def test_a_held_out_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
