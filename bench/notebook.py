@@ -81,13 +81,15 @@ class Report:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.started = time.monotonic()
+        self.step = 0  # the last one told of: there are several calls for the last of an epoch
         self.seconds: list[float] = []  # at the end of each epoch
 
     def __call__(self, progress: Progress) -> None:
         history = self.trainer.checkpoint.history
         if len(history) > len(self.seconds):
             self._print_epoch(time.monotonic() - self.started)
-        elif progress.step % PROGRESS_STEPS == 0:
+        elif progress.step % PROGRESS_STEPS == 0 and progress.step > self.step:
+            self.step = progress.step
             seconds = time.monotonic() - self.started
             place = f"step {progress.step:,} of {progress.steps:,}: train {progress.train_nats:.4f} nats"
             print(f"  {place}, {seconds:,.0f} s, {progress.characters / seconds:,.0f} characters/s", flush=True)
@@ -148,6 +150,8 @@ def keras_port(trainer: Trainer) -> Any:
 
 def check_keras(trainer: Trainer, batches: int) -> dict[str, Any]:
     """Train both on the same batches."""
+    if batches > trainer.batches.epoch_steps:
+        raise SystemExit(f"An epoch has {trainer.batches.epoch_steps:,} batches. Expected at most so many to check")
     port, one_hot = keras_port(trainer), np.eye(len(trainer.corpus.vocabulary), dtype=np.float32)
     losses: list[tuple[float, float]] = []
     means: list[tuple[float, float]] = []

@@ -37,12 +37,13 @@ class Streams:
     def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and the characters that follow them, each (unroll, batch) int32.
 
-        Where an epoch leaves characters over, the start moves from epoch to epoch, so that all are read.
+        Where an epoch leaves characters over, those are the last ones of the text and, in every other epoch,
+        the first ones.
         """
         epoch, within = divmod(step, self.epoch_steps)
         span = self.epoch_steps * self.unroll  # characters of one stream
         spare = len(self.ids) - 1 - self.batch * span
-        start = epoch * self.unroll % (spare + 1) + within * self.unroll
+        start = epoch % 2 * spare + within * self.unroll
         places = start + span * np.arange(self.batch) + np.arange(self.unroll)[:, None]
         return self.ids[places].astype(np.int32), self.ids[places + 1].astype(np.int32)
 
@@ -92,4 +93,6 @@ class Windows:
 
 @lru_cache(maxsize=1)
 def _order(count: int, rng_seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([rng_seed, epoch]).permutation(count)
+    order = np.arange(count, dtype=np.min_scalar_type(count))  # 4 bytes a window, where `permutation` takes 8
+    np.random.default_rng([rng_seed, epoch]).shuffle(order)
+    return order

@@ -36,7 +36,7 @@ class Corpus:
 
         Args:
             training: chunks of the text.
-            held_out: as `charrnn.split` makes it.
+            held_out: as `charrnn.split` makes and checks it.
 
         Raises:
             InputError: a training text with characters outside the vocabulary, or none.
@@ -53,8 +53,6 @@ class Corpus:
             file.flush()
             mapped = np.memmap(file, dtype=encoder.dtype, mode="r")
         held_out_ids, skipped = encoder(held_out.replace(PIECE_END, JOINT))
-        if len(held_out_ids) < 2:
-            raise InputError("The held-out text has fewer than 2 characters that the model knows. Hold out more text")
         return cls(vocabulary, mapped, held_out_ids, skipped)
 
 

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
 from charrnn.network import Weights, weight_shapes
-from charrnn.options import NetworkOptions, SamplingOptions, choose_batch
+from charrnn.options import NetworkOptions, SamplingOptions, check_temperatures, choose_batch
 from charrnn.randomness import row_key, seed_name
 from charrnn.sampling import Row, Text, sample
 from charrnn.vocabulary import Vocabulary
@@ -107,7 +107,7 @@ class Model:
             InputError: a seed with characters the model does not know, or a number out of range.
         """
         options = SamplingOptions(
-            temperatures=(temperature,) if isinstance(temperature, int | float) else tuple(temperature),
+            temperatures=check_temperatures(temperature),
             samples=samples,
             length=length,
             rng_seed=secrets.randbits(31) if rng_seed is None else rng_seed,

@@ -7,7 +7,7 @@ words. Pure Python: the producer imports this without TensorFlow.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -47,15 +47,16 @@ def check_number(name: str, value: object) -> None:
         raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
 
 
-def check_temperatures(temperatures: Sequence[float]) -> tuple[float, ...]:
-    """At least one, each once; as floats, and -0.0 as 0.0, since random streams depend on how they are written."""
+def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:
+    """One or several, each once; as floats, and -0.0 as 0.0, since random streams depend on how they are written."""
+    temperatures = (temperatures,) if isinstance(temperatures, int | float) else tuple(temperatures)
     if not temperatures:
         raise InputError("Expected at least one temperature")
     for temperature in temperatures:
         check_number("temperature", temperature)
     checked = tuple(float(temperature) + 0.0 for temperature in temperatures)
     if len(set(checked)) < len(checked):
-        raise InputError(f"A temperature stands twice in {list(checked)}. Ask for more samples instead")
+        raise InputError(f"A temperature stands twice in {list(checked)}. Expected each once")
     return checked
 
 
@@ -169,9 +170,15 @@ PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 def chosen_options(
-    preset: str | None, network: Mapping[str, Any], training: Mapping[str, Any]
+    preset: str | None, network: Mapping[str, Any], training: Mapping[str, Any], *, continues: bool = False
 ) -> tuple[NetworkOptions | None, TrainingOptions]:
     """Options from a preset and from what was asked for; None means left out.
+
+    Args:
+        continues: whether the network is to be that of a model.
+
+    Raises:
+        InputError: an option out of its bounds, not known, or of the other way to train.
 
     Returns:
         The network, or None if nothing of it was asked for, and the training.
@@ -183,7 +190,9 @@ def chosen_options(
         {**values, **{name: value for name, value in asked.items() if value is not None}}
         for values, asked in zip(base, (network, training), strict=True)
     ]
-    if "max_len" not in chosen[0] and "stride" in chosen[1]:
+    if "max_len" in chosen[0] and "unroll" in chosen[1]:
+        raise InputError("--unroll is of streams. A window is as long as its --max-len")
+    if "max_len" not in chosen[0] and "stride" in chosen[1] and not continues:
         raise InputError("--step is of windows. Choose --preset notebook, or a --max-len")
     return NetworkOptions.from_dict(chosen[0]) if chosen[0] else None, TrainingOptions.from_dict(chosen[1])
 

@@ -23,6 +23,8 @@ from charrnn.vocabulary import Vocabulary
 HELD_OUT_SHARE = 0.05
 MIN_HELD_OUT_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
 MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
+LARGEST_HELD_OUT = 20_000_000  # bytes, on request; the hashes of its windows take 25 times that for a moment
+REPEATING_SHARE = 0.1  # a text of which less is new, held-out text included, does nothing but repeat itself
 PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
 SHOWN = 40  # characters in an error
 JOINT = "\n"  # between two documents, and where something was cut away
@@ -41,8 +43,19 @@ def documents(paths: str | Path | Iterable[str | Path], encoding: str) -> list[D
     return [Document(path, encoding) for path in expand(given)]
 
 
-def whole(texts: Iterable[Document]) -> str:
-    """Documents as a held-out text."""
+def whole(texts: Sequence[Document]) -> str:
+    """Documents as a held-out text.
+
+    Raises:
+        TextError: a document that cannot be read.
+        InputError: more than LARGEST_HELD_OUT.
+    """
+    size = sum(document.size() for document in texts)
+    if size > LARGEST_HELD_OUT:
+        raise InputError(
+            f"The held-out text has {size:,} bytes. Expected at most {LARGEST_HELD_OUT:,}, since all of it is read "
+            f"after each epoch, which takes a minute for about {MAX_HELD_OUT:,}. Hold out fewer files"
+        )
     return PIECE_END.join("".join(document.read()) for document in texts)
 
 
@@ -55,7 +68,7 @@ def choose_held_out(corpus: Sequence[Document]) -> str:
     sizes = {document: document.size() for document in corpus}
     total, taken, chosen = sum(sizes.values()), 0, list[Document]()
     wanted = min(HELD_OUT_SHARE * total, MAX_HELD_OUT)
-    for document in sorted(corpus, key=_shuffled):
+    for document in _shuffled(corpus):
         if taken < wanted and taken + sizes[document] <= 2 * wanted:
             taken += sizes[document]
             chosen.append(document)
@@ -65,9 +78,14 @@ def choose_held_out(corpus: Sequence[Document]) -> str:
     return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(wanted)))
 
 
-def _shuffled(document: Document) -> str:
-    """A key that has nothing to do with what the name says: neighbours are often alike."""
-    return hashlib.sha256(document.path.name.encode("utf-8", "surrogateescape")).hexdigest()
+def _shuffled(corpus: Sequence[Document]) -> list[Document]:
+    """In an order that has nothing to do with what the names say: neighbours are often alike."""
+
+    def key(place: int) -> bytes:
+        # The place too, since the files of several folders may all have one name.
+        return hashlib.sha256(f"{corpus[place].path.name}/{place}".encode("utf-8", "surrogateescape")).digest()
+
+    return [corpus[place] for place in sorted(range(len(corpus)), key=key)]
 
 
 def _tail(document: Document, size: int) -> str:
@@ -127,7 +145,7 @@ class TrainingText:
         cuts = [held_out[document.encoding].found_in(document) for document in self.corpus]
         size = sum(document.size() for document in self.corpus)
         cut = sum(stop - start for stretches in cuts for start, stop in stretches)
-        if cut > size / 2 and cut > 2 * len(self.held_out.encode()):
+        if size - cut + len(self.held_out.encode()) <= REPEATING_SHARE * size:
             logger.warning(
                 "The text repeats itself: what is held out stands in most of it, so all of it is trained on. "
                 "The held-out loss says nothing about other text"
@@ -158,10 +176,16 @@ def stands_in(document: Document, held_out: str) -> bool:
     return bool(HeldOut(held_out, document.encoding).found_in(document))
 
 
-def check_covered(training: TrainingText, vocabulary: Vocabulary, name: str) -> None:
-    """Refuse a text with characters that the model it continues does not know."""
+def check_characters(training: TrainingText, vocabulary: Vocabulary, name: str) -> None:
+    """See that a text, once read, and its held-out text can be written with a model's characters.
+
+    Raises:
+        InputError: a character to train on that the model lacks, or a held-out text that it knows nothing of.
+    """
     if unknown := "".join(sorted(training.seen - set(vocabulary.characters))):
         raise InputError(
             f"The text has {len(unknown)} characters that {name} does not know: {unknown[:SHOWN]!r}. "
             f"A model's vocabulary cannot grow: remove them from the text, or train anew without --from"
         )
+    if sum(character in vocabulary for character in training.held_out) < 2:
+        raise InputError(f"The held-out text has fewer than 2 characters that {name} knows. Hold out more text")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import mmap
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,14 +61,16 @@ class Document:
         """The file's bytes.
 
         Raises:
-            TextError: a folder, unreadable or empty.
+            TextError: no regular file, unreadable or empty.
         """
         try:
-            with open(self.path, "rb") as file:
-                if not self.path.stat().st_size:
-                    raise TextError(f"{self.path}: the file is empty. Expected text")
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    yield data
+            status = self.path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise TextError(f"{self.path}: not a regular file. Write a pipe's text to a file first")
+            if not status.st_size:
+                raise TextError(f"{self.path}: the file is empty. Expected text")
+            with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield data
         except OSError as error:
             raise TextError(f"{self.path}: cannot be read: {error.strerror}") from error
 

@@ -28,7 +28,7 @@ from charrnn.model import Model
 from charrnn.network import State, Weights, initial_weights, sequence, zero_state
 from charrnn.optimizers import ADAM, RMSPROP, Moments, average, average_share
 from charrnn.options import NetworkOptions, TrainingOptions, continued
-from charrnn.split import TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.split import TrainingText, check_characters, choose_held_out, documents, whole
 from charrnn.text import UTF_8
 
 FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
@@ -233,7 +233,8 @@ class Trainer:
         self, weights: Weights, averages: Weights, moments: list[Weights], state: State, inputs: Array,
         targets: Array, dropout_seed: Array, numbers: Array,
     ) -> tuple[Array, dict[str, Array], dict[str, Array], list[dict[str, Array]], State]:  # fmt: skip
-        names, optimizer, (rate, count, newest) = list(weights), self.optimizer, ops.unstack(numbers)
+        # Sorted, since a checkpoint has an order of its own, and the norm's last bit depends on the order of its sum.
+        names, optimizer, (rate, count, newest) = sorted(weights), self.optimizer, ops.unstack(numbers)
         before = state if self.network.max_len is None else None
 
         def loss() -> tuple[Array, State]:
@@ -292,9 +293,8 @@ def train(
     chosen = whole(documents(held_out, encoding)) if held_out else choose_held_out(corpus)
     text = TrainingText(corpus, chosen)
     text.scan()
-    if start:
-        check_covered(text, start.vocabulary, "the model")
     vocabulary = start.vocabulary if start else text.vocabulary()
+    check_characters(text, vocabulary, "the model")
     trainer = Trainer(Corpus.of(vocabulary, text, chosen), network, training, start)
 
     def report(progress: Progress) -> bool:

@@ -167,9 +167,10 @@ def train(
             "unroll": unroll,
             "stride": step,
             "precision": precision,
-            "preview_temperatures": preview_temperature and _temperatures(preview_temperature),
+            "preview_temperatures": preview_temperature and _temperatures("--preview-temperature", preview_temperature),
             "rng_seed": _rng_seed(rng_seed),
         },
+        continues=start is not None,
     )
     with _client() as client:
         job = client.train(
@@ -203,7 +204,10 @@ def submit(
 
     timeout_s = _seconds(timeout)
     sampling = SamplingOptions(
-        temperatures=_temperatures(temperature), samples=samples, length=length, rng_seed=_rng_seed(rng_seed)
+        temperatures=_temperatures("--temperature", temperature),
+        samples=samples,
+        length=length,
+        rng_seed=_rng_seed(rng_seed),
     )
     file = read_seeds(seeds)
     with _client() as client:
@@ -233,9 +237,12 @@ def status(
 
     with _client() as client:
         found = client.status(job)
-    render.records(found) if json else render.status(found)
-    if plot:
-        render.plot(found)
+    if json:
+        render.records(found)
+    else:
+        render.status(found)
+        if plot:
+            render.plot(found)
 
 
 @app.command()
@@ -363,11 +370,11 @@ def _rng_seed(given: int | None) -> int:
     return secrets.randbelow(1_000_000) if given is None else given
 
 
-def _temperatures(text: str) -> tuple[float, ...]:
+def _temperatures(option: str, text: str) -> tuple[float, ...]:
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise InputError(f"--temperature must be numbers such as 0.2,0.5. Received: {text!r}") from None
+        raise InputError(f"{option} must be numbers such as 0.2,0.5. Received: {text!r}") from None
 
 
 def _seconds(text: str | None) -> float | None:

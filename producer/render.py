@@ -197,7 +197,9 @@ def _preview_line(preview: Mapping[str, Any]) -> str:
 
 def plot(job: Mapping[str, Any]) -> None:
     """The losses of a training's epochs."""
-    if not job["history"]:
+    if job["kind"] != TrainSpec.QUEUE:
+        note(f"job {job['id']} is no training: it has no losses to draw")
+    elif not job["history"]:
         note(f"job {job['id']} has no epoch to draw yet")
     for line in curve(job["history"]):
         out.print(Text(line))

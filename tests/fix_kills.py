@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -27,22 +28,33 @@ def train_in_peace(home: Home, text: Path, method: str) -> None:
     home.ok("train", "calm", *_arguments(text, method), "--wait")
 
 
-def train_and_kill(home: Home, text: Path, method: str, share: float) -> None:
-    """Kill the process when that share of the steps is done; the weights must be those of `calm`."""
+def has_checkpoint(part: dict[str, Any]) -> bool:
+    return part["checkpoint"] not in (None, "null")
+
+
+def train_and_kill(home: Home, text: Path, method: str, share: float) -> dict[str, Any]:
+    """Kill the process when that share of the steps is done; the weights must be those of `calm`.
+
+    Returns:
+        The part before the kill.
+    """
     job = home.ok("train", "killed", *_arguments(text, method)).strip()
-    before = until(lambda: _reached(home, job, share), f"a checkpoint, and progress to {share:.0%}")
+    before = until(lambda: _reached(home, job, share), f"progress to {share:.0%}")
     killed = home.pid_of(before["owner"])
     os.kill(killed, signal.SIGKILL)
     home.ok("wait", job, "--timeout", "100s")
     after = home.part(job)
     assert after["token"] > before["token"]  # a second lease ...
     assert home.pid_of(after["owner"]) != killed  # ... of a second process
+    if has_checkpoint(before):  # Catches: a training that begins anew, to the same end
+        assert re.search(rf"job {job}: goes on from step \d+", home.log())
     assert home.weights("killed") == home.weights("calm")
+    return before
 
 
 def _reached(home: Home, job: str, share: float) -> dict[str, Any] | None:
     part = home.part_in_work(job)
-    if not part or part["checkpoint"] in (None, "null"):
+    if not part:
         return None
     progress = json.loads(part["progress"])
     return part if progress["step"] >= share * progress["steps"] else None

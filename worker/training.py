@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAX_KEPT = 2  # trainings that take turns on a device; each holds five times its weights, 70 MB of 2 x 512 units
+_kept: dict[int, _Work] = {}
+"""Job → the training that this child gave its device back from: to start one again takes seconds."""
+
 
 def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> None:
     """Train to the end, or give the device to another part that waits for it.
@@ -32,7 +36,7 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
         Interrupted: after a checkpoint; the part goes back to the queue.
         LeaseLostError: from `watch`.
     """
-    work = _Work(heartbeat, part, spec)
+    work = _resumed(heartbeat, part, spec)
     while not work.trainer.finished:
         try:
             work.run_slice(watch)
@@ -41,8 +45,24 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
             raise
         work.save_checkpoint()
         if not work.trainer.finished and _others_wait(heartbeat):
+            _keep(work)
             raise Interrupted
     work.finish()
+
+
+def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
+    """The training where it stands: as this child left it, unless another went on with it, or from its files."""
+    work = _kept.pop(part.job, None)
+    if work is None or work.saved != part.checkpoint:
+        return _Work(heartbeat, part, spec)
+    work.part = part
+    return work
+
+
+def _keep(work: _Work) -> None:
+    _kept[work.part.job] = work
+    if len(_kept) > MAX_KEPT:
+        del _kept[next(iter(_kept))]
 
 
 def _others_wait(heartbeat: Heartbeat) -> bool:
@@ -63,9 +83,10 @@ class _Work:
         text = Document(self.files.checked(spec.corpus)).read()
         corpus = Corpus.of(Vocabulary(spec.vocabulary), text, self.files.read(spec.held_out).decode())
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
-        self.saved = part.checkpoint
+        self.saved, self.saves = part.checkpoint, 0
         if self.saved:
             self.trainer.checkpoint = Checkpoint.load(self.files.checked(self.saved))
+            logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step)
 
     def _start(self) -> Model | None:
         from charrnn.model import load
@@ -88,13 +109,15 @@ class _Work:
     def save_checkpoint(self) -> None:
         """Write the checkpoint, commit it as progress, delete the one before."""
         point, before = self.trainer.checkpoint, self.saved
+        self.saves += 1  # a name of its own for each: the file that the store names must not change before the store
+        name = f"jobs/{self.part.job}/checkpoint-{self.part.token}-{self.saves}.safetensors"
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "checkpoint"
             point.save(path)
-            name = f"jobs/{self.part.job}/checkpoint-{self.part.token}-{point.step}.safetensors"
-            self.saved = self.files.put(name, [path.read_bytes()])
-        self.heartbeat.leases.checkpoint(self.part, self.saved, [asdict(epoch) for epoch in point.history])
-        if before and before.name != self.saved.name:
+            saved = self.files.put(name, [path.read_bytes()])
+        self.heartbeat.leases.checkpoint(self.part, saved, [asdict(epoch) for epoch in point.history])
+        self.saved = saved
+        if before:
             self.files.delete(before)
 
     def finish(self) -> None:
@@ -115,5 +138,4 @@ class _Work:
         )
         self.heartbeat.leases.complete(part, version=version)
         logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)
-        if self.saved:
-            self.files.delete(self.saved)
+        self.files.delete_folder(f"jobs/{part.job}")  # checkpoints, those of killed attempts too

@@ -38,7 +38,7 @@ from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.store import Store
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, choose_batch, continued
-from charrnn.split import TrainingText, check_covered, choose_held_out, documents, stands_in, whole
+from charrnn.split import TrainingText, check_characters, choose_held_out, documents, stands_in, whole
 from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
 
@@ -96,7 +96,8 @@ class Client:
         Args:
             held_out: files to measure the loss on; else about 5 % of the text, whole files where there are
                 several. Only for a model's first training: it keeps its held-out text.
-            start: a version to go on from, as `name`, `name@3` or `name@alias`.
+            start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained
+                on the held-out text.
 
         Raises:
             InputError: text, name or numbers that cannot be used; nothing was stored.
@@ -112,7 +113,7 @@ class Client:
         text = TrainingText(corpus, chosen)
         text.scan()
         vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
-        check_covered(text, vocabulary, start or model)
+        check_characters(text, vocabulary, start or model)
         training = training or TrainingOptions()
         training.batch_of(network, text.characters)
         spec = TrainSpec(
@@ -131,18 +132,27 @@ class Client:
         self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Row[Any] | None
     ) -> str:
         """The model's held-out text: frozen, asked for, or chosen."""
-        text = self._frozen(model)
-        if text is not None and given and whole(given) != text:
+        frozen = self._frozen(model)
+        if frozen is None and not given:
+            return self._chosen(corpus, start)
+        text = whole(given) if given else frozen or ""
+        if frozen is not None and text != frozen:
             raise InputError(
                 f"{model} keeps the held-out text of its first training, so that its versions can be compared. "
                 f"Leave out --held-out, or train a model of another name"
             )
-        if given:
-            return whole(given)
-        if text is None:
-            text = choose_held_out(corpus)
-            if start is not None and self._was_trained_on(start, text):
-                return self._frozen(start.model) or text
+        if start is not None and start.model != model and self._was_trained_on(start, text):
+            raise InputError(
+                f"{start.model}@{start.version} was trained on the held-out text of {model}, so that a loss on it "
+                f"would say nothing. Go on from another version, or train a model of another name"
+            )
+        return text
+
+    def _chosen(self, corpus: Sequence[Document], start: Row[Any] | None) -> str:
+        """Text of the corpus; if `start` was trained on that, what `start` itself was measured on."""
+        text = choose_held_out(corpus)
+        if start is not None and self._was_trained_on(start, text):
+            return self._frozen(start.model) or text
         return text
 
     def _frozen(self, model: str) -> str | None:
@@ -151,9 +161,11 @@ class Client:
         return self.files.read(frozen).decode() if frozen else None
 
     def _was_trained_on(self, version: Row[Any], held_out: str) -> bool:
-        """Whether a piece of the text stands in what the version was trained on."""
-        trained = TrainSpec.from_dict(self.store.job(version.job)["spec"]).corpus
-        return stands_in(Document(self.files.path(trained.name)), held_out)
+        """Whether a piece of the text stands in what the version, or one that it goes on from, was trained on."""
+        spec = TrainSpec.from_dict(self.store.job(version.job)["spec"])
+        if stands_in(Document(self.files.path(spec.corpus.name)), held_out):
+            return True
+        return spec.start is not None and self._was_trained_on(registry.resolve(self.store, spec.start), held_out)
 
     def submit(
         self,

@@ -100,6 +100,9 @@ class Files:
     def delete(self, reference: FileRef) -> None:
         self.path(reference.name).unlink(missing_ok=True)
 
+    def delete_folder(self, name: str) -> None:
+        shutil.rmtree(self.path(name), ignore_errors=True)
+
     def path(self, name: str) -> Path:
         """Where the file of that name is; a name cannot lead out of the root."""
         relative = PurePosixPath(name)

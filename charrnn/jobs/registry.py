@@ -22,6 +22,7 @@ from charrnn.jobs.tables import aliases, jobs, models, versions
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
+MAX_DIGITS = 18  # of a version's number, as the database holds it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ def resolve(store: Store, reference: str) -> Row[Any]:
     """
     model, _, wanted = reference.partition("@")
     query = select(versions).where(versions.c.model == model)
-    if wanted.isdecimal():
+    if wanted.isdecimal() and len(wanted) <= MAX_DIGITS:
         query = query.where(versions.c.version == int(wanted))
     else:
         query = query.join(

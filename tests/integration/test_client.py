@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.rows import Seed, compress, decode_seeds, part_rows, result
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import GenerateSpec
+from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from tests.fix_store import NO_FILE
 
@@ -60,6 +61,54 @@ def test_a_later_training_keeps_the_held_out_text(client: Client, text_file: Pat
     second = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
     assert first.spec.held_out == second.spec.held_out  # type: ignore[union-attr]
     assert first.spec.corpus != second.spec.corpus  # type: ignore[union-attr]
+
+
+def train_version(client: Client, model: str, text: Path, start: str | None = None) -> TrainSpec:
+    """Submit a training and store a version for it."""
+    job = client.train(model, [text], start=start)
+    characters = client.status(job.id)["spec"]["vocabulary"]
+    new = registry.NewVersion(
+        model=model, files=NO_FILE, characters=characters, network=NetworkOptions().to_dict(), held_out_nats=1.0
+    )
+    with client.store.write() as connection:
+        registry.add_version(connection, job.id or 0, new)
+    assert isinstance(job.spec, TrainSpec)
+    return job.spec
+
+
+def prose(number: int) -> str:
+    """Text that has nothing in common with another number's."""
+    return "".join(random.Random(number).choices("etaoin shrdlu\n", k=30_000))
+
+
+def test_a_version_that_saw_the_held_out_text_is_not_gone_on_from(client: Client, tmp_path: Path) -> None:
+    text, other, both = (tmp_path / name for name in ("text.txt", "other.txt", "both.txt"))
+    text.write_text(prose(1))
+    other.write_text(prose(2))
+    both.write_text(prose(1) + prose(3))
+    train_version(client, "speeches", text)
+    train_version(client, "all", both)  # its own held-out text is its tail: it saw what speeches holds out
+    train_version(client, "some", other, start="all")
+    for start in ("all@1", "some@1"):  # Catches: what a version goes on from left out
+        with pytest.raises(InputError, match=f"{start} was trained on the held-out text of speeches"):
+            client.train("speeches", [text], start=start)
+        with pytest.raises(InputError, match=f"{start} was trained on the held-out text of new"):
+            client.train("new", [other], held_out=[text], start=start)
+    held_out = client.files.read(train_version(client, "new", text, start="all").held_out).decode()
+    assert held_out == prose(3)[-len(held_out) :]  # chosen: what `all` holds out itself
+    train_version(client, "speeches", both, start="speeches")
+
+
+def test_a_held_out_text_that_tells_nothing_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("x")
+    with pytest.raises(InputError, match="fewer than 2 characters that speeches knows"):
+        client.train("speeches", [text_file], held_out=[tmp_path / "short"])
+    assert count(client) == (0, 0)
+
+
+def test_a_version_s_number_can_be_as_long_as_it_likes(client: Client, model: str) -> None:
+    with pytest.raises(NotFoundError, match="has no such version"):
+        client.submit(f"{model}@{10**30}", [Seed("a")], SAMPLING)
 
 
 def test_seeds_x_temperatures_x_samples_are_rows(client: Client, model: str) -> None:

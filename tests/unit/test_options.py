@@ -95,7 +95,7 @@ def test_at_least_one_temperature_is_needed() -> None:
 
 def test_a_temperature_stands_once() -> None:
     # Catches: two rows of one random stream, equal texts sold as two
-    with pytest.raises(InputError, match=r"A temperature stands twice in .* Ask for more samples"):
+    with pytest.raises(InputError, match=r"A temperature stands twice in .* Expected each once"):
         SamplingOptions(temperatures=(1, 0.5, 1.0))
 
 
@@ -162,6 +162,19 @@ def test_without_a_preset_nothing_asked_for_is_no_network() -> None:
 def test_a_step_without_windows_is_refused() -> None:
     with pytest.raises(InputError, match="--step is of windows"):
         chosen_options(None, {}, {"stride": 1})
+
+
+def test_a_model_of_windows_goes_on_at_another_step() -> None:
+    assert chosen_options(None, {}, {"stride": 1}, continues=True) == (None, TrainingOptions(stride=1))
+
+
+def test_an_unroll_of_windows_is_refused() -> None:
+    with pytest.raises(InputError, match="--unroll is of streams"):
+        chosen_options("notebook", {}, {"unroll": 5})
+
+
+def test_one_temperature_is_as_good_as_several() -> None:
+    assert TrainingOptions(preview_temperatures=1).preview_temperatures == (1.0,)  # type: ignore[arg-type]
 
 
 def test_a_model_that_goes_on_keeps_its_network() -> None:

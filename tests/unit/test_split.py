@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from charrnn import split
 from charrnn.errors import InputError
 from charrnn.overlap import WINDOW
-from charrnn.split import PIECE_END, TrainingText, check_covered, choose_held_out, documents, whole
+from charrnn.split import PIECE_END, TrainingText, check_characters, choose_held_out, documents, whole
 from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
 
@@ -57,9 +57,25 @@ def test_where_no_whole_file_fits_the_tail_is_held_out(tmp_path: Path, sizes: tu
 
 
 def test_the_choice_depends_on_names_and_sizes_alone(tmp_path: Path) -> None:
-    texts = [f"{number} " * 50 for number in range(60)]
-    here, there = files(tmp_path / "a", *texts), files(tmp_path / "b", *texts)
-    assert choose_held_out(here) == choose_held_out(there)
+    here, there = (files(tmp_path / sign, *(sign * (90 + number) for number in range(60))) for sign in "ab")
+    chosen = [[len(piece) for piece in choose_held_out(corpus).split(PIECE_END)] for corpus in (here, there)]
+    assert chosen[0] == chosen[1]
+
+
+def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"{number:02}").mkdir()
+        (tmp_path / f"{number:02}" / "text.txt").write_text(f"{number:02}" * 50)
+    chosen = [int(piece[:2]) for piece in choose_held_out(documents(tmp_path, UTF_8)).split(PIECE_END)]
+    assert chosen != list(range(len(chosen)))  # Catches: the first ones of the sorted corpus
+
+
+def test_more_than_can_be_read_after_each_epoch_is_not_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split, "LARGEST_HELD_OUT", 8)
+    with pytest.raises(InputError, match="The held-out text has 9 bytes. Expected at most 8"):
+        whole(files(tmp_path, "12345", "6789"))
 
 
 def test_never_more_than_a_tenth_is_held_out(tmp_path: Path) -> None:
@@ -104,6 +120,12 @@ def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest
     read.scan()
     assert read.characters == 45_000
     assert "repeats itself" in caplog.text
+
+
+def test_copies_of_a_held_out_text_are_not_trained_on(tmp_path: Path) -> None:
+    # Catches: a text taken for one that repeats itself, since most of it is held out
+    held_out, other = prose(0, 2000), prose(1, 900)
+    assert training(files(tmp_path, held_out, held_out, held_out, other), held_out) == other
 
 
 def test_a_held_out_text_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
@@ -168,8 +190,15 @@ def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
     text = TrainingText(files(tmp_path, "abcé€"), "")
     text.scan()
     with pytest.raises(InputError, match="2 characters that speeches@1 does not know: 'é€'"):
-        check_covered(text, Vocabulary("abcd"), "speeches@1")
-    check_covered(text, Vocabulary("abcé€"), "speeches@1")
+        check_characters(text, Vocabulary("abcd"), "speeches@1")
+
+
+def test_a_held_out_text_of_which_a_model_knows_nothing_is_refused(tmp_path: Path) -> None:
+    text = TrainingText(files(tmp_path, "abc"), "axy")
+    text.scan()
+    with pytest.raises(InputError, match="fewer than 2 characters that speeches@1 knows"):
+        check_characters(text, Vocabulary("abc"), "speeches@1")
+    check_characters(text, Vocabulary("abcx"), "speeches@1")
 
 
 def test_documents_held_out_on_request_are_joined_as_pieces(tmp_path: Path) -> None:

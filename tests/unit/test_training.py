@@ -16,6 +16,7 @@ from charrnn.corpus import Corpus
 from charrnn.errors import InputError, TrainingError
 from charrnn.model import Model
 from charrnn.network import initial_weights
+from charrnn.optimizers import cosine_rate
 from charrnn.options import NetworkOptions, TrainingOptions
 from charrnn.training import Progress, Trainer
 from charrnn.vocabulary import Vocabulary
@@ -60,6 +61,18 @@ def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights(
         resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
         resumed.run()
         assert_equal(resumed, whole)  # Catches: state or epoch_nats left out of the checkpoint
+
+
+def test_a_resumed_training_clips_its_gradients_alike(tmp_path: Path) -> None:
+    # Catches: a norm summed in the order of the weights, which is another one in a checkpoint
+    def small() -> Trainer:
+        return Trainer(CORPUS, NetworkOptions(units=24), TrainingOptions(batch=1, unroll=4, rng_seed=4))
+
+    whole, cut = stop_at(200, small()), stop_at(3, small())
+    cut.checkpoint.save(tmp_path / "checkpoint")
+    resumed = small()
+    resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
+    assert_equal(stop_at(200, resumed), whole)
 
 
 def test_another_rng_seed_gives_other_weights() -> None:
@@ -122,7 +135,8 @@ def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
     one.run()
     assert one.checkpoint.step < one.batches.epoch_steps
     assert len(one.checkpoint.history) == 1
-    assert one.checkpoint.history[0].learning_rate < 1e-3  # the schedule knows of the limit
+    # Catches: a schedule that does not know of the limit
+    assert one.checkpoint.history[0].learning_rate == cosine_rate(one.checkpoint.step, 1.0, STREAM.units)
 
 
 def test_previews_are_written_after_each_epoch_at_each_temperature() -> None:

@@ -1,0 +1,121 @@
+"""A training's slices on a real store: what is in memory, on the disk and in the store agrees at each end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import charrnn.training
+from charrnn.jobs.client import Client
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.leases import Part
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.specs import TrainSpec
+from charrnn.jobs.states import JobState
+from charrnn.options import NetworkOptions, TrainingOptions
+from tests.fix_store import AddJob
+from worker.heartbeat import Heartbeat, Interrupted, Watch
+from worker.training import train
+
+
+@pytest.fixture
+def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
+    """Of a child that looks for others after each step; its thread does not run."""
+    heartbeat = Heartbeat(replace(settings, slice_s=0.0), "owner", "cpu", ["train", "generate"])
+    yield heartbeat
+    heartbeat.store.close()
+    heartbeat.queue.close()
+
+
+@pytest.fixture
+def client(settings: Settings, text_file: Path) -> Iterator[Client]:
+    """With a training of three steps."""
+    text_file.write_text(text_file.read_text()[:2000])
+    client = Client(settings)
+    client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.Trainer]:
+    """The trainers that were made."""
+    made = []
+
+    class Counted(charrnn.training.Trainer):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(charrnn.training, "Trainer", Counted)
+    return made  # type: ignore[return-value]
+
+
+def run(heartbeat: Heartbeat) -> None:
+    """Claim the training and work on it, as a doorbell's task does."""
+    part = heartbeat.leases.claim("train", heartbeat.owner)
+    assert part is not None
+    assert isinstance(part.spec, TrainSpec)
+    try:
+        train(heartbeat, part, part.spec, Watch(part))
+    except Interrupted:
+        heartbeat.leases.release(part)
+
+
+def checkpoint(client: Client) -> FileRef:
+    (part,) = client.store.parts(1)
+    return FileRef(**part.checkpoint)
+
+
+def test_a_training_that_gave_its_device_back_goes_on_from_memory(
+    client: Client, heartbeat: Heartbeat, add_job: AddJob, built: list[Any]
+) -> None:
+    add_job()  # waits, so that the training gives its device back after each slice
+    for step in (1, 2):
+        run(heartbeat)
+        assert [trainer.checkpoint.step for trainer in built] == [step]  # Catches: a trainer made anew for each slice
+
+
+def test_what_another_worker_did_meanwhile_is_not_done_again(
+    client: Client, heartbeat: Heartbeat, add_job: AddJob, built: list[Any]
+) -> None:
+    add_job()
+    run(heartbeat)
+    left = checkpoint(client)
+    copied = client.files.put("jobs/1/checkpoint-of-another", [client.files.read(left)])
+    part = heartbeat.leases.claim("train", "another worker")
+    assert part is not None
+    heartbeat.leases.checkpoint(part, copied, [])
+    heartbeat.leases.release(part)
+    run(heartbeat)
+    assert len(built) == 2  # Catches: a worker that goes on from what it kept, whatever the store says
+
+
+def test_a_checkpoint_that_is_not_committed_changes_nothing(
+    client: Client, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = heartbeat.leases.checkpoint
+    committed: list[FileRef] = []
+
+    def commit_once(part: Part, saved: FileRef, history: Any) -> None:
+        if committed:
+            raise ConnectionError
+        committed.append(saved)
+        commit(part, saved, history)
+
+    monkeypatch.setattr(heartbeat.leases, "checkpoint", commit_once)
+    with pytest.raises(ConnectionError):
+        run(heartbeat)
+    assert checkpoint(client) == committed[0]
+    client.files.checked(committed[0])  # Catches: a checkpoint deleted, or written over, before the next is committed
+
+
+def test_a_training_leaves_no_checkpoint(client: Client, heartbeat: Heartbeat, settings: Settings) -> None:
+    client.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
+    run(heartbeat)
+    assert client.status(1)["state"] == JobState.DONE
+    assert not (settings.files_root / "jobs" / "1").exists()
