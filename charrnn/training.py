@@ -20,21 +20,20 @@ import numpy as np
 from charrnn import backend as ops
 from charrnn.backend import Array
 from charrnn.batches import Streams, Windows
-from charrnn.checkpoint import Checkpoint, EpochMetrics, Preview
+from charrnn.checkpoint import Checkpoint, EpochMetrics
 from charrnn.corpus import Corpus
 from charrnn.errors import TrainingError
 from charrnn.evaluation import held_out_nats
 from charrnn.model import Model
-from charrnn.network import State, Weights, initial_weights, sequence, zero_state
-from charrnn.optimizers import ADAM, RMSPROP, Moments, average, average_share
+from charrnn.network import State, initial_weights, zero_state
+from charrnn.optimizers import ADAM, RMSPROP, average_share
 from charrnn.options import NetworkOptions, TrainingOptions, continued
+from charrnn.previews import preview_seed, write_previews
 from charrnn.split import TrainingText, check_characters, choose_held_out, documents, whole
+from charrnn.steps import training_step
 from charrnn.text import UTF_8
 
 FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
-PREVIEW_SEED = 24  # characters, of the held-out text
-PREVIEW_LENGTH = 160
-PREVIEW_PLACES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class Progress:
 
 
 class Trainer:
-    """Holds the corpus, the compiled step and the checkpoint it has reached.
+    """Holds the corpus and the checkpoint it has reached.
 
     Args:
         start: a model to go on from, of the corpus's vocabulary; from random weights if None.
@@ -70,7 +69,6 @@ class Trainer:
             self.optimizer = RMSPROP
         self.steps = options.epochs * self.batches.epoch_steps
         self.peak = FINE_TUNING_SHARE if start else 1.0
-        self._train_step = ops.compiled(self._trace)
         self._clock = time.monotonic()
         self.checkpoint = self._start(start)
 
@@ -169,7 +167,7 @@ class Trainer:
     def _step(self) -> None:
         point = self.checkpoint
         inputs, targets = self.batches.read(point.step)
-        loss, *updated, after = self._train_step(
+        loss, *updated, after = training_step(self.network, self.optimizer, point.precision)(
             point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
             np.array([self._rate(), point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
@@ -199,7 +197,11 @@ class Trainer:
                 learning_rate=self._rate(),
                 train_nats=point.epoch_nats / since,
                 held_out_nats=nats,
-                previews=self._previews(epoch, weights),
+                previews=write_previews(
+                    Model(self.network, self.corpus.vocabulary, weights),
+                    preview_seed(self.corpus, self.options.rng_seed, epoch),
+                    self.options,
+                ),
             )
         )
         point.epoch_nats = 0.0
@@ -210,52 +212,6 @@ class Trainer:
         waited = epoch - 1 - losses.index(min(losses))
         self._count_time()  # or the time limit, passed meanwhile, would end an epoch of one step more
         point.ended = self._share >= 1.0 or waited >= self.options.patience
-
-    def _previews(self, epoch: int, weights: Weights) -> tuple[Preview, ...]:
-        """A text at each temperature, each going on from the same place in the held-out text."""
-        options, model = self.options, Model(self.network, self.corpus.vocabulary, weights)
-        samples = model.sample(
-            [self._preview_seed(epoch)],
-            temperature=options.preview_temperatures,
-            length=PREVIEW_LENGTH,
-            rng_seed=options.rng_seed,
-        )
-        return tuple(Preview(temperature=s.temperature, seed=s.seed, text=s.text) for s in samples)
-
-    def _preview_seed(self, epoch: int) -> str:
-        """Of some places drawn for that epoch the one with the most letters: a table's rule previews nothing."""
-        held_out, rng = self.corpus.held_out, np.random.default_rng([self.options.rng_seed, epoch])
-        starts = rng.integers(max(1, len(held_out) - PREVIEW_SEED), size=PREVIEW_PLACES)
-        seeds = [self.corpus.vocabulary.decode(held_out[start : start + PREVIEW_SEED]) for start in starts]
-        return max(seeds, key=lambda seed: sum(map(str.isalpha, seed)))
-
-    def _trace(
-        self, weights: Weights, averages: Weights, moments: list[Weights], state: State, inputs: Array,
-        targets: Array, dropout_seed: Array, numbers: Array,
-    ) -> tuple[Array, dict[str, Array], dict[str, Array], list[dict[str, Array]], State]:  # fmt: skip
-        # Sorted, since a checkpoint has an order of its own, and the norm's last bit depends on the order of its sum.
-        names, optimizer, (rate, count, newest) = sorted(weights), self.optimizer, ops.unstack(numbers)
-        before = state if self.network.max_len is None else None
-
-        def loss() -> tuple[Array, State]:
-            logits, after = sequence(
-                self.network, weights, inputs, before,
-                precision=self.checkpoint.precision, dropout_seed=dropout_seed,
-            )  # fmt: skip
-            return ops.mean(ops.cross_entropy(logits, targets)), after
-
-        (nats, after), slopes = ops.gradients(loss, [weights[name] for name in names])
-        if optimizer.clip:
-            slopes = ops.clipped(slopes, optimizer.clip)
-        updated: dict[str, Array] = {}
-        updated_moments: list[dict[str, Array]] = [{} for _ in moments]
-        for name, slope in zip(names, slopes, strict=True):
-            kept: Moments = tuple(moment[name] for moment in moments)
-            updated[name], kept = optimizer.update(weights[name], kept, slope, rate, count)
-            for group, moment in zip(updated_moments, kept, strict=True):
-                group[name] = moment
-        averaged = average(averages, updated, newest) if averages else {}
-        return nats, updated, averaged, updated_moments, after
 
 
 def train(
