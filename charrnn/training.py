@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,13 @@ class Progress:
     """Where a training stands after a step."""
 
     step: int
-    steps: int
+    steps: int  # in all; of a training with a time limit, as many as it seems to reach
     epoch: int  # from 1
     epochs: int
     train_nats: float  # mean of this epoch so far
     held_out_nats: float | None  # after the last whole epoch
     characters: int
+    evaluating: bool = False  # the epoch's steps are done, and the held-out text is being read
 
 
 class Trainer:
@@ -105,7 +106,7 @@ class Trainer:
         self._clock = time.monotonic()
         while not self.finished:
             if self._epoch_is_over:
-                self._end_epoch(lambda: stop(self.progress()))
+                self._end_epoch(lambda: stop(replace(self.progress(), evaluating=True)))
             else:
                 self._step()
             if stop(self.progress()):
@@ -129,7 +130,7 @@ class Trainer:
         since = point.step - (last.step if last else 0)
         return Progress(
             step=point.step,
-            steps=self.steps,
+            steps=round(point.step / self._share) if point.step else self.steps,
             epoch=-(-point.step // epoch_steps),
             epochs=self.options.epochs,
             train_nats=point.epoch_nats / since if since or not last else last.train_nats,

@@ -212,7 +212,7 @@ def _progress_line(progress: Mapping[str, Any]) -> str:
         loss = f", {held_out:.4f} held out" if held_out else ""
         return (
             f"epoch {progress['epoch']} of {progress['epochs']}, step {progress['step']:,} of {progress['steps']:,}, "
-            f"{progress['train_nats']:.4f} nats{loss}{attempt}"
+            f"{progress['train_nats']:.4f} nats{loss}{', evaluating' if progress['evaluating'] else ''}{attempt}"
         )
     if "rows" in progress:
         return f"part {progress['part']}: {progress['rows']:,} rows, {progress['characters']:,} characters{attempt}"

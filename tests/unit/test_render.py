@@ -41,6 +41,7 @@ STEP = {
     "steps": 9_000,
     "train_nats": 1.23456,
     "held_out_nats": None,
+    "evaluating": False,
 }
 
 
@@ -127,6 +128,12 @@ def test_a_job_that_waits_says_what_for(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, TRAIN | {"progress": [STEP]}) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, 1.2346 nats"]
+
+
+def test_a_headline_tells_that_the_held_out_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    # Catches: a training that seems to stand still at the end of an epoch
+    [line] = shown(capsys, TRAIN | {"progress": [STEP | {"evaluating": True}]})
+    assert line.endswith("1.2346 nats, evaluating")
 
 
 def test_a_headline_tells_the_held_out_loss_once_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:

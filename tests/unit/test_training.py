@@ -132,7 +132,15 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
 def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
     one = trainer(epochs=1000, max_minutes=1.0)
     one.checkpoint.seconds = 59.999
-    one.run()
+    seen: list[Progress] = []
+
+    def watch(progress: Progress) -> bool:
+        seen.append(progress)
+        return False
+
+    one.run(watch)
+    assert seen[-1].steps == one.checkpoint.step  # Catches: time left as if there were no limit
+    assert [progress.evaluating for progress in seen if progress.step == one.checkpoint.step][:2] == [False, True]
     assert one.checkpoint.step < one.batches.epoch_steps
     assert len(one.checkpoint.history) == 1
     # Catches: a schedule that does not know of the limit
