@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -31,18 +32,19 @@ class Corpus:
     skipped: int
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, training: Iterable[str], held_out: str) -> Corpus:
+    def of(cls, vocabulary: Vocabulary, training: Iterable[str], held_out: str, folder: Path | None = None) -> Corpus:
         """Encode a text.
 
         Args:
             training: chunks of the text.
             held_out: as `charrnn.split` makes and checks it.
+            folder: where there is room for the ids, 1 or 2 bytes a character; that for temporary files if None.
 
         Raises:
             InputError: a training text with characters outside the vocabulary, or none.
         """
         encoder = _Encoder(vocabulary)
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             for chunk in training:
                 ids, unknown = encoder(chunk)
                 if unknown:

@@ -84,7 +84,7 @@ class Model:
 
     def sample(
         self,
-        seeds: Iterable[str],
+        seeds: str | Iterable[str],
         *,
         temperature: float | Iterable[float] = 1.0,
         samples: int = 1,
@@ -94,7 +94,7 @@ class Model:
         """Write texts: every seed at every temperature, `samples` times, all as one batch.
 
         Args:
-            seeds: what each text starts from; an empty seed starts a new line.
+            seeds: what each text starts from, one or several; an empty seed starts a new line.
             temperature: 0 always takes the likeliest character; 1 is what the model learned.
             samples: texts for each seed and temperature.
             length: new characters in each text.
@@ -112,7 +112,7 @@ class Model:
             length=length,
             rng_seed=secrets.randbits(31) if rng_seed is None else rng_seed,
         )
-        wanted = list(_wanted(seeds, options))
+        wanted = list(_wanted([seeds] if isinstance(seeds, str) else seeds, options))
         rows = [self.row(*row, options) for row in wanted]  # checked before the first text is yielded
         return self._samples(wanted, rows)
 

@@ -1,7 +1,9 @@
 """A corpus in two: what to train on, and the held-out text that training never sees.
 
 The held-out text is a few pieces: whole files where the corpus has several, else its tail. It is
-chosen once; later on, wherever WINDOW bytes and more of it stand in a corpus, they are cut away.
+chosen once; later on, what is copied from it is cut away wherever it stands in a corpus: long stretches,
+and of a document that has half of its text from it all that is WINDOW bytes and more. A shorter stretch in
+another document is what such documents have in common: a header, a licence, a phrase.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch a
 LARGEST_HELD_OUT = 20_000_000  # bytes, on request; the hashes of its windows take 25 times that for a moment
 REPEATING_SHARE = 0.1  # a text of which less is new, held-out text included, does nothing but repeat itself
 PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
+LONG = 2_048  # bytes of a stretch that is no mere header, or half of an average piece
+COPIED_SHARE = 0.5  # of a document that is a copy, edited or not
+NOTED_SHARE = 0.01  # of a text, left out beside the held-out text itself
 SHOWN = 40  # characters in an error
 JOINT = "\n"  # between two documents, and where something was cut away
 
@@ -151,6 +156,8 @@ class TrainingText:
                 "The held-out loss says nothing about other text"
             )
             return [[] for _ in cuts]
+        if cut - len(self.held_out.encode()) > NOTED_SHARE * size:
+            logger.warning("%s bytes of the text are left out, held-out text and copies of it", f"{cut:,}")
         return cuts
 
 
@@ -160,19 +167,22 @@ class HeldOut:
     def __init__(self, text: str, encoding: str) -> None:
         encoded = text.encode(encoding, "replace")
         self.pieces = set(encoded.split(PIECE_END.encode()))
+        self.long = min(LONG, len(encoded) // len(self.pieces) // 2)
         self.fingerprint = Fingerprint(encoded)
 
     def found_in(self, document: Document) -> list[Stretch]:
-        """Stretches of WINDOW bytes and more, sorted; a shorter document as a whole only."""
+        """What is copied from it, sorted; of a document shorter than WINDOW all or nothing."""
         with document.mapped() as data:
             if len(data) < WINDOW:
                 return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
             found = self.fingerprint.stretches(data)
+            if sum(stop - start for start, stop in found) < COPIED_SHARE * len(data):
+                found = [(start, stop) for start, stop in found if stop - start >= self.long]
             return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in found]
 
 
 def stands_in(document: Document, held_out: str) -> bool:
-    """Whether a document has any stretch of a held-out text."""
+    """Whether anything in a document is copied from a held-out text."""
     return bool(HeldOut(held_out, document.encoding).found_in(document))
 
 

@@ -135,8 +135,8 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         TextError: a path that names no file.
     """
     paths, files = list(paths), set[Path]()
-    if "" in paths:
-        raise TextError("A path is empty. Expected text files or folders of them")
+    if not paths or "" in paths:
+        raise TextError("A path is empty, or there is none. Expected text files or folders of them")
     for path in (Path(path).absolute() for path in paths):
         try:
             found = _files(path)

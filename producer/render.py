@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.states import ENDED_JOBS
+from charrnn.jobs.states import ENDED_JOBS, JobState
 from charrnn.options import count_windows
 from producer.plot import curve
 
@@ -82,7 +82,7 @@ def _printable_lines(message: str) -> Text:
     return Text("\n".join(map(printable, message.split("\n"))))
 
 
-_SIGNS = {"\n": "⏎", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
+_SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
 
 
 def printable(text: str) -> str:
@@ -178,7 +178,7 @@ def _training(spec: TrainSpec) -> str:
     epochs = f"{t.epochs} epochs" if t.epochs > 1 else "1 epoch"
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     return (
-        f"{spec.characters:,} characters{windows}, {spec.held_out.size:,} bytes held out, {epochs}{limit}, "
+        f"{spec.characters:,} characters{windows}, {spec.held_out_characters:,} held out, {epochs}{limit}, "
         f"{n.layers} x {n.cell.upper()}({n.units}), dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )
 
@@ -316,7 +316,7 @@ def ended(job: Mapping[str, Any]) -> None:
     """How a followed job ended."""
     seconds = (job["finished_at"] - (job["started_at"] or job["finished_at"])) / 1000
     facts = f"{characters(job):,} characters" if job["rows_total"] else ""
-    if job["history"]:
+    if job["history"] and job["state"] == JobState.DONE:
         best = min(epoch["held_out_nats"] for epoch in job["history"])
         facts = f"{_model(job)}, {_loss(best)} a character held out"
     failed = f", {job['rows_failed']:,} rows failed" if job["rows_failed"] else ""

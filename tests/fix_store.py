@@ -43,6 +43,7 @@ def train_spec() -> TrainSpec:
         corpus=NO_FILE,
         characters=9999,
         held_out=NO_FILE,
+        held_out_characters=500,
         vocabulary="\nab",
         network=NetworkOptions(),
         training=TrainingOptions(),

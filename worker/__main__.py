@@ -15,6 +15,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from billiard import current_process
 from celery.exceptions import SecurityWarning
@@ -30,6 +31,7 @@ from worker.tasks import Child
 
 logger = logging.getLogger("worker")
 
+LIBRARY = ("keras", "safetensors", "tensorflow")
 RESTART_PAUSE_S = 1.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -50,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C -> the exit code."""
     queues = _queues(options.queues)
     pinned = devices.choose_devices(options.devices, os.environ)
+    _check_library()
     _check_store()
     life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     _connect_signals(life, pinned, queues)
@@ -65,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         quiet=True,
     )
     worker.start()
+    _sign_off(life)
     return worker.exitcode or 0
 
 
@@ -82,6 +86,14 @@ def _queues(wanted: str) -> list[str]:
     return queues
 
 
+def _check_library() -> None:
+    """See that what the children import is there; the parent itself must not import it."""
+    if missing := [name for name in LIBRARY if find_spec(name) is None]:
+        raise InputError(
+            f"A worker needs {', '.join(missing)}. Install one of the extras cpu and gpu: pip install '.[cpu]'"
+        )
+
+
 def _check_store() -> None:
     """See that broker and store are there and belong together; keep no handle across the fork."""
     store, queue = Store.open(settings), Queue(settings)
@@ -90,6 +102,15 @@ def _check_store() -> None:
     finally:
         store.close()
         queue.close()
+
+
+def _sign_off(life: str) -> None:
+    """Say that the children are gone, or they would seem to live for a lease's length."""
+    store = Store.open(settings)
+    try:
+        store.forget_workers(f"{life}/")
+    finally:
+        store.close()
 
 
 def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:

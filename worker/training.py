@@ -81,12 +81,14 @@ class _Work:
         self.heartbeat, self.part, self.spec = heartbeat, part, spec
         self.files = Files(heartbeat.settings.files_root)
         text = Document(self.files.checked(spec.corpus)).read()
-        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, self.files.read(spec.held_out).decode())
+        held_out = self.files.read(spec.held_out).decode()
+        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.root)
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
         self.saved, self.saves = part.checkpoint, 0
         if self.saved:
             self.trainer.checkpoint = Checkpoint.load(self.files.checked(self.saved))
             logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step)
+        self.recorded = len(self.trainer.checkpoint.history)
 
     def _start(self) -> Model | None:
         from charrnn.model import load
@@ -102,9 +104,17 @@ class _Work:
         def stop(progress: Progress) -> bool:
             watch.progress = asdict(progress)
             watch.check()
+            self._record_epochs()
             return time.monotonic() > ends
 
         self.trainer.run(stop)
+
+    def _record_epochs(self) -> None:
+        """An epoch is shown when it has ended, and not only with the checkpoint after it."""
+        history = self.trainer.checkpoint.history
+        if len(history) > self.recorded:
+            self.heartbeat.leases.record(self.part, [asdict(epoch) for epoch in history])
+            self.recorded = len(history)
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint, commit it as progress, delete the one before."""

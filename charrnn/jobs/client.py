@@ -122,6 +122,7 @@ class Client:
             corpus=self.files.put_content("corpora", ".txt", (chunk.encode() for chunk in text)),
             characters=text.characters,
             held_out=self.files.put_content("held-out", ".txt", [chosen.encode()]),
+            held_out_characters=len(chosen),
             network=network,
             training=training,
             start=f"{version.model}@{version.version}" if version else None,
@@ -249,6 +250,10 @@ class Client:
             return f"no live worker serves {queue}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         if ahead := self.store.parts_ahead(job["id"]):
             return ", ".join(f"{count} parts of job {other}" for other, count in ahead.items()) + " are ahead"
+        at_work = self.store.jobs_in_work()
+        if len(at_work) >= len(serving):
+            others = ", ".join(map(str, sorted(set(at_work))))
+            return f"the workers are busy with job {others}; a training makes way at its next checkpoint"
         return "a worker is about to take it"
 
     def jobs(self, limit: int = 20) -> list[dict[str, Any]]:

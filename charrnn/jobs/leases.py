@@ -99,10 +99,13 @@ class Leases:
         """Commit progress: what follows starts from here, and attempts are counted anew."""
         with self.store.write() as connection:
             self._change(connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms)
-            known = set(connection.execute(select(metrics.c.epoch).where(metrics.c.job == part.job)).scalars())
-            for epoch in history:
-                if epoch["epoch"] not in known:
-                    _add_epoch(connection, part.job, dict(epoch))
+            _add_epochs(connection, part.job, history)
+
+    def record(self, part: Part, history: Sequence[dict[str, Any]]) -> None:
+        """Show the epochs that have ended, before a checkpoint holds them; an epoch done again is the same."""
+        with self.store.write() as connection:
+            self._change(connection, part, lease_until=NOW + self.lease_ms)
+            _add_epochs(connection, part.job, history)
 
     def complete(
         self,
@@ -182,11 +185,14 @@ class Leases:
             raise LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
-def _add_epoch(connection: Connection, job: int, epoch: dict[str, Any]) -> None:
-    texts = epoch.pop("previews")
-    connection.execute(insert(metrics).values(job=job, **epoch))
-    for preview in texts:
-        connection.execute(insert(previews).values(job=job, epoch=epoch["epoch"], **preview))
+def _add_epochs(connection: Connection, job: int, history: Sequence[dict[str, Any]]) -> None:
+    known = set(connection.execute(select(metrics.c.epoch).where(metrics.c.job == job)).scalars())
+    for epoch in history:
+        if epoch["epoch"] not in known:
+            values = {name: value for name, value in epoch.items() if name != "previews"}
+            connection.execute(insert(metrics).values(job=job, **values))
+            for preview in epoch["previews"]:
+                connection.execute(insert(previews).values(job=job, epoch=epoch["epoch"], **preview))
 
 
 def _lock_job(connection: Connection, job_id: int) -> Row[Any]:

@@ -40,6 +40,7 @@ class TrainSpec:
     corpus: FileRef  # the text to train on, without what is held out
     characters: int  # of it
     held_out: FileRef  # as charrnn.split makes it
+    held_out_characters: int
     vocabulary: str
     network: NetworkOptions
     training: TrainingOptions

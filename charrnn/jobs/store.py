@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, create_engine, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -169,6 +169,17 @@ class Store:
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
             return connection.execute(query).all()
+
+    def forget_workers(self, prefix: str) -> None:
+        """Drop the pool children whose owner begins so."""
+        with self.write() as connection:
+            connection.execute(delete(workers).where(workers.c.owner.startswith(prefix, autoescape=True)))
+
+    def jobs_in_work(self) -> Sequence[int]:
+        """Jobs that workers are at work on, one for each leased part."""
+        query = select(parts.c.job).where(parts.c.state == PartState.LEASED).order_by(parts.c.job)
+        with self.read() as connection:
+            return connection.execute(query).scalars().all()
 
     def parts_ahead(self, job_id: int) -> dict[int, int]:
         """Job → how many of its waiting or leased parts stand in the same queue before this job."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,21 @@ def test_a_worker_refuses_queues_and_devices_that_are_not_there(
 ) -> None:
     code, said = refused(stack, "worker", *arguments)
     assert (code, message in said) == (2, True)
+
+
+WITHOUT_SAFETENSORS = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *package: None if name == "safetensors" else find(name, *package)
+from worker.__main__ import main
+sys.exit(main(["--devices", "cpu"]))
+"""
+
+
+def test_a_worker_without_the_model_s_library_does_not_start(stack: Home) -> None:
+    # Catches: a worker that takes jobs from others, to fail at each
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_SAFETENSORS], env=stack.environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "A worker needs safetensors" in done.stderr

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 import charrnn.training
 from charrnn.jobs.client import Client
 from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import Part
+from charrnn.jobs.leases import Leases, Part
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import TrainSpec
 from charrnn.jobs.states import JobState
+from charrnn.jobs.tables import NOW, workers
 from charrnn.options import NetworkOptions, TrainingOptions
 from tests.fix_store import AddJob
 from worker.heartbeat import Heartbeat, Interrupted, Watch
@@ -112,6 +114,37 @@ def test_a_checkpoint_that_is_not_committed_changes_nothing(
         run(heartbeat)
     assert checkpoint(client) == committed[0]
     client.files.checked(committed[0])  # Catches: a checkpoint deleted, or written over, before the next is committed
+
+
+def test_an_epoch_is_shown_before_the_checkpoint_that_holds_it(
+    client: Client, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches: losses that come a minute late
+    heartbeat.settings = replace(heartbeat.settings, slice_s=99.0)
+
+    def no_checkpoint(*_: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(heartbeat.leases, "checkpoint", no_checkpoint)
+    with pytest.raises(ConnectionError):
+        run(heartbeat)
+    (epoch,) = client.status(1)["history"]
+    assert len(epoch["previews"]) == 4
+    (part,) = client.store.parts(1)
+    assert part.checkpoint is None
+
+
+def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases: Leases, add_job: AddJob) -> None:
+    waiting = add_job()
+    seen = {"host": "here", "pid": 1, "device": "cpu", "queues": ["train", "generate"], "seen_at": NOW}
+    with client.store.write() as connection:
+        connection.execute(insert(workers).values(owner="life/0", **seen))
+    assert client.status(waiting)["waiting_for"] == "a worker is about to take it"
+    leases.claim("train", "life/0")
+    # Catches: a worker that trains told to be about to take it
+    assert "busy with job 1" in client.status(waiting)["waiting_for"]
+    client.store.forget_workers("life/")
+    assert "no live worker serves generate" in client.status(waiting)["waiting_for"]
 
 
 def test_a_training_leaves_no_checkpoint(client: Client, heartbeat: Heartbeat, settings: Settings) -> None:

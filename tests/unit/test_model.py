@@ -39,6 +39,11 @@ def test_without_an_rng_seed_the_texts_differ_from_call_to_call(untrained_model:
     assert len(texts) == 3
 
 
+def test_a_string_is_one_seed(untrained_model: Model) -> None:
+    # Catches: one text for each of its characters
+    assert [sample.seed for sample in untrained_model.sample("the old", length=3)] == ["the old"]
+
+
 def test_an_empty_seed_starts_a_new_line(untrained_model: Model) -> None:
     empty, line = (next(untrained_model.sample([seed], length=20, temperature=0)) for seed in ("", "\n"))
     assert (empty.seed, empty.text) == ("", line.text)

@@ -56,7 +56,7 @@ def test_no_control_character_survives(text: str) -> None:
     assert render.printable(text).isprintable()
 
 
-@pytest.mark.parametrize("control", ["\x1b", "\x07", "\x08", "\r", "\x7f", "\x9b", "\u202e", "\u2028"])
+@pytest.mark.parametrize("control", ["\x1b", "\x07", "\x08", "\x0c", "\x7f", "\x9b", "\u202e", "\u2028"])
 def test_a_control_character_is_replaced(control: str) -> None:
     # Catches: generated text that moves the cursor, rings or renames the terminal
     assert render.printable(f"a{control}b") == "a�b"
@@ -199,6 +199,12 @@ def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixt
     assert (
         capsys.readouterr().err == "job 7: done in 2.5 s, speeches@4, 1.2500 nats (1.803 bits) a character held out\n"
     )
+
+
+def test_the_end_of_a_cancelled_training_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    # Catches: a loss that looks as if there were a version
+    render.ended(TRAIN | {"state": "cancelled", "history": [{"epoch": 1, "held_out_nats": 1.9}]})
+    assert capsys.readouterr().err == "job 7: cancelled in 2.5 s\n"
 
 
 def test_a_job_that_was_cancelled_before_it_started_took_no_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,26 @@ def test_what_stands_in_both_by_custom_is_not_cut(tmp_path: Path) -> None:
     assert training(files(tmp_path, other, held_out), held_out) == other
 
 
+def test_a_long_header_that_documents_share_is_not_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Catches: a third of a folder of manual pages left out, since their licence stands in a held-out one
+    licence = prose(0, 900)
+    held_out, other = licence + prose(1, 5000), licence + prose(2, 5000)
+    assert training(files(tmp_path, other, held_out), held_out) == other
+    assert not caplog.text
+
+
+def test_a_long_stretch_is_cut_out_of_any_document(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    held_out, other = prose(1, 9000), prose(2, 9000)
+    quoting = other[:5000] + held_out[2000:5000] + other[5000:]
+    assert training(files(tmp_path, quoting), held_out) == other[:5000] + "\n" + other[5000:]
+
+
+def test_what_is_left_out_beside_the_held_out_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    held_out = prose(1, 3000)
+    training(files(tmp_path, held_out, held_out, prose(2, 9000)), held_out)
+    assert "6,000 bytes of the text are left out" in caplog.text
+
+
 def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # Catches: a first try with one sentence a thousand times, all of which stands in its held-out tail
     corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * 1000)
