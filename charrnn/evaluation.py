@@ -38,7 +38,7 @@ def held_out_nats(
     for inputs, targets, mask in _stretches(ids) if network.max_len is None else _windows(ids, network.max_len):
         if carries and state is None:
             state = zero_state(network, inputs.shape[1])
-        block_nats, after = _evaluator(network)(weights, inputs, targets, mask, state)
+        block_nats, after = _evaluator(network, weights["dense.bias"].shape[0])(weights, inputs, targets, mask, state)
         state = after if carries else None
         nats, count = nats + float(block_nats), count + float(mask.sum())
         after_block()
@@ -72,7 +72,8 @@ def _block(ids: np.ndarray, inputs: np.ndarray, targets: np.ndarray, mask: np.nd
 
 
 @lru_cache(maxsize=4)
-def _evaluator(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a compiled function
+def _evaluator(network: NetworkOptions, vocabulary_size: int):  # type: ignore[no-untyped-def]  # a compiled function
+    # One for each size: on a GPU, Keras's layers make variables at the first call, and a function allows no second.
     def evaluate(
         weights: Weights, inputs: Array, targets: Array, mask: Array, state: State | None
     ) -> tuple[Array, State]:

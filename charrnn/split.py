@@ -1,9 +1,9 @@
 """A corpus in two: what to train on, and the held-out text that training never sees.
 
 The held-out text is a few pieces: whole files where the corpus has several, else its tail. It is
-chosen once; later on, what is copied from it is cut away wherever it stands in a corpus: long stretches,
-and of a document that has half of its text from it all that is WINDOW bytes and more. A shorter stretch in
-another document is what such documents have in common: a header, a licence, a phrase.
+chosen once; later on, what is copied from it is cut away wherever it stands in a corpus: long stretches, most
+of a short piece, and of a document that has half of its text from it all that is WINDOW bytes and more. Shorter
+stretches in other documents are what such documents have in common: a header, a licence, a phrase.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch a
 LARGEST_HELD_OUT = 20_000_000  # bytes, on request; the hashes of its windows take 25 times that for a moment
 REPEATING_SHARE = 0.1  # a text of which less is new, held-out text included, does nothing but repeat itself
 PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
-LONG = 2_048  # bytes of a stretch that is no mere header, or half of an average piece
+LONG = 2_048  # bytes of a stretch that is no mere header
 COPIED_SHARE = 0.5  # of a document that is a copy, edited or not
+SEEN_SHARE = 0.1  # of a held-out text that a model may know; more than a licence
 NOTED_SHARE = 0.01  # of a text, left out beside the held-out text itself
 SHOWN = 40  # characters in an error
 JOINT = "\n"  # between two documents, and where something was cut away
@@ -150,13 +151,14 @@ class TrainingText:
         cuts = [held_out[document.encoding].found_in(document) for document in self.corpus]
         size = sum(document.size() for document in self.corpus)
         cut = sum(stop - start for stretches in cuts for start, stop in stretches)
-        if size - cut + len(self.held_out.encode()) <= REPEATING_SHARE * size:
+        held_out_size = len(self.held_out.encode())
+        if cut > 2 * held_out_size and size - cut + held_out_size <= max(REPEATING_SHARE * size, 2 * WINDOW):
             logger.warning(
                 "The text repeats itself: what is held out stands in most of it, so all of it is trained on. "
                 "The held-out loss says nothing about other text"
             )
             return [[] for _ in cuts]
-        if cut - len(self.held_out.encode()) > NOTED_SHARE * size:
+        if cut - held_out_size > NOTED_SHARE * size:
             logger.warning("%s bytes of the text are left out, held-out text and copies of it", f"{cut:,}")
         return cuts
 
@@ -167,7 +169,8 @@ class HeldOut:
     def __init__(self, text: str, encoding: str) -> None:
         encoded = text.encode(encoding, "replace")
         self.pieces = set(encoded.split(PIECE_END.encode()))
-        self.long = min(LONG, len(encoded) // len(self.pieces) // 2)
+        self.size = len(encoded)
+        self.short = [piece for piece in self.pieces if WINDOW <= len(piece) < 2 * LONG]
         self.fingerprint = Fingerprint(encoded)
 
     def found_in(self, document: Document) -> list[Stretch]:
@@ -177,13 +180,20 @@ class HeldOut:
                 return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
             found = self.fingerprint.stretches(data)
             if sum(stop - start for start, stop in found) < COPIED_SHARE * len(data):
-                found = [(start, stop) for start, stop in found if stop - start >= self.long]
+                found = [(start, stop) for start, stop in found if self._is_copy(data[start:stop])]
             return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in found]
 
+    def _is_copy(self, stretch: bytes) -> bool:
+        """Whether a stretch is long, or most of a piece."""
+        return len(stretch) >= LONG or any(
+            stretch in piece or piece in stretch for piece in self.short if len(piece) <= 2 * len(stretch)
+        )
 
-def stands_in(document: Document, held_out: str) -> bool:
-    """Whether anything in a document is copied from a held-out text."""
-    return bool(HeldOut(held_out, document.encoding).found_in(document))
+
+def stands_in(document: Document, text: str) -> bool:
+    """Whether a document has more of a held-out text than many documents may have in common."""
+    held_out = HeldOut(text, document.encoding)
+    return sum(stop - start for start, stop in held_out.found_in(document)) >= SEEN_SHARE * held_out.size
 
 
 def check_characters(training: TrainingText, vocabulary: Vocabulary, name: str) -> None:

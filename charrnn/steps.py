@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from charrnn import backend as ops
 from charrnn.backend import Array
@@ -14,8 +14,7 @@ from charrnn.options import NetworkOptions
 Arrays: TypeAlias = dict[str, Array]
 
 
-@lru_cache(maxsize=4)  # trainings of one child: to compile a step takes seconds
-def training_step(network: NetworkOptions, optimizer: Optimizer, precision: str):  # type: ignore[no-untyped-def]
+def training_step(network: NetworkOptions, optimizer: Optimizer, precision: str) -> Callable[..., Any]:
     """A compiled function of weights, their averages, the optimizer's moments, the state, inputs (T, B), targets,
     two integers for dropout, and three numbers: learning rate, updates with this one, share of the newest weights
     in the averages. It returns the mean nats, and weights, averages, moments and state after the step."""

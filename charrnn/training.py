@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,11 @@ class Trainer:
             precision=ops.fast_precision() if self.options.precision == "auto" else self.options.precision,
         )
 
+    @cached_property
+    def _train_step(self) -> Callable[..., Any]:
+        # Of this trainer alone: Keras's layers make variables at the first call, and a function allows no second.
+        return training_step(self.network, self.optimizer, self.checkpoint.precision)
+
     def _zero_state(self) -> State:
         return zero_state(self.network, self.batches.batch)
 
@@ -130,7 +136,7 @@ class Trainer:
         since = point.step - (last.step if last else 0)
         return Progress(
             step=point.step,
-            steps=round(point.step / self._share) if point.step else self.steps,
+            steps=round(point.step / min(1.0, self._share)) if point.step else self.steps,
             epoch=-(-point.step // epoch_steps),
             epochs=self.options.epochs,
             train_nats=point.epoch_nats / since if since or not last else last.train_nats,
@@ -168,7 +174,7 @@ class Trainer:
     def _step(self) -> None:
         point = self.checkpoint
         inputs, targets = self.batches.read(point.step)
-        loss, *updated, after = training_step(self.network, self.optimizer, point.precision)(
+        loss, *updated, after = self._train_step(
             point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
             np.array([self._rate(), point.step + 1, average_share(point.step, self._share)], dtype=np.float32),

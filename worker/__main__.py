@@ -106,11 +106,12 @@ def _check_store() -> None:
 
 def _sign_off(life: str) -> None:
     """Say that the children are gone, or they would seem to live for a lease's length."""
-    store = Store.open(settings)
     try:
+        store = Store.open(settings)
         store.forget_workers(f"{life}/")
-    finally:
         store.close()
+    except CharrnnError as error:
+        logger.warning("%s", error)
 
 
 def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:

@@ -14,6 +14,7 @@ from charrnn.jobs.files import FileRef, Files
 from charrnn.jobs.leases import Part
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.specs import TrainSpec
+from charrnn.jobs.states import ENDED_JOBS
 from charrnn.text import Document
 from charrnn.vocabulary import Vocabulary
 from worker.heartbeat import Heartbeat, Interrupted, Watch
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_KEPT = 2  # trainings that take turns on a device; each holds five times its weights, 70 MB of 2 x 512 units
+MAX_KEPT = 2  # of the trainings that take turns; each holds five times its weights, 70 MB of 2 x 512 units
 _kept: dict[int, _Work] = {}
 """Job → the training that this child gave its device back from: to start one again takes seconds."""
 
@@ -60,9 +61,12 @@ def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
 
 
 def _keep(work: _Work) -> None:
-    _kept[work.part.job] = work
-    if len(_kept) > MAX_KEPT:
-        del _kept[next(iter(_kept))]
+    """Where there is a place: of three that take turns, the one to be dropped would always be the next."""
+    for job in list(_kept):
+        if work.heartbeat.store.job(job)["state"] in ENDED_JOBS:
+            del _kept[job]
+    if len(_kept) < MAX_KEPT:
+        _kept[work.part.job] = work
 
 
 def _others_wait(heartbeat: Heartbeat) -> bool:

@@ -250,7 +250,7 @@ class Client:
             return f"no live worker serves {queue}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         if ahead := self.store.parts_ahead(job["id"]):
             return ", ".join(f"{count} parts of job {other}" for other, count in ahead.items()) + " are ahead"
-        at_work = self.store.jobs_in_work()
+        at_work = self.store.jobs_in_work([worker["owner"] for worker in serving])
         if len(at_work) >= len(serving):
             others = ", ".join(map(str, sorted(set(at_work))))
             return f"the workers are busy with job {others}; a training makes way at its next checkpoint"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, update
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.files import FileRef
@@ -102,7 +102,7 @@ class Leases:
             _add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[dict[str, Any]]) -> None:
-        """Show the epochs that have ended, before a checkpoint holds them; an epoch done again is the same."""
+        """Show the epochs that have ended, before a checkpoint holds them."""
         with self.store.write() as connection:
             self._change(connection, part, lease_until=NOW + self.lease_ms)
             _add_epochs(connection, part.job, history)
@@ -186,9 +186,13 @@ class Leases:
 
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[dict[str, Any]]) -> None:
-    known = set(connection.execute(select(metrics.c.epoch).where(metrics.c.job == job)).scalars())
+    """Insert epochs, also for those that were done again and, by the clock or on another device, ended otherwise."""
+    columns = (metrics.c.epoch, metrics.c.step, metrics.c.held_out_nats)
+    known = {tuple(row) for row in connection.execute(select(*columns).where(metrics.c.job == job))}
     for epoch in history:
-        if epoch["epoch"] not in known:
+        if tuple(epoch[column.name] for column in columns) not in known:
+            for table in (previews, metrics):
+                connection.execute(delete(table).where(table.c.job == job, table.c.epoch == epoch["epoch"]))
             values = {name: value for name, value in epoch.items() if name != "previews"}
             connection.execute(insert(metrics).values(job=job, **values))
             for preview in epoch["previews"]:

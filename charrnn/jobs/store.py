@@ -175,9 +175,10 @@ class Store:
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.owner.startswith(prefix, autoescape=True)))
 
-    def jobs_in_work(self) -> Sequence[int]:
-        """Jobs that workers are at work on, one for each leased part."""
-        query = select(parts.c.job).where(parts.c.state == PartState.LEASED).order_by(parts.c.job)
+    def jobs_in_work(self, owners: Sequence[str]) -> Sequence[int]:
+        """Jobs that those pool children are at work on, one for each leased part."""
+        leased = (parts.c.state == PartState.LEASED) & parts.c.owner.in_(owners)
+        query = select(parts.c.job).where(leased).order_by(parts.c.job)
         with self.read() as connection:
             return connection.execute(query).scalars().all()
 

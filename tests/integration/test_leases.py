@@ -236,3 +236,15 @@ def test_a_cancelled_part_that_fails_is_cancelled(store: Store, leases: Leases, 
     store.cancel(job)
     assert leases.fail(part, "an accident") == PartState.CANCELLED
     assert store.job(job)["state"] == JobState.CANCELLED
+
+
+def test_an_epoch_that_was_done_again_is_shown_as_it_ended_then(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    part = claim(leases, queue="train")
+    texts = [{"temperature": 1.0, "seed": "a", "text": "b"}]
+    first = {"epoch": 1, "step": 100, "learning_rate": 0.1, "train_nats": 3.0, "held_out_nats": 2.0, "previews": texts}
+    again = first | {"step": 70, "held_out_nats": 2.5}
+    leases.record(part, [first])
+    leases.checkpoint(part, OUTPUT, [again])  # Catches: the loss of an attempt that was killed
+    assert [(epoch["step"], epoch["held_out_nats"]) for epoch in store.history(job)] == [(70, 2.5)]
+    assert store.history(job)[0]["previews"] == texts

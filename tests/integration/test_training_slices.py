@@ -143,6 +143,10 @@ def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases
     leases.claim("train", "life/0")
     # Catches: a worker that trains told to be about to take it
     assert "busy with job 1" in client.status(waiting)["waiting_for"]
+    with client.store.write() as connection:
+        connection.execute(insert(workers).values(owner="life/1", **seen))
+    # Catches: the work of one worker counted for another
+    assert client.status(waiting)["waiting_for"] == "a worker is about to take it"
     client.store.forget_workers("life/")
     assert "no live worker serves generate" in client.status(waiting)["waiting_for"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from charrnn import split
 from charrnn.errors import InputError
 from charrnn.overlap import WINDOW
-from charrnn.split import PIECE_END, TrainingText, check_characters, choose_held_out, documents, whole
+from charrnn.split import PIECE_END, TrainingText, check_characters, choose_held_out, documents, stands_in, whole
 from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
 
@@ -127,18 +127,35 @@ def test_a_long_stretch_is_cut_out_of_any_document(tmp_path: Path, caplog: pytes
     assert training(files(tmp_path, quoting), held_out) == other[:5000] + "\n" + other[5000:]
 
 
+def test_short_held_out_files_are_cut_out_of_a_document_that_joins_all(tmp_path: Path) -> None:
+    # Catches: held-out files that are trained on, since each is shorter than a long stretch
+    pieces = [prose(number, 300 + 100 * number) for number in range(5)]
+    others = [prose(10 + number, 3000) for number in range(5)]
+    joined = "".join(other + piece for other, piece in zip(others, pieces, strict=True))
+    assert training(files(tmp_path, joined), PIECE_END.join(pieces)) == "\n".join(others)
+
+
+def test_a_licence_in_common_is_no_training_on_the_held_out_text(tmp_path: Path) -> None:
+    licence, held_out = prose(0, 3000), prose(1, 60_000)
+    (document,) = files(tmp_path, prose(2, 50_000) + licence)
+    assert not stands_in(document, held_out + licence)
+    (document,) = files(tmp_path, prose(2, 50_000) + held_out[:9000])
+    assert stands_in(document, held_out + licence)
+
+
 def test_what_is_left_out_beside_the_held_out_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     held_out = prose(1, 3000)
     training(files(tmp_path, held_out, held_out, prose(2, 9000)), held_out)
     assert "6,000 bytes of the text are left out" in caplog.text
 
 
-def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # Catches: a first try with one sentence a thousand times, all of which stands in its held-out tail
-    corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * 1000)
+@pytest.mark.parametrize("times", [15, 25, 1000])
+def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, times: int) -> None:
+    # Catches: a first try with one sentence many times, all of which stands in its held-out tail
+    corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * times)
     read = TrainingText(corpus, choose_held_out(corpus))
     read.scan()
-    assert read.characters == 45_000
+    assert read.characters == 45 * times
     assert "repeats itself" in caplog.text
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import charrnn
+from charrnn import backend as ops
 from charrnn import training
 from charrnn.checkpoint import Checkpoint
 from charrnn.corpus import Corpus
@@ -130,8 +131,8 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
 
 
 def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
-    one = trainer(epochs=1000, max_minutes=1.0)
-    one.checkpoint.seconds = 59.999
+    one = stop_at(1, trainer(epochs=1000, max_minutes=1.0))
+    one.checkpoint.seconds = 99.0
     seen: list[Progress] = []
 
     def watch(progress: Progress) -> bool:
@@ -139,8 +140,10 @@ def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
         return False
 
     one.run(watch)
-    assert seen[-1].steps == one.checkpoint.step  # Catches: time left as if there were no limit
-    assert [progress.evaluating for progress in seen if progress.step == one.checkpoint.step][:2] == [False, True]
+    # Catches: time left as if there were no limit, and fewer steps in all than are done
+    assert {progress.steps for progress in seen} == {one.checkpoint.step}
+    assert [progress.evaluating for progress in seen] == [True] * (len(seen) - 1) + [False]
+    assert len(seen) > 1
     assert one.checkpoint.step < one.batches.epoch_steps
     assert len(one.checkpoint.history) == 1
     # Catches: a schedule that does not know of the limit
@@ -234,6 +237,17 @@ def test_a_model_goes_on_at_a_lower_rate() -> None:
         float(np.abs(np.asarray(one.checkpoint.weights["dense.bias"])).max()) for one in (stop_at(1, trainer()), again)
     ]
     assert moved[1] == pytest.approx(training.FINE_TUNING_SHARE * moved[0], rel=0.02)
+
+
+def test_trainings_of_two_vocabularies_share_a_process_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a compiled step or evaluation of both, in which Keras's layers would make variables twice
+    monkeypatch.setattr(ops, "on_gpu", True)
+    for characters in ("ab", "abc"):
+        corpus = Corpus.of(Vocabulary(characters), [characters * 20], characters)
+        options = TrainingOptions(epochs=1, batch=1, unroll=4, precision="float32", preview_temperatures=0)  # type: ignore[arg-type]
+        one = Trainer(corpus, NetworkOptions(units=7, layers=1), options)
+        one.run()
+        assert one.checkpoint.history
 
 
 def test_windows_are_shuffled_by_the_rng_seed() -> None:
