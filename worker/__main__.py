@@ -19,7 +19,7 @@ from importlib.util import find_spec
 
 from billiard import current_process
 from celery.exceptions import SecurityWarning
-from celery.signals import worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.queue import QUEUES, Queue
@@ -127,6 +127,10 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
             logger.exception("a child cannot start; another one is tried")
             time.sleep(RESTART_PAUSE_S)
             os._exit(1)
+
+    @setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
+    def keep_logging(**_: object) -> None:
+        """Celery sets up logging of its own, and drops our lines, where nobody answers this signal."""
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def announce(**_: object) -> None:
