@@ -251,9 +251,10 @@ class Client:
         if ahead := self.store.parts_ahead(job["id"]):
             return ", ".join(f"{count} parts of job {other}" for other, count in ahead.items()) + " are ahead"
         at_work = self.store.jobs_in_work([worker["owner"] for worker in serving])
-        if len(at_work) >= len(serving):
-            others = ", ".join(map(str, sorted(set(at_work))))
-            return f"the workers are busy with job {others}; a training makes way at its next checkpoint"
+        others = [other for other in at_work if other != job["id"]]  # its own may have begun meanwhile
+        if len(others) >= len(serving):
+            busy = ", ".join(map(str, sorted(set(others))))
+            return f"the workers are busy with job {busy}; a training makes way at its next checkpoint"
         return "a worker is about to take it"
 
     def jobs(self, limit: int = 20) -> list[dict[str, Any]]:
