@@ -25,7 +25,7 @@ from charrnn.vocabulary import Vocabulary
 HELD_OUT_SHARE = 0.05
 MIN_HELD_OUT_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
 MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
-LARGEST_HELD_OUT = 20_000_000  # bytes, on request; the hashes of its windows take 25 times that for a moment
+LARGEST_HELD_OUT = 10_000_000  # bytes, on request; to hash its windows takes 65 times that for a moment
 REPEATING_SHARE = 0.1  # a text of which less is new, held-out text included, does nothing but repeat itself
 PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
 LONG = 2_048  # bytes of a stretch that is no mere header
