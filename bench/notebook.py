@@ -81,15 +81,13 @@ class Report:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.started = time.monotonic()
-        self.step = 0  # the last one told of: there are several calls for the last of an epoch
         self.seconds: list[float] = []  # at the end of each epoch
 
     def __call__(self, progress: Progress) -> None:
         history = self.trainer.checkpoint.history
         if len(history) > len(self.seconds):
             self._print_epoch(time.monotonic() - self.started)
-        elif progress.step % PROGRESS_STEPS == 0 and progress.step > self.step:
-            self.step = progress.step
+        elif progress.step % PROGRESS_STEPS == 0 and not progress.evaluating:
             seconds = time.monotonic() - self.started
             place = f"step {progress.step:,} of {progress.steps:,}: train {progress.train_nats:.4f} nats"
             print(f"  {place}, {seconds:,.0f} s, {progress.characters / seconds:,.0f} characters/s", flush=True)

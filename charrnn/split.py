@@ -60,7 +60,7 @@ def whole(texts: Sequence[Document]) -> str:
     if size > LARGEST_HELD_OUT:
         raise InputError(
             f"The held-out text has {size:,} bytes. Expected at most {LARGEST_HELD_OUT:,}, since all of it is read "
-            f"after each epoch, which takes a minute for about {MAX_HELD_OUT:,}. Hold out fewer files"
+            f"after each epoch, which takes minutes for {MAX_HELD_OUT:,} already. Hold out fewer files"
         )
     return PIECE_END.join("".join(document.read()) for document in texts)
 

@@ -145,7 +145,8 @@ class Client:
         if start is not None and start.model != model and self._was_trained_on(start, text):
             raise InputError(
                 f"{start.model}@{start.version} was trained on the held-out text of {model}, so that a loss on it "
-                f"would say nothing. Go on from another version, or train a model of another name"
+                f"would say nothing. Go on from another version, or train a model of another name with a held-out "
+                f"text of its own"
             )
         return text
 
