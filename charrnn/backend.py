@@ -30,6 +30,7 @@ concat = tf.concat
 custom_gradient = tf.custom_gradient
 exp = tf.exp
 gather = tf.gather
+log = tf.math.log
 matmul = tf.matmul
 fill = tf.fill
 maximum = tf.maximum
@@ -116,6 +117,21 @@ def total(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 def largest(values: Array) -> Array:
     """Maximum along the last axis, kept as an axis of 1."""
     return tf.reduce_max(values, axis=-1, keepdims=True)
+
+
+def smallest(values: Array) -> Array:
+    """Minimum along the last axis, kept as an axis of 1."""
+    return tf.reduce_min(values, axis=-1, keepdims=True)
+
+
+def descending(values: Array) -> Array:
+    """Sorted along the last axis, largest first."""
+    return tf.sort(values, axis=-1, direction="DESCENDING")
+
+
+def picked(values: Array, indices: Array) -> Array:
+    """Of each row the value at its index. (B, N), (B,) -> (B,)"""
+    return tf.gather(values, indices, batch_dims=1)
 
 
 def index_of_largest(values: Array) -> Array:

@@ -26,7 +26,8 @@ from charrnn.errors import InputError, ModelFileError
 from charrnn.network import Weights, weight_shapes
 from charrnn.options import NetworkOptions, SamplingOptions, check_temperatures, choose_batch
 from charrnn.randomness import row_key, seed_name
-from charrnn.sampling import Row, Text, sample
+from charrnn.sampling import sample
+from charrnn.slots import Row, Text
 from charrnn.vocabulary import Vocabulary
 
 CONFIG_FORMAT = 1

@@ -10,6 +10,7 @@ characters and starts from nothing for each, as the notebook's does.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -21,7 +22,11 @@ from charrnn.recurrent import CELLS, CellState, LayerWeights, keras_sequence, la
 
 Weights: TypeAlias = Mapping[str, Array]
 State: TypeAlias = list[CellState]
-"""Of each layer; of a network with a `max_len`, the window (max_len, B): ids, NOTHING before the first."""
+"""Of each layer, before or after a sequence."""
+
+Carried: TypeAlias = list[tuple[Array, ...]]
+"""From `step` to `step`: each layer's StepState; of a network with a `max_len` the window (max_len, B): ids, NOTHING
+before the first."""
 
 NOTHING = -1
 
@@ -73,48 +78,57 @@ def _uniform(shape: tuple[int, ...], fans: float, rng: np.random.Generator) -> n
     return rng.uniform(-limit, limit, size=shape)
 
 
-def zero_state(network: NetworkOptions, batch: int) -> State:
-    """The state before the first character."""
-    if network.max_len is not None:
-        return [(ops.fill((network.max_len, batch), NOTHING),)]
-    return _zeros(network, batch)
-
-
-def _zeros(network: NetworkOptions, batch: Array) -> State:
+def zero_state(network: NetworkOptions, batch: Array) -> State:
+    """The state of every layer before the first character."""
     states = CELLS[network.cell].states
     return [tuple(ops.zeros((batch, network.units)) for _ in range(states)) for _ in range(network.layers)]
 
 
-def forget(network: NetworkOptions, state: State, fresh: Array) -> State:
-    """The state, but as before the first character for the rows where `fresh` (B,) is true."""
+def first_state(network: NetworkOptions, batch: Array, precision: str) -> Carried:
+    """What `step` starts from."""
     if network.max_len is not None:
-        return [(ops.where(fresh, NOTHING, state[0][0]),)]
-    return _kept(state, 1.0 - ops.cast(fresh, ops.float32))
+        return [(ops.fill((network.max_len, batch), NOTHING),)]
+    shape = (batch, network.units)
+    return [(ops.zeros(shape, ops.dtypes[precision]), ops.zeros(shape)) for _ in range(network.layers)]
 
 
-def _kept(state: State, kept: Array) -> State:
-    return [tuple(array * kept[:, None] for array in layer) for layer in state]
+def narrowed(network: NetworkOptions, weights: Weights, precision: str) -> Weights:
+    """Weights as `step` takes them: the kernels that are multiplied in `precision`, what is added in float32."""
+    table = f"{network.cell}_0.kernel"
+    kernels = [name for name in weights if name.endswith("kernel") and name != table]
+    return {**weights, **{name: ops.cast(weights[name], ops.dtypes[precision]) for name in kernels}}
 
 
-def step(network: NetworkOptions, weights: Weights, ids: Array, state: State) -> tuple[Array, State]:
-    """One character for each row: ids (B,) -> logits (B, V) and the next state."""
+def step(network: NetworkOptions, weights: Weights, ids: Array, carried: Carried, kept: Array) -> tuple[Array, Carried]:
+    """One character for each row.
+
+    Args:
+        weights: of `narrowed`.
+        ids: (B,).
+        carried: of `first_state`, or of the step before.
+        kept: (B,) float32; 0 for the rows that start from nothing, else 1.
+
+    Returns:
+        The product with the dense kernel (B, V), its bias still to be added, and what is carried on.
+    """
     if network.max_len is None:
-        after = _cells(network, weights, ids, state)
-        return _logits(weights, after[-1][0]), after
-    window = ops.concat([state[0][0][1:], ids[None]], axis=0)
-    inner = _zeros(network, window.shape[1])
-    for ids in ops.unstack(window):
-        there = ops.cast(ids != NOTHING, ops.float32)
-        inner = _kept(_cells(network, weights, ops.maximum(ids, 0), inner), there)
-    return _logits(weights, inner[-1][0]), [(window,)]
+        after = _cells(network, weights, ids, carried, kept)
+        return ops.matmul(after[-1][0], weights["dense.kernel"]), after
+    window = ops.where(kept[None] == 0.0, NOTHING, carried[0][0])
+    window = ops.concat([window[1:], ids[None]], axis=0)
+    precision = weights["dense.kernel"].dtype.name
+    inner, there = first_state(replace(network, max_len=None), window.shape[1], precision), kept * 0.0
+    for seen in ops.unstack(window):
+        inner = _cells(network, weights, ops.maximum(seen, 0), inner, there)
+        there = ops.cast(seen != NOTHING, ops.float32)  # what was computed for nothing is dropped by the next
+    return ops.matmul(inner[-1][0], weights["dense.kernel"]), [(window,)]
 
 
-def _cells(network: NetworkOptions, weights: Weights, ids: Array, state: State) -> State:
-    after: State = []
-    for layer, before in enumerate(state):
-        layer_weights = _layer(network, weights, layer)
+def _cells(network: NetworkOptions, weights: Weights, ids: Array, carried: Carried, kept: Array) -> Carried:
+    after: Carried = []
+    for layer, before in enumerate(carried):
         inputs = ids if layer == 0 else after[-1][0]
-        after.append(layer_step(CELLS[network.cell], inputs, before, layer_weights))
+        after.append(layer_step(CELLS[network.cell], inputs, before, kept, _layer(network, weights, layer)))
     return after
 
 
@@ -138,7 +152,7 @@ def sequence(
         Logits (T, B, V); of a network with a `max_len`, (1, B, V): of the window's last character.
     """
     dtype, after, outputs = ops.dtypes[precision], list[CellState](), ids
-    for layer, before in enumerate(state or _zeros(network, ids.shape[1])):
+    for layer, before in enumerate(state or zero_state(network, ids.shape[1])):
         if ops.on_gpu and dtype == ops.float32:
             outputs, last = keras_sequence(network.cell, outputs, before, _layer(network, weights, layer))
         else:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from charrnn import backend as ops
 from charrnn.backend import Array
@@ -21,19 +21,21 @@ from charrnn.backend import Array
 CellState: TypeAlias = tuple[Array, ...]
 """h, and for an LSTM c, each (B, U) float32."""
 
+StepState: TypeAlias = tuple[Array, Array]
+"""Between two single steps: h in the type of the products, and what the cell remembers in float32: an LSTM's c,
+a GRU's h. Each (B, U)."""
 
 HALVES = (0.5, 0.5, 1.0, 0.5)  # of an LSTM's gates: sigmoid(z) = (1 + tanh(z / 2)) / 2
 
 
-@ops.fused
 def _lstm(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
     # The sums are made here and not in the graph: there the optimizer joins them to the product at some
     # steps of a call and not at others, and a text would depend on the step at which it began.
     z = ops.cast(x, ops.float32) + ops.cast(product, ops.float32) + bias
     # One tanh over all gates: 0.21 ms against 0.34 ms for each gate by itself (B 128, U 512).
-    tanhs = ops.tanh(z * ops.repeated(HALVES, state[1].shape[-1]))
+    tanhs = ops.tanh(z * ops.repeated(HALVES, state[-1].shape[-1]))
     i, f, g, o = ops.split(tanhs, 4, axis=-1)
-    c = _sigmoid(f) * state[1] + _sigmoid(i) * g
+    c = _sigmoid(f) * state[-1] + _sigmoid(i) * g
     h = _sigmoid(o) * ops.tanh(c)
     return (h, c), ops.cast(h, product.dtype), tanhs
 
@@ -67,7 +69,6 @@ def _lstm_slopes(dh: Sequence[Array], dc: Array, saved: Array, before: Array, af
     return ops.cast(ops.concat(dz, axis=-1), dh[0].dtype), dc * _sigmoid(f)
 
 
-@ops.fused
 def _gru(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
     x_z, x_r, x_n = ops.split(ops.cast(x, ops.float32) + bias[0], 3, axis=-1)
     h_z, h_r, h_n = ops.split(ops.cast(product, ops.float32) + bias[1], 3, axis=-1)
@@ -104,6 +105,8 @@ class Cell:
         bias: shape of the bias, in units.
         forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
             and what `gradient` needs of it.
+        step: (x, or a table and the ids of its rows; product, bias; kept (B,), 0 for a row that starts from
+            nothing; memory) -> the next state, and no more: writing what only `gradient` needs costs a quarter.
         gradient: (slopes of h, to be summed; what is carried back beside the product, (B, U); saved;
             state before and after the step) -> slopes of x and product (B, gates U), what is carried on.
     """
@@ -112,12 +115,25 @@ class Cell:
     states: int
     bias: tuple[int, ...]
     forward: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]
+    step: Callable[[Array | tuple[Array, Array], Array, Array, Array, Array], StepState]
     gradient: Callable[[Sequence[Array], Array, Array, CellState, CellState], tuple[Array, Array, Array]]
 
 
+def _single(cell: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]) -> Any:
+    """The cell's `step`. The table is looked up in the same loop, and a row's start costs no pass of its own."""
+
+    @ops.fused
+    def step(x: Array | tuple[Array, Array], product: Array, bias: Array, kept: Array, memory: Array) -> StepState:
+        x, kept = ops.gather(*x) if isinstance(x, tuple) else x, kept[:, None]
+        after, _, _ = cell(x, kept * ops.cast(product, ops.float32), bias, (kept * memory,))
+        return ops.cast(after[0], product.dtype), after[-1]
+
+    return step
+
+
 CELLS = {
-    "lstm": Cell(gates=4, states=2, bias=(4,), forward=_lstm, gradient=_lstm_gradient),
-    "gru": Cell(gates=3, states=1, bias=(2, 3), forward=_gru, gradient=_gru_gradient),
+    "lstm": Cell(gates=4, states=2, bias=(4,), forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
+    "gru": Cell(gates=3, states=1, bias=(2, 3), forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
 }
 
 
@@ -129,11 +145,14 @@ class LayerWeights(NamedTuple):
     bias: Array
 
 
-def layer_step(cell: Cell, inputs: Array, state: CellState, weights: LayerWeights) -> CellState:
-    """One character: ids (B,), each a one-hot row, or (B, N) -> the next state."""
-    one_hot = inputs.dtype == ops.int32
-    x = ops.gather(weights.kernel, inputs) if one_hot else ops.matmul(inputs, weights.kernel)
-    return cell.forward(x, ops.matmul(state[0], weights.recurrent_kernel), weights.bias, state)[0]
+def layer_step(cell: Cell, inputs: Array, state: StepState, kept: Array, weights: LayerWeights) -> StepState:
+    """One character: ids (B,), each a one-hot row, or the h below (B, N) -> the next state.
+
+    Two products of a depth of U and no joined one of 2 U: deeper than 512, oneDNN sums in an order that depends
+    on the size of B.
+    """
+    x = (weights.kernel, inputs) if inputs.dtype == ops.int32 else ops.matmul(inputs, weights.kernel)
+    return cell.step(x, ops.matmul(state[0], weights.recurrent_kernel), weights.bias, kept, state[1])
 
 
 def layer_sequence(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from charrnn import backend as ops
-from charrnn.network import initial_weights, sequence, step, zero_state
+from charrnn.network import first_state, initial_weights, narrowed, sequence, step, zero_state
 from charrnn.options import NetworkOptions
 
 NETWORKS = [NetworkOptions(cell=cell, units=13, dropout=0.0) for cell in ("lstm", "gru")]
@@ -117,10 +120,41 @@ def test_a_sequence_in_two_pieces_is_the_sequence(network: NetworkOptions) -> No
 def test_steps_are_the_sequence(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
     whole, _ = sequence(network, weights, inputs)
-    state = zero_state(network, BATCH)
-    for t in range(TIME):
-        logits, state = step(network, weights, inputs[t], state)
+    for t, logits in enumerate(steps(network, weights, inputs)):
         assert_close(logits, whole[t])
+
+
+def steps(network: NetworkOptions, weights: dict[str, tf.Tensor], inputs: np.ndarray) -> Iterator[tf.Tensor]:
+    """Logits after each single step."""
+    carried = first_state(network, BATCH, "float32")
+    for ids in inputs:
+        product, carried = step(network, weights, ids, carried, tf.ones(BATCH))
+        yield product + weights["dense.bias"]
+
+
+@each_cell
+def test_a_row_that_starts_anew_sees_nothing_of_the_one_before(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    expected = next(steps(network, weights, inputs[1:]))
+    for options in (network, replace(network, max_len=4)):
+        _, carried = step(options, weights, inputs[0], first_state(options, BATCH, "float32"), tf.ones(BATCH))
+        kept = np.ones(BATCH, np.float32)
+        kept[2] = 0
+        product, _ = step(options, weights, inputs[1], carried, kept)
+        differs = np.abs(product + weights["dense.bias"] - expected).max(axis=1) > TOLERANCE
+        assert list(differs) == [True, True, False, True, True]  # Catches: kept left out of h, of c, or of the window
+
+
+@each_cell
+def test_narrow_steps_are_near_the_exact_ones(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    exact, narrow = list(steps(network, weights, inputs))[-1], narrowed(network, weights, "bfloat16")
+    carried = first_state(network, BATCH, "bfloat16")
+    for ids in inputs:
+        product, carried = step(network, narrow, ids, carried, tf.ones(BATCH))
+    assert [state[1].dtype for state in carried] == [tf.float32] * network.layers  # what is remembered is not rounded
+    assert product.dtype == tf.bfloat16
+    assert_close(tf.cast(product, tf.float32) + weights["dense.bias"], exact, tolerance=0.05)
 
 
 @each_cell
@@ -136,9 +170,7 @@ def test_a_window_s_last_character_is_all_that_is_predicted_from_it(network: Net
 def test_steps_of_a_network_with_a_window_see_the_window_and_no_more(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
     windowed = NetworkOptions.from_dict({**network.to_dict(), "max_len": 6})
-    state = zero_state(windowed, BATCH)
-    for t in range(TIME):
-        logits, state = step(windowed, weights, inputs[t], state)
+    for t, logits in enumerate(steps(windowed, weights, inputs)):
         window = inputs[max(0, t - 5) : t + 1]  # Catches: padding read as characters, state kept from the step before
         assert_close(logits, sequence(network, weights, window)[0][-1])
 

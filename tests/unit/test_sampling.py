@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from charrnn.evaluation import held_out_nats
 from charrnn.model import Model
 from charrnn.network import sequence
-from charrnn.sampling import STEPS, Report, Row, Text, draw, sample
+from charrnn.drawing import draw
+from charrnn.sampling import STEPS, sample
+from charrnn.slots import Report, Row, Text
 
 BATCH = 16
 PROPERTIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -104,7 +106,9 @@ def test_draws_follow_softmax_of_logits_over_temperature() -> None:
     logits, count = np.array([2.0, 0.0, -1.0, 1.0], np.float32), 40_000
     numbers = ((np.arange(count) + 0.5) / count).astype(np.float32)
     for temperature in (0.5, 1.0, 2.0):
-        drawn = np.asarray(draw(np.tile(logits, (count, 1)), np.full(count, temperature, np.float32), numbers))
+        drawn, _ = draw(
+            np.tile(logits, (count, 1)), np.zeros(4, np.float32), np.full(count, temperature, np.float32), numbers
+        )
         expected = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
         shares = np.bincount(drawn, minlength=4) / count
         # The numbers are evenly spread, so the shares are exact but for their ends.
@@ -114,8 +118,8 @@ def test_draws_follow_softmax_of_logits_over_temperature() -> None:
 def test_a_character_of_probability_0_is_never_drawn() -> None:
     logits = np.array([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]], np.float32)
     ends = np.array([2.0**-24, 0.5, 1 - 2.0**-24], np.float32)
-    drawn = np.asarray(draw(np.repeat(logits, 3, axis=0), np.ones(3, np.float32), ends))
-    assert set(drawn) <= {1, 3}
+    drawn, _ = draw(np.repeat(logits, 3, axis=0), np.zeros(5, np.float32), np.ones(3, np.float32), ends)
+    assert set(np.asarray(drawn)) <= {1, 3}
 
 
 def test_a_call_may_stop_the_sampler(untrained_model: Model) -> None:
