@@ -42,7 +42,8 @@ def draw(
     shifted, weights, log_total = _weigh(product, bias, temperature)
     if limits is not None:
         weights = _limited(weights, limits)
-    return _choose(shifted, ops.cumulative_sum(weights), log_total, temperature, numbers)
+    ids, nats = _choose(shifted, ops.cumulative_sum(weights), log_total, temperature, numbers)
+    return ids, nats
 
 
 @ops.fused

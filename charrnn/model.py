@@ -12,7 +12,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ from safetensors.numpy import save_file
 from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
 from charrnn.network import Weights, weight_shapes
-from charrnn.options import NetworkOptions, SamplingOptions, check_temperatures, choose_batch
+from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions, choose_batch, choose_precision
 from charrnn.randomness import row_key, seed_name
 from charrnn.sampling import sample
-from charrnn.slots import Row, Text
+from charrnn.slots import ALL, Row, Text
 from charrnn.vocabulary import Vocabulary
 
 CONFIG_FORMAT = 1
@@ -43,8 +43,9 @@ class Sample:
     temperature: float
     sample: int  # the k-th text of this seed and temperature, from 0
     text: str
-    finish_reason: str  # "length"
-    nats_per_char: float  # mean over the text, at temperature 1
+    finish_reason: str  # "length", or "stop" where a stop string ended it
+    nats_per_char: float | None  # mean over the text, at temperature 1; None of an empty text
+    logprobs: list[float] = field(repr=False)  # of each character, at temperature 1
 
 
 class Model:
@@ -67,6 +68,11 @@ class Model:
         self.network, self.vocabulary = network, vocabulary
         self.weights, self.metrics = weights, dict(metrics or {})
 
+    @property
+    def size(self) -> int:
+        """Bytes of its weights."""
+        return sum(4 * int(np.prod(value.shape)) for value in self.weights.values())
+
     def save(self, path: str | Path) -> None:
         """Write the model's folder; an existing one is overwritten."""
         folder = Path(path)
@@ -88,18 +94,17 @@ class Model:
         seeds: str | Iterable[str],
         *,
         temperature: float | Iterable[float] = 1.0,
-        samples: int = 1,
-        length: int = 400,
         rng_seed: int | None = None,
+        **options: Any,
     ) -> Iterator[Sample]:
         """Write texts: every seed at every temperature, `samples` times, all as one batch.
 
         Args:
             seeds: what each text starts from, one or several; an empty seed starts a new line.
             temperature: 0 always takes the likeliest character; 1 is what the model learned.
-            samples: texts for each seed and temperature.
-            length: new characters in each text.
             rng_seed: drawn at random if None. The same number gives the same texts.
+            **options: fields of `SamplingOptions`, such as length=400, samples=1, stop="\\n", top_k, top_p=0.9,
+                unknown="replace".
 
         Yields:
             Samples in order: by seed, then temperature, then sample.
@@ -107,32 +112,45 @@ class Model:
         Raises:
             InputError: a seed with characters the model does not know, or a number out of range.
         """
-        options = SamplingOptions(
-            temperatures=check_temperatures(temperature),
-            samples=samples,
-            length=length,
-            rng_seed=secrets.randbits(31) if rng_seed is None else rng_seed,
+        chosen = SamplingOptions.from_dict(
+            {
+                **options,
+                "temperatures": temperature,
+                "rng_seed": secrets.randbits(31) if rng_seed is None else rng_seed,
+            }
         )
-        wanted = list(_wanted([seeds] if isinstance(seeds, str) else seeds, options))
-        rows = [self.row(*row, options) for row in wanted]  # checked before the first text is yielded
-        return self._samples(wanted, rows)
+        wanted = list(_wanted([seeds] if isinstance(seeds, str) else seeds, chosen))
+        rows = [self.row(*row, chosen) for row in wanted]  # checked before the first text is yielded
+        return self._samples(wanted, rows, chosen.precision)
 
-    def _samples(self, wanted: list[tuple[str, str, float, int]], rows: list[Row]) -> Iterator[Sample]:
-        texts = in_order(self.sample_rows(rows, choose_batch(len(rows))))
+    def _samples(self, wanted: list[tuple[str, str, float, int]], rows: list[Row], precision: str) -> Iterator[Sample]:
+        batch = choose_batch(len(rows))
+        precision = choose_precision(precision, self.metrics.get("sampling_precision", FLOAT32), batch)
+        texts = in_order(self.sample_rows(rows, batch, precision=precision))
         for (_, seed, temperature, k), text in zip(wanted, texts, strict=True):
             yield Sample(
                 seed=seed,
                 temperature=temperature,
                 sample=k,
-                text=self.vocabulary.decode(text.ids),
-                finish_reason="length",
+                text=self.vocabulary.decode(text.ids.tolist()),
+                finish_reason=text.finish_reason,
                 nats_per_char=text.nats_per_char,
+                logprobs=text.logprobs,
             )
 
     def row(self, name: str, seed: str, temperature: float, k: int, options: SamplingOptions) -> Row:
         """The sampler's row for one text; `name` is `seed_name`'s."""
-        ids = self.vocabulary.encode(seed or NEW_LINE)
-        return Row(ids, temperature, options.length, row_key(options.rng_seed, name, temperature, k))
+        stops = [stop for stop in options.stop if not self.vocabulary.unknown(stop)]  # the others never occur
+        return Row(
+            seed=self.vocabulary.encode(self.vocabulary.fitted(seed, options.unknown) or NEW_LINE),
+            temperature=temperature,
+            length=options.length,
+            key=row_key(options.rng_seed, name, temperature, k),
+            stop=tuple(tuple(self.vocabulary.encode(stop)) for stop in stops),
+            keep_stop=options.keep_stop,
+            top_k=ALL if options.top_k is None else options.top_k,
+            top_p=1.0 if options.top_p is None else options.top_p,
+        )
 
     def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
         """`sampling.sample` on this model."""

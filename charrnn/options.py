@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from charrnn.errors import InputError
 
-# Slots of a batch. At least 16: where slots x characters is no multiple of a vector's width, its last
-# elements are computed by other instructions, and a text could depend on its slot. At most 256: 1024
-# is no faster on a CPU.
-BATCHES = (16, 32, 64, 128, 256)
-MIN_FILL = 0.95  # by whole waves; rows of unequal length cost about 5 % more
+# Slots of a batch -> speed of a full one, of that of 256 (2 x LSTM(512), bfloat16, two cores). At least 16 slots: where
+# slots x characters is no multiple of a vector's width, its last elements are computed by other instructions, and a
+# text could depend on its slot. At most 256: 1024 is 5 % faster on a CPU, and its last wave has four times the idle
+# slots. A single text has a batch of its own, to be there soon.
+BATCHES = {16: 0.45, 32: 0.65, 64: 0.85, 128: 0.95, 256: 1.0}
 
 CELLS = ("lstm", "gru")
-PRECISIONS = ("auto", "float32", "bfloat16")
+PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
+UNKNOWN = (ERROR, DROP, REPLACE) = ("error", "drop", "replace")
 MAX_LAYERS = 8
 MAX_UNITS = 4096
 MAX_UNROLL = 1024  # characters; a step's graph and its memory grow with it
 MAX_BATCH = 4096
 MAX_EPOCHS = 10_000
+MAX_TEMPERATURES = 1000
 MAX_SAMPLES = 1_000_000
+MAX_STOPS = 100
+MAX_STOP = 1000  # characters
 MAX_LENGTH = 1_000_000  # characters
 MAX_RNG_SEED = 2**63 - 1
 
@@ -50,8 +54,8 @@ def check_number(name: str, value: object) -> None:
 def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:
     """One or several, each once; as floats, and -0.0 as 0.0, since random streams depend on how they are written."""
     temperatures = (temperatures,) if isinstance(temperatures, int | float) else tuple(temperatures)
-    if not temperatures:
-        raise InputError("Expected at least one temperature")
+    if not 0 < len(temperatures) <= MAX_TEMPERATURES:
+        raise InputError(f"Expected 1 to {MAX_TEMPERATURES:,} temperatures. Received: {len(temperatures):,}")
     for temperature in temperatures:
         check_number("temperature", temperature)
     checked = tuple(float(temperature) + 0.0 for temperature in temperatures)
@@ -213,24 +217,81 @@ def choose_streams(characters: int) -> int:
     return min(max(power, MIN_STREAMS), MAX_STREAMS)
 
 
+OVERRIDES = ("temperature", "length", "stop", "top_k", "top_p")
+"""What a seed may ask for itself, in the place of its job's options."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions(Options):
     """What to sample from each seed."""
 
     temperatures: tuple[float, ...] = (1.0,)  # 0 is argmax, 1 what the model learned
     samples: int = 1  # texts for each seed and temperature
-    length: int = 400  # new characters of each text
+    length: int = 400  # new characters of each text, at most
+    stop: tuple[str, ...] = ()  # a text ends before the first of these that it holds
+    keep_stop: bool = False  # it ends after it
+    top_k: int | None = None  # draw from the likeliest so many characters
+    top_p: float | None = None  # and of these from the likeliest that have so much of the probability
+    logprobs: bool = False  # tell the log probability of every character
+    unknown: str = ERROR  # of characters in seeds that the model does not know
+    precision: str = AUTO  # of matrix products
     rng_seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "temperatures", check_temperatures(self.temperatures))
+        object.__setattr__(self, "stop", _check_stops(self.stop))
         check_integer("samples", self.samples, 1, MAX_SAMPLES)
         check_integer("length", self.length, 1, MAX_LENGTH)
+        if self.top_k is not None:
+            check_integer("top-k", self.top_k, 1, MAX_LENGTH)
+        if self.top_p is not None:
+            check_number("top-p", self.top_p)
+            if not 0 < self.top_p <= 1:
+                raise InputError(f"top-p must be above 0 and at most 1. Received: {self.top_p}")
+        check_choice("unknown", self.unknown, UNKNOWN)
+        check_choice("precision", self.precision, PRECISIONS)
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
+
+    @property
+    def texts(self) -> int:
+        """Rows of each seed."""
+        return len(self.temperatures) * self.samples
+
+    def overridden(self, values: Mapping[str, Any] | None) -> Self:
+        """These options, with what a seed asks for itself: of `OVERRIDES`, a temperature or several.
+
+        Raises:
+            InputError: an option that is not of these, or out of its bounds.
+        """
+        if not values:
+            return self
+        if unknown := values.keys() - set(OVERRIDES):
+            raise InputError(f"A seed cannot choose {', '.join(sorted(unknown))}. Expected: {', '.join(OVERRIDES)}")
+        named = {"temperatures" if name == "temperature" else name: value for name, value in values.items()}
+        return replace(self, **{name: value for name, value in named.items() if value is not None})
+
+
+def _check_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(stops, str | list | tuple):
+        raise InputError(f"stop must be a text, or several. Received: {stops!r}")
+    stops = (stops,) if isinstance(stops, str) else tuple(stops)
+    if len(stops) > MAX_STOPS:
+        raise InputError(f"Expected at most {MAX_STOPS} stop strings. Received: {len(stops):,}")
+    for stop in stops:
+        if not isinstance(stop, str) or not 0 < len(stop) <= MAX_STOP:
+            raise InputError(f"A stop string must have 1 to {MAX_STOP:,} characters. Received: {stop!r:.80}")
+    return stops
+
+
+def choose_precision(asked: str, best: str, batch: int) -> str:
+    """What was asked for, else the model's best; of a single text float32, whose products alone are faster so."""
+    if asked != AUTO:
+        return asked
+    return FLOAT32 if batch == 1 else best
 
 
 def choose_batch(rows: int) -> int:
-    """Slots for so many rows: all at once if they fit, else the most slots that stay nearly full."""
-    if rows <= BATCHES[-1]:
-        return next(batch for batch in BATCHES if batch >= rows)
-    return max((batch for batch in BATCHES if rows / (-(-rows // batch) * batch) >= MIN_FILL), default=BATCHES[0])
+    """Slots for so many rows: one for one, else those with which rows of equal length are done soonest."""
+    if rows == 1:
+        return 1
+    return min(BATCHES, key=lambda batch: -(-rows // batch) * batch / BATCHES[batch])

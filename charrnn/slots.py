@@ -55,6 +55,11 @@ class Text:
         return "stop" if self.stopped else "length"
 
     @property
+    def logprobs(self) -> list[float]:
+        """Of each character the natural logarithm of its probability at temperature 1, without limits."""
+        return [round(-nats, 4) + 0.0 for nats in self.nats.tolist()]
+
+    @property
     def nats_per_char(self) -> float | None:
         """None if it is empty."""
         return round(float(self.nats.mean(dtype=np.float64)), 4) if len(self.nats) else None
@@ -95,7 +100,8 @@ class _Held:
     def stop_found(self) -> tuple[int, int] | None:
         """The first end of a stop string that lies in the newest piece: (ids up to it, of these the stop string)."""
         newest, longest = len(self.ids[-1]), max(map(len, self.row.stop))
-        pieces, size = [], 0
+        pieces: list[np.ndarray] = []
+        size = 0
         while len(pieces) < len(self.ids) and size < newest + longest - 1:
             pieces.append(self.ids[-1 - len(pieces)])
             size += len(pieces[-1])
@@ -120,8 +126,8 @@ def _ends(ids: np.ndarray, stop: tuple[int, ...], after: int) -> list[int]:
     if len(stop) > len(ids):
         return []
     windows = np.lib.stride_tricks.sliding_window_view(ids, len(stop))
-    ends: np.ndarray = np.flatnonzero((windows == stop).all(axis=1)) + len(stop)
-    return ends[ends > after][:1].tolist()
+    ends = np.flatnonzero((windows == stop).all(axis=1)) + len(stop)
+    return [int(end) for end in ends if end > after][:1]
 
 
 class Span(NamedTuple):
@@ -225,11 +231,12 @@ class Slots:
 
     def collect(self, plan: Plan, ids: np.ndarray, nats: np.ndarray, report: Report) -> Iterator[Text]:
         """Hand each span's sampled characters (K, B) to its row; yield the rows that are complete."""
-        may_stop = np.isin(ids, list(self.stop_ends)).any(axis=0)
+        may_stop = np.any(np.isin(ids, list(self.stop_ends)), axis=0).tolist()
         for slot, start, stop, held, sampled, last in plan.spans:
-            held.ids.append(ids[sampled:stop, slot])
-            held.nats.append(nats[sampled:stop, slot])
-            found = held.stop_found() if held.row.stop and may_stop[slot] else None
+            if sampled < stop:
+                held.ids.append(ids[sampled:stop, slot])
+                held.nats.append(nats[sampled:stop, slot])
+            found = held.stop_found() if held.row.stop and may_stop[slot] and held.ids else None
             unread = sum(map(len, held.ids)) - found[0] if found else 0
             report.slot_steps += stop - start - unread
             report.characters += stop - sampled - unread

@@ -24,7 +24,7 @@ from charrnn.batches import Streams, Windows
 from charrnn.checkpoint import Checkpoint, EpochMetrics
 from charrnn.corpus import Corpus
 from charrnn.errors import TrainingError
-from charrnn.evaluation import held_out_nats
+from charrnn.evaluation import held_out_nats, sampling_precision
 from charrnn.model import Model
 from charrnn.network import State, initial_weights, zero_state
 from charrnn.optimizers import ADAM, RMSPROP, average_share
@@ -153,9 +153,11 @@ class Trainer:
             "held_out_characters": len(self.corpus.held_out),
             "held_out_skipped": self.corpus.skipped,  # outside the vocabulary
         }
+        weights = point.best or self._current()
         if best:
             metrics |= {"held_out_nats": best.held_out_nats, "epoch": best.epoch}
-        return Model(self.network, self.corpus.vocabulary, point.best or self._current(), metrics)
+            metrics["sampling_precision"] = sampling_precision(self.network, weights, self.corpus.held_out)
+        return Model(self.network, self.corpus.vocabulary, weights, metrics)
 
     def _current(self) -> dict[str, Array]:
         """The weights to evaluate and to keep: the averages, where there are any."""

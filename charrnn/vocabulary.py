@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 
 from charrnn.errors import InputError, ModelFileError
+from charrnn.options import DROP, ERROR
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
+PLAIN = {**dict.fromkeys("‘’‚′", "'"), **dict.fromkeys("“”„«»″", '"'), **dict.fromkeys("‐‑–—−", "-"), "\t": " "}
 
 
 class Vocabulary:
@@ -47,6 +50,23 @@ class Vocabulary:
         """The distinct characters of `text` outside this vocabulary, sorted."""
         return "".join(sorted(set(text) - self.ids.keys()))
 
+    def fitted(self, text: str, unknown: str) -> str:
+        """The text as `encode` takes it, as far as the policy of `options.UNKNOWN` has it so.
+
+        "drop" leaves characters out that are not known. "replace" writes them plainly (é as e, a curly quote as a
+        straight one, … as ...), else as a space.
+        """
+        if unknown == ERROR or not self.unknown(text):
+            return text
+        return "".join(c if c in self.ids else "" if unknown == DROP else self._stand_in(c) for c in text)
+
+    def _stand_in(self, character: str) -> str:
+        folded = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
+        for plain in (PLAIN.get(character), folded, " "):
+            if plain and not self.unknown(plain):
+                return plain
+        return ""
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text's characters.
 
@@ -59,7 +79,7 @@ class Vocabulary:
             raise InputError(f"{text!r} has characters the model does not know: {self.unknown(text)!r}") from error
 
     def decode(self, ids: Iterable[int]) -> str:
-        return "".join(self.characters[index] for index in ids)
+        return "".join(map(self.characters.__getitem__, ids))
 
     def to_json(self) -> str:
         return json.dumps({"characters": self.characters}, ensure_ascii=False)

@@ -185,12 +185,33 @@ def train(
 @app.command()
 def submit(
     model: Annotated[str, typer.Option("-m", "--model", help="NAME, NAME@VERSION or NAME@ALIAS.")],
-    seeds: Annotated[str, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input.")],
+    seeds: Annotated[
+        str | None, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input. Else a new line.")
+    ] = None,
+    random_seeds: Annotated[
+        int | None, typer.Option(help="In their place: so many openings of the training text.", min=1, max=MAX_ID)
+    ] = None,
     temperature: Annotated[str, typer.Option("-t", "--temperature", help="One or more: 0.2,0.5. 0 is argmax.")] = "1.0",
     samples: Annotated[int, typer.Option("-n", "--samples", help="Texts for each seed and temperature.")] = 1,
     length: Annotated[
-        int, typer.Option("-l", "--length", help="New characters of each text.")
+        int, typer.Option("-l", "--length", help="New characters of each text, at most.")
     ] = SamplingOptions().length,
+    stop: Annotated[
+        list[str] | None, typer.Option(help=r"End a text before this; repeatable. Reads \n, \t and \\.")
+    ] = None,
+    keep_stop: Annotated[bool, typer.Option("--keep-stop", help="End it after that.")] = False,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the likeliest so many characters.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest that have so much of the probability.")
+    ] = None,
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="Tell each character's log probability.")] = False,
+    unknown: Annotated[
+        str, typer.Option(help="Characters in seeds that the model does not know: error, drop or replace.")
+    ] = SamplingOptions().unknown,
+    precision: Annotated[
+        str, typer.Option(help="Of products: float32, bfloat16 or auto.")
+    ] = SamplingOptions().precision,
+    part_rows: Annotated[int | None, typer.Option(help="Rows done under one lease. Default: 50 a slot.")] = None,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
@@ -199,21 +220,33 @@ def submit(
     timeout: TimeoutOption = None,
 ) -> None:
     """Sample a model from many seeds at once. Prints the job's id."""
+    from charrnn.jobs.rows import Seed
     from producer import render
-    from producer.seeds import read_seeds
+    from producer.seeds import SeedFile, read_seeds
 
     timeout_s = _seconds(timeout)
     sampling = SamplingOptions(
         temperatures=_temperatures("--temperature", temperature),
         samples=samples,
         length=length,
+        stop=tuple(map(_unescaped, stop or ())),
+        keep_stop=keep_stop,
+        top_k=top_k,
+        top_p=top_p,
+        logprobs=logprobs,
+        unknown=unknown,
+        precision=precision,
         rng_seed=_rng_seed(rng_seed),
     )
-    file = read_seeds(seeds)
+    if seeds is not None and random_seeds is not None:
+        raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
+    file = read_seeds(seeds) if seeds is not None else SeedFile([Seed("")], 0)
     with _client() as client:
-        job = client.submit(model, file.seeds, sampling, label=label, dry_run=dry_run)
+        if random_seeds is not None:
+            file = SeedFile(client.random_seeds(model, random_seeds, sampling.rng_seed), 0)
+        job = client.submit(model, file.seeds, sampling, part_rows=part_rows, label=label, dry_run=dry_run)
         _print_submitted(job, json)
-        render.submitted_generate(job.id, job.spec, file.blank_lines, job.characters)  # type: ignore[arg-type]
+        render.submitted_generate(job.id, job.spec, file.blank_lines)  # type: ignore[arg-type]
         if wait and job.id:
             _follow(client, job.id, timeout_s)
 
@@ -275,6 +308,7 @@ def results(
         Path | None, typer.Option("-o", "--output", help="Write JSON Lines to a file; - is standard output.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="The first rows only.", min=1, max=MAX_ID)] = None,
+    distinct: Annotated[bool, typer.Option("--distinct", help="Of equal texts the first row only.")] = False,
 ) -> None:
     """Read a job's rows: JSON Lines, or the first 20 for people on a terminal."""
     from charrnn.jobs.states import ENDED_JOBS
@@ -283,12 +317,12 @@ def results(
     with _client() as client:
         state, rows_total = (client.store.job(job)[name] for name in ("state", "rows_total"))
         if output and str(output) != "-":
-            _write(output, client.results(job, limit))
+            _write(output, client.results(job, limit, distinct=distinct))
         elif sys.stdout.isatty() and not output:
-            shown = render.results_table(client.results(job, limit or render.SHOWN_ROWS))
+            shown = render.results_table(client.results(job, limit or render.SHOWN_ROWS, distinct=distinct))
             render.note(f"{shown:,} of {rows_total:,} rows. All: charrnn-jobs results {job} -o FILE")
         else:
-            render.lines(client.results(job, limit))
+            render.lines(client.results(job, limit, distinct=distinct))
         if state not in ENDED_JOBS:
             raise NotFinishedError(f"Job {job} is {state}: these are the rows that were ready")
 
@@ -375,6 +409,14 @@ def _temperatures(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
         raise InputError(f"{option} must be numbers such as 0.2,0.5. Received: {text!r}") from None
+
+
+def _unescaped(stop: str) -> str:
+    """A stop string as a shell lets it be written."""
+    escapes = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+    if unknown := re.sub(r"\\[nt\\]", "", stop).partition("\\")[2][:1]:
+        raise InputError(rf"--stop {stop!r}: \{unknown} is not known. Expected \n, \t, or \\ for a backslash")
+    return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -143,7 +143,7 @@ def status(job: Mapping[str, Any]) -> None:
     if spec:
         facts += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
     facts += [("in work", line) for line in map(_progress_line, job["progress"])]
-    facts += [("part", _report_line(report)) for report in job["reports"]]
+    facts += _report_facts(job["report"]) if spec and job["report"] else []
     facts += [("training", _training(TrainSpec.from_dict(job["spec"])))] if not spec else []
     facts += [("epoch", _epoch_line(epoch)) for epoch in job["history"]]
     facts += [("writes", _preview_line(preview)) for epoch in job["history"][-1:] for preview in epoch["previews"]]
@@ -157,18 +157,23 @@ def status(job: Mapping[str, Any]) -> None:
 def _sampling(spec: GenerateSpec) -> str:
     s = spec.sampling
     temperatures = ", ".join(f"{temperature:g}" for temperature in s.temperatures)
+    stop = f", stop at {', '.join(map(repr, s.stop))}{' (kept)' if s.keep_stop else ''}" if s.stop else ""
+    limits = "".join(f", {name} {limit:g}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
     return (
         f"{spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures ({temperatures}) x {s.samples} samples "
-        f"of {s.length:,} characters, rng-seed {s.rng_seed}"
+        f"of {s.length:,} characters{stop}{limits}, {s.precision}, rng-seed {s.rng_seed}"
     )
 
 
-def _report_line(report: Mapping[str, Any]) -> str:
-    rate = report["characters"] / max(report["seconds"], 1e-3)
-    return (
-        f"{report['part']}: {report['characters']:,} characters in {report['seconds']:.1f} s ({rate:,.0f} a second), "
-        f"{report['steps']:,} steps of {report['batch']} slots, {report['fill']:.0%} full"
-    )
+def _report_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the sampler did so far."""
+    seconds = {"in the queue": report["queue_seconds"], **report["seconds"]}
+    yield "speed", f"{report['characters_per_second']:,} characters a second, of one device"
+    yield "batch", f"{report['batch']} slots, {report['fill']:.0%} full"
+    yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
+    for texts in report["temperatures"]:
+        nats = f"{texts['nats_per_char']:.3f} nats a character, " if texts["nats_per_char"] is not None else ""
+        yield f"at {texts['temperature']}", f"{nats}{texts['distinct_share']:.1%} of {texts['rows']:,} texts distinct"
 
 
 def _training(spec: TrainSpec) -> str:
@@ -222,7 +227,7 @@ def _progress_line(progress: Mapping[str, Any]) -> str:
 def _work(job: Mapping[str, Any]) -> tuple[float, float]:
     """Characters done and in all, to train on or to sample."""
     if job["kind"] == GenerateSpec.QUEUE:
-        return characters(job), job["rows_total"] * GenerateSpec.from_dict(job["spec"]).sampling.length
+        return characters(job), job["spec"]["characters"]
     for p in job["progress"]:
         if "step" in p:
             return p["characters"], p["characters"] / p["step"] * p["steps"]
@@ -324,19 +329,15 @@ def ended(job: Mapping[str, Any]) -> None:
     note(f"job {job['id']}: {job['state']} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
 
 
-def submitted_generate(job_id: int | None, spec: GenerateSpec, blank_lines: int, characters: int) -> None:
-    s = spec.sampling
+def submitted_generate(job_id: int | None, spec: GenerateSpec, blank_lines: int) -> None:
     head = f"job {job_id}" if job_id else "dry run"
-    note(
-        f"{head}: {spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures x {s.samples} samples = "
-        f"{spec.rows:,} rows of {s.length:,} characters, {spec.model}@{spec.version}, rng-seed {s.rng_seed}"
-    )
+    note(f"{head}: {spec.rows:,} rows from {spec.model}@{spec.version}: {printable(_sampling(spec))}")
     if blank_lines:
         note(f"{blank_lines:,} blank lines skipped")
     if job_id:
         note(f"follow: charrnn-jobs wait {job_id}     read: charrnn-jobs results {job_id}")
     else:
-        note(f"nothing was stored; it would sample {characters:,} characters")
+        note(f"nothing was stored; it would sample {spec.characters:,} characters at most")
 
 
 def submitted_train(job_id: int | None, spec: TrainSpec) -> None:

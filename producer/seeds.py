@@ -10,6 +10,7 @@ from pathlib import Path
 
 from charrnn.errors import InputError, TextError
 from charrnn.jobs.rows import Seed
+from charrnn.options import OVERRIDES
 from charrnn.text import decode, read
 
 STANDARD_INPUT = "-"
@@ -54,14 +55,17 @@ def _json_seeds(name: str, lines: Iterable[tuple[int, str]]) -> Iterator[Seed]:
 
 
 def _json_seed(place: str, number: int, record: object) -> Seed:
-    if not isinstance(record, dict) or "seed" not in record or record.keys() - {"id", "seed"}:
-        raise InputError(f'{place}: expected an object {{"id": ..., "seed": ...}}, the id if you like')
+    if not isinstance(record, dict) or "seed" not in record or record.keys() - {"id", "seed", *OVERRIDES}:
+        raise InputError(
+            f'{place}: expected an object {{"id": ..., "seed": ...}}, the id if you like, and if you like any of '
+            f"{', '.join(OVERRIDES)}"
+        )
     seed, seed_id = record["seed"], record.get("id")
     if not isinstance(seed, str):
         hint = ". The number that fixes chance is --rng-seed" if isinstance(seed, int) else ""
         raise InputError(f"{place}: seed must be the text to start from. Received: {seed!r}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
         raise InputError(f'{place}: id must be a text, such as "{seed_id}" in quotes. Received: {seed_id!r}')
-    if any("\ud800" <= character <= "\udfff" for character in f"{seed}{seed_id or ''}"):
+    if any("\ud800" <= character <= "\udfff" for character in json.dumps(record, ensure_ascii=False)):
         raise InputError(f"{place}: a surrogate such as \\ud800 is not a character by itself")
-    return Seed(seed, seed_id, number)
+    return Seed(seed, seed_id, number, {name: record[name] for name in OVERRIDES if name in record})

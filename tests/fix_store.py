@@ -13,7 +13,7 @@ from charrnn.jobs.specs import PART_WAVES, GenerateSpec, TrainSpec
 from charrnn.jobs.store import Store
 from charrnn.options import BATCHES, NetworkOptions, SamplingOptions, TrainingOptions
 
-PART_ROWS = PART_WAVES * BATCHES[0]
+PART_ROWS = PART_WAVES * min(BATCHES)
 NO_FILE = FileRef(name="none", size=0, sha256="0")
 
 AddJob = Callable[..., int]
@@ -33,7 +33,15 @@ def leases(store: Store) -> Leases:
 
 def generate_spec(*, num_seeds: int = 1, batch: int = 16) -> GenerateSpec:
     return GenerateSpec(
-        model="speeches", version=1, seeds=NO_FILE, num_seeds=num_seeds, sampling=SamplingOptions(), batch=batch
+        model="speeches",
+        version=1,
+        seeds=NO_FILE,
+        num_seeds=num_seeds,
+        rows=num_seeds,
+        characters=400 * num_seeds,
+        sampling=SamplingOptions(),
+        batch=batch,
+        part_rows=PART_WAVES * batch,
     )
 
 

@@ -149,6 +149,7 @@ class _Work:
             characters=model.vocabulary.characters,
             network=self.spec.network.to_dict(),
             held_out_nats=model.metrics["held_out_nats"],
+            precision=model.metrics["sampling_precision"],
         )
         self.heartbeat.leases.complete(part, version=version)
         logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -22,22 +22,32 @@ from charrnn.errors import InputError, NotFinishedError, UnreachableError
 from charrnn.jobs import registry
 from charrnn.jobs.files import FileRef, Files
 from charrnn.jobs.queue import Queue
+from charrnn.jobs.reports import summary
 from charrnn.jobs.rows import (
     Seed,
-    StoredSeed,
     decode_seeds,
     dump_line,
     encode_seeds,
     failed_result,
+    first_of_each_text,
     part_rows,
     read_lines,
     store_seeds,
 )
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.specs import MAX_PART_ROWS, PART_WAVES, GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.store import Store
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, choose_batch, continued
+from charrnn.openings import draw_openings
+from charrnn.options import (
+    NetworkOptions,
+    SamplingOptions,
+    TrainingOptions,
+    check_integer,
+    choose_batch,
+    choose_precision,
+    continued,
+)
 from charrnn.split import TrainingText, check_characters, choose_held_out, documents, stands_in, whole
 from charrnn.text import UTF_8, Document
 from charrnn.vocabulary import Vocabulary
@@ -175,6 +185,7 @@ class Client:
         seeds: Iterable[Seed],
         sampling: SamplingOptions,
         *,
+        part_rows: int | None = None,
         label: str | None = None,
         dry_run: bool = False,
     ) -> Submitted:
@@ -182,33 +193,51 @@ class Client:
 
         Args:
             model: `name` for its champion, `name@3` for a version, `name@alias`.
+            seeds: an empty one starts a new line, and so does no seed at all.
+            part_rows: that are done under one lease; the results do not depend on it.
             dry_run: check everything, store nothing.
 
         Raises:
-            InputError: no seeds, or some that the model cannot read; nothing was stored.
+            InputError: seeds that the model cannot read or that ask for what cannot be; nothing was stored.
             NotFoundError: no such model.
             UnreachableError: broker or store; nothing was stored.
         """
+        if part_rows is not None:
+            check_integer("part-rows", part_rows, 1, MAX_PART_ROWS)
         self.probe()
         version = registry.resolve(self.store, model)
-        stored = _checked(list(seeds), Vocabulary(version.characters))
+        given, vocabulary = list(seeds) or [Seed("")], Vocabulary(version.characters)
+        chosen = _chosen_options(given, sampling)
+        _check_characters(given, vocabulary, sampling.unknown)
+        _warn_of_stops(chosen, vocabulary)
+        stored = list(store_seeds(given))
         if dry_run:
             reference = FileRef(name="", size=0, sha256="")
         else:
             reference = self.files.put_content("seeds", ".jsonl.zst", encode_seeds(stored))
-        rows = len(stored) * len(sampling.temperatures) * sampling.samples
+        rows = sum(options.texts for options in chosen)
+        batch = choose_batch(rows)
         spec = GenerateSpec(
             model=version.model,
             version=version.version,
             seeds=reference,
             num_seeds=len(stored),
-            sampling=sampling,
-            batch=choose_batch(rows),
+            rows=rows,
+            characters=sum(options.texts * options.length for options in chosen),
+            sampling=replace(sampling, precision=choose_precision(sampling.precision, version.precision, batch)),
+            batch=batch,
+            part_rows=part_rows or PART_WAVES * batch,
         )
-        characters = rows * sampling.length
         if dry_run:
-            return Submitted(id=None, spec=spec, parts=-(-rows // spec.part_rows), characters=characters)
-        return self._add(spec, label, characters)
+            return Submitted(id=None, spec=spec, parts=-(-rows // spec.part_rows), characters=spec.characters)
+        return self._add(spec, label, spec.characters)
+
+    def random_seeds(self, model: str, count: int, rng_seed: int) -> list[Seed]:
+        """Openings of so many places, drawn by `rng_seed`, of the text that a version was trained on."""
+        version = registry.resolve(self.store, model)
+        spec = TrainSpec.from_dict(self.store.job(version.job)["spec"])
+        text = Document(self.files.checked(spec.corpus))
+        return [Seed(opening) for opening in draw_openings(text, count, rng_seed)]
 
     def _add(self, spec: TrainSpec | GenerateSpec, label: str | None, characters: int) -> Submitted:
         with self.store.write() as connection:
@@ -228,16 +257,15 @@ class Client:
     def status(self, job_id: int | None = None) -> dict[str, Any]:
         """Everything about a job, JSON-ready; the newest without an id.
 
-        Beside the columns of the store: `progress` of the parts in work, `history` of a training,
-        `reports` of the sampler, and `waiting_for`, why nothing happens yet.
+                Beside the columns of the store: `progress` of the parts in work, `history` of a training,
+        the sampler's `report`, and `waiting_for`, why nothing happens yet.
         """
         job = self.store.job(job_id)
         leased = self.store.parts(job["id"], PartState.LEASED)
-        done = self.store.parts(job["id"], PartState.DONE)
         return {
             **job,
             "progress": [{"part": part.number, "attempt": part.attempts, **(part.progress or {})} for part in leased],
-            "reports": [{"part": part.number, **part.report} for part in done if part.report],
+            "report": {"queue_seconds": _queue_seconds(job), **summary(job["report"])} if job["report"] else None,
             "history": self.store.history(job["id"]),
             "waiting_for": self._waiting_for(job),
         }
@@ -291,15 +319,20 @@ class Client:
                 raise NotFinishedError(f"Job {job_id} has not ended within {timeout_s:g} s; it goes on")
             time.sleep(POLL_S)
 
-    def results(self, job_id: int, limit: int | None = None) -> Iterator[bytes]:
+    def results(self, job_id: int, limit: int | None = None, *, distinct: bool = False) -> Iterator[bytes]:
         """Result lines (JSON, each with its line end) in row order.
 
         Of a job in work: the rows before the first part that is not done.
+
+        Args:
+            limit: lines at most.
+            distinct: of rows with equal texts the first only, and no failed rows.
         """
         job = self.store.job(job_id)
         if job["kind"] != GenerateSpec.QUEUE:
             raise InputError(f"Job {job_id} is a training; it has no rows. See: charrnn-jobs status {job_id}")
-        return islice(self._lines(job), limit)
+        lines = self._lines(job)
+        return islice(first_of_each_text(lines) if distinct else lines, limit)
 
     def _lines(self, job: Mapping[str, Any]) -> Iterator[bytes]:
         spec = GenerateSpec.from_dict(job["spec"])
@@ -318,21 +351,43 @@ def _freeze(connection: Connection, spec: TrainSpec) -> FileRef:
     return registry.freeze_held_out(connection, spec.model, spec.held_out)
 
 
-def _checked(seeds: Sequence[Seed], vocabulary: Vocabulary) -> list[StoredSeed]:
-    if not seeds:
-        raise InputError("There is no seed. Expected one a line, or JSON Lines with a field seed")
-    wrong = [(seed, unknown) for seed in seeds if (unknown := vocabulary.unknown(seed.text or NEW_LINE))]
+def _queue_seconds(job: Mapping[str, Any]) -> float:
+    """From submit to the first claim."""
+    return float((job["started_at"] - job["created_at"]) / 1000)
+
+
+def _chosen_options(seeds: Iterable[Seed], sampling: SamplingOptions) -> list[SamplingOptions]:
+    """Of each seed."""
+    chosen = []
+    for seed in seeds:
+        try:
+            chosen.append(sampling.overridden(seed.options))
+        except InputError as error:
+            raise InputError(f"{seed.place}: {error}") from error
+    return chosen
+
+
+def _warn_of_stops(chosen: Iterable[SamplingOptions], vocabulary: Vocabulary) -> None:
+    stops = {stop for options in chosen for stop in options.stop}
+    if never := sorted(stop for stop in stops if vocabulary.unknown(stop)):
+        shown = ", ".join(map(repr, never[:SHOWN_LINES]))
+        logger.warning("the model cannot write %s: it does not know every character, so no text stops there", shown)
+
+
+def _check_characters(seeds: Sequence[Seed], vocabulary: Vocabulary, policy: str) -> None:
+    wrong = [
+        (seed, unknown)
+        for seed in seeds
+        if (unknown := vocabulary.unknown(vocabulary.fitted(seed.text, policy) or NEW_LINE))
+    ]
     if wrong:
-        shown = "\n".join(
-            f"  line {seed.line}: {', '.join(map(repr, unknown))}" if seed.line else f"  {seed.text!r}: {unknown!r}"
-            for seed, unknown in wrong[:SHOWN_LINES]
-        )
+        shown = "\n".join(f"  {seed.place}: {', '.join(map(repr, unknown))}" for seed, unknown in wrong[:SHOWN_LINES])
         more = f"\n  and {len(wrong) - SHOWN_LINES:,} seeds more" if len(wrong) > SHOWN_LINES else ""
         raise InputError(
             f"{len(wrong):,} seeds have characters the model does not know:\n{shown}{more}\n"
-            f"It knows: {''.join(c for c in vocabulary.characters if c.isprintable())}"
+            f"It knows: {''.join(c for c in vocabulary.characters if c.isprintable())}\n"
+            f"--unknown drop leaves such characters out, --unknown replace writes them plainly"
         )
-    return list(store_seeds(seeds))
 
 
 def succeeded(job: Mapping[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func,
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.registry import NewVersion, add_version
+from charrnn.jobs.reports import added
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
 from charrnn.jobs.store import Store, end_parts
@@ -118,9 +119,11 @@ class Leases:
     ) -> None:
         """Commit a part's result: a part file of sampled rows, or a model version."""
         with self.store.write() as connection:
-            _lock_job(connection, part.job)
-            values = {"output": output.to_dict() if output else None, "report": report, "error": None}
+            before = _lock_job(connection, part.job).report
+            values = {"output": output.to_dict() if output else None, "error": None}
             self._change(connection, part, PartState.DONE, lease_until=None, **values)
+            if report:
+                connection.execute(update(jobs).where(jobs.c.id == part.job).values(report=added(before, report)))
             end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
             if version:
                 number = add_version(connection, part.job, version)

@@ -34,6 +34,7 @@ class NewVersion:
     characters: str
     network: dict[str, Any]
     held_out_nats: float  # per character
+    precision: str  # to sample it in
 
 
 def held_out(connection: Connection, model: str) -> FileRef | None:
@@ -83,6 +84,7 @@ def add_version(connection: Connection, job: int, new: NewVersion) -> int:
             characters=new.characters,
             network=new.network,
             held_out_nats=new.held_out_nats,
+            precision=new.precision,
         )
     )
     _move(connection, new.model, CHAMPION if best is None or new.held_out_nats < best else CANDIDATE, number)

@@ -1,20 +1,22 @@
 """Rows of a generate job: seeds as they are stored, row numbers, and result lines.
 
-Row r is sample r % n of temperature (r / n) % t of seed r / (n t): by seed, then temperature, then
-sample, in submit order. Files are JSON Lines under zstd, so `zstd -dc` reads them.
+Rows are numbered by seed, then temperature, then sample, in submit order. Files are JSON Lines under
+zstd, so `zstd -dc` reads them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.errors import InputError
 from charrnn.jobs.specs import GenerateSpec
+from charrnn.options import SamplingOptions
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -31,6 +33,11 @@ class Seed:
     text: str
     id: str | None = None  # theirs, unique in the job
     line: int | None = None  # where it stood, for errors
+    options: Mapping[str, Any] = field(default_factory=dict)  # of `options.OVERRIDES`: what it asks for itself
+
+    @property
+    def place(self) -> str:
+        return f"line {self.line}" if self.line else repr(self.text)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,7 @@ class StoredSeed:
     id: str | None
     seed: str
     occurrence: int
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,10 +58,11 @@ class JobRow:
     seed: StoredSeed
     temperature: float
     sample: int
+    sampling: SamplingOptions  # the job's, with what the seed asks for itself
 
 
 def encode_seeds(seeds: Iterable[StoredSeed]) -> Iterator[bytes]:
-    return compress({"id": seed.id, "seed": seed.seed, "occurrence": seed.occurrence} for seed in seeds)
+    return compress(vars(seed) for seed in seeds)
 
 
 def decode_seeds(data: bytes) -> Iterator[StoredSeed]:
@@ -62,35 +71,45 @@ def decode_seeds(data: bytes) -> Iterator[StoredSeed]:
 
 def part_rows(spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int) -> Iterator[JobRow]:
     """The rows first .. first + count - 1 of a job."""
-    samples = spec.sampling.samples
-    for index, seed in enumerate(seeds):
-        start = index * spec.rows_per_seed
+    start = 0
+    for seed in seeds:
         if start >= first + count:
             return
-        for offset in range(max(first - start, 0), min(first + count - start, spec.rows_per_seed)):
-            yield JobRow(start + offset, seed, spec.sampling.temperatures[offset // samples], offset % samples)
+        sampling = spec.sampling.overridden(seed.options)
+        for offset in range(max(first - start, 0), min(first + count - start, sampling.texts)):
+            temperature, sample = divmod(offset, sampling.samples)
+            yield JobRow(start + offset, seed, sampling.temperatures[temperature], sample, sampling)
+        start += sampling.texts
 
 
-def result(row: JobRow, model: str, text: str, nats_per_char: float) -> dict[str, Any]:
+def result(
+    row: JobRow,
+    model: str,
+    text: str | None,
+    finish_reason: str | None,
+    nats_per_char: float | None,
+    logprobs: list[float] | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
     """A result line. It holds nothing that depends on the run: no part, worker or time."""
-    return {
+    line = {
         "row": row.number,
         "id": row.seed.id,
         "seed": row.seed.seed,
         "temperature": row.temperature,
         "sample": row.sample,
         "text": text,
-        "finish_reason": "length",
+        "finish_reason": finish_reason,
         "nats_per_char": nats_per_char,
         "model": model,
-        "error": None,
+        "error": error,
     }
+    return line | {"logprobs": logprobs} if row.sampling.logprobs else line
 
 
 def failed_result(row: JobRow, model: str, error: str) -> dict[str, Any]:
     """The line of a row in a part that was given up."""
-    line = result(row, model, "", 0.0)
-    return line | {"text": None, "finish_reason": None, "nats_per_char": None, "error": error}
+    return result(row, model, None, None, None, error=error)
 
 
 def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:
@@ -115,6 +134,18 @@ def read_lines(data: bytes) -> Iterator[bytes]:
         yield from file
 
 
+def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Of result lines with equal texts the first; those without a text are left out."""
+    seen: set[bytes] = set()
+    for line in lines:
+        if (text := json.loads(line)["text"]) is None:
+            continue
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()  # 16 bytes, however long the texts are
+        if digest not in seen:
+            seen.add(digest)
+            yield line
+
+
 def store_seeds(seeds: Iterable[Seed]) -> Iterator[StoredSeed]:
     """Number equal seeds.
 
@@ -131,4 +162,4 @@ def store_seeds(seeds: Iterable[Seed]) -> Iterator[StoredSeed]:
             raise InputError(f"The id {seed.id!r} stands twice{lines}")
         else:
             ids[seed.id], occurrence = seed, 0
-        yield StoredSeed(seed.id, seed.text, occurrence)
+        yield StoredSeed(seed.id, seed.text, occurrence, seed.options)

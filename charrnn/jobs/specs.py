@@ -15,6 +15,7 @@ SPEC_VERSION = 1
 """Raised when a worker of before could not do the work; it leaves such parts to others."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+MAX_PART_ROWS = 1_000_000
 PART_WAVES = 50  # a part holds so many rows for each slot, where the job has them
 
 
@@ -70,20 +71,11 @@ class GenerateSpec:
     version: int
     seeds: FileRef
     num_seeds: int
-    sampling: SamplingOptions
-    batch: int  # slots; stored, since a row's text may depend on it
-
-    @property
-    def rows_per_seed(self) -> int:
-        return len(self.sampling.temperatures) * self.sampling.samples
-
-    @property
-    def rows(self) -> int:
-        return self.num_seeds * self.rows_per_seed
-
-    @property
-    def part_rows(self) -> int:
-        return PART_WAVES * self.batch
+    rows: int
+    characters: int  # to sample at most
+    sampling: SamplingOptions  # but for what a seed asks for itself
+    batch: int  # slots; stored, as is the precision, since a row's text may depend on it
+    part_rows: int
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -54,6 +54,7 @@ jobs = Table(
     Column("rows_done", Integer, nullable=False, default=0),
     Column("rows_failed", Integer, nullable=False, default=0),
     Column("characters", BigInteger, nullable=False, default=0),  # sampled
+    Column("report", JSON),  # of the sampler, summed over the parts: see reports
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False, default=NOW),
@@ -81,7 +82,6 @@ parts = Table(
     Column("progress", JSON),  # of the running attempt
     Column("checkpoint", JSON),  # of a training part
     Column("output", JSON),  # the part file
-    Column("report", JSON),  # what the sampler did: steps, fill, seconds
     Column("error", Text),  # of the last attempt
     UniqueConstraint("job", "number"),
     Index("parts_by_queue", "queue", "state"),
@@ -108,6 +108,7 @@ versions = Table(
     Column("characters", Text, nullable=False),  # the vocabulary
     Column("network", JSON, nullable=False),
     Column("held_out_nats", Float, nullable=False),
+    Column("precision", String, nullable=False),  # that it is sampled in
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
 

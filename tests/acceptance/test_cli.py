@@ -32,6 +32,15 @@ def refused(home: Home, *arguments: str, stdin: str | None = None) -> tuple[int,
         (("-l", "0"), "length must be a whole number from 1"),
         (("-n", "0"), "samples must be a whole number from 1"),
         (("--rng-seed", "-1"), "rng-seed must be a whole number from 0"),
+        (("-l", "1000001"), "length must be a whole number from 1 to 1,000,000"),
+        (("--stop", ""), "A stop string must have 1 to 1,000 characters"),
+        (("--stop", r"a\d"), r"--stop 'a\\d': \d is not known. Expected \n, \t, or \\ for a backslash"),
+        (("--top-k", "0"), "top-k must be a whole number from 1"),
+        (("--top-p", "1.5"), "top-p must be above 0 and at most 1"),
+        (("--unknown", "skip"), "unknown must be one of error, drop, replace"),
+        (("--precision", "int8"), "precision must be one of auto, float32, bfloat16"),
+        (("--random-seeds", "3"), "--random-seeds stands in the place of --seeds"),
+        (("-t", ",".join(str(t / 100) for t in range(1, 10_001))), "Expected 1 to 1,000 temperatures"),
         (("--timeout", "soon", "--wait"), "--timeout must be a time such as 90s"),
     ],
 )
@@ -107,7 +116,7 @@ def test_bad_corpora_and_names_are_refused(
 
 def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
     code, said = refused(stack, "submit", "-m", "tyni", "--seeds", "-", stdin=OK_SEEDS)
-    assert (code, "Did you mean tiny?" in said) == (3, True)
+    assert (code, "Did you mean tiny" in said) == (3, True)
     for command in ("status", "wait", "results", "cancel"):
         code, said = refused(stack, command, "4711")
         assert (code, "There is no job 4711" in said) == (3, True)
@@ -143,7 +152,7 @@ def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
     before = stack.json("jobs")
     done = stack.run("submit", "-m", "tiny", "--seeds", "-", "-l", "10", "--dry-run", stdin="the \na \n")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "2 seeds x 1 temperatures x 1 samples = 2 rows of 10 characters" in done.stderr
+    assert "2 rows from tiny@1: 2 seeds x 1 temperatures (1) x 1 samples of 10 characters" in done.stderr
     assert stack.json("jobs") == before
 
 

@@ -91,13 +91,18 @@ def test_at_temperature_0_the_samples_of_a_seed_are_equal(stack: Home, seeds: st
 
 
 def test_samples_are_made_as_batches(stack: Home, job: str, seeds: str) -> None:
-    (report,) = stack.json("status", job)["reports"]
-    longest = max(map(len, Path(seeds).read_text().splitlines()))
+    report = stack.json("status", job)["report"]
+    lengths = [len(seed) for seed in Path(seeds).read_text().splitlines()]
     rows, batch = SEEDS * len(TEMPERATURES) * SAMPLES, report["batch"]
     assert batch >= 32
-    assert report["steps"] <= math.ceil(rows / batch) * (longest + LENGTH) + 16
-    assert report["fill"] >= 0.9
+    assert report["steps"] <= math.ceil(rows / batch) * (max(lengths) + LENGTH) + 16
+    worked = len(TEMPERATURES) * SAMPLES * sum(length + LENGTH - 1 for length in lengths)
+    assert report["fill"] == round(worked / (report["steps"] * batch), 4)
     assert report["characters"] == rows * LENGTH
+    assert report["characters_per_second"] > 0
+    assert set(report["seconds"]) == {"loading", "compiling", "sampling", "writing"}
+    assert [texts["temperature"] for texts in report["temperatures"]] == ["0.2", "0.5", "1"]
+    assert [texts["rows"] for texts in report["temperatures"]] == [SEEDS * SAMPLES] * 3
 
 
 def test_a_limit_and_a_file_give_the_same_lines(stack: Home, job: str, tmp_path: Path) -> None:
@@ -105,6 +110,66 @@ def test_a_limit_and_a_file_give_the_same_lines(stack: Home, job: str, tmp_path:
     whole = stack.ok("results", job)
     assert (tmp_path / "rows.jsonl").read_text() == whole
     assert stack.ok("results", job, "--limit", "7") == "".join(whole.splitlines(keepends=True)[:7])
+
+
+def rows_of(stack: Home, *options: str, stdin: str | None = None) -> list[dict[str, Any]]:
+    """The result lines of a small job."""
+    job = stack.ok("submit", "-m", "tiny", "--rng-seed", "1", "--wait", *options, stdin=stdin).strip()
+    return [json.loads(line) for line in stack.ok("results", job).splitlines()]
+
+
+def test_the_bytes_of_a_job_do_not_depend_on_its_parts(stack: Home, seeds: str, job: str) -> None:
+    in_parts = submit(stack, seeds, "--rng-seed", "5", "--part-rows", "171")
+    assert stack.json("status", in_parts)["parts_total"] == 8
+    assert stack.ok("results", in_parts) == stack.ok("results", job)
+
+
+def test_texts_end_at_a_stop_string(stack: Home) -> None:
+    whole = rows_of(stack, "--seeds", "-", "-n", "20", "-l", "200", stdin="the \n")
+    stopped = rows_of(stack, "--seeds", "-", "-n", "20", "-l", "200", "--stop", r"\n", "--logprobs", stdin="the \n")
+    assert [row["text"] for row in stopped] == [row["text"].split("\n")[0] for row in whole]
+    assert {row["finish_reason"] for row in stopped if row["text"] != whole[row["row"]]["text"]} == {"stop"}
+    assert all(len(row["logprobs"]) == len(row["text"]) for row in stopped)
+    kept = rows_of(stack, "--seeds", "-", "-n", "20", "-l", "200", "--stop", r"\n", "--keep-stop", stdin="the \n")
+    assert [row["text"] for row in kept] == [row["text"].split("\n")[0] + "\n" for row in whole]
+
+
+def test_seeds_choose_for_themselves(stack: Home, tmp_path: Path) -> None:
+    path = tmp_path / "seeds.jsonl"
+    path.write_text(
+        '{"seed": "the ", "length": 3, "temperature": [0, 0.9]}\n{"seed": "", "top_k": 1}\n{"seed": "a "}\n'
+    )
+    rows = rows_of(stack, "--seeds", str(path), "-t", "0.5", "-l", "9")
+    assert [(row["seed"], row["temperature"], len(row["text"])) for row in rows] == [
+        ("the ", 0.0, 3),
+        ("the ", 0.9, 3),
+        ("", 0.5, 9),
+        ("a ", 0.5, 9),
+    ]
+    (likeliest,) = rows_of(stack, "--seeds", str(path), "-t", "0", "-l", "9")[2:3]
+    assert rows[2]["text"] == likeliest["text"]
+
+
+def test_characters_that_the_model_does_not_know_may_be_replaced(stack: Home) -> None:
+    (row,) = rows_of(stack, "--seeds", "-", "-t", "0", "-l", "9", "--unknown", "replace", stdin="thé \n")
+    (plain,) = rows_of(stack, "--seeds", "-", "-t", "0", "-l", "9", stdin="the \n")
+    assert (row["seed"], row["text"]) == ("thé ", plain["text"])
+
+
+def test_without_seeds_a_text_starts_a_new_line_or_where_the_training_text_was_opened(stack: Home) -> None:
+    (row,) = rows_of(stack, "-l", "9")
+    assert (row["seed"], len(row["text"])) == ("", 9)
+    text = (stack.path / "text.txt").read_text()
+    assert all(row["seed"] in text for row in rows_of(stack, "--random-seeds", "5", "-l", "9"))
+
+
+def test_of_equal_texts_one_is_kept(stack: Home) -> None:
+    job = stack.ok("submit", "-m", "tiny", "-t", "0,1", "-n", "30", "-l", "40", "--wait").strip()
+    rows = [json.loads(line) for line in stack.ok("results", job, "--distinct").splitlines()]
+    assert [row["row"] for row in rows if row["temperature"] == 0] == [0]
+    assert len({row["text"] for row in rows}) == len(rows)
+    report = stack.json("status", job)["report"]["temperatures"][0]
+    assert (report["rows"], report["distinct_share"]) == (30, round(1 / 30, 4))
 
 
 def test_jsonl_seeds_keep_their_ids_and_standard_input_is_read(stack: Home, tmp_path: Path) -> None:
@@ -119,7 +184,9 @@ def test_jsonl_seeds_keep_their_ids_and_standard_input_is_read(stack: Home, tmp_
 
 def test_a_row_does_not_depend_on_the_other_seeds(stack: Home, seeds: str, job: str, tmp_path: Path) -> None:
     fewer = tmp_path / "fewer.txt"
-    fewer.write_text("".join(Path(seeds).read_text().splitlines(keepends=True)[8:]))  # so few that the batch stays 64
+    fewer.write_text(
+        "".join(Path(seeds).read_text().splitlines(keepends=True)[1:])
+    )  # so few that the batch stays the same
     with_other_neighbours = submit(stack, str(fewer), "--rng-seed", "5")
     # Catches: the row's number in the key of its random stream
     assert first_texts(stack, with_other_neighbours).items() <= first_texts(stack, job).items()

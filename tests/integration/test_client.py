@@ -14,6 +14,7 @@ from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundE
 from charrnn.jobs import registry
 from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
+from charrnn.jobs.reports import Tallies
 from charrnn.jobs.rows import Seed, compress, decode_seeds, part_rows, result
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
@@ -35,7 +36,12 @@ def model(client: Client, text_file: Path) -> str:
     """A model that knows a, b and the newline."""
     job = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
     new = registry.NewVersion(
-        model="speeches", files=NO_FILE, characters="\nab", network={"layers": 2, "units": 1}, held_out_nats=1.0
+        model="speeches",
+        files=NO_FILE,
+        characters="\nab",
+        network={"layers": 2, "units": 1},
+        held_out_nats=1.0,
+        precision="float32",
     )
     with client.store.write() as connection:
         registry.add_version(connection, job.id or 0, new)
@@ -68,7 +74,12 @@ def train_version(client: Client, model: str, text: Path, start: str | None = No
     job = client.train(model, [text], start=start)
     characters = client.status(job.id)["spec"]["vocabulary"]
     new = registry.NewVersion(
-        model=model, files=NO_FILE, characters=characters, network=NetworkOptions().to_dict(), held_out_nats=1.0
+        model=model,
+        files=NO_FILE,
+        characters=characters,
+        network=NetworkOptions().to_dict(),
+        held_out_nats=1.0,
+        precision="float32",
     )
     with client.store.write() as connection:
         registry.add_version(connection, job.id or 0, new)
@@ -176,7 +187,7 @@ def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Clien
     assert isinstance(second.spec, GenerateSpec)
     seeds = decode_seeds(client.files.read(second.spec.seeds))
     rows = part_rows(second.spec, seeds, second.first_row, second.rows)
-    lines = compress(result(row, "speeches@1", "text", 1.0) for row in rows)
+    lines = compress(result(row, "speeches@1", "text", "length", 1.0) for row in rows)
     leases.complete(second, output=client.files.put("jobs/2/1-1.jsonl.zst", lines))
     assert list(client.results(job.id or 0)) == []  # Catches: a running job's results that jump over a part
     leases.fail(first, "broken", permanent=True)
@@ -200,3 +211,77 @@ def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, mode
 
 def test_every_error_is_one_that_the_command_line_shows() -> None:
     assert issubclass(NotFinishedError, CharrnnError)
+
+
+def test_no_seed_at_all_starts_a_new_line(client: Client, model: str) -> None:
+    job = client.submit(model, [], SAMPLING)
+    assert isinstance(job.spec, GenerateSpec)
+    (seed,) = decode_seeds(client.files.read(job.spec.seeds))
+    assert (seed.seed, job.spec.rows) == ("", 4)
+
+
+def test_a_seed_s_own_options_count_and_are_checked(client: Client, model: str) -> None:
+    seeds = [Seed("a", options={"temperature": [0.1, 0.2, 0.3], "length": 5}), Seed("b")]
+    job = client.submit(model, seeds, SAMPLING)
+    assert isinstance(job.spec, GenerateSpec)
+    assert (job.spec.rows, job.characters) == (6 + 4, 6 * 5 + 4 * SAMPLING.length)
+    before = count(client)
+    with pytest.raises(InputError, match=r"^line 3: length must be a whole number from 1"):
+        client.submit(model, [Seed("a", line=2), Seed("a", line=3, options={"length": 0})], SAMPLING)
+    assert count(client) == before
+
+
+@pytest.mark.parametrize("policy", ["drop", "replace"])
+def test_unknown_characters_may_be_dropped_or_replaced(client: Client, model: str, policy: str) -> None:
+    job = client.submit(model, [Seed("aéb"), Seed("é")], replace(SAMPLING, unknown=policy))
+    assert isinstance(job.spec, GenerateSpec)
+    # The seed is stored as it was handed in: what is fed is the worker's business.
+    assert [seed.seed for seed in decode_seeds(client.files.read(job.spec.seeds))] == ["aéb", "é"]
+
+
+def test_a_stop_string_that_can_never_occur_is_told(
+    client: Client, model: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.submit(model, [Seed("a")], replace(SAMPLING, stop=("ab", "xyz")))
+    assert "the model cannot write 'xyz'" in caplog.text
+    assert "'ab'" not in caplog.text
+
+
+def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> None:
+    seeds = [seed.text for seed in client.random_seeds(model, 30, 5)]
+    text = Path(client.files.path(client.status(1)["spec"]["corpus"]["name"])).read_text()
+    assert all(len(seed) == 20 and seed in text for seed in seeds)
+    assert len(set(seeds)) > 20
+    assert [seed.text for seed in client.random_seeds(model, 30, 5)] == seeds
+
+
+def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
+    assert client.submit(model, [Seed("a")] * 100, SamplingOptions(), part_rows=30).parts == 4
+    with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
+        client.submit(model, [Seed("a")], SamplingOptions(), part_rows=0)
+
+
+def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: Client, model: str) -> None:
+    def precision(seeds: int, asked: str = "auto") -> str:
+        job = client.submit(model, [Seed("a")] * seeds, SamplingOptions(precision=asked))
+        assert isinstance(job.spec, GenerateSpec)
+        return job.spec.sampling.precision
+
+    assert (precision(9), precision(9, "bfloat16"), precision(1)) == ("float32", "bfloat16", "float32")
+
+
+def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
+    job = client.submit(model, [Seed("a")] * 4, SamplingOptions(), part_rows=2)
+    leases, texts = Leases(client.store, 30), iter(["x", "y", "x", "zz"])
+    while part := leases.claim("generate", "a"):
+        tallies = Tallies()
+        for _ in range(2):
+            tallies.at("1").add(next(texts), 1.5)
+        seconds = {"loading": 0.0, "compiling": 1.0, "sampling": 2.0, "writing": 0.5}
+        facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80, "characters": 100}
+        leases.complete(part, output=NO_FILE, report={**facts, "seconds": seconds, "temperatures": tallies.to_dict()})
+    report = client.status(job.id)["report"]
+    assert (report["parts"], report["fill"], report["characters_per_second"]) == (2, 0.5, 50)
+    assert report["seconds"] == {"loading": 0.0, "compiling": 2.0, "sampling": 4.0, "writing": 1.0}
+    # Catches: distinct texts added up over the parts
+    assert report["temperatures"] == [{"temperature": "1", "rows": 4, "nats_per_char": 1.5, "distinct_share": 0.75}]

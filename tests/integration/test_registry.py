@@ -14,7 +14,12 @@ from tests.fix_store import NO_FILE, AddJob
 
 def new_version(held_out_nats: float, model: str = "speeches") -> registry.NewVersion:
     return registry.NewVersion(
-        model=model, files=NO_FILE, characters="ab", network={"units": 1}, held_out_nats=held_out_nats
+        model=model,
+        files=NO_FILE,
+        characters="ab",
+        network={"units": 1},
+        held_out_nats=held_out_nats,
+        precision="float32",
     )
 
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.evaluation import held_out_nats
+from charrnn import evaluation
+from charrnn.evaluation import held_out_nats, sampling_precision
 from charrnn.network import initial_weights, sequence
 from charrnn.options import NetworkOptions
 
@@ -33,3 +34,17 @@ def test_windows_are_read_from_nothing_and_at_every_third_character() -> None:
         logits = np.asarray(sequence(network, weights, ids[start : start + 7, None].astype(np.int32))[0])[0, 0]
         nats.append(math.log(np.exp(logits).sum()) - logits[ids[start + 7]])
     assert held_out_nats(network, weights, ids) == pytest.approx(np.mean(nats), rel=1e-5)
+
+
+def test_a_model_is_sampled_in_bfloat16_where_that_is_faster_and_changes_little(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, ids = NetworkOptions(units=16), np.random.default_rng(1).integers(0, 10, 900).astype(np.uint8)
+    weights = initial_weights(network, 10, 1)
+    rough = {name: 40 * value for name, value in weights.items()}
+    monkeypatch.setattr(evaluation.ops, "fast_precision", lambda: "bfloat16")
+    chosen = [sampling_precision(network, found, ids) for found in (weights, rough)]
+    assert chosen == ["bfloat16", "float32"]  # Catches: a loss that is not compared
+    assert sampling_precision(NetworkOptions(units=16, max_len=7), weights, ids) == "float32"
+    monkeypatch.setattr(evaluation.ops, "fast_precision", lambda: "float32")
+    assert sampling_precision(network, weights, ids) == "float32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from charrnn.jobs.rows import (
     StoredSeed,
     compress,
     decode_seeds,
+    dump_line,
     encode_seeds,
     failed_result,
+    first_of_each_text,
     part_rows,
     read_lines,
     result,
@@ -28,17 +31,21 @@ from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import SamplingOptions
 
 KEYS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
-ROW = JobRow(number=7, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2)
+ROW = JobRow(number=7, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2, sampling=SamplingOptions())
 
 
 def make_spec(num_seeds: int, temperatures: int, samples: int) -> GenerateSpec:
+    sampling = SamplingOptions(temperatures=tuple(range(temperatures)), samples=samples)
     return GenerateSpec(
         model="speeches",
         version=1,
         seeds=FileRef(name="none", size=0, sha256="0"),
         num_seeds=num_seeds,
-        sampling=SamplingOptions(temperatures=tuple(range(temperatures)), samples=samples),
+        rows=num_seeds * sampling.texts,
+        characters=num_seeds * sampling.texts * sampling.length,
+        sampling=sampling,
         batch=1,
+        part_rows=50,
     )
 
 
@@ -117,7 +124,8 @@ def test_a_large_part_is_compressed_in_pieces() -> None:
     assert [json.loads(line) for line in read_lines(b"".join(chunks))] == records
 
 
-STORED = st.builds(StoredSeed, st.none() | st.text(), st.text(), st.integers(0, 9))
+OPTIONS = st.fixed_dictionaries({}, optional={"length": st.integers(1, 9), "stop": st.lists(st.text())})
+STORED = st.builds(StoredSeed, st.none() | st.text(), st.text(), st.integers(0, 9), OPTIONS)
 
 
 @settings(max_examples=50)
@@ -145,7 +153,7 @@ def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
 
 def test_a_result_line_has_these_keys_and_no_others() -> None:
     # Catches: a part, worker or time in a line, so that a retry would change an export
-    assert list(result(ROW, "speeches@1", "abc", 1.25)) == KEYS
+    assert list(result(ROW, "speeches@1", "abc", "length", 1.25)) == KEYS
 
 
 def test_a_failed_line_has_the_same_keys() -> None:
@@ -153,7 +161,7 @@ def test_a_failed_line_has_the_same_keys() -> None:
 
 
 def test_a_result_line_tells_the_row_and_its_text() -> None:
-    assert result(ROW, "speeches@1", "abc", 1.25) == {
+    assert result(ROW, "speeches@1", "abc", "length", 1.25) == {
         "row": 7,
         "id": "x",
         "seed": "Today",
@@ -176,3 +184,32 @@ def test_a_failed_line_tells_the_reason_and_no_text() -> None:
         None,
         "broken",
     ]
+
+
+def test_a_seed_s_own_options_stand_in_the_place_of_the_job_s() -> None:
+    seeds = [
+        StoredSeed(None, "a", 0, {"temperature": [0.1, 0.2, 0.3], "length": 5}),
+        StoredSeed(None, "b", 0),
+        StoredSeed(None, "c", 0, {"temperature": 0, "stop": "\n"}),
+    ]
+    spec = make_spec(3, 2, 2)
+    rows = list(part_rows(spec, seeds, 0, 99))
+    # Catches: rows numbered as if each seed had as many
+    assert [row.number for row in rows] == list(range(6 + 4 + 2))
+    assert [row.temperature for row in rows] == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0, 0, 1, 1, 0, 0]
+    assert [row.sampling.length for row in rows] == [5] * 6 + [400] * 6
+    assert rows[-1].sampling.stop == ("\n",)
+    for first in range(12):
+        assert list(part_rows(spec, seeds, first, 5)) == rows[first : first + 5]
+
+
+def test_log_probabilities_are_told_where_they_are_asked_for() -> None:
+    row = replace(ROW, sampling=SamplingOptions(logprobs=True))
+    assert list(result(row, "speeches@1", "a", "stop", 1.25, [-1.25])) == [*KEYS, "logprobs"]
+    assert failed_result(row, "speeches@1", "broken")["logprobs"] is None
+
+
+def test_of_equal_texts_the_first_row_is_kept_and_failed_rows_are_not() -> None:
+    texts = ["a", "b", "a", None, "b", ""]
+    lines = [dump_line({"row": number, "text": text}) for number, text in enumerate(texts)]
+    assert [json.loads(line)["row"] for line in first_of_each_text(lines)] == [0, 1, 5]

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charrnn import sampling
 from charrnn.evaluation import held_out_nats
 from charrnn.model import Model
 from charrnn.network import sequence
-from charrnn.drawing import draw
+from charrnn.options import NetworkOptions
 from charrnn.sampling import STEPS, sample
 from charrnn.slots import Report, Row, Text
+from tests.fix_model import random_model
 
 BATCH = 16
+PRECISIONS = ("float32", "bfloat16")
 PROPERTIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -29,8 +34,8 @@ def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:
     ]
 
 
-def texts(model: Model, rows: list[Row], batch: int = BATCH, report: Report | None = None) -> dict[int, Text]:
-    found = {rows[text.index].key: text for text in model.sample_rows(rows, batch, report=report)}
+def texts(model: Model, rows: list[Row], batch: int = BATCH, **options: Any) -> dict[int, Text]:
+    found = {rows[text.index].key: text for text in model.sample_rows(rows, batch, **options)}
     assert len(found) == len(rows)
     return found
 
@@ -42,15 +47,17 @@ many_sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_siz
 
 
 @PROPERTIES
-@given(sizes=many_sizes, shuffled=st.randoms())
+@given(sizes=many_sizes, shuffled=st.randoms(), precision=st.sampled_from(PRECISIONS), limited=st.booleans())
 def test_a_text_does_not_depend_on_order_slot_or_neighbours(
-    each_model: Model, sizes: list[tuple[int, int]], shuffled: object
+    each_model: Model, sizes: list[tuple[int, int]], shuffled: object, precision: str, limited: bool
 ) -> None:
     rows = rows_of(sizes)
-    expected = texts(each_model, rows)
-    others = rows + rows_of([(3, 5)] * 3 + sizes)[len(sizes) :]
+    expected = texts(each_model, rows, precision=precision)
+    # Catches: draws that differ where a neighbour has limits
+    limits = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
+    others = rows + [replace(row, **limits) for row in rows_of([(3, 5)] * 3 + sizes)[len(sizes) :]]
     shuffled.shuffle(others)  # type: ignore[attr-defined]
-    found = texts(each_model, list({row.key: row for row in others}.values()))
+    found = texts(each_model, list({row.key: row for row in others}.values()), precision=precision)
     for row in rows:  # Catches: the state not cleared for a new row
         np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
         np.testing.assert_array_equal(found[row.key].nats, expected[row.key].nats)
@@ -102,24 +109,70 @@ def test_a_tiny_temperature_is_argmax_and_a_huge_one_is_still_text(untrained_mod
     assert len(set(huge.ids)) > len(untrained_model.vocabulary) / 2
 
 
-def test_draws_follow_softmax_of_logits_over_temperature() -> None:
-    logits, count = np.array([2.0, 0.0, -1.0, 1.0], np.float32), 40_000
-    numbers = ((np.arange(count) + 0.5) / count).astype(np.float32)
-    for temperature in (0.5, 1.0, 2.0):
-        drawn, _ = draw(
-            np.tile(logits, (count, 1)), np.zeros(4, np.float32), np.full(count, temperature, np.float32), numbers
-        )
-        expected = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
-        shares = np.bincount(drawn, minlength=4) / count
-        # The numbers are evenly spread, so the shares are exact but for their ends.
-        np.testing.assert_allclose(shares, expected, atol=2 / count + 1e-5)
+@pytest.mark.parametrize("steps", [1, 5, 64])
+def test_a_text_does_not_depend_on_the_steps_of_a_call(
+    untrained_model: Model, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    rows = [replace(row, stop=((2, 3), (5,))) for row in rows_of([(n % 7 + 1, n + 1) for n in range(40)])]
+    expected = texts(untrained_model, rows)
+    monkeypatch.setattr(sampling, "STEPS", steps)
+    found = texts(untrained_model, rows)
+    for row in rows:  # Catches: a stop string that lies in two calls
+        np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
 
 
-def test_a_character_of_probability_0_is_never_drawn() -> None:
-    logits = np.array([[-np.inf, 0.0, -np.inf, 0.0, -np.inf]], np.float32)
-    ends = np.array([2.0**-24, 0.5, 1 - 2.0**-24], np.float32)
-    drawn, _ = draw(np.repeat(logits, 3, axis=0), np.zeros(5, np.float32), np.ones(3, np.float32), ends)
-    assert set(np.asarray(drawn)) <= {1, 3}
+STOPS = st.lists(st.lists(st.integers(0, 16), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+
+
+@PROPERTIES
+@given(sizes=sizes, stops=STOPS, keep=st.booleans())
+def test_a_text_ends_at_its_first_stop_string(
+    untrained_model: Model, sizes: list[tuple[int, int]], stops: tuple[tuple[int, ...], ...], keep: bool
+) -> None:
+    rows, report = rows_of(sizes), Report(BATCH)
+    whole = texts(untrained_model, rows)
+    found = texts(untrained_model, [replace(row, stop=stops, keep_stop=keep) for row in rows], report=report)
+    for row in rows:
+        ids = whole[row.key].ids.tolist()
+        end, left = first_stop(ids, stops)
+        # Catches: the last stop string of a piece, or the one that stands first in the list, in place of the first
+        assert found[row.key].ids.tolist() == (ids if end is None else ids[: end if keep else left])
+        assert found[row.key].finish_reason == ("length" if end is None else "stop")
+        assert len(found[row.key].nats) == len(found[row.key].ids)
+    assert report.characters == sum(first_stop(text.ids.tolist(), stops)[0] or len(text.ids) for text in whole.values())
+
+
+def first_stop(ids: list[int], stops: tuple[tuple[int, ...], ...]) -> tuple[int | None, int]:
+    """Where the first stop string ends, and where the longest that ends there begins."""
+    for end in range(1, len(ids) + 1):
+        if sizes := [len(stop) for stop in stops if len(stop) <= end and tuple(ids[end - len(stop) : end]) == stop]:
+            return end, end - max(sizes)
+    return None, 0
+
+
+def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: Model) -> None:
+    every = tuple((index,) for index in range(len(untrained_model.vocabulary)))
+    rows = [Row([1], 1.0, 1000, key, stop=every, keep_stop=True) for key in range(4 * BATCH)]
+    report = Report(BATCH)
+    found = texts(untrained_model, rows, report=report)
+    assert {len(text.ids) for text in found.values()} == {1}
+    assert report.steps == 4 * STEPS  # Catches: slots that run on to the row's length
+    assert report.slot_steps == len(rows)
+
+
+def test_an_empty_text_has_no_nats(untrained_model: Model) -> None:
+    every = tuple((index,) for index in range(len(untrained_model.vocabulary)))
+    text = texts(untrained_model, [Row([1], 1.0, 9, 5, stop=every)])[5]
+    assert (len(text.ids), text.nats_per_char, text.logprobs, text.finish_reason) == (0, None, [], "stop")
+
+
+def test_compiling_is_counted_apart_and_once() -> None:
+    model = random_model(NetworkOptions(units=24, layers=1))
+    reports = [Report(BATCH) for _ in range(2)]
+    for report in reports:
+        texts(model, rows_of([(1, 20)] * 5), report=report)
+    assert reports[0].compile_seconds > reports[0].seconds > 0
+    assert reports[1].compile_seconds == 0  # Catches: a sampler that is compiled anew for each part
 
 
 def test_a_call_may_stop_the_sampler(untrained_model: Model) -> None:

@@ -92,7 +92,7 @@ def test_json_that_is_nested_too_deeply_is_refused_with_its_line(tmp_path: Path)
         read_json(tmp_path, "[" * 100_000)
 
 
-@pytest.mark.parametrize("line", ["[]", '"one"', "7", "{}", '{"id": "a"}', '{"seed": "a", "temperature": 1}'])
+@pytest.mark.parametrize("line", ["[]", '"one"', "7", "{}", '{"id": "a"}', '{"seed": "a", "temprature": 1}'])
 def test_a_line_of_another_form_is_refused(tmp_path: Path, line: str) -> None:
     # Catches: a misspelt key, ignored in silence
     with pytest.raises(InputError, match=r'line 1: expected an object \{"id": \.\.\., "seed": \.\.\.\}'):
@@ -139,3 +139,8 @@ def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     with pytest.raises(TextError, match="standard input: there is no seed in it"):
         read_seeds("-")
+
+
+def test_a_seed_may_choose_for_itself(tmp_path: Path) -> None:
+    file = read_json(tmp_path, '{"seed": "one", "temperature": [0.5, 1], "stop": "\\n", "top_k": 5, "length": 9}')
+    assert file.seeds[0].options == {"temperature": [0.5, 1], "stop": "\n", "top_k": 5, "length": 9}

@@ -81,3 +81,26 @@ def test_an_unknown_character_is_named_by_the_error() -> None:
 def test_a_file_of_another_form_is_damaged(document: str) -> None:
     with pytest.raises(ModelFileError, match=r"vocabulary\.json is damaged"):
         Vocabulary.from_json(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "dropped", "replaced"),
+    [
+        ("cafe", "cafe", "cafe"),
+        ("café", "caf", "cafe"),
+        ("‘ca’", "ca", "'ca'"),
+        ("c–a", "ca", "c-a"),
+        ("a…", "a", "a..."),
+        ("ca\u3042f", "caf", "ca f"),
+        ("É", "", " "),
+    ],
+)
+def test_unknown_characters_are_dropped_or_written_plainly(text: str, dropped: str, replaced: str) -> None:
+    vocabulary = Vocabulary.of("acef .-'")
+    assert vocabulary.fitted(text, "drop") == dropped
+    assert vocabulary.fitted(text, "replace") == replaced
+    assert vocabulary.fitted(text, "error") == text
+
+
+def test_a_stand_in_is_known_itself() -> None:
+    assert Vocabulary.of("caf").fitted("caf\u00e9 …", "replace") == "caf"
