@@ -357,7 +357,8 @@ def results_table(lines: Iterable[bytes]) -> int:
         if row["error"]:
             out.print(head, Text(f" failed: {printable(row['error'])}", "red"))
             continue
-        out.print(head, f" {row['nats_per_char']:.3f} nats a character")
+        nats = row["nats_per_char"]
+        out.print(head, " empty" if nats is None else f" {nats:.3f} nats a character")
         out.print(Text.assemble("  ", (printable(row["seed"]), "dim"), printable(row["text"])))
     return count
 
