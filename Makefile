@@ -21,8 +21,10 @@ test: lint ## lint, types, and the whole test suite against real servers
 faults: $(READY) ## kill processes at many points of their work; takes minutes
 	$(BIN)/pytest tests/faults
 
-bench: $(READY) $(BENCH)/.ready ## speed of training beside Keras and PyTorch
+bench: $(READY) $(BENCH)/.ready ## speed of training and sampling beside Keras and PyTorch; half an hour
 	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python
+	$(BIN)/python bench/sampling.py --torch-python $(BENCH)/bin/python
+	$(BIN)/python bench/pipeline.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
@@ -42,7 +44,7 @@ requirements: ## pin and hash the dependencies anew (needs uv)
 # PyTorch is a peer to measure against, nothing that the product uses.
 $(BENCH)/.ready:
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet torch==2.13.0 numpy
+	$(BENCH)/bin/pip install --quiet torch==2.13.0 numpy matplotlib
 	@touch $@
 
 clean: ## remove what make demo and make test made

@@ -18,9 +18,6 @@ The ceilings are of TensorFlow's and PyTorch's own product of 1024x1024 by 1024x
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -29,6 +26,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
+from players import serve
 
 WARM_UP = 2  # steps; the first compiles
 PRODUCTS = 10  # at once, so that waiting for a device does not count
@@ -223,29 +221,20 @@ CONTESTANTS: dict[str, Callable[[Work], Play]] = {
 }
 
 
-def _facts() -> dict[str, Any]:
-    """The library's version and its threads: all that it takes by itself."""
-    if torch := sys.modules.get("torch"):
-        return {"library": f"torch {torch.__version__}", "threads": torch.get_num_threads()}
-    tf = sys.modules["tensorflow"]
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or len(os.sched_getaffinity(0))
-    return {"library": f"tensorflow {tf.__version__}", "threads": threads}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=CONTESTANTS)
     for field in fields(Work):
         parser.add_argument(f"--{field.name}", type=type(field.default))
     options = vars(parser.parse_args())
-    # The parent reads stdout, so whatever a library prints goes to stderr.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    play = CONTESTANTS[options.pop("name")](Work(**options))
-    play(WARM_UP)
-    answers.write(json.dumps(_facts()) + "\n")
-    for line in sys.stdin:
-        answers.write(json.dumps(play(int(line))) + "\n")
+    name = options.pop("name")
+
+    def build() -> Play:
+        play = CONTESTANTS[name](Work(**options))
+        play(WARM_UP)
+        return play
+
+    serve(build)
 
 
 if __name__ == "__main__":

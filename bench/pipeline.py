@@ -98,13 +98,12 @@ def pipeline(home: Path, seeds: Path, length: int) -> tuple[float, dict[str, Any
 
 def load_model(home: Path) -> tuple[Model, list[float]]:
     """The version, and how long each of some loads took."""
+    import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
     from charrnn.jobs.files import FileRef, Files
     from charrnn.jobs.registry import resolve
     from charrnn.jobs.settings import Settings
     from charrnn.jobs.store import Store
     from worker.loaded import LoadedModels
-
-    import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
 
     settings = Settings.from_env(os.environ)
     store = Store.open(settings)

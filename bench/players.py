@@ -1,7 +1,8 @@
 """Processes that play in turns: while one plays the others wait, and the CPU time of all is counted.
 
-A player's process writes a line of JSON when it is ready, then reads a number of steps a line, plays them, and
-answers each with a line of JSON. It ends where its stdin does. Linux only: the CPU time is read from /proc.
+A player's process writes a line of JSON when it is ready, then reads a line of whole numbers for each turn, such as
+how many steps it has, and answers it with a line of JSON. It ends where its stdin does. Linux only: the CPU time is
+read from /proc.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +32,7 @@ class Turn:
         available: of all CPUs that it may use.
     """
 
-    answer: dict[str, float]
+    answer: dict[str, Any]
     own: float
     busy: float
     available: float
@@ -55,9 +57,9 @@ class Player:
     def __exit__(self, *_: object) -> None:
         self.process.communicate()  # closes its stdin, which ends it
 
-    def turn(self, steps: int) -> Turn:
+    def turn(self, *numbers: int) -> Turn:
         started, busy, own = time.monotonic(), busy_seconds(), own_seconds(self.process.pid)
-        print(steps, file=self.process.stdin, flush=True)
+        print(*numbers, file=self.process.stdin, flush=True)
         answer = self._read()
         return Turn(
             answer=answer,
@@ -72,6 +74,28 @@ class Player:
             raise SystemExit(f"{self.name} ended before it answered; its last words are above")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def serve(build: Callable[[], Callable[..., dict[str, Any]]]) -> None:
+    """The other end: build a contestant, then answer turn by turn."""
+    # The parent reads stdout, so whatever a library prints goes to stderr.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    play = build()
+    answers.write(json.dumps(facts()) + "\n")
+    for line in sys.stdin:
+        answers.write(json.dumps(play(*map(int, line.split()))) + "\n")
+
+
+def facts() -> dict[str, Any]:
+    """This process's library and its threads: all that it takes by itself."""
+    cores = len(os.sched_getaffinity(0))
+    if torch := sys.modules.get("torch"):
+        return {"library": f"torch {torch.__version__}", "threads": torch.get_num_threads()}
+    if tf := sys.modules.get("tensorflow"):
+        threads = tf.config.threading.get_intra_op_parallelism_threads() or cores
+        return {"library": f"tensorflow {tf.__version__}", "threads": threads}
+    return {"library": f"numpy {sys.modules['numpy'].__version__}", "threads": cores}
 
 
 def busy_seconds() -> float:

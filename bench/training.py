@@ -74,7 +74,8 @@ def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]]
 
 
 def middle(turns: Sequence[Turn], name: str) -> float:
-    return median(turn.answer[name] for turn in turns)
+    value: float = median(turn.answer[name] for turn in turns)
+    return value
 
 
 @dataclass(frozen=True)

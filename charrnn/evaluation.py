@@ -53,7 +53,9 @@ def held_out_nats(
     return nats / count
 
 
-def sampling_precision(network: NetworkOptions, weights: Weights, ids: np.ndarray) -> str:
+def sampling_precision(
+    network: NetworkOptions, weights: Weights, ids: np.ndarray, after_block: Callable[[], object] = lambda: None
+) -> str:
     """What to sample the model in: bfloat16 where this device multiplies it faster and its loss hardly moves.
 
     A network with a `max_len` stays in float32: to evaluate it takes as long as a training step for each character.
@@ -61,7 +63,7 @@ def sampling_precision(network: NetworkOptions, weights: Weights, ids: np.ndarra
     if network.max_len is not None or ops.fast_precision() != BFLOAT16:
         return FLOAT32
     exact, rough = (
-        held_out_nats(network, weights, ids[:COMPARED], precision=precision) for precision in (FLOAT32, BFLOAT16)
+        held_out_nats(network, weights, ids[:COMPARED], after_block, precision) for precision in (FLOAT32, BFLOAT16)
     )
     return BFLOAT16 if abs(rough - exact) < MAX_MOVED else FLOAT32
 

@@ -13,6 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,21 @@ from safetensors.numpy import save_file
 from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
 from charrnn.network import Weights, weight_shapes
-from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions, choose_batch, choose_precision
+from charrnn.options import (
+    BFLOAT16,
+    FLOAT32,
+    NetworkOptions,
+    SamplingOptions,
+    check_choice,
+    choose_batch,
+    choose_precision,
+)
 from charrnn.randomness import row_key, seed_name
 from charrnn.sampling import sample
 from charrnn.slots import ALL, Row, Text
 from charrnn.vocabulary import Vocabulary
 
 CONFIG_FORMAT = 1
-NEW_LINE = "\n"
 HISTORY = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")  # the columns of metrics.csv
 
 
@@ -112,6 +120,11 @@ class Model:
         Raises:
             InputError: a seed with characters the model does not know, or a number out of range.
         """
+        if taken := options.keys() & {"temperatures", "logprobs"}:
+            raise InputError(
+                f"sample() has no option {', '.join(sorted(taken))}: temperature takes one or several, and every "
+                f"Sample has its logprobs"
+            )
         chosen = SamplingOptions.from_dict(
             {
                 **options,
@@ -140,13 +153,12 @@ class Model:
 
     def row(self, name: str, seed: str, temperature: float, k: int, options: SamplingOptions) -> Row:
         """The sampler's row for one text; `name` is `seed_name`'s."""
-        stops = [stop for stop in options.stop if not self.vocabulary.unknown(stop)]  # the others never occur
         return Row(
-            seed=self.vocabulary.encode(self.vocabulary.fitted(seed, options.unknown) or NEW_LINE),
+            seed=self.vocabulary.encode(self.vocabulary.fed(seed, options.unknown)),
             temperature=temperature,
             length=options.length,
             key=row_key(options.rng_seed, name, temperature, k),
-            stop=tuple(tuple(self.vocabulary.encode(stop)) for stop in stops),
+            stop=_stops(self.vocabulary, options.stop),
             keep_stop=options.keep_stop,
             top_k=ALL if options.top_k is None else options.top_k,
             top_p=1.0 if options.top_p is None else options.top_p,
@@ -155,6 +167,12 @@ class Model:
     def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
         """`sampling.sample` on this model."""
         return sample(self.network, self.weights, rows, batch, **options)
+
+
+@lru_cache(maxsize=16)  # rows of a job have the same, and these may be long
+def _stops(vocabulary: Vocabulary, stops: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """As ids; those with characters that the model does not know never occur and are left out."""
+    return tuple(tuple(vocabulary.encode(stop)) for stop in stops if not vocabulary.unknown(stop))
 
 
 def _wanted(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[str, str, float, int]]:
@@ -188,8 +206,9 @@ def load(path: str | Path) -> Model:
     network = _read_network(folder / "config.json")
     vocabulary = Vocabulary.from_json(_read(folder / "vocabulary.json"))
     try:
-        metrics = json.loads(_read(folder / "metrics.json"))
-    except ValueError as error:
+        metrics = dict(json.loads(_read(folder / "metrics.json")))
+        check_choice("sampling_precision", metrics.get("sampling_precision", FLOAT32), (FLOAT32, BFLOAT16))
+    except (ValueError, TypeError, InputError) as error:
         raise ModelFileError(f"{folder / 'metrics.json'} is damaged: {error}") from error
     weights = _read_weights(folder / "model.safetensors", weight_shapes(network, len(vocabulary)))
     return Model(network, vocabulary, weights, metrics)

@@ -95,8 +95,10 @@ def first_state(network: NetworkOptions, batch: Array, precision: str) -> Carrie
 def narrowed(network: NetworkOptions, weights: Weights, precision: str) -> Weights:
     """Weights as `step` takes them: the kernels that are multiplied in `precision`, what is added in float32."""
     table = f"{network.cell}_0.kernel"
-    kernels = [name for name in weights if name.endswith("kernel") and name != table]
-    return {**weights, **{name: ops.cast(weights[name], ops.dtypes[precision]) for name in kernels}}
+    return {
+        name: ops.cast(value, ops.dtypes[precision if name.endswith("kernel") and name != table else "float32"])
+        for name, value in weights.items()
+    }
 
 
 def step(network: NetworkOptions, weights: Weights, ids: Array, carried: Carried, kept: Array) -> tuple[Array, Carried]:

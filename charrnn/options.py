@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from charrnn.errors import InputError
+from charrnn.text import check_encodable
 
 # Slots of a batch -> speed of a full one, of that of 256 (2 x LSTM(512), bfloat16, two cores). At least 16 slots: where
 # slots x characters is no multiple of a vector's width, its last elements are computed by other instructions, and a
@@ -29,6 +30,7 @@ MAX_BATCH = 4096
 MAX_EPOCHS = 10_000
 MAX_TEMPERATURES = 1000
 MAX_SAMPLES = 1_000_000
+MAX_TOP_K = 65_536  # as many characters as a vocabulary can have
 MAX_STOPS = 100
 MAX_STOP = 1000  # characters
 MAX_LENGTH = 1_000_000  # characters
@@ -243,7 +245,7 @@ class SamplingOptions(Options):
         check_integer("samples", self.samples, 1, MAX_SAMPLES)
         check_integer("length", self.length, 1, MAX_LENGTH)
         if self.top_k is not None:
-            check_integer("top-k", self.top_k, 1, MAX_LENGTH)
+            check_integer("top-k", self.top_k, 1, MAX_TOP_K)
         if self.top_p is not None:
             check_number("top-p", self.top_p)
             if not 0 < self.top_p <= 1:
@@ -252,12 +254,13 @@ class SamplingOptions(Options):
         check_choice("precision", self.precision, PRECISIONS)
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
 
-    @property
-    def texts(self) -> int:
-        """Rows of each seed."""
-        return len(self.temperatures) * self.samples
+    def texts(self, values: Mapping[str, Any]) -> int:
+        """Rows of a seed that asks for this itself; cheaper than `overridden`, which checks it."""
+        own = values.get("temperature")
+        temperatures = self.temperatures if own is None else (own,) if isinstance(own, int | float) else own
+        return len(temperatures) * self.samples
 
-    def overridden(self, values: Mapping[str, Any] | None) -> Self:
+    def overridden(self, values: Mapping[str, Any]) -> Self:
         """These options, with what a seed asks for itself: of `OVERRIDES`, a temperature or several.
 
         Raises:
@@ -280,6 +283,7 @@ def _check_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
     for stop in stops:
         if not isinstance(stop, str) or not 0 < len(stop) <= MAX_STOP:
             raise InputError(f"A stop string must have 1 to {MAX_STOP:,} characters. Received: {stop!r:.80}")
+        check_encodable(f"The stop string {stop!r:.80}", stop)
     return stops
 
 

@@ -64,34 +64,28 @@ class _Sampler:
         self.network, self.weights = network, weights
         self.vocabulary_size = weights["dense.bias"].shape[0]
         self.steps = STEPS if network.max_len is None else WINDOW_STEPS
-        self.key = (network, self.vocabulary_size, batch, precision)
+        self.shapes = (self.vocabulary_size, batch, precision)
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
 
     def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
         """The plan's steps -> ids and nats (K, B)."""
         numbers = uniforms(plan.key, plan.place)
         inputs = (plan.feed, plan.kept, plan.temperature, numbers, plan.limits(self.vocabulary_size))
-        arguments = (self.weights, self.carried, self.last, *map(_tensor, inputs))
-        call = _compiled(self.network)
-        if (key := (*self.key, plan.limited)) not in _ready:
+        arguments = (self.weights, self.carried, self.last, *inputs)
+        call, ready = _compiled(self.network)
+        if (key := (*self.shapes, plan.limited)) not in ready:
             started = time.perf_counter()
             call(*arguments)
             report.compile_seconds += time.perf_counter() - started
-            _ready.add(key)
+            ready.add(key)
         ids, nats, self.last, self.carried = call(*arguments)
         return np.asarray(ids), np.asarray(nats)
 
 
-_ready: set[tuple[object, ...]] = set()
-"""What was compiled in this process."""
-
-
-def _tensor(values: np.ndarray | Limits | None) -> Array:
-    return Limits(*map(ops.array, values)) if isinstance(values, Limits) else None if values is None else values
-
-
 @lru_cache(maxsize=16)
-def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a compiled function
+def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
+    """A compiled function, and the shapes that it is compiled for."""
+
     def call(
         weights: Weights, carried: Carried, last: Array, feed: Array, kept: Array, temperature: Array,
         numbers: Array, limits: Limits | None,
@@ -107,4 +101,4 @@ def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]  # a com
             nats.append(surprise)
         return ops.stack(ids), ops.stack(nats), last, carried
 
-    return ops.compiled(call)
+    return ops.compiled(call), set()

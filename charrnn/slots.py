@@ -97,21 +97,27 @@ class _Held:
     def finished(self) -> bool:
         return self.done == self.row.steps
 
+    @property
+    def sampled(self) -> int:
+        """Characters of its text, planned so far."""
+        return max(0, self.done - len(self.row.seed) + 1)
+
     def stop_found(self) -> tuple[int, int] | None:
         """The first end of a stop string that lies in the newest piece: (ids up to it, of these the stop string)."""
-        newest, longest = len(self.ids[-1]), max(map(len, self.row.stop))
-        pieces: list[np.ndarray] = []
-        size = 0
-        while len(pieces) < len(self.ids) and size < newest + longest - 1:
-            pieces.append(self.ids[-1 - len(pieces)])
-            size += len(pieces[-1])
-        recent = np.concatenate(pieces[::-1])
-        before = sum(map(len, self.ids)) - size
-        ends = [(end, -len(stop)) for stop in self.row.stop for end in _ends(recent, stop, size - newest)]
+        recent, newest, longest = "", len(self.ids[-1]), max(map(len, self.row.stop))
+        for piece in reversed(self.ids):
+            if len(recent) >= newest + longest - 1:
+                break
+            recent = _string(piece.tolist()) + recent
+        before, ends = len(recent) - newest, []
+        for stop in map(_string, self.row.stop):
+            place = recent.find(stop, max(0, before - len(stop) + 1))
+            if place >= 0:
+                ends.append((place + len(stop), -len(stop)))  # of two that end together the longer is left out
         if not ends:
             return None
         end, size = min(ends)
-        return before + end, -size
+        return self.sampled - len(recent) + end, -size
 
     def text(self, stop: tuple[int, int] | None) -> Text:
         ids, nats = np.concatenate(self.ids), np.concatenate(self.nats)
@@ -121,13 +127,9 @@ class _Held:
         return Text(self.index, ids, nats, stop is not None)
 
 
-def _ends(ids: np.ndarray, stop: tuple[int, ...], after: int) -> list[int]:
-    """Where `stop` ends in `ids`, the first place behind `after`."""
-    if len(stop) > len(ids):
-        return []
-    windows = np.lib.stride_tricks.sliding_window_view(ids, len(stop))
-    ends = np.flatnonzero((windows == stop).all(axis=1)) + len(stop)
-    return [int(end) for end in ends if end > after][:1]
+def _string(ids: Iterable[int]) -> str:
+    """Ids as a string of so many characters: its `find` is what finds a sequence soonest."""
+    return "".join(map(chr, ids))
 
 
 class Span(NamedTuple):
@@ -144,15 +146,16 @@ class Span(NamedTuple):
 class Plan:
     """The inputs of one call; every array is (K, B)."""
 
-    def __init__(self, slots: _Settings, steps: int) -> None:
-        batch = len(slots.key)
+    def __init__(self, settings: _Settings, steps: int) -> None:
+        batch = len(settings.key)
         self.steps = steps
         self.feed = np.full((steps, batch), SAMPLED, np.int32)
         self.kept = np.ones((steps, batch), np.float32)  # 0 where a row starts
-        self.place = slots.place + np.arange(steps)[:, None]
-        self.temperature, self.key, self.top_k, self.top_p = (
-            np.tile(values, (steps, 1)) for values in (slots.temperature, slots.key, slots.top_k, slots.top_p)
-        )
+        self.place = settings.place + np.arange(steps)[:, None]
+        self.key = np.tile(settings.key, (steps, 1))
+        self.temperature = np.tile(settings.temperature, (steps, 1))
+        self.top_k = np.tile(settings.top_k, (steps, 1))
+        self.top_p = np.tile(settings.top_p, (steps, 1))
         self.limited = False
         self.spans: list[Span] = []
 
@@ -203,14 +206,13 @@ class Slots:
     def _start(self, plan: Plan, slot: int, start: int, held: _Held) -> int:
         """Give the slot's steps from `start` on to a new row -> the step after its last."""
         row, settings, steps = held.row, self.settings, slice(start, None)
-        settings.place[slot] = -start
-        settings.key[slot] = row.key
-        settings.temperature[slot] = bounded(row.temperature)
-        settings.top_k[slot], settings.top_p[slot] = row.top_k, row.top_p
         plan.kept[start, slot] = 0.0
+        settings.place[slot] = -start
         plan.place[steps, slot] = np.arange(plan.steps - start)
-        for name in ("key", "temperature", "top_k", "top_p"):
-            getattr(plan, name)[steps, slot] = getattr(settings, name)[slot]
+        settings.key[slot] = plan.key[steps, slot] = row.key
+        settings.temperature[slot] = plan.temperature[steps, slot] = bounded(row.temperature)
+        settings.top_k[slot] = plan.top_k[steps, slot] = row.top_k
+        settings.top_p[slot] = plan.top_p[steps, slot] = row.top_p
         self.stop_ends.update(stop[-1] for stop in row.stop)
         self.held[slot] = held
         return self._go_on(plan, slot, start, held)
@@ -237,7 +239,7 @@ class Slots:
                 held.ids.append(ids[sampled:stop, slot])
                 held.nats.append(nats[sampled:stop, slot])
             found = held.stop_found() if held.row.stop and may_stop[slot] and held.ids else None
-            unread = sum(map(len, held.ids)) - found[0] if found else 0
+            unread = held.sampled - found[0] if found else 0
             report.slot_steps += stop - start - unread
             report.characters += stop - sampled - unread
             if found and self.held[slot] is held:

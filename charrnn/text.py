@@ -35,6 +35,18 @@ def decode(data: bytes, name: str) -> str:
         raise _not_utf_8(data, name, error.start, error.reason) from error
 
 
+def check_encodable(name: str, text: str) -> None:
+    """Refuse half a character, which no file and no database takes.
+
+    Raises:
+        TextError: a surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(f"{name}: a surrogate such as \\ud800 is not a character by itself") from error
+
+
 def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str) -> TextError:
     return TextError(
         f"{name}: {_place(data, offset)}: 0x{data[offset]:02x} is not UTF-8 text ({reason}). "

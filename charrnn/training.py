@@ -144,8 +144,12 @@ class Trainer:
             characters=point.step * self.batches.characters,
         )
 
-    def model(self) -> Model:
-        """The model of the epoch with the lowest held-out loss; before the first one has ended, as it is."""
+    def model(self, after_block: Callable[[], object] = lambda: None) -> Model:
+        """The model of the epoch with the lowest held-out loss; before the first one has ended, as it is.
+
+        Args:
+            after_block: as `held_out_nats` has it, while the precision to sample it in is chosen.
+        """
         point = self.checkpoint
         best = min(point.history, key=lambda metrics: metrics.held_out_nats, default=None)
         metrics: dict[str, Any] = {
@@ -156,7 +160,7 @@ class Trainer:
         weights = point.best or self._current()
         if best:
             metrics |= {"held_out_nats": best.held_out_nats, "epoch": best.epoch}
-            metrics["sampling_precision"] = sampling_precision(self.network, weights, self.corpus.held_out)
+            metrics["sampling_precision"] = sampling_precision(self.network, weights, self.corpus.held_out, after_block)
         return Model(self.network, self.corpus.vocabulary, weights, metrics)
 
     def _current(self) -> dict[str, Array]:

@@ -11,7 +11,8 @@ from charrnn.errors import InputError, ModelFileError
 from charrnn.options import DROP, ERROR
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
-PLAIN = {**dict.fromkeys("‘’‚′", "'"), **dict.fromkeys("“”„«»″", '"'), **dict.fromkeys("‐‑–—−", "-"), "\t": " "}
+NEW_LINE = "\n"
+PLAIN = {**dict.fromkeys("‘’‚′", "'"), **dict.fromkeys("“”„«»″", '"'), **dict.fromkeys("‐‑–—−", "-")}
 
 
 class Vocabulary:
@@ -50,12 +51,16 @@ class Vocabulary:
         """The distinct characters of `text` outside this vocabulary, sorted."""
         return "".join(sorted(set(text) - self.ids.keys()))
 
-    def fitted(self, text: str, unknown: str) -> str:
-        """The text as `encode` takes it, as far as the policy of `options.UNKNOWN` has it so.
+    def fed(self, seed: str, unknown: str) -> str:
+        """What a model reads of a seed: a newline of an empty one, and of characters that are not known what the
+        policy of `options.UNKNOWN` makes of them.
 
-        "drop" leaves characters out that are not known. "replace" writes them plainly (é as e, a curly quote as a
-        straight one, … as ...), else as a space.
+        "drop" leaves them out. "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...),
+        else as a space, where the model knows that. "error" leaves them for `encode` to refuse.
         """
+        return self._fitted(seed, unknown) or NEW_LINE
+
+    def _fitted(self, text: str, unknown: str) -> str:
         if unknown == ERROR or not self.unknown(text):
             return text
         return "".join(c if c in self.ids else "" if unknown == DROP else self._stand_in(c) for c in text)

@@ -189,7 +189,7 @@ def submit(
         str | None, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input. Else a new line.")
     ] = None,
     random_seeds: Annotated[
-        int | None, typer.Option(help="In their place: so many openings of the training text.", min=1, max=MAX_ID)
+        int | None, typer.Option(help="In their place: so many openings of the training text.")
     ] = None,
     temperature: Annotated[str, typer.Option("-t", "--temperature", help="One or more: 0.2,0.5. 0 is argmax.")] = "1.0",
     samples: Annotated[int, typer.Option("-n", "--samples", help="Texts for each seed and temperature.")] = 1,
@@ -220,7 +220,6 @@ def submit(
     timeout: TimeoutOption = None,
 ) -> None:
     """Sample a model from many seeds at once. Prints the job's id."""
-    from charrnn.jobs.rows import Seed
     from producer import render
     from producer.seeds import SeedFile, read_seeds
 
@@ -240,7 +239,7 @@ def submit(
     )
     if seeds is not None and random_seeds is not None:
         raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
-    file = read_seeds(seeds) if seeds is not None else SeedFile([Seed("")], 0)
+    file = read_seeds(seeds) if seeds is not None else SeedFile([], 0)
     with _client() as client:
         if random_seeds is not None:
             file = SeedFile(client.random_seeds(model, random_seeds, sampling.rng_seed), 0)
@@ -369,7 +368,7 @@ def _print_submitted(job: Any, json: bool) -> None:
     from producer import render
 
     if json:
-        render.records({"job": job.id, "parts": job.parts, "characters": job.characters, **job.spec.to_dict()})
+        render.records({"job": job.id, "parts": job.parts, **job.spec.to_dict()})
     elif job.id:
         render.value(job.id)
 
@@ -414,8 +413,9 @@ def _temperatures(option: str, text: str) -> tuple[float, ...]:
 def _unescaped(stop: str) -> str:
     """A stop string as a shell lets it be written."""
     escapes = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
-    if unknown := re.sub(r"\\[nt\\]", "", stop).partition("\\")[2][:1]:
-        raise InputError(rf"--stop {stop!r}: \{unknown} is not known. Expected \n, \t, or \\ for a backslash")
+    _, backslash, rest = re.sub(r"\\[nt\\]", "", stop).partition("\\")
+    if backslash:
+        raise InputError(rf"--stop {stop!r}: \{rest[:1]} is not known. Expected \n, \t, or \\ for a backslash")
     return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)
 
 

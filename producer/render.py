@@ -28,6 +28,7 @@ from charrnn.jobs.states import ENDED_JOBS, JobState
 from charrnn.options import count_windows
 from producer.plot import curve
 
+SHOWN_TEMPERATURES = 10  # of a job, in one line
 SHOWN_ROWS = 20  # of results on a terminal
 LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
@@ -156,12 +157,15 @@ def status(job: Mapping[str, Any]) -> None:
 
 def _sampling(spec: GenerateSpec) -> str:
     s = spec.sampling
-    temperatures = ", ".join(f"{temperature:g}" for temperature in s.temperatures)
+    temperatures = ", ".join(f"{temperature:g}" for temperature in s.temperatures[:SHOWN_TEMPERATURES])
+    more = ", …" if len(s.temperatures) > SHOWN_TEMPERATURES else ""
+    plain = spec.num_seeds * len(s.temperatures) * s.samples * s.length
+    own = "" if spec.characters == plain else " (some seeds have options of their own)"
     stop = f", stop at {', '.join(map(repr, s.stop))}{' (kept)' if s.keep_stop else ''}" if s.stop else ""
-    limits = "".join(f", {name} {limit:g}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
+    limits = "".join(f", {name} {limit:,}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
     return (
-        f"{spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures ({temperatures}) x {s.samples} samples "
-        f"of {s.length:,} characters{stop}{limits}, {s.precision}, rng-seed {s.rng_seed}"
+        f"{spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures ({temperatures}{more}) x {s.samples} samples "
+        f"of {s.length:,} characters{own}{stop}{limits}, {s.precision}, rng-seed {s.rng_seed}"
     )
 
 

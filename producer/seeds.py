@@ -66,6 +66,4 @@ def _json_seed(place: str, number: int, record: object) -> Seed:
         raise InputError(f"{place}: seed must be the text to start from. Received: {seed!r}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
         raise InputError(f'{place}: id must be a text, such as "{seed_id}" in quotes. Received: {seed_id!r}')
-    if any("\ud800" <= character <= "\udfff" for character in json.dumps(record, ensure_ascii=False)):
-        raise InputError(f"{place}: a surrogate such as \\ud800 is not a character by itself")
     return Seed(seed, seed_id, number, {name: record[name] for name in OVERRIDES if name in record})

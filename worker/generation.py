@@ -34,15 +34,15 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     started, name = time.monotonic(), f"{spec.model}@{spec.version}"
     files = Files(heartbeat.settings.files_root)
     model = _loaded.get(files, FileRef(**registry.resolve(heartbeat.store, name).files))
+    rows = list(part_rows(spec, decode_seeds(files.read(spec.seeds)), part.first_row, part.rows))
     loading = time.monotonic() - started
 
     from charrnn.model import in_order
     from charrnn.slots import Report
 
-    rows = list(part_rows(spec, decode_seeds(files.read(spec.seeds)), part.first_row, part.rows))
     report, tallies = Report(spec.batch), Tallies()
 
-    def on_call(report: Report) -> None:
+    def on_call(_: Report) -> None:
         watch.progress = {"rows": report.rows, "characters": report.characters}
         watch.check()
 
@@ -81,6 +81,6 @@ def _result_lines(
 ) -> Iterator[dict[str, Any]]:
     for row, text in zip(rows, texts, strict=True):
         written = model.vocabulary.decode(text.ids.tolist())
-        tallies.at(f"{row.temperature:g}").add(written, text.nats_per_char)
+        tallies.at(repr(row.temperature)).add(written, text.nats_per_char)
         logprobs = text.logprobs if row.sampling.logprobs else None
         yield result(row, name, written, text.finish_reason, text.nats_per_char, logprobs)

@@ -48,7 +48,7 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
         if not work.trainer.finished and _others_wait(heartbeat):
             _keep(work)
             raise Interrupted
-    work.finish()
+    work.finish(watch)
 
 
 def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
@@ -134,11 +134,11 @@ class _Work:
         if before:
             self.files.delete(before)
 
-    def finish(self) -> None:
+    def finish(self, watch: Watch) -> None:
         """Save the model, see that it loads and samples, and commit it as a version."""
         from charrnn.model import load
 
-        model, part = self.trainer.model(), self.part
+        model, part = self.trainer.model(watch.check), self.part
         with tempfile.TemporaryDirectory() as folder:
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))

@@ -40,6 +40,7 @@ from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.store import Store
 from charrnn.openings import draw_openings
 from charrnn.options import (
+    ERROR,
     NetworkOptions,
     SamplingOptions,
     TrainingOptions,
@@ -56,7 +57,8 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
 SHOWN_LINES = 5  # of wrong seeds in one error
-NEW_LINE = "\n"
+MAX_RANDOM_SEEDS = 1_000_000
+MAX_PARTS = 100_000  # each is a row of the store and a doorbell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,6 @@ class Submitted:
     id: int | None
     spec: TrainSpec | GenerateSpec
     parts: int
-    characters: int  # of the corpus, or to sample
 
 
 class Client:
@@ -137,7 +138,7 @@ class Client:
             training=training,
             start=f"{version.model}@{version.version}" if version else None,
         )
-        return self._add(spec, label, text.characters)
+        return self._add(spec, label)
 
     def _held_out(
         self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Row[Any] | None
@@ -207,39 +208,48 @@ class Client:
         self.probe()
         version = registry.resolve(self.store, model)
         given, vocabulary = list(seeds) or [Seed("")], Vocabulary(version.characters)
-        chosen = _chosen_options(given, sampling)
+        characters, stops = _survey(given, sampling)
         _check_characters(given, vocabulary, sampling.unknown)
-        _warn_of_stops(chosen, vocabulary)
+        _warn_of_stops(stops, vocabulary)
         stored = list(store_seeds(given))
+        rows = sum(sampling.texts(seed.options) for seed in given)
+        batch = choose_batch(rows)
+        part_rows = part_rows or PART_WAVES * batch
+        if (parts := -(-rows // part_rows)) > MAX_PARTS:
+            raise InputError(f"{rows:,} rows would be {parts:,} parts. Expected at most {MAX_PARTS:,}")
         if dry_run:
             reference = FileRef(name="", size=0, sha256="")
         else:
             reference = self.files.put_content("seeds", ".jsonl.zst", encode_seeds(stored))
-        rows = sum(options.texts for options in chosen)
-        batch = choose_batch(rows)
         spec = GenerateSpec(
             model=version.model,
             version=version.version,
             seeds=reference,
             num_seeds=len(stored),
             rows=rows,
-            characters=sum(options.texts * options.length for options in chosen),
+            characters=characters,
             sampling=replace(sampling, precision=choose_precision(sampling.precision, version.precision, batch)),
             batch=batch,
-            part_rows=part_rows or PART_WAVES * batch,
+            part_rows=part_rows,
         )
         if dry_run:
-            return Submitted(id=None, spec=spec, parts=-(-rows // spec.part_rows), characters=spec.characters)
-        return self._add(spec, label, spec.characters)
+            return Submitted(id=None, spec=spec, parts=parts)
+        return self._add(spec, label)
 
     def random_seeds(self, model: str, count: int, rng_seed: int) -> list[Seed]:
-        """Openings of so many places, drawn by `rng_seed`, of the text that a version was trained on."""
+        """Openings of so many places, drawn by `rng_seed`, of the text that a version was trained on.
+
+        Raises:
+            InputError: not 1 to 1,000,000 of them.
+            NotFoundError: no such model.
+        """
+        check_integer("random-seeds", count, 1, MAX_RANDOM_SEEDS)
         version = registry.resolve(self.store, model)
         spec = TrainSpec.from_dict(self.store.job(version.job)["spec"])
         text = Document(self.files.checked(spec.corpus))
         return [Seed(opening) for opening in draw_openings(text, count, rng_seed)]
 
-    def _add(self, spec: TrainSpec | GenerateSpec, label: str | None, characters: int) -> Submitted:
+    def _add(self, spec: TrainSpec | GenerateSpec, label: str | None) -> Submitted:
         with self.store.write() as connection:
             if isinstance(spec, TrainSpec) and spec.held_out != _freeze(connection, spec):
                 raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")
@@ -248,7 +258,7 @@ class Client:
             self.queue.ring(spec.QUEUE, parts)
         except UnreachableError as error:  # maintenance rings for it
             logger.warning("job %d is stored and starts when the broker is back: %s", job, error)
-        return Submitted(id=job, spec=spec, parts=len(parts), characters=characters)
+        return Submitted(id=job, spec=spec, parts=len(parts))
 
     def probe(self) -> None:
         """Reach broker and store, and see that they belong together."""
@@ -356,30 +366,32 @@ def _queue_seconds(job: Mapping[str, Any]) -> float:
     return float((job["started_at"] - job["created_at"]) / 1000)
 
 
-def _chosen_options(seeds: Iterable[Seed], sampling: SamplingOptions) -> list[SamplingOptions]:
-    """Of each seed."""
-    chosen = []
+def _survey(seeds: Iterable[Seed], sampling: SamplingOptions) -> tuple[int, set[str]]:
+    """Check what each seed asks for itself -> characters to sample at most, and all stop strings."""
+    characters, stops = 0, set(sampling.stop)
     for seed in seeds:
         try:
-            chosen.append(sampling.overridden(seed.options))
+            chosen = sampling.overridden(seed.options)
         except InputError as error:
             raise InputError(f"{seed.place}: {error}") from error
-    return chosen
+        characters += sampling.texts(seed.options) * chosen.length
+        stops.update(chosen.stop)
+    return characters, stops
 
 
-def _warn_of_stops(chosen: Iterable[SamplingOptions], vocabulary: Vocabulary) -> None:
-    stops = {stop for options in chosen for stop in options.stop}
+def _warn_of_stops(stops: Iterable[str], vocabulary: Vocabulary) -> None:
     if never := sorted(stop for stop in stops if vocabulary.unknown(stop)):
         shown = ", ".join(map(repr, never[:SHOWN_LINES]))
         logger.warning("the model cannot write %s: it does not know every character, so no text stops there", shown)
 
 
 def _check_characters(seeds: Sequence[Seed], vocabulary: Vocabulary, policy: str) -> None:
-    wrong = [
-        (seed, unknown)
-        for seed in seeds
-        if (unknown := vocabulary.unknown(vocabulary.fitted(seed.text, policy) or NEW_LINE))
-    ]
+    wrong = [(seed, unknown) for seed in seeds if (unknown := vocabulary.unknown(vocabulary.fed(seed.text, policy)))]
+    if wrong and (policy != ERROR or not wrong[0][0].text):
+        raise InputError(
+            f"{wrong[0][0].place}: of an empty seed a newline is read, which the model does not know. Give a seed of "
+            f"characters that it knows"
+        )
     if wrong:
         shown = "\n".join(f"  {seed.place}: {', '.join(map(repr, unknown))}" for seed, unknown in wrong[:SHOWN_LINES])
         more = f"\n  and {len(wrong) - SHOWN_LINES:,} seeds more" if len(wrong) > SHOWN_LINES else ""

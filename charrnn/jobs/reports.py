@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SHOWN_TEMPERATURES = 20  # the texts at further ones are counted together
-SKETCH = 1024  # hashes: exact up to so many distinct texts, above with a standard error of 3 %
+SHOWN_TEMPERATURES = 20  # those that come first; the texts at further ones are counted together
+SKETCH = 1024  # hashes: exact below so many distinct texts, above with a standard error of 3 %
 HASHES = 1 << 32
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from charrnn.errors import InputError
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import SamplingOptions
+from charrnn.text import check_encodable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -75,11 +76,13 @@ def part_rows(spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count
     for seed in seeds:
         if start >= first + count:
             return
-        sampling = spec.sampling.overridden(seed.options)
-        for offset in range(max(first - start, 0), min(first + count - start, sampling.texts)):
-            temperature, sample = divmod(offset, sampling.samples)
-            yield JobRow(start + offset, seed, sampling.temperatures[temperature], sample, sampling)
-        start += sampling.texts
+        texts = spec.sampling.texts(seed.options)
+        if start + texts > first:
+            sampling = spec.sampling.overridden(seed.options)
+            for offset in range(max(first - start, 0), min(first + count - start, texts)):
+                temperature, sample = divmod(offset, sampling.samples)
+                yield JobRow(start + offset, seed, sampling.temperatures[temperature], sample, sampling)
+        start += texts
 
 
 def result(
@@ -150,11 +153,12 @@ def store_seeds(seeds: Iterable[Seed]) -> Iterator[StoredSeed]:
     """Number equal seeds.
 
     Raises:
-        InputError: two seeds with one id.
+        InputError: two seeds with one id, or half a character.
     """
     ids: dict[str, Seed] = {}
     seen: dict[str, int] = {}
     for seed in seeds:
+        check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
         if seed.id is None:
             occurrence = seen[seed.text] = seen.get(seed.text, -1) + 1
         elif seed.id in ids:

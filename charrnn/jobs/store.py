@@ -131,9 +131,10 @@ class Store:
         return dict(row)
 
     def jobs(self, limit: int) -> list[dict[str, Any]]:
-        """The newest jobs, newest first."""
+        """The newest jobs, newest first, without their reports, which are for `job`."""
+        columns = [column for column in jobs.c if column is not jobs.c.report]
         with self.read() as connection:
-            rows = connection.execute(select(jobs).order_by(jobs.c.id.desc()).limit(limit)).mappings()
+            rows = connection.execute(select(*columns).order_by(jobs.c.id.desc()).limit(limit)).mappings()
             return [dict(row) for row in rows]
 
     def parts(self, job_id: int, *states: PartState) -> Sequence[Row[Any]]:

@@ -101,7 +101,7 @@ def test_samples_are_made_as_batches(stack: Home, job: str, seeds: str) -> None:
     assert report["characters"] == rows * LENGTH
     assert report["characters_per_second"] > 0
     assert set(report["seconds"]) == {"loading", "compiling", "sampling", "writing"}
-    assert [texts["temperature"] for texts in report["temperatures"]] == ["0.2", "0.5", "1"]
+    assert [texts["temperature"] for texts in report["temperatures"]] == ["0.2", "0.5", "1.0"]
     assert [texts["rows"] for texts in report["temperatures"]] == [SEEDS * SAMPLES] * 3
 
 

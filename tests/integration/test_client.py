@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs import registry
@@ -18,6 +19,7 @@ from charrnn.jobs.reports import Tallies
 from charrnn.jobs.rows import Seed, compress, decode_seeds, part_rows, result
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.tables import versions
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from tests.fix_store import NO_FILE
 
@@ -41,7 +43,7 @@ def model(client: Client, text_file: Path) -> str:
         characters="\nab",
         network={"layers": 2, "units": 1},
         held_out_nats=1.0,
-        precision="float32",
+        precision="bfloat16",
     )
     with client.store.write() as connection:
         registry.add_version(connection, job.id or 0, new)
@@ -132,7 +134,7 @@ def test_seeds_x_temperatures_x_samples_are_rows(client: Client, model: str) -> 
 def test_a_dry_run_stores_nothing(client: Client, model: str, settings: Settings) -> None:
     before = count(client)
     job = client.submit(model, [Seed("a")], SAMPLING, dry_run=True)
-    assert (job.id, job.characters) == (None, 4 * SAMPLING.length)
+    assert (job.id, job.spec.characters) == (None, 4 * SAMPLING.length)
     assert count(client) == before
     assert not (settings.files_root / "seeds").exists()
 
@@ -224,7 +226,7 @@ def test_a_seed_s_own_options_count_and_are_checked(client: Client, model: str) 
     seeds = [Seed("a", options={"temperature": [0.1, 0.2, 0.3], "length": 5}), Seed("b")]
     job = client.submit(model, seeds, SAMPLING)
     assert isinstance(job.spec, GenerateSpec)
-    assert (job.spec.rows, job.characters) == (6 + 4, 6 * 5 + 4 * SAMPLING.length)
+    assert (job.spec.rows, job.spec.characters) == (6 + 4, 6 * 5 + 4 * SAMPLING.length)
     before = count(client)
     with pytest.raises(InputError, match=r"^line 3: length must be a whole number from 1"):
         client.submit(model, [Seed("a", line=2), Seed("a", line=3, options={"length": 0})], SAMPLING)
@@ -253,12 +255,18 @@ def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> No
     assert all(len(seed) == 20 and seed in text for seed in seeds)
     assert len(set(seeds)) > 20
     assert [seed.text for seed in client.random_seeds(model, 30, 5)] == seeds
+    with pytest.raises(InputError, match="random-seeds must be a whole number from 1 to 1,000,000"):
+        client.random_seeds(model, 2**60, 5)
 
 
 def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     assert client.submit(model, [Seed("a")] * 100, SamplingOptions(), part_rows=30).parts == 4
+    before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
         client.submit(model, [Seed("a")], SamplingOptions(), part_rows=0)
+    with pytest.raises(InputError, match="1,000,000 rows would be 1,000,000 parts. Expected at most 100,000"):
+        client.submit(model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
+    assert count(client) == before
 
 
 def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: Client, model: str) -> None:
@@ -267,7 +275,8 @@ def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: 
         assert isinstance(job.spec, GenerateSpec)
         return job.spec.sampling.precision
 
-    assert (precision(9), precision(9, "bfloat16"), precision(1)) == ("float32", "bfloat16", "float32")
+    # Catches: the version's precision left out; a single text in bfloat16, which is slower
+    assert (precision(9), precision(9, "float32"), precision(1)) == ("bfloat16", "float32", "float32")
 
 
 def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
@@ -276,12 +285,29 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     while part := leases.claim("generate", "a"):
         tallies = Tallies()
         for _ in range(2):
-            tallies.at("1").add(next(texts), 1.5)
+            tallies.at("1.0").add(next(texts), 1.5)
         seconds = {"loading": 0.0, "compiling": 1.0, "sampling": 2.0, "writing": 0.5}
         facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80, "characters": 100}
         leases.complete(part, output=NO_FILE, report={**facts, "seconds": seconds, "temperatures": tallies.to_dict()})
+    assert "report" not in client.jobs()[0]  # Catches: a list that reads kilobytes for each job
     report = client.status(job.id)["report"]
     assert (report["parts"], report["fill"], report["characters_per_second"]) == (2, 0.5, 50)
     assert report["seconds"] == {"loading": 0.0, "compiling": 2.0, "sampling": 4.0, "writing": 1.0}
     # Catches: distinct texts added up over the parts
-    assert report["temperatures"] == [{"temperature": "1", "rows": 4, "nats_per_char": 1.5, "distinct_share": 0.75}]
+    assert report["temperatures"] == [{"temperature": "1.0", "rows": 4, "nats_per_char": 1.5, "distinct_share": 0.75}]
+
+
+@pytest.mark.parametrize(("seed", "policy"), [("", "error"), ("", "drop"), ("é", "drop")])
+def test_an_empty_seed_needs_a_newline_that_the_model_knows(client: Client, model: str, seed: str, policy: str) -> None:
+    with client.store.write() as connection:
+        connection.execute(update(versions).values(characters="ab"))
+    with pytest.raises(InputError, match="of an empty seed a newline is read, which the model does not know"):
+        client.submit(model, [Seed(seed)], replace(SAMPLING, unknown=policy))
+
+
+@pytest.mark.parametrize("seed", [Seed("\ud800a"), Seed("a", id="\ud800"), Seed("a", options={"stop": "\ud800"})])
+def test_half_a_character_is_refused(client: Client, model: str, seed: Seed) -> None:
+    before = count(client)
+    with pytest.raises(InputError, match="is not a character by itself"):
+        client.submit(model, [seed], replace(SAMPLING, unknown="drop"))
+    assert count(client) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,35 @@ def test_a_string_is_one_seed(untrained_model: Model) -> None:
 def test_an_empty_seed_starts_a_new_line(untrained_model: Model) -> None:
     empty, line = (next(untrained_model.sample([seed], length=20, temperature=0)) for seed in ("", "\n"))
     assert (empty.seed, empty.text) == ("", line.text)
+
+
+def test_a_text_may_be_limited_and_end_at_a_stop_string(untrained_model: Model) -> None:
+    options: dict[str, Any] = {"length": 60, "samples": 20, "rng_seed": 3}
+    whole = [sample.text for sample in untrained_model.sample("the", **options)]
+    stopped = list(untrained_model.sample("the", stop=["e", "\n", "é"], **options))  # é is never written
+    assert [sample.text for sample in stopped] == [re.split("[e\n]", text)[0] for text in whole]
+    assert {sample.finish_reason for sample in stopped} == {"stop"}
+    assert [len(sample.logprobs) for sample in stopped] == [len(sample.text) for sample in stopped]
+    likeliest = next(untrained_model.sample("the", temperature=0, length=60)).text
+    assert next(untrained_model.sample("the", top_k=1, length=60)).text == likeliest
+    assert next(untrained_model.sample("thé", temperature=0, unknown="replace", length=60)).text == likeliest
+
+
+def test_log_probabilities_have_the_mean_that_is_told(untrained_model: Model) -> None:
+    sample = next(untrained_model.sample("the", length=200, temperature=1.5))
+    assert -np.mean(sample.logprobs) == pytest.approx(sample.nats_per_char, abs=1e-3)
+
+
+def test_options_that_would_be_overruled_are_refused(untrained_model: Model) -> None:
+    with pytest.raises(InputError, match="sample\\(\\) has no option logprobs, temperatures: temperature takes"):
+        untrained_model.sample("the", temperatures=(0.2, 0.5), logprobs=True)
+    with pytest.raises(InputError, match="SamplingOptions has no option beams"):
+        untrained_model.sample("the", beams=5)
+
+
+def test_a_precision_that_is_none_is_refused(folder: Path) -> None:
+    (folder / "metrics.json").write_text('{"sampling_precision": "int8"}')
+    refused(folder, "metrics.json is damaged: sampling_precision must be one of float32, bfloat16")
 
 
 def test_bad_seeds_and_numbers_are_refused_before_the_first_text(untrained_model: Model) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.jobs.reports import SHOWN_TEMPERATURES, SKETCH, Distinct, Tallies
+from charrnn.jobs.reports import SHOWN_TEMPERATURES, SKETCH, Distinct, Tallies, added, summary
 
 
 def distinct_of(texts: list[str]) -> Distinct:
@@ -41,3 +43,21 @@ def test_texts_at_further_temperatures_are_counted_together() -> None:
         tallies.at(str(number)).add("a", 1.0)
     assert len(tallies.tallies) == SHOWN_TEMPERATURES + 1
     assert tallies.at(Tallies.OTHERS).rows == 2 * SHOWN_TEMPERATURES
+
+
+def part_report(first: int) -> dict[str, Any]:
+    """Of a part with one text at each of 30 temperatures."""
+    tallies = Tallies()
+    for number in range(first, first + 30):
+        tallies.at(str(number)).add(f"text {number}", 1.0)
+    facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80, "characters": 100}
+    return {**facts, "seconds": {"sampling": 2.0}, "temperatures": tallies.to_dict()}
+
+
+def test_reports_with_other_temperatures_are_added_up() -> None:
+    report = added(added(None, part_report(0)), part_report(25))
+    assert list(report["temperatures"]) == [*map(str, range(SHOWN_TEMPERATURES)), Tallies.OTHERS]
+    texts = summary(report)["temperatures"]
+    # Catches: `others` counted anew by the second part, or the text that both have counted twice
+    assert (texts[-1]["rows"], texts[-1]["distinct_share"]) == (60 - SHOWN_TEMPERATURES, round(35 / 40, 4))
+    assert sum(text["rows"] for text in texts) == 60

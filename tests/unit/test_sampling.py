@@ -55,9 +55,10 @@ def test_a_text_does_not_depend_on_order_slot_or_neighbours(
     expected = texts(each_model, rows, precision=precision)
     # Catches: draws that differ where a neighbour has limits
     limits = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
-    others = rows + [replace(row, **limits) for row in rows_of([(3, 5)] * 3 + sizes)[len(sizes) :]]
-    shuffled.shuffle(others)  # type: ignore[attr-defined]
-    found = texts(each_model, list({row.key: row for row in others}.values()), precision=precision)
+    others = [replace(row, key=row.key + 1000, **limits) for row in rows]
+    both = rows + others
+    shuffled.shuffle(both)  # type: ignore[attr-defined]
+    found = texts(each_model, both, precision=precision)
     for row in rows:  # Catches: the state not cleared for a new row
         np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
         np.testing.assert_array_equal(found[row.key].nats, expected[row.key].nats)

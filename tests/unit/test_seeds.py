@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from pathlib import Path
 
@@ -117,13 +116,6 @@ def test_an_id_that_is_no_text_is_shown_in_quotes(tmp_path: Path) -> None:
 
 def test_an_id_of_null_is_none(tmp_path: Path) -> None:
     assert read_json(tmp_path, '{"id": null, "seed": "one"}').seeds[0].id is None
-
-
-@pytest.mark.parametrize("record", [{"seed": "a\ud800"}, {"seed": "a", "id": "\udfff"}])
-def test_half_a_character_is_refused(tmp_path: Path, record: dict[str, str]) -> None:
-    # Catches: a UnicodeEncodeError when the seeds are stored
-    with pytest.raises(InputError, match="line 1: a surrogate"):
-        read_json(tmp_path, json.dumps(record))
 
 
 def test_two_halves_are_a_character(tmp_path: Path) -> None:

@@ -1,0 +1,247 @@
+"""How fast sampling in bulk is, beside Keras, NumPy, PyTorch and the machine's own matrix products.
+
+    python bench/sampling.py --torch-python PATH
+
+PATH is a Python with PyTorch, as `training.py` takes it. The contestants (see `samplers.py`) live in processes of their
+own and take turns of a second or two, so many steps that each fills its turn; figures are medians over the rounds.
+
+A character takes four products: of U entries with two recurrent kernels and the second layer's kernel, all U x 4U, and
+with the dense layer's, U x V. The ceiling of a precision and batch size is the rate at which TensorFlow or PyTorch,
+whichever is the faster, does these and nothing else. With one row that is no bound: NumPy multiplies it faster than
+both.
+
+Then rows of very unequal length, in bfloat16, at least 50 a slot: of 1 to 400 characters, which the sampler knows
+before, and of 60 in the mean, which end at a newline that nobody foresees. "static" is the same sampler on one batch
+after the other, each until its longest row has ended. `ragged_share` is the share of the rate of equal rows.
+Last, the share of 256 rows that come out equal in batches of 16, 64, 256 and 1024 slots.
+
+A run is valid if PyTorch at B = 1024 reaches 70 % of the float32 and 60 % of the bfloat16 ceiling and other processes
+(and other guests of the host) used at most 5 % of the CPU during the turns. A Linux bench: it reads /proc. The last
+line is JSON, which `plot.py` draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from players import Player, Turn, others_share
+from samplers import CONTESTANTS, EQUAL_ROWS, LENGTH, RAGGED, ROW_BATCHES, STEPS
+from training import MAX_OTHERS, has_torch
+
+BATCHES = (1, 8, 64, 256, 1024)
+MIN_TORCH_SHARE = {"float32": 0.7, "bfloat16": 0.6}  # of the ceiling: PyTorch's threads collapse on a busy machine
+LARGE = 1024  # the batch size of the ceiling shares
+PRODUCT = 256  # slots that the product takes at most
+PEERS = ("keras", "numpy", "torch")
+
+
+def start(stack: ExitStack, name: str, torch_python: str) -> Player:
+    python = torch_python if "torch" in name else sys.executable
+    return stack.enter_context(Player(name, [python, str(Path(__file__).with_name("samplers.py")), name]))
+
+
+def steps_of(player: Player, batch: int, seconds: float) -> int:
+    """How many steps fill a turn."""
+    player.turn(batch, STEPS)  # compiles, and chooses among its forms
+    steps = STEPS
+    while (taken := player.turn(batch, steps).answer["seconds"]) < seconds / 4:
+        steps *= 4
+    calls: int = math.ceil(steps * seconds / taken / STEPS)
+    return calls * STEPS
+
+
+Turns = dict[str, dict[int, list[Turn]]]
+"""Of each contestant and batch size, a round each."""
+
+
+def play(options: argparse.Namespace) -> tuple[Turns, dict[str, Any]]:
+    """The contestants' turns, and their facts."""
+    torch = has_torch(options.torch_python)
+    with ExitStack() as stack:
+        # One starts after the other, since compiling takes all the CPU.
+        names = [name for name in CONTESTANTS if torch or "torch" not in name]
+        players = {name: start(stack, name, options.torch_python) for name in names}
+        # The notebook writes one text at a time.
+        pairs = [(batch, name) for batch in options.batches for name in players if batch == 1 or "notebook" not in name]
+        steps = {(batch, name): steps_of(players[name], batch, options.seconds) for batch, name in pairs}
+        turns: Turns = {name: {batch: [] for batch, other in pairs if other == name} for name in players}
+        for number in range(1, options.rounds + 1):
+            for batch, name in pairs:
+                turns[name][batch].append(players[name].turn(batch, steps[batch, name]))
+            print(f"round {number} of {options.rounds}", flush=True)
+        return turns, {name: player.facts for name, player in players.items()}
+
+
+def play_ragged(options: argparse.Namespace) -> dict[str, list[Turn]]:
+    turns: dict[str, list[Turn]] = {name: [] for name in RAGGED}
+    with ExitStack() as stack:
+        players = [start(stack, name, options.torch_python) for name in RAGGED]
+        for player in players:
+            player.turn(options.ragged_batch, 1)  # compiles
+        for number in range(1, options.ragged_rounds + 1):
+            for player in players:
+                turns[player.name].append(player.turn(options.ragged_batch, options.ragged_rows))
+            print(f"ragged round {number} of {options.ragged_rounds}", flush=True)
+    return turns
+
+
+def equal_rows(options: argparse.Namespace) -> dict[str, float]:
+    """The share of rows that are equal in batches of all sizes, by precision."""
+    shares = {}
+    for name in EQUAL_ROWS:
+        with ExitStack() as stack:
+            turn = start(stack, name, options.torch_python).turn(max(ROW_BATCHES), LENGTH)
+        shares[name.split()[-1]] = turn.answer["equal"]
+    return shares
+
+
+def rate(turns: Sequence[Turn]) -> float | None:
+    """The median of characters/s."""
+    return median(turn.answer["characters"] / turn.answer["seconds"] for turn in turns) if turns else None
+
+
+def ratio(ours: float | None, theirs: float | None) -> float | None:
+    return ours / theirs if ours and theirs else None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The figures of a run; None where there was no PyTorch, or not that batch size."""
+
+    turns: Turns
+    ragged: dict[str, list[Turn]]
+    equal: dict[str, float]
+
+    def rate(self, name: str, batch: int) -> float | None:
+        return rate(self.turns[name].get(batch, ()))
+
+    def best(self, kinds: str | Iterable[str], batch: int, dtype: str = "") -> float | None:
+        """Of the contestants of these kinds, the first word of their names."""
+        kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+        names = [name for name in self.turns if name.split()[0] in kinds and name.endswith(dtype)]
+        return max(filter(None, (self.rate(name, batch) for name in names)), default=None)
+
+    def share(self, name: str, batch: int) -> float | None:
+        """Of the ceiling."""
+        return ratio(self.rate(name, batch), self.best("ceiling", batch, name.split()[-1]))
+
+    def share_of(self, kind: str, dtype: str) -> float | None:
+        return ratio(self.best(kind, LARGE, dtype), self.best("ceiling", LARGE, dtype))
+
+    def ragged_ratio(self, name: str, other: str) -> float | None:
+        return ratio(rate(self.ragged[name]), rate(self.ragged[other]))
+
+    @property
+    def others(self) -> float:
+        played = [turns for batches in self.turns.values() for turns in batches.values()]
+        return others_share([turn for turns in (*played, *self.ragged.values()) for turn in turns])
+
+    def objections(self) -> list[str]:
+        """Why the run is void; empty if it is valid."""
+        found = []
+        for dtype, expected in MIN_TORCH_SHARE.items():
+            share = self.share_of("torch", dtype)
+            if share is None:
+                found.append(f"there is no PyTorch in {dtype} at B = {LARGE}")
+            elif share < expected:
+                found.append(f"PyTorch reached {share:.0%} of the {dtype} ceiling, expected {expected:.0%}")
+        if self.others > MAX_OTHERS:
+            found.append(f"others used {self.others:.1%} of the CPU, expected at most {MAX_OTHERS:.0%}")
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        ours, bfloat16 = self.best("charrnn", 1), "bfloat16"
+        measured = {
+            **{f"ceiling_share_{dtype}_b{LARGE}": self.share_of("charrnn", dtype) for dtype in MIN_TORCH_SHARE},
+            **{f"torch_share_of_ceiling_{dtype}_b{LARGE}": self.share_of("torch", dtype) for dtype in MIN_TORCH_SHARE},
+            f"ratio_torch_bfloat16_b{LARGE}": ratio(
+                self.best("charrnn", LARGE, bfloat16), self.best("torch", LARGE, bfloat16)
+            ),
+            "ratio_best_peer_b1": ratio(ours, self.best(PEERS, 1)),
+            "ratio_torch_b1": ratio(ours, self.best("torch", 1)),
+            "ratio_notebook": ratio(self.best("charrnn", PRODUCT, bfloat16), self.best("notebook", 1)),
+            "ragged_share": self.ragged_ratio("charrnn uniform", "charrnn equal"),
+            "ragged_vs_static": self.ragged_ratio("charrnn uniform", "static uniform"),
+            "ragged_share_geometric": self.ragged_ratio("charrnn geometric", "charrnn equal"),
+            "ragged_vs_static_geometric": self.ragged_ratio("charrnn geometric", "static geometric"),
+            **{f"equal_rows_{dtype}": share for dtype, share in self.equal.items()},
+            "cpu_share_of_others": self.others,
+        }
+        rounded = {name: None if value is None else round(value, 4) for name, value in measured.items()}
+        return rounded | {"valid": not self.objections(), **self.medians()}
+
+    def medians(self) -> dict[str, Any]:
+        rates = {
+            name: {batch: round(rate(turns) or 0) for batch, turns in self.turns[name].items()} for name in self.turns
+        }
+        ragged = {name: round(rate(turns) or 0) for name, turns in self.ragged.items()}
+        return {"characters_per_second": rates, "ragged_characters_per_second": ragged, "forms": self.forms()}
+
+    def forms(self) -> dict[str, dict[int, str]]:
+        """The fastest form, of the contestants that have several."""
+        chosen = {
+            name: {batch: turns[0].answer["form"] for batch, turns in self.turns[name].items()} for name in self.turns
+        }
+        return {name: forms for name, forms in chosen.items() if any(forms.values())}
+
+
+def print_table(result: Result, batches: Sequence[int], facts: dict[str, Any]) -> None:
+    print("\ncharacters/s, and share of the ceiling")
+    print(f"{'contestant':28}" + "".join(f"{f'B = {batch:,}':>16}" for batch in batches) + "  library")
+    for name in result.turns:
+        cells = "".join(f"{cell(result, name, batch):>16}" for batch in batches)
+        print(f"{name:28}{cells}  {facts[name]['library']}")
+    for name, forms in result.forms().items():
+        print(f"{name}: " + "; ".join(f"B = {batch:,} {form}" for batch, form in forms.items()))
+
+
+def cell(result: Result, name: str, batch: int) -> str:
+    found, share = result.rate(name, batch), result.share(name, batch)
+    return f"{found:,.0f} {share or 0:4.0%}" if found else ""
+
+
+def print_ragged(result: Result, options: argparse.Namespace) -> None:
+    print(f"\nrows of unequal length, bfloat16, B = {options.ragged_batch}, {options.ragged_rows} rows a slot")
+    print(f"{'contestant':28}{'characters/s':>16}{'share of equal':>16}{'fill':>8}{'others':>8}")
+    for name, turns in result.ragged.items():
+        share, fill = result.ragged_ratio(name, "charrnn equal") or 0, turns[0].answer["fill"]
+        print(f"{name:28}{rate(turns) or 0:>16,.0f}{share:>16.1%}{fill:>8.1%}{others_share(turns):>8.1%}")
+    shares = ", ".join(f"{share:.1%} in {dtype}" for dtype, share in result.equal.items())
+    print(f"rows that are equal in batches of {', '.join(map(str, ROW_BATCHES))}: {shares}")
+
+
+def batch_sizes(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of a turn")
+    parser.add_argument("--batches", type=batch_sizes, default=list(BATCHES), metavar="B,B,...")
+    parser.add_argument("--ragged-rounds", type=int, default=3)
+    parser.add_argument("--ragged-batch", type=int, default=64)
+    parser.add_argument("--ragged-rows", type=int, default=50, help="a slot")
+    options = parser.parse_args()
+    turns, facts = play(options)
+    result = Result(turns, play_ragged(options), equal_rows(options))
+    print_table(result, options.batches, facts)
+    print_ragged(result, options)
+    print(f"others used {result.others:.1%} of the CPU")
+    for objection in result.objections():
+        print(f"void: {objection}")
+    print(json.dumps(result.to_dict()))
+
+
+if __name__ == "__main__":
+    main()
