@@ -3,10 +3,11 @@
     python bench/pipeline.py
 
 A stack of its own (`charrnn-jobs up` in a temporary home) trains 2 x LSTM(512) for some seconds on Python's language
-reference, then a job of 20,000 rows is submitted, sampled by the worker, and exported: the clock runs from before the
-submit to after the export, of a worker that has compiled its sampler. Then this process samples the same rows, in
-another order, with the sampler alone. `share_of_sampler` is the ratio of the two rates, `equal_rows` the share of
-rows with equal texts: another process, order, neighbours and parts must change none.
+reference, then in each round a job of 20,000 rows is submitted, sampled by the worker, and exported: the clock runs
+from before the submit to after the export, of a worker that has compiled its sampler. Then this process samples the
+same rows, in another order, with the sampler alone, while the worker idles. `share_of_sampler` is the median of the
+rounds' ratios, since a shared machine is faster at one time than at another; `equal_rows` is the share of rows with
+equal texts: another process, order, neighbours and parts must change none.
 
 Switching is measured too: how long a worker takes to load a version that it does not hold. The last line is JSON.
 """
@@ -26,9 +27,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pydoc_data.topics import topics
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from players import busy_seconds, own_seconds
+from players import busy_seconds
 
 if TYPE_CHECKING:
     from charrnn.model import Model
@@ -82,21 +84,27 @@ def write_seeds(home: Path, count: int) -> Path:
     return path
 
 
-def pipeline(home: Path, seeds: Path, length: int) -> tuple[float, dict[str, Any]]:
-    """Seconds from submit to export, and the job's status."""
-    submit = ("submit", "-m", "bench", "-l", str(length), "--rng-seed", "1", "--wait", "--seeds")
-    warm_up = home / "warm-up.txt"
-    warm_up.write_text("".join(seeds.read_text().splitlines(keepends=True)[:256]))
-    run(*submit, str(warm_up))
+SUBMIT = ("submit", "-m", "bench", "--rng-seed", "1", "--wait")
+
+
+def warm_up(home: Path, seeds: Path) -> None:
+    """Let the worker load the version and compile its sampler."""
+    few = home / "few.txt"
+    few.write_text("".join(seeds.read_text().splitlines(keepends=True)[:256]))
+    run(*SUBMIT, "-l", "20", "--seeds", str(few))
+
+
+def pipeline(seeds: Path, length: int, texts: Path) -> tuple[float, dict[str, Any]]:
+    """Characters/s from submit to export, and the job's status."""
     started = time.perf_counter()
-    job = run(*submit, str(seeds))
-    run("results", job, "-o", str(home / "texts.jsonl"))
+    job = run(*SUBMIT, "-l", str(length), "--seeds", str(seeds))
+    run("results", job, "-o", str(texts))
     seconds = time.perf_counter() - started
     status: dict[str, Any] = json.loads(run("status", job, "--json"))
-    return seconds, status
+    return status["characters"] / seconds, status
 
 
-def load_model(home: Path) -> tuple[Model, list[float]]:
+def load_model() -> tuple[Model, list[float]]:
     """The version, and how long each of some loads took."""
     import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
     from charrnn.jobs.files import FileRef, Files
@@ -138,40 +146,43 @@ def sample_alone(model: Model, spec: dict[str, Any], seeds: Sequence[str]) -> tu
     return report.characters / report.seconds, texts
 
 
+def play(home: Path, options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """The figures of each round."""
+    seeds, exported = write_seeds(home, options.rows), home / "texts.jsonl"
+    warm_up(home, seeds)
+    model, loads = load_model()
+    print(f"loading a version of {model.size / 1e6:.0f} MB: {min(loads) * 1e3:.0f} to {max(loads) * 1e3:.0f} ms")
+    for number in range(1, options.rounds + 1):
+        busy, started = busy_seconds(), time.monotonic()
+        through, status = pipeline(seeds, options.length, exported)
+        alone, texts = sample_alone(model, status["spec"], seeds.read_text().splitlines())
+        used = (busy_seconds() - busy) / (time.monotonic() - started) / len(os.sched_getaffinity(0))
+        rows = [json.loads(line)["text"] for line in exported.read_text().splitlines()]
+        equal = sum(row == text for row, text in zip(rows, texts, strict=True)) / len(rows)
+        report = status["report"]
+        phases = ", ".join(f"{spent:.1f} {phase}" for phase, spent in report["seconds"].items())
+        print(f"round {number}: {through:,.0f} characters/s ({phases}), {report['fill']:.1%} full")
+        print(f"  the sampler alone: {alone:,.0f} characters/s; {equal:.2%} of rows equal; {used:.0%} of the CPU used")
+        yield {
+            "share_of_sampler": through / alone,
+            "equal_rows": equal,
+            "characters_per_second": through,
+            "sampler_characters_per_second": alone,
+            "load_seconds": median(loads),
+        }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--length", type=int, default=400, help="characters of each row")
+    parser.add_argument("--length", type=int, default=200, help="characters of each row")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
-        home = Path(folder)
-        with stack(home):
-            train(home)
-            seeds = write_seeds(home, options.rows)
-            seconds, status = pipeline(home, seeds, options.length)
-        model, loads = load_model(home)
-        busy, own, started = busy_seconds(), own_seconds(os.getpid()), time.monotonic()
-        alone, texts = sample_alone(model, status["spec"], seeds.read_text().splitlines())
-        available = (time.monotonic() - started) * len(os.sched_getaffinity(0))
-        others = (busy_seconds() - busy - own_seconds(os.getpid()) + own) / available
-        rows = [json.loads(line) for line in (home / "texts.jsonl").read_text().splitlines()]
-    through = status["characters"] / seconds
-    report = status["report"]
-    phases = ", ".join(f"{spent:.1f} {phase}" for phase, spent in report["seconds"].items())
-    print(f"through the queue: {through:,.0f} characters/s, {seconds:.1f} s from submit to export ({phases})")
-    print(f"{report['batch']} slots, {report['precision']}, {report['fill']:.1%} full, {report['parts']} parts")
-    print(f"the sampler alone: {alone:,.0f} characters/s; others used {others:.1%} of the CPU")
-    print(f"loading a version of {model.size / 1e6:.0f} MB: {min(loads) * 1e3:.0f} to {max(loads) * 1e3:.0f} ms")
-    figures = {
-        "share_of_sampler": through / alone,
-        "equal_rows": sum(row["text"] == text for row, text in zip(rows, texts, strict=True)) / len(rows),
-        "characters_per_second": through,
-        "sampler_characters_per_second": alone,
-        "load_seconds": sorted(loads)[LOADS // 2],
-        "cpu_share_of_others": max(0.0, others),
-    }
-    rounded = {name: round(value, 4) for name, value in figures.items()}
-    print(json.dumps(rounded | {"rows": len(rows), "characters": status["characters"], "batch": report["batch"]}))
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as folder, stack(Path(folder)):
+        train(Path(folder))
+        rounds = list(play(Path(folder), options))
+    figures = {name: round(median(figures[name] for figures in rounds), 4) for name in rounds[0]}
+    print(json.dumps(figures | {"rounds": len(rounds), "rows": options.rows, "length": options.length}))
 
 
 if __name__ == "__main__":
