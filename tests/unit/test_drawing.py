@@ -63,6 +63,14 @@ def test_limits_that_allow_everything_change_no_draw(logits: list[float], rng_se
     np.testing.assert_array_equal(drawn_from(row, 1.0, numbers), drawn_from(row, 1.0, numbers, top_k=7))
 
 
+def test_limits_that_allow_everything_keep_what_rounds_away_beside_the_likeliest() -> None:
+    # Five thousand characters that together have 1.25e-4, none of which changes a sum of 1.
+    row, numbers = np.append(np.full(5000, -17.5), 0.0), np.array([1e-5, 5e-5, 0.5], np.float32)
+    free = drawn_from(row, 1.0, numbers)
+    assert free[0] < free[1] < free[2] == 5000
+    np.testing.assert_array_equal(drawn_from(row, 1.0, numbers, top_k=5001), free)
+
+
 def test_a_character_of_probability_0_is_never_drawn() -> None:
     logits = np.array([-np.inf, 0.0, -np.inf, 0.0, -np.inf], np.float32)
     ends = np.array([2.0**-24, 0.5, 1 - 2.0**-24], np.float32)

@@ -143,6 +143,14 @@ def test_a_text_ends_at_its_first_stop_string(
     assert report.characters == sum(first_stop(text.ids.tolist(), stops)[0] or len(text.ids) for text in whole.values())
 
 
+def test_of_several_stop_strings_the_one_that_ends_first_ends_the_text(untrained_model: Model) -> None:
+    ids = texts(untrained_model, [Row([1], 1.0, 12, 5)])[5].ids.tolist()
+    early = next(place for place in range(3, 12) if ids.index(ids[place]) == place)
+    late = next(place for place in range(early + 1, 12) if ids.index(ids[place]) == place)
+    for stops in (((ids[late],), (ids[early],)), ((ids[early],), (ids[late],))):  # Catches: the first of the list
+        assert texts(untrained_model, [Row([1], 1.0, 12, 5, stop=stops)])[5].ids.tolist() == ids[:early]
+
+
 def first_stop(ids: list[int], stops: tuple[tuple[int, ...], ...]) -> tuple[int | None, int]:
     """Where the first stop string ends, and where the longest that ends there begins."""
     for end in range(1, len(ids) + 1):
