@@ -55,7 +55,11 @@ def check_number(name: str, value: object) -> None:
 
 def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:
     """One or several, each once; as floats, and -0.0 as 0.0, since random streams depend on how they are written."""
-    temperatures = (temperatures,) if isinstance(temperatures, int | float) else tuple(temperatures)
+    if isinstance(temperatures, int | float):
+        temperatures = (temperatures,)
+    if isinstance(temperatures, str) or not isinstance(temperatures, Iterable):
+        raise InputError(f"temperature must be a number, or several. Received: {temperatures!r}")
+    temperatures = tuple(temperatures)
     if not 0 < len(temperatures) <= MAX_TEMPERATURES:
         raise InputError(f"Expected 1 to {MAX_TEMPERATURES:,} temperatures. Received: {len(temperatures):,}")
     for temperature in temperatures:
@@ -247,9 +251,9 @@ class SamplingOptions(Options):
         if self.top_k is not None:
             check_integer("top-k", self.top_k, 1, MAX_TOP_K)
         if self.top_p is not None:
-            check_number("top-p", self.top_p)
-            if not 0 < self.top_p <= 1:
-                raise InputError(f"top-p must be above 0 and at most 1. Received: {self.top_p}")
+            is_number = isinstance(self.top_p, int | float) and not isinstance(self.top_p, bool)
+            if not (is_number and 0 < self.top_p <= 1):
+                raise InputError(f"top-p must be a number above 0 and at most 1. Received: {self.top_p!r}")
         check_choice("unknown", self.unknown, UNKNOWN)
         check_choice("precision", self.precision, PRECISIONS)
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)

@@ -12,6 +12,11 @@ from charrnn.options import DROP, ERROR
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
 NEW_LINE = "\n"
+INVISIBLE = (
+    "Mn",
+    "Me",
+    "Cf",
+)  # accents that follow their letter, as macOS writes them, and joiners: no space for these
 PLAIN = {**dict.fromkeys("‘’‚′", "'"), **dict.fromkeys("“”„«»″", '"'), **dict.fromkeys("‐‑–—−", "-")}
 
 
@@ -66,6 +71,8 @@ class Vocabulary:
         return "".join(c if c in self.ids else "" if unknown == DROP else self._stand_in(c) for c in text)
 
     def _stand_in(self, character: str) -> str:
+        if unicodedata.category(character) in INVISIBLE:
+            return ""
         folded = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
         for plain in (PLAIN.get(character), folded, " "):
             if plain and not self.unknown(plain):

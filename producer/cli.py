@@ -191,7 +191,9 @@ def submit(
     random_seeds: Annotated[
         int | None, typer.Option(help="In their place: so many openings of the training text.")
     ] = None,
-    temperature: Annotated[str, typer.Option("-t", "--temperature", help="One or more: 0.2,0.5. 0 is argmax.")] = "1.0",
+    temperature: Annotated[
+        list[str] | None, typer.Option("-t", "--temperature", help="0.2,0.5; repeatable. 0 is argmax. Default: 1.")
+    ] = None,
     samples: Annotated[int, typer.Option("-n", "--samples", help="Texts for each seed and temperature.")] = 1,
     length: Annotated[
         int, typer.Option("-l", "--length", help="New characters of each text, at most.")
@@ -225,7 +227,7 @@ def submit(
 
     timeout_s = _seconds(timeout)
     sampling = SamplingOptions(
-        temperatures=_temperatures("--temperature", temperature),
+        temperatures=_temperatures("--temperature", ",".join(temperature or ["1"])),
         samples=samples,
         length=length,
         stop=tuple(map(_unescaped, stop or ())),

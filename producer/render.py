@@ -165,7 +165,7 @@ def _sampling(spec: GenerateSpec) -> str:
     limits = "".join(f", {name} {limit:,}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
     return (
         f"{spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures ({temperatures}{more}) x {s.samples} samples "
-        f"of {s.length:,} characters{own}{stop}{limits}, {s.precision}, rng-seed {s.rng_seed}"
+        f"of {s.length:,} characters{own}{stop}{limits}, {spec.batch} slots, {s.precision}, rng-seed {s.rng_seed}"
     )
 
 
@@ -177,7 +177,8 @@ def _report_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
     for texts in report["temperatures"]:
         nats = f"{texts['nats_per_char']:.3f} nats a character, " if texts["nats_per_char"] is not None else ""
-        yield f"at {texts['temperature']}", f"{nats}{texts['distinct_share']:.1%} of {texts['rows']:,} texts distinct"
+        where = "elsewhere" if texts["temperature"] is None else f"at {texts['temperature']:g}"
+        yield where, f"{nats}{texts['distinct_share']:.1%} of {texts['rows']:,} texts distinct"
 
 
 def _training(spec: TrainSpec) -> str:

@@ -50,7 +50,7 @@ from charrnn.options import (
     continued,
 )
 from charrnn.split import TrainingText, check_characters, choose_held_out, documents, stands_in, whole
-from charrnn.text import UTF_8, Document
+from charrnn.text import UTF_8, Document, check_encodable
 from charrnn.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -250,6 +250,7 @@ class Client:
         return [Seed(opening) for opening in draw_openings(text, count, rng_seed)]
 
     def _add(self, spec: TrainSpec | GenerateSpec, label: str | None) -> Submitted:
+        check_encodable("The job's name", label or "")
         with self.store.write() as connection:
             if isinstance(spec, TrainSpec) and spec.held_out != _freeze(connection, spec):
                 raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")

@@ -113,7 +113,10 @@ def summary(report: Mapping[str, Any]) -> dict[str, Any]:
         "characters_per_second": round(report["characters"] / max(report["seconds"]["sampling"], 1e-3)),
         "seconds": {phase: round(seconds, 3) for phase, seconds in report["seconds"].items()},
         "temperatures": [
-            {"temperature": temperature, **_tally_summary(Tally.from_dict(values))}
+            {
+                "temperature": None if temperature == Tallies.OTHERS else float(temperature),
+                **_tally_summary(Tally.from_dict(values)),
+            }
             for temperature, values in report["temperatures"].items()
         ],
     }

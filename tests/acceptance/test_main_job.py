@@ -101,7 +101,7 @@ def test_samples_are_made_as_batches(stack: Home, job: str, seeds: str) -> None:
     assert report["characters"] == rows * LENGTH
     assert report["characters_per_second"] > 0
     assert set(report["seconds"]) == {"loading", "compiling", "sampling", "writing"}
-    assert [texts["temperature"] for texts in report["temperatures"]] == ["0.2", "0.5", "1.0"]
+    assert [texts["temperature"] for texts in report["temperatures"]] == list(TEMPERATURES)
     assert [texts["rows"] for texts in report["temperatures"]] == [SEEDS * SAMPLES] * 3
 
 
@@ -132,6 +132,10 @@ def test_texts_end_at_a_stop_string(stack: Home) -> None:
     assert all(len(row["logprobs"]) == len(row["text"]) for row in stopped)
     kept = rows_of(stack, "--seeds", "-", "-n", "20", "-l", "200", "--stop", r"\n", "--keep-stop", stdin="the \n")
     assert [row["text"] for row in kept] == [row["text"].split("\n")[0] + "\n" for row in whole]
+
+
+def test_temperatures_may_be_given_one_by_one(stack: Home) -> None:
+    assert [row["temperature"] for row in rows_of(stack, "-t", "0.2", "-t", "0.5,1", "-l", "3")] == [0.2, 0.5, 1.0]
 
 
 def test_seeds_choose_for_themselves(stack: Home, tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     assert (report["parts"], report["fill"], report["characters_per_second"]) == (2, 0.5, 50)
     assert report["seconds"] == {"loading": 0.0, "compiling": 2.0, "sampling": 4.0, "writing": 1.0}
     # Catches: distinct texts added up over the parts
-    assert report["temperatures"] == [{"temperature": "1.0", "rows": 4, "nats_per_char": 1.5, "distinct_share": 0.75}]
+    assert report["temperatures"] == [{"temperature": 1.0, "rows": 4, "nats_per_char": 1.5, "distinct_share": 0.75}]
 
 
 @pytest.mark.parametrize(("seed", "policy"), [("", "error"), ("", "drop"), ("é", "drop")])

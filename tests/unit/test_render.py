@@ -107,8 +107,8 @@ def test_an_empty_text_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     seconds = {"loading": 0.1, "compiling": 2.0, "sampling": 30.0, "writing": 0.25}
-    texts = [{"temperature": "0.5", "rows": 600, "nats_per_char": 1.25, "distinct_share": 0.975}]
-    texts.append({"temperature": "others", "rows": 2, "nats_per_char": None, "distinct_share": 0.5})
+    texts = [{"temperature": 0.5, "rows": 600, "nats_per_char": 1.25, "distinct_share": 0.975}]
+    texts.append({"temperature": None, "rows": 2, "nats_per_char": None, "distinct_share": 0.5})
     report = {"characters_per_second": 45_000, "batch": 256, "fill": 0.98, "queue_seconds": 1.5, "seconds": seconds}
     sampling = {"temperatures": [0.5], "stop": ["\n"], "top_k": 5, "precision": "bfloat16", "rng_seed": 7}
     file = {"name": "", "size": 0, "sha256": ""}
@@ -116,11 +116,11 @@ def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None
     spec |= {"sampling": sampling, "batch": 256, "part_rows": 12_800}
     render.status(GENERATE | {"spec": spec, "report": report | {"temperatures": texts}})
     shown = " ".join(capsys.readouterr().out.split())
-    assert "stop at '\\n', top-k 5, bfloat16, rng-seed 7" in shown
+    assert "stop at '\\n', top-k 5, 256 slots, bfloat16, rng-seed 7" in shown
     assert "speed 45,000 characters a second" in shown
     assert "seconds 1.5 in the queue, 0.1 loading, 2.0 compiling, 30.0 sampling, 0.2 writing" in shown
     assert "at 0.5 1.250 nats a character, 97.5% of 600 texts distinct" in shown
-    assert "at others 50.0% of 2 texts distinct" in shown
+    assert "elsewhere 50.0% of 2 texts distinct" in shown
 
 
 def test_results_are_counted() -> None:

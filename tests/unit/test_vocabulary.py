@@ -93,6 +93,8 @@ def test_a_file_of_another_form_is_damaged(document: str) -> None:
         ("a…", "a", "a..."),
         ("ca\u3042f", "caf", "ca f"),
         ("É", "", " "),
+        ("cafe\u0301", "cafe", "cafe"),
+        ("ca\u200bf", "caf", "caf"),
     ],
 )
 def test_unknown_characters_are_dropped_or_written_plainly(text: str, dropped: str, replaced: str) -> None:
