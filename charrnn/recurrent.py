@@ -106,7 +106,8 @@ class Cell:
         forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
             and what `gradient` needs of it.
         step: (x, or a table and the ids of its rows; product, bias; kept (B,), 0 for a row that starts from
-            nothing; memory) -> the next state, and no more: writing what only `gradient` needs costs a quarter.
+            nothing; memory) -> the next state, and no more: with what only `gradient` needs it takes 0.53 ms
+            instead of 0.38 (B 256, U 512).
         gradient: (slopes of h, to be summed; what is carried back beside the product, (B, U); saved;
             state before and after the step) -> slopes of x and product (B, gates U), what is carried on.
     """

@@ -53,18 +53,20 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     output = files.put(f"jobs/{part.job}/{part.number}-{part.token}.jsonl.zst", compress(lines))
     seconds = {"loading": loading, "compiling": report.compile_seconds, "sampling": report.seconds}
     seconds["writing"] = time.monotonic() - started - sum(seconds.values())
-    facts = {
+    facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
+    heartbeat.leases.complete(part, output=output, characters=report.characters, report=facts)
+    logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, time.monotonic() - started)
+
+
+def _facts(report: Report, spec: GenerateSpec) -> dict[str, Any]:
+    return {
         "parts": 1,
         "batch": report.batch,
         "precision": spec.sampling.precision,
         "steps": report.steps,
         "slot_steps": report.slot_steps,
         "characters": report.characters,
-        "seconds": seconds,
-        "temperatures": tallies.to_dict(),
     }
-    heartbeat.leases.complete(part, output=output, characters=report.characters, report=facts)
-    logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, time.monotonic() - started)
 
 
 def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:

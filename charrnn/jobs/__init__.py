@@ -1,7 +1,7 @@
 """The contract between producer and worker: what a job is, where it is kept, how it is woken.
 
-Imports no Keras and no TensorFlow, and of `charrnn` only the pure modules errors, options, text
-and vocabulary. `Client` is the way in for people who submit from code.
+Imports no Keras and no TensorFlow, and of `charrnn` only its pure modules (see
+docs/architecture.md). `Client` is the way in for people who submit from code.
 """
 
 from __future__ import annotations

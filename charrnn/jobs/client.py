@@ -116,6 +116,7 @@ class Client:
             UnreachableError: broker or store; nothing was stored.
         """
         check_name("The model's name", model)
+        check_encodable("The job's name", label or "")
         corpus = documents(paths, encoding)
         self.probe()
         version = registry.resolve(self.store, start) if start else None
@@ -203,20 +204,23 @@ class Client:
             NotFoundError: no such model.
             UnreachableError: broker or store; nothing was stored.
         """
+        check_encodable("The job's name", label or "")
         if part_rows is not None:
             check_integer("part-rows", part_rows, 1, MAX_PART_ROWS)
         self.probe()
         version = registry.resolve(self.store, model)
         given, vocabulary = list(seeds) or [Seed("")], Vocabulary(version.characters)
-        characters, stops = _survey(given, sampling)
+        rows, characters, stops = _survey(given, sampling)
         _check_characters(given, vocabulary, sampling.unknown)
         _warn_of_stops(stops, vocabulary)
         stored = list(store_seeds(given))
-        rows = sum(sampling.texts(seed.options) for seed in given)
         batch = choose_batch(rows)
         part_rows = part_rows or PART_WAVES * batch
         if (parts := -(-rows // part_rows)) > MAX_PARTS:
-            raise InputError(f"{rows:,} rows would be {parts:,} parts. Expected at most {MAX_PARTS:,}")
+            raise InputError(
+                f"{rows:,} rows would be {parts:,} parts. Expected at most {MAX_PARTS:,}: a larger --part-rows, or "
+                f"fewer rows"
+            )
         if dry_run:
             reference = FileRef(name="", size=0, sha256="")
         else:
@@ -250,7 +254,6 @@ class Client:
         return [Seed(opening) for opening in draw_openings(text, count, rng_seed)]
 
     def _add(self, spec: TrainSpec | GenerateSpec, label: str | None) -> Submitted:
-        check_encodable("The job's name", label or "")
         with self.store.write() as connection:
             if isinstance(spec, TrainSpec) and spec.held_out != _freeze(connection, spec):
                 raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")
@@ -268,7 +271,7 @@ class Client:
     def status(self, job_id: int | None = None) -> dict[str, Any]:
         """Everything about a job, JSON-ready; the newest without an id.
 
-                Beside the columns of the store: `progress` of the parts in work, `history` of a training,
+        Beside the columns of the store: `progress` of the parts in work, `history` of a training,
         the sampler's `report`, and `waiting_for`, why nothing happens yet.
         """
         job = self.store.job(job_id)
@@ -367,17 +370,18 @@ def _queue_seconds(job: Mapping[str, Any]) -> float:
     return float((job["started_at"] - job["created_at"]) / 1000)
 
 
-def _survey(seeds: Iterable[Seed], sampling: SamplingOptions) -> tuple[int, set[str]]:
-    """Check what each seed asks for itself -> characters to sample at most, and all stop strings."""
-    characters, stops = 0, set(sampling.stop)
+def _survey(seeds: Iterable[Seed], sampling: SamplingOptions) -> tuple[int, int, set[str]]:
+    """Check what each seed asks for itself -> rows, characters to sample at most, and all stop strings."""
+    rows, characters, stops = 0, 0, set(sampling.stop)
     for seed in seeds:
         try:
             chosen = sampling.overridden(seed.options)
         except InputError as error:
             raise InputError(f"{seed.place}: {error}") from error
-        characters += sampling.texts(seed.options) * chosen.length
+        texts = sampling.texts(seed.options)
+        rows, characters = rows + texts, characters + texts * chosen.length
         stops.update(chosen.stop)
-    return characters, stops
+    return rows, characters, stops
 
 
 def _warn_of_stops(stops: Iterable[str], vocabulary: Vocabulary) -> None:

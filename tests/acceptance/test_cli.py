@@ -151,6 +151,11 @@ def test_help_tells_the_exit_codes(home: Home) -> None:
     assert "3 no such job or model; 4 broker or store unreachable; 5 not finished" in said
 
 
+def test_escapes_of_a_stop_string_are_read(stack: Home) -> None:
+    done = stack.run("submit", "-m", "tiny", "--dry-run", "--stop", r"a\tb\n\\n")
+    assert r"stop at 'a\tb\n\\n'" in done.stderr  # as Python writes it: a tab, a newline, a backslash, n
+
+
 def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
     before = stack.json("jobs")
     done = stack.run("submit", "-m", "tiny", "--seeds", "-", "-l", "10", "--dry-run", stdin="the \na \n")

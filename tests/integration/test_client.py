@@ -264,7 +264,7 @@ def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
         client.submit(model, [Seed("a")], SamplingOptions(), part_rows=0)
-    with pytest.raises(InputError, match="1,000,000 rows would be 1,000,000 parts. Expected at most 100,000"):
+    with pytest.raises(InputError, match="1,000,000 rows would be 1,000,000 parts. Expected at most 100,000: a larger"):
         client.submit(model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
     assert count(client) == before
 
@@ -303,6 +303,15 @@ def test_an_empty_seed_needs_a_newline_that_the_model_knows(client: Client, mode
         connection.execute(update(versions).values(characters="ab"))
     with pytest.raises(InputError, match="of an empty seed a newline is read, which the model does not know"):
         client.submit(model, [Seed(seed)], replace(SAMPLING, unknown=policy))
+
+
+def test_a_name_that_is_no_text_leaves_no_file(client: Client, model: str, text_file: Path) -> None:
+    files = sorted(client.files.root.rglob("*"))
+    with pytest.raises(InputError, match="The job's name: a surrogate"):
+        client.submit(model, [Seed("a")], SAMPLING, label="\ud800")
+    with pytest.raises(InputError, match="The job's name: a surrogate"):
+        client.train("other", [text_file], label="\ud800")
+    assert sorted(client.files.root.rglob("*")) == files  # Catches: a check after the seeds or the corpus are written
 
 
 @pytest.mark.parametrize("seed", [Seed("\ud800a"), Seed("a", id="\ud800"), Seed("a", options={"stop": "\ud800"})])
