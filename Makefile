@@ -38,7 +38,7 @@ format: $(READY) ## mend what ruff can mend
 # uv pip compile writes no registry's address; uv.lock would.
 requirements: ## pin and hash the dependencies anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra cpu --extra local --extra dev --upgrade \
+	  --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra dev --upgrade \
 	  --output-file requirements.txt pyproject.toml
 
 # PyTorch is a peer to measure against, nothing that the product uses.

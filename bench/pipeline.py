@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,26 +118,26 @@ def load_model() -> tuple[Model, list[float]]:
     store = Store.open(settings)
     reference = FileRef(**resolve(store, "bench").files)
     store.close()
+    files = Files(settings.files_location, settings.cache)
     seconds = []
     for _ in range(LOADS):
         started = time.perf_counter()
-        model = LoadedModels().get(Files(settings.files_root), reference)
+        model = LoadedModels().get(files, reference)
         seconds.append(time.perf_counter() - started)
     return model, seconds
 
 
 def sample_alone(model: Model, spec: dict[str, Any], seeds: Sequence[str]) -> tuple[float, list[str]]:
     """Characters/s of the sampler on the same rows in another order, and the texts in the job's order."""
-    from charrnn.jobs.rows import Seed, store_seeds
     from charrnn.options import SamplingOptions
     from charrnn.randomness import seed_name
     from charrnn.slots import Report
 
     sampling = SamplingOptions.from_dict(spec["sampling"])
-    rows = [
-        model.row(seed_name(None, seed.seed, seed.occurrence), seed.seed, sampling.temperatures[0], 0, sampling)
-        for seed in store_seeds(map(Seed, seeds))
-    ]
+    rows, seen = [], Counter[str]()
+    for seed in seeds:
+        rows.append(model.row(seed_name(None, seed, seen[seed]), seed, sampling.temperatures[0], 0, sampling))
+        seen[seed] += 1
     order = list(range(len(rows)))
     random.Random(2).shuffle(order)
     report, texts = Report(spec["batch"]), [""] * len(rows)

@@ -23,16 +23,17 @@ UTF_8, LATIN_1 = ENCODINGS = ("utf-8", "latin-1")
 CHUNK = 1 << 20  # bytes that are read at once
 
 
-def decode(data: bytes, name: str) -> str:
-    """Decode UTF-8; `name` is what an error calls the source.
+def decode(data: bytes, name: str, line: int = 1) -> str:
+    """Decode UTF-8; `name` is what an error calls the source, `line` the number of the first line.
 
     Raises:
         TextError: with line and byte (both from 1) of the first byte that is not UTF-8.
     """
     try:
-        return data.decode("utf-8").removeprefix(BYTE_ORDER_MARK)
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _not_utf_8(data, name, error.start, error.reason) from error
+        raise _not_utf_8(data, name, error.start, error.reason, line) from error
+    return text.removeprefix(BYTE_ORDER_MARK) if line == 1 else text
 
 
 def check_encodable(name: str, text: str) -> None:
@@ -47,18 +48,29 @@ def check_encodable(name: str, text: str) -> None:
         raise TextError(f"{name}: a surrogate such as \\ud800 is not a character by itself") from error
 
 
-def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str) -> TextError:
+def check_storable(name: str, text: str) -> None:
+    """Refuse also NUL, which PostgreSQL does not take.
+
+    Raises:
+        TextError: a surrogate or a NUL.
+    """
+    check_encodable(name, text)
+    if "\0" in text:
+        raise TextError(f"{name}: a NUL, which no text has")
+
+
+def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str, line: int = 1) -> TextError:
     return TextError(
-        f"{name}: {_place(data, offset)}: 0x{data[offset]:02x} is not UTF-8 text ({reason}). "
+        f"{name}: {_place(data, offset, line)}: 0x{data[offset]:02x} is not UTF-8 text ({reason}). "
         f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE; "
         f"a corpus can be read byte by byte with --encoding latin-1"
     )
 
 
-def _place(data: bytes | mmap.mmap, offset: int) -> str:
+def _place(data: bytes | mmap.mmap, offset: int, line: int = 1) -> str:
     line_start = data.rfind(b"\n", 0, offset) + 1
     lines = sum(data[start : min(start + CHUNK, offset)].count(b"\n") for start in range(0, offset, CHUNK))
-    return f"line {lines + 1}, byte {offset - line_start + 1}"
+    return f"line {line + lines}, byte {offset - line_start + 1}"
 
 
 @dataclass(frozen=True)

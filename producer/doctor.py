@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
@@ -52,11 +53,13 @@ def _broker(client: Client) -> str:
 
 def _pair(client: Client) -> str:
     client.probe()
-    return "broker and store belong together"
+    return "broker, store and files belong together"
 
 
 def _files(client: Client) -> str:
-    root = client.files.root
+    root = Path(client.files.url)
+    if not root.is_absolute():  # a bucket
+        return f"{client.files.url}, {sum(1 for _ in client.files.list('models'))} files of models"
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
         raise CharrnnError(f"{root} cannot be written. Make it writable or set CHARRNN_FILES_URL")

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,9 +24,13 @@ from rich.table import Table
 from rich.text import Text
 
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.states import ENDED_JOBS, JobState
+from charrnn.jobs.states import ENDED_JOBS, JobState, Priority
 from charrnn.options import count_windows
 from producer.plot import curve
+
+if TYPE_CHECKING:
+    from charrnn.jobs.pruning import Pruned
+    from charrnn.jobs.submission import Estimate, Submitted
 
 SHOWN_TEMPERATURES = 10  # of a job, in one line
 SHOWN_ROWS = 20  # of results on a terminal
@@ -134,6 +138,9 @@ def status(job: Mapping[str, Any]) -> None:
         ("label", job["label"]),
         ("kind", job["kind"]),
         ("state", job["state"]),
+        ("key", job["key"]),
+        ("priority", Priority(job["priority"]).name.lower() if job["priority"] else None),
+        ("after", f"job {job['after']}" if job["after"] else None),
         ("model", _model(job)),
         ("submitted", when(job["created_at"])),
         ("started", when(job["started_at"])),
@@ -217,6 +224,8 @@ def plot(job: Mapping[str, Any]) -> None:
 
 def _progress_line(progress: Mapping[str, Any]) -> str:
     attempt = f" (attempt {progress['attempt']})" if progress["attempt"] > 1 else ""
+    if "waits" in progress:
+        return f"part {progress['part']}: waits: {progress['waits']}"
     if "step" in progress:
         held_out = progress["held_out_nats"]
         loss = f", {held_out:.4f} held out" if held_out else ""
@@ -334,15 +343,45 @@ def ended(job: Mapping[str, Any]) -> None:
     note(f"job {job['id']}: {job['state']} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
 
 
-def submitted_generate(job_id: int | None, spec: GenerateSpec, blank_lines: int) -> None:
-    head = f"job {job_id}" if job_id else "dry run"
-    note(f"{head}: {spec.rows:,} rows from {spec.model}@{spec.version}: {printable(_sampling(spec))}")
+def submitted_generate(job: Submitted[GenerateSpec], blank_lines: int) -> None:
+    spec = job.spec
+    head = f"job {job.id}" if job.id else "dry run"
+    again = " (submitted before, with this key)" if job.existed else ""
+    note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {printable(_sampling(spec))}")
     if blank_lines:
         note(f"{blank_lines:,} blank lines skipped")
-    if job_id:
-        note(f"follow: charrnn-jobs wait {job_id}     read: charrnn-jobs results {job_id}")
-    else:
-        note(f"nothing was stored; it would sample {spec.characters:,} characters at most")
+    if job.id:
+        note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
+    elif job.estimate:
+        _estimate(spec, job.estimate)
+
+
+def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
+    time = f"about {_duration(estimate.seconds)}" if estimate.seconds else "a time that is not known yet"
+    note(
+        f"nothing was stored; it would sample {spec.characters:,} characters at most, in {spec.parts:,} parts of "
+        f"{spec.part_rows:,} rows and {time}"
+    )
+    note(f"its results would fill about {_size(estimate.result_bytes)}, as JSON Lines {_size(estimate.export_bytes)}")
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"
+
+
+def _size(count: float) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count:.0f} bytes"
+
+
+def pruned(found: Pruned, *, dry_run: bool) -> None:
+    verb = "would delete" if dry_run else "deleted"
+    note(f"{verb} {found.jobs:,} jobs and {found.files:,} files of {_size(found.bytes)}")
 
 
 def submitted_train(job_id: int | None, spec: TrainSpec) -> None:
@@ -368,12 +407,16 @@ def results_table(lines: Iterable[bytes]) -> int:
     return count
 
 
-def lines(chunks: Iterable[bytes]) -> None:
-    """Bytes on standard output."""
+@contextmanager
+def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
+    """Where bytes go that a next program reads; `live`: each line at once."""
     try:
-        for chunk in chunks:
-            sys.stdout.buffer.write(chunk)
-        sys.stdout.buffer.flush()
+        if live:
+            with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
+                yield file
+        else:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
     except BrokenPipeError:  # the reader has enough, as `head` does; what is buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

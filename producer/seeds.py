@@ -1,60 +1,85 @@
-"""Seeds as people write them: one a line, or JSON Lines with `id` and `seed`, into `Seed`s."""
+"""Seeds as people write them: one a line, or JSON Lines with `id` and `seed`, into `Seed`s as they are read."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from charrnn.errors import InputError, TextError
-from charrnn.jobs.rows import Seed
+from charrnn.jobs.seeds import Seed
 from charrnn.options import OVERRIDES
-from charrnn.text import decode, read
+from charrnn.text import decode
 
 STANDARD_INPUT = "-"
 JSON_LINES = ".jsonl"
+MAX_LINE = 16 << 20  # bytes; a file without line ends, such as /dev/zero, must not fill the memory
 
 
-@dataclass(frozen=True)
 class SeedFile:
-    """What a file of seeds holds."""
+    """A file of seeds, or standard input if `source` is "-". It can be iterated once, and is never held in memory.
 
-    seeds: list[Seed]
-    blank_lines: int  # skipped
-
-
-def read_seeds(source: str) -> SeedFile:
-    """Read a file, or standard input if `source` is "-".
+    Attributes:
+        blank_lines: that were skipped so far.
 
     Raises:
         InputError: not readable, not UTF-8, or a line of JSON that is no seed; with its line.
     """
-    if source == STANDARD_INPUT:
-        name, text = "standard input", decode(sys.stdin.buffer.read(), "standard input")
-    else:
-        name, text = source, read(Path(source))
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-    is_json = source.lower().endswith(JSON_LINES)
-    seeds = list(_json_seeds(name, numbered)) if is_json else [Seed(line, line=number) for number, line in numbered]
-    if not seeds:
-        raise TextError(f"{name}: there is no seed in it. Expected one a line")
-    ends_with_newline = lines[-1] == ""
-    return SeedFile(seeds, len(lines) - ends_with_newline - len(numbered))
 
+    def __init__(self, source: str) -> None:
+        self.name = "standard input" if source == STANDARD_INPUT else source
+        self.source = source
+        self.blank_lines = 0
 
-def _json_seeds(name: str, lines: Iterable[tuple[int, str]]) -> Iterator[Seed]:
-    for number, line in lines:
+    def __iter__(self) -> Iterator[Seed]:
+        found = False
+        make = self._json_seed if self.source.lower().endswith(JSON_LINES) else Seed
+        for number, line in enumerate(self._lines(), 1):
+            if line and not line.isspace():
+                found = True
+                yield make(line, None, number)
+            else:
+                self.blank_lines += 1
+        if not found:
+            raise TextError(f"{self.name}: there is no seed in it. Expected one a line")
+
+    def _lines(self) -> Iterator[str]:
+        """Without their ends."""
+        number = 0
+        try:
+            with self._opened() as file:
+                while data := file.readline(MAX_LINE):
+                    number += 1
+                    self._check_length(data, number)
+                    yield decode(data.removesuffix(b"\n").removesuffix(b"\r"), self.name, number)
+        except OSError as error:
+            raise TextError(f"{self.name}: cannot be read: {error.strerror}") from error
+
+    def _check_length(self, data: bytes, number: int) -> None:
+        if len(data) == MAX_LINE:
+            raise TextError(f"{self.name}: line {number} is longer than {MAX_LINE >> 20} MiB. Expected one seed a line")
+
+    @contextmanager
+    def _opened(self) -> Iterator[BinaryIO]:
+        if self.source == STANDARD_INPUT:
+            yield sys.stdin.buffer
+            return
+        with open(Path(self.source), "rb") as file:
+            yield file
+
+    def _json_seed(self, line: str, _id: None, number: int) -> Seed:
+        place = f"{self.name}: line {number}"
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{name}: line {number} is not JSON: {error}") from error
-        yield _json_seed(f"{name}: line {number}", number, record)
+            raise InputError(f"{place} is not JSON: {error}") from error
+        return _from_record(place, number, record)
 
 
-def _json_seed(place: str, number: int, record: object) -> Seed:
+def _from_record(place: str, number: int, record: object) -> Seed:
     if not isinstance(record, dict) or "seed" not in record or record.keys() - {"id", "seed", *OVERRIDES}:
         raise InputError(
             f'{place}: expected an object {{"id": ..., "seed": ...}}, the id if you like, and if you like any of '

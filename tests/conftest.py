@@ -8,7 +8,8 @@ import signal
 
 import pytest
 
-pytest_plugins = ["tests.fix_broker", "tests.fix_model", "tests.fix_processes", "tests.fix_store"]
+# A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
+pytest_plugins = [f"tests.fix_{name}" for name in ("broker", "model", "processes", "postgres", "s3", "store", "hosts")]
 
 
 def pytest_configure() -> None:

@@ -22,11 +22,11 @@ def broker_home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def settings(broker_home: Path, tmp_path: Path) -> Settings:
+def settings(broker_home: Path, store_url: str, tmp_path: Path) -> Settings:
     """Settings of an empty store, an empty folder of files and an empty broker."""
     settings = Settings(
         home=broker_home,
-        store_url=f"sqlite:///{tmp_path / 'store.sqlite'}",
+        store_url=store_url,
         files_url=str(tmp_path / "files"),
     )
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:

@@ -1,22 +1,44 @@
-"""An empty store, and jobs in it."""
+"""An empty store on each database, and jobs in it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases
+from charrnn.jobs.lifecycle import NewJob
+from charrnn.jobs.lifecycle import add_job as insert_job
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import PART_WAVES, GenerateSpec, TrainSpec
+from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.store import Store
 from charrnn.options import BATCHES, NetworkOptions, SamplingOptions, TrainingOptions
 
-PART_ROWS = PART_WAVES * min(BATCHES)
+PART_ROWS = 50 * min(BATCHES)
 NO_FILE = FileRef(name="none", size=0, sha256="0")
 
 AddJob = Callable[..., int]
+
+
+DATABASES = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}  # → the fixture that makes an empty one
+
+each_database = pytest.mark.parametrize("store_url", DATABASES, indirect=True)
+"""The tests of a file with this mark run on every database."""
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'store.sqlite'}"
+
+
+@pytest.fixture
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Of an empty database: SQLite, unless the test runs on each."""
+    url: str = request.getfixturevalue(DATABASES[getattr(request, "param", "sqlite")])
+    return url
 
 
 @pytest.fixture
@@ -41,7 +63,7 @@ def generate_spec(*, num_seeds: int = 1, batch: int = 16) -> GenerateSpec:
         characters=400 * num_seeds,
         sampling=SamplingOptions(),
         batch=batch,
-        part_rows=PART_WAVES * batch,
+        part_rows=PART_ROWS,
     )
 
 
@@ -61,12 +83,13 @@ def train_spec() -> TrainSpec:
 
 @pytest.fixture
 def add_job(store: Store) -> AddJob:
-    """Add a job straight to the store -> its id. `parts` asks for a generate job of so many parts."""
+    """Add a job straight to the store -> its id. `parts` asks for a generate job of so many parts, `facts` are
+    NewJob's."""
 
-    def add(*, parts: int = 1, train: bool = False) -> int:
+    def add(*, parts: int = 1, train: bool = False, **facts: Any) -> int:
         spec = train_spec() if train else generate_spec(num_seeds=PART_ROWS * parts)
         with store.write() as connection:
-            job, _ = store.add_job(connection, spec, None)
+            job, _ = insert_job(connection, NewJob(spec=spec, **facts))
         return job
 
     return add

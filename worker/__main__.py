@@ -15,14 +15,16 @@ import time
 import uuid
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
+from multiprocessing import get_context
 
 from billiard import current_process
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from charrnn.errors import CharrnnError, InputError
-from charrnn.jobs.queue import QUEUES, Queue
+from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices
 from worker.app import app, settings
@@ -95,13 +97,23 @@ def _check_library() -> None:
 
 
 def _check_store() -> None:
-    """See that broker and store are there and belong together; keep no handle across the fork."""
-    store, queue = Store.open(settings), Queue(settings)
+    """See that broker, store and files are there and belong together.
+
+    In a process of its own: no connection may cross the fork to the pool's children, and a bucket's client
+    leaves a thread behind, beside which Python warns of forks.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        pool.submit(_probe).result()
+
+
+def _probe() -> None:
+    from charrnn.jobs.client import Client  # with NumPy, which the parent can do without
+
+    client = Client(settings)
     try:
-        queue.claim_for(store.id, store.url)
+        client.probe()
     finally:
-        store.close()
-        queue.close()
+        client.close()
 
 
 def _sign_off(life: str) -> None:

@@ -7,11 +7,14 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from charrnn.errors import LeaseLostError
 from charrnn.jobs import registry
 from charrnn.jobs.files import FileRef, Files
 from charrnn.jobs.leases import Part
 from charrnn.jobs.reports import Tallies
-from charrnn.jobs.rows import JobRow, compress, decode_seeds, part_rows, result
+from charrnn.jobs.rows import JobRow, compress, part_rows, result
+from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.sizing import device_kind, full_speed
 from charrnn.jobs.specs import GenerateSpec
 from worker.heartbeat import Heartbeat, Watch
 from worker.loaded import LoadedModels
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MEASURED_S = 1.0  # seconds of sampling that tell a speed
+MEASURED_FILL = 0.5  # share of the slots that were busy
+
 _loaded = LoadedModels()
 
 
@@ -31,10 +37,10 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     Raises:
         Interrupted, LeaseLostError: from `watch`, between two calls of the sampler.
     """
-    started, name = time.monotonic(), f"{spec.model}@{spec.version}"
-    files = Files(heartbeat.settings.files_root)
-    model = _loaded.get(files, FileRef(**registry.resolve(heartbeat.store, name).files))
-    rows = list(part_rows(spec, decode_seeds(files.read(spec.seeds)), part.first_row, part.rows))
+    started, files = time.monotonic(), heartbeat.files
+    version = watch.insist(lambda: registry.resolve(heartbeat.store, spec.name))
+    model = watch.insist(lambda: _loaded.get(files, FileRef(**version.files)))
+    rows = watch.insist(lambda: _rows(files, part, spec))
     loading = time.monotonic() - started
 
     from charrnn.model import in_order
@@ -49,13 +55,47 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     sampled = model.sample_rows(
         _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
     )
-    lines = _result_lines(rows, in_order(sampled), model, name, tallies)
-    output = files.put(f"jobs/{part.job}/{part.number}-{part.token}.jsonl.zst", compress(lines))
+    lines = _result_lines(rows, in_order(sampled), model, spec.name, tallies)
+    chunks = list(compress(lines))  # in memory, to be written as often as it takes: a few MB
+    output = watch.insist(lambda: files.put(f"{_folder(part)}/{part.number}-{part.token}.jsonl.zst", chunks))
     seconds = {"loading": loading, "compiling": report.compile_seconds, "sampling": report.seconds}
     seconds["writing"] = time.monotonic() - started - sum(seconds.values())
     facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
-    heartbeat.leases.complete(part, output=output, characters=report.characters, report=facts)
+    _commit(heartbeat, part, watch, output, facts)
     logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, time.monotonic() - started)
+
+
+def _rows(files: Files, part: Part, spec: GenerateSpec) -> list[JobRow]:
+    with open(files.checked(spec.seeds), "rb") as file:
+        seeds = read_seeds(file, part.frame_offset)
+        return list(part_rows(spec, seeds, part.first_row, part.rows, part.frame_row))
+
+
+def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, facts: dict[str, Any]) -> None:
+    """End the part; then, or if it is somebody else's now, delete what will never be read."""
+    report = {"output": output, "characters": facts["characters"], "report": facts}
+    try:
+        watch.insist(lambda: heartbeat.leases.complete(part, speed=_speed(heartbeat, facts), **report))
+    except LeaseLostError:
+        heartbeat.files.delete(output.name)
+        raise
+    if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
+        for file in heartbeat.files.list(_folder(part)):
+            if file.name.startswith(f"{_folder(part)}/{part.number}-") and file.name != output.name:
+                heartbeat.files.delete(file.name)
+
+
+def _folder(part: Part) -> str:
+    return f"jobs/{part.job}"
+
+
+def _speed(heartbeat: Heartbeat, facts: dict[str, Any]) -> tuple[str, float] | None:
+    """What the next job's parts are sized by: of a part that was long enough and filled its batch."""
+    seconds = facts["seconds"]["sampling"] + facts["seconds"]["writing"]
+    if seconds < MEASURED_S or facts["slot_steps"] < MEASURED_FILL * facts["steps"] * facts["batch"]:
+        return None
+    speed = full_speed(facts["characters"], seconds, facts["batch"])
+    return device_kind(heartbeat.device), speed
 
 
 def _facts(report: Report, spec: GenerateSpec) -> dict[str, Any]:

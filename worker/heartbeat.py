@@ -12,21 +12,25 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy.dialects.sqlite import insert
-
-from charrnn.errors import CharrnnError, LeaseLostError
+from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
+from charrnn.jobs.databases import NOW, upsert
+from charrnn.jobs.files import Files
 from charrnn.jobs.leases import Leases, Part
 from charrnn.jobs.maintenance import maintain, ring_missing
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import Store
-from charrnn.jobs.tables import NOW, workers
+from charrnn.jobs.tables import workers
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+LONGEST_PAUSE_S = 15.0
+CHECK_S = 0.5
 
 _draining = mmap.mmap(-1, 1)  # one byte shared with the parent, since both are of one fork
 
@@ -61,6 +65,32 @@ class Watch:
         if self.cancelled or _draining[0]:
             raise Interrupted
 
+    def insist(self, action: Callable[[], T]) -> T:
+        """Do what needs store or files; while these do not answer, keep the work in hand and try again.
+
+        A full disk or a bucket that is away for an hour costs no attempt and no work.
+
+        Raises:
+            LeaseLostError, Interrupted: from `check`, while it waits.
+        """
+        pause_s = CHECK_S
+        while True:
+            try:
+                done = action()
+                self.progress = {name: value for name, value in self.progress.items() if name != "waits"}
+                return done
+            except UnreachableError as error:
+                logger.warning("job %d part %d waits: %s", self.part.job, self.part.number, error)
+                self.progress = {**self.progress, "waits": str(error)}
+            self._pause(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _pause(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            self.check()
+            time.sleep(CHECK_S)
+
 
 class Heartbeat(threading.Thread):
     """Beats for one child. `owner` names the child's place in the pool, not its process."""
@@ -71,6 +101,7 @@ class Heartbeat(threading.Thread):
         self.store = Store.open(settings)
         self.leases = Leases(self.store, settings.lease_s)
         self.queue = Queue(settings)
+        self.files = Files(settings.files_location, settings.cache)
         self._watch: Watch | None = None
         self._beaten = time.monotonic()
 
@@ -115,8 +146,7 @@ class Heartbeat(threading.Thread):
             "seen_at": NOW,
         }
         with self.store.write() as connection:
-            statement = insert(workers).values(owner=self.owner, **seen)
-            connection.execute(statement.on_conflict_do_update(set_=seen))
+            upsert(connection, workers, owner=self.owner, **seen)
 
     def _maintain(self) -> None:
         maintain(self.store, self.leases, self.queue, self.settings.maintain_s)

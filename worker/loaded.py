@@ -27,7 +27,7 @@ class LoadedModels:
         """
         from charrnn.model import load
 
-        model = self.models.pop(reference.sha256, None) or load(files.checked(reference))
+        model = self.models.pop(reference.sha256, None) or load(files.checked_folder(reference))
         self.models[reference.sha256] = model
         while len(self.models) > 1 and sum(model.size for model in self.models.values()) > self.max_bytes:
             del self.models[next(iter(self.models))]

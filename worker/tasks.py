@@ -28,7 +28,7 @@ class Child:
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
-def work(queue: str, _part: int) -> None:
+def work(queue: str, _part: str) -> None:
     """Answer a doorbell. It may be late or one too many: then nothing waits."""
     heartbeat = Child.heartbeat
     part = heartbeat.leases.claim(queue, heartbeat.owner)
@@ -42,7 +42,7 @@ def work(queue: str, _part: int) -> None:
             logger.warning("%s", error)
             return
     if again:
-        heartbeat.queue.ring(queue, [part.id])
+        heartbeat.queue.ring(queue, [f"{part.job}/{part.number}"])
 
 
 def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charrnn.errors import UnreachableError
 from charrnn.jobs import registry
-from charrnn.jobs.files import FileRef, Files
+from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Part
+from charrnn.jobs.maintenance import ring_missing
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.specs import TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
@@ -37,18 +39,26 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
         Interrupted: after a checkpoint; the part goes back to the queue.
         LeaseLostError: from `watch`.
     """
-    work = _resumed(heartbeat, part, spec)
+    work = watch.insist(lambda: _resumed(heartbeat, part, spec))
     while not work.trainer.finished:
         try:
             work.run_slice(watch)
         except Interrupted:
-            work.save_checkpoint()
+            _save_if_possible(work)
             raise
-        work.save_checkpoint()
+        watch.insist(work.save_checkpoint)
         if not work.trainer.finished and _others_wait(heartbeat):
             _keep(work)
             raise Interrupted
     work.finish(watch)
+
+
+def _save_if_possible(work: _Work) -> None:
+    """A worker that stops while the disk is full goes without: the training is then a slice behind."""
+    try:
+        work.save_checkpoint()
+    except UnreachableError as error:
+        logger.warning("job %d: no checkpoint: %s", work.part.job, error)
 
 
 def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
@@ -83,10 +93,10 @@ class _Work:
         from charrnn.training import Trainer
 
         self.heartbeat, self.part, self.spec = heartbeat, part, spec
-        self.files = Files(heartbeat.settings.files_root)
+        self.files = heartbeat.files
         text = Document(self.files.checked(spec.corpus)).read()
         held_out = self.files.read(spec.held_out).decode()
-        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.root)
+        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.scratch)
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
         self.saved, self.saves = part.checkpoint, 0
         if self.saved:
@@ -100,7 +110,7 @@ class _Work:
         if self.spec.start is None:
             return None
         version = registry.resolve(self.heartbeat.store, self.spec.start)
-        return load(self.files.checked(FileRef(**version.files)))
+        return load(self.files.checked_folder(FileRef(**version.files)))
 
     def run_slice(self, watch: Watch) -> None:
         ends = time.monotonic() + self.heartbeat.settings.slice_s
@@ -132,7 +142,7 @@ class _Work:
         self.heartbeat.leases.checkpoint(self.part, saved, [asdict(epoch) for epoch in point.history])
         self.saved = saved
         if before:
-            self.files.delete(before)
+            self.files.delete(before.name)
 
     def finish(self, watch: Watch) -> None:
         """Save the model, see that it loads and samples, and commit it as a version."""
@@ -142,7 +152,8 @@ class _Work:
         with tempfile.TemporaryDirectory() as folder:
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
-            files = self.files.put_folder(f"models/{self.spec.model}/{part.job}-{part.token}", Path(folder))
+            name = f"models/{self.spec.model}/{part.job}-{part.token}"
+            files = watch.insist(lambda: self.files.put_folder(name, Path(folder)))
         version = NewVersion(
             model=self.spec.model,
             files=files,
@@ -151,6 +162,7 @@ class _Work:
             held_out_nats=model.metrics["held_out_nats"],
             precision=model.metrics["sampling_precision"],
         )
-        self.heartbeat.leases.complete(part, version=version)
+        watch.insist(lambda: self.heartbeat.leases.complete(part, version=version))
         logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)
         self.files.delete_folder(f"jobs/{part.job}")  # checkpoints, those of killed attempts too
+        ring_missing(self.heartbeat.leases, self.heartbeat.queue)  # for jobs that waited for this version

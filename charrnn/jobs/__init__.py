@@ -6,22 +6,30 @@ docs/architecture.md). `Client` is the way in for people who submit from code.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
+    from charrnn.jobs.seeds import Seed
     from charrnn.jobs.settings import Settings
+    from charrnn.jobs.states import Priority
+    from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
-__all__ = ["Client", "Settings"]
+__all__ = ["Client", "NetworkOptions", "Priority", "SamplingOptions", "Seed", "Settings", "TrainingOptions"]
+
+_HOMES = {
+    "Client": "charrnn.jobs.client",
+    "NetworkOptions": "charrnn.options",
+    "Priority": "charrnn.jobs.states",
+    "SamplingOptions": "charrnn.options",
+    "Seed": "charrnn.jobs.seeds",
+    "Settings": "charrnn.jobs.settings",
+    "TrainingOptions": "charrnn.options",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Client":
-        from charrnn.jobs.client import Client
-
-        return Client
-    if name == "Settings":
-        from charrnn.jobs.settings import Settings
-
-        return Settings
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'charrnn.jobs' has no attribute {name!r}")

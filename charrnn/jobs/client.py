@@ -10,64 +10,44 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from sqlalchemy import Connection, Row
-
-from charrnn.errors import InputError, NotFinishedError, UnreachableError
-from charrnn.jobs import registry
-from charrnn.jobs.files import FileRef, Files
+from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
+from charrnn.jobs import lifecycle, pruning, registry, transfer
+from charrnn.jobs.exports import parse_conditions, select
+from charrnn.jobs.files import FileRef, Files, unique_name
+from charrnn.jobs.held_out import HeldOut
+from charrnn.jobs.lifecycle import NewJob
+from charrnn.jobs.pruning import Pruned
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.reports import summary
-from charrnn.jobs.rows import (
-    Seed,
-    decode_seeds,
-    dump_line,
-    encode_seeds,
-    failed_result,
-    first_of_each_text,
-    part_rows,
-    read_lines,
-    store_seeds,
-)
+from charrnn.jobs.results import Results
+from charrnn.jobs.rows import first_of_each_text
+from charrnn.jobs.seeds import Seed, SeedWriter
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import MAX_PART_ROWS, PART_WAVES, GenerateSpec, TrainSpec, check_name
-from charrnn.jobs.states import ENDED_JOBS, JobState, PartState
+from charrnn.jobs.specs import MAX_PART_ROWS, GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.store import Store
+from charrnn.jobs.submission import Fleet, Submitted, check_key, estimate, find_target, make_spec, request_hash
 from charrnn.openings import draw_openings
 from charrnn.options import (
-    ERROR,
     NetworkOptions,
     SamplingOptions,
     TrainingOptions,
     check_integer,
-    choose_batch,
-    choose_precision,
     continued,
 )
-from charrnn.split import TrainingText, check_characters, choose_held_out, documents, stands_in, whole
-from charrnn.text import UTF_8, Document, check_encodable
+from charrnn.split import TrainingText, check_characters, documents
+from charrnn.text import UTF_8, Document, check_storable
 from charrnn.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
-SHOWN_LINES = 5  # of wrong seeds in one error
 MAX_RANDOM_SEEDS = 1_000_000
-MAX_PARTS = 100_000  # each is a row of the store and a doorbell
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submitted:
-    """A job as it was stored, or would be with `dry_run`; then `id` is None."""
-
-    id: int | None
-    spec: TrainSpec | GenerateSpec
-    parts: int
 
 
 class Client:
@@ -75,7 +55,10 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.files = Files(settings.files_root)
+
+    @cached_property
+    def files(self) -> Files:
+        return Files(self.settings.files_location, self.settings.cache)
 
     @cached_property
     def store(self) -> Store:
@@ -101,7 +84,7 @@ class Client:
         encoding: str = UTF_8,
         start: str | None = None,
         label: str | None = None,
-    ) -> Submitted:
+    ) -> Submitted[TrainSpec]:
         """Submit a training of a new version of `model` on text files.
 
         Args:
@@ -116,12 +99,13 @@ class Client:
             UnreachableError: broker or store; nothing was stored.
         """
         check_name("The model's name", model)
-        check_encodable("The job's name", label or "")
+        check_storable("The job's name", label or "")
         corpus = documents(paths, encoding)
         self.probe()
         version = registry.resolve(self.store, start) if start else None
         network = continued(network, NetworkOptions.from_dict(version.network) if version else None)
-        chosen = self._held_out(model, corpus, documents(held_out, encoding) if held_out else [], version)
+        given = documents(held_out, encoding) if held_out else []
+        chosen = HeldOut(self.store, self.files).text(model, corpus, given, version)
         text = TrainingText(corpus, chosen)
         text.scan()
         vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
@@ -139,134 +123,121 @@ class Client:
             training=training,
             start=f"{version.model}@{version.version}" if version else None,
         )
-        return self._add(spec, label)
-
-    def _held_out(
-        self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Row[Any] | None
-    ) -> str:
-        """The model's held-out text: frozen, asked for, or chosen."""
-        frozen = self._frozen(model)
-        if frozen is None and not given:
-            return self._chosen(corpus, start)
-        text = whole(given) if given else frozen or ""
-        if frozen is not None and text != frozen:
-            raise InputError(
-                f"{model} keeps the held-out text of its first training, so that its versions can be compared. "
-                f"Leave out --held-out, or train a model of another name"
-            )
-        if start is not None and start.model != model and self._was_trained_on(start, text):
-            raise InputError(
-                f"{start.model}@{start.version} was trained on the held-out text of {model}, so that a loss on it "
-                f"would say nothing. Go on from another version, or train a model of another name with a held-out "
-                f"text of its own"
-            )
-        return text
-
-    def _chosen(self, corpus: Sequence[Document], start: Row[Any] | None) -> str:
-        """Text of the corpus; if `start` was trained on that, what `start` itself was measured on."""
-        text = choose_held_out(corpus)
-        if start is not None and self._was_trained_on(start, text):
-            return self._frozen(start.model) or text
-        return text
-
-    def _frozen(self, model: str) -> str | None:
-        with self.store.read() as connection:
-            frozen = registry.held_out(connection, model)
-        return self.files.read(frozen).decode() if frozen else None
-
-    def _was_trained_on(self, version: Row[Any], held_out: str) -> bool:
-        """Whether a piece of the text stands in what the version, or one that it goes on from, was trained on."""
-        spec = TrainSpec.from_dict(self.store.job(version.job)["spec"])
-        if stands_in(Document(self.files.path(spec.corpus.name)), held_out):
-            return True
-        return spec.start is not None and self._was_trained_on(registry.resolve(self.store, spec.start), held_out)
+        job, _ = self._add(NewJob(spec=spec, label=label))
+        self._ring(spec, job)
+        return Submitted(id=job, spec=spec)
 
     def submit(
         self,
-        model: str,
+        model: str | None,
         seeds: Iterable[Seed],
         sampling: SamplingOptions,
         *,
+        after: int | None = None,
+        key: str | None = None,
+        priority: Priority = Priority.NORMAL,
         part_rows: int | None = None,
         label: str | None = None,
         dry_run: bool = False,
-    ) -> Submitted:
+    ) -> Submitted[GenerateSpec]:
         """Submit seeds x temperatures x samples to be sampled from a model.
 
         Args:
-            model: `name` for its champion, `name@3` for a version, `name@alias`.
-            seeds: an empty one starts a new line, and so does no seed at all.
-            part_rows: that are done under one lease; the results do not depend on it.
+            model: `name` for its champion, `name@3` for a version, `name@alias`; may be None with `after`.
+            seeds: read once and not held, however many; an empty one starts a new line, and so does no seed at all.
+            after: a training; the job waits for it and samples from the version that it makes.
+            key: makes a repeated submit harmless: the same key and the same content are the same job.
+            priority: of its parts among those that wait.
+            part_rows: that are done under one lease, about 20 seconds of work if left out; the results do not
+                depend on it.
             dry_run: check everything, store nothing.
 
         Raises:
-            InputError: seeds that the model cannot read or that ask for what cannot be; nothing was stored.
-            NotFoundError: no such model.
-            UnreachableError: broker or store; nothing was stored.
+            InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
+                something else; nothing was stored.
+            NotFoundError: no such model or training.
+            UnreachableError: broker, store or files; nothing was stored.
         """
-        check_encodable("The job's name", label or "")
+        check_storable("The job's name", label or "")
+        check_key(key)
         if part_rows is not None:
             check_integer("part-rows", part_rows, 1, MAX_PART_ROWS)
         self.probe()
-        version = registry.resolve(self.store, model)
-        given, vocabulary = list(seeds) or [Seed("")], Vocabulary(version.characters)
-        rows, characters, stops = _survey(given, sampling)
-        _check_characters(given, vocabulary, sampling.unknown)
-        _warn_of_stops(stops, vocabulary)
-        stored = list(store_seeds(given))
-        batch = choose_batch(rows)
-        part_rows = part_rows or PART_WAVES * batch
-        if (parts := -(-rows // part_rows)) > MAX_PARTS:
-            raise InputError(
-                f"{rows:,} rows would be {parts:,} parts. Expected at most {MAX_PARTS:,}: a larger --part-rows, or "
-                f"fewer rows"
+        target = find_target(self.store, model, after)
+        fleet = Fleet.of(self.store, target.model, self._devices())
+        writer = SeedWriter(sampling, Vocabulary(target.characters))
+        if dry_run:
+            size = sum(map(len, writer.write(seeds)))
+            spec = make_spec(target, writer, FileRef(name="", size=size, sha256=""), fleet, part_rows)
+            return Submitted(id=None, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet))
+        stored = self.files.put(unique_name("seeds", ".jsonl.zst"), writer.write(seeds))
+        try:
+            spec = make_spec(target, writer, stored, fleet, part_rows)
+            job, is_new = self._add(
+                NewJob(
+                    spec=spec,
+                    label=label,
+                    key=key,
+                    request=request_hash(model, after, sampling, writer.sha256),
+                    priority=priority,
+                    after=after,
+                    frames=writer.frames,
+                )
             )
-        if dry_run:
-            reference = FileRef(name="", size=0, sha256="")
-        else:
-            reference = self.files.put_content("seeds", ".jsonl.zst", encode_seeds(stored))
-        spec = GenerateSpec(
-            model=version.model,
-            version=version.version,
-            seeds=reference,
-            num_seeds=len(stored),
-            rows=rows,
-            characters=characters,
-            sampling=replace(sampling, precision=choose_precision(sampling.precision, version.precision, batch)),
-            batch=batch,
-            part_rows=part_rows,
-        )
-        if dry_run:
-            return Submitted(id=None, spec=spec, parts=parts)
-        return self._add(spec, label)
+        except (InputError, NotFoundError):  # of others it is not known whether the job was stored
+            self.files.delete(stored.name)
+            raise
+        if not is_new:
+            self.files.delete(stored.name)
+        spec = GenerateSpec.from_dict(self.store.job(job)["spec"])  # of the first with the key; with its version
+        if is_new and spec.version is not None:  # else its training rings for it
+            self._ring(spec, job)
+        return Submitted(id=job, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet), existed=not is_new)
 
-    def random_seeds(self, model: str, count: int, rng_seed: int) -> list[Seed]:
+    def _devices(self) -> list[str]:
+        """Of the live workers that sample."""
+        return [worker["device"] for worker in self.workers() if GenerateSpec.QUEUE in worker["queues"]]
+
+    def random_seeds(self, model: str, count: int, rng_seed: int) -> Iterator[Seed]:
         """Openings of so many places, drawn by `rng_seed`, of the text that a version was trained on.
 
         Raises:
-            InputError: not 1 to 1,000,000 of them.
+            InputError: not 1 to 1,000,000 of them, or a version whose text is not here.
             NotFoundError: no such model.
         """
         check_integer("random-seeds", count, 1, MAX_RANDOM_SEEDS)
         version = registry.resolve(self.store, model)
+        if version.job is None:
+            raise InputError(f"{model} was imported, without the text that it was trained on. Give it seeds")
         spec = TrainSpec.from_dict(self.store.job(version.job)["spec"])
         text = Document(self.files.checked(spec.corpus))
-        return [Seed(opening) for opening in draw_openings(text, count, rng_seed)]
+        return map(Seed, draw_openings(text, count, rng_seed))
 
-    def _add(self, spec: TrainSpec | GenerateSpec, label: str | None) -> Submitted:
+    def _add(self, new: NewJob) -> tuple[int, bool]:
+        """Store a job -> its id, and whether it is new."""
+        spec = new.spec
         with self.store.write() as connection:
-            if isinstance(spec, TrainSpec) and spec.held_out != _freeze(connection, spec):
-                raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")
-            job, parts = self.store.add_job(connection, spec, label)
+            if isinstance(spec, TrainSpec):
+                frozen = registry.freeze_held_out(connection, spec.model, spec.held_out)
+                if spec.held_out != frozen:
+                    raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")
+            return lifecycle.add_job(connection, new)
+
+    def _ring(self, spec: TrainSpec | GenerateSpec, job: int) -> None:
         try:
-            self.queue.ring(spec.QUEUE, parts)
+            self.queue.ring(spec.QUEUE, (f"{job}/{number}" for number in range(spec.parts)))
         except UnreachableError as error:  # maintenance rings for it
             logger.warning("job %d is stored and starts when the broker is back: %s", job, error)
-        return Submitted(id=job, spec=spec, parts=len(parts))
 
     def probe(self) -> None:
-        """Reach broker and store, and see that they belong together."""
+        """Reach broker, store and files, and see that they belong together.
+
+        Raises:
+            InputError: they do not.
+            UnreachableError: one of them.
+        """
         self.queue.claim_for(self.store.id, self.store.url)
+        self.store.claim_files(self.files)
 
     def status(self, job_id: int | None = None) -> dict[str, Any]:
         """Everything about a job, JSON-ready; the newest without an id.
@@ -284,14 +255,16 @@ class Client:
             "waiting_for": self._waiting_for(job),
         }
 
-    def _waiting_for(self, job: Mapping[str, Any]) -> str | None:
-        if job["state"] in ENDED_JOBS or self.store.parts(job["id"], PartState.LEASED):
+    def _waiting_for(self, job: dict[str, Any]) -> str | None:
+        if job["state"] in ENDED_JOBS or self.store.parts(job["id"], PartState.LEASED, limit=1):
             return None
+        if job["after"] is not None and job["version"] is None:
+            return f"job {job['after']}, whose version it will sample from, has not ended"
         queue = job["kind"]
         serving = [worker for worker in self.workers() if queue in worker["queues"]]
         if not serving:
             return f"no live worker serves {queue}. Start one: charrnn-jobs up, or charrnn-jobs worker"
-        if ahead := self.store.parts_ahead(job["id"]):
+        if ahead := self.store.parts_ahead(job):
             return ", ".join(f"{count} parts of job {other}" for other, count in ahead.items()) + " are ahead"
         at_work = self.store.jobs_in_work([worker["owner"] for worker in serving])
         others = [other for other in at_work if other != job["id"]]  # its own may have begun meanwhile
@@ -300,13 +273,45 @@ class Client:
             return f"the workers are busy with job {busy}; a training makes way at its next checkpoint"
         return "a worker is about to take it"
 
-    def jobs(self, limit: int = 20) -> list[dict[str, Any]]:
-        """The newest jobs, newest first."""
-        return self.store.jobs(limit)
+    def jobs(
+        self,
+        limit: int = 20,
+        *,
+        before: int | None = None,
+        state: str | None = None,
+        kind: str | None = None,
+        model: str | None = None,
+        label: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The newest jobs, newest first.
+
+        Args:
+            before: only those with a smaller id, to page on.
+        """
+        return self.store.jobs(limit, before, state=state, kind=kind, model=model, label=label)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model, with its aliases."""
         return registry.all_versions(self.store)
+
+    def export_model(self, reference: str, target: BinaryIO) -> str:
+        """Write a version as one file, to be imported elsewhere -> the file's sha256.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        return transfer.export_version(self.store, self.files, reference, target)
+
+    def import_model(self, path: Path, name: str | None = None) -> str:
+        """Add an exported version as the next one of its model, or of the model `name` -> its name, as `speeches@3`.
+
+        Raises:
+            InputError: no such file, one that is damaged, or a model that is measured on another held-out text.
+        """
+        if name is not None:
+            check_name("The model's name", name)
+        self.probe()
+        return transfer.import_version(self.store, self.files, path, name)
 
     def workers(self) -> list[dict[str, Any]]:
         """The pool children that showed a sign of life within a lease's length."""
@@ -314,8 +319,27 @@ class Client:
         return [dict(worker._mapping) for worker in alive]
 
     def cancel(self, job_id: int) -> bool:
-        """End a job; rows that are done stay readable -> False if it had ended already."""
-        return self.store.cancel(job_id)
+        """End a job; rows that are done stay readable -> False if it had ended already.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        with self.store.write() as connection:
+            return lifecycle.cancel_job(connection, job_id)
+
+    def delete(self, job_id: int) -> None:
+        """Delete an ended job with its results.
+
+        Raises:
+            InputError: it has not ended, or a version came from it.
+            NotFoundError: no such job.
+        """
+        pruning.delete(self.store, self.files, job_id)
+
+    def prune(self, older_than_s: float, *, dry_run: bool = False) -> Pruned:
+        """Delete the jobs that ended so long ago, but for trainings that a version came from; and what is left over
+        of submits and workers that were killed."""
+        return pruning.prune(self.store, self.files, older_than_s, dry_run=dry_run)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Statuses of a job until it has ended; the last one is of the ended job.
@@ -333,78 +357,42 @@ class Client:
                 raise NotFinishedError(f"Job {job_id} has not ended within {timeout_s:g} s; it goes on")
             time.sleep(POLL_S)
 
-    def results(self, job_id: int, limit: int | None = None, *, distinct: bool = False) -> Iterator[bytes]:
-        """Result lines (JSON, each with its line end) in row order.
-
-        Of a job in work: the rows before the first part that is not done.
+    def results(
+        self,
+        job_id: int,
+        *,
+        rows: tuple[int, int | None] = (0, None),
+        where: Sequence[str] = (),
+        failed: bool = False,
+        distinct: bool = False,
+        limit: int | None = None,
+        follow: bool = False,
+    ) -> Iterator[bytes]:
+        """Result lines (JSON, each with its line end) in row order; of a job in work those that are done.
 
         Args:
-            limit: lines at most.
+            rows: the first, and the one after the last; None for all further ones.
+            where: conditions such as "temperature=0.5", which all must hold.
+            failed: only rows that could not be sampled.
             distinct: of rows with equal texts the first only, and no failed rows.
+            limit: lines at most.
+            follow: wait for rows that are not done yet, until the job has ended.
+
+        Raises:
+            InputError: a training, or a condition that is none.
+            NotFoundError: no such job.
         """
-        job = self.store.job(job_id)
+        job, meets = self.store.job(job_id), parse_conditions(where)
         if job["kind"] != GenerateSpec.QUEUE:
             raise InputError(f"Job {job_id} is a training; it has no rows. See: charrnn-jobs status {job_id}")
-        lines = self._lines(job)
+        lines = Results(self.store, self.files, job).lines(*rows, failed=failed, follow=follow)
+        lines = select(lines, meets) if where else lines
         return islice(first_of_each_text(lines) if distinct else lines, limit)
-
-    def _lines(self, job: Mapping[str, Any]) -> Iterator[bytes]:
-        spec = GenerateSpec.from_dict(job["spec"])
-        for part in self.store.parts(job["id"]):
-            if part.state == PartState.DONE:
-                yield from read_lines(self.files.read(FileRef(**part.output)))
-            elif part.state == PartState.FAILED:
-                seeds = decode_seeds(self.files.read(spec.seeds))
-                for row in part_rows(spec, seeds, part.first_row, part.rows):
-                    yield dump_line(failed_result(row, f"{spec.model}@{spec.version}", part.error))
-            elif job["state"] not in ENDED_JOBS:
-                return
-
-
-def _freeze(connection: Connection, spec: TrainSpec) -> FileRef:
-    return registry.freeze_held_out(connection, spec.model, spec.held_out)
 
 
 def _queue_seconds(job: Mapping[str, Any]) -> float:
     """From submit to the first claim."""
     return float((job["started_at"] - job["created_at"]) / 1000)
-
-
-def _survey(seeds: Iterable[Seed], sampling: SamplingOptions) -> tuple[int, int, set[str]]:
-    """Check what each seed asks for itself -> rows, characters to sample at most, and all stop strings."""
-    rows, characters, stops = 0, 0, set(sampling.stop)
-    for seed in seeds:
-        try:
-            chosen = sampling.overridden(seed.options)
-        except InputError as error:
-            raise InputError(f"{seed.place}: {error}") from error
-        texts = sampling.texts(seed.options)
-        rows, characters = rows + texts, characters + texts * chosen.length
-        stops.update(chosen.stop)
-    return rows, characters, stops
-
-
-def _warn_of_stops(stops: Iterable[str], vocabulary: Vocabulary) -> None:
-    if never := sorted(stop for stop in stops if vocabulary.unknown(stop)):
-        shown = ", ".join(map(repr, never[:SHOWN_LINES]))
-        logger.warning("the model cannot write %s: it does not know every character, so no text stops there", shown)
-
-
-def _check_characters(seeds: Sequence[Seed], vocabulary: Vocabulary, policy: str) -> None:
-    wrong = [(seed, unknown) for seed in seeds if (unknown := vocabulary.unknown(vocabulary.fed(seed.text, policy)))]
-    if wrong and (policy != ERROR or not wrong[0][0].text):
-        raise InputError(
-            f"{wrong[0][0].place}: of an empty seed a newline is read, which the model does not know. Give a seed of "
-            f"characters that it knows"
-        )
-    if wrong:
-        shown = "\n".join(f"  {seed.place}: {', '.join(map(repr, unknown))}" for seed, unknown in wrong[:SHOWN_LINES])
-        more = f"\n  and {len(wrong) - SHOWN_LINES:,} seeds more" if len(wrong) > SHOWN_LINES else ""
-        raise InputError(
-            f"{len(wrong):,} seeds have characters the model does not know:\n{shown}{more}\n"
-            f"It knows: {''.join(c for c in vocabulary.characters if c.isprintable())}\n"
-            f"--unknown drop leaves such characters out, --unknown replace writes them plainly"
-        )
 
 
 def succeeded(job: Mapping[str, Any]) -> bool:

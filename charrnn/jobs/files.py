@@ -1,22 +1,27 @@
-"""Files of jobs and models: named by us, written whole or not at all, checked when read.
+"""Files of jobs and models: named by us, visible at once or not at all, checked when read.
 
-A file becomes visible by one rename, after its bytes are on the disk; readers open only what the
-store names, and only if its sha256 is still that of the day it was written.
+They lie below one root, a local folder or a bucket (see storage). Readers open only what the store
+names, and only if its sha256 is still that of the day it was written.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import shutil
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from charrnn.errors import InputError, ModelFileError
+from charrnn.jobs.storage import Storage, StoredFile, open_storage
+
+MARKER = "store-id"  # a file that tells whose files these are
+CHUNK = 1 << 20  # bytes
+
+Local = Callable[[str, str], Path | None]  # of a storage: name and sha256 to a path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +37,69 @@ class FileRef:
 
 
 class Files:
-    """A folder of files.
+    """The files of one store.
 
     Attributes:
-        root: where it is.
+        storage: where they are.
+
+    Raises:
+        UnreachableError: from every verb: the disk is full or read-only, the bucket does not answer.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+    def __init__(self, url: str, cache: Path) -> None:
+        self.storage: Storage = open_storage(url, cache)
+        self._checked: dict[Path, tuple[str, int, int]] = {}  # sha256, size and time when it was last checked
+
+    @property
+    def url(self) -> str:
+        return self.storage.url
+
+    @property
+    def scratch(self) -> Path:
+        """A local folder for what is large and needed for a while."""
+        return self.storage.scratch
+
+    def claim_for(self, store_id: str, known: str | None) -> bool:
+        """See that these are the files of that store -> whether they had no owner and have one now.
+
+        Args:
+            known: where the store says that they are, None if nobody wrote any yet.
+
+        Raises:
+            InputError: they belong to another store, or are not where they were.
+        """
+        owner = self.storage.read(MARKER)
+        if owner is None and known is None:
+            self.put(MARKER, [store_id.encode()])
+            return True
+        if owner is None:
+            raise InputError(
+                f"The store keeps its files in {known}; {self.url} has none of them. Set CHARRNN_FILES_URL to where "
+                f"they are, a folder that every host sees or an s3:// URL"
+            )
+        if owner.decode(errors="replace") != store_id:
+            raise InputError(f"{self.url} holds the files of another store. Set CHARRNN_FILES_URL to another place")
+        return known is None
 
     def put(self, name: str, chunks: Iterable[bytes]) -> FileRef:
         """Write a file; one of that name is replaced at once."""
-        digest, size = hashlib.sha256(), 0
-        with self._arriving(name) as path, open(path, "wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        return FileRef(name=name, size=size, sha256=digest.hexdigest())
+        return self._put(lambda _: name, name, chunks)
 
     def put_content(self, folder: str, suffix: str, chunks: Iterable[bytes]) -> FileRef:
         """Write a file named by its content: equal content is stored once."""
-        arrived = self.put(f"{folder}/.{secrets.token_hex(8)}", chunks)
-        named = replace(arrived, name=f"{folder}/{arrived.sha256}{suffix}")
-        self.path(arrived.name).replace(self.path(named.name))
-        _sync(self.path(folder))
-        return named
+        return self._put(lambda sha256: f"{folder}/{sha256}{suffix}", f"{folder}/content", chunks)
+
+    def _put(self, named: Callable[[str], str], place: str, chunks: Iterable[bytes]) -> FileRef:
+        with self.storage.staged(place) as path:
+            sha256, size = _write(path, chunks)
+            name = named(sha256)
+            self.storage.publish(path, name)
+        return FileRef(name=name, size=size, sha256=sha256)
 
     def put_folder(self, name: str, source: Path) -> FileRef:
-        """Copy a flat folder; one of that name is replaced."""
-        with self._arriving(name) as path:
-            shutil.copytree(source, path)
-            for file in path.iterdir():
-                _sync(file)
-            _sync(path)
-            sha256, size = _hash_folder(path)
-            shutil.rmtree(self.path(name), ignore_errors=True)
-        return FileRef(name=name, size=size, sha256=sha256)
+        """Copy a flat folder; it is nobody's before the store names it."""
+        references = [self.put(f"{name}/{path.name}", _chunks_of(path)) for path in sorted(source.iterdir())]
+        return FileRef(name=name, size=sum(file.size for file in references), sha256=_folder_hash(references))
 
     def read(self, reference: FileRef) -> bytes:
         """The bytes of a file.
@@ -78,51 +107,105 @@ class Files:
         Raises:
             ModelFileError: missing, or not the bytes that were written.
         """
-        try:
-            data = self.path(reference.name).read_bytes()
-        except OSError as error:
-            raise ModelFileError(f"{self.path(reference.name)} cannot be read: {error.strerror}") from error
-        _check(reference, hashlib.sha256(data).hexdigest(), self.path(reference.name))
+        data = self.storage.read(reference.name)
+        if data is None:
+            raise self._missing(reference)
+        self._compare(reference, hashlib.sha256(data).hexdigest())
         return data
 
-    def checked(self, reference: FileRef) -> Path:
-        """The path of a file or folder that is still what was written.
+    @contextmanager
+    def open(self, reference: FileRef) -> Iterator[BinaryIO]:
+        """A file to read, checked before its first byte is given out.
 
         Raises:
             ModelFileError: missing or changed.
         """
-        path = self.path(reference.name)
-        if not path.exists():
-            raise ModelFileError(f"{path} is missing. Was it deleted by hand?")
-        _check(reference, _hash_folder(path)[0] if path.is_dir() else _hash_file(path), path)
+        with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+            path = self.storage.fetched(reference.name, Path(folder))
+            if path is None:
+                raise self._missing(reference)
+            with open(path, "rb") as file:
+                self._compare(reference, hashlib.file_digest(file, "sha256").hexdigest())
+                file.seek(0)
+                yield file
+
+    def checked(self, reference: FileRef) -> Path:
+        """The local path of a file that is still what was written; of a bucket's file, this host's one copy.
+
+        Raises:
+            ModelFileError: missing or changed.
+        """
+        return self._local(reference, self.storage.local, self._hash_once)
+
+    def checked_folder(self, reference: FileRef) -> Path:
+        """As `checked`, of what `put_folder` wrote."""
+        return self._local(reference, self.storage.local_folder, _hash_folder)
+
+    def _local(self, reference: FileRef, local: Local, hashed: Callable[[Path], str]) -> Path:
+        """A local path of what is unchanged; where this host's copy is damaged, a new one is fetched."""
+        path, sha256 = self._found(reference, local, hashed)
+        if sha256 != reference.sha256 and self.storage.forget(reference.sha256):
+            path, sha256 = self._found(reference, local, hashed)
+        self._compare(reference, sha256)
         return path
 
-    def delete(self, reference: FileRef) -> None:
-        self.path(reference.name).unlink(missing_ok=True)
+    def _found(self, reference: FileRef, local: Local, hashed: Callable[[Path], str]) -> tuple[Path, str]:
+        path = local(reference.name, reference.sha256)
+        if path is None:
+            raise self._missing(reference)
+        return path, hashed(path)
+
+    def _hash_once(self, path: Path) -> str:
+        """A part of many reads the same seeds, and hashing 100 MB takes 0.1 s."""
+        status = path.stat()
+        size, time_ns = status.st_size, status.st_mtime_ns
+        if self._checked.get(path, ())[1:] != (size, time_ns):
+            self._checked[path] = _hash_file(path), size, time_ns
+        return self._checked[path][0]
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is not there is no error."""
+        self.storage.delete(name)
 
     def delete_folder(self, name: str) -> None:
-        shutil.rmtree(self.path(name), ignore_errors=True)
+        for file in list(self.storage.files(name)):
+            self.storage.delete(file.name)
+        self.storage.delete_empty(name)
 
-    def path(self, name: str) -> Path:
-        """Where the file of that name is; a name cannot lead out of the root."""
-        relative = PurePosixPath(name)
-        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
-            raise InputError(f"{name!r} is not a name of a file below {self.root}")
-        return self.root / relative
+    def list(self, folder: str) -> Iterator[StoredFile]:
+        """Every file below a folder, deeply, without unfinished ones."""
+        return self.storage.files(folder)
 
-    @contextmanager
-    def _arriving(self, name: str) -> Iterator[Path]:
-        """A path in the same folder, renamed to `name` when the block ends well."""
-        path = self.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arriving = path.parent / f".arriving-{secrets.token_hex(8)}"
-        try:
-            yield arriving
-            arriving.replace(path)
-            _sync(path.parent)
-        except BaseException:
-            shutil.rmtree(arriving, ignore_errors=True) if arriving.is_dir() else arriving.unlink(missing_ok=True)
-            raise
+    def _missing(self, reference: FileRef) -> ModelFileError:
+        return ModelFileError(f"{self.url}/{reference.name} is missing. Was it deleted by hand?")
+
+    def _compare(self, reference: FileRef, sha256: str) -> None:
+        if sha256 != reference.sha256:
+            raise ModelFileError(
+                f"{self.url}/{reference.name} is not what was written: its sha256 is {sha256[:12]}…, expected "
+                f"{reference.sha256[:12]}…"
+            )
+
+
+def unique_name(folder: str, suffix: str) -> str:
+    """A name that no other file has."""
+    return f"{folder}/{secrets.token_hex(16)}{suffix}"
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with open(path, "wb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def _chunks_of(path: Path) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 
 def _hash_file(path: Path) -> str:
@@ -130,26 +213,13 @@ def _hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _hash_folder(path: Path) -> tuple[str, int]:
-    """sha256 over the files' names and hashes, and their size together."""
-    digest, size = hashlib.sha256(), 0
-    for file in sorted(path.iterdir()):
-        digest.update(f"{file.name} {_hash_file(file)}\n".encode())
-        size += file.stat().st_size
-    return digest.hexdigest(), size
+def _hash_folder(path: Path) -> str:
+    return _folder_hash(FileRef(name=file.name, size=0, sha256=_hash_file(file)) for file in sorted(path.iterdir()))
 
 
-def _check(reference: FileRef, sha256: str, path: Path) -> None:
-    if sha256 != reference.sha256:
-        raise ModelFileError(
-            f"{path} is not what was written: its sha256 is {sha256[:12]}…, expected {reference.sha256[:12]}…"
-        )
-
-
-def _sync(path: Path) -> None:
-    """Make what is written reach the disk; for a folder, its names."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _folder_hash(files: Iterable[FileRef]) -> str:
+    """sha256 over the files' names and hashes."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name.rpartition('/')[2]} {file.sha256}\n".encode())
+    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """What workers do to parts: claim, heartbeat, checkpoint, complete, release, fail.
 
 A lease is a claim for a limited time, with a fencing token that rises with every claim. The clock
-decides who may take a part away; the token alone decides who may commit. Locks are taken in one
-order everywhere: the job, then the part.
+decides who may take a part away; the token alone decides who may commit. Locks are taken in the
+order that `lifecycle` tells.
 """
 
 from __future__ import annotations
@@ -11,20 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, insert, or_, select, update
 
-from charrnn.errors import LeaseLostError
+from charrnn.errors import LeaseLostError, NotFoundError
+from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import FileRef
+from charrnn.jobs.lifecycle import READY, end_parts, lock_job
 from charrnn.jobs.registry import NewVersion, add_version
 from charrnn.jobs.reports import added
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
-from charrnn.jobs.store import Store, end_parts
-from charrnn.jobs.tables import NOW, jobs, metrics, parts, previews
+from charrnn.jobs.store import Store
+from charrnn.jobs.tables import jobs, metrics, parts, previews, speeds
 
 SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
 
 DIED = "process died"
+CANDIDATES = 20  # jobs that a claim looks at: in PostgreSQL others may just be taking the first ones' last parts
+
+LEASED = parts.c.lease_until > 0
+"""As `state = 'leased'`, which the schema says too, but with an index."""
+
+WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,8 @@ class Part:
     spec: TrainSpec | GenerateSpec
     first_row: int
     rows: int
+    frame_offset: int  # where to begin to read the seeds
+    frame_row: int  # the first row of the seed that stands there
     checkpoint: FileRef | None
 
 
@@ -50,40 +60,38 @@ class Leases:
         self.lease_ms = round(lease_s * 1000)
 
     def claim(self, queue: str, owner: str) -> Part | None:
-        """Take the best waiting part: of the job with the fewest parts leased, then the oldest."""
+        """Take the best waiting part: by priority, of the job with the fewest parts leased, then the oldest."""
         with self.store.write() as connection:
-            row = connection.execute(
-                update(parts)
-                .where(parts.c.id == _best(queue))
-                .values(
-                    state=PartState.LEASED,
-                    attempts=parts.c.attempts + 1,
-                    token=parts.c.token + 1,
-                    owner=owner,
-                    lease_until=NOW + self.lease_ms,
-                    progress=None,
+            for job in connection.execute(_candidates(queue)).all():
+                # Before the part, as locks are ordered; a running job is not locked at all.
+                connection.execute(
+                    update(jobs)
+                    .where(jobs.c.id == job.id, jobs.c.state == JobState.QUEUED)
+                    .values(state=JobState.RUNNING, started_at=NOW)
                 )
-                .returning(parts)
-            ).one_or_none()
-            if row is None:
-                return None
-            connection.execute(
-                update(jobs)
-                .where(jobs.c.id == row.job, jobs.c.state == JobState.QUEUED)
-                .values(state=JobState.RUNNING, started_at=NOW)
-            )
-            spec = connection.execute(select(jobs.c.spec).where(jobs.c.id == row.job)).scalar_one()
-        return Part(
-            id=row.id,
-            job=row.job,
-            number=row.number,
-            token=row.token,
-            attempt=row.attempts,
-            spec=SPECS[queue].from_dict(spec),
-            first_row=row.first_row,
-            rows=row.rows,
-            checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
+                if row := self._take(connection, job.id, owner):
+                    return _part(row, job.spec)
+        return None
+
+    def _take(self, connection: Connection, job: int, owner: str) -> Row[Any] | None:
+        """Lease the job's first waiting part, None if others were quicker."""
+        best = (
+            select(parts.c.id)
+            .where(parts.c.job == job, WAITING)
+            .order_by(parts.c.number)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
         )
+        values = {
+            "state": PartState.LEASED,
+            "attempts": parts.c.attempts + 1,
+            "token": parts.c.token + 1,
+            "owner": owner,
+            "lease_until": NOW + self.lease_ms,
+            "progress": None,
+        }
+        return connection.execute(update(parts).where(parts.c.id == best).values(values).returning(parts)).one_or_none()
 
     def heartbeat(self, part: Part, progress: dict[str, Any] | None) -> bool:
         """Extend the lease and show progress -> whether the job should be cancelled.
@@ -116,33 +124,41 @@ class Leases:
         report: dict[str, Any] | None = None,
         characters: int = 0,
         version: NewVersion | None = None,
+        speed: tuple[str, float] | None = None,
     ) -> None:
-        """Commit a part's result: a part file of sampled rows, or a model version."""
+        """Commit a part's result: a part file of sampled rows, or a model version.
+
+        Args:
+            speed: the kind of device and its characters a second, with a full batch.
+        """
         with self.store.write() as connection:
-            before = _lock_job(connection, part.job).report
+            before = _lock(connection, part).report
             values = {"output": output.to_dict() if output else None, "error": None}
             self._change(connection, part, PartState.DONE, lease_until=None, **values)
             if report:
                 connection.execute(update(jobs).where(jobs.c.id == part.job).values(report=added(before, report)))
-            end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
             if version:
                 number = add_version(connection, part.job, version)
                 connection.execute(update(jobs).where(jobs.c.id == part.job).values(version=number))
+            if speed:
+                upsert(connection, speeds, model=part.spec.model, device=speed[0], characters_per_s=speed[1])
+            end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
 
     def release(self, part: Part) -> None:
         """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
         with self.store.write() as connection:
-            if _lock_job(connection, part.job).cancel_requested:
+            if _lock(connection, part).cancel_requested:
                 self._change(connection, part, PartState.CANCELLED, lease_until=None)
                 end_parts(connection, part.job, 1)
             else:
-                attempts = func.max(parts.c.attempts - 1, 0)
+                attempts = case((parts.c.attempts > 0, parts.c.attempts - 1), else_=0)
                 self._change(connection, part, PartState.QUEUED, lease_until=None, attempts=attempts)
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
+        reason = _storable(reason)
         with self.store.write() as connection:
-            if _lock_job(connection, part.job).cancel_requested:
+            if _lock(connection, part).cancel_requested:
                 self._change(connection, part, PartState.CANCELLED, lease_until=None, error=reason)
                 end_parts(connection, part.job, 1)
                 return PartState.CANCELLED
@@ -156,27 +172,22 @@ class Leases:
 
     def give_back(self, owner: str) -> int:
         """Take away the parts of a process that died, so that they need not wait for their leases."""
-        return self._take_away(parts.c.owner == owner)
+        return self._take_away(LEASED & (parts.c.owner == owner))
 
     def expire(self) -> int:
         """Take away the parts whose lease ran out, or ends later than a lease can: a clock stepped."""
-        return self._take_away(
-            or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + 2 * self.lease_ms),
-        )
+        return self._take_away(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + 2 * self.lease_ms))
 
     def waiting(self) -> dict[str, int]:
-        """Queue → parts that wait in it."""
-        known = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
-        query = select(parts.c.queue, func.count()).where(known).group_by(parts.c.queue)
+        """Queue → parts that wait in it for a worker."""
+        query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(WAITING, READY)
         with self.store.read() as connection:
-            return dict(connection.execute(query).all())
+            return dict(connection.execute(query.group_by(parts.c.queue)).all())
 
     def _take_away(self, condition: ColumnElement[bool]) -> int:
         with self.store.write() as connection:
-            taken = connection.execute(select(parts).where(parts.c.state == PartState.LEASED, condition)).all()
-            for part in taken:
-                _take_one_away(connection, part, _lock_job(connection, part.job).cancel_requested)
-            return len(taken)
+            found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)
+            return sum(_take_from(connection, job, condition) for job in connection.execute(found).scalars().all())
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
         """Update the part if the lease still holds; raising rolls the whole transaction back."""
@@ -186,6 +197,27 @@ class Leases:
             values["state"] = state
         if connection.execute(update(parts).where(held).values(**values)).rowcount != 1:
             raise LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
+
+
+def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
+    return Part(
+        id=row.id,
+        job=row.job,
+        number=row.number,
+        token=row.token,
+        attempt=row.attempts,
+        spec=SPECS[row.queue].from_dict(spec),
+        first_row=row.first_row,
+        rows=row.rows,
+        frame_offset=row.frame_offset,
+        frame_row=row.frame_row,
+        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
+    )
+
+
+def _storable(text: str) -> str:
+    """An exception's text may hold what no database takes: NUL, or half a character of a file's name."""
+    return text.replace("\0", "�").encode(errors="replace").decode()
 
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[dict[str, Any]]) -> None:
@@ -202,9 +234,21 @@ def _add_epochs(connection: Connection, job: int, history: Sequence[dict[str, An
                 connection.execute(insert(previews).values(job=job, epoch=epoch["epoch"], **preview))
 
 
-def _lock_job(connection: Connection, job_id: int) -> Row[Any]:
-    """The job's row, held until the transaction ends."""
-    return connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one()
+def _lock(connection: Connection, part: Part) -> Row[Any]:
+    try:
+        return lock_job(connection, part.job)
+    except NotFoundError as error:
+        raise LeaseLostError(f"Job {part.job} was deleted") from error
+
+
+def _take_from(connection: Connection, job_id: int, condition: ColumnElement[bool]) -> int:
+    """Take a job's parts that meet the condition once the job is locked: some may have ended meanwhile."""
+    cancelled = lock_job(connection, job_id).cancel_requested
+    query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
+    taken = connection.execute(query).all()
+    for part in taken:
+        _take_one_away(connection, part, cancelled)
+    return len(taken)
 
 
 def _take_one_away(connection: Connection, part: Row[Any], cancelled: bool) -> None:
@@ -226,18 +270,14 @@ def _quarantine(connection: Connection, job_id: int, rows: int, reason: str) -> 
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(error=reason))
 
 
-def _best(queue: str) -> Any:
-    leased = parts.alias("leased")
-    in_work = (
-        select(func.count()).where(leased.c.job == parts.c.job, leased.c.state == PartState.LEASED).scalar_subquery()
-    )
-    return (
-        select(parts.c.id)
-        .where(parts.c.queue == queue, parts.c.state == PartState.QUEUED, parts.c.spec_version <= SPEC_VERSION)
-        # A training that gave its device back has a higher token than those that wait for their first turn.
-        .order_by(
-            in_work, case((parts.c.queue == TrainSpec.QUEUE, parts.c.token), else_=0), parts.c.job, parts.c.number
-        )
-        .limit(1)
-        .scalar_subquery()
-    )
+def _candidates(queue: str) -> Any:
+    """Jobs of which a part waits, the one whose turn it is first."""
+    own = parts.c.job == jobs.c.id
+    in_work = select(func.count()).where(own, parts.c.state == PartState.LEASED).scalar_subquery()
+    # A training that gave its device back has a higher token than those that wait for their first turn.
+    turns = select(func.max(parts.c.token)).where(own).scalar_subquery() if queue == TrainSpec.QUEUE else None
+    order = (jobs.c.priority.desc(), in_work, *([turns] if turns is not None else []), jobs.c.id)
+    unended = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
+    waits = exists().where(own, WAITING)
+    query = select(jobs.c.id, jobs.c.spec).where(jobs.c.kind == queue, unended, READY, waits)
+    return query.order_by(*order).limit(CANDIDATES)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 
 from sqlalchemy import update
-from sqlalchemy.dialects.sqlite import insert
 
+from charrnn.jobs.databases import NOW, insert_missing
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.store import Store
-from charrnn.jobs.tables import NOW, rounds, workers
+from charrnn.jobs.tables import rounds, workers
 
 logger = logging.getLogger(__name__)
 
@@ -42,12 +42,12 @@ def ring_missing(leases: Leases, queue: Queue) -> None:
         missing = waiting - lengths.get(name, 0)
         if missing > 0:
             logger.info("rang %d lost doorbells of queue %s", missing, name)
-            queue.ring(name, [0] * missing)
+            queue.ring(name, ["?"] * missing)
 
 
 def _win(store: Store, every_ms: int) -> bool:
     with store.write() as connection:
-        connection.execute(insert(rounds).values(name=ROUND, at=0).on_conflict_do_nothing())
+        insert_missing(connection, rounds, name=ROUND, at=0)
         due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
         won = connection.execute(update(rounds).where(rounds.c.name == ROUND, due).values(at=NOW))
         return won.rowcount == 1

@@ -1,4 +1,8 @@
-"""The store's schema, one step at a time: `MIGRATIONS[n - 1]` leads to version n."""
+"""The store's schema, one step at a time: `MIGRATIONS[n - 1]` leads from version n to n + 1.
+
+An empty database gets today's tables at once. One with an older schema is refused until a person
+has it upgraded, when no older worker runs: `charrnn-jobs store upgrade`.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +13,72 @@ from sqlalchemy import Connection, insert, inspect, select, update
 
 from charrnn.errors import InputError
 from charrnn.jobs import tables
+from charrnn.jobs.databases import lock_schema
+
+Migration = Callable[[Connection], None]
+
+MIGRATIONS: list[Migration] = []
+"""Since the schema of the first release, which is version 1."""
 
 
-def m001_initial(connection: Connection) -> None:
-    tables.metadata.create_all(connection)
-    connection.execute(insert(tables.store).values(id=uuid.uuid4().hex, schema_version=0))
+def latest() -> int:
+    return 1 + len(MIGRATIONS)
 
 
-MIGRATIONS: list[Callable[[Connection], None]] = [m001_initial]
-
-
-def migrate(connection: Connection) -> None:
-    """Bring the schema up to date, inside the caller's transaction.
+def is_store(connection: Connection) -> bool:
+    """Whether the database holds a store, of this release's schema, or nothing of ours.
 
     Raises:
-        InputError: the store was written by a newer release.
+        InputError: tables of somebody else, or a store of another release.
     """
-    version = _version(connection)
-    if version > len(MIGRATIONS):
+    present = set(inspect(connection).get_table_names())
+    if tables.store.name in present:
+        _check(schema_version(connection))
+        return True
+    if foreign := sorted(present & set(tables.metadata.tables)):
         raise InputError(
-            f"The store has schema {version}, this release knows up to {len(MIGRATIONS)}. Upgrade charrnn-jobs here"
+            f"The database has a table {foreign[0]} that is not of this program. Give the store a database of its own"
         )
-    if version < len(MIGRATIONS):
-        for migration in MIGRATIONS[version:]:
-            migration(connection)
-        connection.execute(update(tables.store).values(schema_version=len(MIGRATIONS)))
+    return False
 
 
-def _version(connection: Connection) -> int:
+def create(connection: Connection) -> None:
+    """Make the tables in an empty database, unless somebody made them just now."""
+    lock_schema(connection)
+    if not is_store(connection):
+        tables.metadata.create_all(connection)
+        connection.execute(insert(tables.store).values(id=uuid.uuid4().hex, schema_version=latest()))
+
+
+def upgrade(connection: Connection) -> int:
+    """Bring an older schema up to date, inside the caller's transaction -> the version that it had.
+
+    Raises:
+        InputError: no store, or one of a newer release.
+    """
+    lock_schema(connection)
     if not inspect(connection).has_table(tables.store.name):
-        return 0
+        raise InputError("There is no store in this database. It is made when it is first used")
+    version = schema_version(connection)
+    if version > latest():
+        _check(version)
+    for migration in MIGRATIONS[version - 1 :]:
+        migration(connection)
+    connection.execute(update(tables.store).values(schema_version=latest()))
+    return version
+
+
+def schema_version(connection: Connection) -> int:
     return int(connection.execute(select(tables.store.c.schema_version)).scalar_one())
+
+
+def _check(version: int) -> None:
+    if version > latest():
+        raise InputError(
+            f"The store has schema {version}, this release knows up to {latest()}. Upgrade charrnn-jobs here"
+        )
+    if version < latest():
+        raise InputError(
+            f"The store has schema {version}, this release needs {latest()}. Stop the workers and run: "
+            f"charrnn-jobs store upgrade"
+        )

@@ -69,8 +69,8 @@ class Queue:
     def close(self) -> None:
         self.app.close()
 
-    def ring(self, queue: str, parts: Iterable[int]) -> None:
-        """One doorbell for each part. The part's id is for people who read logs."""
+    def ring(self, queue: str, parts: Iterable[str]) -> None:
+        """One doorbell for each part. Its name, "job/number", is for people who read logs."""
         with self._client() as _, self.app.producer_pool.acquire(block=True) as producer:
             for part in parts:
                 self.app.send_task(TASK, args=[queue, part], queue=queue, producer=producer)
@@ -92,11 +92,12 @@ class Queue:
             InputError: the broker serves another store.
         """
         with self._client() as client:
-            client.set(STORE_KEY, store_id, nx=True)
+            client.set(STORE_KEY, f"{store_id} {store_url}", nx=True)
             owner = client.get(KEY_PREFIX + STORE_KEY)  # Kombu's client prefixes SET, but not GET
-        if owner is not None and owner.decode() != store_id:
+        owner_id, _, owner_url = (owner or b"").decode(errors="replace").partition(" ")
+        if owner_id != store_id:
             raise InputError(
-                f"The broker {self.url} serves another store than {store_url}. Set CHARRNN_STORE_URL and "
+                f"The broker {self.url} serves the store {owner_url}, and not {store_url}. Set CHARRNN_STORE_URL and "
                 f"CHARRNN_REDIS_URL to the same pair everywhere, or use another Redis database"
             )
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from charrnn.errors import NotFoundError
+from charrnn.jobs.databases import insert_missing, upsert
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.store import Store
@@ -59,15 +59,21 @@ def _in_training(connection: Connection, model: str) -> bool:
 
 def freeze_held_out(connection: Connection, model: str, reference: FileRef) -> FileRef:
     """Set a model's held-out text if it has none yet -> the one it has now."""
+    insert_missing(connection, models, name=model, held_out=reference.to_dict())
+    _lock(connection, model)  # of two first trainings that are submitted at once the second sees the first
     if (frozen := held_out(connection, model)) is not None:
         return frozen
-    statement = upsert(models).values(name=model, held_out=reference.to_dict())
-    connection.execute(statement.on_conflict_do_update(set_={"held_out": reference.to_dict()}))
+    connection.execute(update(models).where(models.c.name == model).values(held_out=reference.to_dict()))
     return reference
 
 
-def add_version(connection: Connection, job: int, new: NewVersion) -> int:
+def _lock(connection: Connection, model: str) -> None:
+    connection.execute(select(models.c.name).where(models.c.name == model).with_for_update(key_share=True))
+
+
+def add_version(connection: Connection, job: int | None, new: NewVersion) -> int:
     """Store a version under the next number and move the alias that it earned -> the number."""
+    _lock(connection, new.model)
     highest = select(func.max(versions.c.version)).where(versions.c.model == new.model)
     number: int = (connection.execute(highest).scalar_one() or 0) + 1
     best = connection.execute(
@@ -87,13 +93,9 @@ def add_version(connection: Connection, job: int, new: NewVersion) -> int:
             precision=new.precision,
         )
     )
-    _move(connection, new.model, CHAMPION if best is None or new.held_out_nats < best else CANDIDATE, number)
+    alias = CHAMPION if best is None or new.held_out_nats < best else CANDIDATE
+    upsert(connection, aliases, model=new.model, alias=alias, version=number)
     return number
-
-
-def _move(connection: Connection, model: str, alias: str, version: int) -> None:
-    statement = upsert(aliases).values(model=model, alias=alias, version=version)
-    connection.execute(statement.on_conflict_do_update(set_={"version": version}))
 
 
 def resolve(store: Store, reference: str) -> Row[Any]:

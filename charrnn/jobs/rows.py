@@ -1,7 +1,7 @@
-"""Rows of a generate job: seeds as they are stored, row numbers, and result lines.
+"""Rows of a generate job: their numbers, and result lines.
 
-Rows are numbered by seed, then temperature, then sample, in submit order. Files are JSON Lines under
-zstd, so `zstd -dc` reads them.
+Rows are numbered by seed, then temperature, then sample, in submit order. Part files are JSON Lines
+under zstd, so `zstd -dc` reads them.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
-from charrnn.errors import InputError
+from charrnn.jobs.seeds import StoredSeed, to_json
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import SamplingOptions
-from charrnn.text import check_encodable
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -25,30 +24,6 @@ else:
     from backports import zstd
 
 WRITE_SIZE = 1 << 20  # bytes of text between two compressed chunks
-
-
-@dataclass(frozen=True)
-class Seed:
-    """A text to start from, as a person handed it in."""
-
-    text: str
-    id: str | None = None  # theirs, unique in the job
-    line: int | None = None  # where it stood, for errors
-    options: Mapping[str, Any] = field(default_factory=dict)  # of `options.OVERRIDES`: what it asks for itself
-
-    @property
-    def place(self) -> str:
-        return f"line {self.line}" if self.line else repr(self.text)
-
-
-@dataclass(frozen=True)
-class StoredSeed:
-    """A seed with what tells it apart from equal ones: how many came before it."""
-
-    id: str | None
-    seed: str
-    occurrence: int
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,17 +37,10 @@ class JobRow:
     sampling: SamplingOptions  # the job's, with what the seed asks for itself
 
 
-def encode_seeds(seeds: Iterable[StoredSeed]) -> Iterator[bytes]:
-    return compress(vars(seed) for seed in seeds)
-
-
-def decode_seeds(data: bytes) -> Iterator[StoredSeed]:
-    return (StoredSeed(**json.loads(line)) for line in read_lines(data))
-
-
-def part_rows(spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int) -> Iterator[JobRow]:
-    """The rows first .. first + count - 1 of a job."""
-    start = 0
+def part_rows(
+    spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int, start: int = 0
+) -> Iterator[JobRow]:
+    """The rows of a job from `first` on; `start` is the first row of the first of the seeds."""
     for seed in seeds:
         if start >= first + count:
             return
@@ -128,13 +96,13 @@ def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 
 
 def dump_line(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+    return to_json(record).encode() + b"\n"
 
 
-def read_lines(data: bytes) -> Iterator[bytes]:
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
     """The lines, with their ends, of what `compress` wrote."""
-    with zstd.open(io.BytesIO(data), "rb") as file:
-        yield from file
+    with zstd.open(file, "rb") as lines:
+        yield from lines
 
 
 def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -147,23 +115,3 @@ def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
         if digest not in seen:
             seen.add(digest)
             yield line
-
-
-def store_seeds(seeds: Iterable[Seed]) -> Iterator[StoredSeed]:
-    """Number equal seeds.
-
-    Raises:
-        InputError: two seeds with one id, or half a character.
-    """
-    ids: dict[str, Seed] = {}
-    seen: dict[str, int] = {}
-    for seed in seeds:
-        check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
-        if seed.id is None:
-            occurrence = seen[seed.text] = seen.get(seed.text, -1) + 1
-        elif seed.id in ids:
-            lines = f": in line {ids[seed.id].line} and in line {seed.line}" if seed.line else ""
-            raise InputError(f"The id {seed.id!r} stands twice{lines}")
-        else:
-            ids[seed.id], occurrence = seed, 0
-        yield StoredSeed(seed.id, seed.text, occurrence, seed.options)

@@ -27,8 +27,8 @@ class Settings:
 
     home: Path  # the local stack's data; default: the platform's data folder
     redis_url: str = ""  # default: the local broker's socket
-    store_url: str = ""  # default: SQLite under home
-    files_url: str = ""  # a folder; default: under home
+    store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
+    files_url: str = ""  # a folder or s3://bucket/folder; default: under home
     heartbeat_s: float = 2.0  # seconds between a worker's signs of life
     lease_s: float = 30.0  # without one for so long, a worker's part is given to another
     maintain_s: float = 10.0  # seconds between two rounds of maintenance
@@ -66,10 +66,14 @@ class Settings:
         return self.store_url or f"sqlite:///{quote(str(self.home / 'store.sqlite'))}"
 
     @property
-    def files_root(self) -> Path:
-        if "://" in self.files_url:
-            raise InputError(f"CHARRNN_FILES_URL must be a folder. Received: {self.files_url!r}")
-        return Path(self.files_url).expanduser().absolute() if self.files_url else self.home / "files"
+    def files_location(self) -> str:
+        """A folder or an s3:// URL."""
+        return self.files_url or str(self.home / "files")
+
+    @property
+    def cache(self) -> Path:
+        """Where this host keeps copies of what a bucket holds."""
+        return self.home / "cache"
 
 
 def _warn_of_unknown(environ: Mapping[str, str], known: Mapping[str, str]) -> None:

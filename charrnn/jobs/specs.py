@@ -16,7 +16,6 @@ SPEC_VERSION = 1
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_PART_ROWS = 1_000_000
-PART_WAVES = 50  # a part holds so many rows for each slot, where the job has them
 
 
 def check_name(what: str, name: str) -> None:
@@ -47,6 +46,10 @@ class TrainSpec:
     training: TrainingOptions
     start: str | None  # the version to go on from
 
+    @property
+    def parts(self) -> int:
+        return 1
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -68,7 +71,7 @@ class GenerateSpec:
     QUEUE: ClassVar[str] = "generate"
 
     model: str
-    version: int
+    version: int | None  # None while the training that makes it is awaited
     seeds: FileRef
     num_seeds: int
     rows: int
@@ -76,6 +79,15 @@ class GenerateSpec:
     sampling: SamplingOptions  # but for what a seed asks for itself
     batch: int  # slots; stored, as is the precision, since a row's text may depend on it
     part_rows: int
+
+    @property
+    def parts(self) -> int:
+        return -(-self.rows // self.part_rows)
+
+    @property
+    def name(self) -> str:
+        """Of the version, as results give it."""
+        return f"{self.model}@{self.version}" if self.version else self.model
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

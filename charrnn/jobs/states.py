@@ -7,7 +7,7 @@ part:  queued → leased → done | failed | cancelled
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 
 class JobState(StrEnum):
@@ -24,6 +24,14 @@ class PartState(StrEnum):
     DONE = "done"
     FAILED = "failed"  # three attempts without progress
     CANCELLED = "cancelled"
+
+
+class Priority(IntEnum):
+    """Of a job's parts among those that wait in its queue."""
+
+    LOW = -1
+    NORMAL = 0
+    HIGH = 1
 
 
 ENDED_JOBS = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)

@@ -21,13 +21,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    literal_column,
 )
 
-from charrnn.jobs.states import JobState, PartState
-
-NOW = literal_column("cast((julianday('now') - 2440587.5) * 86400000 as integer)", Integer)
-"""The database's clock; `unixepoch('subsec')` is NULL without an error on SQLite 3.40."""
+from charrnn.jobs.databases import NOW
+from charrnn.jobs.states import JobState, PartState, Priority
 
 metadata = MetaData()
 
@@ -36,6 +33,7 @@ store = Table(
     metadata,
     Column("id", String, primary_key=True),  # kept in the broker too: see Queue.claim_for
     Column("schema_version", Integer, nullable=False),
+    Column("files", Text),  # where its files are; set when the first one is about to be written
 )
 
 jobs = Table(
@@ -44,17 +42,23 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),  # train, generate
     Column("label", String),
+    Column(
+        "key", String, unique=True
+    ),  # of a submit that may be repeated; `request` tells whether it asks for the same
+    Column("request", String),
+    Column("priority", Integer, nullable=False, default=Priority.NORMAL),
     Column("state", String, nullable=False, default=JobState.QUEUED),
-    Column("spec", JSON, nullable=False),
+    Column("spec", JSON(none_as_null=True), nullable=False),
     Column("model", String, nullable=False),
     Column("version", Integer),  # sampled from, or trained
+    Column("after", ForeignKey("jobs.id")),  # the training whose version it will use; it waits until `version` is set
     Column("parts_total", Integer, nullable=False),
     Column("parts_left", Integer, nullable=False),  # neither done, failed nor cancelled
-    Column("rows_total", Integer, nullable=False, default=0),
-    Column("rows_done", Integer, nullable=False, default=0),
-    Column("rows_failed", Integer, nullable=False, default=0),
+    Column("rows_total", BigInteger, nullable=False, default=0),
+    Column("rows_done", BigInteger, nullable=False, default=0),
+    Column("rows_failed", BigInteger, nullable=False, default=0),
     Column("characters", BigInteger, nullable=False, default=0),  # sampled
-    Column("report", JSON),  # of the sampler, summed over the parts: see reports
+    Column("report", JSON(none_as_null=True)),  # of the sampler, summed over the parts: see reports
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False, default=NOW),
@@ -62,6 +66,9 @@ jobs = Table(
     Column("finished_at", BigInteger),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in JobState)})", name="job_state"),
     CheckConstraint("parts_left >= 0 and rows_done + rows_failed <= rows_total", name="job_counters"),
+    Index("jobs_by_state", "state", "kind"),
+    Index("jobs_by_after", "after"),
+    sqlite_autoincrement=True,  # a deleted job's number is not given again
 )
 
 parts = Table(
@@ -73,19 +80,22 @@ parts = Table(
     Column("queue", String, nullable=False),
     Column("spec_version", Integer, nullable=False),  # a worker claims only versions that it knows
     Column("state", String, nullable=False, default=PartState.QUEUED),
-    Column("first_row", Integer, nullable=False, default=0),
-    Column("rows", Integer, nullable=False, default=0),
+    Column("first_row", BigInteger, nullable=False, default=0),
+    Column("rows", BigInteger, nullable=False, default=0),
+    Column("frame_offset", BigInteger, nullable=False, default=0),  # in the seeds file, where to begin to read for it
+    Column("frame_row", BigInteger, nullable=False, default=0),  # the first row of the seed that stands there
     Column("attempts", Integer, nullable=False, default=0),  # claims since the last committed progress
     Column("token", Integer, nullable=False, default=0),  # of the last lease; only it may commit
     Column("owner", String),
     Column("lease_until", BigInteger),
-    Column("progress", JSON),  # of the running attempt
-    Column("checkpoint", JSON),  # of a training part
-    Column("output", JSON),  # the part file
+    Column("progress", JSON(none_as_null=True)),  # of the running attempt
+    Column("checkpoint", JSON(none_as_null=True)),  # of a training part
+    Column("output", JSON(none_as_null=True)),  # the part file
     Column("error", Text),  # of the last attempt
     UniqueConstraint("job", "number"),
     Index("parts_by_queue", "queue", "state"),
-    Index("parts_by_job", "job", "state"),
+    Index("parts_by_job", "job", "state", "number"),
+    Index("parts_by_lease", "lease_until"),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in PartState)})", name="part_state"),
     CheckConstraint("(state = 'leased') = (lease_until is not null)", name="part_lease"),
 )
@@ -94,7 +104,7 @@ models = Table(
     "models",
     metadata,
     Column("name", String, primary_key=True),
-    Column("held_out", JSON, nullable=False),  # frozen at the first training
+    Column("held_out", JSON(none_as_null=True), nullable=False),  # frozen at the first training
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
 
@@ -103,10 +113,10 @@ versions = Table(
     metadata,
     Column("model", ForeignKey("models.name"), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("job", ForeignKey("jobs.id"), nullable=False),
-    Column("files", JSON, nullable=False),
+    Column("job", ForeignKey("jobs.id")),  # none of a version that was imported
+    Column("files", JSON(none_as_null=True), nullable=False),
     Column("characters", Text, nullable=False),  # the vocabulary
-    Column("network", JSON, nullable=False),
+    Column("network", JSON(none_as_null=True), nullable=False),
     Column("held_out_nats", Float, nullable=False),
     Column("precision", String, nullable=False),  # that it is sampled in
     Column("created_at", BigInteger, nullable=False, default=NOW),
@@ -142,6 +152,14 @@ previews = Table(
     Column("text", Text, nullable=False),
 )
 
+speeds = Table(
+    "speeds",
+    metadata,
+    Column("model", String, primary_key=True),
+    Column("device", String, primary_key=True),  # cpu or gpu
+    Column("characters_per_s", Float, nullable=False),  # with a full batch of the most slots
+)
+
 workers = Table(
     "workers",
     metadata,
@@ -149,7 +167,7 @@ workers = Table(
     Column("host", String, nullable=False),
     Column("pid", Integer, nullable=False),  # of the pool's child
     Column("device", String, nullable=False),
-    Column("queues", JSON, nullable=False),
+    Column("queues", JSON(none_as_null=True), nullable=False),
     Column("seen_at", BigInteger, nullable=False),
 )
 

@@ -59,7 +59,7 @@ def test_numbers_out_of_range_are_refused(stack: Home, options: tuple[str, ...],
     ("content", "message"),
     [
         (None, "cannot be read: No such file"),
-        (b"", "the file is empty"),
+        (b"", "there is no seed in it"),
         (b"\n\n", "there is no seed in it"),
         (b"the \nab\xff\n", "line 2, byte 3: 0xff is not UTF-8"),
         ("the \ncafé\n".encode(), "line 2: 'é'"),

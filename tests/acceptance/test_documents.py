@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import producer.cli
 from charrnn.jobs.settings import PREFIX, Settings
+from producer import shell
 from tests.fix_processes import Home
 
 ROOT = Path(__file__).parents[2]
@@ -30,10 +33,19 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_command_is_documented_and_every_documented_one_is_there() -> None:
-    there = {command.name or command.callback.__name__ for command in producer.cli.app.registered_commands}  # type: ignore[union-attr]
     table = COMMANDS[: COMMANDS.index("## Exit codes")]
-    documented = {re.split(r"[ \[]", name)[0] for name in re.findall(r"`(\w[^`]*)`", first_columns(table))}
-    assert documented == there
+    documented = set(re.findall(r"`([a-z ]*[a-z])", first_columns(table)))
+    assert documented == set(command_names(typer.main.get_group(producer.cli.app)))
+
+
+def command_names(group: typer.core.TyperGroup, prefix: str = "") -> Iterator[str]:
+    """Also those of groups, and groups that do something by themselves."""
+    for name, command in group.commands.items():
+        if not isinstance(command, typer.core.TyperGroup):
+            yield f"{prefix}{name}"
+        else:
+            yield from [name] if command.invoke_without_command else []
+            yield from command_names(command, f"{name} ")
 
 
 def first_columns(table: str) -> str:
@@ -44,8 +56,8 @@ def test_documented_exit_codes_are_those_of_the_help(home: Home) -> None:
     documented = re.findall(r"^\| (\d+) \|", COMMANDS, re.MULTILINE)
     help_text = producer.cli.EPILOG
     assert documented == re.findall(r"(?:^|[:;] )(\d+) ", help_text)
-    codes = [producer.cli.JOB_FAILED, producer.cli.BAD_INPUT, producer.cli.NOT_FOUND]
-    codes += [producer.cli.UNREACHABLE, producer.cli.NOT_FINISHED, producer.cli.INTERRUPTED]
+    codes = [shell.JOB_FAILED, shell.BAD_INPUT, shell.NOT_FOUND]
+    codes += [shell.UNREACHABLE, shell.NOT_FINISHED, shell.INTERRUPTED]
     assert documented == ["0", *map(str, codes)]
 
 

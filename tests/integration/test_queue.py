@@ -17,13 +17,13 @@ from tests.fix_store import AddJob
 
 
 def test_every_ring_is_one_message(queue: Queue) -> None:
-    queue.ring("generate", [1, 2, 3])
+    queue.ring("generate", ["1/0", "1/1", "1/2"])
     assert queue.lengths() == {"train": 0, "generate": 3}
 
 
 def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
     add_job(parts=4)
-    queue.ring("generate", [1])
+    queue.ring("generate", ["1/0"])
     for _ in range(2):
         ring_missing(leases, queue)
         assert queue.lengths()["generate"] == 4
@@ -36,7 +36,7 @@ def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) ->
 def test_a_broker_serves_one_store(queue: Queue) -> None:
     queue.claim_for("first", "sqlite:///first")
     queue.claim_for("first", "sqlite:///first")
-    with pytest.raises(InputError, match="another store than sqlite:///second"):
+    with pytest.raises(InputError, match="serves the store sqlite:///first, and not sqlite:///second"):
         queue.claim_for("second", "sqlite:///second")
 
 
@@ -50,6 +50,6 @@ def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, t
 def test_a_password_is_not_shown(settings: Settings) -> None:
     queue = Queue(replace(settings, redis_url="redis://:secret@127.0.0.1:1/0"))
     with pytest.raises(UnreachableError, match="CHARRNN_REDIS_URL") as caught:
-        queue.ring("generate", [1])
+        queue.ring("generate", ["1/0"])
     assert "secret" not in str(caught.value)
     queue.close()

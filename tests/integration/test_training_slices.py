@@ -12,12 +12,13 @@ from sqlalchemy import insert
 
 import charrnn.training
 from charrnn.jobs.client import Client
+from charrnn.jobs.databases import NOW
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases, Part
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import TrainSpec
 from charrnn.jobs.states import JobState
-from charrnn.jobs.tables import NOW, workers
+from charrnn.jobs.tables import workers
 from charrnn.options import NetworkOptions, TrainingOptions
 from tests.fix_store import AddJob
 from worker.heartbeat import Heartbeat, Interrupted, Watch
@@ -155,4 +156,4 @@ def test_a_training_leaves_no_checkpoint(client: Client, heartbeat: Heartbeat, s
     client.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
     run(heartbeat)
     assert client.status(1)["state"] == JobState.DONE
-    assert not (settings.files_root / "jobs" / "1").exists()
+    assert not (Path(settings.files_location) / "jobs" / "1").exists()

@@ -1,4 +1,4 @@
-"""What `import charrnn` offers."""
+"""What `import charrnn` and `import charrnn.jobs` offer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import charrnn
+import charrnn.jobs
 from charrnn.vocabulary import Vocabulary
 
 
@@ -28,3 +29,9 @@ def test_a_name_is_the_thing_of_its_home() -> None:
 def test_an_unknown_name_gets_an_error_with_the_known_ones() -> None:
     with pytest.raises(AttributeError, match=r"no attribute 'trian'\. It has: Model, Sample, Vocabulary, load, train"):
         charrnn.trian  # noqa: B018
+
+
+@pytest.mark.parametrize(("name", "home"), charrnn.jobs._HOMES.items())
+def test_every_name_of_jobs_is_there_and_from_its_home(name: str, home: str) -> None:
+    assert getattr(charrnn.jobs, name).__module__ == home
+    assert charrnn.jobs.__all__ == sorted(charrnn.jobs._HOMES)

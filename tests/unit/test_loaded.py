@@ -17,7 +17,7 @@ from worker.loaded import LoadedModels
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    return Files(tmp_path / "files")
+    return Files(str(tmp_path / "files"), tmp_path / "cache")
 
 
 def store_version(files: Files, folder: Path, rng_seed: int) -> FileRef:
@@ -52,7 +52,7 @@ def test_a_version_larger_than_the_bound_is_held_alone(files: Files, tmp_path: P
 
 def test_a_version_of_other_bytes_is_refused_before_it_is_read(files: Files, tmp_path: Path) -> None:
     reference = store_version(files, tmp_path / "m", 1)
-    with open(files.path(reference.name) / "model.safetensors", "ab") as file:
+    with open((Path(files.url) / reference.name) / "model.safetensors", "ab") as file:
         file.write(b"x")
     with pytest.raises(ModelFileError, match="is not what was written"):
         LoadedModels().get(files, reference)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.errors import InputError
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.rows import (
     JobRow,
-    Seed,
-    StoredSeed,
     compress,
-    decode_seeds,
     dump_line,
-    encode_seeds,
     failed_result,
     first_of_each_text,
     part_rows,
     read_lines,
     result,
-    store_seeds,
 )
+from charrnn.jobs.seeds import StoredSeed
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import SamplingOptions
 
@@ -91,6 +87,16 @@ def test_a_part_reads_no_seed_behind_its_last_row() -> None:
     assert len(list(seeds)) == 2  # the third is looked at: it tells that the part is over
 
 
+def lines_of(chunks: Iterable[bytes]) -> list[bytes]:
+    return list(read_lines(io.BytesIO(b"".join(chunks))))
+
+
+def test_rows_can_be_read_from_the_middle_of_the_seeds() -> None:
+    spec, seeds = make_spec(5, 1, 2), make_seeds(5)
+    # Catches: rows numbered from 0 where the seeds begin
+    assert list(part_rows(spec, seeds[3:], 7, 2, start=6)) == list(part_rows(spec, seeds, 7, 2))
+
+
 JSON = st.one_of(st.none(), st.booleans(), st.integers(), st.text())
 RECORDS = st.lists(st.dictionaries(st.text(), JSON), max_size=20)
 
@@ -98,22 +104,22 @@ RECORDS = st.lists(st.dictionaries(st.text(), JSON), max_size=20)
 @settings(max_examples=100)
 @given(RECORDS)
 def test_lines_that_were_compressed_are_read_back(records: list[dict[str, Any]]) -> None:
-    assert [json.loads(line) for line in read_lines(b"".join(compress(records)))] == records
+    assert [json.loads(line) for line in lines_of(compress(records))] == records
 
 
 def test_characters_are_written_as_they_are() -> None:
     # Catches: ensure_ascii, under which grep finds nothing
-    assert list(read_lines(b"".join(compress([{"text": "é😀"}])))) == ['{"text": "é😀"}\n'.encode()]
+    assert lines_of(compress([{"text": "é😀"}])) == ['{"text": "é😀"}\n'.encode()]
 
 
 def test_only_a_newline_ends_a_line() -> None:
     # Catches: splitlines, which takes these for line ends too
-    assert len(list(read_lines(b"".join(compress([{"text": "a\u2028b\x85c\r\nd"}]))))) == 1
+    assert len(lines_of(compress([{"text": "a\u2028b\x85c\r\nd"}]))) == 1
 
 
 def test_files_of_parts_can_be_concatenated() -> None:
-    data = b"".join([*compress([{"row": 0}]), *compress([{"row": 1}])])
-    assert list(read_lines(data)) == [b'{"row": 0}\n', b'{"row": 1}\n']
+    chunks = [*compress([{"row": 0}]), *compress([{"row": 1}])]
+    assert lines_of(chunks) == [b'{"row": 0}\n', b'{"row": 1}\n']
 
 
 def test_a_large_part_is_compressed_in_pieces() -> None:
@@ -121,34 +127,7 @@ def test_a_large_part_is_compressed_in_pieces() -> None:
     records = [{"text": f"{number}" * 1000} for number in range(800)]
     chunks = list(compress(records))
     assert len(chunks) > 1
-    assert [json.loads(line) for line in read_lines(b"".join(chunks))] == records
-
-
-OPTIONS = st.fixed_dictionaries({}, optional={"length": st.integers(1, 9), "stop": st.lists(st.text())})
-STORED = st.builds(StoredSeed, st.none() | st.text(), st.text(), st.integers(0, 9), OPTIONS)
-
-
-@settings(max_examples=50)
-@given(st.lists(STORED, max_size=10))
-def test_stored_seeds_are_read_back(seeds: list[StoredSeed]) -> None:
-    assert list(decode_seeds(b"".join(encode_seeds(seeds)))) == seeds
-
-
-def test_equal_seeds_are_counted_from_zero() -> None:
-    stored = store_seeds([Seed("a"), Seed("b"), Seed("a"), Seed("a")])
-    assert [(seed.seed, seed.occurrence) for seed in stored] == [("a", 0), ("b", 0), ("a", 1), ("a", 2)]
-
-
-def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
-    # Catches: adding a seed with an id changes the texts of seeds without
-    stored = store_seeds([Seed("a", id="x"), Seed("a"), Seed("a", id="y"), Seed("a")])
-    assert [seed.occurrence for seed in stored] == [0, 0, 0, 1]
-
-
-def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
-    seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
-    with pytest.raises(InputError, match="The id 'x' stands twice: in line 2 and in line 5"):
-        list(store_seeds(seeds))
+    assert [json.loads(line) for line in lines_of(chunks)] == records
 
 
 def test_a_result_line_has_these_keys_and_no_others() -> None:

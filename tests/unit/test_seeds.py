@@ -9,24 +9,32 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import InputError, TextError
-from charrnn.jobs.rows import Seed
-from producer.seeds import SeedFile, read_seeds
+from charrnn.jobs.seeds import Seed
+from producer.seeds import MAX_LINE, SeedFile
 
 
-def read_text(folder: Path, data: bytes) -> SeedFile:
+def read_text(folder: Path, data: bytes) -> list[Seed]:
     file = folder / "seeds.txt"
     file.write_bytes(data)
-    return read_seeds(str(file))
+    return list(SeedFile(str(file)))
 
 
-def read_json(folder: Path, *lines: str) -> SeedFile:
+def read_json(folder: Path, *lines: str) -> list[Seed]:
     file = folder / "seeds.jsonl"
     file.write_text("".join(f"{line}\n" for line in lines))
-    return read_seeds(str(file))
+    return list(SeedFile(str(file)))
+
+
+def blank_lines(folder: Path, data: bytes) -> int:
+    file = folder / "seeds.txt"
+    file.write_bytes(data)
+    seeds = SeedFile(str(file))
+    list(seeds)
+    return seeds.blank_lines
 
 
 def test_each_line_is_a_seed_with_its_number(tmp_path: Path) -> None:
-    assert read_text(tmp_path, b"one\ntwo\n").seeds == [Seed("one", line=1), Seed("two", line=2)]
+    assert read_text(tmp_path, b"one\ntwo\n") == [Seed("one", line=1), Seed("two", line=2)]
 
 
 def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
@@ -34,31 +42,31 @@ def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
 
 
 def test_windows_line_ends_are_no_part_of_a_seed(tmp_path: Path) -> None:
-    assert [seed.text for seed in read_text(tmp_path, b"one\r\ntwo\r\n").seeds] == ["one", "two"]
+    assert [seed.text for seed in read_text(tmp_path, b"one\r\ntwo\r\n")] == ["one", "two"]
 
 
 def test_a_byte_order_mark_is_no_part_of_a_seed(tmp_path: Path) -> None:
-    assert read_text(tmp_path, b"\xef\xbb\xbfone\n").seeds[0].text == "one"
+    assert read_text(tmp_path, b"\xef\xbb\xbfone\n")[0].text == "one"
 
 
 def test_spaces_in_and_around_a_seed_are_kept(tmp_path: Path) -> None:
     # Catches: strip(): the space at the end decides what the model says next
-    assert read_text(tmp_path, b"  one \t two  \n").seeds[0].text == "  one \t two  "
+    assert read_text(tmp_path, b"  one \t two  \n")[0].text == "  one \t two  "
 
 
 def test_only_a_newline_ends_a_seed(tmp_path: Path) -> None:
     # Catches: splitlines
-    assert [seed.text for seed in read_text(tmp_path, "a\u2028b\x0cc\n".encode()).seeds] == ["a\u2028b\x0cc"]
+    assert [seed.text for seed in read_text(tmp_path, "a\u2028b\x0cc\n".encode())] == ["a\u2028b\x0cc"]
 
 
 def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
-    file = read_text(tmp_path, b"\none\r\n\r\n \t\ntwo\n\n")
-    assert (file.blank_lines, [seed.line for seed in file.seeds]) == (4, [2, 5])
+    data = b"\none\r\n\r\n \t\ntwo\n\n"
+    assert (blank_lines(tmp_path, data), [seed.line for seed in read_text(tmp_path, data)]) == (4, [2, 5])
 
 
 @pytest.mark.parametrize("data", [b"one", b"one\n", b"one\r\n"])
 def test_the_end_of_the_file_is_no_blank_line(tmp_path: Path, data: bytes) -> None:
-    assert read_text(tmp_path, data).blank_lines == 0
+    assert blank_lines(tmp_path, data) == 0
 
 
 def test_a_file_of_blank_lines_is_refused(tmp_path: Path) -> None:
@@ -73,11 +81,11 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> Non
 
 def test_a_seed_of_json_lines_can_have_an_id(tmp_path: Path) -> None:
     file = read_json(tmp_path, '{"id": "a", "seed": "one"}', "", '{"seed": "two\\nlines"}')
-    assert file.seeds == [Seed("one", "a", 1), Seed("two\nlines", None, 3)]
+    assert file == [Seed("one", "a", 1), Seed("two\nlines", None, 3)]
 
 
 def test_json_in_a_text_file_is_a_seed_as_it_stands(tmp_path: Path) -> None:
-    assert read_text(tmp_path, b'{"seed": "one"}\n').seeds[0].text == '{"seed": "one"}'
+    assert read_text(tmp_path, b'{"seed": "one"}\n')[0].text == '{"seed": "one"}'
 
 
 def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path) -> None:
@@ -115,24 +123,42 @@ def test_an_id_that_is_no_text_is_shown_in_quotes(tmp_path: Path) -> None:
 
 
 def test_an_id_of_null_is_none(tmp_path: Path) -> None:
-    assert read_json(tmp_path, '{"id": null, "seed": "one"}').seeds[0].id is None
+    assert read_json(tmp_path, '{"id": null, "seed": "one"}')[0].id is None
 
 
 def test_two_halves_are_a_character(tmp_path: Path) -> None:
-    assert read_json(tmp_path, r'{"seed": "\ud83d\ude00"}').seeds[0].text == "😀"
+    assert read_json(tmp_path, r'{"seed": "\ud83d\ude00"}')[0].text == "😀"
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffé\r\nb\n".encode())))
-    assert read_seeds("-").seeds == [Seed("é", line=1), Seed("b", line=2)]
+    assert list(SeedFile("-")) == [Seed("é", line=1), Seed("b", line=2)]
 
 
 def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     with pytest.raises(TextError, match="standard input: there is no seed in it"):
-        read_seeds("-")
+        list(SeedFile("-"))
 
 
 def test_a_seed_may_choose_for_itself(tmp_path: Path) -> None:
     file = read_json(tmp_path, '{"seed": "one", "temperature": [0.5, 1], "stop": "\\n", "top_k": 5, "length": 9}')
-    assert file.seeds[0].options == {"temperature": [0.5, 1], "stop": "\n", "top_k": 5, "length": 9}
+    assert file[0].options == {"temperature": [0.5, 1], "stop": "\n", "top_k": 5, "length": 9}
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "folder", "missing"])
+def test_what_is_no_file_of_lines_is_refused(tmp_path: Path, path: str) -> None:
+    (tmp_path / "folder").mkdir()
+    # Catches: /dev/zero read into memory until the machine has none
+    with pytest.raises(TextError, match="is longer than 16 MiB|cannot be read"):
+        list(SeedFile(str(tmp_path / path)))
+
+
+def test_a_line_may_have_almost_the_longest_length(tmp_path: Path) -> None:
+    assert len(read_text(tmp_path, b"x" * (MAX_LINE - 2) + b"\nb\n")[0].text) == MAX_LINE - 2
+
+
+def test_seeds_are_read_one_by_one(tmp_path: Path) -> None:
+    file = tmp_path / "seeds.txt"
+    file.write_bytes(b"one\n\xff\n")
+    assert next(iter(SeedFile(str(file)))).text == "one"  # Catches: the whole file read for its first line

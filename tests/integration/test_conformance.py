@@ -1,22 +1,79 @@
-"""The life of a part on a real database: who may take it, who may commit it, how it ends."""
+"""What every store promises, on every database: opening it, the life of jobs and parts, versions."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
 
-from charrnn.errors import LeaseLostError
+from charrnn.errors import InputError, LeaseLostError, NotFoundError
+from charrnn.jobs import lifecycle, registry
+from charrnn.jobs.databases import NOW
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases, Part
+from charrnn.jobs.migrations import latest
 from charrnn.jobs.specs import SPEC_VERSION
 from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState
 from charrnn.jobs.store import Store
-from charrnn.jobs.tables import NOW, parts
-from tests.fix_store import PART_ROWS, AddJob
+from charrnn.jobs.tables import jobs, parts
+from charrnn.jobs.tables import store as store_table
+from tests.fix_store import NO_FILE, PART_ROWS, AddJob, each_database
+
+pytestmark = each_database
 
 OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
+
+
+def cancel(store: Store, job: int) -> bool:
+    with store.write() as connection:
+        return lifecycle.cancel_job(connection, job)
+
+
+def test_a_store_keeps_its_id(store: Store, store_url: str) -> None:
+    again = Store(store_url)
+    assert again.id == store.id
+    again.close()
+
+
+def test_a_store_of_a_newer_release_is_refused(store: Store, store_url: str) -> None:
+    with store.write() as connection:
+        connection.execute(update(store_table).values(schema_version=latest() + 1))
+    with pytest.raises(InputError, match="Upgrade charrnn-jobs"):
+        Store(store_url)
+
+
+def test_the_newest_job_comes_first(store: Store, add_job: AddJob) -> None:
+    first, second = add_job(), add_job()
+    assert [job["id"] for job in store.jobs(10)] == [second, first]
+    assert store.job()["id"] == second
+
+
+def test_a_job_that_is_not_there_is_an_error(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="No job was submitted yet"):
+        store.job()
+    with pytest.raises(NotFoundError, match="no job 41"):
+        store.job(41)
+
+
+def test_the_database_guards_the_states(store: Store, add_job: AddJob) -> None:
+    job = add_job()
+    with pytest.raises(IntegrityError, match="job_state"), store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job).values(state="paused"))
+
+
+def test_the_database_guards_the_counters(store: Store, add_job: AddJob) -> None:
+    job = add_job()
+    with pytest.raises(IntegrityError, match="job_counters"), store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job).values(rows_done=PART_ROWS + 1))
+
+
+def test_parts_of_other_jobs_that_wait_are_counted(store: Store, add_job: AddJob) -> None:
+    ahead, job = add_job(parts=3), add_job()
+    add_job(train=True)
+    assert store.parts_ahead(store.job(job)) == {ahead: 3}
 
 
 def claim(leases: Leases, owner: str = "a", queue: str = "generate") -> Part:
@@ -183,18 +240,18 @@ def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
     job = add_job(parts=3)
     leases.complete(claim(leases), output=OUTPUT)
     part = claim(leases)
-    assert store.cancel(job) is True
+    assert cancel(store, job) is True
     assert store.job(job)["state"] == JobState.RUNNING
     assert leases.heartbeat(part, None) is True
     leases.release(part)
     assert store.job(job)["state"] == JobState.CANCELLED
     assert store.job(job)["rows_done"] == PART_ROWS
-    assert store.cancel(job) is False
+    assert cancel(store, job) is False
 
 
 def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJob) -> None:
     job = add_job()
-    store.cancel(job)
+    cancel(store, job)
     assert store.job(job)["state"] == JobState.CANCELLED
 
 
@@ -203,7 +260,7 @@ def test_a_job_that_ended_in_its_last_part_is_done_although_cancelled(
 ) -> None:
     job = add_job()
     part = claim(leases)
-    store.cancel(job)
+    cancel(store, job)
     leases.complete(part, output=OUTPUT)
     assert store.job(job)["state"] == JobState.DONE
 
@@ -233,7 +290,7 @@ def test_a_training_that_gave_its_device_back_waits_for_the_others(leases: Lease
 def test_a_cancelled_part_that_fails_is_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job()
     part = claim(leases)
-    store.cancel(job)
+    cancel(store, job)
     assert leases.fail(part, "an accident") == PartState.CANCELLED
     assert store.job(job)["state"] == JobState.CANCELLED
 
@@ -248,3 +305,56 @@ def test_an_epoch_that_was_done_again_is_shown_as_it_ended_then(store: Store, le
     leases.checkpoint(part, OUTPUT, [again])  # Catches: the loss of an attempt that was killed
     assert [(epoch["step"], epoch["held_out_nats"]) for epoch in store.history(job)] == [(70, 2.5)]
     assert store.history(job)[0]["previews"] == texts
+
+
+def new_version(held_out_nats: float, model: str = "speeches") -> registry.NewVersion:
+    return registry.NewVersion(
+        model=model,
+        files=NO_FILE,
+        characters="ab",
+        network={"units": 1},
+        held_out_nats=held_out_nats,
+        precision="float32",
+    )
+
+
+def add_version(store: Store, job: int, held_out_nats: float, model: str = "speeches") -> int:
+    with store.write() as connection:
+        registry.freeze_held_out(connection, model, NO_FILE)
+        return registry.add_version(connection, job, new_version(held_out_nats, model))
+
+
+def test_a_better_version_becomes_champion_and_a_worse_one_stays_candidate(store: Store, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    assert [add_version(store, job, nats) for nats in (1.5, 1.6, 1.4)] == [1, 2, 3]
+    # Catches: champion moved whatever the loss is
+    assert [version["aliases"] for version in registry.all_versions(store)] == [[], ["candidate"], ["champion"]]
+    assert registry.resolve(store, "speeches").version == 3
+    assert registry.resolve(store, "speeches@candidate").version == 2
+    assert registry.resolve(store, "speeches@1").version == 1
+
+
+def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> None:
+    add_version(store, add_job(train=True), 1.0)
+    with pytest.raises(NotFoundError, match="Did you mean speeches"):
+        registry.resolve(store, "speaches")
+    with pytest.raises(NotFoundError, match="no such version"):
+        registry.resolve(store, "speeches@9")
+
+
+def test_without_any_model_the_error_says_how_to_train_one(store: Store) -> None:
+    with pytest.raises(NotFoundError, match="charrnn-jobs train NAME PATH"):
+        registry.resolve(store, "speeches")
+
+
+def test_held_out_text_is_frozen_at_the_first_training(store: Store, add_job: AddJob) -> None:
+    other = replace(NO_FILE, name="other")
+    job = add_job(train=True)
+    with store.write() as connection:
+        assert registry.freeze_held_out(connection, "speeches", NO_FILE) == NO_FILE
+        assert registry.freeze_held_out(connection, "speeches", other) == NO_FILE
+    cancel(store, job)
+    with store.write() as connection:  # Catches: a name tied for ever to the text of a training that was cancelled
+        assert registry.freeze_held_out(connection, "speeches", other) == other
+        registry.add_version(connection, job, new_version(1.0))
+        assert registry.freeze_held_out(connection, "speeches", NO_FILE) == other

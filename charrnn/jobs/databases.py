@@ -1,0 +1,203 @@
+"""What differs between SQLite and PostgreSQL: how they are opened, their clock, their locks, their upsert.
+
+All else is written once, for both. SQLite lets one writer in at a time. PostgreSQL lets many in, so
+whoever reads a row in order to change it locks it first (`with_for_update`, which SQLite leaves out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Table,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.ext.compiler import compiles
+
+from charrnn.errors import InputError, UnreachableError
+
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
+EXPECTED = "Expected: sqlite:////path/to/store.sqlite or postgresql://user:password@host/database"
+
+READ: dict[str, dict[str, Any]] = {
+    SQLITE: {},
+    POSTGRESQL: {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+WRITE = "charrnn_write"  # execution option: the transaction will write
+SCHEMA_LOCK = 0x63686172726E6E  # "charrnn" as a number
+BUSY_TIMEOUT_S = 30  # that one waits for another's lock
+
+# A host that is cut off must not hold its locks until TCP gives up after hours: PostgreSQL ends a transaction in
+# which nothing happens, and both ends of a connection find out within seconds that the other is gone.
+SESSION = {
+    "idle_in_transaction_session_timeout": "15s",
+    "lock_timeout": f"{BUSY_TIMEOUT_S}s",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+CONNECTION = {
+    "application_name": "charrnn-jobs",
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+
+
+class Database:
+    """Two kinds of transactions.
+
+    Attributes:
+        url: without its password.
+
+    Raises:
+        InputError: an URL of another kind of database.
+        UnreachableError: from every transaction.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _open_engine(url)
+        self.url = self.engine.url.render_as_string(hide_password=True).replace("+psycopg", "", 1)
+        self._writing = self.engine.execution_options(**{WRITE: True})
+        self._reading = self.engine.execution_options(**READ[self.engine.dialect.name])
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database and writes nothing."""
+        with self._translated(), self._reading.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that writes. In SQLite only one runs at a time."""
+        with self._translated(), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (IntegrityError, DataError, ProgrammingError):  # what the schema refuses, or a mistake of ours
+            raise
+        except DBAPIError as error:
+            # PostgreSQL's messages go on with details and hints.
+            reason = str(error.orig).strip().partition("\n")[0]
+            raise UnreachableError(f"The store {self.url} does not answer: {reason}") from error
+
+
+class _Now(ColumnElement[int]):
+    """The database's clock in milliseconds, and not the host's: hosts disagree."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(_Now, SQLITE)
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    # unixepoch('subsec') is NULL without an error on SQLite 3.40.
+    return "cast((julianday('now') - 2440587.5) * 86400000 as integer)"
+
+
+@compiles(_Now, POSTGRESQL)
+def _postgresql_now(*_: Any, **__: Any) -> str:
+    # now() is the time at which the transaction began, which is old behind a lock.
+    return "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)"
+
+
+NOW = _Now()
+
+
+def upsert(connection: Connection, table: Table, **values: Any) -> None:
+    """Insert a row, or change the one with the same primary key."""
+    statement = _insert(connection, table).values(values)
+    keys = [column.name for column in table.primary_key]
+    changed = {name: value for name, value in values.items() if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def insert_missing(connection: Connection, table: Table, **values: Any) -> Row[Any] | None:
+    """Insert a row unless one with a unique value of it is there -> its primary key, None if one is there."""
+    statement = _insert(connection, table).values(values).on_conflict_do_nothing()
+    return connection.execute(statement.returning(*table.primary_key)).one_or_none()
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return {SQLITE: sqlite.insert, POSTGRESQL: postgresql.insert}[connection.dialect.name](table)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Let nobody else create or change tables until the transaction ends; SQLite's writers are alone already."""
+    if connection.dialect.name == POSTGRESQL:
+        connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+
+
+def _open_engine(url: str) -> Engine:
+    """An engine whose transactions begin as their option `WRITE` says.
+
+    Raises:
+        InputError: an URL of another database, or one whose driver is not installed.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == POSTGRESQL:
+        return _postgresql(parsed)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
+    except (ArgumentError, ValueError) as error:  # the latter of a port that is no number
+        raise InputError(f"CHARRNN_STORE_URL is not a database URL. {EXPECTED}") from error
+    is_file = parsed.drivername == SQLITE and parsed.database not in (None, "", ":memory:")
+    if not is_file and parsed.drivername not in (POSTGRESQL, "postgresql+psycopg"):
+        shown = parsed.render_as_string(hide_password=True)
+        raise InputError(f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. Got {shown}")
+    return parsed
+
+
+def _postgresql(url: URL) -> Engine:
+    if find_spec("psycopg") is None:
+        raise InputError("A store in PostgreSQL needs psycopg. Install it: pip install 'charrnn-jobs[postgres]'")
+    options = " ".join([str(url.query.get("options", "")), *(f"-c {name}={text}" for name, text in SESSION.items())])
+    return create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        connect_args={**CONNECTION, "options": options.strip()},
+        pool_pre_ping=True,  # after a restart of the server, connections of before are replaced without an error
+    )
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    """Leave transactions to us: the driver begins them too late for a read that is followed by a write."""
+    connection.isolation_level = None
+    # FULL: what was accepted is on the disk, and survives a loss of power.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get(WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

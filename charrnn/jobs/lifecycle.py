@@ -1,0 +1,225 @@
+"""How a job begins and ends: added with its parts, ended by its last one, cancelled, deleted.
+
+Each function runs in a transaction of its caller's. Locks are taken in one order everywhere, so that
+no two can wait for each other: an awaited training, the job, the part, the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs.databases import NOW, insert_missing
+from charrnn.jobs.seeds import START, Frame, frame_of
+from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
+from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
+from charrnn.jobs.tables import jobs, metrics, parts, previews, versions
+from charrnn.options import choose_precision
+
+INSERTED_PARTS = 10_000  # in one statement
+
+READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
+"""Of a job: it waits for no training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A job that is about to be stored."""
+
+    spec: TrainSpec | GenerateSpec
+    label: str | None = None
+    key: str | None = None  # one job is stored for it, however often it is submitted
+    request: str | None = None  # a hash of what was asked for, to tell whether the key stands for the same
+    priority: Priority = Priority.NORMAL
+    after: int | None = None  # the training whose version is awaited
+    frames: Sequence[Frame] = (START,)  # of the seeds file, in order
+
+
+def add_job(connection: Connection, new: NewJob) -> tuple[int, bool]:
+    """Insert a job and its parts -> its id, and False if its key stands for a job that was there.
+
+    Raises:
+        InputError: the key stands for a job that asks for something else; or what is to be awaited made no version.
+    """
+    spec = new.spec
+    if new.after is not None and isinstance(spec, GenerateSpec):
+        version = awaited_version(connection, new.after)
+        spec = spec if version is None else _with_version(connection, spec, version)
+    generate = spec if isinstance(spec, GenerateSpec) else None
+    key = insert_missing(
+        connection,
+        jobs,
+        kind=spec.QUEUE,
+        label=new.label,
+        key=new.key,
+        request=new.request,
+        priority=new.priority,
+        spec=spec.to_dict(),
+        model=spec.model,
+        version=generate.version if generate else None,
+        after=new.after,
+        parts_total=spec.parts,
+        parts_left=spec.parts,
+        rows_total=generate.rows if generate else 0,
+    )
+    if key is None:
+        return _first_of_key(connection, new), False
+    values = _parts(key.id, new)
+    while chunk := list(islice(values, INSERTED_PARTS)):
+        connection.execute(insert(parts), chunk)
+    return key.id, True
+
+
+def _first_of_key(connection: Connection, new: NewJob) -> int:
+    first = connection.execute(select(jobs.c.id, jobs.c.request).where(jobs.c.key == new.key)).one()
+    if first.request != new.request:
+        raise InputError(
+            f"The key {new.key!r} stands for job {first.id}, which asks for something else. Take another key"
+        )
+    return int(first.id)
+
+
+def _parts(job: int, new: NewJob) -> Iterator[dict[str, Any]]:
+    spec = new.spec
+    size, rows = (spec.part_rows, spec.rows) if isinstance(spec, GenerateSpec) else (0, 0)
+    for number in range(spec.parts):
+        first = number * size
+        frame = frame_of(new.frames, first)
+        yield {
+            "job": job,
+            "number": number,
+            "queue": spec.QUEUE,
+            "spec_version": SPEC_VERSION,
+            "first_row": first,
+            "rows": min(size, rows - first),
+            "frame_offset": frame.offset,
+            "frame_row": frame.row,
+        }
+
+
+def lock_job(connection: Connection, job_id: int) -> Row[Any]:
+    """The job's row, held until the transaction ends.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    # "key share": rows that refer to the job, such as an epoch's, may be inserted meanwhile.
+    query = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
+    job = connection.execute(query).one_or_none()
+    if job is None:
+        raise NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
+    return job
+
+
+def awaited_version(connection: Connection, training: int) -> int | None:
+    """The version that a training made, None while it can still make one; the training is locked until then.
+
+    Raises:
+        InputError: no training, or one that came to nothing.
+        NotFoundError: no such job.
+    """
+    job = lock_job(connection, training)
+    if job.kind != TrainSpec.QUEUE:
+        raise InputError(f"Job {training} is no training, so there is no version to wait for")
+    if job.state in ENDED_JOBS and job.version is None:
+        raise InputError(f"Job {training} is {job.state} and made no version")
+    return None if job.version is None else int(job.version)
+
+
+def end_parts(connection: Connection, job_id: int, count: int, **added: int) -> None:
+    """Count parts as ended and add to the job's counters; whoever ends the last part ends the job."""
+    values = {name: jobs.c[name] + amount for name, amount in added.items()}
+    job = connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(parts_left=jobs.c.parts_left - count, **values).returning(jobs)
+    ).one()
+    if count and job.parts_left == 0:
+        _end(connection, job, _final_state(connection, job))
+
+
+def _end(connection: Connection, job: Row[Any], state: JobState, **values: Any) -> None:
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(state=state, finished_at=NOW, **values))
+    if job.kind == TrainSpec.QUEUE:
+        _tell_dependents(connection, job, state)
+
+
+def _final_state(connection: Connection, job: Row[Any]) -> JobState:
+    ended = select(parts.c.state).where(parts.c.job == job.id).distinct()
+    states = set(connection.execute(ended).scalars())
+    if PartState.CANCELLED in states:
+        return JobState.CANCELLED
+    if job.kind == TrainSpec.QUEUE and PartState.FAILED in states:
+        return JobState.FAILED
+    return JobState.DONE
+
+
+def _tell_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
+    """Let the jobs that wait for a training begin with its version, or fail if it has none."""
+    waiting = (jobs.c.after == training.id) & jobs.c.version.is_(None) & jobs.c.state.not_in(ENDED_JOBS)
+    for job in connection.execute(select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)):
+        if state == JobState.DONE:
+            spec = _with_version(connection, GenerateSpec.from_dict(job.spec), training.version)
+            values = {"spec": spec.to_dict(), "version": spec.version}
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
+        else:
+            _cancel_parts(connection, job.id)
+            error = f"the training that it waited for, job {training.id}, is {state}"
+            _end(connection, job, JobState.FAILED, error=error, parts_left=0)
+
+
+def _with_version(connection: Connection, spec: GenerateSpec, version: int) -> GenerateSpec:
+    query = select(versions.c.precision).where(versions.c.model == spec.model, versions.c.version == version)
+    best = connection.execute(query).scalar_one()
+    precision = choose_precision(spec.sampling.precision, best, spec.batch)
+    return replace(spec, version=version, sampling=replace(spec.sampling, precision=precision))
+
+
+def cancel_job(connection: Connection, job_id: int) -> bool:
+    """Ask for a job's end: waiting parts are cancelled now, leased ones by their workers.
+
+    Returns:
+        False if the job has ended already.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    if lock_job(connection, job_id).state in ENDED_JOBS:
+        return False
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+    end_parts(connection, job_id, _cancel_parts(connection, job_id))
+    return True
+
+
+def _cancel_parts(connection: Connection, job_id: int) -> int:
+    waiting = (parts.c.job == job_id) & (parts.c.state == PartState.QUEUED)
+    return connection.execute(update(parts).where(waiting).values(state=PartState.CANCELLED)).rowcount
+
+
+def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
+    """Delete an ended job's rows -> the job as it was.
+
+    Raises:
+        InputError: a job that has not ended, or a training that a version came from.
+        NotFoundError: no such job.
+    """
+    job = lock_job(connection, job_id)
+    if job.state not in ENDED_JOBS:
+        raise InputError(f"Job {job_id} is {job.state}. End it first: charrnn-jobs cancel {job_id}")
+    if job.kind == TrainSpec.QUEUE and job.version is not None:
+        raise InputError(f"{job.model}@{job.version} came from job {job_id}, which is kept with it")
+    for table in (previews, metrics, parts):
+        connection.execute(delete(table).where(table.c.job == job_id))
+    connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    return dict(job._mapping)
+
+
+def prunable(connection: Connection, older_than_ms: int) -> Sequence[int]:
+    """Ids of jobs that ended so long ago and can be deleted, oldest first."""
+    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
+    old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
+    return connection.execute(select(jobs.c.id).where(old).order_by(jobs.c.id)).scalars().all()

@@ -1,0 +1,75 @@
+"""Versions on their way from store to store, as one file each: see archive."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from charrnn.errors import InputError
+from charrnn.jobs import registry
+from charrnn.jobs.archive import HELD_OUT, Manifest, read_archive, write_archive
+from charrnn.jobs.files import FileRef, Files, unique_name
+from charrnn.jobs.registry import NewVersion
+from charrnn.jobs.store import Store
+from charrnn.options import NetworkOptions
+
+
+def export_version(store: Store, files: Files, reference: str, target: BinaryIO) -> str:
+    """Write a version as an archive -> the archive's sha256.
+
+    Raises:
+        NotFoundError: no such version.
+    """
+    version = registry.resolve(store, reference)
+    manifest = Manifest(
+        model=version.model,
+        version=version.version,
+        held_out_nats=version.held_out_nats,
+        precision=version.precision,
+        network=NetworkOptions.from_dict(version.network),
+        characters=version.characters,
+    )
+    with store.read() as connection:
+        held_out = registry.held_out(connection, version.model)
+    if held_out is None:
+        raise InputError(f"{version.model} has no held-out text, so its versions cannot be compared elsewhere")
+    folder = files.checked_folder(FileRef(**version.files))
+    return write_archive(target, manifest, folder, files.checked(held_out))
+
+
+def import_version(store: Store, files: Files, path: Path, name: str | None) -> str:
+    """Add an archive's version as the next one of its model, or of the model `name` -> its name here.
+
+    Raises:
+        InputError: an archive that is damaged or not one; or a model that is measured on another held-out text.
+    """
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as unpacked:
+        folder = Path(unpacked)
+        manifest = read_archive(path, folder)
+        if name is not None:
+            manifest = replace(manifest, model=name)
+        held_out = files.put_content("held-out", ".txt", [(folder / HELD_OUT).read_bytes()])
+        (folder / HELD_OUT).unlink()
+        stored = files.put_folder(unique_name(f"models/{manifest.model}", ""), folder)
+    number = _add(store, manifest, stored, held_out)
+    return f"{manifest.model}@{number}"
+
+
+def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef) -> int:
+    new = NewVersion(
+        model=manifest.model,
+        files=stored,
+        characters=manifest.characters,
+        network=manifest.network.to_dict(),
+        held_out_nats=manifest.held_out_nats,
+        precision=manifest.precision,
+    )
+    with store.write() as connection:
+        if registry.freeze_held_out(connection, new.model, held_out) != held_out:
+            raise InputError(
+                f"{new.model} is measured on another held-out text here, so that the losses could not be compared. "
+                f"Import it under another name: --as NAME"
+            )
+        return registry.add_version(connection, None, new)

@@ -1,0 +1,43 @@
+"""URLs of stores, and databases that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.store import Store
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://user:secret@host/db",
+        "postgresql+asyncpg://user:secret@host/db",
+        "sqlite://",
+        "nonsense",
+        "postgresql://h:x/d",
+    ],
+)
+def test_an_url_of_another_database_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(InputError, match="CHARRNN_STORE_URL") as caught:
+        Store(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="does not answer"):
+        Store(f"sqlite:///{tmp_path / 'no' / 'folder' / 'store.sqlite'}")
+
+
+def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite").write_text("not a database, but long enough to be read as one's header" * 10)
+    with pytest.raises(UnreachableError):
+        Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
+
+
+def test_a_postgresql_out_of_reach_is_named_without_its_password() -> None:
+    with pytest.raises(UnreachableError, match=r"user:\*\*\*@127\.0\.0\.1:1/db does not answer") as caught:
+        Store("postgres://user:secret@127.0.0.1:1/db")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,108 @@
+"""Seeds on their way into a job's file: checked, numbered, and read from the middle on."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError
+from charrnn.jobs import seeds as module
+from charrnn.jobs.seeds import START, Frame, Seed, SeedWriter, StoredSeed, frame_of, read_seeds, zstd
+from charrnn.options import SamplingOptions
+from charrnn.vocabulary import Vocabulary
+
+CHARACTERS = "\n abcdefghij"
+SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2, length=10)
+
+TEXTS = st.text(CHARACTERS, max_size=9)
+OPTIONS = st.fixed_dictionaries({}, optional={"length": st.integers(1, 9), "stop": st.lists(TEXTS.filter(bool))})
+
+
+def written(seeds: list[Seed], sampling: SamplingOptions = SAMPLING) -> tuple[SeedWriter, bytes]:
+    writer = SeedWriter(sampling, Vocabulary(CHARACTERS))
+    return writer, b"".join(writer.write(seeds))
+
+
+def stored(seeds: list[Seed]) -> list[StoredSeed]:
+    return list(read_seeds(io.BytesIO(written(seeds)[1])))
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(TEXTS, OPTIONS), min_size=1, max_size=10))
+def test_what_was_written_is_read_back(given: list[tuple[str, dict[str, Any]]]) -> None:
+    found = stored([Seed(text, options=options) for text, options in given])
+    assert [(seed.seed, seed.options) for seed in found] == given
+
+
+def test_no_seed_at_all_is_an_empty_one() -> None:
+    assert stored([]) == [StoredSeed(None, "", 0)]
+
+
+def test_the_file_is_json_lines_for_every_zstd() -> None:
+    data = written([Seed("a"), Seed("b", id="x")])[1]
+    lines = zstd.decompress(data).splitlines()  # as `zstd -dc` does, frame after frame
+    assert lines[1] == b'{"id": "x", "seed": "b", "occurrence": 0, "options": {}}'
+
+
+def test_rows_and_characters_are_counted() -> None:
+    writer, _ = written([Seed("a"), Seed("b", options={"temperature": 0.1, "length": 3})])
+    assert (writer.num_seeds, writer.rows, writer.characters) == (2, 4 + 2, 4 * 10 + 2 * 3)
+
+
+def test_equal_seeds_are_counted_from_zero() -> None:
+    found = stored([Seed("a"), Seed("b"), Seed("a"), Seed("a")])
+    assert [(seed.seed, seed.occurrence) for seed in found] == [("a", 0), ("b", 0), ("a", 1), ("a", 2)]
+
+
+def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
+    # Catches: adding a seed with an id changes the texts of seeds without
+    found = stored([Seed("a", id="x"), Seed("a"), Seed("a", id="y"), Seed("a")])
+    assert [seed.occurrence for seed in found] == [0, 0, 0, 1]
+
+
+def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
+    seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
+    with pytest.raises(InputError, match="The id 'x' stands twice: in line 2 and in line 5"):
+        written(seeds)
+
+
+@pytest.fixture
+def small_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FRAME_SIZE", 200)  # three or four seeds
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_a_part_begins_to_read_at_the_frame_of_its_first_row() -> None:
+    seeds = [Seed(f"a{'b' * (number % 7)}") for number in range(50)]
+    writer, data = written(seeds)
+    assert len(writer.frames) > 5
+    assert writer.frames[0] == START
+    for row in range(writer.rows):
+        frame = frame_of(writer.frames, row)
+        found = next(read_seeds(io.BytesIO(data), frame.offset))
+        # Catches: a frame's row counted in seeds; an offset of the text and not of the file
+        assert found.seed == seeds[frame.row // 4].text
+        assert frame.row <= row
+
+
+def test_a_row_at_a_border_belongs_to_the_frame_that_begins_there() -> None:
+    frames = [START, Frame(4, 100), Frame(9, 200)]
+    assert [frame_of(frames, row).offset for row in (0, 3, 4, 8, 9, 99)] == [0, 0, 100, 100, 200, 200]
+
+
+def test_the_hash_is_of_the_content_and_not_of_the_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = [Seed(f"a{'b' * number}") for number in range(20)]
+    first = written(seeds)[0].sha256
+    monkeypatch.setattr(module, "FRAME_SIZE", 100)
+    assert written(seeds)[0].sha256 == first
+    assert written(seeds[1:])[0].sha256 != first
+
+
+def test_of_many_wrong_seeds_the_first_are_named_and_the_others_counted() -> None:
+    seeds = [Seed("aX", line=line) for line in range(1, 10)]
+    with pytest.raises(InputError, match=r"^9 seeds have .*\n  line 1: 'X'\n(.*\n){4}  and 4 seeds more\n"):
+        written(seeds)
