@@ -9,7 +9,9 @@ import signal
 import pytest
 
 # A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
-pytest_plugins = [f"tests.fix_{name}" for name in ("broker", "model", "processes", "postgres", "s3", "store", "hosts")]
+pytest_plugins = [
+    f"tests.fix_{name}" for name in ("broker", "model", "processes", "postgres", "s3", "store", "client", "hosts")
+]
 
 
 def pytest_configure() -> None:

@@ -71,7 +71,7 @@ class Host:
     port: str  # the bridge's end of the cable
     bridge: Namespace  # where that end is
     home: Path
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict, repr=False)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -131,22 +131,26 @@ class Host:
         self._set_port("forwarding")
 
     def _set_port(self, state: str) -> None:
-        ip("-n", self.bridge.name, "link", "set", self.port, "type", "bridge_slave", "state", STATES[state])
+        # `ip link set ... type bridge_slave state` succeeds as well, and does nothing.
+        words = ("netns", "exec", self.bridge.name, "bridge", "link", "set", "dev", self.port, "state", STATES[state])
+        ip(*words)
 
 
 @dataclass
 class Place:
     """A store, a broker and a bucket that belong to nobody yet, as the hosts and as the test see them."""
 
-    settings: dict[str, str]
+    settings: dict[str, str] = field(repr=False)
     store: psycopg.Connection[dict[str, Any]]
     broker: redis.Redis
 
-    def parts(self, job: str) -> list[dict[str, Any]]:
-        return self.store.execute("select * from parts where job = %s order by number", [job]).fetchall()
+    def parts(self, *jobs: str) -> list[dict[str, Any]]:
+        """Of these jobs in order, as the store has them."""
+        query = "select * from parts where job = any(%s) order by job, number"
+        return self.store.execute(query, [list(map(int, jobs))]).fetchall()
 
     def doorbells(self, queue: str) -> int:
-        return int(self.broker.llen(f"charrnn:{queue}"))  # type: ignore[arg-type]
+        return int(self.broker.llen(f"charrnn:{queue}"))
 
 
 @dataclass
@@ -215,12 +219,11 @@ def network() -> Iterator[Network]:
         namespaces = {role: stack.enter_context(_namespace(role, address)) for role, address in ADDRESSES.items()}
         bridge = namespaces["servers"]
         _add_bridge(bridge)
-        servers = stack.enter_context(_servers(bridge))
-        hosts = []
         for role in ("a", "b"):
             _plug_in(namespaces[role], f"to-{role}", bridge)
-            hosts.append(stack.enter_context(_host(namespaces[role], f"to-{role}", bridge)))
-        yield Network(servers, *hosts, stack.enter_context(_host(bridge, "none", bridge)))
+        servers = stack.enter_context(_servers(bridge))
+        a, b = (stack.enter_context(_host(namespaces[role], f"to-{role}", bridge)) for role in ("a", "b"))
+        yield Network(servers, a, b, console=stack.enter_context(_host(bridge, "", bridge)))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,10 @@ def add_job(store: Store) -> AddJob:
     """Add a job straight to the store -> its id. `parts` asks for a generate job of so many parts, `facts` are
     NewJob's."""
 
-    def add(*, parts: int = 1, train: bool = False, **facts: Any) -> int:
+    def add(*, parts: int = 1, train: bool = False, awaits: int | None = None, **facts: Any) -> int:
         spec = train_spec() if train else generate_spec(num_seeds=PART_ROWS * parts)
+        if awaits is not None and isinstance(spec, GenerateSpec):
+            spec, facts = replace(spec, version=None), facts | {"after": awaits}
         with store.write() as connection:
             job, _ = insert_job(connection, NewJob(spec=spec, **facts))
         return job

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.databases import NOW, insert_missing
@@ -209,8 +209,9 @@ def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
     job = lock_job(connection, job_id)
     if job.state not in ENDED_JOBS:
         raise InputError(f"Job {job_id} is {job.state}. End it first: charrnn-jobs cancel {job_id}")
-    if job.kind == TrainSpec.QUEUE and job.version is not None:
-        raise InputError(f"{job.model}@{job.version} came from job {job_id}, which is kept with it")
+    version = connection.execute(select(versions).where(versions.c.job == job_id)).one_or_none()
+    if version is not None:
+        raise InputError(f"{version.model}@{version.version} came from job {job_id}, which is kept with it")
     for table in (previews, metrics, parts):
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
@@ -220,6 +221,6 @@ def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
 
 def prunable(connection: Connection, older_than_ms: int) -> Sequence[int]:
     """Ids of jobs that ended so long ago and can be deleted, oldest first."""
-    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
+    has_version = exists().where(versions.c.job == jobs.c.id)
     old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
     return connection.execute(select(jobs.c.id).where(old).order_by(jobs.c.id)).scalars().all()

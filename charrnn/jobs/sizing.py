@@ -12,7 +12,7 @@ from charrnn.errors import InputError
 from charrnn.options import BATCHES
 
 PART_S = 20.0
-LEAST_S = 2.0  # a shorter part would cost more than spreading it over devices gains
+LEAST_S = 2.0  # of a job for one device: there is nobody to share with, and each part costs about 0.1 s
 TURNS = 4  # parts for each device, so that none has nothing to do while another ends a long one
 CHARACTERS_PER_S = 40_000.0  # of 2 x LSTM(512) on two cores: taken where no speed is known
 MAX_PARTS = 100_000  # each is a row of the store and a doorbell
@@ -32,8 +32,9 @@ def choose_part_rows(
         characters_per_s: of one device with this batch, if it is known.
     """
     per_second = rows * (characters_per_s or CHARACTERS_PER_S) / characters
-    spread = max(rows / (TURNS * max(devices, 1)), LEAST_S * per_second)
-    batches = max(1, int(min(PART_S * per_second, spread) / batch))
+    least_s = LEAST_S if devices <= 1 else 0.0
+    share = max(rows / (TURNS * max(devices, 1)), least_s * per_second)
+    batches = max(1, int(min(PART_S * per_second, share) / batch))
     return min(rows, max(batches * batch, math.ceil(rows / MAX_PARTS)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sqlalchemy import update
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs import registry
 from charrnn.jobs.client import Client
+from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.pruning import FOLDERS
@@ -22,37 +22,13 @@ from charrnn.jobs.rows import compress, part_rows, result
 from charrnn.jobs.seeds import Seed, StoredSeed, read_seeds
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.tables import versions
+from charrnn.jobs.tables import jobs, speeds, versions, workers
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from tests.fix_store import NO_FILE, each_database
 
 pytestmark = each_database
 
 SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2)
-
-
-@pytest.fixture
-def client(settings: Settings) -> Iterator[Client]:
-    client = Client(settings)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def model(client: Client, text_file: Path) -> str:
-    """A model that knows a, b and the newline."""
-    job = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
-    new = registry.NewVersion(
-        model="speeches",
-        files=NO_FILE,
-        characters="\nab",
-        network={"layers": 2, "units": 1},
-        held_out_nats=1.0,
-        precision="bfloat16",
-    )
-    with client.store.write() as connection:
-        registry.add_version(connection, job.id or 0, new)
-    return "speeches"
 
 
 def seeds_of(client: Client, spec: GenerateSpec) -> list[StoredSeed]:
@@ -325,3 +301,79 @@ def test_half_a_character_is_refused(client: Client, model: str, seed: Seed) -> 
     with pytest.raises(InputError, match="is not a character by itself"):
         client.submit(model, [seed], replace(SAMPLING, unknown="drop"))
     assert count(client) == before
+
+
+def test_a_key_makes_a_repeated_submit_harmless(client: Client, model: str) -> None:
+    first = client.submit(model, [Seed("a")], SAMPLING, key="k")
+    before = (count(client), file_names(client))
+    again = client.submit(model, [Seed("a")], SAMPLING, key="k", label="anything", part_rows=3)
+    assert (again.id, again.existed, first.existed) == (first.id, True, False)
+    for seeds, sampling in (([Seed("b")], SAMPLING), ([Seed("a")], replace(SAMPLING, rng_seed=9))):
+        with pytest.raises(InputError, match="stands for job"):
+            client.submit(model, seeds, sampling, key="k")
+    assert (count(client), file_names(client)) == before  # Catches: the seeds of a repeated submit left over
+    for key in ("", "k" * 201, "a\0b"):
+        with pytest.raises(InputError, match="key"):
+            client.submit(model, [], SAMPLING, key=key)
+
+
+def test_a_key_stands_for_what_was_asked_and_not_for_what_it_meant(client: Client, model: str) -> None:
+    first = client.submit(model, [Seed("a")], SAMPLING, key="k")
+    better = registry.NewVersion(
+        model="speeches", files=NO_FILE, characters="\nab", network={}, held_out_nats=0.5, precision="float32"
+    )
+    with client.store.write() as connection:
+        registry.add_version(connection, 1, better)
+    # Catches: a retry that fails because a better version was trained in the meantime
+    assert client.submit(model, [Seed("a")], SAMPLING, key="k").id == first.id
+
+
+def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Path) -> None:
+    training = client.train("later", [text_file])
+    job = client.submit(None, [Seed("the ")], SAMPLING, after=training.id)
+    assert (job.spec.model, job.spec.version) == ("later", None)
+    status = client.status(job.id)
+    assert status["waiting_for"] == f"job {training.id}, whose version it will sample from, has not ended"
+    assert client.queue.lengths()["generate"] == 0
+    with pytest.raises(InputError, match="seeds have characters"):  # those of the text are known already
+        client.submit(None, [Seed("§")], SAMPLING, after=training.id)
+    with pytest.raises(InputError, match="trains later, and not speeches"):
+        client.submit(model, [Seed("a")], SAMPLING, after=training.id)
+    with pytest.raises(InputError, match="Of which model"):
+        client.submit(None, [Seed("a")], SAMPLING)
+
+
+def test_a_job_after_a_training_that_has_ended_begins_at_once(client: Client, model: str) -> None:
+    with client.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == 1).values(version=1, state="done"))
+    job = client.submit(None, [Seed("a")], SAMPLING, after=1)
+    assert job.spec.name == "speeches@1"
+    assert client.queue.lengths()["generate"] == 1  # Catches: a doorbell left to maintenance
+
+
+def test_an_estimate_needs_a_speed_for_the_time(client: Client, model: str) -> None:
+    rows = [Seed("ab")] * 100
+    unknown = client.submit(model, rows, SAMPLING, dry_run=True).estimate
+    with client.store.write() as connection:
+        upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=1000.0)
+    known = client.submit(model, rows, SAMPLING, dry_run=True).estimate
+    assert unknown is not None
+    assert known is not None
+    assert (unknown.seconds, known.seconds) == (None, 160.0)
+    assert 400 * SAMPLING.length < known.export_bytes < 2 * 400 * SAMPLING.length
+
+
+def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model: str) -> None:
+    def part_rows() -> int:
+        return client.submit(model, [Seed("a")] * 100_000, SamplingOptions(), dry_run=True).spec.part_rows
+
+    assert part_rows() == 7 * 256  # 20 s at 40,000 characters a second
+    with client.store.write() as connection:
+        upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=80_000.0)
+        upsert(connection, speeds, model="speeches", device="gpu", characters_per_s=800_000.0)
+    assert part_rows() == 15 * 256
+    for number in range(10):
+        live = {"host": "h", "pid": 1, "device": str(number), "queues": ["generate"], "seen_at": NOW}
+        with client.store.write() as connection:
+            upsert(connection, workers, owner=f"w/{number}", **live)
+    assert part_rows() == 9 * 256  # a fortieth: ten GPUs, none of which is to wait for another

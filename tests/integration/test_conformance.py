@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from charrnn.errors import InputError, LeaseLostError, NotFoundError
@@ -15,8 +16,8 @@ from charrnn.jobs.databases import NOW
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases, Part
 from charrnn.jobs.migrations import latest
-from charrnn.jobs.specs import SPEC_VERSION
-from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState
+from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec
+from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState, Priority
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import jobs, parts
 from charrnn.jobs.tables import store as store_table
@@ -25,6 +26,11 @@ from tests.fix_store import NO_FILE, PART_ROWS, AddJob, each_database
 pytestmark = each_database
 
 OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
+
+
+def delete(store: Store, job: int) -> None:
+    with store.write() as connection:
+        lifecycle.delete_job(connection, job)
 
 
 def cancel(store: Store, job: int) -> bool:
@@ -358,3 +364,218 @@ def test_held_out_text_is_frozen_at_the_first_training(store: Store, add_job: Ad
         assert registry.freeze_held_out(connection, "speeches", other) == other
         registry.add_version(connection, job, new_version(1.0))
         assert registry.freeze_held_out(connection, "speeches", NO_FILE) == other
+
+
+def test_parts_are_claimed_by_priority_then_job(leases: Leases, add_job: AddJob) -> None:
+    low, normal = add_job(parts=2, priority=Priority.LOW), add_job(parts=2)
+    high = add_job(parts=2, priority=Priority.HIGH)
+    # Catches: a priority that counts only among jobs with as many parts leased
+    assert [claim(leases).job for _ in range(6)] == [high, high, normal, normal, low, low]
+
+
+def test_many_workers_end_a_job_once_and_count_every_row(store: Store, add_job: AddJob) -> None:
+    job = add_job(parts=40)
+    report = {"parts": 1, "batch": 16, "precision": "float32", "steps": 1, "slot_steps": 1, "characters": 7}
+    seconds = {"loading": 0.0, "compiling": 0.0, "sampling": 1.0, "writing": 0.0}
+
+    def work() -> None:
+        own = Leases(store, 30)
+        while part := own.claim("generate", threading.current_thread().name):
+            own.heartbeat(part, {"rows": 1})
+            facts = {**report, "seconds": seconds, "temperatures": {}}
+            own.complete(part, output=OUTPUT, characters=7, report=facts)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ended = store.job(job)
+    # Catches: a report or counter that is read without a lock and written back
+    assert (ended["state"], ended["rows_done"], ended["characters"]) == (JobState.DONE, 40 * PART_ROWS, 280)
+    assert ended["report"]["parts"] == 40
+
+
+def test_a_part_that_ended_meanwhile_is_not_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+    add_job(parts=200)
+    held = [claim(leases) for _ in range(100)]
+
+    def complete() -> None:
+        for part in held:
+            with contextlib.suppress(LeaseLostError):
+                leases.complete(part, output=OUTPUT)
+
+    thread = threading.Thread(target=complete)
+    thread.start()
+    while thread.is_alive():
+        leases.give_back("a")
+    thread.join()
+    with store.read() as connection:
+        done = select(func.count()).where(parts.c.state == PartState.DONE)
+        # Catches: a part's state read before its job is locked, and written after
+        assert store.job()["rows_done"] == PART_ROWS * connection.execute(done).scalar_one()
+
+
+def train_job(add_job: AddJob, leases: Leases) -> tuple[int, Part]:
+    job = add_job(train=True)
+    return job, claim(leases, queue="train")
+
+
+def awaiting(add_job: AddJob, training: int) -> int:
+    return add_job(awaits=training)
+
+
+def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, leases: Leases, add_job: AddJob) -> None:
+    training, part = train_job(add_job, leases)
+    job = awaiting(add_job, training)
+    assert leases.claim("generate", "a") is None  # Catches: no READY in _candidates
+    assert leases.waiting() == {}  # Catches: doorbells for what nobody may take
+    with store.write() as connection:
+        registry.freeze_held_out(connection, "speeches", NO_FILE)
+    leases.complete(part, version=new_version(1.0))
+    assert leases.waiting() == {"generate": 1}
+    claimed = claim(leases)
+    assert isinstance(claimed.spec, GenerateSpec)
+    assert (claimed.job, claimed.spec.name) == (job, "speeches@1")
+    assert claimed.spec.sampling.precision == "float32"  # the version's own
+    assert store.job(job)["version"] == 1
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_a_job_whose_training_makes_no_version_fails(store: Store, leases: Leases, add_job: AddJob, end: str) -> None:
+    training, part = train_job(add_job, leases)
+    job = awaiting(add_job, training)
+    if end == "failed":
+        leases.fail(part, "the loss became nan", permanent=True)
+    else:
+        cancel(store, training)
+        leases.release(part)
+    found = store.job(job)
+    assert (found["state"], found["parts_left"]) == (JobState.FAILED, 0)
+    assert found["error"] == f"the training that it waited for, job {training}, is {end}"
+    with pytest.raises(InputError, match=f"Job {training} is {end} and made no version"):
+        awaiting(add_job, training)
+
+
+def test_a_job_that_waits_can_be_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
+    training, part = train_job(add_job, leases)
+    job = awaiting(add_job, training)
+    assert cancel(store, job)
+    with store.write() as connection:
+        registry.freeze_held_out(connection, "speeches", NO_FILE)
+    leases.complete(part, version=new_version(1.0))
+    assert store.job(job)["state"] == JobState.CANCELLED
+
+
+def test_only_a_training_can_be_waited_for(add_job: AddJob) -> None:
+    with pytest.raises(InputError, match="is no training"):
+        awaiting(add_job, add_job())
+    with pytest.raises(NotFoundError, match="no job 999"):
+        awaiting(add_job, 999)
+
+
+def test_a_key_stands_for_one_job(store: Store, add_job: AddJob) -> None:
+    first = add_job(key="k", request="a")
+    assert add_job(key="k", request="a") == first
+    assert add_job(key="other", request="a") != first
+    with pytest.raises(InputError, match=f"The key 'k' stands for job {first}, which asks for something else"):
+        add_job(key="k", request="b")
+    assert len(store.jobs(10)) == 2
+
+
+def test_of_submits_that_race_with_one_key_one_is_stored(store: Store, add_job: AddJob) -> None:
+    barrier, found = threading.Barrier(8), []
+
+    def submit() -> None:
+        barrier.wait()
+        found.append(add_job(parts=3, key="k", request="a"))
+
+    threads = [threading.Thread(target=submit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(found), len(set(found))) == (8, 1)
+    assert [job["parts_total"] for job in store.jobs(10)] == [3]
+
+
+def test_jobs_are_chosen_and_paged(store: Store, add_job: AddJob) -> None:
+    train, first, second = add_job(train=True), add_job(label="x"), add_job(label="x")
+    cancel(store, first)
+    assert [job["id"] for job in store.jobs(10, label="x")] == [second, first]
+    assert [job["id"] for job in store.jobs(10, kind="train", model="speeches")] == [train]
+    assert [job["id"] for job in store.jobs(10, state="cancelled")] == [first]
+    assert [job["id"] for job in store.jobs(1, before=second)] == [first]
+
+
+def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(parts=2)
+    with pytest.raises(InputError, match=f"is queued. End it first: charrnn-jobs cancel {job}"):
+        delete(store, job)
+    held = claim(leases)
+    cancel(store, job)
+    leases.release(held)
+    delete(store, job)
+    assert add_job() > job  # Catches: results of an old job under a new one's number
+    with pytest.raises(NotFoundError):
+        store.job(job)
+    with pytest.raises(LeaseLostError, match="was deleted"):
+        leases.complete(held, output=OUTPUT)
+
+
+def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases: Leases, add_job: AddJob) -> None:
+    training, part = train_job(add_job, leases)
+    with store.write() as connection:
+        registry.freeze_held_out(connection, "speeches", NO_FILE)
+    leases.complete(part, version=new_version(1.0))
+    with pytest.raises(InputError, match=r"speeches@1 came from job"):
+        delete(store, training)
+
+
+def test_a_reason_that_no_database_takes_is_stored_all_the_same(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    leases.fail(claim(leases), "half a name \udcff and a \0", permanent=True)
+    assert store.job(job)["error"] == "half a name ? and a �"
+
+
+def test_the_speed_of_a_part_is_kept_for_the_next_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    add_job(parts=2)
+    for speed in (10.0, 20.0):
+        leases.complete(claim(leases), output=OUTPUT, speed=("cpu", speed))
+    assert store.speeds("speeches") == {"cpu": 20.0}
+    assert store.speeds("other") == {}
+
+
+def test_two_trainings_that_end_at_once_make_two_versions(store: Store, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    with store.write() as connection:
+        registry.freeze_held_out(connection, "speeches", NO_FILE)
+    barrier, numbers = threading.Barrier(6), []
+
+    def end() -> None:
+        barrier.wait()
+        numbers.append(add_version(store, job, 1.0))
+
+    threads = [threading.Thread(target=end) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == [1, 2, 3, 4, 5, 6]  # Catches: no lock on the model before its highest number is read
+
+
+def test_a_store_made_by_many_at_once_is_one(store_url: str) -> None:
+    barrier, ids = threading.Barrier(6), []
+
+    def open_store() -> None:
+        barrier.wait()
+        opened = Store(store_url)
+        ids.append(opened.id)
+        opened.close()
+
+    threads = [threading.Thread(target=open_store) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(ids), len(set(ids))) == (6, 1)  # Catches: no lock_schema

@@ -1,0 +1,131 @@
+"""Results: every row in order, whichever are wanted, while the job runs and after."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import duckdb
+import pandas
+import pytest
+
+from charrnn.errors import InputError, ModelFileError
+from charrnn.jobs import seeds as seeds_module
+from charrnn.jobs.client import Client
+from charrnn.jobs.seeds import Seed
+from charrnn.options import SamplingOptions
+from tests.fix_client import DoPart
+from tests.fix_store import each_database
+
+pytestmark = each_database
+
+SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2)
+SEEDS = [Seed("a" * (1 + number % 9)) for number in range(25)]
+ROWS = 100
+
+
+@pytest.fixture
+def job(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Of 100 rows in 15 parts, whose seeds are in many frames."""
+    monkeypatch.setattr(seeds_module, "FRAME_SIZE", 200)
+    return client.submit(model, SEEDS, SAMPLING, part_rows=7).id or 0
+
+
+def read(client: Client, job: int, **wanted: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in client.results(job, **wanted)]
+
+
+def numbers(client: Client, job: int, **wanted: Any) -> list[int]:
+    return [row["row"] for row in read(client, job, **wanted)]
+
+
+def finish(do_part: DoPart, parts: int = 15) -> None:
+    for _ in range(parts):
+        do_part()
+
+
+def test_every_row_comes_once_and_in_order(client: Client, job: int, do_part: DoPart) -> None:
+    finish(do_part)
+    found = read(client, job)
+    assert [row["row"] for row in found] == list(range(ROWS))
+    assert [row["seed"] for row in found] == [seed.text for seed in SEEDS for _ in range(4)]
+
+
+def test_of_a_running_job_what_is_done_is_given(client: Client, job: int, do_part: DoPart) -> None:
+    assert numbers(client, job) == []
+    do_part()
+    do_part(error="broken")
+    do_part()
+    assert numbers(client, job) == list(range(21))
+    assert [row["error"] for row in read(client, job)] == [None] * 7 + ["broken"] * 7 + [None] * 7
+
+
+@pytest.mark.parametrize("wanted", [(0, None), (0, 1), (6, 8), (7, 14), (13, 13), (99, None), (95, 200), (100, None)])
+def test_rows_can_be_chosen_by_number(
+    client: Client, job: int, do_part: DoPart, wanted: tuple[int, int | None]
+) -> None:
+    finish(do_part)
+    # Catches: a part too few or too many at either end; a row of the part before
+    assert numbers(client, job, rows=wanted) == list(range(ROWS))[wanted[0] : wanted[1]]
+
+
+def test_only_the_parts_that_are_wanted_are_read(client: Client, job: int, do_part: DoPart) -> None:
+    finish(do_part)
+    for part in client.store.parts(job)[1:]:
+        client.files.delete(part.output["name"])
+    assert len(numbers(client, job, rows=(0, 7))) == 7
+    with pytest.raises(ModelFileError, match=r"1-1\.jsonl\.zst is missing"):
+        numbers(client, job, rows=(0, 8))
+
+
+def test_rows_can_be_chosen_by_what_they_hold(client: Client, job: int, do_part: DoPart) -> None:
+    do_part(error="broken")
+    finish(do_part, 14)
+    assert numbers(client, job, where=["temperature=0.5", "sample=1"]) == list(range(1, ROWS, 4))
+    assert numbers(client, job, failed=True) == list(range(7))
+    assert numbers(client, job, failed=True, rows=(5, 50)) == [5, 6]
+    assert len(numbers(client, job, distinct=True)) == 3
+    assert numbers(client, job, where=["error=null"], limit=2) == [7, 8]
+    with pytest.raises(InputError, match="Did you mean temperature"):
+        client.results(job, where=["temprature=1"])
+
+
+def test_following_waits_for_each_row_in_order(client: Client, job: int, do_part: DoPart) -> None:
+    lines = client.results(job, follow=True)
+    first, second = threading.Event(), []
+
+    def follow() -> None:
+        for line in lines:
+            second.append(json.loads(line)["row"])
+            first.set()
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    do_part()
+    assert first.wait(20)
+    finish(do_part, 14)
+    thread.join(20)
+    assert second == list(range(ROWS))  # Catches: a follower that jumps over what is not done
+
+
+def test_following_a_cancelled_job_ends(client: Client, job: int, do_part: DoPart) -> None:
+    do_part()
+    client.cancel(job)
+    assert numbers(client, job, follow=True) == list(range(7))
+
+
+def test_more_parts_than_a_page(client: Client, model: str, do_part: DoPart, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.jobs.store.PAGE", 4)
+    job = client.submit(model, SEEDS, SAMPLING, part_rows=10).id or 0
+    finish(do_part, 10)
+    assert numbers(client, job) == list(range(ROWS))
+
+
+def test_the_folder_of_part_files_opens_as_it_is(client: Client, job: int, do_part: DoPart) -> None:
+    finish(do_part)
+    paths = sorted(f"{client.files.url}/{file.name}" for file in client.files.list(f"jobs/{job}"))
+    frame = pandas.concat(pandas.read_json(path, lines=True) for path in paths)
+    assert sorted(frame["row"]) == list(range(ROWS))
+    found = duckdb.read_json(f"{client.files.url}/jobs/{job}/*.jsonl.zst")
+    assert found.aggregate("count(*), sum(row), count(distinct seed)").fetchall() == [(ROWS, sum(range(ROWS)), 9)]

@@ -1,0 +1,120 @@
+"""A version on its way from one store to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs import registry
+from charrnn.jobs.client import Client
+from charrnn.jobs.seeds import Seed
+from charrnn.jobs.settings import Settings
+from charrnn.model import Model, load
+from charrnn.options import SamplingOptions
+from tests.fix_store import each_database
+
+pytestmark = each_database
+
+
+@pytest.fixture
+def version(client: Client, text_file: Path, untrained_model: Model, tmp_path: Path) -> str:
+    """A version with files, as a worker stores it."""
+    job = client.train("speeches", [text_file])
+    untrained_model.save(tmp_path / "version")
+    new = registry.NewVersion(
+        model="speeches",
+        files=client.files.put_folder("models/speeches/1-1", tmp_path / "version"),
+        characters=untrained_model.vocabulary.characters,
+        network=untrained_model.network.to_dict(),
+        held_out_nats=1.5,
+        precision="bfloat16",
+    )
+    with client.store.write() as connection:
+        registry.add_version(connection, job.id, new)
+    return "speeches@1"
+
+
+@pytest.fixture
+def archive(client: Client, version: str, tmp_path: Path) -> Path:
+    path = tmp_path / "speeches.tar"
+    with open(path, "wb") as file:
+        client.export_model(version, file)
+    return path
+
+
+@pytest.fixture
+def elsewhere(settings: Settings, tmp_path: Path) -> Iterator[Client]:
+    """Another store, with a broker's database of its own."""
+    url = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
+    broker = f"redis+socket://{settings.broker_socket}?virtual_host=1"
+    with redis.Redis(unix_socket_path=str(settings.broker_socket), db=1) as server:
+        server.flushdb()
+    client = Client(replace(settings, store_url=url, redis_url=broker, files_url=str(tmp_path / "elsewhere")))
+    yield client
+    client.close()
+
+
+def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, untrained_model: Model) -> None:
+    assert elsewhere.import_model(archive) == "speeches@1"
+    job = elsewhere.submit("speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
+    assert job.spec.sampling.precision == "float32"  # of a single text
+    row = registry.resolve(elsewhere.store, "speeches")
+    loaded = load(elsewhere.files.checked_folder(registry.FileRef(**row.files)))
+    seeds, sampling = ["the "], {"length": 40, "rng_seed": 3}
+    assert [s.text for s in loaded.sample(seeds, **sampling)] == [
+        s.text for s in untrained_model.sample(seeds, **sampling)
+    ]
+
+
+def test_an_export_has_the_same_bytes_each_time(client: Client, version: str, archive: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "again", "wb") as file:
+        client.export_model(version, file)
+    assert (tmp_path / "again").read_bytes() == archive.read_bytes()
+
+
+def test_an_import_is_the_next_version_and_measured_as_the_others(client: Client, archive: Path) -> None:
+    assert client.import_model(archive) == "speeches@2"
+    assert client.import_model(archive, "copied") == "copied@1"
+    assert [version["aliases"] for version in client.models()] == [["champion"], ["champion"], ["candidate"]]
+    assert registry.resolve(client.store, "copied").job is None
+
+
+def test_a_model_with_another_held_out_text_refuses_it(elsewhere: Client, archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("quite another text, which is long enough to be trained on\n" * 200)
+    elsewhere.train("speeches", [other])
+    with pytest.raises(InputError, match="another held-out text here.*--as NAME"):
+        elsewhere.import_model(archive)
+    assert elsewhere.models() == []
+    assert elsewhere.import_model(archive, "theirs") == "theirs@1"
+
+
+def test_a_damaged_archive_leaves_nothing(elsewhere: Client, archive: Path) -> None:
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(InputError, match="sha256"):
+        elsewhere.import_model(archive)
+    assert elsewhere.models() == []
+    assert list(elsewhere.files.list("models")) == []
+
+
+def test_an_imported_version_has_no_text_to_draw_seeds_from(elsewhere: Client, archive: Path) -> None:
+    elsewhere.import_model(archive)
+    with pytest.raises(InputError, match="imported, without the text"):
+        elsewhere.random_seeds("speeches", 5, 1)
+
+
+def test_a_training_can_go_on_from_an_imported_version(elsewhere: Client, archive: Path, text_file: Path) -> None:
+    elsewhere.import_model(archive)
+    assert elsewhere.train("speeches", [text_file], start="speeches@1").spec.start == "speeches@1"
+
+
+def test_what_is_not_there_cannot_be_exported(client: Client, version: str, tmp_path: Path) -> None:
+    with open(tmp_path / "x", "wb") as file, pytest.raises(NotFoundError, match="no such version"):
+        client.export_model("speeches@9", file)

@@ -1,0 +1,149 @@
+CREATE TABLE jobs (
+	id SERIAL NOT NULL,
+	kind VARCHAR NOT NULL,
+	label VARCHAR,
+	key VARCHAR,
+	request VARCHAR,
+	priority INTEGER NOT NULL,
+	state VARCHAR NOT NULL,
+	spec JSON NOT NULL,
+	model VARCHAR NOT NULL,
+	version INTEGER,
+	after INTEGER,
+	parts_total INTEGER NOT NULL,
+	parts_left INTEGER NOT NULL,
+	rows_total BIGINT NOT NULL,
+	rows_done BIGINT NOT NULL,
+	rows_failed BIGINT NOT NULL,
+	characters BIGINT NOT NULL,
+	report JSON,
+	cancel_requested BOOLEAN NOT NULL,
+	error TEXT,
+	created_at BIGINT NOT NULL,
+	started_at BIGINT,
+	finished_at BIGINT,
+	PRIMARY KEY (id),
+	CONSTRAINT job_state CHECK (state in ('queued', 'running', 'done', 'failed', 'cancelled')),
+	CONSTRAINT job_counters CHECK (parts_left >= 0 and rows_done + rows_failed <= rows_total),
+	UNIQUE (key),
+	FOREIGN KEY(after) REFERENCES jobs (id)
+);
+
+CREATE INDEX jobs_by_after ON jobs (after);
+
+CREATE INDEX jobs_by_state ON jobs (state, kind);
+
+CREATE TABLE models (
+	name VARCHAR NOT NULL,
+	held_out JSON NOT NULL,
+	created_at BIGINT NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE rounds (
+	name VARCHAR NOT NULL,
+	at BIGINT NOT NULL,
+	PRIMARY KEY (name)
+);
+
+CREATE TABLE speeds (
+	model VARCHAR NOT NULL,
+	device VARCHAR NOT NULL,
+	characters_per_s FLOAT NOT NULL,
+	PRIMARY KEY (model, device)
+);
+
+CREATE TABLE store (
+	id VARCHAR NOT NULL,
+	schema_version INTEGER NOT NULL,
+	files TEXT,
+	PRIMARY KEY (id)
+);
+
+CREATE TABLE workers (
+	owner VARCHAR NOT NULL,
+	host VARCHAR NOT NULL,
+	pid INTEGER NOT NULL,
+	device VARCHAR NOT NULL,
+	queues JSON NOT NULL,
+	seen_at BIGINT NOT NULL,
+	PRIMARY KEY (owner)
+);
+
+CREATE TABLE aliases (
+	model VARCHAR NOT NULL,
+	alias VARCHAR NOT NULL,
+	version INTEGER NOT NULL,
+	PRIMARY KEY (model, alias),
+	FOREIGN KEY(model) REFERENCES models (name)
+);
+
+CREATE TABLE metrics (
+	job INTEGER NOT NULL,
+	epoch INTEGER NOT NULL,
+	step INTEGER NOT NULL,
+	learning_rate FLOAT NOT NULL,
+	train_nats FLOAT NOT NULL,
+	held_out_nats FLOAT NOT NULL,
+	at BIGINT NOT NULL,
+	PRIMARY KEY (job, epoch),
+	FOREIGN KEY(job) REFERENCES jobs (id)
+);
+
+CREATE TABLE parts (
+	id SERIAL NOT NULL,
+	job INTEGER NOT NULL,
+	number INTEGER NOT NULL,
+	queue VARCHAR NOT NULL,
+	spec_version INTEGER NOT NULL,
+	state VARCHAR NOT NULL,
+	first_row BIGINT NOT NULL,
+	rows BIGINT NOT NULL,
+	frame_offset BIGINT NOT NULL,
+	frame_row BIGINT NOT NULL,
+	attempts INTEGER NOT NULL,
+	token INTEGER NOT NULL,
+	owner VARCHAR,
+	lease_until BIGINT,
+	progress JSON,
+	checkpoint JSON,
+	output JSON,
+	error TEXT,
+	PRIMARY KEY (id),
+	UNIQUE (job, number),
+	CONSTRAINT part_state CHECK (state in ('queued', 'leased', 'done', 'failed', 'cancelled')),
+	CONSTRAINT part_lease CHECK ((state = 'leased') = (lease_until is not null)),
+	FOREIGN KEY(job) REFERENCES jobs (id)
+);
+
+CREATE INDEX parts_by_job ON parts (job, state, number);
+
+CREATE INDEX parts_by_lease ON parts (lease_until);
+
+CREATE INDEX parts_by_queue ON parts (queue, state);
+
+CREATE TABLE previews (
+	job INTEGER NOT NULL,
+	epoch INTEGER NOT NULL,
+	temperature FLOAT NOT NULL,
+	seed TEXT NOT NULL,
+	text TEXT NOT NULL,
+	PRIMARY KEY (job, epoch, temperature),
+	FOREIGN KEY(job) REFERENCES jobs (id)
+);
+
+CREATE TABLE versions (
+	model VARCHAR NOT NULL,
+	version INTEGER NOT NULL,
+	job INTEGER,
+	files JSON NOT NULL,
+	characters TEXT NOT NULL,
+	network JSON NOT NULL,
+	held_out_nats FLOAT NOT NULL,
+	precision VARCHAR NOT NULL,
+	created_at BIGINT NOT NULL,
+	PRIMARY KEY (model, version),
+	FOREIGN KEY(model) REFERENCES models (name),
+	FOREIGN KEY(job) REFERENCES jobs (id)
+);
+

@@ -1,0 +1,64 @@
+"""Parts: long enough to be worth it, short enough to be lost, and enough of them for all devices."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError
+from charrnn.jobs.sizing import MAX_PARTS, batch_speed, check_part_rows, choose_part_rows, full_speed, result_bytes
+
+
+def part_rows(rows: int, length: int = 400, devices: int = 1, speed: float | None = 40_000.0) -> int:
+    return choose_part_rows(rows, rows * length, 256, devices, speed)
+
+
+def test_a_part_is_twenty_seconds_of_work() -> None:
+    # 20 s x 40,000 characters a second = 2,000 texts of 400: seven batches, and not the eight that would be more
+    assert part_rows(1_000_000) == 7 * 256
+    assert part_rows(1_000_000, speed=400_000) == 78 * 256  # Catches: the measured speed left out
+    assert part_rows(1_000_000, length=100) == 31 * 256
+
+
+def test_every_device_has_four_parts_at_least() -> None:
+    # Catches: one device that works on while nine have nothing to do
+    assert part_rows(20_000, devices=10) == 256
+    assert part_rows(200_000, devices=20) == 7 * 256
+
+
+def test_a_part_for_one_device_is_not_shorter_than_two_seconds() -> None:
+    assert part_rows(3_000, speed=400_000) == 7 * 256
+    assert part_rows(3_000, speed=400_000, devices=2) == 256
+
+
+def test_a_part_is_a_full_batch_at_least() -> None:
+    assert part_rows(10_000, length=100_000) == 256
+
+
+def test_a_job_smaller_than_a_part_is_one() -> None:
+    assert part_rows(100) == 100
+    assert choose_part_rows(1, 400, 1, 0) == 1
+
+
+@given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(0, 1000), st.floats(1, 1e9))
+def test_there_are_never_more_parts_than_a_job_may_have(rows: int, length: int, devices: int, speed: float) -> None:
+    size = part_rows(rows, length, devices, speed)
+    assert 1 <= size <= rows
+    check_part_rows(rows, size)
+
+
+def test_too_many_parts_are_refused() -> None:
+    with pytest.raises(InputError, match=r"would be 100,001 parts\. Expected at most 100,000: a larger --part-rows"):
+        check_part_rows(MAX_PARTS + 1, 1)
+
+
+def test_a_speed_is_kept_as_that_of_a_full_batch() -> None:
+    assert batch_speed(full_speed(9_000, 2.0, 16), 16) == pytest.approx(4_500)
+    assert full_speed(9_000, 2.0, 16) == pytest.approx(10_000)  # 16 slots have 0.45 of the speed of 256
+
+
+def test_an_estimate_grows_with_rows_seeds_and_texts() -> None:
+    stored, export = result_bytes(rows=10, characters=1_000, seed_bytes=600)
+    assert export == 10 * 110 + 600 + 1_000
+    assert 0 < stored < export
