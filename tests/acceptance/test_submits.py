@@ -1,0 +1,76 @@
+"""Submits that are killed, and submits that race: all of the job or nothing, and one job."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from charrnn.jobs.client import Client
+from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.specs import GenerateSpec
+from tests.fix_processes import COMMAND
+from tests.fix_store import each_database
+
+pytestmark = each_database
+
+SEEDS = 3000
+KILLS = 10
+
+
+@pytest.fixture
+def seeds_file(tmp_path: Path) -> Path:
+    path = tmp_path / "seeds.txt"
+    path.write_text("".join(f"{'ab' * (number % 9)}a\n" for number in range(SEEDS)))
+    return path
+
+
+def start(settings: Settings, model: str, seeds_file: Path, *options: str) -> subprocess.Popen[str]:
+    """A submit of many parts, of which each is a row of the store and a doorbell."""
+    names = {"HOME": settings.home, "STORE_URL": settings.store_url, "FILES_URL": settings.files_url}
+    environment = {**os.environ, **{f"CHARRNN_{name}": str(value) for name, value in names.items()}}
+    command = [*COMMAND, "submit", "-m", model, "--seeds", str(seeds_file), "--part-rows", "1", *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def check_whole(client: Client, job: int) -> None:
+    spec = GenerateSpec.from_dict(client.status(job)["spec"])
+    with open(client.files.checked(spec.seeds), "rb") as file:
+        assert sum(1 for _ in read_seeds(file)) == SEEDS
+    assert len(client.store.parts(job, limit=2 * SEEDS)) == spec.parts == SEEDS
+
+
+def test_a_submit_that_is_killed_leaves_all_of_the_job_or_nothing(
+    settings: Settings, client: Client, model: str, seeds_file: Path
+) -> None:
+    began = time.monotonic()
+    with start(settings, model, seeds_file) as undisturbed:
+        assert undisturbed.wait(100) == 0
+    takes = time.monotonic() - began
+    for number in range(KILLS):
+        with start(settings, model, seeds_file) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(takes * (number + random.random()) / KILLS)
+            process.kill()
+    jobs = [job["id"] for job in client.jobs(limit=100) if job["kind"] == GenerateSpec.QUEUE]
+    assert 1 < len(jobs) < 1 + KILLS  # killed before the job was stored, and after
+    for job in jobs:
+        check_whole(client, job)  # Catches: parts in a transaction of their own; a job before its seeds
+
+
+def test_of_submits_that_race_with_one_key_one_is_the_job(
+    settings: Settings, client: Client, model: str, seeds_file: Path
+) -> None:
+    processes = [start(settings, model, seeds_file, "--key", "once") for _ in range(4)]
+    ids = {process.communicate(timeout=100)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    (job,) = [job["id"] for job in client.jobs() if job["kind"] == GenerateSpec.QUEUE]
+    assert ids == {str(job)}
+    check_whole(client, job)
+    assert len(list(client.files.list("seeds"))) == 1  # Catches: the losers' seeds left over
