@@ -9,10 +9,11 @@ import time
 from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
-from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.maintenance import maintain
+from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import Store
 
 logger = logging.getLogger("scheduler")
 
@@ -30,13 +31,13 @@ def main() -> int:
 
 def run(settings: Settings) -> NoReturn:
     """A round every `maintain_s` seconds, for ever; a broker or store that is away is waited for."""
-    client = Client(settings)
-    client.probe()
-    leases = Leases(client.store, settings.lease_s)
+    store, queue = Store.open(settings), Queue(settings)
+    queue.claim_for(store.id, store.url)
+    leases = Leases(store, settings.lease_s)
     logger.info("scheduler ready: a round every %g s", settings.maintain_s)
     while True:
         try:
-            maintain(client.store, leases, client.queue, settings.maintain_s)
+            maintain(store, leases, queue, settings.maintain_s)
         except CharrnnError as error:
             logger.warning("%s", error)
         time.sleep(settings.maintain_s / 2)

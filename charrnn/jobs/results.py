@@ -17,7 +17,6 @@ from charrnn.jobs.states import PartState
 from charrnn.jobs.store import Store
 
 POLL_S = 0.5
-WITH_ROWS = (PartState.DONE, PartState.FAILED)
 TO_COME = (PartState.QUEUED, PartState.LEASED)
 
 
@@ -38,15 +37,16 @@ class Results:
             follow: wait for rows that are not done, instead of leaving them out.
         """
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
+        wanted = (PartState.FAILED,) if failed else (PartState.DONE, PartState.FAILED)
         if first < stop:
             for part in self._parts(first // self.spec.part_rows, -(-stop // self.spec.part_rows), follow):
-                if part.state in WITH_ROWS[failed:]:
+                if part.state in wanted:
                     lines = self._part_lines(part)
                     yield from islice(lines, max(first - part.first_row, 0), stop - part.first_row)
 
     def _parts(self, number: int, stop: int, follow: bool) -> Iterator[Row[Any]]:
-        while number < stop:
-            for part in self.store.parts(self.job_id, first=number)[: stop - number]:
+        while number < stop and (page := self.store.parts(self.job_id, first=number)):
+            for part in page[: stop - number]:
                 if follow and part.state in TO_COME:
                     time.sleep(POLL_S)
                     break
@@ -58,7 +58,8 @@ class Results:
             with self.files.open(FileRef(**part.output)) as file:
                 yield from read_lines(file)
             return
-        with open(self.files.checked(self.spec.seeds), "rb") as file:
+        spec = GenerateSpec.from_dict(self.store.job(self.job_id)["spec"])  # with the version that was awaited
+        with open(self.files.checked(spec.seeds), "rb") as file:
             seeds = read_seeds(file, part.frame_offset)
-            for row in part_rows(self.spec, seeds, part.first_row, part.rows, part.frame_row):
-                yield dump_line(failed_result(row, self.spec.name, part.error))
+            for row in part_rows(spec, seeds, part.first_row, part.rows, part.frame_row):
+                yield dump_line(failed_result(row, spec.name, part.error))

@@ -53,8 +53,11 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
         held_out = files.put_content("held-out", ".txt", [(folder / HELD_OUT).read_bytes()])
         (folder / HELD_OUT).unlink()
         stored = files.put_folder(unique_name(f"models/{manifest.model}", ""), folder)
-    number = _add(store, manifest, stored, held_out)
-    return f"{manifest.model}@{number}"
+    try:
+        return f"{manifest.model}@{_add(store, manifest, stored, held_out)}"
+    except InputError:
+        files.delete_folder(stored.name)
+        raise
 
 
 def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef) -> int:

@@ -1,0 +1,128 @@
+"""What a person does with jobs and results from the shell, with real workers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from tests.fix_model import make_text
+from tests.fix_processes import Home, until
+
+SEEDS = 40
+
+
+@pytest.fixture(scope="module")
+def seeds(stack: Home) -> str:
+    path = stack.path / "result-seeds.txt"
+    path.write_text("".join(f"{line[:10]}\n" for line in make_text(SEEDS).splitlines()))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def job(stack: Home, seeds: str) -> str:
+    """A job of 160 rows that is done."""
+    options = ("-t", "0.5,1", "-n", "2", "-l", "30", "--part-rows", "16", "--rng-seed", "4")
+    return stack.ok("submit", "-m", "tiny", "--seeds", seeds, *options, "--wait").strip()
+
+
+def test_each_format_has_the_same_rows(stack: Home, job: str, tmp_path: Path) -> None:
+    for suffix in ("jsonl", "csv", "txt", "parquet"):
+        stack.ok("results", job, "-o", str(tmp_path / f"texts.{suffix}"))
+    rows = [json.loads(line) for line in (tmp_path / "texts.jsonl").read_text().splitlines()]
+    assert (tmp_path / "texts.jsonl").read_text() == stack.ok("results", job)
+    with open(tmp_path / "texts.csv", newline="") as file:
+        assert [row["text"] for row in csv.DictReader(file)] == [row["text"] for row in rows]
+    table = pyarrow.parquet.read_table(tmp_path / "texts.parquet")
+    assert table.column("text").to_pylist() == [row["text"] for row in rows]
+    assert (tmp_path / "texts.txt").read_text() == "".join(f"{row['seed']}{row['text']}\n" for row in rows)
+    assert stack.ok("results", job, "-f", "txt") == (tmp_path / "texts.txt").read_text()
+
+
+def test_rows_are_chosen(stack: Home, job: str) -> None:
+    lines = stack.ok("results", job).splitlines()
+    assert stack.ok("results", job, "--rows", "30:35").splitlines() == lines[30:35]
+    cold = stack.ok("results", job, "--where", "temperature=0.5", "--limit", "3").splitlines()
+    assert cold == [lines[0], lines[1], lines[4]]
+    assert stack.ok("results", job, "--failed") == ""
+    for wrong in (["--rows", "5"], ["--where", "temperature"], ["-f", "xml"]):
+        done = stack.run("results", job, *wrong)
+        assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_a_file_is_written_whole_or_not_at_all(stack: Home, job: str, tmp_path: Path) -> None:
+    (tmp_path / "texts.jsonl").write_text("as it was")
+    done = stack.run("results", job, "-o", str(tmp_path / "none" / "texts.jsonl"))
+    assert (done.returncode, "cannot be written" in done.stderr) == (2, True)
+    (tmp_path / "closed").mkdir()
+    assert stack.run("results", job, "-o", str(tmp_path / "closed")).returncode == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "texts.jsonl"]
+    assert (tmp_path / "texts.jsonl").read_text() == "as it was"
+    stack.ok("results", job, "-o", "/dev/null")
+
+
+def test_results_of_a_running_job_can_be_followed(stack: Home, seeds: str) -> None:
+    options = ("-n", "50", "-l", "200", "--part-rows", "100", "--rng-seed", "4")
+    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *options).strip()
+    following = stack.start("results", job, "--follow")
+    until(lambda: stack.json("status", job)["rows_done"], "a part")
+    early = stack.run("results", job)
+    text, errors = following.communicate(timeout=100)
+    assert (following.returncode, errors) == (0, "")
+    assert [json.loads(line)["row"] for line in text.splitlines()] == list(range(2000))
+    assert text == stack.ok("results", job)
+    if early.returncode == 5:  # else the job was quicker than the command
+        assert "is running" in early.stderr
+    assert text.startswith(early.stdout[:1000])
+
+
+def test_a_job_waits_for_its_training(stack: Home, seeds: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(make_text(400))
+    training = stack.ok("train", "awaited", str(tmp_path / "text.txt"), "--units", "16", "--epochs", "1").strip()
+    job = stack.ok("submit", "--after", training, "--seeds", seeds, "-l", "10").strip()
+    stack.ok("wait", job, "--timeout", "100s")
+    rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
+    assert (len(rows), {row["model"] for row in rows}) == (SEEDS, {"awaited@1"})
+
+
+def test_a_version_is_carried_to_another_home(stack: Home, home: Home, seeds: str, tmp_path: Path) -> None:
+    archive = str(tmp_path / "tiny.tar")
+    sha256 = stack.ok("models", "export", "tiny", "-o", archive).strip()
+    assert len(sha256) == 64
+    with home.up():
+        assert home.ok("models", "import", archive, "--as", "carried").strip() == "carried@1"
+        texts = []
+        for place, model in ((stack, "tiny"), (home, "carried")):
+            arguments = ("submit", "-m", model, "--seeds", seeds, "-l", "20", "--rng-seed", "1", "--wait")
+            job = place.ok(*arguments).strip()
+            texts.append([json.loads(line)["text"] for line in place.ok("results", job).splitlines()])
+    assert texts[0] == texts[1]
+
+
+def test_jobs_are_found_and_deleted(stack: Home, seeds: str) -> None:
+    first, second = (
+        stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-l", "5", "--name", "to go", "--wait").strip()
+        for _ in range(2)
+    )
+    assert [job["id"] for job in stack.json("jobs", "--name", "to go")] == [int(second), int(first)]
+    assert [job["id"] for job in stack.json("jobs", "--name", "to go", "--before", second)] == [int(first)]
+    assert stack.json("jobs", "--name", "to go", "--state", "failed") == []
+    assert stack.run("jobs", "--state", "finished").returncode == 2
+    stack.ok("delete", first)
+    assert stack.run("status", first).returncode == 3
+    assert not (stack.path / "files" / "jobs" / first).exists()
+    assert stack.json("prune", "--older-than", "1h", "--dry-run") == {"jobs": 0, "files": 0, "bytes": 0}
+
+
+def test_a_dry_run_tells_what_a_job_would_take(stack: Home, job: str, seeds: str) -> None:
+    said = stack.run("submit", "-m", "tiny", "--seeds", seeds, "-n", "100000", "--dry-run").stderr
+    assert "4,000,000 rows" in said
+    assert "1,600,000,000 characters at most" in said
+    assert "GB, as JSON Lines" in said
+
+
+def test_a_store_of_this_release_needs_no_upgrade(stack: Home) -> None:
+    assert "has schema 1 already" in stack.run("store", "upgrade").stderr
