@@ -135,14 +135,13 @@ class Leases:
             before = _lock(connection, part).report
             values = {"output": output.to_dict() if output else None, "error": None}
             self._change(connection, part, PartState.DONE, lease_until=None, **values)
-            if report:
-                connection.execute(update(jobs).where(jobs.c.id == part.job).values(report=added(before, report)))
             if version:
                 number = add_version(connection, part.job, version)
                 connection.execute(update(jobs).where(jobs.c.id == part.job).values(version=number))
             if speed:
                 upsert(connection, speeds, model=part.spec.model, device=speed[0], characters_per_s=speed[1])
-            end_parts(connection, part.job, 1, rows_done=part.rows, characters=characters)
+            counters = {"rows_done": part.rows, "characters": characters}
+            end_parts(connection, part.job, 1, report=added(before, report) if report else None, **counters)
 
     def release(self, part: Part) -> None:
         """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""

@@ -131,12 +131,15 @@ def awaited_version(connection: Connection, training: int) -> int | None:
     return None if job.version is None else int(job.version)
 
 
-def end_parts(connection: Connection, job_id: int, count: int, **added: int) -> None:
-    """Count parts as ended and add to the job's counters; whoever ends the last part ends the job."""
-    values = {name: jobs.c[name] + amount for name, amount in added.items()}
-    job = connection.execute(
-        update(jobs).where(jobs.c.id == job_id).values(parts_left=jobs.c.parts_left - count, **values).returning(jobs)
-    ).one()
+def end_parts(connection: Connection, job_id: int, count: int, *, report: Any = None, **added: int) -> None:
+    """Count parts as ended, add to the job's counters, set its report; whoever ends the last part ends the job."""
+    values: dict[str, Any] = {name: jobs.c[name] + amount for name, amount in added.items()}
+    values["parts_left"] = jobs.c.parts_left - count
+    if report is not None:
+        values["report"] = report
+    # A report is kilobytes: only what is needed comes back.
+    columns = (jobs.c.id, jobs.c.kind, jobs.c.version, jobs.c.parts_left)
+    job = connection.execute(update(jobs).where(jobs.c.id == job_id).values(values).returning(*columns)).one()
     if count and job.parts_left == 0:
         _end(connection, job, _final_state(connection, job))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from charrnn.jobs.databases import NOW, insert_missing
 from charrnn.jobs.leases import Leases
@@ -46,8 +46,11 @@ def ring_missing(leases: Leases, queue: Queue) -> None:
 
 
 def _win(store: Store, every_ms: int) -> bool:
+    due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
+    with store.read() as connection:  # most looks come too early, and need no lock
+        if connection.execute(select(rounds.c.name).where(rounds.c.name == ROUND, ~due)).first():
+            return False
     with store.write() as connection:
         insert_missing(connection, rounds, name=ROUND, at=0)
-        due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
         won = connection.execute(update(rounds).where(rounds.c.name == ROUND, due).values(at=NOW))
         return won.rowcount == 1

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.leases import Leases
@@ -19,6 +20,17 @@ from tests.fix_store import AddJob
 def test_every_ring_is_one_message(queue: Queue) -> None:
     queue.ring("generate", ["1/0", "1/1", "1/2"])
     assert queue.lengths() == {"train": 0, "generate": 3}
+
+
+def test_a_message_is_small_whatever_the_host_is_called(
+    queue: Queue, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celery.utils.nodenames.gethostname", lambda: "h" * 64)  # the longest that Linux has
+    queue.ring("generate", ["2147483647/99999"])
+    with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
+        (message,) = client.lrange("charrnn:generate", 0, -1)
+    assert b"h" * 64 in message
+    assert len(message) < 1000
 
 
 def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
