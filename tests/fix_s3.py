@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -194,11 +195,18 @@ def bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def faulty_bucket(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FaultyProxy]]:
     """The URL of an empty bucket behind a proxy, and the proxy."""
-    with FaultyProxy(s3_server) as proxy:
+    with faulty_proxy(s3_server, monkeypatch) as place:
+        yield place
+
+
+@contextmanager
+def faulty_proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, FaultyProxy]]:
+    """As `faulty_bucket`, while the block runs."""
+    with FaultyProxy(server) as proxy:
         thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield _bucket(s3_server, proxy.url, monkeypatch), proxy
+            yield _bucket(server, proxy.url, monkeypatch), proxy
         finally:
             proxy.shutdown()
             thread.join()

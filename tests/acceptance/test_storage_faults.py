@@ -1,0 +1,345 @@
+"""Files that cannot be read or written: who submits or reads is told, a worker waits, and nothing is half there.
+
+A full disk and a read-only folder are those of a small file system in memory; a bucket in trouble is
+one behind a proxy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import FileIO
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from charrnn.jobs.files import Files
+from charrnn.jobs.pruning import FOLDERS
+from tests.fix_processes import Home, make_home, until
+from tests.fix_s3 import Fault, FaultyProxy, S3Server, faulty_proxy
+
+SETTINGS = {
+    "CHARRNN_HEARTBEAT_S": "0.1",
+    "CHARRNN_MAINTAIN_S": "1",
+    "CHARRNN_LEASE_S": "300",
+    "CHARRNN_SLICE_S": "0.2",
+    "COLUMNS": "400",  # messages on one line
+}
+ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # seconds of one part
+TRAINING = ("--units", "32", "--epochs", "2", "--rng-seed", "1")  # as the stack's own
+SIZE = "16m"
+MOUNT, UMOUNT = (shutil.which(name) or f"/bin/{name}" for name in ("mount", "umount"))
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What befalls the files while the block runs, and what is told of it."""
+
+    begin: Callable[[], AbstractContextManager[None]]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running stack and the place of its files."""
+
+    home: Home
+    url: str
+    troubles: dict[str, Trouble]
+
+    @property
+    def of_writers(self) -> list[str]:
+        """The troubles that somebody who writes can have."""
+        return [name for name in self.troubles if name != "half"]
+
+    def message(self, trouble: str) -> str:
+        """A pattern."""
+        return f"The files in {re.escape(self.url)} cannot be read or written: .*({self.troubles[trouble].reason})"
+
+    def files(self) -> dict[str, bytes]:
+        """All that is visible."""
+        files = Files(self.url, self.home.path / "cache")
+        names = [file.name for folder in FOLDERS for file in files.list(folder)]
+        return {name: files.storage.read(name) or b"" for name in names}
+
+    def jobs(self) -> list[str]:
+        return [job["id"] for job in self.home.json("jobs")]
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _unmounted(folder: Path) -> bool:
+    """Not while somebody has a file of it open."""
+    return subprocess.run([UMOUNT, str(folder)], capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def _small_disk() -> Iterator[Path]:
+    """A file system of its own, which only root may mount, and not in every container."""
+    if os.getuid() != 0:
+        pytest.skip("a file system to fill up can be mounted by root alone")
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as name:
+        words = [MOUNT, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", name]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode:
+            assert os.environ.get("CI") != "true", done.stderr
+            pytest.skip(f"a file system to fill up cannot be mounted here: {done.stderr.strip()}")
+        try:
+            yield Path(name)
+        finally:
+            until(lambda: _unmounted(Path(name)), "the disk to be unmounted")
+
+
+@contextmanager
+def _full(disk: Path) -> Iterator[None]:
+    """No byte is free, even where files are deleted meanwhile."""
+    ended = Event()
+    with tempfile.TemporaryFile(dir=disk, buffering=0) as ballast:
+        filler = Thread(target=_fill, args=(ballast, ended))
+        filler.start()
+        try:
+            until(lambda: os.statvfs(disk).f_bavail == 0, "the disk to be full")
+            yield
+        finally:
+            ended.set()
+            filler.join()
+
+
+def _fill(ballast: FileIO, ended: Event) -> None:
+    while not ended.is_set():
+        try:
+            ballast.write(bytes(4096))
+        except OSError:
+            ended.wait(0.01)
+
+
+@contextmanager
+def _read_only(disk: Path) -> Iterator[None]:
+    """By a mount above it: the one below cannot be changed while a file of it is open to be written."""
+    _run(MOUNT, "--bind", str(disk), str(disk))
+    try:
+        _run(MOUNT, "-o", "remount,bind,ro", str(disk))
+        yield
+    finally:
+        until(lambda: _unmounted(disk), "the disk to be writable again")
+
+
+@contextmanager
+def _broken(proxy: FaultyProxy, fault: Fault) -> Iterator[None]:
+    proxy.fault = fault
+    try:
+        yield
+    finally:
+        if proxy.fault == fault:  # and no other has begun
+            proxy.fault = None
+
+
+@pytest.fixture(scope="module")
+def archive(stack: Home) -> Path:
+    """A trained model, for all."""
+    path = stack.path / "tiny.model"
+    stack.ok("models", "export", "tiny@1", "-o", str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def seeds(stack: Home) -> str:
+    path = stack.path / "storage-seeds.txt"
+    path.write_text("the old sailor\na small lamp \nevery child\n" * 5)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Home, seeds: str) -> str:
+    """The results of a run that nothing happened to."""
+    job = stack.ok("submit", "-m", "tiny@1", "--seeds", seeds, *ROWS, "--wait").strip()
+    return stack.ok("results", job)
+
+
+@contextmanager
+def _place(url: str, troubles: dict[str, Trouble], archive: Path) -> Iterator[Place]:
+    for home in make_home(**SETTINGS, CHARRNN_FILES_URL=url):
+        with home.up():
+            home.ok("models", "import", str(archive))
+            yield Place(home, url, troubles)
+
+
+@pytest.fixture(scope="module")
+def disk(archive: Path) -> Iterator[Place]:
+    with _small_disk() as folder:
+        troubles = {
+            "full": Trouble(partial(_full, folder), "No space left on device"),
+            "read-only": Trouble(partial(_read_only, folder), "Read-only file system"),
+        }
+        with _place(str(folder / "files"), troubles, archive) as place:
+            yield place
+
+
+@pytest.fixture(scope="module")
+def bucket_in_trouble(s3_server: S3Server, archive: Path) -> Iterator[Place]:
+    with pytest.MonkeyPatch.context() as patch, faulty_proxy(s3_server, patch) as (url, proxy):
+        troubles = {
+            "503": Trouble(partial(_broken, proxy, 503), "Service Unavailable|Please reduce your request rate"),
+            "403": Trouble(partial(_broken, proxy, 403), "Forbidden|Access Denied"),
+            "half": Trouble(partial(_broken, proxy, "half"), "Not enough data"),
+        }
+        with _place(url, troubles, archive) as place:
+            yield place
+
+
+@pytest.fixture(scope="module")
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+each_trouble = pytest.mark.parametrize(
+    ("place", "trouble"),
+    [
+        ("disk", "full"),
+        ("disk", "read-only"),
+        ("bucket_in_trouble", "503"),
+        ("bucket_in_trouble", "403"),
+        ("bucket_in_trouble", "half"),
+    ],
+    indirect=["place"],
+    scope="module",
+)
+each_place = pytest.mark.parametrize("place", ["disk", "bucket_in_trouble"], indirect=True, scope="module")
+
+
+def begin_without(place: Place, seeds: str, trouble: str, troubles: ExitStack) -> str:
+    """Submit a job that is claimed when the trouble has begun, on a host that has no copies."""
+    worker = _worker(place)
+    os.kill(worker, signal.SIGSTOP)
+    shutil.rmtree(place.home.path / "cache", ignore_errors=True)
+    try:
+        job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
+        troubles.enter_context(place.troubles[trouble].begin())
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    return job
+
+
+def _worker(place: Place) -> int:
+    return int(place.home.workers()[0].split()[1])
+
+
+def waits(place: Place, job: str, trouble: str) -> bool:
+    """Whether the part says so; it stays leased, and its attempt is the first."""
+    part = until(lambda: part if (part := place.home.part(job))["token"] else None, "the part to be claimed")
+    assert (part["state"], part["token"], part["attempts"] <= 1) == ("leased", 1, True), place.home.log()
+    told = (json.loads(part["progress"] or "null") or {}).get("waits", "")
+    return re.match(place.message(trouble), told) is not None
+
+
+def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) -> None:
+    """One trouble follows the other, without a moment between them; the job waits for each and then ends.
+
+    Args:
+        troubles: with the first, which has begun.
+    """
+    for name, following in zip(names, [*names[1:], None], strict=True):
+        until(lambda name=name: waits(place, job, name), f"the part to wait: {name}")
+        assert re.search(rf"in work\s+part 0: waits: {place.message(name)}", place.home.ok("status", job))
+        before = troubles.pop_all()
+        if following:
+            troubles.enter_context(place.troubles[following].begin())
+        before.close()
+    place.home.ok("wait", job, "--timeout", "100s")
+
+
+def test_a_part_waits_for_its_model_and_ends_with_the_same_rows(
+    bucket_in_trouble: Place, seeds: str, undisturbed: str
+) -> None:
+    # Catches: no insist; half a body that is a damaged file; an attempt that is counted
+    place = bucket_in_trouble
+    killed = _worker(place)
+    os.kill(killed, signal.SIGKILL)  # its replacement has no model yet
+    until(lambda: [worker for worker in place.home.workers() if str(killed) not in worker], "another worker")
+    with ExitStack() as troubles:
+        job = begin_without(place, seeds, "503", troubles)
+        wait_through(place, job, ["503", "403", "half"], troubles)
+    assert place.home.ok("results", job) == undisturbed
+
+
+def test_a_part_waits_for_its_seeds_and_ends_with_the_same_rows(
+    bucket_in_trouble: Place, seeds: str, undisturbed: str
+) -> None:
+    with ExitStack() as troubles:
+        job = begin_without(bucket_in_trouble, seeds, "half", troubles)
+        wait_through(bucket_in_trouble, job, ["half", "503", "403"], troubles)
+    assert bucket_in_trouble.home.ok("results", job) == undisturbed
+
+
+@each_place
+def test_a_part_waits_to_be_written_and_ends_with_the_same_rows(place: Place, seeds: str, undisturbed: str) -> None:
+    # Catches: sampling anew, which would show in the token
+    job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
+    until(lambda: place.home.part_in_work(job), "progress")
+    with ExitStack() as troubles:
+        troubles.enter_context(place.troubles[place.of_writers[0]].begin())
+        wait_through(place, job, place.of_writers, troubles)
+    assert place.home.ok("results", job) == undisturbed
+    assert [name for name in place.files() if name.startswith(f"jobs/{job}/")] == [f"jobs/{job}/0-1.jsonl.zst"]
+
+
+@each_place
+def test_a_training_waits_to_write_its_checkpoint_and_ends_in_the_same_weights(
+    place: Place, stack: Home, text_file: Path
+) -> None:
+    job = place.home.ok("train", "slow", str(text_file), *TRAINING).strip()
+    until(lambda: place.home.part_in_work(job), "progress")
+    with ExitStack() as troubles:
+        troubles.enter_context(place.troubles[place.of_writers[0]].begin())
+        wait_through(place, job, place.of_writers, troubles)
+    version = [content for name, content in place.files().items() if re.match("models/slow/.*safetensors", name)]
+    trained = [path.read_bytes() for path in stack.path.glob("files/models/tiny/*/model.safetensors")]
+    assert version == trained[:1]
+
+
+@each_trouble
+@pytest.mark.parametrize("command", ["submit", "train"])
+def test_who_submits_is_told_and_nothing_is_stored(
+    place: Place, trouble: str, command: str, seeds: str, text_file: Path
+) -> None:
+    # Catches: a job whose files are not there; a file that no job names
+    words = {"submit": ("-m", "tiny", "--seeds", seeds, "-l", "9"), "train": ("new", str(text_file), *TRAINING)}[
+        command
+    ]
+    before = place.jobs(), place.files()
+    with place.troubles[trouble].begin():
+        done = place.home.run(command, *words)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert re.search(f"^error: {place.message(trouble)}", done.stderr)
+    assert (place.jobs(), place.files()) == before
+    place.home.ok("cancel", place.home.ok(command, *words).strip())
+
+
+@each_trouble
+def test_who_reads_results_is_told_and_gets_no_part_of_them(
+    place: Place, trouble: str, seeds: str, tmp_path: Path
+) -> None:
+    # Catches: an export that ends where the bucket did
+    job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, "-l", "9", "--wait").strip()
+    output = tmp_path / "rows.jsonl"
+    with place.troubles[trouble].begin():
+        done = place.home.run("results", job, "-o", str(output))
+    if place.url.startswith("s3://"):
+        assert (done.returncode, list(tmp_path.iterdir())) == (4, [])
+        assert re.search(f"^error: {place.message(trouble)}", done.stderr)
+        place.home.ok("results", job, "-o", str(output))
+    assert len(output.read_text().splitlines()) == 15

@@ -1,0 +1,456 @@
+"""Files, in a folder and in a bucket alike: whole or not at all, unchanged or refused, never outside of their root."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from charrnn.errors import InputError, ModelFileError, UnreachableError
+from charrnn.jobs.files import MARKER, FileRef, Files
+from tests.fix_s3 import Fault, FaultyProxy
+
+PLACES = {"folder": "tmp_path", "bucket": "bucket"}  # → the fixture that makes an empty one
+DAY_S = 24 * 3600.0
+HOSTS_WORKERS = 4
+
+Reader = Callable[[Files, FileRef], bytes]
+
+
+@pytest.fixture(params=PLACES)
+def url(request: pytest.FixtureRequest) -> str:
+    """Of an empty place: a folder, then a bucket."""
+    return str(request.getfixturevalue(PLACES[request.param]))
+
+
+@pytest.fixture
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def files(url: str, cache: Path) -> Files:
+    return Files(url, cache)
+
+
+@pytest.fixture
+def local(tmp_path: Path, cache: Path) -> Files:
+    return Files(str(tmp_path), cache)
+
+
+@pytest.fixture
+def remote(bucket: str, cache: Path) -> Files:
+    return Files(bucket, cache)
+
+
+@pytest.fixture
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder to be stored."""
+    folder = tmp_path_factory.mktemp("source")
+    (folder / "config.json").write_text("{}")
+    (folder / "weights").write_bytes(b"12345")
+    return folder
+
+
+def read(files: Files, reference: FileRef) -> bytes:
+    return files.read(reference)
+
+
+def opened(files: Files, reference: FileRef) -> bytes:
+    with files.open(reference) as file:
+        return file.read()
+
+
+def checked(files: Files, reference: FileRef) -> bytes:
+    return files.checked(reference).read_bytes()
+
+
+each_reader = pytest.mark.parametrize("reader", [read, opened, checked])
+
+
+def broken_chunks() -> Iterator[bytes]:
+    yield b"half"
+    raise InputError("line 7 cannot be read")
+
+
+def names(files: Files, folder: str) -> list[str]:
+    return [file.name for file in files.list(folder)]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@each_reader
+def test_what_was_put_is_read_back(files: Files, reader: Reader) -> None:
+    assert reader(files, files.put("parts/1.zst", [b"ab", b"", b"c"])) == b"abc"
+
+
+@each_reader
+def test_an_empty_file_is_a_file(files: Files, reader: Reader) -> None:
+    assert reader(files, files.put("a", [])) == b""
+
+
+def test_a_reference_tells_name_size_and_hash(files: Files) -> None:
+    assert files.put("a", [b"ab", b"c"]) == FileRef(name="a", size=3, sha256=hashlib.sha256(b"abc").hexdigest())
+
+
+@each_reader
+def test_a_file_of_one_name_replaces_the_other(files: Files, reader: Reader) -> None:
+    files.put("parts/a", [b"one"])
+    assert reader(files, files.put("parts/a", [b"two"])) == b"two"
+    assert names(files, "parts") == ["parts/a"]
+
+
+def test_a_file_named_by_its_content_is_stored_once(files: Files) -> None:
+    assert files.put_content("seeds", ".txt", [b"a", b"bc"]) == files.put_content("seeds", ".txt", [b"ab", b"c"])
+    assert names(files, "seeds") == [f"seeds/{hashlib.sha256(b'abc').hexdigest()}.txt"]
+
+
+def test_a_file_that_breaks_off_leaves_the_earlier_one_and_nothing_else(files: Files) -> None:
+    # Catches: writing to the name itself; publishing in a finally
+    earlier = files.put("parts/a", [b"whole"])
+    with pytest.raises(InputError, match="line 7"):
+        files.put("parts/a", broken_chunks())
+    assert (files.read(earlier), names(files, "parts")) == (b"whole", ["parts/a"])
+
+
+def test_a_file_is_not_visible_before_its_last_byte(files: Files) -> None:
+    # Catches: a listing that shows what is arriving
+    seen: list[str] = []
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        seen.extend(names(files, "parts"))
+
+    files.put("parts/a", chunks())
+    assert (seen, names(files, "parts")) == ([], ["parts/a"])
+
+
+@each_reader
+def test_content_that_was_changed_is_refused(files: Files, reader: Reader) -> None:
+    # Catches: each of the three _compare left out
+    reference = files.put("a", [b"abc"])
+    files.put("a", [b"abd"])
+    with pytest.raises(ModelFileError, match="/a is not what was written: its sha256 is a52d159f262b"):
+        reader(files, reference)
+
+
+@each_reader
+def test_a_missing_file_is_named(files: Files, reader: Reader) -> None:
+    with pytest.raises(ModelFileError, match="/jobs/gone is missing"):
+        reader(files, FileRef(name="jobs/gone", size=0, sha256="00"))
+
+
+@each_reader
+def test_a_name_of_a_reference_cannot_lead_out_of_the_root(files: Files, reader: Reader) -> None:
+    # Catches: reading any file of the machine, or of the bucket, by a row of the database
+    with pytest.raises(InputError, match="is not a name of a file below"):
+        reader(files, FileRef(name="../secret", size=3, sha256=hashlib.sha256(b"abc").hexdigest()))
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a/../x", "..", "", "."])
+def test_a_name_cannot_lead_out_of_the_root(files: Files, name: str) -> None:
+    for action in (lambda: files.put(name, [b"abc"]), lambda: files.delete(name), lambda: list(files.list(name))):
+        with pytest.raises(InputError, match="is not a name of a file below"):
+            action()
+
+
+def test_a_file_can_be_deleted_twice(files: Files) -> None:
+    files.put("parts/a", [b"abc"])
+    files.delete("parts/a")
+    files.delete("parts/a")
+    assert names(files, "parts") == []
+
+
+def test_a_listing_tells_sizes_and_ages_of_all_below(files: Files) -> None:
+    files.put("jobs/1/b", [b"12"])
+    files.put("jobs/1/deep/a", [b"123"])
+    listed = list(files.list("jobs"))
+    assert [(file.name, file.size) for file in listed] == [("jobs/1/b", 2), ("jobs/1/deep/a", 3)]
+    assert all(-2 < file.age_s < 60 for file in listed)  # a bucket's times are whole seconds
+
+
+def test_a_listing_has_nothing_of_a_folder_that_begins_alike(files: Files) -> None:
+    # Catches: keys by prefix, which would delete job 10 with job 1
+    files.put("jobs/10/a", [b"12"])
+    assert names(files, "jobs/1") == []
+
+
+def test_a_folder_is_deleted_with_all_its_files_and_no_other(files: Files) -> None:
+    for name in ("jobs/1/a", "jobs/1/b", "jobs/10/a"):
+        files.put(name, [b"12"])
+    files.delete_folder("jobs/1")
+    files.delete_folder("jobs/1")
+    assert names(files, "jobs") == ["jobs/10/a"]
+
+
+def test_a_folder_is_copied_with_all_its_files(files: Files, source: Path) -> None:
+    reference = files.put_folder("models/a", source)
+    assert contents(files.checked_folder(reference)) == {"config.json": b"{}", "weights": b"12345"}
+
+
+def test_a_folder_s_size_is_that_of_its_files(files: Files, source: Path) -> None:
+    assert files.put_folder("models/a", source).size == 7
+
+
+def test_equal_folders_have_equal_hashes(files: Files, source: Path) -> None:
+    assert files.put_folder("models/a", source).sha256 == files.put_folder("models/b", source).sha256
+
+
+def test_a_folder_s_hash_is_over_its_names_too(files: Files, source: Path) -> None:
+    # Catches: a hash over contents alone
+    before = files.put_folder("models/a", source).sha256
+    (source / "weights").rename(source / "weighty")
+    assert files.put_folder("models/b", source).sha256 != before
+
+
+CHANGES: dict[str, Callable[[Files], object]] = {
+    "content": lambda files: files.put("models/a/weights", [b"12346"]),
+    "more": lambda files: files.put("models/a/more", []),
+    "fewer": lambda files: files.delete("models/a/weights"),
+    "renamed": lambda files: (files.put("models/a/weighty", [b"12345"]), files.delete("models/a/weights")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_was_changed_is_refused(files: Files, source: Path, change: str) -> None:
+    reference = files.put_folder("models/a", source)
+    CHANGES[change](files)
+    with pytest.raises(ModelFileError, match="/models/a is not what was written"):
+        files.checked_folder(reference)
+
+
+def test_a_missing_folder_is_named(files: Files) -> None:
+    with pytest.raises(ModelFileError, match="/models/gone is missing"):
+        files.checked_folder(FileRef(name="models/gone", size=0, sha256="00"))
+
+
+def test_the_first_store_owns_the_files(files: Files) -> None:
+    assert files.claim_for("store-1", None)
+    assert names(files, "jobs") == []  # the marker is no job's
+
+
+def test_the_owner_may_come_again(files: Files) -> None:
+    files.claim_for("store-1", None)
+    assert not files.claim_for("store-1", files.url)
+    assert files.claim_for("store-1", None)  # it was killed before it noted where they are
+
+
+def test_another_store_is_refused(files: Files) -> None:
+    files.claim_for("store-1", None)
+    with pytest.raises(InputError, match="holds the files of another store"):
+        files.claim_for("store-2", None)
+
+
+def test_files_that_are_not_where_they_were_are_refused(files: Files) -> None:
+    # Catches: a store whose files begin anew in an empty folder, on a host without the variable
+    with pytest.raises(InputError, match=r"keeps its files in s3://there/a; .* has none of them"):
+        files.claim_for("store-1", "s3://there/a")
+    with pytest.raises(ModelFileError, match="missing"):
+        files.read(FileRef(name=MARKER, size=0, sha256="00"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host/a",
+        "file:///tmp/a",
+        "gs://bucket/a",
+        "memory://a",
+        "S3://bucket/a",
+        "simplecache::s3://bucket/a",
+        "s3://bucket/a::zip",
+    ],
+)
+def test_an_url_of_another_kind_is_refused(url: str, cache: Path) -> None:
+    # Catches: fsspec's protocols, which can read any URL and run through any chain
+    with pytest.raises(InputError, match="must be a folder or s3://bucket/folder. Received: "):
+        Files(url, cache)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "s3:///a",
+        "s3://..",
+        "s3://bucket/../other",
+        "s3://Bucket/a",
+        "s3://ab",
+        "s3://bucket?versionId=1",
+        "s3://bucket/a?b=c",
+        "s3://bucket/a#b",
+        "s3://key:secret@bucket/a",
+        "s3://bucket/a b",
+    ],
+)
+def test_an_url_of_no_bucket_is_refused(url: str, cache: Path) -> None:
+    with pytest.raises(InputError, match="must be s3://bucket or s3://bucket/folder. Received: "):
+        Files(url, cache)
+
+
+# A folder alone
+
+
+def test_a_root_that_is_written_with_dots_serves_its_files(tmp_path: Path, cache: Path) -> None:
+    # Catches: the dots of CHARRNN_HOME=../data taken for those of a name
+    (tmp_path / "here").mkdir()
+    files = Files(f"{tmp_path}/here/../files", cache)
+    assert files.checked(files.put("a", [b"abc"])) == tmp_path / "files" / "a"
+
+
+def test_a_file_is_given_as_it_lies_there_and_not_copied(local: Files, tmp_path: Path, cache: Path) -> None:
+    assert local.checked(local.put("a", [b"abc"])) == tmp_path / "a"
+    assert list(cache.iterdir()) == []
+
+
+def test_a_file_that_changes_after_it_was_checked_is_refused(local: Files, tmp_path: Path) -> None:
+    # Catches: a check remembered by name alone
+    reference = local.put("a", [b"abc"])
+    local.checked(reference)
+    (tmp_path / "a").write_bytes(b"changed")
+    with pytest.raises(ModelFileError, match="is not what was written"):
+        local.checked(reference)
+
+
+def test_what_a_killed_writer_left_is_hidden_and_swept_when_it_is_old(local: Files, tmp_path: Path) -> None:
+    # Catches: no sweep; a sweep that takes a file from its writer
+    with local.storage.staged("jobs/1/a") as old, local.storage.staged("jobs/1/b") as new:
+        for path in (old, new):
+            path.write_bytes(b"half")
+        os.utime(old, (0, 0))
+        local.storage.sweep(DAY_S)
+        assert (names(local, "jobs"), old.exists(), new.exists()) == ([], False, True)
+
+
+def test_a_broken_off_file_leaves_nothing_on_the_disk(local: Files, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        local.put("a", broken_chunks())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deleted_folder_is_gone(local: Files, tmp_path: Path) -> None:
+    local.put("jobs/1/a", [b"abc"])
+    local.delete_folder("jobs/1")
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_a_place_that_is_no_folder_is_told(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(UnreachableError, match=r"The files in .*/a cannot be read or written: .*(exists|directory)"):
+        Files(f"{tmp_path}/a", cache).put("b/c", [b"abc"])
+
+
+# A bucket alone
+
+
+@pytest.mark.parametrize("folder", ["", "/", "/deep/er", "/deep/"])
+def test_a_bucket_s_folder_may_be_left_out_or_deep(bucket: str, cache: Path, folder: str) -> None:
+    files = Files(bucket.removesuffix("/prefix") + folder, cache)
+    assert files.checked(files.put("jobs/a", [b"abc"])).read_bytes() == b"abc"
+    assert names(files, "jobs") == ["jobs/a"]
+
+
+def test_a_bucket_that_is_not_there_is_told(bucket: str, cache: Path) -> None:
+    with pytest.raises(UnreachableError, match="The files in s3://no-such-bucket/a cannot be read or written: "):
+        Files("s3://no-such-bucket/a", cache).claim_for("store-1", None)
+
+
+def test_a_file_is_fetched_once_for_all_of_a_host(faulty_bucket: tuple[str, FaultyProxy], cache: Path) -> None:
+    # Catches: a copy for each process
+    url, proxy = faulty_bucket
+    files = Files(url, cache)
+    reference = files.put("a", [b"abc"])
+    files.checked(reference)
+    before = proxy.requests
+    assert {files.checked(reference), Files(url, cache).checked(reference)} == {files.checked(reference)}
+    assert proxy.requests == before
+
+
+def test_a_folder_is_fetched_once_for_all_of_a_host(
+    faulty_bucket: tuple[str, FaultyProxy], cache: Path, source: Path
+) -> None:
+    url, proxy = faulty_bucket
+    files = Files(url, cache)
+    reference = files.put_folder("models/a", source)
+    files.checked_folder(reference)
+    before = proxy.requests
+    assert Files(url, cache).checked_folder(reference) == files.checked_folder(reference)
+    assert proxy.requests == before
+
+
+def test_workers_that_start_together_fetch_once(faulty_bucket: tuple[str, FaultyProxy], cache: Path) -> None:
+    # Catches: no lock, where each fetches
+    url, proxy = faulty_bucket
+    reference = Files(url, cache).put("a", [b"abc"])
+    before, together = proxy.requests, Barrier(HOSTS_WORKERS)
+
+    def work(_: int) -> bytes:
+        files = Files(url, cache)
+        together.wait()
+        return checked(files, reference)
+
+    with ThreadPoolExecutor(HOSTS_WORKERS) as pool:
+        assert set(pool.map(work, range(HOSTS_WORKERS))) == {b"abc"}
+    assert proxy.requests == before + 1
+
+
+def test_a_damaged_copy_is_not_given_out_but_fetched_anew(remote: Files) -> None:
+    # Catches: no forget, where a job fails by a disk of one host
+    reference = remote.put("a", [b"abc"])
+    remote.checked(reference).write_bytes(b"changed")
+    assert checked(remote, reference) == b"abc"
+
+
+def test_a_damaged_copy_of_a_folder_is_not_given_out_but_fetched_anew(remote: Files, source: Path) -> None:
+    reference = remote.put_folder("models/a", source)
+    (remote.checked_folder(reference) / "weights").unlink()
+    assert contents(remote.checked_folder(reference)) == contents(source)
+
+
+def test_what_is_damaged_in_the_bucket_is_read_anew_each_time(remote: Files) -> None:
+    # Catches: a damaged object that a host keeps when the bucket's is mended
+    reference = remote.put("a", [b"abc"])
+    remote.put("a", [b"changed"])
+    with pytest.raises(ModelFileError, match="is not what was written"):
+        remote.checked(reference)
+    remote.put("a", [b"abc"])
+    assert checked(remote, reference) == b"abc"
+
+
+VERBS: dict[str, Callable[[Files, FileRef], object]] = {
+    "put": lambda files, _: files.put("jobs/b", [b"abc"]),
+    "read": read,
+    "open": opened,
+    "checked": checked,
+    "checked_folder": lambda files, _: files.checked_folder(FileRef(name="jobs", size=0, sha256="00")),
+    "list": lambda files, _: list(files.list("jobs")),
+    "delete": lambda files, file: files.delete(file.name),
+    "claim_for": lambda files, _: files.claim_for("store-1", None),
+}
+FAULTS: list[tuple[Fault, str, str]] = [
+    *((503, verb, "Service Unavailable|Please reduce your request rate") for verb in VERBS),
+    *((403, verb, "Forbidden|Access Denied") for verb in ("put", "read", "checked")),
+    *(("half", verb, "Not enough data") for verb in ("read", "open", "checked", "checked_folder")),
+]
+
+
+@pytest.mark.parametrize(("fault", "verb", "reason"), FAULTS)
+def test_a_bucket_in_trouble_is_unreachable_and_nothing_is_half_there(
+    faulty_bucket: tuple[str, FaultyProxy], cache: Path, fault: Fault, verb: str, reason: str
+) -> None:
+    # Catches: an error of botocore or aiohttp left out of _translated; a fetch that leaves half a copy
+    url, proxy = faulty_bucket
+    files = Files(url, cache)
+    reference = files.put("jobs/a", [b"abc" * 1000])
+    proxy.fault = fault
+    with pytest.raises(UnreachableError, match=f"The files in {url} cannot be read or written: .*({reason})"):
+        VERBS[verb](files, reference)
+    proxy.fault = None
+    assert (names(files, "jobs"), checked(files, reference)) == (["jobs/a"], b"abc" * 1000)

@@ -1,0 +1,165 @@
+"""The copies of a host: fetched once for all its processes, whole or not there, and those unused longest go."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.synchronize import Semaphore
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import UnreachableError
+from charrnn.jobs.cache import Cache
+
+PROCESSES = 3
+TIMEOUT_S = 60
+SPAWN = get_context("spawn")
+
+
+def fetch(path: Path, content: bytes = b"abc") -> bool:
+    path.mkdir()
+    (path / "file").write_bytes(content)
+    return True
+
+
+def not_to_be_called(path: Path) -> bool:
+    raise AssertionError(f"{path} was fetched again")
+
+
+def nothing(_: Path) -> bool:
+    return False
+
+
+def cut_off(path: Path) -> bool:
+    fetch(path)
+    raise UnreachableError("the bucket is away")
+
+
+def full_disk(path: Path) -> bool:
+    fetch(path)
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache", max_bytes=10)
+
+
+def held(cache: Cache) -> list[str]:
+    """What lies there, beside the lock."""
+    return sorted(path.name for path in cache.root.iterdir() if path.name != "lock")
+
+
+def add(cache: Cache, sha256: str, size: int, used_at: float) -> None:
+    path = cache.get(sha256, partial(fetch, content=b"x" * size))
+    assert path
+    os.utime(path, (used_at, used_at))
+
+
+def test_what_was_fetched_is_held(cache: Cache) -> None:
+    path = cache.get("ab", fetch)
+    assert path
+    assert (cache.get("ab", not_to_be_called), (path / "file").read_bytes()) == (path, b"abc")
+
+
+def test_only_its_owner_reads_the_cache(cache: Cache) -> None:
+    cache.get("ab", fetch)
+    assert cache.root.stat().st_mode & 0o077 == 0
+
+
+def test_what_is_not_to_be_had_is_none(cache: Cache) -> None:
+    assert (cache.get("ab", nothing), held(cache)) == (None, [])
+
+
+def test_a_fetch_that_fails_leaves_nothing(cache: Cache) -> None:
+    # Catches: fetching to the name itself
+    with pytest.raises(UnreachableError, match="the bucket is away"):
+        cache.get("ab", cut_off)
+    assert (held(cache), cache.get("ab", fetch)) == ([], cache.root / "ab")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(cache: Cache) -> None:
+    with pytest.raises(UnreachableError, match=r"The cache .*/cache cannot be written: No space left on device"):
+        cache.get("ab", full_disk)
+    assert held(cache) == []
+
+
+def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnreachableError, match=r"The cache .*/file/cache cannot be written: "):
+        Cache(tmp_path / "file" / "cache").get("ab", fetch)
+
+
+def test_what_a_killed_fetch_left_goes_with_the_next(cache: Cache) -> None:
+    # Catches: gigabytes that nobody finds, under a name of chance
+    process = SPAWN.Process(target=_killed, args=(cache.root,))
+    process.start()
+    process.join()
+    assert (process.exitcode, len(held(cache))) == (-signal.SIGKILL, 1)
+    cache.get("cd", fetch)
+    assert held(cache) == ["cd"]
+
+
+def _killed(root: Path) -> None:
+    Cache(root).get("ab", lambda path: fetch(path) and os.kill(os.getpid(), signal.SIGKILL) is None)
+
+
+def test_what_was_forgotten_is_fetched_anew(cache: Cache) -> None:
+    cache.get("ab", fetch)
+    cache.forget("ab")
+    cache.forget("ab")
+    assert held(cache) == []
+    path = cache.get("ab", partial(fetch, content=b"new"))
+    assert path
+    assert (path / "file").read_bytes() == b"new"
+
+
+def test_those_unused_longest_go_when_all_take_more_than_the_limit(cache: Cache) -> None:
+    # Catches: by name, or by when they were fetched
+    for sha256, used_at in (("aa", 2), ("bb", 1), ("cc", 3)):
+        add(cache, sha256, 3, used_at)
+    assert held(cache) == ["aa", "bb", "cc"]
+    add(cache, "dd", 4, 4)  # 13 bytes: one must go
+    assert held(cache) == ["aa", "cc", "dd"]
+
+
+def test_to_be_used_is_to_stay(cache: Cache) -> None:
+    # Catches: no utime
+    for sha256, used_at in (("aa", 1), ("bb", 2)):
+        add(cache, sha256, 5, used_at)
+    cache.get("aa", not_to_be_called)
+    add(cache, "cc", 5, 3)
+    assert held(cache) == ["aa", "cc"]
+
+
+def test_what_is_larger_than_the_limit_is_held_alone(cache: Cache) -> None:
+    # Catches: a version that is deleted before it is read
+    add(cache, "aa", 5, 1)
+    add(cache, "bb", 50, 2)
+    assert held(cache) == ["bb"]
+
+
+def _work(root: Path, door: Semaphore, fetched: Semaphore) -> None:
+    def fetch_slowly(path: Path) -> bool:
+        """Until all processes are at the door."""
+        assert all(door.acquire(timeout=TIMEOUT_S) for _ in range(PROCESSES))
+        fetched.release()
+        return fetch(path)
+
+    door.release()
+    assert Cache(root).get("ab", fetch_slowly)
+
+
+def test_processes_that_start_together_fetch_once(cache: Cache) -> None:
+    # Catches: no flock; a lock of threads
+    door, fetched = SPAWN.Semaphore(0), SPAWN.Semaphore(0)
+    processes = [SPAWN.Process(target=_work, args=(cache.root, door, fetched)) for _ in range(PROCESSES)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * PROCESSES
+    assert [fetched.acquire(block=False) for _ in range(2)] == [True, False]
