@@ -21,10 +21,11 @@ test: lint ## lint, types, and the whole test suite against real servers
 faults: $(READY) ## kill processes at many points of their work; takes minutes
 	$(BIN)/pytest tests/faults
 
-bench: $(READY) $(BENCH)/.ready ## speed of training and sampling beside Keras and PyTorch; half an hour
+bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorch, the store; 40 minutes
 	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python
 	$(BIN)/python bench/sampling.py --torch-python $(BENCH)/bin/python
 	$(BIN)/python bench/pipeline.py
+	$(BIN)/python bench/store.py
 
 lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .

@@ -193,22 +193,10 @@ def add_model(client: Client, home: Path) -> None:
 def postgresql() -> Iterator[str]:
     """The URL of an empty database of a server that is started as the tests do it."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests import fix_postgres
+    from tests.fix_postgres import running_server
 
-    for name in [name for name in os.environ if name.startswith("PG")]:
-        del os.environ[name]  # libpq and the server would take them for settings
-    programs, account = fix_postgres._find_programs(), fix_postgres._server_account()
-    if programs is None:
-        raise SystemExit(fix_postgres.MISSING)
-    with fix_postgres._folder(account) as folder:
-        programs = fix_postgres._reachable(programs, folder, account)
-        server = fix_postgres.PostgresServer(programs, folder, account)
-        server.create()
-        try:
-            server.start()
-            yield server.new_database()
-        finally:
-            server.stop()
+    with running_server() as server:
+        yield server.new_database()
 
 
 @contextmanager
