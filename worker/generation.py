@@ -72,13 +72,17 @@ def _rows(files: Files, part: Part, spec: GenerateSpec) -> list[JobRow]:
 
 
 def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, facts: dict[str, Any]) -> None:
-    """End the part; then, or if it is somebody else's now, delete what will never be read."""
+    """End the part; then, or if it is somebody else's now, delete what will never be read.
+
+    A commit whose answer was lost is tried again, and then finds the part ended: by itself.
+    """
     report = {"output": output, "characters": facts["characters"], "report": facts}
     try:
         watch.insist(lambda: heartbeat.leases.complete(part, speed=_speed(heartbeat, facts), **report))
     except LeaseLostError:
-        heartbeat.files.delete(output.name)
-        raise
+        if not heartbeat.leases.committed(part):
+            heartbeat.files.delete(output.name)
+            raise
     if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
         for file in heartbeat.files.list(_folder(part)):
             if file.name.startswith(f"{_folder(part)}/{part.number}-") and file.name != output.name:

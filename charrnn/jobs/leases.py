@@ -143,6 +143,12 @@ class Leases:
             counters = {"rows_done": part.rows, "characters": characters}
             end_parts(connection, part.job, 1, report=added(before, report) if report else None, **counters)
 
+    def committed(self, part: Part) -> bool:
+        """Whether this lease ended its part: of a commit whose answer was lost on the way."""
+        own = (parts.c.id == part.id) & (parts.c.token == part.token) & (parts.c.state == PartState.DONE)
+        with self.store.read() as connection:
+            return connection.execute(select(parts.c.id).where(own)).first() is not None
+
     def release(self, part: Part) -> None:
         """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
         with self.store.write() as connection:

@@ -1,0 +1,85 @@
+"""The end of a part in a worker: what is committed is kept, what is not is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from charrnn.errors import LeaseLostError, UnreachableError
+from charrnn.jobs.client import Client
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.leases import Part
+from charrnn.jobs.seeds import Seed
+from charrnn.jobs.settings import Settings
+from charrnn.options import SamplingOptions
+from tests.fix_store import each_database
+from worker.generation import _commit
+from worker.heartbeat import Heartbeat, Watch
+
+pytestmark = each_database
+
+SECONDS = {"loading": 0.0, "compiling": 0.0, "sampling": 2.0, "writing": 0.5}
+FACTS = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 160, "characters": 100}
+
+
+@pytest.fixture
+def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
+    """Of a child whose thread does not run."""
+    heartbeat = Heartbeat(settings, "owner", "cpu", ["generate"])
+    yield heartbeat
+    heartbeat.store.close()
+    heartbeat.queue.close()
+
+
+def begin(client: Client, model: str, heartbeat: Heartbeat) -> tuple[Part, FileRef]:
+    """A claimed part, and its file, which is written."""
+    client.submit(model, [Seed("a")], SamplingOptions())
+    part = heartbeat.leases.claim("generate", "owner")
+    assert part is not None
+    return part, client.files.put(f"jobs/{part.job}/0-{part.token}.jsonl.zst", [b"rows"])
+
+
+def commit(heartbeat: Heartbeat, part: Part, output: FileRef) -> None:
+    facts: dict[str, Any] = {**FACTS, "seconds": SECONDS, "temperatures": {}}
+    _commit(heartbeat, part, Watch(part), output, facts)
+
+
+def test_a_commit_whose_answer_is_lost_is_not_undone(
+    client: Client, model: str, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part, output = begin(client, model, heartbeat)
+    complete, answers = heartbeat.leases.complete, iter([False])
+
+    def lose_the_first_answer(*arguments: Any, **facts: Any) -> None:
+        complete(*arguments, **facts)
+        if not next(answers, True):
+            raise UnreachableError("the connection went after the commit")
+
+    monkeypatch.setattr(heartbeat.leases, "complete", lose_the_first_answer)
+    commit(heartbeat, part, output)
+    # Catches: the file deleted as that of a lease that was lost
+    assert client.files.read(output) == b"rows"
+    assert (client.status(part.job)["state"], client.status(part.job)["rows_done"]) == ("done", 1)
+    assert client.store.speeds("speeches") == {"cpu": pytest.approx(100 / 2.5 / 0.45)}
+
+
+def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
+    part, output = begin(client, model, heartbeat)
+    heartbeat.leases.give_back("owner")
+    again = heartbeat.leases.claim("generate", "other")
+    assert again is not None
+    with pytest.raises(LeaseLostError):
+        commit(heartbeat, part, output)
+    assert list(client.files.list(f"jobs/{part.job}")) == []
+
+
+def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
+    begin(client, model, heartbeat)  # its worker dies between its file and its commit
+    heartbeat.leases.give_back("owner")
+    again = heartbeat.leases.claim("generate", "owner")
+    assert again is not None
+    commit(heartbeat, again, client.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
+    # Catches: rows twice for those who open the folder itself
+    assert [file.name for file in client.files.list(f"jobs/{again.job}")] == [f"jobs/{again.job}/0-2.jsonl.zst"]
