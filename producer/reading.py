@@ -52,7 +52,9 @@ def status(
 
 def jobs(
     limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MAX_ID)] = 20,
-    before: Annotated[int | None, typer.Option(metavar="JOB", help="Those before this one, to page on.")] = None,
+    before: Annotated[
+        int | None, typer.Option(metavar="JOB", help="Those before this one, to page on.", min=1, max=MAX_ID)
+    ] = None,
     state: Annotated[str | None, typer.Option(help="queued, running, done, failed or cancelled.")] = None,
     kind: Annotated[str | None, typer.Option(help="train or generate.")] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="Of this model.")] = None,

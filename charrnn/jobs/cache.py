@@ -1,4 +1,4 @@
-"""One local copy, for all workers of a host, of what a bucket holds: model versions, corpora, seeds."""
+"""One local copy, for all workers of a host, of what a bucket holds: versions, corpora, seeds, checkpoints."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Cache:
             UnreachableError: the cache's disk is full or read-only.
         """
         path = self.root / sha256
-        with self._locked():
-            if not path.exists() and not self._fetched(path, fetch):
-                return None
-            os.utime(path)
+        if not _touched(path):  # without the lock: another process may hold it while it fetches gigabytes
+            with self._locked():
+                if not _touched(path) and not self._fetched(path, fetch):
+                    return None
         return path
 
     def forget(self, sha256: str) -> None:
@@ -84,3 +84,12 @@ class Cache:
                 yield
         except OSError as error:
             raise UnreachableError(f"The cache {self.root} cannot be written: {error.strerror or error}") from error
+
+
+def _touched(path: Path) -> bool:
+    """Whether it is there; then it counts as used now."""
+    try:
+        os.utime(path)
+    except OSError:  # what else is wrong is told when it is to be fetched
+        return False
+    return True

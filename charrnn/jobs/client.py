@@ -334,11 +334,13 @@ class Client:
             InputError: it has not ended, or a version came from it.
             NotFoundError: no such job.
         """
+        self.store.claim_files(self.files)
         pruning.delete(self.store, self.files, job_id)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False) -> Pruned:
         """Delete the jobs that ended so long ago, but for trainings that a version came from; and what is left over
         of submits and workers that were killed."""
+        self.store.claim_files(self.files)
         return pruning.prune(self.store, self.files, older_than_s, dry_run=dry_run)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:

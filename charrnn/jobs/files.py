@@ -15,10 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from charrnn.errors import InputError, ModelFileError
-from charrnn.jobs.storage import Storage, StoredFile, open_storage
+from charrnn.errors import InputError, ModelFileError, UnreachableError
+from charrnn.jobs.storage import MARKER, Storage, StoredFile, open_storage
 
-MARKER = "store-id"  # a file that tells whose files these are
 CHUNK = 1 << 20  # bytes
 
 Local = Callable[[str, str], Path | None]  # of a storage: name and sha256 to a path
@@ -67,11 +66,16 @@ class Files:
 
         Raises:
             InputError: they belong to another store, or are not where they were.
+            UnreachableError: nothing is where they were: the shared folder is not mounted.
         """
         owner = self.storage.read(MARKER)
         if owner is None and known is None:
             self.put(MARKER, [store_id.encode()])
             return True
+        if owner is None and known == self.url:
+            raise UnreachableError(
+                f"{self.url} has no {MARKER}, though the store keeps its files there. Is it mounted?"
+            )
         if owner is None:
             raise InputError(
                 f"The store keeps its files in {known}; {self.url} has none of them. Set CHARRNN_FILES_URL to where "
@@ -124,7 +128,7 @@ class Files:
             path = self.storage.fetched(reference.name, Path(folder))
             if path is None:
                 raise self._missing(reference)
-            with open(path, "rb") as file:
+            with self.storage.translated(), open(path, "rb") as file:
                 self._compare(reference, hashlib.file_digest(file, "sha256").hexdigest())
                 file.seek(0)
                 yield file
@@ -153,7 +157,8 @@ class Files:
         path = local(reference.name, reference.sha256)
         if path is None:
             raise self._missing(reference)
-        return path, hashed(path)
+        with self.storage.translated():
+            return path, hashed(path)
 
     def _hash_once(self, path: Path) -> str:
         """A part of many reads the same seeds, and hashing 100 MB takes 0.1 s."""
@@ -166,6 +171,10 @@ class Files:
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
         self.storage.delete(name)
+
+    def age_s(self, name: str) -> float | None:
+        """Seconds since a file was last written, None if it is not there."""
+        return self.storage.age_s(name)
 
     def delete_folder(self, name: str) -> None:
         for file in list(self.storage.files(name)):

@@ -5,17 +5,27 @@ Rows go first: what is left over if a process dies in between is found by the sw
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 from sqlalchemy import select
 
+from charrnn.errors import NotFoundError
 from charrnn.jobs.files import Files
 from charrnn.jobs.lifecycle import delete_job, prunable
 from charrnn.jobs.specs import GenerateSpec
+from charrnn.jobs.states import ENDED_JOBS
+from charrnn.jobs.storage import StoredFile
 from charrnn.jobs.store import Store
-from charrnn.jobs.tables import jobs, models, versions
+from charrnn.jobs.tables import jobs, models, parts, versions
 
-FOLDERS = ("jobs", "seeds", "corpora", "held-out", "models")
+JOBS = "jobs"  # a folder of each, deleted with it
+OTHERS = ("seeds", "corpora", "held-out", "models")
+FOLDERS = (JOBS, *OTHERS)
 GRACE_S = 24 * 3600.0  # a file may be older than the row that will name it, by the time that a submit takes
 PAGE = 1000  # jobs
 
@@ -24,13 +34,16 @@ PAGE = 1000  # jobs
 class Pruned:
     """What was deleted, or would be."""
 
-    jobs: int
-    files: int
-    bytes: int
+    jobs: int = 0
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(jobs=self.jobs + other.jobs, files=self.files + other.files, bytes=self.bytes + other.bytes)
 
 
-def delete(store: Store, files: Files, job_id: int) -> None:
-    """Delete an ended job, its results and seeds; a training's corpus goes with the next prune.
+def delete(store: Store, files: Files, job_id: int) -> Pruned:
+    """Delete an ended job, its results and seeds; a training's corpus goes with a later prune.
 
     Raises:
         InputError: it has not ended, or a version came from it.
@@ -38,37 +51,53 @@ def delete(store: Store, files: Files, job_id: int) -> None:
     """
     with store.write() as connection:
         job = delete_job(connection, job_id)
-    files.delete_folder(f"jobs/{job_id}")
+    freed = _size(files, job)
+    files.delete_folder(_folder_of(job_id))
     if job["kind"] == GenerateSpec.QUEUE:
         files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
+    return freed
 
 
 def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = False) -> Pruned:
     """Delete jobs that ended so long ago, but for trainings that a version came from, and files that no row names."""
     with store.read() as connection:
         old = prunable(connection, round(older_than_s * 1000))
-    if dry_run:
-        stored = [file for job in old for file in files.list(f"jobs/{job}")]
-        return Pruned(jobs=len(old), files=len(stored), bytes=sum(file.size for file in stored))
-    freed = [_freed(store, files, job) for job in old] + [_sweep(store, files)]
-    return Pruned(jobs=len(old), files=sum(count for count, _ in freed), bytes=sum(size for _, size in freed))
+    total = Pruned()
+    for job in old:
+        with suppress(NotFoundError):  # of two prunes at once the other was quicker
+            total += _size(files, store.job(job)) if dry_run else delete(store, files, job)
+    if not dry_run:
+        files.storage.sweep(GRACE_S)
+    for file in _unnamed(store, files):
+        if dry_run or _deleted(files, file):
+            total += Pruned(files=1, bytes=file.size)
+    return total
 
 
-def _freed(store: Store, files: Files, job_id: int) -> tuple[int, int]:
-    stored = list(files.list(f"jobs/{job_id}"))
-    delete(store, files, job_id)
-    return len(stored), sum(file.size for file in stored)
+def _size(files: Files, job: Mapping[str, Any]) -> Pruned:
+    sizes = [file.size for file in files.list(_folder_of(job["id"]))]
+    if job["kind"] == GenerateSpec.QUEUE:
+        sizes.append(GenerateSpec.from_dict(job["spec"]).seeds.size)
+    return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
 
 
-def _sweep(store: Store, files: Files) -> tuple[int, int]:
-    """Delete old files that no row names -> how many, and their bytes."""
-    files.storage.sweep(GRACE_S)
-    old = [file for folder in FOLDERS for file in files.list(folder) if file.age_s > GRACE_S]
-    named = _named(store) if old else set()  # after the listing: what was written since is not in it
-    unnamed = [file for file in old if file.name not in named and _folder(file.name) not in named]
-    for file in unnamed:
-        files.delete(file.name)
-    return len(unnamed), sum(file.size for file in unnamed)
+def _folder_of(job: int) -> str:
+    return f"{JOBS}/{job}"
+
+
+def _unnamed(store: Store, files: Files) -> Iterator[StoredFile]:
+    """Old files that no row names. Rows are read after the listing: what was written since is not in it."""
+    old = [file for folder in OTHERS for file in _old(files, folder)]
+    named = _named(store) if old else set()
+    yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
+    for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
+        parts = list(stored)
+        named = _named_of_job(store, folder)
+        yield from (file for file in parts if file.name not in named and folder not in named)
+
+
+def _old(files: Files, folder: str) -> Iterator[StoredFile]:
+    return (file for file in files.list(folder) if file.age_s > GRACE_S)
 
 
 def _folder(name: str) -> str:
@@ -76,12 +105,33 @@ def _folder(name: str) -> str:
 
 
 def _named(store: Store) -> set[str]:
-    """Files and folders that rows name."""
+    """Files and folders that rows name, but for those of jobs alone."""
     names: set[str] = set()
     with store.read() as connection:
-        for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec)).yield_per(PAGE):
-            names.add(f"jobs/{job}")
+        for spec in connection.execute(select(jobs.c.spec)).yield_per(PAGE).scalars():
             names.update(spec[field]["name"] for field in ("seeds", "corpus", "held_out") if field in spec)
         for column in (models.c.held_out, versions.c.files):
             names.update(file["name"] for file in connection.execute(select(column)).scalars())
     return names
+
+
+def _named_of_job(store: Store, folder: str) -> set[str]:
+    """The results of an ended job; of one in work the folder: a file may be written before its row names it."""
+    number = folder.removeprefix(f"{JOBS}/")
+    if not re.fullmatch("[0-9]{1,9}", number):  # nobody's; a longer number is none of the database's
+        return set()
+    with store.read() as connection:
+        state = connection.execute(select(jobs.c.state).where(jobs.c.id == int(number))).scalar_one_or_none()
+        if state is not None and state not in ENDED_JOBS:
+            return {folder}
+        outputs = connection.execute(select(parts.c.output).where(parts.c.job == int(number))).scalars()
+        return {output["name"] for output in outputs if output}
+
+
+def _deleted(files: Files, file: StoredFile) -> bool:
+    """Delete it if it is as old still: files named by their content may have been written anew since the listing."""
+    age_s = files.age_s(file.name)
+    if age_s is None or age_s < GRACE_S:
+        return False
+    files.delete(file.name)
+    return True

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.cache import Cache
 
+MARKER = "store-id"  # a file that tells whose files these are
 S3 = "s3://"
 ARRIVING = ".arriving-"  # begins the name of a local file that is not complete
 BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?")
@@ -74,11 +75,17 @@ class Storage(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file if it is there."""
 
+    def age_s(self, name: str) -> float | None:
+        """Seconds since a file was last written, None if it is not there."""
+
     def delete_empty(self, folder: str) -> None:
         """Delete a folder in which nothing is left."""
 
     def sweep(self, older_than_s: float) -> None:
         """Delete what killed processes left unfinished."""
+
+    def translated(self) -> AbstractContextManager[None]:
+        """Errors of the block become UnreachableError."""
 
 
 def open_storage(url: str, cache: Path) -> Storage:
@@ -106,7 +113,11 @@ def _checked_name(name: str) -> PurePosixPath:
 
 
 class LocalFolder:
-    """Files in a folder."""
+    """Files in a folder.
+
+    A shared folder that is not mounted is an empty one. There nothing is missing and nothing may be written, so every
+    verb looks for the marker first.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = self.scratch = root.resolve()
@@ -114,8 +125,8 @@ class LocalFolder:
 
     @contextmanager
     def staged(self, name: str) -> Iterator[Path]:
-        path = self._path(name).parent / f"{ARRIVING}{secrets.token_hex(8)}"
-        with self._translated():
+        with self.translated():
+            path = self._path(name).parent / f"{ARRIVING}{secrets.token_hex(8)}"
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 yield path
@@ -123,15 +134,15 @@ class LocalFolder:
                 path.unlink(missing_ok=True)
 
     def publish(self, path: Path, name: str) -> None:
-        target = self._path(name)
-        with self._translated():
+        with self.translated():
+            target = self._path(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             _sync(path)
             path.replace(target)
             _sync(target.parent)
 
     def read(self, name: str) -> bytes | None:
-        with self._translated():
+        with self.translated():
             path = self._path(name)
             return path.read_bytes() if path.exists() else None
 
@@ -139,8 +150,9 @@ class LocalFolder:
         return self.local(name, "")
 
     def local(self, name: str, _sha256: str) -> Path | None:
-        path = self._path(name)
-        return path if path.exists() else None
+        with self.translated():
+            path = self._path(name)
+            return path if path.exists() else None
 
     local_folder = local
 
@@ -149,7 +161,7 @@ class LocalFolder:
         return False
 
     def files(self, folder: str) -> Iterator[StoredFile]:
-        with self._translated():
+        with self.translated():
             for path in sorted(self._path(folder).rglob("*")):
                 status = _status(path)
                 if status and S_ISREG(status.st_mode) and not path.name.startswith(ARRIVING):
@@ -157,26 +169,35 @@ class LocalFolder:
                     yield StoredFile(name, status.st_size, time.time() - status.st_mtime)
 
     def delete(self, name: str) -> None:
-        with self._translated():
+        with self.translated():
             self._path(name).unlink(missing_ok=True)
 
+    def age_s(self, name: str) -> float | None:
+        with self.translated():
+            status = _status(self._path(name))
+            return None if status is None else time.time() - status.st_mtime
+
     def delete_empty(self, folder: str) -> None:
-        path = self._path(folder)
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
+        with self.translated():
+            path = self._path(folder)
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
     def sweep(self, older_than_s: float) -> None:
-        with self._translated():
+        with self.translated():
             for path in self.root.rglob(f"{ARRIVING}*"):
                 status = _status(path)
                 if status and time.time() - status.st_mtime > older_than_s:
                     path.unlink(missing_ok=True)
 
     def _path(self, name: str) -> Path:
-        return self.root / _checked_name(name)
+        path = self.root / _checked_name(name)
+        if name != MARKER and not (self.root / MARKER).exists():
+            raise UnreachableError(f"{self.url} has no {MARKER}, so no store's files are there. Is it mounted?")
+        return path
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -209,15 +230,15 @@ class Bucket:
     @contextmanager
     def staged(self, name: str) -> Iterator[Path]:
         _checked_name(name)
-        with self._translated(), tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+        with self.translated(), tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
             yield Path(folder) / "file"
 
     def publish(self, path: Path, name: str) -> None:
-        with self._translated():
+        with self.translated():
             self._system.put_file(str(path), self._key(name))
 
     def read(self, name: str) -> bytes | None:
-        with self._translated():
+        with self.translated():
             try:
                 return bytes(self._system.cat_file(self._key(name)))
             except FileNotFoundError:
@@ -225,7 +246,7 @@ class Bucket:
 
     def fetched(self, name: str, folder: Path) -> Path | None:
         path = folder / "file"
-        with self._translated():
+        with self.translated():
             try:
                 self._system.get_file(self._key(name), str(path))
             except FileNotFoundError:
@@ -244,7 +265,7 @@ class Bucket:
         def fetch(path: Path) -> bool:
             path.mkdir()
             files = list(self.files(name))
-            with self._translated():
+            with self.translated():
                 for file in files:
                     self._system.get_file(self._key(file.name), str(path / file.name.rpartition("/")[2]))
             return bool(files)
@@ -256,18 +277,26 @@ class Bucket:
         return True
 
     def files(self, folder: str) -> Iterator[StoredFile]:
-        with self._translated():
+        with self.translated():
             found = self._system.find(self._key(folder), detail=True)
         for key, facts in sorted(found.items()):
             age_s = time.time() - facts["LastModified"].timestamp()
             yield StoredFile(key.removeprefix(f"{self._root}/"), facts["size"], age_s)
 
     def delete(self, name: str) -> None:
-        with self._translated():
+        with self.translated():
             try:
                 self._system.rm_file(self._key(name))
             except FileNotFoundError:
                 return
+
+    def age_s(self, name: str) -> float | None:
+        with self.translated():
+            try:
+                facts = self._system.info(self._key(name))
+            except FileNotFoundError:
+                return None
+        return time.time() - float(facts["LastModified"].timestamp())
 
     def delete_empty(self, folder: str) -> None:
         """A bucket has no folders."""
@@ -279,7 +308,7 @@ class Bucket:
         return f"{self._root}/{_checked_name(name)}"
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
         from aiohttp import ClientError as HttpError
         from botocore.exceptions import BotoCoreError, ClientError
 

@@ -34,13 +34,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def files(url: str, cache: Path) -> Files:
+def unclaimed(url: str, cache: Path) -> Files:
     return Files(url, cache)
 
 
 @pytest.fixture
+def files(unclaimed: Files) -> Files:
+    unclaimed.claim_for("store-1", None)
+    return unclaimed
+
+
+@pytest.fixture
 def local(tmp_path: Path, cache: Path) -> Files:
-    return Files(str(tmp_path), cache)
+    files = Files(str(tmp_path), cache)
+    files.claim_for("store-1", None)
+    return files
 
 
 @pytest.fixture
@@ -231,29 +239,29 @@ def test_a_missing_folder_is_named(files: Files) -> None:
         files.checked_folder(FileRef(name="models/gone", size=0, sha256="00"))
 
 
-def test_the_first_store_owns_the_files(files: Files) -> None:
-    assert files.claim_for("store-1", None)
-    assert names(files, "jobs") == []  # the marker is no job's
+def test_the_first_store_owns_the_files(unclaimed: Files) -> None:
+    assert unclaimed.claim_for("store-1", None)
+    assert names(unclaimed, "jobs") == []  # the marker is no job's
 
 
-def test_the_owner_may_come_again(files: Files) -> None:
-    files.claim_for("store-1", None)
-    assert not files.claim_for("store-1", files.url)
-    assert files.claim_for("store-1", None)  # it was killed before it noted where they are
+def test_the_owner_may_come_again(unclaimed: Files) -> None:
+    unclaimed.claim_for("store-1", None)
+    assert not unclaimed.claim_for("store-1", unclaimed.url)
+    assert unclaimed.claim_for("store-1", None)  # it was killed before it noted where they are
 
 
-def test_another_store_is_refused(files: Files) -> None:
-    files.claim_for("store-1", None)
+def test_another_store_is_refused(unclaimed: Files) -> None:
+    unclaimed.claim_for("store-1", None)
     with pytest.raises(InputError, match="holds the files of another store"):
-        files.claim_for("store-2", None)
+        unclaimed.claim_for("store-2", None)
 
 
-def test_files_that_are_not_where_they_were_are_refused(files: Files) -> None:
+def test_files_that_are_not_where_they_were_are_refused(unclaimed: Files) -> None:
     # Catches: a store whose files begin anew in an empty folder, on a host without the variable
     with pytest.raises(InputError, match=r"keeps its files in s3://there/a; .* has none of them"):
-        files.claim_for("store-1", "s3://there/a")
+        unclaimed.claim_for("store-1", "s3://there/a")
     with pytest.raises(ModelFileError, match="missing"):
-        files.read(FileRef(name=MARKER, size=0, sha256="00"))
+        unclaimed.read(FileRef(name=MARKER, size=0, sha256="00"))
 
 
 @pytest.mark.parametrize(
@@ -302,6 +310,7 @@ def test_a_root_that_is_written_with_dots_serves_its_files(tmp_path: Path, cache
     # Catches: the dots of CHARRNN_HOME=../data taken for those of a name
     (tmp_path / "here").mkdir()
     files = Files(f"{tmp_path}/here/../files", cache)
+    files.claim_for("store-1", None)
     assert files.checked(files.put("a", [b"abc"])) == tmp_path / "files" / "a"
 
 
@@ -332,7 +341,7 @@ def test_what_a_killed_writer_left_is_hidden_and_swept_when_it_is_old(local: Fil
 def test_a_broken_off_file_leaves_nothing_on_the_disk(local: Files, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         local.put("a", broken_chunks())
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER]
 
 
 def test_a_deleted_folder_is_gone(local: Files, tmp_path: Path) -> None:
@@ -344,7 +353,37 @@ def test_a_deleted_folder_is_gone(local: Files, tmp_path: Path) -> None:
 def test_a_place_that_is_no_folder_is_told(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(UnreachableError, match=r"The files in .*/a cannot be read or written: .*(exists|directory)"):
-        Files(f"{tmp_path}/a", cache).put("b/c", [b"abc"])
+        Files(f"{tmp_path}/a", cache).claim_for("store-1", None)
+
+
+LOCAL_VERBS: dict[str, Callable[[Files, FileRef], object]] = {
+    "put": lambda files, _: files.put("jobs/b", [b"abc"]),
+    "read": read,
+    "open": opened,
+    "checked": checked,
+    "checked_folder": lambda files, _: files.checked_folder(FileRef(name="jobs", size=0, sha256="00")),
+    "list": lambda files, _: list(files.list("jobs")),
+    "age_s": lambda files, file: files.age_s(file.name),
+    "delete": lambda files, file: files.delete(file.name),
+    "delete_folder": lambda files, _: files.delete_folder("jobs"),
+    "claim_for": lambda files, _: files.claim_for("store-1", files.url),
+}
+
+
+@pytest.mark.parametrize("verb", LOCAL_VERBS)
+def test_a_shared_folder_that_is_not_mounted_is_unreachable_and_not_empty(
+    local: Files, tmp_path: Path, verb: str
+) -> None:
+    # Catches: parts that fail for good, and results below the mount point, where nobody will find them
+    reference = local.put("jobs/a", [b"abc"])
+    away = tmp_path.rename(tmp_path.with_name("away"))
+    tmp_path.mkdir()
+    with pytest.raises(UnreachableError, match="has no store-id"):
+        LOCAL_VERBS[verb](local, reference)
+    assert list(tmp_path.iterdir()) == []
+    tmp_path.rmdir()
+    away.rename(tmp_path)
+    assert (names(local, "jobs"), checked(local, reference)) == (["jobs/a"], b"abc")
 
 
 # A bucket alone

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs import registry
 from charrnn.jobs.client import Client
-from charrnn.jobs.pruning import FOLDERS, GRACE_S
+from charrnn.jobs.pruning import FOLDERS, GRACE_S, Pruned
 from charrnn.jobs.seeds import Seed
+from charrnn.jobs.storage import StoredFile
 from charrnn.jobs.tables import jobs
 from charrnn.options import SamplingOptions
 from tests.fix_client import DoPart
@@ -72,9 +75,10 @@ def test_old_jobs_are_pruned_and_young_and_running_ones_are_not(client: Client, 
     make_old(client, old, days=31)
     make_old(client, young, days=29)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 1)
+    assert (counted.jobs, counted.files) == (1, 2)  # its seeds and its one part file
     assert client.status(old)["id"] == old
-    assert client.prune(30 * DAY_S).jobs == 1
+    assert client.prune(30 * DAY_S) == counted
+    assert client.prune(30 * DAY_S) == Pruned()
     assert {job["id"] for job in client.jobs()} == {1, young, running}  # 1 is the training that the model came from
 
 
@@ -105,3 +109,55 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     assert swept.files == len(gone) == 3
     assert client.files.checked(client.submit(model, [], SamplingOptions()).spec.seeds)
     assert client.status(waiting)["state"] == "queued"
+
+
+def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(
+    client: Client, model: str, do_part: DoPart
+) -> None:
+    # Catches: orphans of killed workers that stay as long as their job does
+    ended, running = submit(client, model), submit(client, model)
+    do_part()
+    orphan, arriving = (f"jobs/{job}/0-9.jsonl.zst" for job in (ended, running))
+    for name in (orphan, arriving):
+        client.files.put(name, [b"of a worker that was killed, or is about to commit it"])
+    make_files_old(client)
+    before = names(client)
+    assert client.prune(30 * DAY_S, dry_run=True).files == 1
+    assert client.prune(30 * DAY_S).files == 1
+    assert before - names(client) == {orphan}
+    assert len(list(client.results(ended))) == 1
+
+
+def test_the_files_of_a_version_stay_and_those_of_none_do_not(client: Client, model: str, tmp_path: Path) -> None:
+    source = tmp_path / "version"
+    source.mkdir()
+    (source / "config.json").write_text("{}")
+    kept, gone = (client.files.put_folder(f"models/{model}/{name}", source) for name in ("kept", "gone"))
+    new = registry.NewVersion(
+        model=model, files=kept, characters="ab", network={}, held_out_nats=1.0, precision="float32"
+    )
+    with client.store.write() as connection:
+        registry.add_version(connection, None, new)
+    make_files_old(client)
+    before = names(client)
+    client.prune(DAY_S)
+    assert before - names(client) == {f"{gone.name}/config.json"}
+
+
+def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
+    client: Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches: a corpus deleted under a training of an equal text that is being submitted
+    again = [b"a text that an aborted submit left"]
+    written = client.files.put_content("corpora", ".txt", again)
+    make_files_old(client)
+    listing = client.files.list
+
+    def list_and_write(folder: str) -> Iterator[StoredFile]:
+        yield from listing(folder)
+        if folder == "corpora":
+            client.files.put_content("corpora", ".txt", again)
+
+    monkeypatch.setattr(client.files, "list", list_and_write)
+    assert client.prune(DAY_S).files == 0
+    assert client.files.read(written) == again[0]
