@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 
 from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
-from charrnn.network import Weights, weight_shapes
+from charrnn.network import Weights
 from charrnn.options import (
     BFLOAT16,
     FLOAT32,
@@ -36,6 +36,7 @@ from charrnn.options import (
 )
 from charrnn.randomness import row_key, seed_name
 from charrnn.sampling import sample
+from charrnn.shapes import weight_shapes
 from charrnn.slots import ALL, Row, Text
 from charrnn.vocabulary import Vocabulary
 
@@ -62,7 +63,7 @@ class Model:
     Attributes:
         network: the architecture.
         vocabulary: the characters it knows.
-        weights: name -> array, as `network.weight_shapes` lists them.
+        weights: name -> array, as `shapes.weight_shapes` lists them.
         metrics: JSON-ready facts of its training, such as `held_out_nats` per character.
     """
 

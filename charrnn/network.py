@@ -19,6 +19,7 @@ from charrnn import backend as ops
 from charrnn.backend import Array
 from charrnn.options import NetworkOptions
 from charrnn.recurrent import CELLS, CellState, LayerWeights, keras_sequence, layer_sequence, layer_step
+from charrnn.shapes import weight_shapes
 
 Weights: TypeAlias = Mapping[str, Array]
 State: TypeAlias = list[CellState]
@@ -29,19 +30,6 @@ Carried: TypeAlias = list[tuple[Array, ...]]
 before the first."""
 
 NOTHING = -1
-
-
-def weight_shapes(network: NetworkOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight, in the order in which they are stored."""
-    cell, units, shapes = CELLS[network.cell], network.units, dict[str, tuple[int, ...]]()
-    inputs = vocabulary_size
-    for layer in range(network.layers):
-        name = f"{network.cell}_{layer}"
-        shapes[f"{name}.kernel"] = (inputs, cell.gates * units)
-        shapes[f"{name}.recurrent_kernel"] = (units, cell.gates * units)
-        shapes[f"{name}.bias"] = (*cell.bias[:-1], cell.bias[-1] * units)
-        inputs = units
-    return shapes | {"dense.kernel": (units, vocabulary_size), "dense.bias": (vocabulary_size,)}
 
 
 def initial_weights(network: NetworkOptions, vocabulary_size: int, rng_seed: int) -> dict[str, np.ndarray]:

@@ -100,9 +100,7 @@ class Cell:
     """The arithmetic of one kind of cell, between its matrix products.
 
     Attributes:
-        gates: width of the kernels, in units.
         states: arrays of state.
-        bias: shape of the bias, in units.
         forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
             and what `gradient` needs of it.
         step: (x, or a table and the ids of its rows; product, bias; kept (B,), 0 for a row that starts from
@@ -112,9 +110,7 @@ class Cell:
             state before and after the step) -> slopes of x and product (B, gates U), what is carried on.
     """
 
-    gates: int
     states: int
-    bias: tuple[int, ...]
     forward: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]
     step: Callable[[Array | tuple[Array, Array], Array, Array, Array, Array], StepState]
     gradient: Callable[[Sequence[Array], Array, Array, CellState, CellState], tuple[Array, Array, Array]]
@@ -133,8 +129,8 @@ def _single(cell: Callable[[Array, Array, Array, CellState], tuple[CellState, Ar
 
 
 CELLS = {
-    "lstm": Cell(gates=4, states=2, bias=(4,), forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
-    "gru": Cell(gates=3, states=1, bias=(2, 3), forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
+    "lstm": Cell(states=2, forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
+    "gru": Cell(states=1, forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
 }
 
 
@@ -199,7 +195,7 @@ def layer_sequence(
                 None if one_hot else _input_gradient(dx, ops.transpose(narrow)),
                 _kernel_gradient(ops.one_hot(inputs, kernel.shape[0], dtype) if one_hot else inputs, dx),
                 _kernel_gradient(ops.stack(hs[:-1]), dproduct),
-                ops.stack(dbias) if len(cell.bias) == 2 else dbias[0],
+                ops.stack(dbias) if len(bias.shape) == 2 else dbias[0],
             )
 
         return (ops.stack(hs[1:]), *states[-1]), gradient

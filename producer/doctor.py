@@ -24,7 +24,8 @@ class Check:
 
 
 def examine(client: Client) -> list[Check]:
-    """Look at everything; nothing is mended and, but for a new local store, nothing written."""
+    """Look at everything and mend nothing. A new store, broker or place of files is tied to the others, as by any
+    command."""
     checks = [
         _check("python", lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _check("home", lambda: str(client.settings.home)),

@@ -127,14 +127,17 @@ def results(
         else:
             with render.standard_output(live=follow) as file:
                 exports.write(lines, chosen, file)
-        _say_what_is_missing(client.store.job(job) if follow else found, ENDED_JOBS)
+        now = client.store.job(job) if follow else found
+        if now["state"] in ENDED_JOBS or not follow:  # else all rows came that were asked for
+            _say_what_is_missing(now)
 
 
-def _say_what_is_missing(job: dict[str, Any], ended: tuple[str, ...]) -> None:
+def _say_what_is_missing(job: dict[str, Any]) -> None:
+    from charrnn.jobs.states import ENDED_JOBS
     from producer import render
 
     done = job["rows_done"] + job["rows_failed"]
-    if job["state"] not in ended:
+    if job["state"] not in ENDED_JOBS:
         raise NotFinishedError(
             f"Job {job['id']} is {job['state']}: {done:,} of its {job['rows_total']:,} rows were there"
         )

@@ -63,7 +63,9 @@ def print_submitted(job: Any, json: bool) -> None:
     from producer import render
 
     if json:
-        render.records({"job": job.id, "parts": job.parts, **job.spec.to_dict()})
+        estimate = vars(job.estimate) if job.estimate else None
+        facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": estimate}
+        render.records(facts | job.spec.to_dict())
     elif job.id:
         render.value(job.id)
 

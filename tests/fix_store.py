@@ -92,7 +92,6 @@ def add_job(store: Store) -> AddJob:
         if awaits is not None and isinstance(spec, GenerateSpec):
             spec, facts = replace(spec, version=None), facts | {"after": awaits}
         with store.write() as connection:
-            job, _ = insert_job(connection, NewJob(spec=spec, **facts))
-        return job
+            return insert_job(connection, NewJob(spec=spec, **facts)).id
 
     return add

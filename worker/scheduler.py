@@ -30,7 +30,11 @@ def main() -> int:
 
 
 def run(settings: Settings) -> NoReturn:
-    """A round every `maintain_s` seconds, for ever; a broker or store that is away is waited for."""
+    """A round every `maintain_s` seconds, for ever; a broker or store that goes away is waited for.
+
+    Raises:
+        InputError, UnreachableError: at the start.
+    """
     store, queue = Store.open(settings), Queue(settings)
     queue.claim_for(store.id, store.url)
     leases = Leases(store, settings.lease_s)

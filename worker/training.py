@@ -16,7 +16,6 @@ from charrnn.jobs.leases import Part
 from charrnn.jobs.maintenance import ring_missing
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.specs import TrainSpec
-from charrnn.jobs.states import ENDED_JOBS
 from charrnn.text import Document
 from charrnn.vocabulary import Vocabulary
 from worker.heartbeat import Heartbeat, Interrupted, Watch
@@ -47,8 +46,8 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
             _save_if_possible(work)
             raise
         watch.insist(work.save_checkpoint)
-        if not work.trainer.finished and _others_wait(heartbeat):
-            _keep(work)
+        if not work.trainer.finished and watch.insist(lambda: _others_wait(heartbeat)):
+            watch.insist(lambda: _keep(work))
             raise Interrupted
     work.finish(watch)
 
@@ -72,9 +71,8 @@ def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
 
 def _keep(work: _Work) -> None:
     """Where there is a place: of three that take turns, the one to be dropped would always be the next."""
-    for job in list(_kept):
-        if work.heartbeat.store.job(job)["state"] in ENDED_JOBS:
-            del _kept[job]
+    for job in set(_kept) - work.heartbeat.store.unended(_kept):
+        del _kept[job]
     if len(_kept) < MAX_KEPT:
         _kept[work.part.job] = work
 
@@ -127,8 +125,11 @@ class _Work:
         """An epoch is shown when it has ended, and not only with the checkpoint after it."""
         history = self.trainer.checkpoint.history
         if len(history) > self.recorded:
-            self.heartbeat.leases.record(self.part, [asdict(epoch) for epoch in history])
             self.recorded = len(history)
+            try:
+                self.heartbeat.leases.record(self.part, [asdict(epoch) for epoch in history])
+            except UnreachableError as error:  # the checkpoint at the slice's end tells them too
+                logger.warning("job %d: an epoch is not shown yet: %s", self.part.job, error)
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint, commit it as progress, delete the one before."""

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,6 +27,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.specs import check_name
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions, check_choice, check_integer, check_number
+from charrnn.shapes import weight_shapes
 from charrnn.split import LARGEST_HELD_OUT
 from charrnn.text import CHUNK, check_encodable
 from charrnn.vocabulary import Vocabulary
@@ -54,7 +56,6 @@ LIMITS = {
 """Bytes of each file but the weights, at most."""
 
 MAX_VERSION = 10**18 - 1  # as `registry.MAX_DIGITS` has it
-WIDTHS = {"lstm": (4, 4), "gru": (3, 6)}  # of each cell's kernels and bias, in units
 BLOCK = tarfile.BLOCKSIZE
 MAX_MEMBER = 8**11 - 1  # bytes; a POSIX header has 11 octal digits for it
 END = 2 * BLOCK  # zeros after the last member, at least
@@ -143,14 +144,6 @@ def read_archive(path: Path, folder: Path) -> Manifest:
         raise InputError(f"{folder} is not empty. Expected an empty folder to unpack a model version in")
     with _about(str(path)), _open(path) as file, _all_or_nothing(folder):
         return _unpacked(file, folder)
-
-
-def count_parameters(network: NetworkOptions, vocabulary_size: int) -> int:
-    """Numbers that the weights of a network are, as `network.weight_shapes` has them."""
-    gates, biases = WIDTHS[network.cell]
-    inputs = vocabulary_size + (2 * network.layers - 1) * network.units  # of all kernels of the layers
-    layers = inputs * gates * network.units + network.layers * biases * network.units
-    return layers + (network.units + 1) * vocabulary_size
 
 
 # Writing
@@ -350,15 +343,19 @@ def _file(name: str, value: object) -> FileRef:
 def _check_files(files: Mapping[str, FileRef], manifest: Manifest) -> None:
     """See that all files are there, and none is larger than such a version's can be."""
     _check_fields("files", files, {*FILES}, REQUIRED)
-    weights = 8 + MAX_WEIGHTS_HEADER + _weights_size(manifest)
+    weights = 8 + MAX_WEIGHTS_HEADER + sum(map(_bytes_of, _shapes(manifest).values()))
     limits = LIMITS | {WEIGHTS: min(weights, MAX_MEMBER)}
     for name, file in files.items():
         if not 0 < file.size <= limits[name]:
             raise InputError(f"{name!r} has {file.size:,} bytes. Expected 1 to {limits[name]:,} for such a network")
 
 
-def _weights_size(manifest: Manifest) -> int:
-    return 4 * count_parameters(manifest.network, len(manifest.characters))
+def _shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    return weight_shapes(manifest.network, len(manifest.characters))
+
+
+def _bytes_of(shape: Sequence[int]) -> int:
+    return 4 * math.prod(shape)
 
 
 def _check_fields(what: str, values: object, known: set[str], required: set[str]) -> dict[str, Any]:
@@ -403,15 +400,16 @@ def _check_contents(paths: Mapping[str, Path], manifest: Manifest) -> None:
         if _parsed(paths[VOCABULARY].read_bytes()).get("characters") != manifest.characters:
             raise InputError("not the characters of the manifest. Export the version again")
     with _about(METRICS):
-        _parsed(paths[METRICS].read_bytes())
+        if _parsed(paths[METRICS].read_bytes()).get("held_out_nats") != manifest.held_out_nats:
+            raise InputError("not the held-out loss of the manifest. Export the version again")
     with _about(WEIGHTS):
-        _check_weights(paths[WEIGHTS], _weights_size(manifest))
+        _check_weights(paths[WEIGHTS], _shapes(manifest))
     with _about(HELD_OUT):
         _check_utf_8(paths[HELD_OUT])
 
 
-def _check_weights(path: Path, size: int) -> None:
-    """See that a safetensors file has float32 numbers of that size; their shapes are the loader's business."""
+def _check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """See that a safetensors file has float32 tensors of these names and shapes, and nothing else."""
     with open(path, "rb") as file:
         length = int.from_bytes(_read(file, 8, WEIGHTS), "little")
         if length > MAX_WEIGHTS_HEADER:
@@ -419,19 +417,23 @@ def _check_weights(path: Path, size: int) -> None:
         header = _parsed(_read(file, length, WEIGHTS))
     room = path.stat().st_size - 8 - length
     header.pop("__metadata__", None)
-    found = sum(_tensor_size(name, tensor, room) for name, tensor in header.items())
-    if not found == room == size:
-        raise InputError(f"{found:,} bytes of weights in {room:,}. Expected {size:,}, as the network has them")
+    found = {name: _tensor(name, tensor, room) for name, tensor in header.items()}
+    expected = {name: (list(shape), _bytes_of(shape)) for name, shape in shapes.items()}
+    if wrong := sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name)):
+        raise InputError(f"weights that are not the network's: {', '.join(wrong)}")
+    if sum(size for _, size in found.values()) != room:
+        raise InputError(f"{room:,} bytes of weights. Expected {sum(size for _, size in found.values()):,}")
 
 
-def _tensor_size(name: str, tensor: object, room: int) -> int:
+def _tensor(name: str, tensor: object, room: int) -> tuple[object, int]:
+    """Shape and bytes of a tensor, as the header has them."""
     names = {"dtype", "shape", "data_offsets"}
     known = _check_fields(f"{name!r:.80}", tensor, names, names)
     if known["dtype"] != "F32":
         raise InputError(f"{name!r:.80} is of type {known['dtype']!r:.80}. Expected F32")
     match known["data_offsets"]:
         case [int(start), int(stop)] if 0 <= start <= stop <= room:
-            return stop - start
+            return known["shape"], stop - start
     raise InputError(f"{name!r:.80} is at {known['data_offsets']!r:.80}. Expected a start and an end up to {room:,}")
 
 

@@ -20,7 +20,7 @@ from charrnn.jobs import lifecycle, pruning, registry, transfer
 from charrnn.jobs.exports import parse_conditions, select
 from charrnn.jobs.files import FileRef, Files, unique_name
 from charrnn.jobs.held_out import HeldOut
-from charrnn.jobs.lifecycle import NewJob
+from charrnn.jobs.lifecycle import NewJob, StoredJob
 from charrnn.jobs.pruning import Pruned
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.reports import summary
@@ -47,6 +47,7 @@ from charrnn.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.5
+SHOWN_JOBS = 5  # that are ahead of one that waits
 MAX_RANDOM_SEEDS = 1_000_000
 
 
@@ -96,7 +97,8 @@ class Client:
         Raises:
             InputError: text, name or numbers that cannot be used; nothing was stored.
             NotFoundError: no such version to go on from.
-            UnreachableError: broker or store; nothing was stored.
+            UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
+                the job: that cannot be known.
         """
         check_name("The model's name", model)
         check_storable("The job's name", label or "")
@@ -123,9 +125,9 @@ class Client:
             training=training,
             start=f"{version.model}@{version.version}" if version else None,
         )
-        job, _ = self._add(NewJob(spec=spec, label=label))
-        self._ring(spec, job)
-        return Submitted(id=job, spec=spec)
+        job = self._add(NewJob(spec=spec, label=label))
+        self._ring(spec, job.id)
+        return Submitted(id=job.id, spec=spec)
 
     def submit(
         self,
@@ -156,7 +158,8 @@ class Client:
             InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
                 something else; nothing was stored.
             NotFoundError: no such model or training.
-            UnreachableError: broker, store or files; nothing was stored.
+            UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
+                the job: that cannot be known. With a key it is safe to submit again.
         """
         check_storable("The job's name", label or "")
         check_key(key)
@@ -173,26 +176,27 @@ class Client:
         stored = self.files.put(unique_name("seeds", ".jsonl.zst"), writer.write(seeds))
         try:
             spec = make_spec(target, writer, stored, fleet, part_rows)
-            job, is_new = self._add(
-                NewJob(
-                    spec=spec,
-                    label=label,
-                    key=key,
-                    request=request_hash(model, after, sampling, writer.sha256),
-                    priority=priority,
-                    after=after,
-                    frames=writer.frames,
-                )
+            request = request_hash(model, after, sampling, writer.sha256)
+            new = NewJob(
+                spec=spec, label=label, key=key, request=request, priority=priority, after=after, frames=writer.frames
             )
+            job = self._add(new)
         except (InputError, NotFoundError):  # of others it is not known whether the job was stored
-            self.files.delete(stored.name)
+            self._discard(stored)
             raise
-        if not is_new:
-            self.files.delete(stored.name)
-        spec = GenerateSpec.from_dict(self.store.job(job)["spec"])  # of the first with the key; with its version
-        if is_new and spec.version is not None:  # else its training rings for it
-            self._ring(spec, job)
-        return Submitted(id=job, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet), existed=not is_new)
+        spec = GenerateSpec.from_dict(job.spec)
+        if job.existed:
+            self._discard(stored)
+        elif spec.version is not None:  # else its training rings for it
+            self._ring(spec, job.id)
+        return Submitted(id=job.id, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet), existed=job.existed)
+
+    def _discard(self, seeds: FileRef) -> None:
+        """Delete seeds that no job names; what is said to the caller matters more than they."""
+        try:
+            self.files.delete(seeds.name)
+        except UnreachableError as error:
+            logger.warning("%s is left over, for prune to delete: %s", seeds.name, error)
 
     def _devices(self) -> list[str]:
         """Of the live workers that sample."""
@@ -213,8 +217,7 @@ class Client:
         text = Document(self.files.checked(spec.corpus))
         return map(Seed, draw_openings(text, count, rng_seed))
 
-    def _add(self, new: NewJob) -> tuple[int, bool]:
-        """Store a job -> its id, and whether it is new."""
+    def _add(self, new: NewJob) -> StoredJob:
         spec = new.spec
         with self.store.write() as connection:
             if isinstance(spec, TrainSpec):
@@ -265,7 +268,9 @@ class Client:
         if not serving:
             return f"no live worker serves {queue}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         if ahead := self.store.parts_ahead(job):
-            return ", ".join(f"{count} parts of job {other}" for other, count in ahead.items()) + " are ahead"
+            shown = [f"{count:,} parts of job {other}" for other, count in islice(ahead.items(), SHOWN_JOBS)]
+            more = len(ahead) - len(shown)
+            return ", ".join(shown) + (f" and those of {more:,} jobs more" if more else "") + " are ahead"
         at_work = self.store.jobs_in_work([worker["owner"] for worker in serving])
         others = [other for other in at_work if other != job["id"]]  # its own may have begun meanwhile
         if len(others) >= len(serving):

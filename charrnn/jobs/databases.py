@@ -40,6 +40,7 @@ READ: dict[str, dict[str, Any]] = {
 }
 WRITE = "charrnn_write"  # execution option: the transaction will write
 SCHEMA_LOCK = 0x63686172726E6E  # "charrnn" as a number
+NOT_PERMITTED = "42501"  # PostgreSQL's SQLSTATE of a missing grant
 BUSY_TIMEOUT_S = 30  # that one waits for another's lock
 
 # A host that is cut off must not hold its locks until TCP gives up after hours: PostgreSQL ends a transaction in
@@ -98,7 +99,12 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (IntegrityError, DataError, ProgrammingError):  # what the schema refuses, or a mistake of ours
+        except (IntegrityError, DataError, ProgrammingError) as error:  # what the schema refuses, or a mistake of ours
+            if getattr(error.orig, "sqlstate", None) == NOT_PERMITTED:
+                raise InputError(
+                    f"The store {self.url} refuses: {error.orig}. Its user must own the database, or have CREATE on "
+                    f"its schema and all rights on its tables"
+                ) from error
             raise
         except DBAPIError as error:
             # PostgreSQL's messages go on with details and hints.

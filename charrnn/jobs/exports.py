@@ -1,6 +1,6 @@
 """Result lines in another format, and which of them are wanted.
 
-Everything is streamed: a million rows need no more memory than the first few thousand. CSV is written as RFC 4180
+Formats are streamed: a million rows need no more memory than the first few thousand. CSV is written as RFC 4180
 has it and alters no text: a cell that begins with "=" is a formula to a spreadsheet, and is not defused here.
 """
 

@@ -19,6 +19,7 @@ from charrnn.jobs.files import FileRef
 from charrnn.jobs.lifecycle import READY, end_parts, lock_job
 from charrnn.jobs.registry import NewVersion, add_version
 from charrnn.jobs.reports import added
+from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
 from charrnn.jobs.store import Store
@@ -180,8 +181,9 @@ class Leases:
         return self._take_away(LEASED & (parts.c.owner == owner))
 
     def expire(self) -> int:
-        """Take away the parts whose lease ran out, or ends later than a lease can: a clock stepped."""
-        return self._take_away(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + 2 * self.lease_ms))
+        """Take away the parts whose lease ran out, or ends later than any lease can: a clock stepped."""
+        longest_ms = round(LONGEST_S * 1000)  # not this process's: another host's leases may be longer
+        return self._take_away(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms))
 
     def waiting(self) -> dict[str, int]:
         """Queue → parts that wait in it for a worker."""

@@ -40,8 +40,17 @@ class NewJob:
     frames: Sequence[Frame] = (START,)  # of the seeds file, in order
 
 
-def add_job(connection: Connection, new: NewJob) -> tuple[int, bool]:
-    """Insert a job and its parts -> its id, and False if its key stands for a job that was there.
+@dataclass(frozen=True, kw_only=True)
+class StoredJob:
+    """What became of a NewJob."""
+
+    id: int
+    spec: dict[str, Any]  # of the first job with the key; with the version, if that is made
+    existed: bool  # the key stands for a job that was there
+
+
+def add_job(connection: Connection, new: NewJob) -> StoredJob:
+    """Insert a job and its parts, unless its key stands for a job that is there.
 
     Raises:
         InputError: the key stands for a job that asks for something else; or what is to be awaited made no version.
@@ -50,38 +59,40 @@ def add_job(connection: Connection, new: NewJob) -> tuple[int, bool]:
     if new.after is not None and isinstance(spec, GenerateSpec):
         version = awaited_version(connection, new.after)
         spec = spec if version is None else _with_version(connection, spec, version)
-    generate = spec if isinstance(spec, GenerateSpec) else None
-    key = insert_missing(
-        connection,
-        jobs,
-        kind=spec.QUEUE,
-        label=new.label,
-        key=new.key,
-        request=new.request,
-        priority=new.priority,
-        spec=spec.to_dict(),
-        model=spec.model,
-        version=generate.version if generate else None,
-        after=new.after,
-        parts_total=spec.parts,
-        parts_left=spec.parts,
-        rows_total=generate.rows if generate else 0,
-    )
-    if key is None:
-        return _first_of_key(connection, new), False
-    values = _parts(key.id, new)
+    inserted = insert_missing(connection, jobs, **_row(new, spec))
+    if inserted is None:
+        return _first_of_key(connection, new)
+    values = _parts(inserted.id, new)
     while chunk := list(islice(values, INSERTED_PARTS)):
         connection.execute(insert(parts), chunk)
-    return key.id, True
+    return StoredJob(id=inserted.id, spec=spec.to_dict(), existed=False)
 
 
-def _first_of_key(connection: Connection, new: NewJob) -> int:
-    first = connection.execute(select(jobs.c.id, jobs.c.request).where(jobs.c.key == new.key)).one()
+def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
+    generate = spec if isinstance(spec, GenerateSpec) else None
+    return {
+        "kind": spec.QUEUE,
+        "label": new.label,
+        "key": new.key,
+        "request": new.request,
+        "priority": new.priority,
+        "spec": spec.to_dict(),
+        "model": spec.model,
+        "version": generate.version if generate else None,
+        "after": new.after,
+        "parts_total": spec.parts,
+        "parts_left": spec.parts,
+        "rows_total": generate.rows if generate else 0,
+    }
+
+
+def _first_of_key(connection: Connection, new: NewJob) -> StoredJob:
+    first = connection.execute(select(jobs.c.id, jobs.c.request, jobs.c.spec).where(jobs.c.key == new.key)).one()
     if first.request != new.request:
         raise InputError(
             f"The key {new.key!r} stands for job {first.id}, which asks for something else. Take another key"
         )
-    return int(first.id)
+    return StoredJob(id=first.id, spec=first.spec, existed=True)
 
 
 def _parts(job: int, new: NewJob) -> Iterator[dict[str, Any]]:
@@ -163,7 +174,9 @@ def _final_state(connection: Connection, job: Row[Any]) -> JobState:
 def _tell_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
     """Let the jobs that wait for a training begin with its version, or fail if it has none."""
     waiting = (jobs.c.after == training.id) & jobs.c.version.is_(None) & jobs.c.state.not_in(ENDED_JOBS)
-    for job in connection.execute(select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)):
+    for job in connection.execute(
+        select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
+    ).all():
         if state == JobState.DONE:
             spec = _with_version(connection, GenerateSpec.from_dict(job.spec), training.version)
             values = {"spec": spec.to_dict(), "version": spec.version}

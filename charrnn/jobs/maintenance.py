@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 ROUND = "maintain"
 FORGET_WORKERS_MS = 10 * 60 * 1000
+RUNG_AT_ONCE = 1000  # doorbells of a queue: half a second, of a heartbeat's thread; the next round rings on
 
 
 def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:
@@ -36,10 +37,10 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
 
 
 def ring_missing(leases: Leases, queue: Queue) -> None:
-    """As many doorbells as waiting parts exceed the queue's length."""
+    """Of the doorbells by which waiting parts exceed the queue's length so many that workers have enough to do."""
     lengths = queue.lengths()
     for name, waiting in leases.waiting().items():
-        missing = waiting - lengths.get(name, 0)
+        missing = min(waiting - lengths.get(name, 0), RUNG_AT_ONCE)
         if missing > 0:
             logger.info("rang %d lost doorbells of queue %s", missing, name)
             queue.ring(name, ["?"] * missing)

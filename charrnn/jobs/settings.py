@@ -18,6 +18,7 @@ from charrnn.errors import InputError
 logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
+LONGEST_S = 3600.0  # of any setting; what a lease of another host can be is known by it
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
 
@@ -92,6 +93,8 @@ def _parse(name: str, text: str) -> str | float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not 0.0 < seconds < float("inf"):
-        raise InputError(f"{PREFIX}{name.upper()} must be a number of seconds above 0. Received: {text!r}")
+    if not 0.0 < seconds <= LONGEST_S:
+        raise InputError(
+            f"{PREFIX}{name.upper()} must be a number of seconds above 0, at most {LONGEST_S:g}. Received: {text!r}"
+        )
     return seconds

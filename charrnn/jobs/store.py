@@ -6,7 +6,7 @@ in `registry`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, select, update
@@ -105,6 +105,12 @@ class Store(Database):
         with self.read() as connection:
             rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings()
             return [dict(row) for row in rows]
+
+    def unended(self, job_ids: Collection[int]) -> set[int]:
+        """Those of some jobs that are there and have not ended."""
+        query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.not_in(ENDED_JOBS))
+        with self.read() as connection:
+            return set(connection.execute(query).scalars())
 
     def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int = PAGE) -> Sequence[Row[Any]]:
         """A job's parts in order from number `first` on, all or those in `states`."""

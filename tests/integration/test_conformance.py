@@ -180,8 +180,15 @@ def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -
 
 def test_a_lease_further_away_than_a_lease_can_be_is_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
     add_job()
-    run_out(store, claim(leases), ago_ms=-3_600_000)
+    run_out(store, claim(leases), ago_ms=-2 * 3_600_000)
     assert leases.expire() == 1
+
+
+def test_a_longer_lease_of_another_host_is_not_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a bound by this process's own length of a lease
+    add_job()
+    Leases(store, lease_s=1800).claim("generate", "another")
+    assert leases.expire() == 0
 
 
 def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, leases: Leases, add_job: AddJob) -> None:
