@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -102,7 +102,6 @@ def results(
     from charrnn.jobs.states import ENDED_JOBS
     from producer import render
 
-    to_file = output is not None and str(output) != STANDARD_OUTPUT
     chosen = exports.format_of(output or Path(STANDARD_OUTPUT), format)
     on_terminal = sys.stdout.isatty() and output is None and format is None
     with open_client() as client:
@@ -121,15 +120,20 @@ def results(
         if on_terminal:
             shown = render.results_table(lines)
             render.note(f"{shown:,} of {found['rows_total']:,} rows. All: charrnn-jobs results {job} -o FILE")
-        elif to_file and output is not None:
-            with whole_or_not(output) as file:
-                exports.write(lines, chosen, file)
         else:
-            with render.standard_output(live=follow) as file:
+            with _opened(output, follow) as file:
                 exports.write(lines, chosen, file)
         now = client.store.job(job) if follow else found
         if now["state"] in ENDED_JOBS or not follow:  # else all rows came that were asked for
             _say_what_is_missing(now)
+
+
+def _opened(output: Path | None, follow: bool) -> AbstractContextManager[BinaryIO]:
+    from producer import render
+
+    if output is None or str(output) == STANDARD_OUTPUT:
+        return render.standard_output(live=follow)
+    return whole_or_not(output)
 
 
 def _say_what_is_missing(job: dict[str, Any]) -> None:

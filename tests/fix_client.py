@@ -10,8 +10,7 @@ import pytest
 from charrnn.jobs import registry
 from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
-from charrnn.jobs.rows import compress, part_rows, result
-from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import NetworkOptions, TrainingOptions
@@ -56,11 +55,9 @@ def do_part(client: Client) -> DoPart:
         if error is not None:
             leases.fail(part, error, permanent=True)
             return part.number
-        with open(client.files.checked(part.spec.seeds), "rb") as file:
-            seeds = read_seeds(file, part.frame_offset)
-            rows = part_rows(part.spec, seeds, part.first_row, part.rows, part.frame_row)
-            lines = compress(result(row, part.spec.name, f"text {row.number % 3}", "length", 1.0) for row in rows)
-            output = client.files.put(f"jobs/{part.job}/{part.number}-{part.token}.jsonl.zst", lines)
+        rows = stored_rows(client.files, part.spec, part)
+        lines = compress(result(row, part.spec.name, f"text {row.number % 3}", "length", 1.0) for row in rows)
+        output = client.files.put(f"jobs/{part.job}/{part.number}-{part.token}.jsonl.zst", lines)
         leases.complete(part, output=output)
         return part.number
 

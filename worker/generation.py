@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs import registry
-from charrnn.jobs.files import FileRef, Files
+from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Part
 from charrnn.jobs.reports import Tallies
-from charrnn.jobs.rows import JobRow, compress, part_rows, result
-from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.rows import JobRow, compress, result, stored_rows
 from charrnn.jobs.sizing import device_kind, full_speed
 from charrnn.jobs.specs import GenerateSpec
 from worker.heartbeat import Heartbeat, Watch
@@ -40,7 +39,7 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     started, files = time.monotonic(), heartbeat.files
     version = watch.insist(lambda: registry.resolve(heartbeat.store, spec.name))
     model = watch.insist(lambda: _loaded.get(files, FileRef(**version.files)))
-    rows = watch.insist(lambda: _rows(files, part, spec))
+    rows = watch.insist(lambda: list(stored_rows(files, spec, part)))
     loading = time.monotonic() - started
 
     from charrnn.model import in_order
@@ -63,12 +62,6 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
     _commit(heartbeat, part, watch, output, facts)
     logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, time.monotonic() - started)
-
-
-def _rows(files: Files, part: Part, spec: GenerateSpec) -> list[JobRow]:
-    with open(files.checked(spec.seeds), "rb") as file:
-        seeds = read_seeds(file, part.frame_offset)
-        return list(part_rows(spec, seeds, part.first_row, part.rows, part.frame_row))
 
 
 def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, facts: dict[str, Any]) -> None:

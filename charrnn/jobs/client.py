@@ -24,7 +24,7 @@ from charrnn.jobs.lifecycle import NewJob, StoredJob
 from charrnn.jobs.pruning import Pruned
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.reports import summary
-from charrnn.jobs.results import Results
+from charrnn.jobs.results import POLL_S, Results
 from charrnn.jobs.rows import first_of_each_text
 from charrnn.jobs.seeds import Seed, SeedWriter
 from charrnn.jobs.settings import Settings
@@ -46,7 +46,6 @@ from charrnn.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.5
 SHOWN_JOBS = 5  # that are ahead of one that waits
 MAX_RANDOM_SEEDS = 1_000_000
 

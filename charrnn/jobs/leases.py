@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exist
 from charrnn.errors import LeaseLostError, NotFoundError
 from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import FileRef
-from charrnn.jobs.lifecycle import READY, end_parts, lock_job
+from charrnn.jobs.lifecycle import LEASED, READY, end_parts, lock_job
 from charrnn.jobs.registry import NewVersion, add_version
 from charrnn.jobs.reports import added
 from charrnn.jobs.settings import LONGEST_S
@@ -29,9 +29,6 @@ SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for s
 
 DIED = "process died"
 CANDIDATES = 20  # jobs that a claim looks at: in PostgreSQL others may just be taking the first ones' last parts
-
-LEASED = parts.c.lease_until > 0
-"""As `state = 'leased'`, which the schema says too, but with an index."""
 
 WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
 

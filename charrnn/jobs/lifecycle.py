@@ -26,6 +26,9 @@ INSERTED_PARTS = 10_000  # in one statement
 READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
 """Of a job: it waits for no training."""
 
+LEASED = parts.c.lease_until > 0
+"""Of a part: as `state = 'leased'`, which the schema says too, but with an index."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:

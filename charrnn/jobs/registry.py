@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from charrnn.errors import NotFoundError
 from charrnn.jobs.databases import insert_missing, upsert
 from charrnn.jobs.files import FileRef
+from charrnn.jobs.specs import TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import aliases, jobs, models, versions
@@ -53,7 +54,7 @@ def _has_versions(connection: Connection, model: str) -> bool:
 
 
 def _in_training(connection: Connection, model: str) -> bool:
-    unended = (jobs.c.model == model) & (jobs.c.kind == "train") & jobs.c.state.not_in(ENDED_JOBS)
+    unended = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
     return connection.execute(select(jobs.c.id).where(unended).limit(1)).first() is not None
 
 

@@ -10,13 +10,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from charrnn.jobs.files import FileRef, Files
-from charrnn.jobs.rows import dump_line, failed_result, part_rows, read_lines
-from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.rows import dump_line, failed_result, read_lines, stored_rows
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.jobs.states import PartState
 from charrnn.jobs.store import Store
 
-POLL_S = 0.5
+POLL_S = 0.5  # between two looks at a job that is followed
 TO_COME = (PartState.QUEUED, PartState.LEASED)
 
 
@@ -59,7 +58,5 @@ class Results:
                 yield from read_lines(file)
             return
         spec = GenerateSpec.from_dict(self.store.job(self.job_id)["spec"])  # with the version that was awaited
-        with open(self.files.checked(spec.seeds), "rb") as file:
-            seeds = read_seeds(file, part.frame_offset)
-            for row in part_rows(spec, seeds, part.first_row, part.rows, part.frame_row):
-                yield dump_line(failed_result(row, spec.name, part.error))
+        for row in stored_rows(self.files, spec, part):
+            yield dump_line(failed_result(row, spec.name, part.error))

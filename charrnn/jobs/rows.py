@@ -9,19 +9,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from charrnn.jobs.seeds import StoredSeed, to_json
+from charrnn.jobs.compression import zstd
+from charrnn.jobs.files import Files
+from charrnn.jobs.seeds import StoredSeed, read_seeds, to_json
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.options import SamplingOptions
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from charrnn.jobs.leases import Part
 
 WRITE_SIZE = 1 << 20  # bytes of text between two compressed chunks
 
@@ -51,6 +52,18 @@ def part_rows(
                 temperature, sample = divmod(offset, sampling.samples)
                 yield JobRow(start + offset, seed, sampling.temperatures[temperature], sample, sampling)
         start += texts
+
+
+def stored_rows(files: Files, spec: GenerateSpec, part: Part | Row[Any]) -> Iterator[JobRow]:
+    """The rows of one of the job's parts, from where its seeds are stored.
+
+    Raises:
+        ModelFileError: the seeds are missing or changed.
+        UnreachableError: from the files.
+    """
+    with open(files.checked(spec.seeds), "rb") as file:
+        seeds = read_seeds(file, part.frame_offset)
+        yield from part_rows(spec, seeds, part.first_row, part.rows, part.frame_row)
 
 
 def result(

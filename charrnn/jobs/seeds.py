@@ -10,21 +10,16 @@ import hashlib
 import itertools
 import json
 import logging
-import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError
+from charrnn.jobs.compression import zstd
 from charrnn.options import ERROR, SamplingOptions
 from charrnn.text import check_encodable
 from charrnn.vocabulary import Vocabulary
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs import migrations, tables
 from charrnn.jobs.databases import NOW, Database
 from charrnn.jobs.files import Files
-from charrnn.jobs.lifecycle import READY
+from charrnn.jobs.lifecycle import LEASED, READY
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.states import ENDED_JOBS, PartState
 from charrnn.jobs.tables import jobs, metrics, parts, previews, speeds, workers
@@ -112,13 +112,13 @@ class Store(Database):
         with self.read() as connection:
             return set(connection.execute(query).scalars())
 
-    def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int = PAGE) -> Sequence[Row[Any]]:
-        """A job's parts in order from number `first` on, all or those in `states`."""
+    def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> Sequence[Row[Any]]:
+        """A job's parts in order from number `first` on, all or those in `states`; a page of them."""
         query = select(parts).where(parts.c.job == job_id, parts.c.number >= first).order_by(parts.c.number)
         if states:
             query = query.where(parts.c.state.in_(states))
         with self.read() as connection:
-            return connection.execute(query.limit(limit)).all()
+            return connection.execute(query.limit(PAGE if limit is None else limit)).all()
 
     def history(self, job_id: int) -> list[dict[str, Any]]:
         """A training's epochs in order, each with its previews by temperature."""
@@ -159,8 +159,7 @@ class Store(Database):
 
     def jobs_in_work(self, owners: Sequence[str]) -> Sequence[int]:
         """Jobs that those pool children are at work on, one for each leased part."""
-        leased = (parts.c.lease_until > 0) & parts.c.owner.in_(owners)
-        query = select(parts.c.job).where(leased).order_by(parts.c.job)
+        query = select(parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
         with self.read() as connection:
             return connection.execute(query).scalars().all()
 

@@ -338,7 +338,9 @@ def test_who_reads_results_is_told_and_gets_no_part_of_them(
     output = tmp_path / "rows.jsonl"
     with place.troubles[trouble].begin():
         done = place.home.run("results", job, "-o", str(output))
-    if place.url.startswith("s3://"):
+    if not place.url.startswith("s3://"):  # a disk that takes no byte more can be read
+        assert done.returncode == 0, done.stderr
+    else:
         assert (done.returncode, list(tmp_path.iterdir())) == (4, [])
         assert re.search(f"^error: {place.message(trouble)}", done.stderr)
         place.home.ok("results", job, "-o", str(output))
