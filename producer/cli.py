@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated
@@ -39,6 +40,7 @@ QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and ge
 def main() -> None:
     """The entry point: every expected error is one message and an exit code."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # `timeout` leaves no half a file
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:

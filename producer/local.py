@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -33,6 +33,7 @@ SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 60  # a worker gives its part back within seconds
 POLL_S = 0.05
+WATCH_S = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -42,11 +43,13 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
         signal.signal(number, _interrupt)
     Store.open(settings).close()  # makes home and store, or says why not
     settings.home.mkdir(parents=True, exist_ok=True)
-    with _only_one(settings.home), local_broker(settings), _worker(worker_arguments) as worker:
+    with _only_one(settings.home), local_broker(settings) as keep_broker, _worker(worker_arguments) as worker:
         render.note(f"data in {settings.home}; stop with Ctrl-C")
         try:
-            code = worker.wait()
-            render.fail(f"the worker ended by itself with exit code {code}")
+            while worker.poll() is None:
+                keep_broker()
+                time.sleep(WATCH_S)
+            render.fail(f"the worker ended by itself with exit code {worker.returncode}")
             return 1
         except KeyboardInterrupt:
             render.note("stopping: the worker gives its work back")
@@ -76,22 +79,37 @@ def _lock(lock: TextIO, home: Path) -> None:
 
 
 @contextmanager
-def local_broker(settings: Settings) -> Iterator[None]:
-    """The local broker while the block runs, unless the settings name another one."""
+def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
+    """The local broker while the block runs, unless the settings name another one.
+
+    Yields:
+        What starts it again if it has died.
+    """
     if settings.redis_url:
-        yield
+        yield lambda: None
         return
-    socket = settings.broker_socket
+    socket, started = settings.broker_socket, list[subprocess.Popen[bytes]]()
     with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client:
-        adopted = _answers(client)
-        process = None if adopted else _start_server(socket, settings.home / "broker", client)
-        render.note(f"broker {'adopted' if adopted else 'ready'}: {socket}")
+
+        def start() -> None:
+            started.append(_start_server(socket, settings.home / "broker", client))
+            render.note(f"broker ready: {socket}")
+
+        def keep() -> None:
+            if _died(client):
+                render.note("the broker died")
+                start()
+
+        if _answers(client):
+            render.note(f"broker adopted: {socket}")
+        else:
+            start()
         try:
-            yield
+            yield keep
         finally:
             with _uninterrupted():
                 client.shutdown()
-                if process:
+                for process in started:
                     process.wait(STOP_TIMEOUT_S)
 
 
@@ -100,6 +118,19 @@ def _answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except (redis.ConnectionError, redis.ResponseError):  # not there, or still loading its data
         return False
+
+
+def _died(client: redis.Redis) -> bool:
+    """Nobody listens there any more; one that is slow, or still loads its data, is alive."""
+    try:
+        client.ping()
+    except redis.BusyLoadingError:
+        return False
+    except redis.ConnectionError:
+        return True
+    except redis.RedisError:
+        return False
+    return False
 
 
 def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[bytes]:

@@ -57,19 +57,13 @@ def jobs(
     ] = None,
     state: Annotated[str | None, typer.Option(help="queued, running, done, failed or cancelled.")] = None,
     kind: Annotated[str | None, typer.Option(help="train or generate.")] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="Of this model.")] = None,
+    model: Annotated[str | None, typer.Option("-m", "--model", help="NAME or NAME@VERSION.")] = None,
     label: Annotated[str | None, typer.Option("--name", help="With this label.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
-    from charrnn.jobs.queue import QUEUES
-    from charrnn.jobs.states import JobState
-    from charrnn.options import check_choice
     from producer import render
 
-    for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
-        if value is not None:
-            check_choice(name, value, choices)
     with open_client() as client:
         found = client.jobs(limit, before=before, state=state, kind=kind, model=model, label=label)
     if json:
@@ -104,6 +98,8 @@ def results(
 
     chosen = exports.format_of(output or Path(STANDARD_OUTPUT), format)
     on_terminal = sys.stdout.isatty() and output is None and format is None
+    if chosen == exports.PARQUET and sys.stdout.isatty() and output is None:
+        raise InputError("Parquet is not for a terminal. Write it to a file: -o FILE")
     with open_client() as client:
         found = client.store.job(job)
         if on_terminal and not follow:

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.jobs.reports import SKETCH
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import ENDED_JOBS, JobState, Priority
 from charrnn.options import count_windows
@@ -115,7 +116,7 @@ def _done(job: Mapping[str, Any]) -> str:
 
 def models(rows: Iterable[Mapping[str, Any]]) -> None:
     table(
-        ("version", "aliases", "held out", "network", "characters", "trained"),
+        ("version", "aliases", "held out", "network", "characters", "stored"),
         (
             (
                 f"{v['model']}@{v['version']}",
@@ -185,7 +186,8 @@ def _report_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for texts in report["temperatures"]:
         nats = f"{texts['nats_per_char']:.3f} nats a character, " if texts["nats_per_char"] is not None else ""
         where = "elsewhere" if texts["temperature"] is None else f"at {texts['temperature']:g}"
-        yield where, f"{nats}{texts['distinct_share']:.1%} of {texts['rows']:,} texts distinct"
+        share = f"about {texts['distinct_share']:.0%}" if texts["rows"] > SKETCH else f"{texts['distinct_share']:.1%}"
+        yield where, f"{nats}{share} of {texts['rows']:,} texts distinct"
 
 
 def _training(spec: TrainSpec) -> str:

@@ -11,16 +11,21 @@ from typing import BinaryIO
 
 from charrnn.errors import InputError, TextError
 from charrnn.jobs.seeds import Seed
-from charrnn.options import OVERRIDES
+from charrnn.options import OVERRIDES, check_choice
 from charrnn.text import decode
 
 STANDARD_INPUT = "-"
-JSON_LINES = ".jsonl"
+TEXT, JSONL = "text", "jsonl"
+FORMATS = (TEXT, JSONL)
+JSON_LINES = (".jsonl", ".ndjson")  # ends of names
 MAX_LINE = 16 << 20  # bytes; a file without line ends, such as /dev/zero, must not fill the memory
 
 
 class SeedFile:
     """A file of seeds, or standard input if `source` is "-". It can be iterated once, and is never held in memory.
+
+    Args:
+        format: one of FORMATS; by the name's end if None.
 
     Attributes:
         blank_lines: that were skipped so far.
@@ -29,14 +34,16 @@ class SeedFile:
         InputError: not readable, not UTF-8, or a line of JSON that is no seed; with its line.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, format: str | None = None) -> None:
         self.name = "standard input" if source == STANDARD_INPUT else source
+        self.format = format or (JSONL if source.lower().endswith(JSON_LINES) else TEXT)
+        check_choice("seeds-format", self.format, FORMATS)
         self.source = source
         self.blank_lines = 0
 
     def __iter__(self) -> Iterator[Seed]:
         found = False
-        make = self._json_seed if self.source.lower().endswith(JSON_LINES) else Seed
+        make = self._json_seed if self.format == JSONL else Seed
         for number, line in enumerate(self._lines(), 1):
             if line and not line.isspace():
                 found = True
@@ -80,11 +87,15 @@ class SeedFile:
 
 
 def _from_record(place: str, number: int, record: object) -> Seed:
-    if not isinstance(record, dict) or "seed" not in record or record.keys() - {"id", "seed", *OVERRIDES}:
-        raise InputError(
-            f'{place}: expected an object {{"id": ..., "seed": ...}}, the id if you like, and if you like any of '
-            f"{', '.join(OVERRIDES)}"
-        )
+    expected = (
+        f'an object {{"id": ..., "seed": ...}}, the id if you like, and if you like any of {", ".join(OVERRIDES)}'
+    )
+    if not isinstance(record, dict):
+        raise InputError(f"{place}: {record!r:.80} is no object. Expected {expected}")
+    if unknown := sorted(record.keys() - {"id", "seed", *OVERRIDES}):
+        raise InputError(f"{place}: unknown field {unknown[0]!r:.80}. Expected {expected}")
+    if "seed" not in record:
+        raise InputError(f"{place}: there is no seed. Expected {expected}")
     seed, seed_id = record["seed"], record.get("id")
     if not isinstance(seed, str):
         hint = ". The number that fixes chance is --rng-seed" if isinstance(seed, int) else ""

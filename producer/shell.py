@@ -41,10 +41,10 @@ RngSeedOption = Annotated[
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")]
 TimeoutOption = Annotated[
-    str | None, typer.Option("--timeout", help="With --wait: give up waiting after 90s, 10m or 2h.")
+    str | None, typer.Option("--timeout", help="Give up waiting after 90s, 10m or 2h; the job goes on.")
 ]
 
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def parse_temperatures(option: str, text: str) -> tuple[float, ...]:
 
 def parse_seconds(option: str, text: str) -> float:
     """A time such as 90s, 10m, 2h or 30d."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd]?)", text)
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd])", text)  # of "30", nobody knows whether days or seconds
     if not match:
         raise InputError(f"{option} must be a time such as 90s, 10m, 2h or 30d. Received: {text!r}")
     return float(match[1]) * UNITS[match[2]]

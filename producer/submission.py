@@ -118,6 +118,9 @@ def submit(
     seeds: Annotated[
         str | None, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input. Else a new line.")
     ] = None,
+    seeds_format: Annotated[
+        str | None, typer.Option(help="text or jsonl, such as of standard input; else by the file's name.")
+    ] = None,
     random_seeds: Annotated[
         int | None, typer.Option(help="In their place: so many openings of the training text.")
     ] = None,
@@ -183,9 +186,9 @@ def submit(
     if seeds is not None and random_seeds is not None:
         raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
     check_choice("priority", priority, [level.name.lower() for level in Priority])
-    file = SeedFile(seeds) if seeds is not None else None
+    file = SeedFile(seeds, seeds_format) if seeds is not None else None
     with open_client() as client:
-        given: Iterable[Seed] = file or ()
+        given: Iterable[Seed] | None = file
         if random_seeds is not None and model is not None:
             given = client.random_seeds(model, random_seeds, sampling.rng_seed)
         job = client.submit(

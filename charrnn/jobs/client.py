@@ -22,7 +22,7 @@ from charrnn.jobs.files import FileRef, Files, unique_name
 from charrnn.jobs.held_out import HeldOut
 from charrnn.jobs.lifecycle import NewJob, StoredJob
 from charrnn.jobs.pruning import Pruned
-from charrnn.jobs.queue import Queue
+from charrnn.jobs.queue import QUEUES, Queue
 from charrnn.jobs.reports import summary
 from charrnn.jobs.results import POLL_S, Results
 from charrnn.jobs.rows import first_of_each_text
@@ -31,12 +31,22 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import MAX_PART_ROWS, GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.store import Store
-from charrnn.jobs.submission import Fleet, Submitted, check_key, estimate, find_target, make_spec, request_hash
+from charrnn.jobs.submission import (
+    Fleet,
+    Submitted,
+    as_seeds,
+    check_key,
+    estimate,
+    find_target,
+    make_spec,
+    request_hash,
+)
 from charrnn.openings import draw_openings
 from charrnn.options import (
     NetworkOptions,
     SamplingOptions,
     TrainingOptions,
+    check_choice,
     check_integer,
     continued,
 )
@@ -131,7 +141,7 @@ class Client:
     def submit(
         self,
         model: str | None,
-        seeds: Iterable[Seed],
+        seeds: Iterable[Seed | str] | None,
         sampling: SamplingOptions,
         *,
         after: int | None = None,
@@ -145,13 +155,13 @@ class Client:
 
         Args:
             model: `name` for its champion, `name@3` for a version, `name@alias`; may be None with `after`.
-            seeds: read once and not held, however many; an empty one starts a new line, and so does no seed at all.
+            seeds: read once and not held, however many; an empty one starts a new line, and so does None.
             after: a training; the job waits for it and samples from the version that it makes.
             key: makes a repeated submit harmless: the same key and the same content are the same job.
             priority: of its parts among those that wait.
             part_rows: that are done under one lease, about 20 seconds of work if left out; the results do not
                 depend on it.
-            dry_run: check everything, store nothing.
+            dry_run: check everything, store nothing; `existed` tells whether the key stands for a job already.
 
         Raises:
             InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
@@ -168,18 +178,24 @@ class Client:
         target = find_target(self.store, model, after)
         fleet = Fleet.of(self.store, target.model, self._devices())
         writer = SeedWriter(sampling, Vocabulary(target.characters))
-        if dry_run:
-            size = sum(map(len, writer.write(seeds)))
-            spec = make_spec(target, writer, FileRef(name="", size=size, sha256=""), fleet, part_rows)
-            return Submitted(id=None, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet))
-        stored = self.files.put(unique_name("seeds", ".jsonl.zst"), writer.write(seeds))
-        try:
-            spec = make_spec(target, writer, stored, fleet, part_rows)
+        frames = writer.write(as_seeds(seeds))
+
+        def new_job(spec: GenerateSpec) -> NewJob:
             request = request_hash(model, after, sampling, writer.sha256)
-            new = NewJob(
+            return NewJob(
                 spec=spec, label=label, key=key, request=request, priority=priority, after=after, frames=writer.frames
             )
-            job = self._add(new)
+
+        def submitted(job: int | None, spec: GenerateSpec, existed: bool) -> Submitted[GenerateSpec]:
+            return Submitted(id=job, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet), existed=existed)
+
+        if dry_run:
+            file = FileRef(name="", size=sum(map(len, frames)), sha256="")
+            spec = make_spec(target, writer, file, fleet, part_rows)
+            return submitted(None, spec, self._exists(new_job(spec)))
+        stored = self.files.put(unique_name("seeds", ".jsonl.zst"), frames)
+        try:
+            job = self._add(new_job(make_spec(target, writer, stored, fleet, part_rows)))
         except (InputError, NotFoundError):  # of others it is not known whether the job was stored
             self._discard(stored)
             raise
@@ -188,7 +204,11 @@ class Client:
             self._discard(stored)
         elif spec.version is not None:  # else its training rings for it
             self._ring(spec, job.id)
-        return Submitted(id=job.id, spec=spec, estimate=estimate(spec, writer.seed_bytes, fleet), existed=job.existed)
+        return submitted(job.id, spec, job.existed)
+
+    def _exists(self, new: NewJob) -> bool:
+        with self.store.read() as connection:
+            return lifecycle.key_exists(connection, new)
 
     def _discard(self, seeds: FileRef) -> None:
         """Delete seeds that no job names; what is said to the caller matters more than they."""
@@ -274,7 +294,7 @@ class Client:
         others = [other for other in at_work if other != job["id"]]  # its own may have begun meanwhile
         if len(others) >= len(serving):
             busy = ", ".join(map(str, sorted(set(others))))
-            return f"the workers are busy with job {busy}; a training makes way at its next checkpoint"
+            return f"the workers are busy with job {busy}; a training among them makes way at its next checkpoint"
         return "a worker is about to take it"
 
     def jobs(
@@ -291,8 +311,17 @@ class Client:
 
         Args:
             before: only those with a smaller id, to page on.
+            model: `name` or `name@3`.
+
+        Raises:
+            InputError: no such state or kind.
         """
-        return self.store.jobs(limit, before, state=state, kind=kind, model=model, label=label)
+        for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
+            if value is not None:
+                check_choice(name, value, choices)
+        model, _, version = (model or "").partition("@")
+        equal = {"state": state, "kind": kind, "model": model or None, "label": label}
+        return self.store.jobs(limit, before, version=registry.version_number(version), **equal)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model, with its aliases."""
@@ -306,7 +335,7 @@ class Client:
         """
         return transfer.export_version(self.store, self.files, reference, target)
 
-    def import_model(self, path: Path, name: str | None = None) -> str:
+    def import_model(self, path: str | Path, name: str | None = None) -> str:
         """Add an exported version as the next one of its model, or of the model `name` -> its name, as `speeches@3`.
 
         Raises:
@@ -314,8 +343,8 @@ class Client:
         """
         if name is not None:
             check_name("The model's name", name)
-        self.probe()
-        return transfer.import_version(self.store, self.files, path, name)
+        self.store.claim_files(self.files)
+        return transfer.import_version(self.store, self.files, Path(path), name)
 
     def workers(self) -> list[dict[str, Any]]:
         """The pool children that showed a sign of life within a lease's length."""

@@ -1,4 +1,5 @@
 """zstd: in the standard library from Python 3.14 on, before that its backport."""
+
 from __future__ import annotations
 
 import sys

@@ -10,6 +10,7 @@ import csv
 import difflib
 import io
 import json
+import logging
 import math
 import re
 import sys
@@ -22,6 +23,8 @@ from typing import Any, BinaryIO
 
 from charrnn.errors import InputError
 from charrnn.options import check_choice
+
+logger = logging.getLogger(__name__)
 
 FORMATS = (JSONL, CSV, TXT, PARQUET) = ("jsonl", "csv", "txt", "parquet")
 
@@ -65,6 +68,8 @@ def format_of(path: Path, given: str | None) -> str:
         check_choice("format", given, FORMATS)
         return given
     suffix = path.suffix.lower().removeprefix(".")
+    if suffix and suffix not in FORMATS:
+        logger.warning("%s is written as JSON Lines; -f chooses another format", path.name)
     return suffix if suffix in FORMATS else JSONL
 
 

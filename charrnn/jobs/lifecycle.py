@@ -89,6 +89,16 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
     }
 
 
+def key_exists(connection: Connection, new: NewJob) -> bool:
+    """Whether its key stands for a job already.
+
+    Raises:
+        InputError: which asks for something else.
+    """
+    query = select(jobs.c.id).where(jobs.c.key.is_not(None), jobs.c.key == new.key)
+    return connection.execute(query).first() is not None and _first_of_key(connection, new).existed
+
+
 def _first_of_key(connection: Connection, new: NewJob) -> StoredJob:
     first = connection.execute(select(jobs.c.id, jobs.c.request, jobs.c.spec).where(jobs.c.key == new.key)).one()
     if first.request != new.request:

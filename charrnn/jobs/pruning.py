@@ -5,6 +5,7 @@ Rows go first: what is left over if a process dies in between is found by the sw
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from charrnn.errors import NotFoundError
+from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files import Files
 from charrnn.jobs.lifecycle import delete_job, prunable
 from charrnn.jobs.specs import GenerateSpec
@@ -22,6 +23,8 @@ from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.storage import StoredFile
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import jobs, models, parts, versions
+
+logger = logging.getLogger(__name__)
 
 JOBS = "jobs"  # a folder of each, deleted with it
 OTHERS = ("seeds", "corpora", "held-out", "models")
@@ -43,7 +46,8 @@ class Pruned:
 
 
 def delete(store: Store, files: Files, job_id: int) -> Pruned:
-    """Delete an ended job, its results and seeds; a training's corpus goes with a later prune.
+    """Delete an ended job, its results and seeds; a training's corpus goes with a later prune, and so do files that
+    cannot be deleted now.
 
     Raises:
         InputError: it has not ended, or a version came from it.
@@ -51,11 +55,15 @@ def delete(store: Store, files: Files, job_id: int) -> Pruned:
     """
     with store.write() as connection:
         job = delete_job(connection, job_id)
-    freed = _size(files, job)
-    files.delete_folder(_folder_of(job_id))
-    if job["kind"] == GenerateSpec.QUEUE:
-        files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
-    return freed
+    try:
+        freed = _size(files, job)
+        files.delete_folder(_folder_of(job_id))
+        if job["kind"] == GenerateSpec.QUEUE:
+            files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
+        return freed
+    except UnreachableError as error:
+        logger.warning("job %d was deleted; its files are left for a later prune: %s", job_id, error)
+        return Pruned(jobs=1)
 
 
 def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = False) -> Pruned:

@@ -7,7 +7,6 @@ its champion. A new version becomes champion only if its held-out loss is lower 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,23 +106,33 @@ def resolve(store: Store, reference: str) -> Row[Any]:
     """
     model, _, wanted = reference.partition("@")
     query = select(versions).where(versions.c.model == model)
-    if wanted.isdecimal() and len(wanted) <= MAX_DIGITS:
-        query = query.where(versions.c.version == int(wanted))
+    if (number := version_number(wanted)) is not None:
+        query = query.where(versions.c.version == number)
     else:
         query = query.join(
             aliases, (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version)
         ).where(aliases.c.alias == (wanted or CHAMPION))
     with store.read() as connection:
         row = connection.execute(query).one_or_none()
-        names = connection.execute(select(models.c.name).order_by(models.c.name)).scalars().all()
-    if row is None:
-        raise NotFoundError(_not_found(reference, model, names))
+        if row is None:
+            raise NotFoundError(_not_found(connection, model, wanted))
     return row
 
 
-def _not_found(reference: str, model: str, names: Sequence[str]) -> str:
+def version_number(text: str) -> int | None:
+    """What stands behind the @, if it is a number that the database holds."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
+
+
+def _not_found(connection: Connection, model: str, wanted: str) -> str:
+    names = connection.execute(select(models.c.name).order_by(models.c.name)).scalars().all()
     if model in names:
-        return f"Model {reference} has no such version yet. See: charrnn-jobs models, charrnn-jobs jobs"
+        highest = select(func.max(versions.c.version)).where(versions.c.model == model)
+        known = select(aliases.c.alias).where(aliases.c.model == model).order_by(aliases.c.alias)
+        if (number := connection.execute(highest).scalar_one()) is None:
+            return f"Model {model} has no version yet. See: charrnn-jobs jobs -m {model}"
+        shown = ", ".join(connection.execute(known).scalars())
+        return f"Model {model} has no version {wanted!r}. Expected a number up to {number}, or one of {shown}"
     nearest = difflib.get_close_matches(model, names, n=3, cutoff=0.5) or names[:3]
     hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Train one with: charrnn-jobs train NAME PATH"
     return f"There is no model {model!r}. {hint}"

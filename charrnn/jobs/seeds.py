@@ -7,7 +7,6 @@ knows the frame in which its first row's seed stands, and need not read what com
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 from bisect import bisect_right
@@ -97,17 +96,18 @@ class SeedWriter:
         self._num_wrong = 0
 
     def write(self, seeds: Iterable[Seed]) -> Iterator[bytes]:
-        """The file, frame by frame; of no seeds at all that of an empty one.
+        """The file, frame by frame.
 
         Raises:
-            InputError: a seed that the model cannot read, or that asks for what cannot be.
+            InputError: no seed at all; one that the model cannot read, or that asks for what cannot be.
         """
-        seeds, offset = iter(seeds), 0
-        first = next(seeds, Seed(""))
-        for frame in self._frames(itertools.chain([first], seeds)):
+        offset = 0
+        for frame in self._frames(seeds):
             self.frames[-1] = Frame(self.frames[-1].row, offset)
             offset += len(frame)
             yield frame
+        if not self.num_seeds:
+            raise InputError("There is no seed. Expected one at least; an empty one starts a new line")
         self._refuse_unknown()
         self._warn_of_stops()
 

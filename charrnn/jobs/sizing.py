@@ -18,6 +18,7 @@ CHARACTERS_PER_S = 40_000.0  # of 2 x LSTM(512) on two cores: taken where no spe
 MAX_PARTS = 100_000  # each is a row of the store and a doorbell
 
 LINE_BYTES = 110  # that a result line has beside its text and the seed as it is stored
+LOGPROB_BYTES = 9  # of one, as JSON
 COMPRESSED = 0.4  # that zstd leaves of result lines, at most: 0.13 at temperature 0.2, 0.27 at 1
 
 
@@ -70,7 +71,7 @@ def _share(batch: int) -> float:
     return BATCHES.get(batch, min(BATCHES.values()) / 4)  # a single slot, of a single text
 
 
-def result_bytes(rows: int, characters: int, seed_bytes: int) -> tuple[int, int]:
+def result_bytes(rows: int, characters: int, seed_bytes: int, *, logprobs: bool) -> tuple[int, int]:
     """Of the part files and of their export, about."""
-    export = rows * LINE_BYTES + seed_bytes + characters
+    export = rows * LINE_BYTES + seed_bytes + characters * (1 + (LOGPROB_BYTES if logprobs else 0))
     return round(export * COMPRESSED), export

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from charrnn.errors import InputError
 from charrnn.jobs import lifecycle, registry
 from charrnn.jobs.files import FileRef
-from charrnn.jobs.seeds import SeedWriter, to_json
+from charrnn.jobs.seeds import Seed, SeedWriter, to_json
 from charrnn.jobs.sizing import batch_speed, check_part_rows, choose_part_rows, device_kind, result_bytes
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.store import Store
@@ -95,6 +95,14 @@ def _awaited(store: Store, model: str | None, after: int) -> Target:
     return Target(model=training.model, version=None, characters=training.vocabulary, precision=AUTO)
 
 
+def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
+    """Seeds as they may be given: texts too, and None for a single empty one."""
+    if isinstance(given, str):
+        raise InputError(f"Seeds must be several, such as [{given!r}]. Received: {given!r}")
+    for seed in [""] if given is None else given:
+        yield Seed(seed) if isinstance(seed, str) else seed
+
+
 def make_spec(target: Target, writer: SeedWriter, seeds: FileRef, fleet: Fleet, part_rows: int | None) -> GenerateSpec:
     """The job of the seeds that were written.
 
@@ -121,7 +129,7 @@ def make_spec(target: Target, writer: SeedWriter, seeds: FileRef, fleet: Fleet, 
 
 def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
     """What a job takes whose seeds, each as often as it is used, have so many bytes."""
-    stored, export = result_bytes(spec.rows, spec.characters, seed_bytes)
+    stored, export = result_bytes(spec.rows, spec.characters, seed_bytes, logprobs=spec.sampling.logprobs)
     seconds = None
     if fleet.characters_per_s:
         seconds = spec.characters / batch_speed(fleet.characters_per_s, spec.batch) / max(fleet.devices, 1)

@@ -81,7 +81,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
     [
         ('{"seed": 7}', "--rng-seed"),
         ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' stands twice: in line 1 and in line 2"),
-        ('{"text": "the"}', "expected an object"),
+        ('{"text": "the"}', "unknown field 'text'"),
         ("the", "line 1 is not JSON"),
     ],
 )

@@ -58,6 +58,17 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
         assert stack.ok("results", job) == undisturbed
 
 
+def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> None:
+    # Catches: a stack in which nothing starts any more, beside advice to start it
+    broker = redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))
+    with home.up(), broker:
+        killed = broker.info("server")["process_id"]
+        os.kill(killed, signal.SIGKILL)
+        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+        assert broker.info("server")["process_id"] != killed
+        assert "the broker died" in home.log()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     home: Home, text_file: Path, method: str

@@ -75,13 +75,18 @@ def test_results_of_a_running_job_can_be_followed(stack: Home, seeds: str) -> No
     assert text == stack.ok("results", job)
 
 
-def test_of_a_job_that_goes_on_what_was_asked_for_is_enough(stack: Home, seeds: str) -> None:
+def test_of_a_job_that_goes_on_what_was_asked_for_is_enough(stack: Home, seeds: str, tmp_path: Path) -> None:
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-n", "500", "-l", "2000", "--part-rows", "16").strip()
     some = stack.ok("results", job, "--follow", "--limit", "3")
     assert some.splitlines() == stack.ok("results", job, "--follow", "--rows", "0:3").splitlines()
     done = stack.run("results", job)
-    stack.ok("cancel", job)
     assert (done.returncode, done.stdout.startswith(some), "is running" in done.stderr) == (5, True, True)
+    following = stack.start("results", job, "--follow", "-o", str(tmp_path / "rows.jsonl"))
+    until(lambda: list(tmp_path.iterdir()), "the file to arrive")
+    following.terminate()
+    following.communicate(timeout=60)
+    assert (following.returncode, list(tmp_path.iterdir())) == (143, [])  # Catches: half a file after `timeout`
+    stack.ok("cancel", job)
 
 
 def test_a_job_waits_for_its_training(stack: Home, seeds: str, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_held_out_text_that_tells_nothing_is_refused(client: Client, text_file
 
 
 def test_a_version_s_number_can_be_as_long_as_it_likes(client: Client, model: str) -> None:
-    with pytest.raises(NotFoundError, match="has no such version"):
+    with pytest.raises(NotFoundError, match=r"has no version '10*'. Expected a number up to 1, or one of champion"):
         client.submit(f"{model}@{10**30}", [Seed("a")], SAMPLING)
 
 
@@ -126,6 +126,17 @@ def test_a_dry_run_stores_nothing(client: Client, model: str, settings: Settings
     assert (job.id, job.spec.characters) == (None, 4 * SAMPLING.length)
     assert count(client) == before
     assert list(client.files.list("seeds")) == []
+
+
+def test_a_dry_run_tells_what_its_key_stands_for(client: Client, model: str) -> None:
+    # Catches: "check everything" that leaves out the key
+    job = client.submit(model, [Seed("a")], SAMPLING, key="k", dry_run=True)
+    client.submit(model, [Seed("a")], SAMPLING, key="k")
+    again = client.submit(model, [Seed("a")], SAMPLING, key="k", dry_run=True)
+    assert (job.existed, again.existed, again.id) == (False, True, None)
+    with pytest.raises(InputError, match="stands for job"):
+        client.submit(model, [Seed("b")], SAMPLING, key="k", dry_run=True)
+    assert not client.submit(model, [Seed("a")], SAMPLING, dry_run=True).existed
 
 
 def test_unknown_characters_are_named_with_their_lines(client: Client, model: str) -> None:
@@ -201,9 +212,35 @@ def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, mode
 
 
 def test_no_seed_at_all_starts_a_new_line(client: Client, model: str) -> None:
-    job = client.submit(model, [], SAMPLING)
+    job = client.submit(model, None, SAMPLING)
     (seed,) = seeds_of(client, job.spec)
     assert (seed.seed, job.spec.rows) == ("", 4)
+
+
+def test_seeds_may_be_texts(client: Client, model: str) -> None:
+    job = client.submit(model, ["a", Seed("b", id="x")], SAMPLING)
+    assert [(seed.seed, seed.id) for seed in seeds_of(client, job.spec)] == [("a", None), ("b", "x")]
+
+
+@pytest.mark.parametrize(("seeds", "message"), [([], "There is no seed"), ("ab", r"must be several, such as \['ab'\]")])
+def test_no_seeds_and_a_text_in_their_place_are_refused(
+    client: Client, model: str, seeds: list[str] | str, message: str
+) -> None:
+    # Catches: a job of one empty seed for an empty generator; a job of each character
+    before = count(client)
+    with pytest.raises(InputError, match=message):
+        client.submit(model, seeds, SAMPLING)
+    assert (count(client), list(client.files.list("seeds"))) == (before, [])
+
+
+def test_jobs_of_a_version_are_found(client: Client, model: str) -> None:
+    job = client.submit(model, ["a"], SAMPLING)
+    assert [found["id"] for found in client.jobs(model="speeches@1")] == [job.id]
+    assert [found["id"] for found in client.jobs(model="speeches")] == [job.id, 1]
+    assert client.jobs(model="speeches@2") == []
+    for wrong in ({"state": "finished"}, {"kind": "sample"}):
+        with pytest.raises(InputError, match="must be"):
+            client.jobs(**wrong)
 
 
 def test_a_seed_s_own_options_count_and_are_checked(client: Client, model: str) -> None:
@@ -314,7 +351,7 @@ def test_a_key_makes_a_repeated_submit_harmless(client: Client, model: str) -> N
     assert (count(client), file_names(client)) == before  # Catches: the seeds of a repeated submit left over
     for key in ("", "k" * 201, "a\0b"):
         with pytest.raises(InputError, match="key"):
-            client.submit(model, [], SAMPLING, key=key)
+            client.submit(model, None, SAMPLING, key=key)
 
 
 def test_a_key_stands_for_what_was_asked_and_not_for_what_it_meant(client: Client, model: str) -> None:

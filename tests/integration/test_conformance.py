@@ -351,7 +351,7 @@ def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> No
     add_version(store, add_job(train=True), 1.0)
     with pytest.raises(NotFoundError, match="Did you mean speeches"):
         registry.resolve(store, "speaches")
-    with pytest.raises(NotFoundError, match="no such version"):
+    with pytest.raises(NotFoundError, match="has no version"):
         registry.resolve(store, "speeches@9")
 
 

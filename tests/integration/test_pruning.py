@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from charrnn.errors import InputError, NotFoundError
+from charrnn.errors import InputError, NotFoundError, UnreachableError
 from charrnn.jobs import registry
 from charrnn.jobs.client import Client
 from charrnn.jobs.pruning import FOLDERS, GRACE_S, Pruned
@@ -60,6 +60,26 @@ def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: 
     assert names(client) > before
 
 
+def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
+    client: Client, model: str, do_part: DoPart, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches: an error after which nobody can ask for it again
+    job = submit(client, model)
+    do_part()
+    kept = names(client)
+
+    def cannot(_: str) -> None:
+        raise UnreachableError("Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.files, "delete_folder", cannot)
+        client.delete(job)
+    assert f"job {job} was deleted; its files are left for a later prune: Read-only file system" in caplog.text
+    assert names(client) == kept
+    make_files_old(client)
+    assert client.prune(DAY_S).files == 2
+
+
 def test_a_job_in_work_is_not_deleted(client: Client, model: str) -> None:
     job = submit(client, model)
     before = names(client)
@@ -107,7 +127,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     gone = young - names(client)
     assert {name.partition("/")[0] for name in gone} == {"jobs", "seeds", "corpora"}
     assert swept.files == len(gone) == 3
-    assert client.files.checked(client.submit(model, [], SamplingOptions()).spec.seeds)
+    assert client.files.checked(client.submit(model, None, SamplingOptions()).spec.seeds)
     assert client.status(waiting)["state"] == "queued"
 
 

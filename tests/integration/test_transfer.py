@@ -117,5 +117,5 @@ def test_a_training_can_go_on_from_an_imported_version(elsewhere: Client, archiv
 
 
 def test_what_is_not_there_cannot_be_exported(client: Client, version: str, tmp_path: Path) -> None:
-    with open(tmp_path / "x", "wb") as file, pytest.raises(NotFoundError, match="no such version"):
+    with open(tmp_path / "x", "wb") as file, pytest.raises(NotFoundError, match="has no version"):
         client.export_model("speeches@9", file)

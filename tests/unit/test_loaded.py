@@ -17,7 +17,9 @@ from worker.loaded import LoadedModels
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    return Files(str(tmp_path / "files"), tmp_path / "cache")
+    files = Files(str(tmp_path / "files"), tmp_path / "cache")
+    files.claim_for("store-1", None)
+    return files
 
 
 def store_version(files: Files, folder: Path, rng_seed: int) -> FileRef:

@@ -38,8 +38,9 @@ def test_what_was_written_is_read_back(given: list[tuple[str, dict[str, Any]]]) 
     assert [(seed.seed, seed.options) for seed in found] == given
 
 
-def test_no_seed_at_all_is_an_empty_one() -> None:
-    assert stored([]) == [StoredSeed(None, "", 0)]
+def test_no_seed_at_all_is_refused() -> None:
+    with pytest.raises(InputError, match="There is no seed. Expected one at least"):
+        stored([])
 
 
 def test_the_file_is_json_lines_for_every_zstd() -> None:

@@ -99,11 +99,34 @@ def test_json_that_is_nested_too_deeply_is_refused_with_its_line(tmp_path: Path)
         read_json(tmp_path, "[" * 100_000)
 
 
-@pytest.mark.parametrize("line", ["[]", '"one"', "7", "{}", '{"id": "a"}', '{"seed": "a", "temprature": 1}'])
-def test_a_line_of_another_form_is_refused(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("[]", r"\[\] is no object"),
+        ('"one"', "'one' is no object"),
+        ("7", "7 is no object"),
+        ("{}", "there is no seed"),
+        ('{"id": "a"}', "there is no seed"),
+        ('{"seed": "a", "temprature": 1}', "unknown field 'temprature'"),
+    ],
+)
+def test_a_line_of_another_form_is_refused(tmp_path: Path, line: str, what: str) -> None:
     # Catches: a misspelt key, ignored in silence
-    with pytest.raises(InputError, match=r'line 1: expected an object \{"id": \.\.\., "seed": \.\.\.\}'):
+    with pytest.raises(InputError, match=rf'line 1: {what}. Expected an object \{{"id": \.\.\., "seed": \.\.\.\}}'):
         read_json(tmp_path, line)
+
+
+@pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.NDJSON"])
+def test_a_name_tells_json_lines(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"seed": "one"}\n')
+    assert [seed.text for seed in SeedFile(str(tmp_path / name))] == ["one"]
+
+
+def test_the_format_may_be_told(tmp_path: Path) -> None:
+    (tmp_path / "seeds").write_text('{"seed": "one"}\n')
+    assert [seed.text for seed in SeedFile(str(tmp_path / "seeds"), "jsonl")] == ["one"]
+    with pytest.raises(InputError, match="seeds-format must be one of text, jsonl"):
+        SeedFile(str(tmp_path / "seeds"), "json")
 
 
 def test_a_number_as_seed_is_told_of_rng_seed(tmp_path: Path) -> None:

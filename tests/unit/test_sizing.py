@@ -59,6 +59,8 @@ def test_a_speed_is_kept_as_that_of_a_full_batch() -> None:
 
 
 def test_an_estimate_grows_with_rows_seeds_and_texts() -> None:
-    stored, export = result_bytes(rows=10, characters=1_000, seed_bytes=600)
+    stored, export = result_bytes(rows=10, characters=1_000, seed_bytes=600, logprobs=False)
     assert export == 10 * 110 + 600 + 1_000
     assert 0 < stored < export
+    _, more = result_bytes(rows=10, characters=1_000, seed_bytes=600, logprobs=True)
+    assert more == export + 9 * 1_000
