@@ -68,6 +68,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     reading.jobs,
     reading.results,
     keeping.cancel,
+    keeping.retry,
     keeping.delete,
     keeping.prune,
 )

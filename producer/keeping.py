@@ -1,4 +1,4 @@
-"""The commands that keep house: cancel, delete, prune, models, store."""
+"""The commands that keep house: cancel, retry, delete, prune, models, store."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ def cancel(job: JobArgument) -> None:
     with open_client() as client:
         asked = client.cancel(job)
     render.note(f"job {job}: {'will end within seconds' if asked else 'had ended already'}")
+
+
+def retry(job: JobArgument) -> None:
+    """Do again what failed or was cancelled; a training goes on from its last checkpoint."""
+    from producer import render
+
+    with open_client() as client:
+        count = client.retry(job)
+    render.note(f"job {job}: " + (f"{count:,} parts wait again" if count else "nothing failed or was cancelled"))
 
 
 def delete(job: JobArgument) -> None:

@@ -26,7 +26,7 @@ from celery.signals import setup_logging, worker_process_init, worker_ready, wor
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
-from worker import devices
+from worker import devices, memory
 from worker.app import app, settings
 from worker.heartbeat import Heartbeat, start_draining
 from worker.tasks import Child
@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     pinned = devices.choose_devices(options.devices, os.environ)
     _check_library()
     _check_store()
+    memory.remember()
     life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     _connect_signals(life, pinned, queues)
     worker = app.Worker(
@@ -133,7 +134,7 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
         devices.pin(pinned[index])
         try:
             Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues)
-            Child.heartbeat.take_over()
+            Child.heartbeat.take_over(memory.why_died())
             Child.heartbeat.start()
         except Exception:  # Celery would log it and keep a child that can do nothing but eat doorbells
             logger.exception("a child cannot start; another one is tried")
@@ -150,7 +151,7 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: object) -> None:
-        start_draining()
+        start_draining(settings.drain_s)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from charrnn.jobs.reports import Tallies
 from charrnn.jobs.rows import JobRow, compress, result, stored_rows
 from charrnn.jobs.sizing import device_kind, full_speed
 from charrnn.jobs.specs import GenerateSpec
-from worker.heartbeat import Heartbeat, Watch
+from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Watch
 from worker.loaded import LoadedModels
 
 if TYPE_CHECKING:
@@ -41,14 +41,18 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     model = watch.insist(lambda: _loaded.get(files, FileRef(**version.files)))
     rows = watch.insist(lambda: list(stored_rows(files, spec, part)))
     loading = time.monotonic() - started
+    watch.enter(COMPILING)
 
     from charrnn.model import in_order
     from charrnn.slots import Report
 
     report, tallies = Report(spec.batch), Tallies()
+    characters = sum(row.sampling.length for row in rows)
 
     def on_call(_: Report) -> None:
         watch.progress = {"rows": report.rows, "characters": report.characters}
+        watch.remaining_s = (characters / max(report.characters, 1) - 1.0) * report.seconds
+        watch.enter(WORKING)
         watch.check()
 
     sampled = model.sample_rows(
@@ -56,6 +60,7 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     )
     lines = _result_lines(rows, in_order(sampled), model, spec.name, tallies)
     chunks = list(compress(lines))  # in memory, to be written as often as it takes: a few MB
+    watch.enter(WRITING)
     output = watch.insist(lambda: files.put(f"{_folder(part)}/{part.number}-{part.token}.jsonl.zst", chunks))
     seconds = {"loading": loading, "compiling": report.compile_seconds, "sampling": report.seconds}
     seconds["writing"] = time.monotonic() - started - sum(seconds.values())

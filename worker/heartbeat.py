@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import mmap
 import os
+import signal
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +21,11 @@ from typing import Any, TypeVar
 from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
 from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import Files
-from charrnn.jobs.leases import Leases, Part
+from charrnn.jobs.leases import HUNG, Leases, Part
 from charrnn.jobs.maintenance import maintain, ring_missing
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.states import PartState
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import workers
 
@@ -32,12 +35,16 @@ T = TypeVar("T")
 LONGEST_PAUSE_S = 15.0
 CHECK_S = 0.5
 
-_draining = mmap.mmap(-1, 1)  # one byte shared with the parent, since both are of one fork
+LOADING, COMPILING, WORKING, WRITING = "loading", "compiling", "working", "writing"
+PATIENCE = {LOADING: 5, COMPILING: 5, WORKING: 1, WRITING: 5}  # times `stall_s`; a version may come from a far bucket
+
+_drained_at = struct.Struct("d")  # seconds of the monotonic clock, which processes of a host share; 0: not asked for
+_draining = mmap.mmap(-1, _drained_at.size)  # shared with the parent, since both are of one fork
 
 
-def start_draining() -> None:
-    """Ask every child of this parent to give back its work. Called in the parent."""
-    _draining[0] = 1
+def start_draining(within_s: float) -> None:
+    """Ask every child of this parent to end its work or give it back within so long. Called in the parent."""
+    _drained_at.pack_into(_draining, 0, time.monotonic() + within_s)
 
 
 class Interrupted(Exception):
@@ -45,25 +52,51 @@ class Interrupted(Exception):
 
 
 class Watch:
-    """What a part's work and the thread share."""
+    """What a part's work and the thread share.
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    A lease has two clocks: the thread's beats say that the process lives, the work's checks that it moves.
+
+    Attributes:
+        progress: for people.
+        remaining_s: until the part ends, about; None where nobody knows.
+        beaten, moved: when the thread last reached the store, and the work last came by.
+    """
+
+    def __init__(self, part: Part, settings: Settings) -> None:
+        self.part, self.settings = part, settings
         self.progress: dict[str, Any] = {}
-        self.cancelled = False
-        self.lost = False
+        self.remaining_s: float | None = None
+        self.cancelled = self.lost = False
+        self.phase = LOADING
+        self.beaten = self.moved = time.monotonic()
+
+    def enter(self, phase: str) -> None:
+        """Tell what begins now: it may take as long as PATIENCE has it, until the next `enter` or `check`."""
+        self.phase, self.moved = phase, time.monotonic()
 
     def check(self) -> None:
         """Go on?
 
         Raises:
-            LeaseLostError: the part is somebody else's; commit nothing.
+            LeaseLostError: the part is somebody else's, or may be by now; commit nothing.
             Interrupted: give the part back.
         """
-        if self.lost:
-            raise LeaseLostError(f"Part {self.part.number} of job {self.part.job} was taken over")
-        if self.cancelled or _draining[0]:
+        now = self.moved = time.monotonic()
+        if self.lost or now - self.beaten > self.settings.lease_s:
+            raise LeaseLostError(f"Part {self.part.number} of job {self.part.job}: the lease was lost")
+        if self.cancelled or self._must_stop(now):
             raise Interrupted
+
+    def _must_stop(self, now: float) -> bool:
+        """The worker ends, and this part would not before it."""
+        (ends,) = _drained_at.unpack_from(_draining)
+        return ends > 0.0 and (self.remaining_s is None or now + self.remaining_s > ends)
+
+    @property
+    def stalled(self) -> str | None:
+        """What takes too long, if anything does."""
+        limit_s = self.settings.stall_s * PATIENCE[self.phase]
+        return f"{HUNG}: {limit_s:g} s of {self.phase}" if time.monotonic() - self.moved > limit_s else None
 
     def insist(self, action: Callable[[], T]) -> T:
         """Do what needs store or files; while these do not answer, keep the work in hand and try again.
@@ -103,7 +136,6 @@ class Heartbeat(threading.Thread):
         self.queue = Queue(settings)
         self.files = Files(settings.files_location, settings.cache)
         self._watch: Watch | None = None
-        self._beaten = time.monotonic()
 
     def run(self) -> None:
         while True:
@@ -114,28 +146,39 @@ class Heartbeat(threading.Thread):
     @contextmanager
     def watching(self, part: Part) -> Iterator[Watch]:
         """Beat for a part while the block runs."""
-        self._beaten = time.monotonic()
-        self._watch = watch = Watch(part)
+        self._watch = watch = Watch(part, self.settings)
         try:
             yield watch
         finally:
             self._watch = None
 
-    def take_over(self) -> None:
-        """Give back what this child's predecessor held when it died; before the first claim."""
-        if self.leases.give_back(self.owner):
+    def take_over(self, reason: str) -> None:
+        """Give back what this child's predecessor held when it died of that; before the first claim."""
+        if self.leases.give_back(self.owner, reason):
             ring_missing(self.leases, self.queue)
 
     def _beat(self) -> None:
         self._sign_of_life()
         if (watch := self._watch) is None or watch.lost:
             return
+        if reason := watch.stalled:
+            self._give_up(watch.part, reason)
+        begun = time.monotonic()  # an answer may be old when it comes, and the lease with it
         try:
             watch.cancelled = self.leases.heartbeat(watch.part, watch.progress or None)
-            self._beaten = time.monotonic()
+            watch.beaten = begun
         except LeaseLostError:
             # The work may have ended and committed between the two lines above.
             watch.lost = watch is self._watch
+
+    def _give_up(self, part: Part, reason: str) -> None:
+        """End the attempt and this process, whose work nobody can end otherwise."""
+        logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason)
+        try:
+            if self.leases.fail(part, reason) == PartState.QUEUED:
+                self.queue.ring(part.spec.QUEUE, [f"{part.job}/{part.number}"])
+        finally:  # if the store is away, the child that replaces this one gives the part back
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def _sign_of_life(self) -> None:
         seen = {
@@ -152,13 +195,10 @@ class Heartbeat(threading.Thread):
         maintain(self.store, self.leases, self.queue, self.settings.maintain_s)
 
     def _guarded(self, action: Any) -> None:
-        """Outlive a store or broker that does not answer; past a lease's length, drop the work."""
+        """Outlive a store or broker that does not answer."""
         try:
             action()
         except CharrnnError as error:
             logger.warning("%s", error)
         except Exception:
             logger.exception("heartbeat: %s failed", action.__name__)
-        watch = self._watch
-        if watch is not None and time.monotonic() - self._beaten > self.settings.lease_s:
-            watch.lost = True

@@ -56,9 +56,9 @@ def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
     except LeaseLostError:
         raise
     except Interrupted:
-        heartbeat.leases.release(part)
+        state = heartbeat.leases.release(part)
         logger.info("job %d part %d: given back", part.job, part.number)
-        return not watch.cancelled
+        return state == PartState.QUEUED
     except Exception as error:
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt)
         reason = f"{type(error).__name__}: {error}"

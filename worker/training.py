@@ -18,7 +18,7 @@ from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.specs import TrainSpec
 from charrnn.text import Document
 from charrnn.vocabulary import Vocabulary
-from worker.heartbeat import Heartbeat, Interrupted, Watch
+from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Interrupted, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
@@ -39,12 +39,14 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
         LeaseLostError: from `watch`.
     """
     work = watch.insist(lambda: _resumed(heartbeat, part, spec))
+    watch.enter(COMPILING)
     while not work.trainer.finished:
         try:
             work.run_slice(watch)
         except Interrupted:
             _save_if_possible(work)
             raise
+        watch.enter(WRITING)
         watch.insist(work.save_checkpoint)
         if not work.trainer.finished and watch.insist(lambda: _others_wait(heartbeat)):
             watch.insist(lambda: _keep(work))
@@ -115,6 +117,7 @@ class _Work:
 
         def stop(progress: Progress) -> bool:
             watch.progress = asdict(progress)
+            watch.enter(WORKING)
             watch.check()
             self._record_epochs()
             return time.monotonic() > ends
@@ -151,6 +154,7 @@ class _Work:
 
         model, part = self.trainer.model(watch.check), self.part
         with tempfile.TemporaryDirectory() as folder:
+            watch.enter(COMPILING)
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
             name = f"models/{self.spec.model}/{part.job}-{part.token}"

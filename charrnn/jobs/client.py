@@ -15,6 +15,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from sqlalchemy import Connection
+
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs import lifecycle, pruning, registry, transfer
 from charrnn.jobs.exports import parse_conditions, select
@@ -135,7 +137,7 @@ class Client:
             start=f"{version.model}@{version.version}" if version else None,
         )
         job = self._add(NewJob(spec=spec, label=label))
-        self._ring(spec, job.id)
+        self._ring(spec.QUEUE, job.id, [0])
         return Submitted(id=job.id, spec=spec)
 
     def submit(
@@ -203,7 +205,7 @@ class Client:
         if job.existed:
             self._discard(stored)
         elif spec.version is not None:  # else its training rings for it
-            self._ring(spec, job.id)
+            self._ring(spec.QUEUE, job.id, range(spec.parts))
         return submitted(job.id, spec, job.existed)
 
     def _exists(self, new: NewJob) -> bool:
@@ -240,14 +242,12 @@ class Client:
         spec = new.spec
         with self.store.write() as connection:
             if isinstance(spec, TrainSpec):
-                frozen = registry.freeze_held_out(connection, spec.model, spec.held_out)
-                if spec.held_out != frozen:
-                    raise InputError(f"Another first training of {spec.model} was submitted just now. Submit again")
+                _freeze_held_out(connection, spec)
             return lifecycle.add_job(connection, new)
 
-    def _ring(self, spec: TrainSpec | GenerateSpec, job: int) -> None:
+    def _ring(self, queue: str, job: int, numbers: Iterable[int]) -> None:
         try:
-            self.queue.ring(spec.QUEUE, (f"{job}/{number}" for number in range(spec.parts)))
+            self.queue.ring(queue, (f"{job}/{number}" for number in numbers))
         except UnreachableError as error:  # maintenance rings for it
             logger.warning("job %d is stored and starts when the broker is back: %s", job, error)
 
@@ -360,6 +360,25 @@ class Client:
         with self.store.write() as connection:
             return lifecycle.cancel_job(connection, job_id)
 
+    def retry(self, job_id: int) -> int:
+        """Do again what failed or was cancelled; results that are there stay -> the number of parts.
+
+        Raises:
+            InputError: a training whose model is measured on another held-out text by now, or a job that waited for
+                a training that made no version.
+            NotFoundError: no such job.
+            UnreachableError: broker, store or files.
+        """
+        self.probe()
+        with self.store.write() as connection:
+            numbers = lifecycle.retry_job(connection, job_id)
+            job = lifecycle.lock_job(connection, job_id)
+            if numbers and job.kind == TrainSpec.QUEUE:
+                _freeze_held_out(connection, TrainSpec.from_dict(job.spec))
+        if job.after is None or job.version is not None:  # else its training rings for it
+            self._ring(job.kind, job_id, numbers)
+        return len(numbers)
+
     def delete(self, job_id: int) -> None:
         """Delete an ended job with its results.
 
@@ -423,6 +442,14 @@ class Client:
         lines = Results(self.store, self.files, job).lines(*rows, failed=failed, follow=follow)
         lines = select(lines, meets) if where else lines
         return islice(first_of_each_text(lines) if distinct else lines, limit)
+
+
+def _freeze_held_out(connection: Connection, spec: TrainSpec) -> None:
+    if registry.freeze_held_out(connection, spec.model, spec.held_out) != spec.held_out:
+        raise InputError(
+            f"{spec.model} is measured on another held-out text: another first training of it was submitted meanwhile. "
+            f"Submit this one anew"
+        )
 
 
 def _queue_seconds(job: Mapping[str, Any]) -> float:

@@ -27,7 +27,9 @@ from charrnn.jobs.tables import jobs, metrics, parts, previews, speeds
 
 SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
 
-DIED = "process died"
+DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
+"""Why an attempt ended, where no exception tells."""
+
 CANDIDATES = 20  # jobs that a claim looks at: in PostgreSQL others may just be taking the first ones' last parts
 
 WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
@@ -147,15 +149,16 @@ class Leases:
         with self.store.read() as connection:
             return connection.execute(select(parts.c.id).where(own)).first() is not None
 
-    def release(self, part: Part) -> None:
+    def release(self, part: Part) -> PartState:
         """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
         with self.store.write() as connection:
             if _lock(connection, part).cancel_requested:
                 self._change(connection, part, PartState.CANCELLED, lease_until=None)
                 end_parts(connection, part.job, 1)
-            else:
-                attempts = case((parts.c.attempts > 0, parts.c.attempts - 1), else_=0)
-                self._change(connection, part, PartState.QUEUED, lease_until=None, attempts=attempts)
+                return PartState.CANCELLED
+            attempts = case((parts.c.attempts > 0, parts.c.attempts - 1), else_=0)
+            self._change(connection, part, PartState.QUEUED, lease_until=None, attempts=attempts)
+            return PartState.QUEUED
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
@@ -173,14 +176,14 @@ class Leases:
             _quarantine(connection, part.job, part.rows, reason)
             return PartState.FAILED
 
-    def give_back(self, owner: str) -> int:
+    def give_back(self, owner: str, reason: str = DIED) -> int:
         """Take away the parts of a process that died, so that they need not wait for their leases."""
-        return self._take_away(LEASED & (parts.c.owner == owner))
+        return self._take_away(LEASED & (parts.c.owner == owner), reason)
 
     def expire(self) -> int:
         """Take away the parts whose lease ran out, or ends later than any lease can: a clock stepped."""
         longest_ms = round(LONGEST_S * 1000)  # not this process's: another host's leases may be longer
-        return self._take_away(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms))
+        return self._take_away(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms), DIED)
 
     def waiting(self) -> dict[str, int]:
         """Queue → parts that wait in it for a worker."""
@@ -188,10 +191,11 @@ class Leases:
         with self.store.read() as connection:
             return dict(connection.execute(query.group_by(parts.c.queue)).all())
 
-    def _take_away(self, condition: ColumnElement[bool]) -> int:
+    def _take_away(self, condition: ColumnElement[bool], reason: str) -> int:
         with self.store.write() as connection:
             found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)
-            return sum(_take_from(connection, job, condition) for job in connection.execute(found).scalars().all())
+            jobs_of = connection.execute(found).scalars().all()
+            return sum(_take_from(connection, job, condition, reason) for job in jobs_of)
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
         """Update the part if the lease still holds; raising rolls the whole transaction back."""
@@ -245,28 +249,28 @@ def _lock(connection: Connection, part: Part) -> Row[Any]:
         raise LeaseLostError(f"Job {part.job} was deleted") from error
 
 
-def _take_from(connection: Connection, job_id: int, condition: ColumnElement[bool]) -> int:
+def _take_from(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> int:
     """Take a job's parts that meet the condition once the job is locked: some may have ended meanwhile."""
     cancelled = lock_job(connection, job_id).cancel_requested
     query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
     taken = connection.execute(query).all()
     for part in taken:
-        _take_one_away(connection, part, cancelled)
+        _take_one_away(connection, part, cancelled, reason)
     return len(taken)
 
 
-def _take_one_away(connection: Connection, part: Row[Any], cancelled: bool) -> None:
+def _take_one_away(connection: Connection, part: Row[Any], cancelled: bool, reason: str) -> None:
     """Take a dead worker's part: to the queue, or to its end if it was cancelled or tried too often."""
     state = PartState.QUEUED
     if cancelled:
         state = PartState.CANCELLED
     elif part.attempts >= MAX_ATTEMPTS:
         state = PartState.FAILED
-    connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, error=DIED))
+    connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, error=reason))
     if state == PartState.CANCELLED:
         end_parts(connection, part.job, 1)
     elif state == PartState.FAILED:
-        _quarantine(connection, part.job, part.rows, DIED)
+        _quarantine(connection, part.job, part.rows, reason)
 
 
 def _quarantine(connection: Connection, job_id: int, rows: int, reason: str) -> None:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.databases import NOW, insert_missing
 from charrnn.jobs.seeds import START, Frame, frame_of
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
-from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
+from charrnn.jobs.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
 from charrnn.jobs.tables import jobs, metrics, parts, previews, versions
 from charrnn.options import choose_precision
 
@@ -226,6 +226,34 @@ def cancel_job(connection: Connection, job_id: int) -> bool:
 def _cancel_parts(connection: Connection, job_id: int) -> int:
     waiting = (parts.c.job == job_id) & (parts.c.state == PartState.QUEUED)
     return connection.execute(update(parts).where(waiting).values(state=PartState.CANCELLED)).rowcount
+
+
+def retry_job(connection: Connection, job_id: int) -> Sequence[int]:
+    """Queue a job's parts that failed or were cancelled, and take its cancelling back -> their numbers.
+
+    Parts that are done stay as they are, and a training goes on from its last checkpoint.
+
+    Raises:
+        InputError: the training that it waited for made no version.
+        NotFoundError: no such job.
+    """
+    awaited = connection.execute(select(jobs.c.after).where(jobs.c.id == job_id)).scalar_one_or_none()
+    version = None if awaited is None else awaited_version(connection, awaited)
+    job = lock_job(connection, job_id)
+    chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
+    lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
+    rows_failed = job.rows_failed - int(connection.execute(lost).scalar_one())
+    again = {"state": PartState.QUEUED, "attempts": 0, "error": None, "progress": None}
+    numbers = connection.execute(update(parts).where(chosen).values(again).returning(parts.c.number)).scalars().all()
+    values: dict[str, Any] = {"cancel_requested": False, "rows_failed": rows_failed}
+    if numbers:
+        state = JobState.RUNNING if job.started_at else JobState.QUEUED
+        values |= {"state": state, "parts_left": job.parts_left + len(numbers), "finished_at": None, "error": None}
+    if version is not None and job.version is None:
+        spec = _with_version(connection, GenerateSpec.from_dict(job.spec), version)
+        values |= {"spec": spec.to_dict(), "version": version}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+    return numbers
 
 
 def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:

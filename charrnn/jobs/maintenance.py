@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 ROUND = "maintain"
 FORGET_WORKERS_MS = 10 * 60 * 1000
-RUNG_AT_ONCE = 1000  # doorbells of a queue: half a second, of a heartbeat's thread; the next round rings on
+RUNG_AT_ONCE = 10_000  # doorbells of a queue: 5 s of a heartbeat's thread; the next round rings on
 
 
 def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:

@@ -124,7 +124,7 @@ def _named(store: Store) -> set[str]:
 
 
 def _named_of_job(store: Store, folder: str) -> set[str]:
-    """The results of an ended job; of one in work the folder: a file may be written before its row names it."""
+    """Results and checkpoints of an ended job; of one in work the folder: a file comes before the row that names it."""
     number = folder.removeprefix(f"{JOBS}/")
     if not re.fullmatch("[0-9]{1,9}", number):  # nobody's; a longer number is none of the database's
         return set()
@@ -132,8 +132,8 @@ def _named_of_job(store: Store, folder: str) -> set[str]:
         state = connection.execute(select(jobs.c.state).where(jobs.c.id == int(number))).scalar_one_or_none()
         if state is not None and state not in ENDED_JOBS:
             return {folder}
-        outputs = connection.execute(select(parts.c.output).where(parts.c.job == int(number))).scalars()
-        return {output["name"] for output in outputs if output}
+        rows = connection.execute(select(parts.c.output, parts.c.checkpoint).where(parts.c.job == int(number)))
+        return {file["name"] for row in rows for file in row if file}
 
 
 def _deleted(files: Files, file: StoredFile) -> bool:

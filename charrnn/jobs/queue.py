@@ -32,6 +32,7 @@ TRANSPORT_OPTIONS = {
     "health_check_interval": 25,  # seconds; finds a dead connection while idle
     "retry_on_timeout": False,  # would publish twice after an unclear failure
     "visibility_timeout": 6 * 3600,  # seconds; only matters to messages on their way
+    # No queue_order_strategy: round robin by default; "priority" starves one of the two queues.
 }
 
 
@@ -41,20 +42,21 @@ def make_celery(settings: Settings) -> Celery:
     app = Celery("charrnn-jobs", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
         broker_transport_options=TRANSPORT_OPTIONS,
-        broker_connection_retry_on_startup=True,
+        broker_connection_retry_on_startup=True,  # a worker may start before its broker
         broker_connection_max_retries=None,  # the default gives up after about 49 minutes
         task_acks_late=False,  # the lease is the acknowledgement
-        task_ignore_result=True,
+        task_ignore_result=True,  # what ended is in the store
         task_publish_retry=False,  # the store has the job; maintenance rings again
         task_serializer="json",
-        accept_content=["json"],
+        accept_content=["json"],  # pickle in a message would run what it says
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,  # a busy worker takes no doorbell away from a free one
-        worker_hijack_root_logger=False,
+        worker_hijack_root_logger=False,  # our lines are about parts, Celery's about messages
         worker_redirect_stdouts=False,
-        worker_send_task_events=False,
+        worker_send_task_events=False,  # nobody listens; `status` reads the store
         worker_cancel_long_running_tasks_on_connection_loss=False,  # work goes on without the broker
         worker_proc_alive_timeout=60.0,  # seconds; the default kills a slow start again and again
+        # No worker_max_tasks_per_child: models stay loaded. No time limits: Watch ends what hangs, whatever its length.
     )
     return app
 

@@ -30,10 +30,12 @@ class Settings:
     redis_url: str = ""  # default: the local broker's socket
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
-    heartbeat_s: float = 2.0  # seconds between a worker's signs of life
+    heartbeat_s: float = 5.0  # seconds between a worker's signs of life
     lease_s: float = 30.0  # without one for so long, a worker's part is given to another
     maintain_s: float = 10.0  # seconds between two rounds of maintenance
     slice_s: float = 60.0  # training between two checkpoints
+    stall_s: float = 120.0  # without a step for so long, a worker's process is hung, and killed
+    drain_s: float = 25.0  # a worker that is stopped ends its part if it can within so long
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:

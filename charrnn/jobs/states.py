@@ -3,6 +3,7 @@
 job:   queued → running → done | failed | cancelled
 part:  queued → leased → done | failed | cancelled
        leased → queued, when the lease is released or runs out
+retry: failed | cancelled → queued, of parts; the job's state follows them
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class PartState(StrEnum):
     QUEUED = "queued"
     LEASED = "leased"  # a worker holds it until `lease_until`
     DONE = "done"
-    FAILED = "failed"  # three attempts without progress
+    FAILED = "failed"  # three attempts without progress, or one that no other would better
     CANCELLED = "cancelled"
 
 
@@ -43,6 +44,8 @@ PART_SOURCES = {
     PartState.FAILED: (PartState.LEASED,),
     PartState.CANCELLED: (PartState.QUEUED, PartState.LEASED),
 }
-"""State → the states that a part may come from."""
+"""State → the states that a part may come from by a worker's doing."""
+
+RETRIED = (PartState.FAILED, PartState.CANCELLED)
 
 MAX_ATTEMPTS = 3

@@ -43,7 +43,7 @@ def begin(client: Client, model: str, heartbeat: Heartbeat) -> tuple[Part, FileR
 
 def commit(heartbeat: Heartbeat, part: Part, output: FileRef) -> None:
     facts: dict[str, Any] = {**FACTS, "seconds": SECONDS, "temperatures": {}}
-    _commit(heartbeat, part, Watch(part), output, facts)
+    _commit(heartbeat, part, Watch(part, heartbeat.settings), output, facts)
 
 
 def test_a_commit_whose_answer_is_lost_is_not_undone(

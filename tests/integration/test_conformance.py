@@ -38,6 +38,11 @@ def cancel(store: Store, job: int) -> bool:
         return lifecycle.cancel_job(connection, job)
 
 
+def retry(store: Store, job: int) -> list[int]:
+    with store.write() as connection:
+        return list(lifecycle.retry_job(connection, job))
+
+
 def test_a_store_keeps_its_id(store: Store, store_url: str) -> None:
     again = Store(store_url)
     assert again.id == store.id
@@ -589,3 +594,67 @@ def test_a_store_made_by_many_at_once_is_one(store_url: str) -> None:
     for thread in threads:
         thread.join()
     assert (len(ids), len(set(ids))) == (6, 1)  # Catches: no lock_schema
+
+
+def test_what_failed_is_done_again_and_what_is_done_stays(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(parts=3)
+    leases.complete(claim(leases), output=OUTPUT)
+    for _ in range(2):
+        leases.fail(claim(leases), "a poisoned row", permanent=True)
+    assert (store.job(job)["state"], store.job(job)["rows_failed"]) == (JobState.DONE, 2 * PART_ROWS)
+    assert retry(store, job) == [1, 2]
+    again = store.job(job)
+    assert (again["state"], again["rows_failed"], again["parts_left"], again["error"]) == ("running", 0, 2, None)
+    assert again["finished_at"] is None
+    first = claim(leases)
+    assert (first.number, first.attempt, first.token) == (1, 1, 2)  # Catches: a token given twice, attempts that go on
+    leases.complete(first, output=OUTPUT)
+    leases.complete(claim(leases), output=OUTPUT)
+    ended = store.job(job)
+    assert (ended["state"], ended["rows_done"], ended["rows_failed"]) == (JobState.DONE, 3 * PART_ROWS, 0)
+    assert retry(store, job) == []
+    assert store.job(job)["state"] == JobState.DONE  # Catches: a job that ends a second time, or never
+
+
+def test_cancel_and_retry_is_pause_and_resume(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job(parts=3)
+    part = claim(leases)
+    cancel(store, job)
+    assert retry(store, job) == [1, 2]
+    assert leases.release(part) == PartState.QUEUED  # Catches: a cancelling that is not taken back
+    for _ in range(3):
+        leases.complete(claim(leases), output=OUTPUT)
+    assert (store.job(job)["state"], store.job(job)["rows_done"]) == (JobState.DONE, 3 * PART_ROWS)
+
+
+def test_a_training_goes_on_from_its_checkpoint_after_a_retry(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job, part = train_job(add_job, leases)
+    leases.checkpoint(part, OUTPUT, [])
+    leases.fail(part, "the loss is no number", permanent=True)
+    assert store.job(job)["state"] == JobState.FAILED
+    assert retry(store, job) == [0]
+    assert claim(leases, queue="train").checkpoint == OUTPUT
+
+
+def test_a_job_whose_training_failed_can_be_retried_with_it(store: Store, leases: Leases, add_job: AddJob) -> None:
+    training, part = train_job(add_job, leases)
+    job = awaiting(add_job, training)
+    leases.fail(part, "the loss is no number", permanent=True)
+    assert store.job(job)["state"] == JobState.FAILED
+    with pytest.raises(InputError, match=f"Job {training} is failed and made no version"):
+        retry(store, job)
+    retry(store, training)
+    assert retry(store, job) == [0]
+    assert leases.waiting() == {"train": 1}  # Catches: a job that is claimed before its version is there
+    with store.write() as connection:
+        registry.freeze_held_out(connection, "speeches", NO_FILE)
+    leases.complete(claim(leases, queue="train"), version=new_version(1.0))
+    assert claim(leases).job == job
+
+
+def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    for _ in range(MAX_ATTEMPTS):
+        claim(leases)
+        leases.give_back("a", "out of memory")
+    assert store.job(job)["error"] == "out of memory"

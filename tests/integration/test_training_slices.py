@@ -64,7 +64,7 @@ def run(heartbeat: Heartbeat) -> None:
     assert part is not None
     assert isinstance(part.spec, TrainSpec)
     try:
-        train(heartbeat, part, part.spec, Watch(part))
+        train(heartbeat, part, part.spec, Watch(part, heartbeat.settings))
     except Interrupted:
         heartbeat.leases.release(part)
 

@@ -1,0 +1,102 @@
+"""When a part's work goes on, is given back, is lost, or hangs: the two clocks of a lease, and draining."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import LeaseLostError
+from charrnn.jobs.leases import Part
+from charrnn.jobs.settings import Settings
+from tests.fix_store import generate_spec
+from worker import heartbeat
+from worker.heartbeat import COMPILING, WORKING, Interrupted, Watch, start_draining
+
+SETTINGS = Settings(home=Path("/none"), lease_s=30.0, stall_s=120.0)
+PART = Part(
+    id=1,
+    job=1,
+    number=0,
+    token=1,
+    attempt=1,
+    spec=generate_spec(),
+    first_row=0,
+    rows=1,
+    frame_offset=0,
+    frame_row=0,
+    checkpoint=None,
+)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch(PART, SETTINGS)
+
+
+@pytest.fixture(autouse=True)
+def not_draining() -> Iterator[None]:
+    yield
+    heartbeat._draining[:] = bytes(len(heartbeat._draining))
+
+
+def test_work_goes_on_while_the_lease_is_fresh(watch: Watch) -> None:
+    watch.check()
+
+
+def test_work_stops_by_itself_when_a_lease_s_length_passed_without_a_beat(watch: Watch) -> None:
+    # Catches: a worker that waits for its thread, which hangs in a connection that was cut
+    watch.beaten = time.monotonic() - 31
+    with pytest.raises(LeaseLostError):
+        watch.check()
+
+
+def test_a_lost_lease_comes_before_a_cancelled_job(watch: Watch) -> None:
+    # Catches: a part given back by somebody who does not hold it
+    watch.lost = watch.cancelled = True
+    with pytest.raises(LeaseLostError):
+        watch.check()
+
+
+def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
+    watch.cancelled = True
+    with pytest.raises(Interrupted):
+        watch.check()
+
+
+@pytest.mark.parametrize(("within_s", "remaining_s"), [(25.0, 60.0), (25.0, None), (0.0, 5.0)])
+def test_a_part_that_does_not_end_before_its_worker_is_given_back(
+    watch: Watch, within_s: float, remaining_s: float | None
+) -> None:
+    watch.remaining_s = remaining_s
+    start_draining(within_s)
+    with pytest.raises(Interrupted):
+        watch.check()
+
+
+def test_a_part_that_ends_before_its_worker_is_ended(watch: Watch) -> None:
+    # Catches: a stop that throws 19 of 20 seconds of work away
+    watch.remaining_s = 10.0
+    start_draining(25.0)
+    watch.check()
+
+
+@pytest.mark.parametrize(("phase", "still_s", "stalled"), [
+    (WORKING, 119, None),
+    (WORKING, 121, "hung: 120 s of working"),
+    (COMPILING, 121, None),
+    (COMPILING, 601, "hung: 600 s of compiling"),
+])  # fmt: skip
+def test_work_that_does_not_move_is_hung(watch: Watch, phase: str, still_s: float, stalled: str | None) -> None:
+    watch.enter(phase)
+    watch.moved -= still_s
+    assert watch.stalled == stalled
+
+
+def test_a_check_is_movement(watch: Watch) -> None:
+    watch.enter(WORKING)
+    watch.moved -= 121
+    watch.check()
+    assert watch.stalled is None
