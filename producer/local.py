@@ -31,7 +31,7 @@ from producer import render
 
 SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15
-STOP_TIMEOUT_S = 60  # a worker gives its part back within seconds
+STOP_TIMEOUT_S = 60  # of what ends within seconds
 POLL_S = 0.05
 WATCH_S = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -43,7 +43,11 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
         signal.signal(number, _interrupt)
     Store.open(settings).close()  # makes home and store, or says why not
     settings.home.mkdir(parents=True, exist_ok=True)
-    with _only_one(settings.home), local_broker(settings) as keep_broker, _worker(worker_arguments) as worker:
+    with (
+        _only_one(settings.home),
+        local_broker(settings) as keep_broker,
+        _worker(worker_arguments, settings.drain_s) as worker,
+    ):
         render.note(f"data in {settings.home}; stop with Ctrl-C")
         try:
             while worker.poll() is None:
@@ -98,7 +102,10 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
         def keep() -> None:
             if _died(client):
                 render.note("the broker died")
-                start()
+                try:
+                    start()
+                except UnreachableError as error:  # it loads for long, or the disk is full: at the next look again
+                    render.fail(str(error))
 
         if _answers(client):
             render.note(f"broker adopted: {socket}")
@@ -116,7 +123,7 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
 def _answers(client: redis.Redis) -> bool:
     try:
         return bool(client.ping())
-    except (redis.ConnectionError, redis.ResponseError):  # not there, or still loading its data
+    except redis.RedisError:  # not there, or still loading its data
         return False
 
 
@@ -175,19 +182,19 @@ def _server_binary() -> str:
 
 
 @contextmanager
-def _worker(arguments: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _worker(arguments: list[str], drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-m", "worker", *arguments], start_new_session=True)
     try:
         yield process
     finally:
         with _uninterrupted():
-            _stop(process)
+            _stop(process, drain_s + STOP_TIMEOUT_S)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
     process.terminate()
     try:
-        process.wait(STOP_TIMEOUT_S)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

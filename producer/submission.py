@@ -183,6 +183,8 @@ def submit(
         raise InputError("Of which model? Name it with -m, or with --after the training that makes it")
     if random_seeds is not None and model is None:
         raise InputError("--random-seeds are of the text of a model that is trained. Name it with -m")
+    if seeds_format is not None and seeds is None:
+        raise InputError("--seeds-format is of a file. Name it with --seeds")
     if seeds is not None and random_seeds is not None:
         raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
     check_choice("priority", priority, [level.name.lower() for level in Priority])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs import registry
+from charrnn.jobs.crash import crash_point
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Part
 from charrnn.jobs.reports import Tallies
@@ -60,11 +61,13 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     )
     lines = _result_lines(rows, in_order(sampled), model, spec.name, tallies)
     chunks = list(compress(lines))  # in memory, to be written as often as it takes: a few MB
+    crash_point("sampled", part.number)
     watch.enter(WRITING)
     output = watch.insist(lambda: files.put(f"{_folder(part)}/{part.number}-{part.token}.jsonl.zst", chunks))
     seconds = {"loading": loading, "compiling": report.compile_seconds, "sampling": report.seconds}
     seconds["writing"] = time.monotonic() - started - sum(seconds.values())
     facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
+    crash_point("written", part.number)
     _commit(heartbeat, part, watch, output, facts)
     logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, time.monotonic() - started)
 

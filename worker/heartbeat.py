@@ -158,11 +158,12 @@ class Heartbeat(threading.Thread):
             ring_missing(self.leases, self.queue)
 
     def _beat(self) -> None:
+        watch = self._watch
+        if watch is not None and (reason := watch.stalled):
+            self._give_up(watch, reason)
         self._sign_of_life()
-        if (watch := self._watch) is None or watch.lost:
+        if watch is None or watch.lost or watch is not self._watch:
             return
-        if reason := watch.stalled:
-            self._give_up(watch.part, reason)
         begun = time.monotonic()  # an answer may be old when it comes, and the lease with it
         try:
             watch.cancelled = self.leases.heartbeat(watch.part, watch.progress or None)
@@ -171,14 +172,16 @@ class Heartbeat(threading.Thread):
             # The work may have ended and committed between the two lines above.
             watch.lost = watch is self._watch
 
-    def _give_up(self, part: Part, reason: str) -> None:
+    def _give_up(self, watch: Watch, reason: str) -> None:
         """End the attempt and this process, whose work nobody can end otherwise."""
+        part = watch.part
         logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason)
         try:
             if self.leases.fail(part, reason) == PartState.QUEUED:
                 self.queue.ring(part.spec.QUEUE, [f"{part.job}/{part.number}"])
         finally:  # if the store is away, the child that replaces this one gives the part back
-            os.kill(os.getpid(), signal.SIGKILL)
+            if watch is self._watch:  # else it moved after all
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def _sign_of_life(self) -> None:
         seen = {

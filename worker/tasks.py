@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 from charrnn.errors import InputError, LeaseLostError, TrainingError
+from charrnn.jobs.crash import crash_point
 from charrnn.jobs.leases import Part
 from charrnn.jobs.queue import TASK
 from charrnn.jobs.specs import GenerateSpec
@@ -35,9 +36,11 @@ def work(queue: str, _part: str) -> None:
     if part is None:
         return
     logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt)
+    crash_point("claimed", part.number)
     with heartbeat.watching(part) as watch:
         try:
             again = _attempt(heartbeat, part, watch)
+            crash_point("committed", part.number)
         except LeaseLostError as error:
             logger.warning("%s", error)
             return
@@ -62,5 +65,9 @@ def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
     except Exception as error:
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt)
         reason = f"{type(error).__name__}: {error}"
-        state = heartbeat.leases.fail(part, reason, permanent=isinstance(error, InputError | TrainingError))
-        return state == PartState.QUEUED
+        return heartbeat.leases.fail(part, reason, permanent=_is_permanent(error)) == PartState.QUEUED
+
+
+def _is_permanent(error: Exception) -> bool:
+    """No further attempt would end otherwise. What a disk or a network file system refuses now it may give later."""
+    return isinstance(error, InputError | TrainingError) and not isinstance(error.__cause__, OSError)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs import registry
+from charrnn.jobs.crash import crash_point
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Part
 from charrnn.jobs.maintenance import ring_missing
@@ -117,7 +118,7 @@ class _Work:
 
         def stop(progress: Progress) -> bool:
             watch.progress = asdict(progress)
-            watch.enter(WORKING)
+            watch.enter(COMPILING if progress.evaluating else WORKING)  # previews compile too, and may be long
             watch.check()
             self._record_epochs()
             return time.monotonic() > ends
@@ -143,6 +144,7 @@ class _Work:
             path = Path(folder) / "checkpoint"
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
+        crash_point("checkpoint")
         self.heartbeat.leases.checkpoint(self.part, saved, [asdict(epoch) for epoch in point.history])
         self.saved = saved
         if before:

@@ -62,6 +62,7 @@ END = 2 * BLOCK  # zeros after the last member, at least
 MAX_PADDING = 1 << 20  # bytes after the last member; tar pads to 10 kB, or to what --blocking-factor says
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SHOWN = 500  # characters of an error, which may quote what was read
+SHOWN_TENSORS = 5
 REGULAR = (tarfile.REGTYPE, tarfile.AREGTYPE)
 KINDS = {
     tarfile.LNKTYPE: "a hard link",
@@ -420,7 +421,8 @@ def _check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     found = {name: _tensor(name, tensor, room) for name, tensor in header.items()}
     expected = {name: (list(shape), _bytes_of(shape)) for name, shape in shapes.items()}
     if wrong := sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name)):
-        raise InputError(f"weights that are not the network's: {', '.join(wrong)}")
+        shown = ", ".join(f"{name!r:.80}" for name in wrong[:SHOWN_TENSORS])
+        raise InputError(f"weights that are not the network's: {shown}{', …' if len(wrong) > SHOWN_TENSORS else ''}")
     if sum(size for _, size in found.values()) != room:
         raise InputError(f"{room:,} bytes of weights. Expected {sum(size for _, size in found.values()):,}")
 

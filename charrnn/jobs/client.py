@@ -210,7 +210,7 @@ class Client:
 
     def _exists(self, new: NewJob) -> bool:
         with self.store.read() as connection:
-            return lifecycle.key_exists(connection, new)
+            return lifecycle.first_of_key(connection, new) is not None
 
     def _discard(self, seeds: FileRef) -> None:
         """Delete seeds that no job names; what is said to the caller matters more than they."""
@@ -319,9 +319,12 @@ class Client:
         for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
             if value is not None:
                 check_choice(name, value, choices)
-        model, _, version = (model or "").partition("@")
-        equal = {"state": state, "kind": kind, "model": model or None, "label": label}
-        return self.store.jobs(limit, before, version=registry.version_number(version), **equal)
+        name, at, version = (model or "").partition("@")
+        number = registry.version_number(version)
+        if at and (not name or number is None):
+            raise InputError(f"The model must be NAME or NAME@VERSION, such as speeches@3. Received: {model!r}")
+        equal = {"state": state, "kind": kind, "model": name or None, "version": number, "label": label}
+        return self.store.jobs(limit, before, **equal)
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model, with its aliases."""

@@ -68,7 +68,7 @@ def format_of(path: Path, given: str | None) -> str:
         check_choice("format", given, FORMATS)
         return given
     suffix = path.suffix.lower().removeprefix(".")
-    if suffix and suffix not in FORMATS:
+    if suffix and suffix not in (*FORMATS, "ndjson"):
         logger.warning("%s is written as JSON Lines; -f chooses another format", path.name)
     return suffix if suffix in FORMATS else JSONL
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
+from charrnn.jobs.crash import crash_point
 from charrnn.jobs.storage import MARKER, Storage, StoredFile, open_storage
 
 CHUNK = 1 << 20  # bytes
@@ -97,6 +98,7 @@ class Files:
         with self.storage.staged(place) as path:
             sha256, size = _write(path, chunks)
             name = named(sha256)
+            crash_point("arriving")
             self.storage.publish(path, name)
         return FileRef(name=name, size=size, sha256=sha256)
 

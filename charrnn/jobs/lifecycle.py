@@ -64,7 +64,9 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
         spec = spec if version is None else _with_version(connection, spec, version)
     inserted = insert_missing(connection, jobs, **_row(new, spec))
     if inserted is None:
-        return _first_of_key(connection, new)
+        if (first := first_of_key(connection, new)) is None:
+            raise InputError(f"The job of the key {new.key!r} was deleted just now. Submit again")
+        return first
     values = _parts(inserted.id, new)
     while chunk := list(islice(values, INSERTED_PARTS)):
         connection.execute(insert(parts), chunk)
@@ -89,18 +91,16 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
     }
 
 
-def key_exists(connection: Connection, new: NewJob) -> bool:
-    """Whether its key stands for a job already.
+def first_of_key(connection: Connection, new: NewJob) -> StoredJob | None:
+    """The job that its key stands for, if there is one.
 
     Raises:
         InputError: which asks for something else.
     """
-    query = select(jobs.c.id).where(jobs.c.key.is_not(None), jobs.c.key == new.key)
-    return connection.execute(query).first() is not None and _first_of_key(connection, new).existed
-
-
-def _first_of_key(connection: Connection, new: NewJob) -> StoredJob:
-    first = connection.execute(select(jobs.c.id, jobs.c.request, jobs.c.spec).where(jobs.c.key == new.key)).one()
+    query = select(jobs.c.id, jobs.c.request, jobs.c.spec).where(jobs.c.key.is_not(None), jobs.c.key == new.key)
+    first = connection.execute(query).one_or_none()
+    if first is None:
+        return None
     if first.request != new.request:
         raise InputError(
             f"The key {new.key!r} stands for job {first.id}, which asks for something else. Take another key"
@@ -234,12 +234,14 @@ def retry_job(connection: Connection, job_id: int) -> Sequence[int]:
     Parts that are done stay as they are, and a training goes on from its last checkpoint.
 
     Raises:
-        InputError: the training that it waited for made no version.
+        InputError: the training that it waited for made no version, or was deleted.
         NotFoundError: no such job.
     """
     awaited = connection.execute(select(jobs.c.after).where(jobs.c.id == job_id)).scalar_one_or_none()
     version = None if awaited is None else awaited_version(connection, awaited)
     job = lock_job(connection, job_id)
+    if job.kind == GenerateSpec.QUEUE and job.version is None and awaited is None:
+        raise InputError(f"The training that job {job_id} waited for was deleted. Submit it anew")
     chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
     lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
     rows_failed = job.rows_failed - int(connection.execute(lost).scalar_one())
@@ -276,8 +278,9 @@ def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
     return dict(job._mapping)
 
 
-def prunable(connection: Connection, older_than_ms: int) -> Sequence[int]:
-    """Ids of jobs that ended so long ago and can be deleted, oldest first."""
+def prunable(connection: Connection, older_than_ms: int, job_id: int | None = None) -> Sequence[int]:
+    """Ids of jobs, or of that one, that ended so long ago and can be deleted, oldest first."""
     has_version = exists().where(versions.c.job == jobs.c.id)
     old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
-    return connection.execute(select(jobs.c.id).where(old).order_by(jobs.c.id)).scalars().all()
+    query = select(jobs.c.id).where(old).order_by(jobs.c.id)
+    return connection.execute(query if job_id is None else query.where(jobs.c.id == job_id)).scalars().all()

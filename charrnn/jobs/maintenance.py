@@ -37,7 +37,7 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
 
 
 def ring_missing(leases: Leases, queue: Queue) -> None:
-    """Of the doorbells by which waiting parts exceed the queue's length so many that workers have enough to do."""
+    """As many doorbells as waiting parts exceed the queue's length; of each queue RUNG_AT_ONCE at most."""
     lengths = queue.lengths()
     for name, waiting in leases.waiting().items():
         missing = min(waiting - lengths.get(name, 0), RUNG_AT_ONCE)

@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files import Files
-from charrnn.jobs.lifecycle import delete_job, prunable
+from charrnn.jobs.lifecycle import delete_job, lock_job, prunable
 from charrnn.jobs.specs import GenerateSpec
 from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.storage import StoredFile
@@ -45,7 +45,7 @@ class Pruned:
         return Pruned(jobs=self.jobs + other.jobs, files=self.files + other.files, bytes=self.bytes + other.bytes)
 
 
-def delete(store: Store, files: Files, job_id: int) -> Pruned:
+def delete(store: Store, files: Files, job_id: int) -> None:
     """Delete an ended job, its results and seeds; a training's corpus goes with a later prune, and so do files that
     cannot be deleted now.
 
@@ -55,31 +55,46 @@ def delete(store: Store, files: Files, job_id: int) -> Pruned:
     """
     with store.write() as connection:
         job = delete_job(connection, job_id)
-    try:
-        freed = _size(files, job)
-        files.delete_folder(_folder_of(job_id))
-        if job["kind"] == GenerateSpec.QUEUE:
-            files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
-        return freed
-    except UnreachableError as error:
-        logger.warning("job %d was deleted; its files are left for a later prune: %s", job_id, error)
-        return Pruned(jobs=1)
+    _delete_files(files, job)
 
 
 def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = False) -> Pruned:
     """Delete jobs that ended so long ago, but for trainings that a version came from, and files that no row names."""
+    older_than_ms = round(older_than_s * 1000)
     with store.read() as connection:
-        old = prunable(connection, round(older_than_s * 1000))
+        old = prunable(connection, older_than_ms)
     total = Pruned()
     for job in old:
         with suppress(NotFoundError):  # of two prunes at once the other was quicker
-            total += _size(files, store.job(job)) if dry_run else delete(store, files, job)
+            total += _size(files, store.job(job)) if dry_run else _delete_old(store, files, job, older_than_ms)
     if not dry_run:
         files.storage.sweep(GRACE_S)
-    for file in _unnamed(store, files):
+    for file in _unnamed(store, files, gone=set(old) if dry_run else set()):
         if dry_run or _deleted(files, file):
             total += Pruned(files=1, bytes=file.size)
     return total
+
+
+def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> Pruned:
+    """Delete a job unless it was retried since it was looked for."""
+    with store.write() as connection:
+        lock_job(connection, job_id)
+        if not prunable(connection, older_than_ms, job_id):
+            return Pruned()
+        job = delete_job(connection, job_id)
+    return _delete_files(files, job)
+
+
+def _delete_files(files: Files, job: Mapping[str, Any]) -> Pruned:
+    try:
+        freed = _size(files, job)
+        files.delete_folder(_folder_of(job["id"]))
+        if job["kind"] == GenerateSpec.QUEUE:
+            files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
+        return freed
+    except UnreachableError as error:
+        logger.warning("job %d was deleted; its files are left for a later prune: %s", job["id"], error)
+        return Pruned(jobs=1)
 
 
 def _size(files: Files, job: Mapping[str, Any]) -> Pruned:
@@ -93,15 +108,19 @@ def _folder_of(job: int) -> str:
     return f"{JOBS}/{job}"
 
 
-def _unnamed(store: Store, files: Files) -> Iterator[StoredFile]:
-    """Old files that no row names. Rows are read after the listing: what was written since is not in it."""
+def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]:
+    """Old files that no row names. Rows are read after the listing: what was written since is not in it.
+
+    Args:
+        gone: jobs that a dry run would have deleted, with the files that are theirs alone.
+    """
     old = [file for folder in OTHERS for file in _old(files, folder)]
-    named = _named(store) if old else set()
+    named = _named(store, gone) if old else set()
     yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
     for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
-        parts = list(stored)
-        named = _named_of_job(store, folder)
-        yield from (file for file in parts if file.name not in named and folder not in named)
+        found = list(stored)
+        named = {folder} if folder in map(_folder_of, gone) else _named_of_job(store, folder)
+        yield from (file for file in found if file.name not in named and folder not in named)
 
 
 def _old(files: Files, folder: str) -> Iterator[StoredFile]:
@@ -112,12 +131,13 @@ def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _named(store: Store) -> set[str]:
+def _named(store: Store, gone: set[int]) -> set[str]:
     """Files and folders that rows name, but for those of jobs alone."""
     names: set[str] = set()
     with store.read() as connection:
-        for spec in connection.execute(select(jobs.c.spec)).yield_per(PAGE).scalars():
-            names.update(spec[field]["name"] for field in ("seeds", "corpus", "held_out") if field in spec)
+        for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec)).yield_per(PAGE):
+            fields = ("seeds",) if job in gone else ("seeds", "corpus", "held_out")
+            names.update(spec[field]["name"] for field in fields if field in spec)
         for column in (models.c.held_out, versions.c.files):
             names.update(file["name"] for file in connection.execute(select(column)).scalars())
     return names

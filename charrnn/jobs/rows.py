@@ -61,7 +61,7 @@ def stored_rows(files: Files, spec: GenerateSpec, part: Part | Row[Any]) -> Iter
         ModelFileError: the seeds are missing or changed.
         UnreachableError: from the files.
     """
-    with open(files.checked(spec.seeds), "rb") as file:
+    with files.storage.translated(), open(files.checked(spec.seeds), "rb") as file:
         seeds = read_seeds(file, part.frame_offset)
         yield from part_rows(spec, seeds, part.first_row, part.rows, part.frame_row)
 

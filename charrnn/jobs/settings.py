@@ -9,11 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import platformdirs
 
 from charrnn.errors import InputError
+from charrnn.jobs import crash
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +44,20 @@ class Settings:
         """Read the settings; an unknown CHARRNN_ variable gets a warning with the nearest name.
 
         Raises:
-            InputError: a value that is not of its field's kind.
+            InputError: a value that is not of its field's kind, or a lease too short for its heartbeat.
         """
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         _warn_of_unknown(environ, known)
         values = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
         home = Path(values.pop("home", platformdirs.user_data_dir("charrnn-jobs")))
-        return cls(home=home.expanduser().absolute(), **{name: _parse(name, text) for name, text in values.items()})  # type: ignore[arg-type]
+        parsed: dict[str, Any] = {name: _parse(name, text) for name, text in values.items()}
+        settings = cls(home=home.expanduser().absolute(), **parsed)
+        if settings.lease_s < 2 * settings.heartbeat_s:
+            raise InputError(
+                f"CHARRNN_LEASE_S must be twice CHARRNN_HEARTBEAT_S at least, or one late heartbeat loses a part. "
+                f"Received: {settings.lease_s:g} and {settings.heartbeat_s:g}"
+            )
+        return settings
 
     @property
     def broker_url(self) -> str:
@@ -81,7 +90,7 @@ class Settings:
 
 def _warn_of_unknown(environ: Mapping[str, str], known: Mapping[str, str]) -> None:
     """Not an error: Kubernetes injects variables such as CHARRNN_REDIS_SERVICE_HOST by itself."""
-    for variable in sorted(environ.keys() - known.keys()):
+    for variable in sorted(environ.keys() - known.keys() - {crash.VARIABLE}):
         if variable.startswith(PREFIX):
             nearest = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""

@@ -115,8 +115,8 @@ def _checked_name(name: str) -> PurePosixPath:
 class LocalFolder:
     """Files in a folder.
 
-    A shared folder that is not mounted is an empty one. There nothing is missing and nothing may be written, so every
-    verb looks for the marker first.
+    A shared folder that is not mounted is an empty one. There nothing is missing and nothing may be written, so
+    whatever asks for a name looks for the marker first.
     """
 
     def __init__(self, root: Path) -> None:

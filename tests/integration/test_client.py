@@ -238,7 +238,7 @@ def test_jobs_of_a_version_are_found(client: Client, model: str) -> None:
     assert [found["id"] for found in client.jobs(model="speeches@1")] == [job.id]
     assert [found["id"] for found in client.jobs(model="speeches")] == [job.id, 1]
     assert client.jobs(model="speeches@2") == []
-    for wrong in ({"state": "finished"}, {"kind": "sample"}):
+    for wrong in ({"state": "finished"}, {"kind": "sample"}, {"model": "speeches@best"}, {"model": "@1"}):
         with pytest.raises(InputError, match="must be"):
             client.jobs(**wrong)
 

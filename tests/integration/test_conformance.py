@@ -658,3 +658,13 @@ def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases,
         claim(leases)
         leases.give_back("a", "out of memory")
     assert store.job(job)["error"] == "out of memory"
+
+
+def test_a_job_whose_training_was_deleted_is_not_retried(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a job that samples from whatever version is the best by then
+    training, part = train_job(add_job, leases)
+    job = awaiting(add_job, training)
+    leases.fail(part, "the loss is no number", permanent=True)
+    delete(store, training)
+    with pytest.raises(InputError, match="was deleted. Submit it anew"):
+        retry(store, job)

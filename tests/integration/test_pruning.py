@@ -94,12 +94,24 @@ def test_old_jobs_are_pruned_and_young_and_running_ones_are_not(client: Client, 
     do_part()
     make_old(client, old, days=31)
     make_old(client, young, days=29)
+    client.files.put(f"jobs/{old}/0-9.jsonl.zst", [b"of a worker that was killed"])
+    make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 2)  # its seeds and its one part file
+    assert (counted.jobs, counted.files) == (1, 3)  # its seeds, its part file, and what lies beside it once
     assert client.status(old)["id"] == old
     assert client.prune(30 * DAY_S) == counted
     assert client.prune(30 * DAY_S) == Pruned()
     assert {job["id"] for job in client.jobs()} == {1, young, running}  # 1 is the training that the model came from
+
+
+def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, text_file: Path) -> None:
+    job = client.train("other", [text_file]).id or 0
+    client.cancel(job)
+    make_old(client, job, days=31)
+    make_files_old(client)
+    counted = client.prune(30 * DAY_S, dry_run=True)
+    assert (counted.jobs, counted.files) == (1, 1)  # the corpus; the held-out text is the model's
+    assert client.prune(30 * DAY_S) == counted
 
 
 def test_the_training_and_the_texts_of_a_version_stay(client: Client, model: str) -> None:

@@ -360,9 +360,9 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "offsets swapped": (weights(tensor(data_offsets=[8, 4])), r"'a' is at \[8, 4\]"),
     "offsets no numbers": (weights(tensor(data_offsets=["0", "4"])), r"'a' is at \['0', '4'\]"),
     "offsets no list": (weights(tensor(data_offsets=7)), "'a' is at 7"),
-    "other names": (weights(tensor()), "weights that are not the network's: a, dense.bias, dense.kernel"),
-    "another shape": (reshaped("dense.kernel"), "weights that are not the network's: dense.kernel"),
-    "another place": (cut_short("dense.kernel"), "weights that are not the network's: dense.kernel"),
+    "other names": (weights(tensor()), "weights that are not the network's: 'a', 'dense.bias', 'dense.kernel'"),
+    "another shape": (reshaped("dense.kernel"), "weights that are not the network's: 'dense.kernel'"),
+    "another place": (cut_short("dense.kernel"), "weights that are not the network's: 'dense.kernel'"),
     "other loss": (content("metrics.json", b'{"held_out_nats": 0.5}'), "metrics.json: not the held-out loss of"),
     "bytes behind the tensors": (
         lambda parts: parts.list("model.safetensors", parts.files["model.safetensors"] + bytes(4)),

@@ -27,7 +27,12 @@ def test_an_empty_environment_gives_the_platform_s_data_folder() -> None:
 
 @pytest.mark.parametrize("field", SECONDS)
 def test_seconds_are_read_from_their_variable(field: str) -> None:
-    assert getattr(Settings.from_env({f"CHARRNN_{field.upper()}": "7.5"}), field) == 7.5
+    assert getattr(Settings.from_env({f"CHARRNN_{field.upper()}": "12.5"}), field) == 12.5
+
+
+def test_a_lease_that_one_late_heartbeat_would_lose_is_refused() -> None:
+    with pytest.raises(InputError, match="CHARRNN_LEASE_S must be twice CHARRNN_HEARTBEAT_S at least"):
+        Settings.from_env({"CHARRNN_LEASE_S": "9", "CHARRNN_HEARTBEAT_S": "5"})
 
 
 @pytest.mark.parametrize("field", PLACES)
