@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 BENCH := .venv-bench
 
-.PHONY: help demo test faults bench lint format requirements clean
+.PHONY: help demo test faults soak bench lint format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -18,8 +18,12 @@ demo: $(READY) ## train a small model on real text, sample it, show the results
 test: lint ## lint, types, and the whole test suite against real servers
 	$(BIN)/pytest
 
-faults: $(READY) ## kill processes at many points of their work; takes minutes
-	$(BIN)/pytest tests/faults
+faults: $(READY) ## every fault of docs/reliability.md, and the table there; 40 minutes
+	$(BIN)/pytest tests/faults --table docs/reliability.md
+
+soak: MINUTES = 30
+soak: $(READY) ## random faults: make soak MINUTES=30 (half of them on each database)
+	$(BIN)/pytest tests/faults/test_soak.py -s --minutes $$(($(MINUTES) / 2))
 
 bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorch, the store; 40 minutes
 	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python

@@ -22,7 +22,7 @@ from producer.shell import EXIT_CODES, UNREACHABLE, JsonOption, open_client
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 usage or input; "
     "3 no such job or model; 4 broker or store unreachable; 5 not finished (timeout, or results of a "
-    "running job); 130 Ctrl-C."
+    "running job); 130 Ctrl-C; 143 SIGTERM."
 )
 
 app = typer.Typer(

@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from multiprocessing import get_context
+from typing import NoReturn
 
 from billiard import current_process
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
-from charrnn.errors import CharrnnError, InputError
+from charrnn.errors import CharrnnError, InputError, UnreachableError
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices, memory
@@ -44,14 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     # Celery warns of root because of pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     try:
-        return run(_parse(arguments))
+        code = run(_parse(arguments))
+        return _start_again(arguments) if code else 0
     except CharrnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 4
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C -> the exit code."""
+    """Serve until SIGTERM or Ctrl-C -> 0, or another number if Celery ends by an error."""
     queues = _queues(options.queues)
     pinned = devices.choose_devices(options.devices, os.environ)
     _check_library()
@@ -73,6 +75,21 @@ def run(options: argparse.Namespace) -> int:
     worker.start()
     _sign_off(life)
     return worker.exitcode or 0
+
+
+def _start_again(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a new worker. Celery ends where the broker answers with an error, such as that its memory
+    is full, and not only where it does not answer; what was in work has ended before.
+    """
+    while True:
+        logger.warning("Celery ended by an error; the worker starts again")
+        time.sleep(RESTART_PAUSE_S)
+        try:
+            _check_store()
+        except UnreachableError as error:
+            logger.warning("%s", error)
+            continue
+        os.execv(sys.executable, [sys.executable, "-m", "worker", *arguments])
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -36,8 +36,8 @@ def work(queue: str, _part: str) -> None:
     if part is None:
         return
     logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt)
-    crash_point("claimed", part.number)
     with heartbeat.watching(part) as watch:
+        crash_point("claimed", part.number)
         try:
             again = _attempt(heartbeat, part, watch)
             crash_point("committed", part.number)

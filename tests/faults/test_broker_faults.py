@@ -1,0 +1,195 @@
+"""A broker that is restarted, killed, emptied, stopped and cut off. `make faults` runs this."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.faults.conftest import Judge
+from tests.fix_fleet import PARTS, Fleet
+from tests.fix_processes import until
+
+CONSUMES_S, BACKLOG_S = 15.0, 60.0  # promised
+BACKLOG = 10_000
+SILENT_S = 30  # of a broker that stands still
+KILLED_CONNECTIONS_S, EVERY_S = 60, 2
+FLAT = 1.1  # of file descriptors and memory
+
+
+@pytest.fixture(autouse=True)
+def mended(fleet: Fleet) -> Iterator[None]:
+    """Whatever a test did, the next one has a broker that answers."""
+    yield
+    fleet.stop_workers()
+    broker = fleet.broker
+    if broker.process and broker.process.poll() is None:
+        broker.send(signal.SIGCONT)
+        broker.end(signal.SIGKILL)
+    broker.start(empty=True)
+
+
+def claimed(fleet: Fleet, job: int) -> int:
+    """How many leases its parts have had."""
+    return sum(part.token for part in fleet.parts(job))
+
+
+def test_a_restart_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    pids = fleet.pids()
+    fleet.broker.end()
+    fleet.broker.start()
+    since, job = time.monotonic(), fleet.submit()
+    until(lambda: claimed(fleet, job), "a claim")
+    seconds = time.monotonic() - since
+    assert seconds < CONSUMES_S
+    judge("F01", "the broker restarts, workers idle", job, claimed_s=seconds)
+    assert fleet.pids() == pids  # Catches: workers that die with their connections
+
+
+def test_a_restart_while_parts_are_in_work(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    fleet.broker.end()
+    fleet.broker.start()
+    assert judge("F02", "the broker restarts, parts in work", job).wasted == 0
+
+
+def test_a_kill_while_a_job_is_submitted(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    submitting = threading.Thread(target=lambda: jobs.append(fleet.submit(part_rows=150)))
+    jobs: list[int] = []
+    submitting.start()
+    until(lambda: fleet.broker.doorbells() > 5, "doorbells")
+    fleet.broker.end(signal.SIGKILL)
+    fleet.broker.start()
+    submitting.join()
+    judge("F03", "the broker is killed while doorbells are rung; its log lacks the last second", jobs[0])
+
+
+def test_a_broker_that_lost_everything_with_a_long_backlog(fleet: Fleet) -> None:
+    # Catches: no ring_missing in maintain; one that rings too few in a round
+    job = fleet.submit("-n", str(BACKLOG // 15 + 1), "-l", "1", part_rows=1)
+    waiting = len(fleet.parts(job))
+    assert waiting >= BACKLOG
+    fleet.broker.end(signal.SIGKILL)
+    fleet.broker.start(empty=True)
+    assert fleet.broker.doorbells() == 0
+    since = time.monotonic()
+    fleet.start_workers()
+    until(lambda: fleet.broker.doorbells() + claimed(fleet, job) >= waiting, "the backlog to be rung", 2 * BACKLOG_S)
+    assert time.monotonic() - since < BACKLOG_S
+    fleet.ok("cancel", str(job))
+    fleet.wait(job)
+
+
+def test_a_broker_that_lost_everything(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    fleet.broker.end(signal.SIGKILL)
+    fleet.broker.start(empty=True)
+    judge("F04", "the broker is killed and starts empty", job)
+
+
+def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
+    # Catches: work that ends with its connection, worker_cancel_long_running_tasks_on_connection_loss
+    fleet.start_workers()
+    job = fleet.submit()
+    part = fleet.part_in_work(job)
+    fleet.broker.end()
+    until(lambda: fleet.parts(job)[part.number].state == "done", "the part's end without a broker")
+    assert fleet.parts(job)[part.number].token == part.token
+    time_away = threading.Event()
+    time_away.wait(SILENT_S)
+    fleet.broker.start()
+    judge("F05", f"the broker is away for {SILENT_S} s; what is in work ends meanwhile", job)
+
+
+def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    fleet.broker.send(signal.SIGSTOP)
+    threading.Event().wait(SILENT_S)
+    fleet.broker.send(signal.SIGCONT)
+    judge("F06", f"the broker's process stands still for {SILENT_S} s", job)
+
+
+@pytest.mark.parametrize("kind", ["ALL", "WRITE"])
+def test_a_broker_that_pauses_its_clients(fleet: Fleet, judge: Judge, kind: str) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    with fleet.broker.client() as client:
+        client.execute_command("CLIENT", "PAUSE", str(SILENT_S * 1000), kind)
+    since = time.monotonic()
+    said = fleet.run("submit", "-m", "tiny", "-l", "5")
+    assert (said.returncode in (0, 4), time.monotonic() - since < 2 * SILENT_S) == (True, True), said.stderr
+    judge("F07", f"CLIENT PAUSE {kind} for {SILENT_S} s; submit waits or says so", job)
+
+
+def test_connections_that_are_cut_again_and_again(fleet: Fleet, judge: Judge) -> None:
+    # Catches: a connection or a thread left behind at each reconnect
+    fleet.start_workers()
+    calm = [used(worker.process.pid) for worker in fleet.workers]
+    jobs = [fleet.submit()]
+    with fleet.broker.client() as client:
+        ends = time.monotonic() + KILLED_CONNECTIONS_S
+        while time.monotonic() < ends:
+            for kind in ("normal", "pubsub"):
+                client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+            if fleet.job(jobs[-1])["state"] == "done":
+                jobs.append(fleet.submit())
+            threading.Event().wait(EVERY_S)
+    after = [used(worker.process.pid) for worker in fleet.workers]
+    for job in jobs:
+        judge("F08", "all connections are cut every 2 s for a minute", job)
+    for (files, memory), (files_after, memory_after) in zip(calm, after, strict=True):
+        assert files_after <= files + 5
+        assert memory_after < FLAT * memory + (10 << 20)
+
+
+def used(pid: int) -> tuple[int, int]:
+    """Open files and bytes of memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return len(list(Path(f"/proc/{pid}/fd").iterdir())), pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_doorbell_that_is_delivered_fifty_times(fleet: Fleet, judge: Judge) -> None:
+    # Catches: work that is done by the message and not by the claim
+    job = fleet.submit()
+    with fleet.broker.client() as client:
+        (message, *_) = client.lrange("charrnn:generate", 0, 0)
+        client.rpush("charrnn:generate", *[message] * 50)
+    fleet.start_workers()
+    assert judge("F21", "one doorbell is delivered fifty times", job).wasted == 0
+
+
+@contextmanager
+def full(client: redis.Redis) -> Iterator[None]:
+    client.config_set("maxmemory", "1")
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+def test_a_broker_without_memory(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    with fleet.broker.client() as client, full(client):
+        said = fleet.run("submit", "-m", "tiny", "-l", "5")
+        assert said.returncode in (0, 4), said.stderr
+        assert "memory" in said.stderr or "broker" in said.stderr
+    judge("F42", "the broker refuses writes, its memory is full", job)
+    assert len(fleet.parts(job)) == PARTS

@@ -1,0 +1,99 @@
+"""Processes that claim and commit the same parts at once, holders of old leases among them. `make faults` runs this."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
+
+import pytest
+
+from charrnn.errors import LeaseLostError
+from charrnn.jobs.files import FileRef
+from charrnn.jobs.leases import Leases, Part
+from charrnn.jobs.states import PartState
+from charrnn.jobs.store import Store
+from tests.faults.conftest import Record, records
+from tests.fix_store import AddJob, each_database
+
+PROCESSES, PARTS, ROUNDS = 8, 1000, 20
+OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
+SPAWN = get_context("spawn")
+
+
+class Racer:
+    """What one of the processes holds."""
+
+    leases: Leases
+    together: Barrier
+
+
+def begin(url: str, together: Barrier) -> None:
+    Racer.leases, Racer.together = Leases(Store(url), lease_s=300), together
+
+
+def claim(owner: str) -> list[Part]:
+    """As many as this process gets."""
+    Racer.together.wait()
+    return list(iter(lambda: Racer.leases.claim("generate", owner), None))  # type: ignore[arg-type]
+
+
+def commit_and_claim(owner: str, stale: list[Part]) -> tuple[int, list[Part]]:
+    """Commit old leases while others claim their parts anew -> how many were rejected, and what this one got."""
+    Racer.together.wait()
+    claimed: list[Part] = []
+    rejected = 0
+    for part in stale:
+        rejected += not commits(part)
+        if another := Racer.leases.claim("generate", owner):
+            claimed.append(another)
+    return rejected, [*claimed, *iter(lambda: Racer.leases.claim("generate", owner), None)]  # type: ignore[arg-type]
+
+
+def commit(parts: list[Part]) -> int:
+    """-> how many were accepted."""
+    Racer.together.wait()
+    return sum(map(commits, parts))
+
+
+def commits(part: Part) -> bool:
+    try:
+        Racer.leases.complete(part, output=OUTPUT)
+    except LeaseLostError:
+        return False
+    return True
+
+
+def winners(claimed: list[list[Part]]) -> set[tuple[int, int]]:
+    """(number, token) of each claim; each part may be there once."""
+    counts = Counter(part.number for parts in claimed for part in parts)
+    assert (len(counts), set(counts.values())) == (PARTS, {1})
+    return {(part.number, part.token) for parts in claimed for part in parts}
+
+
+@pytest.mark.timeout(1800)
+@each_database
+def test_of_claims_that_race_one_wins_and_old_leases_commit_nothing(
+    store: Store, store_url: str, add_job: AddJob
+) -> None:
+    # Catches: a claim without skip_locked or without BEGIN IMMEDIATE; no token in _change's condition
+    owners = [f"worker-{number}" for number in range(PROCESSES)]
+    leases, rejected = Leases(store, lease_s=300), 0
+    together = SPAWN.Barrier(PROCESSES)
+    with ProcessPoolExecutor(PROCESSES, SPAWN, begin, (store_url, together)) as pool:
+        for _ in range(ROUNDS):
+            job = add_job(parts=PARTS)
+            stale = list(pool.map(claim, owners))
+            assert winners(stale) == {(number, 1) for number in range(PARTS)}
+            for owner in owners:
+                leases.give_back(owner)
+            again = list(pool.map(commit_and_claim, owners, stale))
+            rejected += sum(count for count, _ in again)
+            assert winners([parts for _, parts in again]) == {(number, 2) for number in range(PARTS)}
+            assert sum(pool.map(commit, [parts for _, parts in again])) == PARTS
+            assert {part.state for part in store.parts(job, limit=PARTS)} == {PartState.DONE}
+            assert (store.job(job)["state"], store.job(job)["parts_left"]) == ("done", 0)
+    assert rejected == ROUNDS * PARTS
+    what = f"{PROCESSES} processes claim {PARTS} parts in {ROUNDS} rounds; {rejected:,} stale commits rejected"
+    records.append(Record("F20", what, store.engine.dialect.name, 0, 0, ROUNDS * PARTS))

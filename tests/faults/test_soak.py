@@ -1,0 +1,195 @@
+"""Random faults for minutes: nothing lost, nothing twice, nothing that grows. `make soak MINUTES=30` runs this.
+
+The kinds come in shuffled rounds, so that each comes equally often; the printed seed gives the same order again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from charrnn.jobs.states import ENDED_JOBS, PartState
+from charrnn.jobs.tables import parts
+from tests.faults.conftest import Record, records
+from tests.faults.test_broker_faults import used
+from tests.fix_fleet import Fleet, Worker
+from tests.fix_processes import until
+
+QUICK = {"CHARRNN_LEASE_S": "10", "CHARRNN_MAINTAIN_S": "2"}  # so that a dead host costs a soak little
+WORKERS, JOBS = 3, 3
+PAUSE_S = (0.5, 2.0)  # between two faults
+STILL_S = 1.5
+GROWN_FILES, GROWN_BYTES = 10, 50 << 20
+
+
+@dataclass
+class Soak:
+    """A fleet under random faults, one of whose parents is spared, so that it could grow."""
+
+    fleet: Fleet
+    rng: random.Random
+    jobs: list[int] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    while_leased: int = 0
+
+    def run(self, seconds: float) -> None:
+        ends = time.monotonic() + seconds
+        kinds: list[Callable[[], None]] = []
+        while time.monotonic() < ends:
+            self._keep_going()
+            if not kinds:
+                kinds = self.rng.sample(self.kinds, len(self.kinds))
+            fault = kinds.pop()
+            leased = self._leased()
+            fault()
+            self.faults[fault.__name__] += 1
+            self.while_leased += leased
+            threading.Event().wait(self.rng.uniform(*PAUSE_S))
+
+    @property
+    def kinds(self) -> list[Callable[[], None]]:
+        common = [
+            self.kill_child,
+            self.kill_parent,
+            self.kill_worker,
+            self.stop_worker,
+            self.freeze_child,
+            self.restart_broker,
+            self.empty_broker,
+            self.freeze_broker,
+            self.cut_broker,
+            self.double_doorbells,
+            self.cancel_and_retry,
+            self.step_clock,
+        ]
+        return [*common, self.cut_database] if self.fleet.postgres else common
+
+    def _keep_going(self) -> None:
+        """Always some work, and some workers."""
+        with self.fleet.client() as client:
+            states = {job["id"]: job["state"] for job in client.jobs(1000)}
+        unended = [job for job in self.jobs if states[job] not in ENDED_JOBS]
+        for _ in range(JOBS - len(unended)):
+            self.jobs.append(self.fleet.submit())
+        self.fleet.workers = [worker for worker in self.fleet.workers if worker.process.poll() is None]
+        if missing := WORKERS - len(self.fleet.workers):
+            self.fleet.start_workers(missing)
+
+    def _leased(self) -> bool:
+        with self.fleet.client() as client:
+            return any(client.store.parts(job, PartState.LEASED, limit=1) for job in self.jobs[-2 * JOBS :])
+
+    def _victim(self) -> Worker:
+        return self.rng.choice(self.fleet.workers[1:])
+
+    def _child(self) -> int | None:
+        pids = list(self.fleet.pids().values())
+        return self.rng.choice(pids) if pids else None
+
+    def kill_child(self) -> None:
+        _signal(self._child(), signal.SIGKILL)
+
+    def kill_parent(self) -> None:
+        self._victim().end(signal.SIGKILL)
+
+    def kill_worker(self) -> None:
+        self._victim().end(signal.SIGKILL, group=True)
+
+    def stop_worker(self) -> None:
+        self._victim().process.terminate()
+
+    def freeze_child(self) -> None:
+        child = self._child()
+        _signal(child, signal.SIGSTOP)
+        threading.Event().wait(STILL_S)
+        _signal(child, signal.SIGCONT)
+
+    def restart_broker(self) -> None:
+        self.fleet.broker.end()
+        self.fleet.broker.start()
+
+    def empty_broker(self) -> None:
+        self.fleet.broker.end(signal.SIGKILL)
+        self.fleet.broker.start(empty=True)
+
+    def freeze_broker(self) -> None:
+        self.fleet.broker.send(signal.SIGSTOP)
+        threading.Event().wait(STILL_S)
+        self.fleet.broker.send(signal.SIGCONT)
+
+    def cut_broker(self) -> None:
+        with self.fleet.broker.client() as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    def double_doorbells(self) -> None:
+        with self.fleet.broker.client() as client:
+            if messages := client.lrange("charrnn:generate", 0, -1):
+                client.rpush("charrnn:generate", *messages)
+
+    def cancel_and_retry(self) -> None:
+        job = str(self.jobs[-1])
+        self.fleet.ok("cancel", job)
+        self.fleet.ok("retry", job)
+
+    def step_clock(self) -> None:
+        step_ms = self.rng.choice([-1, 1]) * 3_600_000
+        with self.fleet.client() as client, client.store.write() as connection:
+            connection.execute(update(parts).values(lease_until=parts.c.lease_until + step_ms))
+
+    def cut_database(self) -> None:
+        cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'charrnn-jobs'"
+        with self.fleet.client() as client, client.store.engine.connect() as connection:
+            connection.exec_driver_sql(f"{cut} and pid <> pg_backend_pid()")
+
+    def judge(self) -> Record:
+        """All jobs as if nothing had happened. Parts that were hit three times are done again, as a person would."""
+        total = Record("soak", "", self.fleet.database, 0, 0, 0)
+        for job in self.jobs:
+            while self.fleet.wait(job)["state"] != "done" or self.fleet.job(job)["rows_failed"]:
+                self.fleet.ok("retry", str(job))
+            found = self.fleet.judge(job)
+            assert found.sha256 == self.fleet.calm
+            total.lost += found.lost
+            total.duplicated += found.duplicated
+            total.wasted += found.wasted
+        return total
+
+
+def _signal(pid: int | None, number: int) -> None:
+    if pid and Path(f"/proc/{pid}").exists():
+        os.kill(pid, number)
+
+
+@pytest.mark.timeout(0)
+def test_nothing_is_lost_and_nothing_grows(fleet: Fleet, request: pytest.FixtureRequest) -> None:
+    minutes = request.config.getoption("--minutes")
+    if not minutes:
+        pytest.skip("make soak MINUTES=30")
+    fleet.settings.update(QUICK)
+    seed = request.config.getoption("--soak-seed") or random.SystemRandom().randrange(1_000_000)
+    print(f"soak on {fleet.database}: --soak-seed {seed}")  # noqa: T201
+    soak = Soak(fleet, random.Random(seed))
+    soak.run(60 * minutes / 4)
+    spared = fleet.workers[0].process.pid
+    files, memory = used(spared)
+    soak.run(60 * minutes * 3 / 4)
+    files_after, memory_after = used(spared)
+    total = soak.judge()
+    count = sum(soak.faults.values())
+    total.what = f"{count} random faults, {soak.while_leased} of them while a part was leased: {dict(soak.faults)}"
+    total.numbers = {"minutes": minutes, "jobs": len(soak.jobs)}
+    records.append(total)
+    assert (total.lost, total.duplicated) == (0, 0)
+    assert total.wasted > 0
+    assert (files_after <= files + GROWN_FILES, memory_after <= memory + GROWN_BYTES) == (True, True)
+    until(lambda: fleet.broker.doorbells() == 0, "surplus doorbells to be answered")

@@ -1,0 +1,161 @@
+"""A database that is locked, gone and cut off; clocks that step; jobs that are cancelled. `make faults` runs this."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+import time
+
+import pytest
+from sqlalchemy import update
+
+from charrnn.jobs.tables import parts, rounds, workers
+from tests.faults.conftest import Judge
+from tests.fix_fleet import Fleet
+from tests.fix_processes import until
+
+LOCKED_S, AWAY_S, STEP_MS = 25, 20, 3_600_000
+CANCEL_S = 10.0  # promised
+
+
+def only(fleet: Fleet, database: str) -> None:
+    if fleet.database != database:
+        pytest.skip(f"of {database} alone")
+
+
+def test_a_database_that_another_holds(fleet: Fleet, judge: Judge) -> None:
+    # Catches: a driver that gives up at once; BEGIN in the place of BEGIN IMMEDIATE
+    only(fleet, "sqlite")
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    holder = sqlite3.connect(fleet.home / "store.sqlite", isolation_level=None, timeout=30)
+    holder.execute("begin immediate")
+    threading.Event().wait(LOCKED_S)
+    holder.execute("rollback")
+    holder.close()
+    judge("F24", f"somebody holds SQLite's lock for {LOCKED_S} s", job)
+
+
+def test_a_database_that_crashes(fleet: Fleet, judge: Judge) -> None:
+    only(fleet, "postgresql")
+    assert fleet.postgres
+    assert fleet.postgres.process
+    fleet.start_workers()
+    pids = fleet.pids()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    fleet.postgres.process.send_signal(signal.SIGQUIT)  # immediate shutdown: recovery at the next start
+    fleet.postgres.process.wait(60)
+    threading.Event().wait(AWAY_S)
+    fleet.postgres.start()
+    judge("F25", f"PostgreSQL crashes and is back after {AWAY_S} s", job)
+    assert fleet.pids() == pids
+
+
+def test_connections_that_the_database_cuts(fleet: Fleet, judge: Judge) -> None:
+    # Catches: a commit whose answer is lost, done again or undone
+    only(fleet, "postgresql")
+    assert fleet.postgres
+    fleet.start_workers()
+    job = fleet.submit(part_rows=150)
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'charrnn-jobs'"
+    with fleet.client() as client:
+        while fleet.job(job)["state"] != "done":
+            with client.store.engine.connect() as connection:
+                connection.exec_driver_sql(f"{cut} and pid <> pg_backend_pid()")
+            threading.Event().wait(0.3)
+    judge("F26", "PostgreSQL cuts all connections every 0.3 s", job)
+
+
+@pytest.mark.parametrize("step_ms", [STEP_MS, -STEP_MS])
+def test_a_clock_that_steps(fleet: Fleet, judge: Judge, step_ms: int) -> None:
+    """All that the database's clock has stamped is an hour off at once."""
+    # Catches: a lease, or a round of maintenance, that ends in an hour
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    with fleet.client() as client, client.store.write() as connection:
+        connection.execute(update(parts).values(lease_until=parts.c.lease_until - step_ms))
+        connection.execute(update(rounds).values(at=rounds.c.at - step_ms))
+        connection.execute(update(workers).values(seen_at=workers.c.seen_at - step_ms))
+    judge("F29", f"the database's clock steps by {step_ms // 60_000:+} minutes", job)
+
+
+AN_HOUR_OFF = """
+import time
+real = time.time
+time.time = lambda: real() + {offset}
+"""
+
+
+def test_workers_whose_clocks_disagree(fleet: Fleet, judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Catches: a lease by the host's clock
+    for offset in (7200, -7200):
+        folder = tmp_path_factory.mktemp("clock")
+        (folder / "sitecustomize.py").write_text(AN_HOUR_OFF.format(offset=offset))
+        fleet.start_workers(1, PYTHONPATH=str(folder))
+    job = fleet.submit()
+    assert judge("F29", "two workers' clocks are two hours fast and slow", job).wasted == 0
+
+
+def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    fleet.part_in_work(job)
+    since = time.monotonic()
+    fleet.ok("cancel", str(job))
+    assert fleet.wait(job)["state"] == "cancelled"
+    seconds = time.monotonic() - since
+    assert seconds < CANCEL_S
+    fleet.ok("retry", str(job))
+    judge("F36", "a job is cancelled in work, then retried", job, cancel_s=seconds)
+
+
+def test_a_job_that_is_cancelled_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
+    job = fleet.submit()
+    fleet.ok("cancel", str(job))
+    assert fleet.wait(job)["state"] == "cancelled"  # Catches: a job that waits for a worker to end it
+    fleet.start_workers()
+    fleet.ok("retry", str(job))
+    judge("F36", "a job is cancelled while no worker lives, then retried", job)
+
+
+def test_a_job_that_is_cancelled_as_its_worker_dies(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    part = fleet.part_in_work(job)
+    os.kill(fleet.pids()[part.owner], signal.SIGSTOP)
+    fleet.ok("cancel", str(job))
+    os.kill(fleet.pids()[part.owner], signal.SIGKILL)
+    assert fleet.wait(job)["state"] == "cancelled"
+    fleet.ok("retry", str(job))
+    judge("F36", "a job is cancelled and its worker's child killed, then retried", job)
+
+
+def test_last_parts_that_end_at_once(fleet: Fleet, judge: Judge) -> None:
+    # Catches: parts counted instead of the counter that comes back from the update
+    fleet.start_workers()
+    for _ in range(5):
+        job = fleet.submit(part_rows=4500)
+        judge("F39", "the last two parts end at once", job)
+
+
+def test_results_that_are_read_while_they_are_made(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    with fleet.client() as client:
+        followed = b"".join(client.results(job, follow=True))
+        judge("F40", "an export follows the job from its start", job)
+        assert followed == b"".join(client.results(job))
+
+
+def test_an_export_whose_reader_dies(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    job = fleet.submit()
+    until(lambda: fleet.job(job)["rows_done"], "a part")
+    with fleet.client() as client:
+        next(client.results(job, follow=True))
+    judge("F40", "an export is broken off", job)

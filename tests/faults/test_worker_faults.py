@@ -1,0 +1,170 @@
+"""Workers that are killed, stopped and hung in the middle of a part. `make faults` runs this."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from charrnn.jobs.states import PartState
+from tests.faults.conftest import Judge
+from tests.fix_fleet import Fleet, Worker
+from tests.fix_processes import until
+
+CHILD_S, HOST_S, CANCEL_S, HANDOVER_S = 15.0, 45.0, 10.0, 15.0  # promised
+
+
+def owner_of(fleet: Fleet, worker: Worker) -> str:
+    return next(owner for owner in fleet.pids() if owner.startswith(worker.owner))
+
+
+def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
+    # Catches: no take_over in begin_child, where the part waits for its lease
+    fleet.start_workers()
+    job = fleet.submit()
+    part = fleet.part_in_work(job)
+    killed, since = fleet.pids()[part.owner], time.monotonic()
+    os.kill(killed, signal.SIGKILL)
+    seconds = fleet.claimed_again(part, since)
+    assert seconds < CHILD_S
+    assert until(lambda: fleet.pids().get(part.owner), "another process") != killed
+    judge("F12", "a child is killed in a part", job, recovery_child_s=seconds)
+
+
+@pytest.mark.parametrize("point", ["claimed", "sampled", "arriving", "written", "committed"])
+def test_a_child_killed_at_any_point(fleet: Fleet, judge: Judge, tmp_path: Path, point: str) -> None:
+    # Catches: a file that is named before it is committed, or committed before it is there
+    once = tmp_path / "crashed"
+    fleet.start_workers(CHARRNN_CRASH_AT=f"{point}:kill:{once}")
+    job = fleet.submit()
+    judge("F12", f"a child is killed at the point: {point}", job)
+    assert once.exists()
+
+
+def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
+    first, _ = fleet.start_workers()
+    job = fleet.submit()
+    part = fleet.part_in_work(job, first.owner)
+    child, since = fleet.pids()[part.owner], time.monotonic()
+    fleet.workers.remove(first)
+    first.end(signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # Catches: an orphan that samples on
+    seconds = fleet.claimed_again(part, since)
+    assert seconds < HOST_S
+    judge("F13", "a parent is killed in a part", job, recovery_host_s=seconds)
+
+
+def test_a_host_that_dies(fleet: Fleet, judge: Judge) -> None:
+    first, _ = fleet.start_workers()
+    job = fleet.submit()
+    part, since = fleet.part_in_work(job, first.owner), time.monotonic()
+    fleet.workers.remove(first)
+    first.end(signal.SIGKILL, group=True)
+    seconds = fleet.claimed_again(part, since)
+    assert seconds < HOST_S
+    judge("F13", "parent and child are killed at once", job, recovery_host_s=seconds)
+
+
+POP_AND_DIE = """
+import os, pathlib, signal
+from kombu.transport import redis
+append, once = redis.QoS.append, pathlib.Path({once!r})
+def die(self, *arguments, **options):
+    if not once.exists():
+        once.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return append(self, *arguments, **options)
+redis.QoS.append = die
+"""
+
+
+def test_a_doorbell_that_dies_in_the_hands_of_its_taker(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
+    # Catches: no ring_missing: the message is in no queue and in no `unacked`
+    (tmp_path / "sitecustomize.py").write_text(POP_AND_DIE.format(once=str(tmp_path / "died")))
+    (first,) = fleet.start_workers(1, PYTHONPATH=str(tmp_path))
+    job, since = fleet.submit(part_rows=9000), time.monotonic()
+    assert first.process.wait(60) == -signal.SIGKILL
+    fleet.workers.remove(first)
+    assert [part.token for part in fleet.parts(job)] == [0]
+    fleet.start_workers(1)
+    until(lambda: fleet.parts(job)[0].token, "the part to be claimed", 60)
+    judge("F14", "a parent is killed between BRPOP and unacked", job, recovery_host_s=time.monotonic() - since)
+
+
+def test_a_part_that_kills_every_process(fleet: Fleet) -> None:
+    # Catches: attempts counted when they end; a pool that a poisoned part stops
+    fleet.start_workers(CHARRNN_CRASH_AT="claimed/7:kill")
+    job = fleet.submit(part_rows=45)
+    ended, parts = fleet.wait(job), fleet.parts(job)
+    assert (len(parts), parts[7].state, parts[7].attempts, parts[7].token) == (200, PartState.FAILED, 3, 3)
+    assert {part.state for part in parts if part.number != 7} == {PartState.DONE}
+    assert (ended["state"], ended["rows_failed"]) == ("done", 45)
+    assert "process died" in fleet.ok("status", str(job))
+    assert fleet.run("wait", str(job)).returncode == 1
+    fleet.stop_workers()
+    fleet.start_workers(1)
+    fleet.ok("retry", str(job))
+    assert fleet.judge(job).sha256 == fleet.calm
+
+
+def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
+    # Catches: a lease that a living thread keeps for work that does not move
+    fleet.start_workers(CHARRNN_STALL_S="3", CHARRNN_CRASH_AT=f"claimed:hang:{tmp_path / 'hung'}")
+    job = fleet.submit()
+    hung = until(
+        lambda: next((part for part in fleet.parts(job) if "hung" in (part.error or "")), None), "it to be told"
+    )
+    assert "hung: 15 s of loading" in hung.error
+    judge("F19", "work hangs, its process lives", job)
+
+
+def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) -> None:
+    # Catches: a commit that looks at the clock and not at the token
+    first, _ = fleet.start_workers()
+    job = fleet.submit()
+    part = fleet.part_in_work(job, first.owner)
+    stopped, since = fleet.pids()[part.owner], time.monotonic()
+    os.kill(stopped, signal.SIGSTOP)
+    seconds = fleet.claimed_again(part, since)
+    fleet.wait(job)
+    os.kill(stopped, signal.SIGCONT)
+    until(
+        lambda: "the lease was lost" in first.log.read_text() or "no longer leased" in first.log.read_text(),
+        "it to give up",
+    )
+    judge("F19", "a process stands still, and goes on when its part is done", job, recovery_host_s=seconds)
+
+
+def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> None:
+    fleet.start_workers()
+    jobs = [fleet.submit() for _ in range(3)]
+    for worker in list(fleet.workers):
+        until(lambda worker=worker: in_work(fleet, jobs, worker), "a part in work")
+        fleet.start_workers(1)
+        fleet.workers.remove(worker)
+        assert worker.end() == 0
+        assert not in_work(fleet, jobs, worker)
+    for job in jobs:
+        judge("F33", "workers are stopped one after the other, new ones take over", job)
+        assert {part.attempts for part in fleet.parts(job)} == {1}  # Catches: a stop that counts as an attempt
+
+
+def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> bool:
+    leased = [part for job in jobs for part in fleet.parts(job) if part.state == PartState.LEASED]
+    return any(part.owner.startswith(worker.owner) for part in leased)
+
+
+def test_a_worker_that_is_not_given_the_time_to_stop(fleet: Fleet, judge: Judge) -> None:
+    first, _ = fleet.start_workers(CHARRNN_DRAIN_S="60")
+    job = fleet.submit(part_rows=4500)
+    part, since = fleet.part_in_work(job, first.owner), time.monotonic()
+    fleet.workers.remove(first)
+    os.killpg(first.process.pid, signal.SIGTERM)
+    os.killpg(first.process.pid, signal.SIGKILL)
+    first.process.wait()
+    seconds = fleet.claimed_again(part, since)
+    assert seconds < HOST_S
+    judge("F34", "SIGTERM to the process group, SIGKILL after it", job, recovery_host_s=seconds)
