@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,18 +161,18 @@ class Fleet:
         finally:
             client.close()
 
-    def start_workers(self, count: int = 2, **settings: str) -> list[Worker]:
-        """Start workers of one child each and wait until they live."""
-        workers = [self._start_worker(settings) for _ in range(count)]
+    def start_workers(self, count: int = 2, prefix: Sequence[str] = (), **settings: str) -> list[Worker]:
+        """Start workers of one child each and wait until they live; `prefix` becomes the worker by exec."""
+        workers = [self._start_worker(prefix, settings) for _ in range(count)]
         for worker in workers:
             until(lambda worker=worker: self._lives(worker), "a live worker")
         return workers
 
-    def _start_worker(self, settings: dict[str, str]) -> Worker:
+    def _start_worker(self, prefix: Sequence[str], settings: dict[str, str]) -> Worker:
         log = self.home / f"worker-{len(list(self.home.glob('worker-*.log')))}.log"
         with open(log, "wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker", "--devices", "cpu"],
+                [*prefix, sys.executable, "-m", "worker", "--devices", "cpu"],
                 env={**self.environment, **settings},
                 stdout=file,
                 stderr=file,

@@ -25,7 +25,12 @@ def _arguments(text: Path, method: str) -> tuple[str, ...]:
 
 def train_in_peace(home: Home, text: Path, method: str) -> None:
     home.settings = SLICES
-    home.ok("train", "calm", *_arguments(text, method), "--wait")
+    train_calmly(home, text, method, "calm")
+
+
+def train_calmly(home: Home, text: Path, method: str, model: str) -> None:
+    """Nothing is done to it from here."""
+    home.ok("train", model, *_arguments(text, method), "--wait")
 
 
 def _has_checkpoint(part: dict[str, Any]) -> bool:

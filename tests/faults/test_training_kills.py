@@ -1,4 +1,4 @@
-"""Trainings killed at ten points of chance: always the same weights. `make faults` runs this."""
+"""Trainings killed at points of chance and while they write: always the same weights. `make faults` runs this."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_kills import METHODS, train_and_kill, train_in_peace
+from tests.faults.conftest import Record, records
+from tests.fix_kills import METHODS, train_and_kill, train_calmly, train_in_peace
 from tests.fix_processes import Home
 
 KILLS = 10
@@ -21,3 +22,24 @@ def test_a_training_killed_at_any_point_ends_in_the_same_weights(home: Home, tex
         train_in_peace(home, text_file, method)
         for share in shares:
             train_and_kill(home, text_file, method, share)
+    records.append(Record("F15", f"a training ({method}) is killed at {KILLS} points of chance", "sqlite", 0, 0, KILLS))
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("point", "what"), [
+    ("arriving", "while it writes a checkpoint"),
+    ("checkpoint", "between a checkpoint and its commit"),
+])  # fmt: skip
+def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
+    home: Home, text_file: Path, tmp_path: Path, point: str, what: str
+) -> None:
+    # Catches: a checkpoint that the store names before it is whole, or deleted before the next one is named
+    with home.up():
+        train_in_peace(home, text_file, "stream")
+    home.settings = {**home.settings, "CHARRNN_CRASH_AT": f"{point}:kill:{tmp_path / 'crashed'}"}
+    with home.up():
+        train_calmly(home, text_file, "stream", "killed")
+    assert (tmp_path / "crashed").exists()
+    assert home.weights("killed") == home.weights("calm")
+    assert not list(home.path.glob("files/jobs/*/[!.]*"))  # Catches: orphans of a killed attempt
+    records.append(Record("F16", f"a training is killed {what}", "sqlite", 0, 0, 1))

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from charrnn.jobs.leases import OUT_OF_MEMORY
 from charrnn.jobs.states import PartState
 from tests.faults.conftest import Judge
 from tests.fix_fleet import Fleet, Worker
 from tests.fix_processes import until
+from worker.memory import CGROUPS
 
 CHILD_S, HOST_S, CANCEL_S, HANDOVER_S = 15.0, 45.0, 10.0, 15.0  # promised
 
@@ -108,6 +113,58 @@ def test_a_part_that_kills_every_process(fleet: Fleet) -> None:
     fleet.start_workers(1)
     fleet.ok("retry", str(job))
     assert fleet.judge(job).sha256 == fleet.calm
+
+
+@dataclass
+class MemoryGroup:
+    """A cgroup, of whichever version the kernel has, in which memory can be made scarce."""
+
+    path: Path
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """A command that joins it and becomes the words that follow."""
+        return ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.path))
+
+    @property
+    def _v2(self) -> bool:
+        return (self.path / "memory.max").exists()
+
+    def make_scarce(self) -> None:
+        """Too little for TensorFlow, which takes 500 MB."""
+        stat = dict(line.split() for line in (self.path / "memory.stat").read_text().splitlines())
+        self._limit(str(int(stat["anon" if self._v2 else "total_rss"]) + (200 << 20)))
+
+    def make_ample(self) -> None:
+        self._limit("max" if self._v2 else "-1")
+
+    def _limit(self, size: str) -> None:
+        (self.path / ("memory.max" if self._v2 else "memory.limit_in_bytes")).write_text(size)
+
+
+@pytest.fixture
+def memory_group() -> Iterator[MemoryGroup]:
+    root = next((path for path in (CGROUPS / "memory", CGROUPS) if (path / "cgroup.procs").exists()), CGROUPS)
+    group = MemoryGroup(root / f"charrnn-{secrets.token_hex(4)}")
+    try:
+        group.path.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made here: {error}")
+    yield group
+    until(lambda: not (group.path / "cgroup.procs").read_text(), "the group to be empty")
+    group.path.rmdir()
+
+
+def test_a_child_that_is_killed_for_its_memory(fleet: Fleet, judge: Judge, memory_group: MemoryGroup) -> None:
+    # Catches: a reason that nobody can act on
+    fleet.start_workers(1, memory_group.prefix)
+    memory_group.make_scarce()
+    job = fleet.submit()
+    part = until(lambda: next((part for part in fleet.parts(job) if part.error), None), "the reason")
+    memory_group.make_ample()
+    assert (part.error, part.attempts) == (OUT_OF_MEMORY, 1)
+    judge("F17", "a child is killed by the kernel for its memory; the reason is told", job)
+    fleet.stop_workers()
 
 
 def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:

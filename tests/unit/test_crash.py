@@ -1,0 +1,37 @@
+"""Points to die at, which do nothing unless they are asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from charrnn.jobs.crash import VARIABLE, crash_point
+
+CODE = "from charrnn.jobs.crash import crash_point; crash_point('written', 3); print('lives')"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, wanted: str) -> int:
+    monkeypatch.setenv(VARIABLE, wanted)
+    return subprocess.run([sys.executable, "-c", CODE], capture_output=True, check=False).returncode
+
+
+def test_nobody_dies_by_default() -> None:
+    crash_point("written", 3)
+
+
+@pytest.mark.parametrize(("wanted", "code"), [
+    ("written:kill", -9),
+    ("written/3:kill", -9),
+    ("written/4:kill", 0),
+    ("claimed:kill", 0),
+])  # fmt: skip
+def test_who_comes_by_the_point_dies(monkeypatch: pytest.MonkeyPatch, wanted: str, code: int) -> None:
+    assert run(monkeypatch, wanted) == code
+
+
+def test_with_a_file_one_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wanted = f"written:kill:{tmp_path / 'crashed'}"
+    assert [run(monkeypatch, wanted) for _ in range(2)] == [-9, 0]
