@@ -99,7 +99,7 @@ def _from_record(place: str, number: int, record: object) -> Seed:
     seed, seed_id = record["seed"], record.get("id")
     if not isinstance(seed, str):
         hint = ". The number that fixes chance is --rng-seed" if isinstance(seed, int) else ""
-        raise InputError(f"{place}: seed must be the text to start from. Received: {seed!r}{hint}")
+        raise InputError(f"{place}: seed must be the text to start from. Received: {seed!r:.80}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
-        raise InputError(f'{place}: id must be a text, such as "{seed_id}" in quotes. Received: {seed_id!r}')
+        raise InputError(f'{place}: id must be a text, such as "{seed_id!s:.80}" in quotes. Received: {seed_id!r:.80}')
     return Seed(seed, seed_id, number, {name: record[name] for name in OVERRIDES if name in record})

@@ -28,9 +28,14 @@ from charrnn.errors import CharrnnError, InputError, UnreachableError
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices, memory
-from worker.app import app, settings
 from worker.heartbeat import Heartbeat, start_draining
-from worker.tasks import Child
+
+try:
+    from worker.app import app, settings
+    from worker.tasks import Child
+except InputError as unusable:  # a setting; Celery needs the application by name, made at the import
+    print(f"error: {unusable}", file=sys.stderr)
+    sys.exit(2)
 
 logger = logging.getLogger("worker")
 

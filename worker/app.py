@@ -7,6 +7,8 @@ import os
 
 from charrnn.jobs.queue import make_celery
 from charrnn.jobs.settings import Settings
+from worker.transport import install
 
+install()
 settings = Settings.from_env(os.environ)
 app = make_celery(settings)

@@ -144,7 +144,10 @@ def read_archive(path: Path, folder: Path) -> Manifest:
     if any(folder.iterdir()):
         raise InputError(f"{folder} is not empty. Expected an empty folder to unpack a model version in")
     with _about(str(path)), _open(path) as file, _all_or_nothing(folder):
-        return _unpacked(file, folder)
+        try:
+            return _unpacked(file, folder)
+        except OSError as error:
+            raise InputError(f"cannot be read or unpacked: {error.strerror or error}") from error
 
 
 # Writing

@@ -319,6 +319,8 @@ class Client:
         for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
             if value is not None:
                 check_choice(name, value, choices)
+        for what, text in (("The model's name", model), ("The job's name", label)):
+            check_storable(what, text or "")
         name, at, version = (model or "").partition("@")
         number = registry.version_number(version)
         if at and (not name or number is None):

@@ -19,6 +19,7 @@ from charrnn.jobs.specs import TrainSpec
 from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import aliases, jobs, models, versions
+from charrnn.text import check_storable
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
@@ -102,8 +103,10 @@ def resolve(store: Store, reference: str) -> Row[Any]:
     """The version that `model`, `model@3` or `model@alias` means now.
 
     Raises:
+        InputError: what is no text.
         NotFoundError: with the nearest names.
     """
+    check_storable("The model's name", reference)
     model, _, wanted = reference.partition("@")
     query = select(versions).where(versions.c.model == model)
     if (number := version_number(wanted)) is not None:

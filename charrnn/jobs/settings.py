@@ -6,11 +6,12 @@ import difflib
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
 LONGEST_S = 3600.0  # of any setting; what a lease of another host can be is known by it
+SOCKET = "redis+socket"
+REDIS_SCHEMES = ("redis", "rediss", SOCKET)
+REDIS_URLS = "redis://:password@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0"
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
 
@@ -44,7 +48,8 @@ class Settings:
         """Read the settings; an unknown CHARRNN_ variable gets a warning with the nearest name.
 
         Raises:
-            InputError: a value that is not of its field's kind, or a lease too short for its heartbeat.
+            InputError: a value that is not of its field's kind, a URL that is of no Redis server, or a lease too
+                short for its heartbeat.
         """
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         _warn_of_unknown(environ, known)
@@ -52,6 +57,7 @@ class Settings:
         home = Path(values.pop("home", platformdirs.user_data_dir("charrnn-jobs")))
         parsed: dict[str, Any] = {name: _parse(name, text) for name, text in values.items()}
         settings = cls(home=home.expanduser().absolute(), **parsed)
+        _check_redis_url(settings.redis_url)
         if settings.lease_s < 2 * settings.heartbeat_s:
             raise InputError(
                 f"CHARRNN_LEASE_S must be twice CHARRNN_HEARTBEAT_S at least, or one late heartbeat loses a part. "
@@ -95,6 +101,17 @@ def _warn_of_unknown(environ: Mapping[str, str], known: Mapping[str, str]) -> No
             nearest = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             logger.warning("%s is not a setting and has no effect%s", variable, hint)
+
+
+def _check_redis_url(url: str) -> None:
+    """Refuse what Kombu would raise anything of; a password is not shown."""
+    try:
+        parts = urlsplit(url)
+        known = not url or (parts.scheme in REDIS_SCHEMES and (parts.port or 1) > 0)
+    except ValueError:  # of a port that is none
+        known = False
+    if not known or (parts.scheme != SOCKET and not re.fullmatch("[0-9]*", parts.path.strip("/"))):
+        raise InputError(f"CHARRNN_REDIS_URL is not of a Redis server. Expected {REDIS_URLS}")
 
 
 def _parse(name: str, text: str) -> str | float:
