@@ -17,7 +17,7 @@ import typer
 
 from charrnn.errors import CharrnnError
 from producer import keeping, reading, submission
-from producer.shell import EXIT_CODES, UNREACHABLE, JsonOption, open_client
+from producer.shell import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 usage or input; "
@@ -40,7 +40,7 @@ QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and ge
 def main() -> None:
     """The entry point: every expected error is one message and an exit code."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # `timeout` leaves no half a file
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # `timeout` leaves no half a file
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:

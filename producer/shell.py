@@ -22,6 +22,7 @@ NOT_FOUND = 3
 UNREACHABLE = 4
 NOT_FINISHED = 5
 INTERRUPTED = 130
+TERMINATED = 143
 
 EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
     (InputError, BAD_INPUT),

@@ -57,7 +57,7 @@ def test_documented_exit_codes_are_those_of_the_help(home: Home) -> None:
     help_text = producer.cli.EPILOG
     assert documented == re.findall(r"(?:^|[:;] )(\d+) ", help_text)
     codes = [shell.JOB_FAILED, shell.BAD_INPUT, shell.NOT_FOUND]
-    codes += [shell.UNREACHABLE, shell.NOT_FINISHED, shell.INTERRUPTED]
+    codes += [shell.UNREACHABLE, shell.NOT_FINISHED, shell.INTERRUPTED, shell.TERMINATED]
     assert documented == ["0", *map(str, codes)]
 
 
