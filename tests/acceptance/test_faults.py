@@ -101,7 +101,7 @@ def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
 
 
 def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) -> None:
-    job = begin(stack, seeds)
+    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # for longer than this takes
     until(lambda: stack.part_in_work(job), "progress")
     waiting = stack.start("wait", job)
     until(lambda: waiting.stderr.readline(), "the first line of progress")
@@ -109,4 +109,5 @@ def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) ->
     _, errors = waiting.communicate(timeout=20)
     assert waiting.returncode == 130
     assert f"charrnn-jobs cancel {job}" in errors
-    stack.ok("wait", job)
+    assert stack.json("status", job)["state"] == "running"
+    stack.ok("cancel", job)
