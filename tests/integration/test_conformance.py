@@ -668,3 +668,16 @@ def test_a_job_whose_training_was_deleted_is_not_retried(store: Store, leases: L
     delete(store, training)
     with pytest.raises(InputError, match="was deleted. Submit it anew"):
         retry(store, job)
+
+
+def test_a_retried_job_takes_the_version_that_was_made_meanwhile(store: Store, leases: Leases, add_job: AddJob) -> None:
+    training, part = train_job(add_job, leases)
+    job = awaiting(add_job, training)
+    leases.fail(part, "the loss is no number", permanent=True)
+    retry(store, training)
+    with store.write() as connection:
+        registry.freeze_held_out(connection, "speeches", NO_FILE)
+    leases.complete(claim(leases, queue="train"), version=new_version(1.0))
+    assert retry(store, job) == [0]
+    assert store.job(job)["version"] == 1  # Catches: a job that waits for a training that has ended
+    assert claim(leases).job == job
