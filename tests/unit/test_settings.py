@@ -37,7 +37,14 @@ def test_a_lease_that_one_late_heartbeat_would_lose_is_refused() -> None:
 
 @pytest.mark.parametrize("field", PLACES)
 def test_a_place_is_read_from_its_variable(field: str) -> None:
-    assert str(getattr(Settings.from_env({f"CHARRNN_{field.upper()}": "/there"}), field)) == "/there"
+    place = "redis://there:1/2" if field == "redis_url" else "/there"
+    assert str(getattr(Settings.from_env({f"CHARRNN_{field.upper()}": place}), field)) == place
+
+
+@pytest.mark.parametrize("url", ["http://there/", "memory://", "redis://there:99999/0", "redis://there/x", "garbage"])
+def test_a_url_of_no_redis_server_is_refused(url: str) -> None:
+    with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not of a Redis server"):
+        from_env(CHARRNN_REDIS_URL=url)
 
 
 def test_an_empty_variable_means_the_default() -> None:
