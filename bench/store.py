@@ -51,8 +51,7 @@ from charrnn.jobs.maintenance import maintain, ring_missing
 from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.registry import NewVersion, add_version
 from charrnn.jobs.reports import Tallies
-from charrnn.jobs.rows import compress, part_rows, result
-from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.sizing import CHARACTERS_PER_S, PART_S
 from charrnn.jobs.specs import GenerateSpec
@@ -296,11 +295,9 @@ def fill(number: int, settings: Settings, start: Barrier) -> int:
 def result_lines(client: Client, part: Part, words: str, draw: random.Random) -> Iterator[dict[str, Any]]:
     spec = part.spec
     assert isinstance(spec, GenerateSpec)  # noqa: S101  # of this queue
-    with open(client.files.checked(spec.seeds), "rb") as file:
-        seeds = read_seeds(file, part.frame_offset)
-        for row in part_rows(spec, seeds, part.first_row, part.rows, part.frame_row):
-            start = draw.randrange(TEXT_SIZE - TEXT_LENGTH)
-            yield result(row, spec.name, words[start : start + TEXT_LENGTH], "length", draw.random())
+    for row in stored_rows(client.files, spec, part):
+        start = draw.randrange(TEXT_SIZE - TEXT_LENGTH)
+        yield result(row, spec.name, words[start : start + TEXT_LENGTH], "length", draw.random())
 
 
 def together(work: Callable[..., Any], processes: int, *arguments: Any) -> list[Any]:

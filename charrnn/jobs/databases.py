@@ -179,8 +179,8 @@ def _parse(url: str) -> URL:
     except (ArgumentError, ValueError) as error:  # the latter of a port that is no number
         raise InputError(f"CHARRNN_STORE_URL is not a database URL. {EXPECTED}") from error
     # SQLite's own URLs, which begin with "file:", may name a database in memory too.
-    is_file = parsed.drivername == SQLITE and bool(parsed.database) and not parsed.query
-    is_file = is_file and not str(parsed.database).startswith((":memory:", "file:"))
+    path = parsed.database or ""
+    is_file = parsed.drivername == SQLITE and path and not path.startswith((":memory:", "file:")) and not parsed.query
     if not is_file and parsed.drivername not in (POSTGRESQL, "postgresql+psycopg"):
         shown = parsed.render_as_string(hide_password=True)
         raise InputError(f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. Got {shown}")

@@ -36,7 +36,7 @@ def begin(url: str, together: Barrier) -> None:
 def claim(owner: str) -> list[Part]:
     """As many as this process gets."""
     Racer.together.wait()
-    return list(iter(lambda: Racer.leases.claim("generate", owner), None))  # type: ignore[arg-type]
+    return list(iter(lambda: Racer.leases.claim("generate", owner), None))
 
 
 def commit_and_claim(owner: str, stale: list[Part]) -> tuple[int, list[Part]]:
@@ -48,7 +48,7 @@ def commit_and_claim(owner: str, stale: list[Part]) -> tuple[int, list[Part]]:
         rejected += not commits(part)
         if another := Racer.leases.claim("generate", owner):
             claimed.append(another)
-    return rejected, [*claimed, *iter(lambda: Racer.leases.claim("generate", owner), None)]  # type: ignore[arg-type]
+    return rejected, [*claimed, *iter(lambda: Racer.leases.claim("generate", owner), None)]
 
 
 def commit(parts: list[Part]) -> int:
