@@ -23,11 +23,6 @@ def _arguments(text: Path, method: str) -> tuple[str, ...]:
     return (str(text), *METHODS[method], "--units", "32", "--rng-seed", "2")
 
 
-def train_in_peace(home: Home, text: Path, method: str) -> None:
-    home.settings = SLICES
-    train_calmly(home, text, method, "calm")
-
-
 def train_calmly(home: Home, text: Path, method: str, model: str) -> None:
     """Nothing is done to it from here."""
     home.ok("train", model, *_arguments(text, method), "--wait")

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
-from tests.fix_kills import METHODS, train_and_kill, train_in_peace
+from tests.fix_kills import METHODS, SLICES, train_and_kill, train_calmly
 from tests.fix_processes import Home, until
 
 ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # in one part
@@ -73,8 +73,9 @@ def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> Non
 def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     home: Home, text_file: Path, method: str
 ) -> None:
+    home.settings = SLICES
     with home.up():
-        train_in_peace(home, text_file, method)
+        train_calmly(home, text_file, method, "calm")
         train_and_kill(home, text_file, method, 0.6, after_checkpoint=True)
     assert not list(home.path.glob("files/jobs/*/checkpoint-*"))  # of no use once the version is there
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Record, records
-from tests.fix_kills import METHODS, train_and_kill, train_calmly, train_in_peace
+from tests.fix_kills import METHODS, SLICES, train_and_kill, train_calmly
 from tests.fix_processes import Home
 
 KILLS = 10
@@ -18,8 +18,9 @@ KILLS = 10
 @pytest.mark.parametrize("method", METHODS)
 def test_a_training_killed_at_any_point_ends_in_the_same_weights(home: Home, text_file: Path, method: str) -> None:
     shares = sorted(random.Random().uniform(0.0, 0.8) for _ in range(KILLS))
+    home.settings = SLICES
     with home.up():
-        train_in_peace(home, text_file, method)
+        train_calmly(home, text_file, method, "calm")
         for share in shares:
             train_and_kill(home, text_file, method, share)
     records.append(Record("F15", f"a training ({method}) is killed at {KILLS} points of chance", "sqlite", 0, 0, KILLS))
@@ -34,9 +35,10 @@ def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
     home: Home, text_file: Path, tmp_path: Path, point: str, what: str
 ) -> None:
     # Catches: a checkpoint that the store names before it is whole, or deleted before the next one is named
+    home.settings = SLICES
     with home.up():
-        train_in_peace(home, text_file, "stream")
-    home.settings = {**home.settings, "CHARRNN_CRASH_AT": f"{point}:kill:{tmp_path / 'crashed'}"}
+        train_calmly(home, text_file, "stream", "calm")
+    home.settings = {**SLICES, "CHARRNN_CRASH_AT": f"{point}:kill:{tmp_path / 'crashed'}"}
     with home.up():
         train_calmly(home, text_file, "stream", "killed")
     assert (tmp_path / "crashed").exists()
