@@ -138,9 +138,11 @@ def test_a_job_that_is_cancelled_as_its_worker_dies(fleet: Fleet, judge: Judge) 
 def test_last_parts_that_end_at_once(fleet: Fleet, judge: Judge) -> None:
     # Catches: parts counted instead of the counter that comes back from the update
     fleet.start_workers()
+    jobs = []
     for _ in range(5):
-        job = fleet.submit(part_rows=4500)
-        judge("F39", "the last two parts end at once", job)
+        jobs.append(fleet.submit(part_rows=4500))
+        fleet.wait(jobs[-1])
+    judge("F39", "the last two parts end at once", *jobs)
 
 
 def test_results_that_are_read_while_they_are_made(fleet: Fleet, judge: Judge) -> None:
