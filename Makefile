@@ -23,7 +23,7 @@ faults: $(READY) ## every fault of docs/reliability.md, and the table there; an 
 
 soak: MINUTES = 30
 soak: $(READY) ## random faults: make soak MINUTES=30 (half of them on each database)
-	$(BIN)/pytest tests/faults/test_soak.py -s --minutes $$(($(MINUTES) / 2))
+	$(BIN)/pytest tests/faults/test_soak.py -s --minutes $(MINUTES)
 
 bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorch, the store; 40 minutes
 	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python

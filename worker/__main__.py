@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -28,7 +29,7 @@ from charrnn.errors import CharrnnError, InputError, UnreachableError
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices, memory
-from worker.heartbeat import Heartbeat, start_draining
+from worker.heartbeat import Heartbeat, is_draining, start_draining
 
 try:
     from worker.app import app, settings
@@ -41,6 +42,7 @@ logger = logging.getLogger("worker")
 
 LIBRARY = ("keras", "safetensors", "tensorflow")
 RESTART_PAUSE_S = 1.0
+AGAIN = "--again"  # of a worker that replaces one whose Celery ended
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -51,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     try:
         code = run(_parse(arguments))
-        return _start_again(arguments) if code else 0
+        if code and not is_draining():  # Celery's code after Ctrl-C is another number than 0 too
+            _start_again(arguments)
+        return 0
     except CharrnnError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 4
@@ -62,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     queues = _queues(options.queues)
     pinned = devices.choose_devices(options.devices, os.environ)
     _check_library()
-    _check_store()
+    _wait_for_store() if options.again else _check_store()
     memory.remember()
     life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     _connect_signals(life, pinned, queues)
@@ -86,21 +90,18 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by a new worker. Celery ends where the broker answers with an error, such as that its memory
     is full, and not only where it does not answer; what was in work has ended before.
     """
-    while True:
-        logger.warning("Celery ended by an error; the worker starts again")
-        time.sleep(RESTART_PAUSE_S)
-        try:
-            _check_store()
-        except UnreachableError as error:
-            logger.warning("%s", error)
-            continue
-        os.execv(sys.executable, [sys.executable, "-m", "worker", *arguments])
+    logger.warning("Celery ended by an error; the worker starts again")
+    for number in (signal.SIGTERM, signal.SIGINT):  # Celery's handlers are of nobody now
+        signal.signal(number, lambda *_: sys.exit(0))
+    time.sleep(RESTART_PAUSE_S)
+    os.execv(sys.executable, [sys.executable, "-m", "worker", *arguments, AGAIN])
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Do the work of jobs.")
     parser.add_argument("--devices", default=devices.AUTO, help="auto, cpu, or GPU ids such as 0,1")
     parser.add_argument("--queues", default=",".join(QUEUES), help="out of train and generate")
+    parser.add_argument(AGAIN, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -117,6 +118,16 @@ def _check_library() -> None:
         raise InputError(
             f"A worker needs {', '.join(missing)}. Install one of the extras cpu and gpu: pip install '.[cpu]'"
         )
+
+
+def _wait_for_store() -> None:
+    """As _check_store does, of a worker that was at work already: what does not answer now will."""
+    while True:
+        try:
+            return _check_store()
+        except UnreachableError as error:
+            logger.warning("%s", error)
+            time.sleep(RESTART_PAUSE_S)
 
 
 def _check_store() -> None:

@@ -22,7 +22,7 @@ from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
 from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import Files
 from charrnn.jobs.leases import HUNG, Leases, Part
-from charrnn.jobs.maintenance import maintain, ring_missing
+from charrnn.jobs.maintenance import LOOK_S, maintain, ring_missing
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.states import PartState
@@ -45,6 +45,11 @@ _draining = mmap.mmap(-1, _drained_at.size)  # shared with the parent, since bot
 def start_draining(within_s: float) -> None:
     """Ask every child of this parent to end its work or give it back within so long. Called in the parent."""
     _drained_at.pack_into(_draining, 0, time.monotonic() + within_s)
+
+
+def is_draining() -> bool:
+    """Whether the worker was asked to end."""
+    return bool(_drained_at.unpack_from(_draining)[0])
 
 
 class Interrupted(Exception):
@@ -72,7 +77,10 @@ class Watch:
 
     def enter(self, phase: str) -> None:
         """Tell what begins now: it may take as long as PATIENCE has it, until the next `enter` or `check`."""
-        self.phase, self.moved = phase, time.monotonic()
+        self.moved, self.phase = (
+            time.monotonic(),
+            phase,
+        )  # the thread may look in between: at the old phase, as begun now
 
     def check(self) -> None:
         """Go on?
@@ -138,10 +146,15 @@ class Heartbeat(threading.Thread):
         self._watch: Watch | None = None
 
     def run(self) -> None:
+        # A thread of its own: a broker that stands still holds maintenance up for 20 s, which no lease would survive.
+        looks_s = min(LOOK_S, self.settings.maintain_s / 2)
+        threading.Thread(target=self._repeat, args=(self._maintain, looks_s), name="maintenance", daemon=True).start()
+        self._repeat(self._beat, self.settings.heartbeat_s)
+
+    def _repeat(self, action: Callable[[], None], pause_s: float) -> None:
         while True:
-            self._guarded(self._beat)
-            self._guarded(self._maintain)
-            time.sleep(self.settings.heartbeat_s)
+            self._guarded(action)
+            time.sleep(pause_s)
 
     @contextmanager
     def watching(self, part: Part) -> Iterator[Watch]:
@@ -169,7 +182,7 @@ class Heartbeat(threading.Thread):
             watch.cancelled = self.leases.heartbeat(watch.part, watch.progress or None)
             watch.beaten = begun
         except LeaseLostError:
-            # The work may have ended and committed between the two lines above.
+            # The work may have ended and committed since it was looked at.
             watch.lost = watch is self._watch
 
     def _give_up(self, watch: Watch, reason: str) -> None:
@@ -197,7 +210,7 @@ class Heartbeat(threading.Thread):
     def _maintain(self) -> None:
         maintain(self.store, self.leases, self.queue, self.settings.maintain_s)
 
-    def _guarded(self, action: Any) -> None:
+    def _guarded(self, action: Callable[[], None]) -> None:
         """Outlive a store or broker that does not answer."""
         try:
             action()

@@ -26,13 +26,22 @@ def install() -> None:
         TRANSPORT_ALIASES[name] = f"{__name__}:Transport"
 
 
+class QoS(redis.QoS):
+    """Forgets what a worker took and did not acknowledge: maintenance rings for it, and it may be anything by now."""
+
+    def restore_by_tag(self, tag: str, client: object = None, leftmost: bool = False) -> None:
+        self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]
+
+
 class Channel(redis.Channel):
     """Outlives what is no JSON."""
+
+    QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
-        except (RecursionError, ValueError) as error:  # nothing else than the message is parsed there
+        except (RecursionError, ValueError) as error:  # of the message: `_deliver` raises none of its own
             logger.warning("dropped what is no message: %.80s", error)
             raise Empty from error
 
@@ -43,7 +52,10 @@ class Transport(redis.Transport):
     Channel = Channel
 
     def _deliver(self, _message: object, queue: str) -> None:
-        super()._deliver(_doorbell(queue), queue)  # type: ignore[no-untyped-call]
+        try:
+            super()._deliver(_doorbell(queue), queue)  # type: ignore[no-untyped-call]
+        except (RecursionError, ValueError) as error:  # of Celery, which must not pass for a message that is none
+            raise RuntimeError(f"Celery did not take a doorbell: {error}") from error
 
 
 def _doorbell(queue: str) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files import Files
 from charrnn.jobs.lifecycle import delete_job, lock_job, prunable
 from charrnn.jobs.specs import GenerateSpec
-from charrnn.jobs.states import ENDED_JOBS
+from charrnn.jobs.states import ENDED_JOBS, PartState
 from charrnn.jobs.storage import StoredFile
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import jobs, models, parts, versions
@@ -152,8 +152,9 @@ def _named_of_job(store: Store, folder: str) -> set[str]:
         state = connection.execute(select(jobs.c.state).where(jobs.c.id == int(number))).scalar_one_or_none()
         if state is not None and state not in ENDED_JOBS:
             return {folder}
-        rows = connection.execute(select(parts.c.output, parts.c.checkpoint).where(parts.c.job == int(number)))
-        return {file["name"] for row in rows for file in row if file}
+        needed = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)  # to retry from
+        files = connection.execute(select(needed).where(parts.c.job == int(number))).scalars()
+        return {file["name"] for file in files if file}
 
 
 def _deleted(files: Files, file: StoredFile) -> bool:

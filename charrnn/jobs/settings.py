@@ -107,7 +107,7 @@ def _check_redis_url(url: str) -> None:
     """Refuse what Kombu would raise anything of; a password is not shown."""
     try:
         parts = urlsplit(url)
-        known = not url or (parts.scheme in REDIS_SCHEMES and (parts.port or 1) > 0)
+        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
     except ValueError:  # of a port that is none
         known = False
     if not known or (parts.scheme != SOCKET and not re.fullmatch("[0-9]*", parts.path.strip("/"))):

@@ -798,3 +798,15 @@ def test_a_broadcast_does_not_end_the_worker(home: Home, genuine: Message) -> No
         app.control.shutdown()
         for _ in range(20):  # it comes by another connection
             assert taken(home, forged(genuine, FORGED["a doorbell too many"]))
+
+
+def test_garbage_among_messages_in_hand_does_not_end_the_worker(home: Home, genuine: Message) -> None:
+    # Catches: Kombu's restoring, which reads what a worker took and did not acknowledge
+    with home.up(), broker(home) as client:
+        client.hset(f"{KEY_PREFIX}unacked", "x", b"garbage")
+        client.zadd(f"{KEY_PREFIX}unacked_index", {"x": 0})
+    with home.up(), broker(home) as client:  # it looks 10 s after its start, and then every 100 s
+        alive = processes(home)
+        until(lambda: not client.exists(f"{KEY_PREFIX}unacked_index"), "it to be looked at")
+        assert taken(home, forged(genuine, FORGED["a doorbell too many"]))
+        assert (processes(home), client.hexists(f"{KEY_PREFIX}unacked", "x")) == (alive, False)

@@ -112,3 +112,12 @@ def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) ->
     assert f"charrnn-jobs cancel {job}" in errors
     assert stack.json("status", job)["state"] == "running"
     stack.ok("cancel", job)
+
+
+def test_ctrl_c_ends_a_worker(stack: Home) -> None:
+    # Catches: Celery's exit code after Ctrl-C, 1, taken for an error after which the worker starts again
+    worker = stack.start("worker", "--devices", "cpu")
+    until(lambda: "worker ready" in worker.stderr.readline(), "the worker to be ready")
+    worker.send_signal(signal.SIGINT)
+    _, errors = worker.communicate(timeout=60)
+    assert (worker.returncode, "starts again" in errors) == (0, False)

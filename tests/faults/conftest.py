@@ -29,9 +29,9 @@ class Record:
     fault: str
     what: str
     database: str
-    lost: int
-    duplicated: int
-    wasted: int
+    lost: int | None = None  # rows; None where this was not counted
+    duplicated: int | None = None  # rows
+    wasted: int | None = None  # leases that committed nothing
     numbers: dict[str, float] = field(default_factory=dict)  # those that end in _s are seconds
     faults: int = 1
 
@@ -41,8 +41,22 @@ records: list[Record] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--table", type=Path, help="the document to write the table of faults into")
-    parser.addoption("--minutes", type=float, help="of random faults, on each database")
-    parser.addoption("--soak-seed", type=int, help="the order of an earlier soak's faults")
+    parser.addoption("--minutes", type=float, help="of random faults, half of them on each database")
+    parser.addoption("--soak-seed", type=int, help="of chance in an earlier run")
+
+
+_before = 0
+
+
+def pytest_runtest_logstart() -> None:
+    global _before
+    _before = len(records)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What a test that failed has recorded is no result."""
+    if report.failed:
+        del records[_before:]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -55,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 def summary(ours: list[Record]) -> dict[str, float | None]:
     longest = {name: max((r.numbers[name] for r in ours if name in r.numbers), default=None) for name in RECOVERIES}
-    totals = {name: sum(getattr(record, name) for record in ours) for name in ("lost", "duplicated", "wasted")}
+    totals = {name: sum(getattr(record, name) or 0 for record in ours) for name in ("lost", "duplicated", "wasted")}
     return {"faults": sum(record.faults for record in ours), **totals, **longest}
 
 
@@ -76,8 +90,8 @@ def _key(row: str) -> tuple[str, ...]:
 
 def _row(record: Record) -> str:
     numbers = ", ".join(_number(name, value) for name, value in record.numbers.items())
-    cells = (record.fault, record.what, record.database, record.lost, record.duplicated, record.wasted, numbers)
-    return f"| {' | '.join(map(str, cells))} |"
+    counts = ("" if count is None else str(count) for count in (record.lost, record.duplicated, record.wasted))
+    return f"| {' | '.join((record.fault, record.what, record.database, *counts, numbers))} |"
 
 
 def _number(name: str, value: float) -> str:
@@ -143,7 +157,7 @@ class Judge(Protocol):
 
 @pytest.fixture
 def judge(fleet: Fleet) -> Judge:
-    """See that jobs ended as if nothing had happened, and put the fault into the table. `numbers` are seconds."""
+    """See that jobs ended as if nothing had happened, and put the fault into the table."""
 
     def judge(fault: str, what: str, *jobs: int, **numbers: float) -> Record:
         record = Record(fault, what, fleet.database, 0, 0, 0, numbers)

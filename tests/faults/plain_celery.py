@@ -11,11 +11,14 @@ import os
 import signal
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from celery import Celery, chord
 
-from charrnn.model import Model, load
 from tests.fix_fleet import LENGTH, PART_ROWS, PARTS, SEEDS
+
+if TYPE_CHECKING:
+    from charrnn.model import Model
 
 HOME, BROKER, POISON = "PLAIN_HOME", "PLAIN_BROKER", "PLAIN_POISON"
 OPTIONS = {"task_acks_late": True, "task_reject_on_worker_lost": True, "worker_prefetch_multiplier": 1}
@@ -30,6 +33,8 @@ def home() -> Path:
 
 @cache
 def model() -> Model:
+    from charrnn.model import load  # with TensorFlow, and not before the fork
+
     return load(home() / "version")
 
 

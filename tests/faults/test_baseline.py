@@ -112,11 +112,14 @@ def tell(plain: Plain, fault: str, what: str, hurt: tuple[int, int] | None = Non
         number, killed = hurt
         seconds = seconds_until(lambda: any(n == number and pid != killed for n, pid in plain.executions()), since)
         numbers = {recovery: seconds} if seconds else {"not_claimed_again_within_s": OBSERVED_S}
+    record = Record(fault, what, BASELINE, numbers=numbers)
     if seconds_until(plain.rows, since) is None:
-        what += f"; no result within {OBSERVED_S:.0f} s"
-    rows, wasted = plain.rows(), len(plain.executions()) - PARTS
-    record = Record(fault, what, BASELINE, PARTS * PART_ROWS - len(set(rows)), len(rows) - len(set(rows)), wasted)
-    record.numbers = numbers
+        numbers["no_result_within_s"] = OBSERVED_S
+    else:
+        rows = plain.rows()
+        record.lost, record.duplicated = PARTS * PART_ROWS - len(set(rows)), len(rows) - len(set(rows))
+    begun = [number for number, _ in plain.executions()]
+    record.wasted = len(begun) - len(set(begun))
     records.append(record)
     return record
 

@@ -16,14 +16,20 @@ KILLS = 10
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_training_killed_at_any_point_ends_in_the_same_weights(home: Home, text_file: Path, method: str) -> None:
-    shares = sorted(random.Random().uniform(0.0, 0.8) for _ in range(KILLS))
+def test_a_training_killed_at_any_point_ends_in_the_same_weights(
+    home: Home, text_file: Path, method: str, request: pytest.FixtureRequest
+) -> None:
+    seed = request.config.getoption("--soak-seed") or random.SystemRandom().randrange(1_000_000)
+    print(f"--soak-seed {seed}")  # noqa: T201
+    chance = random.Random(seed)
+    shares = sorted(chance.uniform(0.0, 0.8) for _ in range(KILLS))
     home.settings = SLICES
     with home.up():
         train_calmly(home, text_file, method, "calm")
         for share in shares:
             train_and_kill(home, text_file, method, share)
-    records.append(Record("F15", f"a training ({method}) is killed at {KILLS} points of chance", "sqlite", 0, 0, KILLS))
+    what = f"a training ({method}) is killed at points of chance: equal weights"
+    records.append(Record("F15", what, "sqlite", numbers={"kills": KILLS}))
 
 
 @pytest.mark.timeout(600)
@@ -44,4 +50,4 @@ def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
     assert (tmp_path / "crashed").exists()
     assert home.weights("killed") == home.weights("calm")
     assert not list(home.path.glob("files/jobs/*/[!.]*"))  # Catches: orphans of a killed attempt
-    records.append(Record("F16", f"a training is killed {what}", "sqlite", 0, 0, 1))
+    records.append(Record("F16", f"a training is killed {what}: equal weights", "sqlite"))

@@ -9,17 +9,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Row
 
 from charrnn.jobs.leases import OUT_OF_MEMORY
 from charrnn.jobs.states import PartState
 from tests.faults.conftest import Judge
-from tests.fix_fleet import Fleet, Worker
+from tests.fix_fleet import DEFAULTS, Fleet, Worker
 from tests.fix_processes import until
 from worker.memory import CGROUPS
 
-CHILD_S, HOST_S, CANCEL_S, HANDOVER_S = 15.0, 45.0, 10.0, 15.0  # promised
+CHILD_S, HOST_S, HANDOVER_S = 15.0, 45.0, 15.0  # promised
+LONG = 4500  # rows of a part, of which two are in work until a lease has run out
 
 
 def owner_of(fleet: Fleet, worker: Worker) -> str:
@@ -28,8 +31,8 @@ def owner_of(fleet: Fleet, worker: Worker) -> str:
 
 def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     # Catches: no take_over in begin_child, where the part waits for its lease
-    fleet.start_workers()
-    job = fleet.submit()
+    fleet.start_workers(**DEFAULTS)
+    job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job)
     killed, since = fleet.pids()[part.owner], time.monotonic()
     os.kill(killed, signal.SIGKILL)
@@ -50,21 +53,22 @@ def test_a_child_killed_at_any_point(fleet: Fleet, judge: Judge, tmp_path: Path,
 
 
 def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
-    first, _ = fleet.start_workers()
-    job = fleet.submit()
+    first, _ = fleet.start_workers(**DEFAULTS)
+    job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job, first.owner)
     child, since = fleet.pids()[part.owner], time.monotonic()
     fleet.workers.remove(first)
     first.end(signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # Catches: an orphan that samples on
+    until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # as Celery has it, by a signal of Linux
     seconds = fleet.claimed_again(part, since)
     assert seconds < HOST_S
     judge("F13", "a parent is killed in a part", job, recovery_host_s=seconds)
 
 
 def test_a_host_that_dies(fleet: Fleet, judge: Judge) -> None:
-    first, _ = fleet.start_workers()
-    job = fleet.submit()
+    # Catches: no expire in maintain
+    first, _ = fleet.start_workers(**DEFAULTS)
+    job = fleet.submit(part_rows=LONG)
     part, since = fleet.part_in_work(job, first.owner), time.monotonic()
     fleet.workers.remove(first)
     first.end(signal.SIGKILL, group=True)
@@ -162,19 +166,17 @@ def test_a_child_that_is_killed_for_its_memory(fleet: Fleet, judge: Judge, memor
     job = fleet.submit()
     part = until(lambda: next((part for part in fleet.parts(job) if part.error), None), "the reason")
     memory_group.make_ample()
-    assert (part.error, part.attempts) == (OUT_OF_MEMORY, 1)
+    assert (part.error, part.attempts >= 1) == (OUT_OF_MEMORY, True)
     judge("F17", "a child is killed by the kernel for its memory; the reason is told", job)
     fleet.stop_workers()
 
 
 def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     # Catches: a lease that a living thread keeps for work that does not move
-    fleet.start_workers(CHARRNN_STALL_S="3", CHARRNN_CRASH_AT=f"claimed:hang:{tmp_path / 'hung'}")
+    fleet.start_workers(CHARRNN_STALL_S="6", CHARRNN_CRASH_AT=f"claimed:hang:{tmp_path / 'hung'}")
     job = fleet.submit()
-    hung = until(
-        lambda: next((part for part in fleet.parts(job) if "hung" in (part.error or "")), None), "it to be told"
-    )
-    assert "hung: 15 s of loading" in hung.error
+    told = "hung: 30 s of loading"
+    until(lambda: [part for part in fleet.parts(job) if told in (part.error or "")], "it to be told")
     judge("F19", "work hangs, its process lives", job)
 
 
@@ -199,19 +201,37 @@ def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> Non
     fleet.start_workers()
     jobs = [fleet.submit() for _ in range(3)]
     for worker in list(fleet.workers):
-        until(lambda worker=worker: in_work(fleet, jobs, worker), "a part in work")
         fleet.start_workers(1)
+        part = until(lambda worker=worker: in_work(fleet, jobs, worker), "a part in work")
         fleet.workers.remove(worker)
         assert worker.end() == 0
         assert not in_work(fleet, jobs, worker)
+        after = fleet.parts(part.job)[part.number]
+        assert (after.state, after.token) == (PartState.DONE, part.token)  # Catches: a worker that gives all back
     judge("F33", "workers are stopped one after the other, new ones take over", *jobs)
     attempts = {part.attempts for job in jobs for part in fleet.parts(job)}
     assert attempts == {1}  # Catches: a stop that counts as an attempt
 
 
-def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> bool:
-    leased = [part for job in jobs for part in fleet.parts(job) if part.state == PartState.LEASED]
-    return any(part.owner.startswith(worker.owner) for part in leased)
+def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> Row[Any] | None:
+    """A part of which the store has seen progress."""
+    leased = [part for job in jobs for part in fleet.parts(job) if part.state == PartState.LEASED and part.progress]
+    return next((part for part in leased if part.owner.startswith(worker.owner)), None)
+
+
+def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> None:
+    # Catches: no ring after a release
+    fleet.start_workers(CHARRNN_DRAIN_S="0.1")
+    job = fleet.submit(part_rows=9000)
+    part = fleet.part_in_work(job)
+    first = next(worker for worker in fleet.workers if part.owner.startswith(worker.owner))
+    since = time.monotonic()
+    fleet.workers.remove(first)
+    assert first.end() == 0
+    seconds = fleet.claimed_again(part, since)
+    assert seconds < HANDOVER_S
+    judge("F33", "a worker is stopped in a part that does not fit into its time", job, handover_s=seconds)
+    assert {part.attempts for part in fleet.parts(job)} == {1}
 
 
 def test_a_worker_that_is_not_given_the_time_to_stop(fleet: Fleet, judge: Judge) -> None:
@@ -220,8 +240,9 @@ def test_a_worker_that_is_not_given_the_time_to_stop(fleet: Fleet, judge: Judge)
     part, since = fleet.part_in_work(job, first.owner), time.monotonic()
     fleet.workers.remove(first)
     os.killpg(first.process.pid, signal.SIGTERM)
+    until(lambda: "Warm shutdown" in first.log.read_text(), "it to begin to end")
     os.killpg(first.process.pid, signal.SIGKILL)
     first.process.wait()
     seconds = fleet.claimed_again(part, since)
     assert seconds < HOST_S
-    judge("F34", "SIGTERM to the process group, SIGKILL after it", job, recovery_host_s=seconds)
+    judge("F34", "SIGTERM to the process group, SIGKILL before it has ended", job, recovery_host_s=seconds)

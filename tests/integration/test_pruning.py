@@ -16,7 +16,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.pruning import FOLDERS, GRACE_S, Pruned
 from charrnn.jobs.seeds import Seed
 from charrnn.jobs.storage import StoredFile
-from charrnn.jobs.tables import jobs
+from charrnn.jobs.tables import jobs, parts
 from charrnn.options import SamplingOptions
 from tests.fix_client import DoPart
 from tests.fix_store import each_database
@@ -44,6 +44,20 @@ def make_files_old(client: Client) -> None:
     for name in names(client):
         path, old = Path(client.files.url) / name, time.time() - GRACE_S - 60
         os.utime(path, (old, old))
+
+
+def test_a_checkpoint_is_kept_to_retry_from_and_no_longer(client: Client, model: str, do_part: DoPart) -> None:
+    done, cancelled = submit(client, model), submit(client, model)
+    do_part()
+    client.cancel(cancelled)
+    files = {job: client.files.put(f"jobs/{job}/checkpoint-1-1.safetensors", [b"weights"]) for job in (done, cancelled)}
+    with client.store.write() as connection:
+        for job, file in files.items():
+            connection.execute(update(parts).where(parts.c.job == job).values(checkpoint=file.to_dict()))
+    make_files_old(client)
+    client.prune(DAY_S)
+    # Catches: checkpoints named by any row; by none
+    assert names(client) & {file.name for file in files.values()} == {files[cancelled].name}
 
 
 def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: str, do_part: DoPart) -> None:
