@@ -43,7 +43,7 @@ class Corpus:
         Raises:
             InputError: a training text with characters outside the vocabulary, or none.
         """
-        encoder = _Encoder(vocabulary)
+        encoder = Encoder(vocabulary)
         with tempfile.TemporaryFile(dir=folder) as file:
             for chunk in training:
                 ids, unknown = encoder(chunk)
@@ -58,7 +58,7 @@ class Corpus:
         return cls(vocabulary, mapped, held_out_ids, skipped)
 
 
-class _Encoder:
+class Encoder:
     """Characters to ids, by a table over all code points."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:

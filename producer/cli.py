@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from charrnn.errors import CharrnnError
-from producer import keeping, reading, submission
+from producer import keeping, models, reading, submission
 from producer.shell import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
 
 EPILOG = (
@@ -50,6 +50,24 @@ def main() -> None:
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
 
 
+def _print_release(wanted: bool) -> None:
+    from charrnn.release import release
+    from producer import render
+
+    if wanted:
+        render.value(release())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the release.", callback=_print_release, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before the command."""
+
+
 @app.command()
 def up(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate") -> None:
     """Run a broker and a worker here, until Ctrl-C."""
@@ -74,7 +92,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for command in COMMANDS:
     app.command()(command)
-app.add_typer(keeping.models, name="models")
+app.add_typer(models.models, name="models")
 app.add_typer(keeping.store, name="store")
 
 

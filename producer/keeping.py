@@ -1,17 +1,14 @@
-"""The commands that keep house: cancel, retry, delete, prune, models, store."""
+"""The commands that keep house: cancel, retry, delete, prune, store."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from producer.reading import whole_or_not
 from producer.shell import JobArgument, JsonOption, open_client, parse_seconds
 
-models = typer.Typer(help="List models and their versions, or carry one to another store.")
 store = typer.Typer(help="The store itself.", no_args_is_help=True)
 
 
@@ -54,43 +51,6 @@ def prune(
     with open_client() as client:
         pruned = client.prune(seconds, dry_run=dry_run)
     render.records(vars(pruned)) if json else render.pruned(pruned, dry_run=dry_run)
-
-
-@models.callback(invoke_without_command=True)
-def list_models(context: typer.Context, json: JsonOption = False) -> None:
-    """List models and their versions, or carry one to another store."""
-    from producer import render
-
-    if context.invoked_subcommand is not None:
-        return
-    with open_client() as client:
-        found = client.models()
-    render.records(found) if json else render.models(found)
-
-
-@models.command("export")
-def export_model(
-    model: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME@ALIAS.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
-) -> None:
-    """Write a version as one file. Prints the file's sha256."""
-    from producer import render
-
-    with open_client() as client, whole_or_not(output) as file:
-        sha256 = client.export_model(model, file)
-    render.value(sha256)
-
-
-@models.command("import")
-def import_model(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What models export wrote.")],
-    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="The model's name here.")] = None,
-) -> None:
-    """Add an exported version as the next one of its model. Prints its name."""
-    from producer import render
-
-    with open_client() as client:
-        render.value(client.import_model(path, name))
 
 
 @store.command()

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from charrnn.jobs.submission import Estimate, Submitted
 
 SHOWN_TEMPERATURES = 10  # of a job, in one line
+SHOWN_SOURCES = 10  # of a version, in one line
 SHOWN_ROWS = 20  # of results on a terminal
 LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
@@ -70,6 +71,15 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
         shown.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in body:
         shown.add_row(*map(_cell, row))
+    out.print(shown)
+
+
+def facts(lines: Iterable[tuple[str, object]]) -> None:
+    """A fact a line on standard output, without those that are not there."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, fact in lines:
+        if fact not in (None, ""):
+            shown.add_row(Text(name, "bold"), _cell(fact))
     out.print(shown)
 
 
@@ -119,10 +129,10 @@ def models(rows: Iterable[Mapping[str, Any]]) -> None:
         ("version", "aliases", "held out", "network", "characters", "stored"),
         (
             (
-                f"{v['model']}@{v['version']}",
+                _name(v),
                 ", ".join(v["aliases"]),
                 f"{v['held_out_nats']:.4f} nats",
-                f"{v['network']['layers']} x {v['network']['cell'].upper()}({v['network']['units']})",
+                _network(v["network"]),
                 len(v["characters"]),
                 when(v["created_at"]),
             )
@@ -131,10 +141,54 @@ def models(rows: Iterable[Mapping[str, Any]]) -> None:
     )
 
 
+def version(found: Mapping[str, Any]) -> None:
+    """One version, a fact a line."""
+    training = found["training"] and TrainSpec.from_dict(found["training"])
+    gate = found["gate"]
+    facts(
+        [
+            ("version", _name(found)),
+            ("aliases", ", ".join(found["aliases"])),
+            ("held out", _loss(found["held_out_nats"])),
+            ("promoted" if gate["promoted"] else "not promoted", found["reason"]),
+            ("network", _network(found["network"])),
+            ("characters", len(found["characters"])),
+            ("sampled in", found["precision"]),
+            ("stored", when(found["created_at"])),
+            ("job", found["job"] or "none: it was imported"),
+            ("training", training and _training(training)),
+            ("corpus", training and _corpus(training)),
+            ("release", found["release"]),
+        ]
+    )
+
+
+def _corpus(training: TrainSpec) -> str:
+    shown = ", ".join(training.sources[:SHOWN_SOURCES])
+    more = training.num_sources - SHOWN_SOURCES
+    return f"{shown}{f' and {more:,} more' if more > 0 else ''}; sha256 {training.corpus.sha256}"
+
+
+def _name(version: Mapping[str, Any]) -> str:
+    return f"{version['model']}@{version['version']}"
+
+
+def _network(network: Mapping[str, Any]) -> str:
+    return f"{network['layers']} x {network['cell'].upper()}({network['units']})"
+
+
+def comparison(compared: Sequence[Mapping[str, Any]]) -> None:
+    """Versions side by side, with their texts of the same seeds."""
+    rows: list[tuple[str, ...]] = [("held out", *(_loss(version["held_out_nats"]) for version in compared))]
+    for texts in zip(*(version["texts"] for version in compared), strict=True):
+        rows.append((texts[0]["seed"], *(text["text"] for text in texts)))
+    table(("", *(version["version"] for version in compared)), rows)
+
+
 def status(job: Mapping[str, Any]) -> None:
     """One job, a fact a line."""
     spec = GenerateSpec.from_dict(job["spec"]) if job["kind"] == GenerateSpec.QUEUE else None
-    facts: list[tuple[str, object]] = [
+    lines: list[tuple[str, object]] = [
         ("job", job["id"]),
         ("label", job["label"]),
         ("kind", job["kind"]),
@@ -150,17 +204,13 @@ def status(job: Mapping[str, Any]) -> None:
         ("error", job["error"]),
     ]
     if spec:
-        facts += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
-    facts += [("in work", line) for line in map(_progress_line, job["progress"])]
-    facts += _report_facts(job["report"]) if spec and job["report"] else []
-    facts += [("training", _training(TrainSpec.from_dict(job["spec"])))] if not spec else []
-    facts += [("epoch", _epoch_line(epoch)) for epoch in job["history"]]
-    facts += [("writes", _preview_line(preview)) for epoch in job["history"][-1:] for preview in epoch["previews"]]
-    shown = Table(box=None, pad_edge=False, show_header=False)
-    for name, fact in facts:
-        if fact not in (None, ""):
-            shown.add_row(Text(name, "bold"), _cell(fact))
-    out.print(shown)
+        lines += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
+    lines += [("in work", line) for line in map(_progress_line, job["progress"])]
+    lines += _report_facts(job["report"]) if spec and job["report"] else []
+    lines += [("training", _training(TrainSpec.from_dict(job["spec"])))] if not spec else []
+    lines += [("epoch", _epoch_line(epoch)) for epoch in job["history"]]
+    lines += [("writes", _preview_line(preview)) for epoch in job["history"][-1:] for preview in epoch["previews"]]
+    facts(lines)
 
 
 def _sampling(spec: GenerateSpec) -> str:

@@ -72,6 +72,9 @@ def train(
     preview_temperature: Annotated[
         str | None, typer.Option(help="Of the texts shown after each epoch. Default: 0.2,0.5,1.0,1.2.")
     ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Nats per character by which it must be better than the champion to take its place.")
+    ] = 0.0,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
     json: JsonOption = False,
@@ -101,7 +104,15 @@ def train(
     )
     with open_client() as client:
         job = client.train(
-            name, paths, network, training, held_out=held_out or (), encoding=encoding, start=start, label=label
+            name,
+            paths,
+            network,
+            training,
+            held_out=held_out or (),
+            encoding=encoding,
+            start=start,
+            margin=margin,
+            label=label,
         )
         print_submitted(job, json)
         render.submitted_train(job.id, job.spec)

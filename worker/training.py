@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs import registry
 from charrnn.jobs.crash import crash_point
 from charrnn.jobs.files import FileRef
+from charrnn.jobs.gate import Comparison, NotComparedError
 from charrnn.jobs.leases import Part
 from charrnn.jobs.maintenance import ring_missing
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.specs import TrainSpec
+from charrnn.release import release
 from charrnn.text import Document
 from charrnn.vocabulary import Vocabulary
 from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Interrupted, Watch
@@ -167,9 +171,30 @@ class _Work:
             characters=model.vocabulary.characters,
             network=self.spec.network.to_dict(),
             held_out_nats=model.metrics["held_out_nats"],
+            skipped=model.metrics["held_out_skipped"],
             precision=model.metrics["sampling_precision"],
+            release=release(),
+            margin=self.spec.margin,
         )
-        watch.insist(lambda: self.heartbeat.leases.complete(part, version=version))
+        self._commit(version, model, watch)
         logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)
         self.files.delete_folder(f"jobs/{part.job}")  # checkpoints, those of killed attempts too
         ring_missing(self.heartbeat.leases, self.heartbeat.queue)  # for jobs that waited for this version
+
+    def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
+        """Store it; where its loss and the champion's are of other characters, measure both, and come again."""
+        try:
+            watch.insist(lambda: self.heartbeat.leases.complete(self.part, version=version))
+        except NotComparedError as error:
+            comparison = self._compared(model, error.champion, watch)
+            self._commit(replace(version, comparison=comparison), model, watch)
+
+    def _compared(self, model: Model, champion: Row[Any], watch: Watch) -> Comparison:
+        from charrnn.comparison import common_nats
+        from charrnn.model import load
+
+        watch.enter(COMPILING)
+        folder = watch.insist(lambda: self.files.checked_folder(FileRef(**champion.files)))
+        held_out = watch.insist(lambda: self.files.read(self.spec.held_out)).decode()
+        nats, champion_nats, left_out = common_nats(model, load(folder), held_out, watch.check)
+        return Comparison(champion=champion.version, nats=nats, champion_nats=champion_nats, left_out=left_out)

@@ -8,6 +8,7 @@ for line in client.results(job.id): ...
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -21,6 +22,7 @@ from charrnn.errors import InputError, NotFinishedError, NotFoundError, Unreacha
 from charrnn.jobs import lifecycle, pruning, registry, transfer
 from charrnn.jobs.exports import parse_conditions, select
 from charrnn.jobs.files import FileRef, Files, unique_name
+from charrnn.jobs.gate import Gate
 from charrnn.jobs.held_out import HeldOut
 from charrnn.jobs.lifecycle import NewJob, StoredJob
 from charrnn.jobs.pruning import Pruned
@@ -30,7 +32,7 @@ from charrnn.jobs.results import POLL_S, Results
 from charrnn.jobs.rows import first_of_each_text
 from charrnn.jobs.seeds import Seed, SeedWriter
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import MAX_PART_ROWS, GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.specs import MAX_PART_ROWS, MAX_SOURCES, GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.store import Store
 from charrnn.jobs.submission import (
@@ -50,6 +52,7 @@ from charrnn.options import (
     TrainingOptions,
     check_choice,
     check_integer,
+    check_number,
     continued,
 )
 from charrnn.split import TrainingText, check_characters, documents
@@ -95,6 +98,7 @@ class Client:
         held_out: Sequence[str | Path] = (),
         encoding: str = UTF_8,
         start: str | None = None,
+        margin: float = 0.0,
         label: str | None = None,
     ) -> Submitted[TrainSpec]:
         """Submit a training of a new version of `model` on text files.
@@ -104,6 +108,7 @@ class Client:
                 several. Only for a model's first training: it keeps its held-out text.
             start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained
                 on the held-out text.
+            margin: nats per character by which it must be better than the champion to take its place.
 
         Raises:
             InputError: text, name or numbers that cannot be used; nothing was stored.
@@ -113,6 +118,7 @@ class Client:
         """
         check_name("The model's name", model)
         check_storable("The job's name", label or "")
+        check_number("margin", margin)
         corpus = documents(paths, encoding)
         self.probe()
         version = registry.resolve(self.store, start) if start else None
@@ -135,6 +141,9 @@ class Client:
             network=network,
             training=training,
             start=f"{version.model}@{version.version}" if version else None,
+            sources=tuple(_printable_path(document.path) for document in corpus[:MAX_SOURCES]),
+            num_sources=len(corpus),
+            margin=margin,
         )
         job = self._add(NewJob(spec=spec, label=label))
         self._ring(spec.QUEUE, job.id, [0])
@@ -238,11 +247,27 @@ class Client:
         text = Document(self.files.checked(spec.corpus))
         return map(Seed, draw_openings(text, count, rng_seed))
 
+    def held_out_openings(self, model: str, count: int, rng_seed: int) -> Iterator[str]:
+        """Openings of so many places of the text that a model is measured on.
+
+        Raises:
+            InputError: not 1 to 1,000,000 of them, or a model without such a text.
+            NotFoundError: no such model.
+        """
+        check_integer("samples", count, 1, MAX_RANDOM_SEEDS)
+        version = registry.resolve(self.store, model)
+        with self.store.read() as connection:
+            held_out = registry.held_out(connection, version.model)
+        if held_out is None:
+            raise InputError(f"{version.model} has no held-out text")
+        return draw_openings(Document(self.files.checked(held_out)), count, rng_seed)
+
     def _add(self, new: NewJob) -> StoredJob:
         spec = new.spec
         with self.store.write() as connection:
             if isinstance(spec, TrainSpec):
                 _freeze_held_out(connection, spec)
+            registry.hold(connection, spec)
             return lifecycle.add_job(connection, new)
 
     def _ring(self, queue: str, job: int, numbers: Iterable[int]) -> None:
@@ -331,6 +356,66 @@ class Client:
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model, with its aliases."""
         return registry.all_versions(self.store)
+
+    def version(self, reference: str) -> dict[str, Any]:
+        """A version with its aliases, what it was trained on (`training`, None of an imported one), and why it became
+        champion or did not (`reason`).
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        found = registry.resolve(self.store, reference)
+        with self.store.read() as connection:
+            training = registry.training_of(connection, found.model, found.version)
+            names = registry.aliases_of(connection, found.model, found.version)
+        return {
+            **found._mapping,
+            "aliases": names,
+            "reason": Gate.from_dict(found.gate).reason(found.model),
+            "training": training and training.to_dict(),
+        }
+
+    def promote(self, reference: str, alias: str = registry.CHAMPION) -> str:
+        """Let `model@alias`, or the model's plain name, mean that version from now on -> the version's name.
+
+        Jobs that were submitted keep the version that they were submitted with.
+
+        Raises:
+            InputError: an alias that is none.
+            NotFoundError: no such version.
+        """
+        version = registry.resolve(self.store, reference)
+        with self.store.write() as connection:
+            registry.promote(connection, version.model, version.version, alias)
+        return f"{version.model}@{version.version}"
+
+    def rollback(self, model: str) -> str:
+        """Go back to the champion of before; again, and it is the one before that -> the version's name.
+
+        Raises:
+            InputError: there was none.
+            NotFoundError: no such model.
+        """
+        check_storable("The model's name", model)
+        with self.store.write() as connection:
+            return f"{model}@{registry.rollback(connection, model)}"
+
+    def delete_version(self, reference: str) -> str:
+        """Delete a version for good; its number is not given again -> its name.
+
+        Raises:
+            InputError: an alias means it, or a job that has not ended needs it.
+            NotFoundError: no such version.
+        """
+        self.store.claim_files(self.files)
+        version = registry.resolve(self.store, reference)
+        with self.store.write() as connection:
+            files = registry.delete_version(connection, version.model, version.version)
+        try:
+            self.files.delete_folder(files.name)
+        except UnreachableError as error:
+            logger.warning("%s is left over, for prune to delete: %s", files.name, error)
+        return f"{version.model}@{version.version}"
 
     def export_model(self, reference: str, target: BinaryIO) -> str:
         """Write a version as one file, to be imported elsewhere -> the file's sha256.
@@ -455,6 +540,11 @@ def _freeze_held_out(connection: Connection, spec: TrainSpec) -> None:
             f"{spec.model} is measured on another held-out text: another first training of it was submitted meanwhile. "
             f"Submit this one anew"
         )
+
+
+def _printable_path(path: Path) -> str:
+    """From the root on; a file's name may hold bytes that are no text."""
+    return os.fsencode(path.absolute()).decode(errors="replace")
 
 
 def _queue_seconds(job: Mapping[str, Any]) -> float:

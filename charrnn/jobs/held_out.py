@@ -10,7 +10,6 @@ from sqlalchemy import Row
 from charrnn.errors import InputError
 from charrnn.jobs import registry
 from charrnn.jobs.files import Files
-from charrnn.jobs.specs import TrainSpec
 from charrnn.jobs.store import Store
 from charrnn.split import choose_held_out, stands_in, whole
 from charrnn.text import Document
@@ -41,7 +40,7 @@ class HeldOut:
                 f"{model} keeps the held-out text of its first training, so that its versions can be compared. "
                 f"Leave out --held-out, or train a model of another name"
             )
-        if start is not None and start.model != model and self._was_trained_on(start, text):
+        if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
             raise InputError(
                 f"{start.model}@{start.version} was trained on the held-out text of {model}, so that a loss on it "
                 f"would say nothing. Go on from another version, or train a model of another name with a held-out "
@@ -52,7 +51,7 @@ class HeldOut:
     def _chosen(self, corpus: Sequence[Document], start: Row[Any] | None) -> str:
         """Text of the corpus; if `start` was trained on that, what `start` itself was measured on."""
         text = choose_held_out(corpus)
-        if start is not None and self._was_trained_on(start, text):
+        if start is not None and self._was_trained_on(start.model, start.version, text):
             return self._frozen(start.model) or text
         return text
 
@@ -61,14 +60,16 @@ class HeldOut:
             frozen = registry.held_out(connection, model)
         return self.files.read(frozen).decode() if frozen else None
 
-    def _was_trained_on(self, version: Row[Any], held_out: str) -> bool:
+    def _was_trained_on(self, model: str, version: int, held_out: str) -> bool:
         """Whether a piece of the text stands in what the version, or one that it goes on from, was trained on.
 
         What an imported version was trained on is not known here; it counts as not trained on it.
         """
-        if version.job is None:
+        with self.store.read() as connection:
+            spec = registry.training_of(connection, model, version)
+        if spec is None:
             return False
-        spec = TrainSpec.from_dict(self.store.job(version.job)["spec"])
         if stands_in(Document(self.files.checked(spec.corpus)), held_out):
             return True
-        return spec.start is not None and self._was_trained_on(registry.resolve(self.store, spec.start), held_out)
+        before, _, number = (spec.start or "").partition("@")
+        return bool(number) and self._was_trained_on(before, int(number), held_out)

@@ -136,8 +136,7 @@ class Leases:
             values = {"output": output.to_dict() if output else None, "error": None}
             self._change(connection, part, PartState.DONE, lease_until=None, **values)
             if version:
-                number = add_version(connection, part.job, version)
-                connection.execute(update(jobs).where(jobs.c.id == part.job).values(version=number))
+                add_version(connection, part.job, version)
             if speed:
                 upsert(connection, speeds, model=part.spec.model, device=speed[0], characters_per_s=speed[1])
             counters = {"rows_done": part.rows, "characters": characters}

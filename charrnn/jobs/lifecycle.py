@@ -1,7 +1,7 @@
 """How a job begins and ends: added with its parts, ended by its last one, cancelled, deleted.
 
 Each function runs in a transaction of its caller's. Locks are taken in one order everywhere, so that
-no two can wait for each other: an awaited training, the job, the part, the model.
+no two can wait for each other: an awaited training, the job, the part, the model, the version.
 """
 
 from __future__ import annotations
@@ -201,8 +201,14 @@ def _tell_dependents(connection: Connection, training: Row[Any], state: JobState
 
 
 def _with_version(connection: Connection, spec: GenerateSpec, version: int) -> GenerateSpec:
+    """
+    Raises:
+        NotFoundError: it was deleted.
+    """
     query = select(versions.c.precision).where(versions.c.model == spec.model, versions.c.version == version)
-    best = connection.execute(query).scalar_one()
+    best = connection.execute(query).scalar_one_or_none()
+    if best is None:
+        raise NotFoundError(f"{spec.model}@{version} was deleted. See: charrnn-jobs models")
     precision = choose_precision(spec.sampling.precision, best, spec.batch)
     return replace(spec, version=version, sampling=replace(spec.sampling, precision=precision))
 

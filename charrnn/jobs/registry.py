@@ -1,7 +1,8 @@
 """Models, their immutable versions, and the aliases that move from version to version.
 
 `speeches` is a model, `speeches@3` a version, `speeches@champion` an alias; plain `speeches` means
-its champion. A new version becomes champion only if its held-out loss is lower than the champion's.
+its champion. A new version becomes champion if it passes the gate; a person may promote another one,
+or go back to the champion of before.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from charrnn.errors import NotFoundError
-from charrnn.jobs.databases import insert_missing, upsert
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs.databases import NOW, insert_missing, upsert
 from charrnn.jobs.files import FileRef
-from charrnn.jobs.specs import TrainSpec
+from charrnn.jobs.gate import Comparison, Gate, NotComparedError, passed
+from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import aliases, jobs, models, versions
@@ -35,7 +37,11 @@ class NewVersion:
     characters: str
     network: dict[str, Any]
     held_out_nats: float  # per character
+    skipped: int = 0  # characters of the held-out text that are not among its own
     precision: str  # to sample it in
+    release: str | None = None  # of this program, that trained it
+    margin: float = 0.0  # nats by which it must be better to become champion
+    comparison: Comparison | None = None  # with a champion that knows other characters
 
 
 def held_out(connection: Connection, model: str) -> FileRef | None:
@@ -73,15 +79,15 @@ def _lock(connection: Connection, model: str) -> None:
 
 
 def add_version(connection: Connection, job: int | None, new: NewVersion) -> int:
-    """Store a version under the next number and move the alias that it earned -> the number."""
+    """Store a version under the next number and move the alias that it earned -> the number.
+
+    Raises:
+        NotComparedError: a training's, whose loss and the champion's are of other characters.
+    """
     _lock(connection, new.model)
-    highest = select(func.max(versions.c.version)).where(versions.c.model == new.model)
-    number: int = (connection.execute(highest).scalar_one() or 0) + 1
-    best = connection.execute(
-        select(versions.c.held_out_nats)
-        .join(aliases, (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version))
-        .where(versions.c.model == new.model, aliases.c.alias == CHAMPION)
-    ).scalar_one_or_none()
+    gate = _judged(champion(connection, new.model), new, imported=job is None)
+    next_number = update(models).where(models.c.name == new.model).values(newest=models.c.newest + 1)
+    number: int = connection.execute(next_number.returning(models.c.newest)).scalar_one()
     connection.execute(
         insert(versions).values(
             model=new.model,
@@ -91,12 +97,148 @@ def add_version(connection: Connection, job: int | None, new: NewVersion) -> int
             characters=new.characters,
             network=new.network,
             held_out_nats=new.held_out_nats,
+            skipped=new.skipped,
             precision=new.precision,
+            release=new.release,
+            gate=gate.to_dict(),
         )
     )
-    alias = CHAMPION if best is None or new.held_out_nats < best else CANDIDATE
-    upsert(connection, aliases, model=new.model, alias=alias, version=number)
+    if job is not None:
+        connection.execute(update(jobs).where(jobs.c.id == job).values(version=number))
+    _move(connection, new.model, number, CHAMPION if gate.promoted else CANDIDATE)
     return number
+
+
+def _judged(best: Row[Any] | None, new: NewVersion, *, imported: bool) -> Gate:
+    if best is None:
+        return Gate(promoted=True)
+    if best.characters == new.characters or best.skipped == new.skipped == 0:
+        against = Comparison(champion=best.version, nats=new.held_out_nats, champion_nats=best.held_out_nats)
+        return passed(against, new.margin)
+    if new.comparison is not None and new.comparison.champion == best.version:
+        return passed(new.comparison, new.margin)
+    if imported:  # without a worker that could measure it
+        return Gate(promoted=False)
+    raise NotComparedError(best)
+
+
+def champion(connection: Connection, model: str) -> Row[Any] | None:
+    """The version that the model's name means, None before the first."""
+    return connection.execute(_aliased(model, CHAMPION)).one_or_none()
+
+
+def _aliased(model: str, alias: str) -> Select[Any]:
+    own = (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version)
+    return select(versions).join(aliases, own).where(versions.c.model == model, aliases.c.alias == alias)
+
+
+def _move(connection: Connection, model: str, version: int, alias: str) -> None:
+    upsert(connection, aliases, model=model, alias=alias, version=version)
+    if alias == CHAMPION:
+        own = (versions.c.model == model) & (versions.c.version == version)
+        connection.execute(update(versions).where(own).values(promoted_at=NOW))
+
+
+def promote(connection: Connection, model: str, version: int, alias: str = CHAMPION) -> None:
+    """Let an alias mean that version from now on; jobs that were submitted keep theirs.
+
+    Raises:
+        InputError: an alias that is none.
+        NotFoundError: no such version.
+    """
+    check_name("The alias", alias)
+    if alias.isdecimal():
+        raise InputError(f"The alias {alias!r} would be a version's number. Give it a letter")
+    _lock(connection, model)
+    _locked_version(connection, model, version)
+    _move(connection, model, version, alias)
+
+
+def rollback(connection: Connection, model: str) -> int:
+    """Go back to the champion of before -> its number.
+
+    Raises:
+        InputError: there was none.
+        NotFoundError: no such model.
+    """
+    _lock(connection, model)
+    best = champion(connection, model)
+    if best is None:
+        raise NotFoundError(_not_found(connection, model, CHAMPION))
+    was = (versions.c.model == model) & versions.c.promoted_at.is_not(None) & (versions.c.version != best.version)
+    newest_first = (versions.c.promoted_at.desc(), versions.c.version.desc())
+    query = select(versions.c.version).where(was).order_by(*newest_first).limit(1)
+    before: int | None = connection.execute(query).scalar_one_or_none()
+    if before is None:
+        raise InputError(
+            f"{model} had no other champion than {model}@{best.version}. Choose one: charrnn-jobs models promote"
+        )
+    own = (versions.c.model == model) & (versions.c.version == best.version)
+    connection.execute(update(versions).where(own).values(promoted_at=None))
+    upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
+    return before
+
+
+def delete_version(connection: Connection, model: str, version: int) -> FileRef:
+    """Delete a version for good -> its files, to be deleted afterwards.
+
+    Raises:
+        InputError: an alias means it, or a job that has not ended needs it.
+        NotFoundError: no such version.
+    """
+    row = _locked_version(connection, model, version)
+    name = f"{model}@{version}"
+    if names := aliases_of(connection, model, version):
+        raise InputError(f"{name} is {model}@{names[0]}. Let that alias mean another version first: models promote")
+    if (job := _job_that_needs(connection, model, version)) is not None:
+        raise InputError(f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it")
+    connection.execute(delete(versions).where(versions.c.model == model, versions.c.version == version))
+    return FileRef(**row.files)
+
+
+def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
+    own = (aliases.c.model == model) & (aliases.c.version == version)
+    return list(connection.execute(select(aliases.c.alias).where(own).order_by(aliases.c.alias)).scalars())
+
+
+def training_of(connection: Connection, model: str, version: int) -> TrainSpec | None:
+    """What made a version, also one that was deleted since; None of one that was imported."""
+    own = (jobs.c.model == model) & (jobs.c.version == version) & (jobs.c.kind == TrainSpec.QUEUE)
+    spec = connection.execute(select(jobs.c.spec).where(own)).scalar_one_or_none()
+    return None if spec is None else TrainSpec.from_dict(spec)
+
+
+def _locked_version(connection: Connection, model: str, version: int) -> Row[Any]:
+    own = (versions.c.model == model) & (versions.c.version == version)
+    row = connection.execute(select(versions).where(own).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFoundError(_not_found(connection, model, str(version)))
+    return row
+
+
+def hold(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
+    """See that the version that a job needs is there still, and stays until the transaction has stored the job.
+
+    Raises:
+        NotFoundError: it was deleted since it was looked up.
+    """
+    if isinstance(spec, TrainSpec):
+        needed = spec.start
+    else:
+        needed = None if spec.version is None else spec.name
+    if needed is not None:
+        model, _, number = needed.partition("@")
+        _locked_version(connection, model, int(number))
+
+
+def _job_that_needs(connection: Connection, model: str, version: int) -> int | None:
+    """One that samples from it, or goes on from it."""
+    unended = jobs.c.state.not_in(ENDED_JOBS)
+    samples = (jobs.c.kind == GenerateSpec.QUEUE) & (jobs.c.model == model) & (jobs.c.version == version)
+    if (job := connection.execute(select(jobs.c.id).where(unended, samples).limit(1)).scalar()) is not None:
+        return int(job)
+    trainings = connection.execute(select(jobs.c.id, jobs.c.spec).where(unended, jobs.c.kind == TrainSpec.QUEUE))
+    return next((row.id for row in trainings if row.spec["start"] == f"{model}@{version}"), None)
 
 
 def resolve(store: Store, reference: str) -> Row[Any]:
@@ -108,13 +250,10 @@ def resolve(store: Store, reference: str) -> Row[Any]:
     """
     check_storable("The model's name", reference)
     model, _, wanted = reference.partition("@")
-    query = select(versions).where(versions.c.model == model)
     if (number := version_number(wanted)) is not None:
-        query = query.where(versions.c.version == number)
+        query = select(versions).where(versions.c.model == model, versions.c.version == number)
     else:
-        query = query.join(
-            aliases, (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version)
-        ).where(aliases.c.alias == (wanted or CHAMPION))
+        query = _aliased(model, wanted or CHAMPION)
     with store.read() as connection:
         row = connection.execute(query).one_or_none()
         if row is None:

@@ -16,6 +16,7 @@ SPEC_VERSION = 1
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_PART_ROWS = 1_000_000
+MAX_SOURCES = 100
 
 
 def check_name(what: str, name: str) -> None:
@@ -45,6 +46,9 @@ class TrainSpec:
     network: NetworkOptions
     training: TrainingOptions
     start: str | None  # the version to go on from
+    sources: tuple[str, ...] = ()  # files that the corpus was read from: the first MAX_SOURCES
+    num_sources: int = 0
+    margin: float = 0.0  # nats by which it must be better than the champion
 
     @property
     def parts(self) -> int:
@@ -60,6 +64,7 @@ class TrainSpec:
             "held_out": FileRef(**values["held_out"]),
             "network": NetworkOptions.from_dict(values["network"]),
             "training": TrainingOptions.from_dict(values["training"]),
+            "sources": tuple(values.get("sources", ())),
         }
         return cls(**{**values, **parts})
 

@@ -105,6 +105,7 @@ models = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("held_out", JSON(none_as_null=True), nullable=False),  # frozen at the first training
+    Column("newest", Integer, nullable=False, default=0),  # number given out; that of a deleted version stays taken
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
 
@@ -118,7 +119,11 @@ versions = Table(
     Column("characters", Text, nullable=False),  # the vocabulary
     Column("network", JSON(none_as_null=True), nullable=False),
     Column("held_out_nats", Float, nullable=False),
+    Column("skipped", Integer, nullable=False),  # characters of the held-out text that it does not know
     Column("precision", String, nullable=False),  # that it is sampled in
+    Column("release", String),  # of this program, that trained it; none of a version that was imported
+    Column("gate", JSON(none_as_null=True)),  # how it was compared with the champion; see gate.Gate
+    Column("promoted_at", BigInteger),  # when it became champion, unless it was rolled back since
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
 

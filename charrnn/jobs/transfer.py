@@ -14,6 +14,7 @@ from charrnn.jobs.files import FileRef, Files, unique_name
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.store import Store
 from charrnn.options import NetworkOptions
+from charrnn.split import PIECE_END
 
 
 def export_version(store: Store, files: Files, reference: str, target: BinaryIO) -> str:
@@ -50,23 +51,31 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
         manifest = read_archive(path, folder)
         if name is not None:
             manifest = replace(manifest, model=name)
-        held_out = files.put_content("held-out", ".txt", [(folder / HELD_OUT).read_bytes()])
+        text = (folder / HELD_OUT).read_bytes()
+        held_out = files.put_content("held-out", ".txt", [text])
         (folder / HELD_OUT).unlink()
         stored = files.put_folder(unique_name(f"models/{manifest.model}", ""), folder)
     try:
-        return f"{manifest.model}@{_add(store, manifest, stored, held_out)}"
+        return f"{manifest.model}@{_add(store, manifest, stored, held_out, _skipped(text.decode(), manifest))}"
     except InputError:
         files.delete_folder(stored.name)
         raise
 
 
-def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef) -> int:
+def _skipped(held_out: str, manifest: Manifest) -> int:
+    """Characters of the text that the version does not know."""
+    known = {*manifest.characters, PIECE_END}
+    return sum(character not in known for character in held_out)
+
+
+def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef, skipped: int) -> int:
     new = NewVersion(
         model=manifest.model,
         files=stored,
         characters=manifest.characters,
         network=manifest.network.to_dict(),
         held_out_nats=manifest.held_out_nats,
+        skipped=skipped,
         precision=manifest.precision,
     )
     with store.write() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -14,6 +15,7 @@ from charrnn.errors import InputError, LeaseLostError, NotFoundError
 from charrnn.jobs import lifecycle, registry
 from charrnn.jobs.databases import NOW
 from charrnn.jobs.files import FileRef
+from charrnn.jobs.gate import Comparison, Gate, NotComparedError
 from charrnn.jobs.leases import Leases, Part
 from charrnn.jobs.migrations import latest
 from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec
@@ -325,21 +327,21 @@ def test_an_epoch_that_was_done_again_is_shown_as_it_ended_then(store: Store, le
     assert store.history(job)[0]["previews"] == texts
 
 
-def new_version(held_out_nats: float, model: str = "speeches") -> registry.NewVersion:
-    return registry.NewVersion(
-        model=model,
-        files=NO_FILE,
-        characters="ab",
-        network={"units": 1},
-        held_out_nats=held_out_nats,
-        precision="float32",
-    )
+def new_version(held_out_nats: float, **values: Any) -> registry.NewVersion:
+    common = {"model": "speeches", "files": NO_FILE, "characters": "ab", "network": {"units": 1}}
+    return registry.NewVersion(**{**common, **values}, held_out_nats=held_out_nats, precision="float32")
 
 
-def add_version(store: Store, job: int, held_out_nats: float, model: str = "speeches") -> int:
+def add_version(store: Store, job: int | None, held_out_nats: float, **values: Any) -> int:
+    new = new_version(held_out_nats, **values)
     with store.write() as connection:
-        registry.freeze_held_out(connection, model, NO_FILE)
-        return registry.add_version(connection, job, new_version(held_out_nats, model))
+        registry.freeze_held_out(connection, new.model, NO_FILE)
+        return registry.add_version(connection, job, new)
+
+
+def reason(store: Store, version: int) -> str:
+    row = registry.resolve(store, f"speeches@{version}")
+    return Gate.from_dict(row.gate).reason("speeches")
 
 
 def test_a_better_version_becomes_champion_and_a_worse_one_stays_candidate(store: Store, add_job: AddJob) -> None:
@@ -350,6 +352,103 @@ def test_a_better_version_becomes_champion_and_a_worse_one_stays_candidate(store
     assert registry.resolve(store, "speeches").version == 3
     assert registry.resolve(store, "speeches@candidate").version == 2
     assert registry.resolve(store, "speeches@1").version == 1
+
+
+def test_a_version_says_why_it_is_champion_or_not(store: Store, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    for nats in (1.5, 1.5, 1.49):
+        add_version(store, job, nats, margin=0.0 if nats == 1.5 else 0.02)
+    assert reason(store, 1) == "the first version"
+    assert reason(store, 2) == "1.5000 nats, not better than 1.5000 of speeches@1"  # Catches: as good is enough
+    # Catches: a margin that is not looked at
+    assert reason(store, 3) == "1.4900 nats, not better than 1.5000 of speeches@1 by 0.02"
+    add_version(store, job, 1.48, margin=0.01)
+    assert reason(store, 4) == "1.4800 nats, better than 1.5000 of speeches@1 by 0.01"
+
+
+def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(store: Store, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    lacks: dict[str, Any] = {"characters": "bc", "skipped": 7}
+    add_version(store, job, 1.5)
+    with pytest.raises(NotComparedError) as asked:  # Catches: losses of other texts, compared
+        add_version(store, job, 1.4, **lacks)
+    assert asked.value.champion.version == 1
+    assert len(registry.all_versions(store)) == 1
+    worse = Comparison(champion=1, nats=1.52, champion_nats=1.51, left_out=7)
+    add_version(store, job, 1.4, **lacks, comparison=worse)
+    assert reason(store, 2) == (
+        "1.5200 nats, not better than 1.5100 of speeches@1; 7 characters that one of them lacks are left out"
+    )
+    add_version(store, job, 1.4, characters="abc")  # that it knows more changes nothing of the text
+    assert registry.resolve(store, "speeches").version == 3
+    with pytest.raises(NotComparedError):  # Catches: one that was compared with the champion of before
+        add_version(store, job, 1.3, **lacks, comparison=worse)
+    add_version(store, None, 1.3, **lacks)  # imported: nobody can measure it
+    assert reason(store, 4) == "not compared: one of it and the champion lacks characters of the held-out text"
+
+
+def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    for nats in (1.5, 1.6, 1.4, 1.3):
+        add_version(store, job, nats)
+
+    def roll_back() -> int:
+        with store.write() as connection:
+            return registry.rollback(connection, "speeches")
+
+    assert [roll_back(), roll_back()] == [3, 1]  # Catches: back and forth; the candidate 2, which never was champion
+    assert registry.resolve(store, "speeches").version == 1
+    with pytest.raises(InputError, match="had no other champion than speeches@1"):
+        roll_back()
+    with store.write() as connection:
+        registry.promote(connection, "speeches", 2)
+    assert (registry.resolve(store, "speeches").version, roll_back()) == (2, 1)
+    add_version(store, job, 1.45)  # better than 1, though not than 3 and 4, which were taken out of use
+    assert registry.resolve(store, "speeches").version == 5
+
+
+def test_an_alias_of_ones_own(store: Store, add_job: AddJob) -> None:
+    job = add_job(train=True)
+    for nats in (1.5, 1.6):
+        add_version(store, job, nats)
+    with store.write() as connection:
+        registry.promote(connection, "speeches", 2, "staging")
+    assert registry.resolve(store, "speeches@staging").version == 2
+    assert registry.resolve(store, "speeches").version == 1
+    with store.write() as connection:
+        for alias, why in (("7", "a version's number"), ("A b", "not valid")):
+            with pytest.raises(InputError, match=why):
+                registry.promote(connection, "speeches", 2, alias)
+        with pytest.raises(NotFoundError, match="has no version '9'"):
+            registry.promote(connection, "speeches", 9)
+
+
+def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) -> None:
+    def delete(version: int) -> None:
+        with store.write() as connection:
+            registry.delete_version(connection, "speeches", version)
+
+    training = add_job(train=True)
+    for nats in (1.5, 1.6, 1.4):
+        add_version(store, training, nats)
+    for version, alias in ((2, "candidate"), (3, "champion")):
+        with pytest.raises(InputError, match=f"speeches@{version} is speeches@{alias}"):
+            delete(version)
+    job = add_job()  # of speeches@1
+    with pytest.raises(InputError, match=rf"speeches@1 is needed by job {job}, which has not ended"):
+        delete(1)  # Catches: no look at the jobs
+    cancel(store, job)
+    delete(1)
+    with pytest.raises(NotFoundError):
+        registry.resolve(store, "speeches@1")
+    with store.write() as connection, pytest.raises(NotFoundError):
+        registry.hold(connection, GenerateSpec.from_dict(store.job(job)["spec"]))
+    assert add_version(store, training, 1.3) == 4
+    delete(3)
+    with store.write() as connection:
+        registry.promote(connection, "speeches", 2)
+    delete(4)
+    assert add_version(store, training, 1.2) == 5  # Catches: a number that is given twice
 
 
 def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> None:

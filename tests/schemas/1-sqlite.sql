@@ -35,6 +35,7 @@ CREATE INDEX jobs_by_state ON jobs (state, kind);
 CREATE TABLE models (
 	name VARCHAR NOT NULL,
 	held_out JSON NOT NULL,
+	newest INTEGER NOT NULL,
 	created_at BIGINT NOT NULL,
 	PRIMARY KEY (name)
 );
@@ -139,7 +140,11 @@ CREATE TABLE versions (
 	characters TEXT NOT NULL,
 	network JSON NOT NULL,
 	held_out_nats FLOAT NOT NULL,
+	skipped INTEGER NOT NULL,
 	precision VARCHAR NOT NULL,
+	release VARCHAR,
+	gate JSON,
+	promoted_at BIGINT,
 	created_at BIGINT NOT NULL,
 	PRIMARY KEY (model, version),
 	FOREIGN KEY(model) REFERENCES models (name),

@@ -15,7 +15,8 @@ from charrnn.jobs.tables import metadata
 
 def statements(dialect: Dialect) -> Iterator[str]:
     for table in metadata.sorted_tables:
-        yield str(CreateTable(table).compile(dialect=dialect)).strip()
+        lines = str(CreateTable(table).compile(dialect=dialect)).strip().splitlines()
+        yield "\n".join(map(str.rstrip, lines))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             yield str(CreateIndex(index).compile(dialect=dialect)).strip()
 

@@ -1,0 +1,89 @@
+"""Versions of a model: which one is in use, why, and how to change it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fix_model import make_text
+from tests.fix_processes import Home
+
+SMALL = ("--units", "12", "--layers", "1", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def versions(stack: Home) -> list[str]:
+    """Two versions; the second goes on from a model that lacks a character of the text that they are measured on."""
+    first, other = stack.path / "first.txt", stack.path / "other.txt"
+    first.write_text(make_text(300))
+    other.write_text(make_text(300, rng_seed=1).replace("w", "ŵ"))
+    stack.ok("train", "poems", str(first), *SMALL, "--wait")
+    stack.ok("train", "welsh", str(other), *SMALL, "--wait")
+    stack.ok("train", "poems", str(other), "--from", "welsh", "--epochs", "1", "--wait")
+    return ["poems@1", "poems@2"]
+
+
+def test_a_version_that_lacks_characters_is_compared_on_common_ones(stack: Home, versions: list[str]) -> None:
+    first, second = (stack.json("models", "show", version) for version in versions)
+    assert first["reason"] == "the first version"
+    assert first["training"]["sources"] == [str(stack.path / "first.txt")]
+    assert first["release"] == stack.ok("--version").strip()
+    assert second["training"]["start"] == "welsh@1"
+    comparison = second["gate"]["comparison"]
+    # Catches: losses of other texts, compared
+    assert comparison["left_out"] == held_out(stack).count("w") > 0
+    assert comparison["champion_nats"] != first["held_out_nats"]
+    assert second["gate"]["promoted"] == (comparison["nats"] < comparison["champion_nats"])
+    assert "characters that one of them lacks are left out" in stack.ok("models", "show", versions[1])
+
+
+def held_out(stack: Home) -> str:
+    training = stack.json("models", "show", "poems@1")["training"]
+    return (stack.path / "files" / training["held_out"]["name"]).read_text()
+
+
+def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) -> None:
+    champion = stack.json("models", "show", "poems")["version"]
+    stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
+    newest = stack.json("models", "show", "poems@candidate")
+    assert newest["version"] > 2
+    assert f" of poems@{champion} by 5" in newest["reason"]
+    assert stack.json("models", "show", "poems")["version"] == champion
+    assert stack.run("train", "poems", str(stack.path / "first.txt"), "--margin", "-1").returncode == 2
+
+
+def test_a_person_chooses_the_version_in_use(stack: Home, versions: list[str]) -> None:
+    before = stack.json("models", "show", "poems")["version"]
+    other = 3 - before
+    stack.ok("models", "promote", f"poems@{other}")
+    job = stack.ok("submit", "-m", "poems", "-l", "3").strip()
+    stack.ok("models", "rollback", "poems")
+    stack.ok("wait", job)
+    assert f'"model": "poems@{other}"' in stack.ok("results", job)  # Catches: a version looked up when it is sampled
+    assert stack.json("models", "show", "poems")["version"] == before
+    stack.ok("models", "promote", f"poems@{other}", "--alias", "staging")
+    assert stack.json("models", "show", "poems@staging")["version"] == other
+
+
+def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versions: list[str]) -> None:
+    arguments = ("models", "compare", *versions, "-n", "2", "-l", "20", "--rng-seed", "3")
+    first, second = stack.json(*arguments)
+    assert [text["seed"] for text in first["texts"]] == [text["seed"] for text in second["texts"]]
+    assert [text["text"] for text in first["texts"]] != [text["text"] for text in second["texts"]]
+    shown = stack.ok(*arguments)
+    assert all(version in shown for version in versions)
+    assert stack.run("models", "compare", "poems", "nobody").returncode == 3
+
+
+def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -> None:
+    refused = stack.run("models", "delete", "poems@champion")
+    assert (refused.returncode, "Let that alias mean another version first" in refused.stderr) == (2, True)
+    stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
+    unneeded = stack.json("models", "show", "poems@candidate")
+    stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
+    folder: Path = stack.path / "files" / unneeded["files"]["name"]
+    assert folder.exists()
+    stack.ok("models", "delete", f"poems@{unneeded['version']}")
+    assert not folder.exists()
+    assert stack.run("models", "show", f"poems@{unneeded['version']}").returncode == 3
