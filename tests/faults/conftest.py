@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,27 +15,10 @@ from charrnn.model import Model, load
 from charrnn.options import NetworkOptions
 from tests.fix_fleet import SEEDS, Fleet, make_fleet
 from tests.fix_model import make_text, random_model
+from tests.fix_records import BASELINE, Record, records
 
-BASELINE = "plain Celery"  # in the table in the place of a database
 BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
 RECOVERIES = ("recovery_child_s", "recovery_host_s", "cancel_s", "backlog_s")
-
-
-@dataclass
-class Record:
-    """What one fault did to one fleet."""
-
-    fault: str
-    what: str
-    database: str
-    lost: int | None = None  # rows; None where this was not counted
-    duplicated: int | None = None  # rows
-    wasted: int | None = None  # leases that committed nothing
-    numbers: dict[str, float] = field(default_factory=dict)  # those that end in _s are seconds
-    faults: int = 1
-
-
-records: list[Record] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

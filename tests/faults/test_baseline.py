@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from tests.faults import plain_celery
-from tests.faults.conftest import BASELINE, Record, records
 from tests.faults.test_worker_faults import POP_AND_DIE
 from tests.fix_fleet import PART_ROWS, PARTS, SEEDS, Broker, Worker
 from tests.fix_model import make_text
 from tests.fix_processes import until
+from tests.fix_records import BASELINE, Record, records
 
 OBSERVED_S = 90.0  # twice what the product needs to notice that a host died
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.faults.conftest import Judge, Record, records
+from tests.faults.conftest import Judge
 from tests.fix_fleet import PARTS, Fleet
 from tests.fix_processes import until
+from tests.fix_records import Record, records
 
 CONSUMES_S, BACKLOG_S = 15.0, 60.0  # promised
 BACKLOG = 10_000

@@ -14,7 +14,7 @@ from charrnn.jobs.files import FileRef
 from charrnn.jobs.leases import Leases, Part
 from charrnn.jobs.states import PartState
 from charrnn.jobs.store import Store
-from tests.faults.conftest import Record, records
+from tests.fix_records import Record, records
 from tests.fix_store import AddJob, each_database
 
 PROCESSES, PARTS, ROUNDS = 8, 1000, 20

@@ -21,10 +21,10 @@ from sqlalchemy import update
 
 from charrnn.jobs.states import ENDED_JOBS, PartState
 from charrnn.jobs.tables import parts
-from tests.faults.conftest import Record, records
 from tests.faults.test_broker_faults import used
 from tests.fix_fleet import STOP_S, Fleet, Worker
 from tests.fix_processes import until
+from tests.fix_records import Record, records
 
 QUICK = {"CHARRNN_LEASE_S": "10", "CHARRNN_MAINTAIN_S": "2"}  # so that a dead host costs a soak little
 WORKERS, JOBS = 3, 3

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Record, records
 from tests.fix_kills import METHODS, SLICES, train_and_kill, train_calmly
 from tests.fix_processes import Home
+from tests.fix_records import Record, records
 
 KILLS = 10
 
@@ -46,6 +46,7 @@ def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
         train_calmly(home, text_file, "stream", "calm")
     home.settings = {**SLICES, "CHARRNN_CRASH_AT": f"{point}:kill:{tmp_path / 'crashed'}"}
     with home.up():
+        home.settings = SLICES  # of the command that submits, which writes files too
         train_calmly(home, text_file, "stream", "killed")
     assert (tmp_path / "crashed").exists()
     assert home.weights("killed") == home.weights("calm")
