@@ -162,10 +162,12 @@ class Fleet:
         finally:
             client.close()
 
-    def start_workers(self, count: int = 2, prefix: Sequence[str] = (), **settings: str) -> list[Worker]:
+    def start_workers(
+        self, count: int = 2, prefix: Sequence[str] = (), *, wait: bool = True, **settings: str
+    ) -> list[Worker]:
         """Start workers of one child each and wait until they live; `prefix` becomes the worker by exec."""
         workers = [self._start_worker(prefix, settings) for _ in range(count)]
-        for worker in workers:
+        for worker in workers if wait else ():
             until(lambda worker=worker: self._lives(worker), "a live worker")
         return workers
 

@@ -28,7 +28,7 @@ from tests.fix_records import Record, records
 
 QUICK = {"CHARRNN_LEASE_S": "10", "CHARRNN_MAINTAIN_S": "2"}  # so that a dead host costs a soak little
 WORKERS, JOBS = 3, 3
-PAUSE_S = (0.5, 2.0)  # between two faults
+PAUSE_S = (0.3, 1.5)  # between two faults
 STILL_S = 1.5
 GROWN_FILES, GROWN_BYTES = 10, 50 << 20
 
@@ -85,8 +85,8 @@ class Soak:
         for _ in range(JOBS - len(unended)):
             self.jobs.append(self.fleet.submit())
         assert all(worker.process.poll() is None for worker in self.fleet.workers), "a worker ended by itself"
-        if missing := WORKERS - len(self.fleet.workers):
-            self.fleet.start_workers(missing, **QUICK)
+        missing = WORKERS - len(self.fleet.workers)
+        self.fleet.start_workers(missing, wait=not self.faults, **QUICK)
 
     def _leased(self) -> bool:
         with self.fleet.client() as client:
