@@ -40,7 +40,7 @@ def list_models(context: typer.Context, json: JsonOption = False) -> None:
 
 @models.command("show")
 def show(model: VersionArgument, json: JsonOption = False) -> None:
-    """Everything about a version: what it came from, and why it is in use or not."""
+    """Everything about a version: what it came from, and what the gate made of it."""
     from producer import render
 
     with open_client() as client:
@@ -80,6 +80,8 @@ def compare(
             for name, version, job in zip(names, versions, jobs, strict=True)
         ]
     render.records(compared) if json else render.comparison(compared)
+    if versions[0]["model"] != versions[1]["model"] or versions[0]["skipped"] != versions[1]["skipped"]:
+        render.note("the losses are of different texts: no measure of which is better")
 
 
 @models.command("promote")

@@ -144,13 +144,12 @@ def models(rows: Iterable[Mapping[str, Any]]) -> None:
 def version(found: Mapping[str, Any]) -> None:
     """One version, a fact a line."""
     training = found["training"] and TrainSpec.from_dict(found["training"])
-    gate = found["gate"]
     facts(
         [
             ("version", _name(found)),
             ("aliases", ", ".join(found["aliases"])),
             ("held out", _loss(found["held_out_nats"])),
-            ("promoted" if gate["promoted"] else "not promoted", found["reason"]),
+            ("gate", f"{'passed' if found['gate']['promoted'] else 'not passed'}: {found['reason']}"),
             ("network", _network(found["network"])),
             ("characters", len(found["characters"])),
             ("sampled in", found["precision"]),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row
 
-from charrnn.errors import UnreachableError
+from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs import registry
 from charrnn.jobs.crash import crash_point
 from charrnn.jobs.files import FileRef
@@ -186,8 +186,12 @@ class _Work:
         try:
             watch.insist(lambda: self.heartbeat.leases.complete(self.part, version=version))
         except NotComparedError as error:
-            comparison = self._compared(model, error.champion, watch)
-            self._commit(replace(version, comparison=comparison), model, watch)
+            try:
+                version = replace(version, comparison=self._compared(model, error.champion, watch))
+            except ModelFileError as damaged:  # the champion's, or deleted meanwhile: no reason to lose this one
+                logger.warning("job %d: not compared with %s: %s", self.part.job, error, damaged)
+                version = replace(version, measurable=False)
+            self._commit(version, model, watch)
 
     def _compared(self, model: Model, champion: Row[Any], watch: Watch) -> Comparison:
         from charrnn.comparison import common_nats

@@ -358,8 +358,8 @@ class Client:
         return registry.all_versions(self.store)
 
     def version(self, reference: str) -> dict[str, Any]:
-        """A version with its aliases, what it was trained on (`training`, None of an imported one), and why it became
-        champion or did not (`reason`).
+        """A version with its aliases, what it was trained on (`training`, None of an imported one), and what the
+        gate made of it (`reason`).
 
         Raises:
             NotFoundError: no such version.
@@ -456,13 +456,16 @@ class Client:
         Raises:
             InputError: a training whose model is measured on another held-out text by now, or a job that waited for
                 a training that made no version.
-            NotFoundError: no such job.
+            NotFoundError: no such job, or its version was deleted.
             UnreachableError: broker, store or files.
         """
         self.probe()
         with self.store.write() as connection:
             numbers = lifecycle.retry_job(connection, job_id)
             job = lifecycle.lock_job(connection, job_id)
+            spec_type = TrainSpec if job.kind == TrainSpec.QUEUE else GenerateSpec
+            if numbers:
+                registry.hold(connection, spec_type.from_dict(job.spec))
             if numbers and job.kind == TrainSpec.QUEUE:
                 _freeze_held_out(connection, TrainSpec.from_dict(job.spec))
         if job.after is None or job.version is not None:  # else its training rings for it

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.databases import NOW, insert_missing
@@ -206,7 +206,8 @@ def _with_version(connection: Connection, spec: GenerateSpec, version: int) -> G
         NotFoundError: it was deleted.
     """
     query = select(versions.c.precision).where(versions.c.model == spec.model, versions.c.version == version)
-    best = connection.execute(query).scalar_one_or_none()
+    # Kept from being deleted until the job is stored.
+    best = connection.execute(query.with_for_update(read=True, key_share=True)).scalar_one_or_none()
     if best is None:
         raise NotFoundError(f"{spec.model}@{version} was deleted. See: charrnn-jobs models")
     precision = choose_precision(spec.sampling.precision, best, spec.batch)
@@ -274,9 +275,10 @@ def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
     job = lock_job(connection, job_id)
     if job.state not in ENDED_JOBS:
         raise InputError(f"Job {job_id} is {job.state}. End it first: charrnn-jobs cancel {job_id}")
-    version = connection.execute(select(versions).where(versions.c.job == job_id)).one_or_none()
-    if version is not None:
-        raise InputError(f"{version.model}@{version.version} came from job {job_id}, which is kept with it")
+    if job.kind == TrainSpec.QUEUE and job.version is not None:  # also one that was deleted: others may go on from it
+        raise InputError(
+            f"{job.model}@{job.version} came from job {job_id}, which is kept: it tells what was trained on"
+        )
     for table in (previews, metrics, parts):
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
@@ -286,7 +288,7 @@ def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
 
 def prunable(connection: Connection, older_than_ms: int, job_id: int | None = None) -> Sequence[int]:
     """Ids of jobs, or of that one, that ended so long ago and can be deleted, oldest first."""
-    has_version = exists().where(versions.c.job == jobs.c.id)
+    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
     old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
     query = select(jobs.c.id).where(old).order_by(jobs.c.id)
     return connection.execute(query if job_id is None else query.where(jobs.c.id == job_id)).scalars().all()

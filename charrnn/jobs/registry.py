@@ -42,6 +42,7 @@ class NewVersion:
     release: str | None = None  # of this program, that trained it
     margin: float = 0.0  # nats by which it must be better to become champion
     comparison: Comparison | None = None  # with a champion that knows other characters
+    measurable: bool = True  # False: that champion's files cannot be read
 
 
 def held_out(connection: Connection, model: str) -> FileRef | None:
@@ -117,7 +118,7 @@ def _judged(best: Row[Any] | None, new: NewVersion, *, imported: bool) -> Gate:
         return passed(against, new.margin)
     if new.comparison is not None and new.comparison.champion == best.version:
         return passed(new.comparison, new.margin)
-    if imported:  # without a worker that could measure it
+    if imported or not new.measurable:
         return Gate(promoted=False)
     raise NotComparedError(best)
 
@@ -186,6 +187,7 @@ def delete_version(connection: Connection, model: str, version: int) -> FileRef:
         InputError: an alias means it, or a job that has not ended needs it.
         NotFoundError: no such version.
     """
+    _lock(connection, model)  # an alias may be on its way to it
     row = _locked_version(connection, model, version)
     name = f"{model}@{version}"
     if names := aliases_of(connection, model, version):
@@ -208,9 +210,11 @@ def training_of(connection: Connection, model: str, version: int) -> TrainSpec |
     return None if spec is None else TrainSpec.from_dict(spec)
 
 
-def _locked_version(connection: Connection, model: str, version: int) -> Row[Any]:
+def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Row[Any]:
+    """`share`: kept from being deleted, and no more."""
     own = (versions.c.model == model) & (versions.c.version == version)
-    row = connection.execute(select(versions).where(own).with_for_update()).one_or_none()
+    query = select(versions).where(own).with_for_update(read=share, key_share=share)
+    row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(_not_found(connection, model, str(version)))
     return row
@@ -228,7 +232,7 @@ def hold(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
         needed = None if spec.version is None else spec.name
     if needed is not None:
         model, _, number = needed.partition("@")
-        _locked_version(connection, model, int(number))
+        _locked_version(connection, model, int(number), share=True)
 
 
 def _job_that_needs(connection: Connection, model: str, version: int) -> int | None:

@@ -122,7 +122,7 @@ versions = Table(
     Column("skipped", Integer, nullable=False),  # characters of the held-out text that it does not know
     Column("precision", String, nullable=False),  # that it is sampled in
     Column("release", String),  # of this program, that trained it; none of a version that was imported
-    Column("gate", JSON(none_as_null=True)),  # how it was compared with the champion; see gate.Gate
+    Column("gate", JSON(none_as_null=True), nullable=False),  # how it was compared with the champion; see gate.Gate
     Column("promoted_at", BigInteger),  # when it became champion, unless it was rolled back since
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )

@@ -14,7 +14,7 @@ from charrnn.jobs.files import FileRef, Files, unique_name
 from charrnn.jobs.registry import NewVersion
 from charrnn.jobs.store import Store
 from charrnn.options import NetworkOptions
-from charrnn.split import PIECE_END
+from charrnn.split import JOINT, PIECE_END
 
 
 def export_version(store: Store, files: Files, reference: str, target: BinaryIO) -> str:
@@ -64,8 +64,8 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
 
 def _skipped(held_out: str, manifest: Manifest) -> int:
     """Characters of the text that the version does not know."""
-    known = {*manifest.characters, PIECE_END}
-    return sum(character not in known for character in held_out)
+    known = {*manifest.characters}
+    return sum(character not in known for character in held_out.replace(PIECE_END, JOINT))
 
 
 def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef, skipped: int) -> int:

@@ -23,7 +23,7 @@ from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState, Priority
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import jobs, parts
 from charrnn.jobs.tables import store as store_table
-from tests.fix_store import NO_FILE, PART_ROWS, AddJob, each_database
+from tests.fix_store import NO_FILE, PART_ROWS, AddJob, each_database, train_spec
 
 pytestmark = each_database
 
@@ -441,8 +441,16 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
     delete(1)
     with pytest.raises(NotFoundError):
         registry.resolve(store, "speeches@1")
-    with store.write() as connection, pytest.raises(NotFoundError):
-        registry.hold(connection, GenerateSpec.from_dict(store.job(job)["spec"]))
+    from_it = replace(train_spec(), start="speeches@1")
+    with store.write() as connection:
+        for spec in (GenerateSpec.from_dict(store.job(job)["spec"]), from_it):
+            with pytest.raises(NotFoundError):
+                registry.hold(connection, spec)
+        goes_on = lifecycle.add_job(connection, lifecycle.NewJob(spec=replace(from_it, start="speeches@2"))).id
+        registry.promote(connection, "speeches", 3, "candidate")
+        with pytest.raises(InputError, match=rf"speeches@2 is needed by job {goes_on}"):
+            registry.delete_version(connection, "speeches", 2)
+        registry.promote(connection, "speeches", 2, "candidate")
     assert add_version(store, training, 1.3) == 4
     delete(3)
     with store.write() as connection:

@@ -144,7 +144,7 @@ CREATE TABLE versions (
 	skipped INTEGER NOT NULL,
 	precision VARCHAR NOT NULL,
 	release VARCHAR,
-	gate JSON,
+	gate JSON NOT NULL,
 	promoted_at BIGINT,
 	created_at BIGINT NOT NULL,
 	PRIMARY KEY (model, version),
