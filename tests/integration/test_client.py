@@ -233,6 +233,20 @@ def test_no_seeds_and_a_text_in_their_place_are_refused(
     assert (count(client), list(client.files.list("seeds"))) == (before, [])
 
 
+def test_a_job_whose_version_was_deleted_is_not_retried(client: Client, model: str) -> None:
+    job = client.submit(model, ["a"], SAMPLING).id or 0
+    client.cancel(job)
+    new = registry.NewVersion(
+        model=model, files=NO_FILE, characters="\nab", network={}, held_out_nats=0.5, precision="float32"
+    )
+    with client.store.write() as connection:
+        registry.add_version(connection, None, new)
+        registry.delete_version(connection, model, 1)
+    with pytest.raises(NotFoundError):  # Catches: parts that fail three times each for want of their model
+        client.retry(job)
+    assert client.status(job)["state"] == "cancelled"
+
+
 def test_jobs_of_a_version_are_found(client: Client, model: str) -> None:
     job = client.submit(model, ["a"], SAMPLING)
     assert [found["id"] for found in client.jobs(model="speeches@1")] == [job.id, 1]
