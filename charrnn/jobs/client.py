@@ -32,7 +32,7 @@ from charrnn.jobs.results import POLL_S, Results
 from charrnn.jobs.rows import first_of_each_text
 from charrnn.jobs.seeds import Seed, SeedWriter
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import MAX_PART_ROWS, MAX_SOURCES, GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.specs import MAX_PART_ROWS, MAX_SOURCES, SPECS, GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.store import Store
 from charrnn.jobs.submission import (
@@ -263,11 +263,8 @@ class Client:
         return draw_openings(Document(self.files.checked(held_out)), count, rng_seed)
 
     def _add(self, new: NewJob) -> StoredJob:
-        spec = new.spec
         with self.store.write() as connection:
-            if isinstance(spec, TrainSpec):
-                _freeze_held_out(connection, spec)
-            registry.hold(connection, spec)
+            _lock_needs(connection, new.spec)
             return lifecycle.add_job(connection, new)
 
     def _ring(self, queue: str, job: int, numbers: Iterable[int]) -> None:
@@ -463,11 +460,8 @@ class Client:
         with self.store.write() as connection:
             numbers = lifecycle.retry_job(connection, job_id)
             job = lifecycle.lock_job(connection, job_id)
-            spec_type = TrainSpec if job.kind == TrainSpec.QUEUE else GenerateSpec
             if numbers:
-                registry.hold(connection, spec_type.from_dict(job.spec))
-            if numbers and job.kind == TrainSpec.QUEUE:
-                _freeze_held_out(connection, TrainSpec.from_dict(job.spec))
+                _lock_needs(connection, SPECS[job.kind].from_dict(job.spec))
         if job.after is None or job.version is not None:  # else its training rings for it
             self._ring(job.kind, job_id, numbers)
         return len(numbers)
@@ -535,6 +529,13 @@ class Client:
         lines = Results(self.store, self.files, job).lines(*rows, failed=failed, follow=follow)
         lines = select(lines, meets) if where else lines
         return islice(first_of_each_text(lines) if distinct else lines, limit)
+
+
+def _lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
+    """Keep what the job needs until it is stored: the model before the version, as locks are ordered."""
+    if isinstance(spec, TrainSpec):
+        _freeze_held_out(connection, spec)
+    registry.hold(connection, spec)
 
 
 def _freeze_held_out(connection: Connection, spec: TrainSpec) -> None:

@@ -71,5 +71,4 @@ class HeldOut:
             return False
         if stands_in(Document(self.files.checked(spec.corpus)), held_out):
             return True
-        before, _, number = (spec.start or "").partition("@")
-        return bool(number) and self._was_trained_on(before, int(number), held_out)
+        return spec.needs is not None and self._was_trained_on(*spec.needs, held_out)

@@ -20,12 +20,10 @@ from charrnn.jobs.lifecycle import LEASED, READY, end_parts, lock_job
 from charrnn.jobs.registry import NewVersion, add_version
 from charrnn.jobs.reports import added
 from charrnn.jobs.settings import LONGEST_S
-from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec, TrainSpec
+from charrnn.jobs.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
 from charrnn.jobs.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
 from charrnn.jobs.store import Store
 from charrnn.jobs.tables import jobs, metrics, parts, previews, speeds
-
-SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 """Why an attempt ended, where no exception tells."""

@@ -11,7 +11,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.databases import NOW, insert_missing, upsert
@@ -226,23 +226,16 @@ def hold(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
     Raises:
         NotFoundError: it was deleted since it was looked up.
     """
-    if isinstance(spec, TrainSpec):
-        needed = spec.start
-    else:
-        needed = None if spec.version is None else spec.name
-    if needed is not None:
-        model, _, number = needed.partition("@")
-        _locked_version(connection, model, int(number), share=True)
+    if spec.needs is not None:
+        _locked_version(connection, *spec.needs, share=True)
 
 
 def _job_that_needs(connection: Connection, model: str, version: int) -> int | None:
     """One that samples from it, or goes on from it."""
-    unended = jobs.c.state.not_in(ENDED_JOBS)
     samples = (jobs.c.kind == GenerateSpec.QUEUE) & (jobs.c.model == model) & (jobs.c.version == version)
-    if (job := connection.execute(select(jobs.c.id).where(unended, samples).limit(1)).scalar()) is not None:
-        return int(job)
-    trainings = connection.execute(select(jobs.c.id, jobs.c.spec).where(unended, jobs.c.kind == TrainSpec.QUEUE))
-    return next((row.id for row in trainings if row.spec["start"] == f"{model}@{version}"), None)
+    goes_on = (jobs.c.kind == TrainSpec.QUEUE) & (jobs.c.spec["start"].as_string() == f"{model}@{version}")
+    query = select(jobs.c.id).where(jobs.c.state.not_in(ENDED_JOBS), or_(samples, goes_on)).limit(1)
+    return connection.execute(query).scalar()
 
 
 def resolve(store: Store, reference: str) -> Row[Any]:

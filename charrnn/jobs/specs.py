@@ -54,6 +54,12 @@ class TrainSpec:
     def parts(self) -> int:
         return 1
 
+    @property
+    def needs(self) -> tuple[str, int] | None:
+        """The model and version that it goes on from."""
+        model, _, number = (self.start or "").partition("@")
+        return (model, int(number)) if number else None
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -90,6 +96,11 @@ class GenerateSpec:
         return -(-self.rows // self.part_rows)
 
     @property
+    def needs(self) -> tuple[str, int] | None:
+        """The model and version that it samples from."""
+        return None if self.version is None else (self.model, self.version)
+
+    @property
     def name(self) -> str:
         """Of the version, as results give it."""
         return f"{self.model}@{self.version}" if self.version else self.model
@@ -101,3 +112,6 @@ class GenerateSpec:
     def from_dict(cls, values: Mapping[str, Any]) -> GenerateSpec:
         parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
         return cls(**{**values, **parts})
+
+
+SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
