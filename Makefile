@@ -18,7 +18,7 @@ demo: $(READY) ## train a small model on real text, sample it, show the results
 test: lint ## lint, types, and the whole test suite against real servers
 	$(BIN)/pytest
 
-faults: $(READY) ## every fault of docs/reliability.md, and the table there; an hour
+faults: $(READY) ## every fault of docs/reliability.md, and the table there; an hour and a half
 	$(BIN)/pytest tests/faults --table docs/reliability.md
 
 soak: MINUTES = 30

@@ -94,7 +94,8 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):  # Celery's handlers are of nobody now
         signal.signal(number, lambda *_: sys.exit(0))
     time.sleep(RESTART_PAUSE_S)
-    os.execv(sys.executable, [sys.executable, "-m", "worker", *arguments, AGAIN])
+    again = [*(word for word in arguments if word != AGAIN), AGAIN]
+    os.execv(sys.executable, [sys.executable, "-m", "worker", *again])
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

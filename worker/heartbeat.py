@@ -22,7 +22,7 @@ from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
 from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import Files
 from charrnn.jobs.leases import HUNG, Leases, Part
-from charrnn.jobs.maintenance import LOOK_S, maintain, ring_missing
+from charrnn.jobs.maintenance import maintain, ring_missing
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.states import PartState
@@ -77,10 +77,8 @@ class Watch:
 
     def enter(self, phase: str) -> None:
         """Tell what begins now: it may take as long as PATIENCE has it, until the next `enter` or `check`."""
-        self.moved, self.phase = (
-            time.monotonic(),
-            phase,
-        )  # the thread may look in between: at the old phase, as begun now
+        self.moved = time.monotonic()  # first: the thread may look in between, at the old phase as begun now
+        self.phase = phase
 
     def check(self) -> None:
         """Go on?
@@ -147,8 +145,8 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         # A thread of its own: a broker that stands still holds maintenance up for 20 s, which no lease would survive.
-        looks_s = min(LOOK_S, self.settings.maintain_s / 2)
-        threading.Thread(target=self._repeat, args=(self._maintain, looks_s), name="maintenance", daemon=True).start()
+        repeat = (self._maintain, self.settings.look_s)
+        threading.Thread(target=self._repeat, args=repeat, name="maintenance", daemon=True).start()
         self._repeat(self._beat, self.settings.heartbeat_s)
 
     def _repeat(self, action: Callable[[], None], pause_s: float) -> None:

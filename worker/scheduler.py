@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.leases import Leases
-from charrnn.jobs.maintenance import LOOK_S, maintain
+from charrnn.jobs.maintenance import maintain
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import Store
@@ -44,7 +44,7 @@ def run(settings: Settings) -> NoReturn:
             maintain(store, leases, queue, settings.maintain_s)
         except CharrnnError as error:
             logger.warning("%s", error)
-        time.sleep(min(LOOK_S, settings.maintain_s / 2))
+        time.sleep(settings.look_s)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from charrnn.jobs.tables import rounds, workers
 logger = logging.getLogger(__name__)
 
 ROUND = "maintain"
-LOOK_S = 1.0  # between two looks whether a round is due: a lease that ran out waits for so much longer at most
 FORGET_WORKERS_MS = 10 * 60 * 1000
 RUNG_AT_ONCE = 10_000  # doorbells of a queue, which takes 5 s; the next round rings on
 

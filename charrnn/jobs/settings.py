@@ -21,6 +21,7 @@ from charrnn.jobs import crash
 logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
+LOOK_S = 1.0
 LONGEST_S = 3600.0  # of any setting; what a lease of another host can be is known by it
 SOCKET = "redis+socket"
 REDIS_SCHEMES = ("redis", "rediss", SOCKET)
@@ -64,6 +65,11 @@ class Settings:
                 f"Received: {settings.lease_s:g} and {settings.heartbeat_s:g}"
             )
         return settings
+
+    @property
+    def look_s(self) -> float:
+        """Between two looks whether a round of maintenance is due: a lease that ran out waits for it."""
+        return min(LOOK_S, self.maintain_s / 2)
 
     @property
     def broker_url(self) -> str:
