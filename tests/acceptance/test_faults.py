@@ -64,9 +64,10 @@ def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> Non
     with home.up(), broker:
         killed = broker.info("server")["process_id"]
         os.kill(killed, signal.SIGKILL)
-        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+        until(lambda: home.log().count("broker ready") == 2, "the second broker")
         assert broker.info("server")["process_id"] != killed
         assert "the broker died" in home.log()
+        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
 
 
 @pytest.mark.parametrize("method", METHODS)
