@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from charrnn.errors import CharrnnError
-from producer import keeping, models, reading, submission
+from producer import keeping, models, reading, schedules, submission
 from producer.shell import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
 
 EPILOG = (
@@ -93,6 +93,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(models.models, name="models")
+app.add_typer(schedules.schedules, name="schedules")
 app.add_typer(keeping.store, name="store")
 
 
@@ -104,7 +105,7 @@ def worker(devices: DevicesOption = "auto", queues: QueuesOption = "train,genera
 
 @app.command()
 def scheduler() -> None:
-    """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells."""
+    """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled."""
     os.execv(sys.executable, [sys.executable, "-m", "worker.scheduler"])
 
 

@@ -184,6 +184,68 @@ def comparison(compared: Sequence[Mapping[str, Any]]) -> None:
     table(("", *(version["version"] for version in compared)), rows)
 
 
+def schedules(rows: Iterable[Mapping[str, Any]]) -> None:
+    table(
+        ("schedule", "cron", "time zone", "submits", "last", "", "next"),
+        (
+            (
+                s["name"],
+                s["cron"],
+                s["timezone"],
+                _requested(s),
+                when(s["last"] and s["last"]["at"]),
+                s["last"] and _slot(s["last"]),
+                "paused" if s["paused"] else when(s["next_at"]),
+            )
+            for s in rows
+        ),
+    )
+
+
+def schedule(found: Mapping[str, Any]) -> None:
+    """One schedule, a fact a line, and a table of its slots."""
+    arguments = found["request"]["arguments"]
+    paths = arguments.get("paths") or filter(None, [arguments.get("seeds")])
+    facts(
+        [
+            ("schedule", found["name"] + (" (paused)" if found["paused"] else "")),
+            ("cron", f"{found['cron']} in {found['timezone']}"),
+            ("submits", _requested(found)),
+            ("reads", ", ".join(paths)),
+            ("overlap", found["overlap"]),
+            ("catch up", found["catch_up"]),
+            ("deadline", found["deadline_s"] and _duration(found["deadline_s"])),
+            ("always", "also on an unchanged text" if found["always"] else None),
+            *(("next", when(time)) for time in found["upcoming"]),
+        ]
+    )
+    if found["slots"]:
+        table(
+            ("time", "state", "job", "version", "held out", "why"),
+            (
+                (
+                    when(slot["at"]),
+                    slot["state"],
+                    "" if slot["job"] is None else str(slot["job"]),
+                    _model(slot) if slot.get("version") else slot.get("job_state"),
+                    _loss(slot["held_out_nats"]) if "held_out_nats" in slot else None,
+                    slot.get("gate") or slot["reason"],
+                )
+                for slot in found["slots"]
+            ),
+        )
+
+
+def _requested(schedule: Mapping[str, Any]) -> str:
+    request = schedule["request"]
+    verb = "train" if request["queue"] == TrainSpec.QUEUE else "submit"
+    return f"{verb} {request['arguments']['model']}"
+
+
+def _slot(slot: Mapping[str, Any]) -> str:
+    return f"job {slot['job']}" if slot["job"] is not None else f"{slot['state']}: {slot['reason'] or ''}"
+
+
 def status(job: Mapping[str, Any]) -> None:
     """One job, a fact a line."""
     spec = GenerateSpec.from_dict(job["spec"]) if job["kind"] == GenerateSpec.QUEUE else None
@@ -435,9 +497,11 @@ def pruned(found: Pruned, *, dry_run: bool) -> None:
     note(f"{verb} {found.jobs:,} jobs and {found.files:,} files of {_size(found.bytes)}")
 
 
-def submitted_train(job_id: int | None, spec: TrainSpec) -> None:
-    note(f"job {job_id}: train {spec.model} on {_training(spec)}")
-    note(f"follow: charrnn-jobs wait {job_id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
+def submitted_train(job: Submitted[TrainSpec]) -> None:
+    spec = job.spec
+    note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {_training(spec)}")
+    if job.id:
+        note(f"follow: charrnn-jobs wait {job.id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
 
 
 def results_table(lines: Iterable[bytes]) -> int:

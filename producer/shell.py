@@ -41,6 +41,7 @@ RngSeedOption = Annotated[
     int | None, typer.Option("--rng-seed", help="Fixes chance; drawn, shown and stored if left out.")
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")]
 TimeoutOption = Annotated[
     str | None, typer.Option("--timeout", help="Give up waiting after 90s, 10m or 2h; the job goes on.")
 ]
@@ -58,6 +59,26 @@ def open_client() -> Iterator[Client]:
         yield client
     finally:
         client.close()
+
+
+class Keeper:
+    """Stands behind a command whose request is not to be submitted now but kept."""
+
+    request: Any = None
+
+
+def kept(context: typer.Context, request: Any, **options: object) -> bool:
+    """Whether the request of a command was kept; then options of a submit in person make no sense.
+
+    Raises:
+        InputError: one of these was given.
+    """
+    if not isinstance(context.obj, Keeper):
+        return False
+    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
+        raise InputError(f"{given[0]} is of a submit in person, and not of a schedule. Leave it out")
+    context.obj.request = request
+    return True
 
 
 def print_submitted(job: Any, json: bool) -> None:

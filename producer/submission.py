@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,6 +12,7 @@ from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, ch
 from charrnn.text import UTF_8
 from producer.shell import (
     MAX_ID,
+    DryRunOption,
     JsonOption,
     LabelOption,
     RngSeedOption,
@@ -21,14 +20,12 @@ from producer.shell import (
     WaitOption,
     drawn_rng_seed,
     follow,
+    kept,
     open_client,
     parse_temperatures,
     parse_timeout,
     print_submitted,
 )
-
-if TYPE_CHECKING:
-    from charrnn.jobs.seeds import Seed
 
 
 def _default(name: str) -> str:
@@ -38,6 +35,7 @@ def _default(name: str) -> str:
 
 
 def train(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="The model's name.")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Text files, folders of *.txt, patterns.")],
     held_out: Annotated[
@@ -77,15 +75,17 @@ def train(
     ] = 0.0,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
 ) -> None:
     """Train a new version of a model on text files."""
+    from charrnn.jobs.requests import TrainRequest
     from producer import render
 
     timeout_s = parse_timeout(timeout)
-    network, training = chosen_options(
+    network, options = chosen_options(
         preset,
         {"cell": cell, "units": units, "layers": layers, "dropout": dropout, "max_len": max_len},
         {
@@ -98,29 +98,34 @@ def train(
             "precision": precision,
             "preview_temperatures": preview_temperature
             and parse_temperatures("--preview-temperature", preview_temperature),
-            "rng_seed": drawn_rng_seed() if rng_seed is None else rng_seed,
+            "rng_seed": rng_seed,
         },
         continues=start is not None,
     )
+    request = TrainRequest(
+        model=name,
+        paths=tuple(paths),
+        network=network,
+        training=options,
+        rng_seed=rng_seed,
+        held_out=tuple(held_out or ()),
+        encoding=encoding,
+        start=start,
+        margin=margin,
+        label=label,
+    )
+    if kept(context, request, json=json, wait=wait, timeout=timeout, dry_run=dry_run):
+        return
     with open_client() as client:
-        job = client.train(
-            name,
-            paths,
-            network,
-            training,
-            held_out=held_out or (),
-            encoding=encoding,
-            start=start,
-            margin=margin,
-            label=label,
-        )
+        job = request.submit(client, drawn_rng_seed(), dry_run=dry_run)
         print_submitted(job, json)
-        render.submitted_train(job.id, job.spec)
-        if wait:
-            follow(client, job.id or 0, timeout_s)
+        render.submitted_train(job)
+        if wait and job.id:
+            follow(client, job.id, timeout_s)
 
 
 def submit(
+    context: typer.Context,
     model: Annotated[str | None, typer.Option("-m", "--model", help="NAME, NAME@VERSION or NAME@ALIAS.")] = None,
     after: Annotated[
         int | None,
@@ -166,17 +171,20 @@ def submit(
     priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")] = False,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
 ) -> None:
     """Sample a model from many seeds at once. Prints the job's id."""
+    from charrnn.jobs.requests import GenerateRequest, rng_seed_of
     from charrnn.jobs.states import Priority
     from producer import render
-    from producer.seeds import SeedFile
 
     timeout_s = parse_timeout(timeout)
+    if model is None and after is None:
+        raise InputError("Of which model? Name it with -m, or with --after the training that makes it")
+    check_choice("priority", priority, [level.name.lower() for level in Priority])
     sampling = SamplingOptions(
         temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
         samples=samples,
@@ -188,46 +196,27 @@ def submit(
         logprobs=logprobs,
         unknown=unknown,
         precision=precision,
-        rng_seed=_rng_seed(rng_seed, key),
     )
-    if model is None and after is None:
-        raise InputError("Of which model? Name it with -m, or with --after the training that makes it")
-    if random_seeds is not None and model is None:
-        raise InputError("--random-seeds are of the text of a model that is trained. Name it with -m")
-    if seeds_format is not None and seeds is None:
-        raise InputError("--seeds-format is of a file. Name it with --seeds")
-    if seeds is not None and random_seeds is not None:
-        raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
-    check_choice("priority", priority, [level.name.lower() for level in Priority])
-    file = SeedFile(seeds, seeds_format) if seeds is not None else None
+    request = GenerateRequest(
+        model=model,
+        sampling=sampling,
+        rng_seed=rng_seed,
+        seeds=seeds,
+        seeds_format=seeds_format,
+        random_seeds=random_seeds,
+        priority=Priority[priority.upper()],
+        part_rows=part_rows,
+        label=label,
+    )
+    if kept(context, request, json=json, wait=wait, timeout=timeout, dry_run=dry_run, after=after, key=key):
+        return
+    drawn = drawn_rng_seed() if key is None else rng_seed_of(key)  # submitted again, it must ask for the same
     with open_client() as client:
-        given: Iterable[Seed] | None = file
-        if random_seeds is not None and model is not None:
-            given = client.random_seeds(model, random_seeds, sampling.rng_seed)
-        job = client.submit(
-            model,
-            given,
-            sampling,
-            after=after,
-            key=key,
-            priority=Priority[priority.upper()],
-            part_rows=part_rows,
-            label=label,
-            dry_run=dry_run,
-        )
+        job = request.submit(client, drawn, after=after, key=key, dry_run=dry_run)
         print_submitted(job, json)
-        render.submitted_generate(job, file.blank_lines if file else 0)
+        render.submitted_generate(job, request.file.blank_lines if request.file else 0)
         if wait and not dry_run:
             follow(client, job.id or 0, timeout_s)
-
-
-def _rng_seed(given: int | None, key: str | None) -> int:
-    """A key fixes chance too: the same submit again must ask for the same."""
-    if given is not None:
-        return given
-    if key is None:
-        return drawn_rng_seed()
-    return int(hashlib.sha256(key.encode(errors="replace")).hexdigest()[:8], 16) % 1_000_000
 
 
 def _unescaped(stop: str) -> str:

@@ -1,6 +1,6 @@
-"""The background thread of a pool child: signs of life, the way out of work, maintenance.
+"""The background of a pool child: signs of life, the way out of work, maintenance, schedules.
 
-The work calls `watch.check()` between two steps; the thread is the only one that asks the store
+The work calls `watch.check()` between two steps; the heartbeat's thread is the only one that asks the store
 whether the lease still holds and whether the job was cancelled.
 """
 
@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
+from charrnn.jobs.client import Client
 from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import Files
 from charrnn.jobs.leases import HUNG, Leases, Part
@@ -140,13 +141,16 @@ class Heartbeat(threading.Thread):
         self.store = Store.open(settings)
         self.leases = Leases(self.store, settings.lease_s)
         self.queue = Queue(settings)
+        self.client = Client(settings)
         self.files = Files(settings.files_location, settings.cache)
         self._watch: Watch | None = None
 
     def run(self) -> None:
-        # A thread of its own: a broker that stands still holds maintenance up for 20 s, which no lease would survive.
-        repeat = (self._maintain, self.settings.look_s)
-        threading.Thread(target=self._repeat, args=repeat, name="maintenance", daemon=True).start()
+        # Threads of their own: a broker that stands still holds maintenance up for 20 s, which no lease would survive,
+        # and a schedule may have to read a large text.
+        for action in (self._maintain, self._tick):
+            repeat = (action, self.settings.look_s)
+            threading.Thread(target=self._repeat, args=repeat, name=action.__name__.strip("_"), daemon=True).start()
         self._repeat(self._beat, self.settings.heartbeat_s)
 
     def _repeat(self, action: Callable[[], None], pause_s: float) -> None:
@@ -207,6 +211,9 @@ class Heartbeat(threading.Thread):
 
     def _maintain(self) -> None:
         maintain(self.store, self.leases, self.queue, self.settings.maintain_s)
+
+    def _tick(self) -> None:
+        self.client.schedules.tick()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Outlive a store or broker that does not answer."""

@@ -1,4 +1,4 @@
-"""Maintenance alone: `python -m worker.scheduler`. Any number of them may run."""
+"""Maintenance and schedules alone: `python -m worker.scheduler`. Any number of them may run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.maintenance import maintain
 from charrnn.jobs.queue import Queue
@@ -30,18 +31,21 @@ def main() -> int:
 
 
 def run(settings: Settings) -> NoReturn:
-    """A round every `maintain_s` seconds, for ever; a broker or store that goes away is waited for.
+    """A round every `maintain_s` seconds, and a look at the schedules in between, for ever.
+
+    A broker or store that goes away is waited for.
 
     Raises:
         InputError, UnreachableError: at the start.
     """
     store, queue = Store.open(settings), Queue(settings)
     queue.claim_for(store.id, store.url)
-    leases = Leases(store, settings.lease_s)
+    leases, client = Leases(store, settings.lease_s), Client(settings)
     logger.info("scheduler ready: a round every %g s", settings.maintain_s)
     while True:
         try:
             maintain(store, leases, queue, settings.maintain_s)
+            client.schedules.tick()
         except CharrnnError as error:
             logger.warning("%s", error)
         time.sleep(settings.look_s)

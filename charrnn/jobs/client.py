@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import Connection
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
-from charrnn.jobs import lifecycle, pruning, registry, transfer
+from charrnn.jobs import lifecycle, pruning, registry, schedules, transfer
 from charrnn.jobs.exports import parse_conditions, select
 from charrnn.jobs.files import FileRef, Files, unique_name
 from charrnn.jobs.gate import Gate
@@ -30,6 +30,8 @@ from charrnn.jobs.queue import QUEUES, Queue
 from charrnn.jobs.reports import summary
 from charrnn.jobs.results import POLL_S, Results
 from charrnn.jobs.rows import first_of_each_text
+from charrnn.jobs.schedules import SkippedError, Slot
+from charrnn.jobs.scheduling import Schedules
 from charrnn.jobs.seeds import Seed, SeedWriter
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import MAX_PART_ROWS, MAX_SOURCES, SPECS, GenerateSpec, TrainSpec, check_name
@@ -83,6 +85,10 @@ class Client:
     def queue(self) -> Queue:
         return Queue(self.settings)
 
+    @cached_property
+    def schedules(self) -> Schedules:
+        return Schedules(self)
+
     def close(self) -> None:
         for name in ("store", "queue"):
             if name in self.__dict__:
@@ -100,6 +106,8 @@ class Client:
         start: str | None = None,
         margin: float = 0.0,
         label: str | None = None,
+        dry_run: bool = False,
+        slot: Slot | None = None,
     ) -> Submitted[TrainSpec]:
         """Submit a training of a new version of `model` on text files.
 
@@ -109,10 +117,13 @@ class Client:
             start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained
                 on the held-out text.
             margin: nats per character by which it must be better than the champion to take its place.
+            dry_run: check everything, store nothing.
+            slot: of the schedule that asks for it, to be marked submitted.
 
         Raises:
             InputError: text, name or numbers that cannot be used; nothing was stored.
             NotFoundError: no such version to go on from.
+            SkippedError: the slot is not to have the job.
             UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
                 the job: that cannot be known.
         """
@@ -131,12 +142,13 @@ class Client:
         check_characters(text, vocabulary, start or model)
         training = training or TrainingOptions()
         training.batch_of(network, text.characters)
+        put = _not_stored if dry_run else self.files.put_content
         spec = TrainSpec(
             model=model,
             vocabulary=vocabulary.characters,
-            corpus=self.files.put_content("corpora", ".txt", (chunk.encode() for chunk in text)),
+            corpus=put("corpora", ".txt", (chunk.encode() for chunk in text)),
             characters=text.characters,
-            held_out=self.files.put_content("held-out", ".txt", [chosen.encode()]),
+            held_out=put("held-out", ".txt", [chosen.encode()]),
             held_out_characters=len(chosen),
             network=network,
             training=training,
@@ -145,7 +157,9 @@ class Client:
             num_sources=len(corpus),
             margin=margin,
         )
-        job = self._add(NewJob(spec=spec, label=label))
+        if dry_run:
+            return Submitted(id=None, spec=spec)
+        job = self._add(NewJob(spec=spec, label=label), slot)
         self._ring(spec.QUEUE, job.id, [0])
         return Submitted(id=job.id, spec=spec)
 
@@ -161,6 +175,7 @@ class Client:
         part_rows: int | None = None,
         label: str | None = None,
         dry_run: bool = False,
+        slot: Slot | None = None,
     ) -> Submitted[GenerateSpec]:
         """Submit seeds x temperatures x samples to be sampled from a model.
 
@@ -173,11 +188,13 @@ class Client:
             part_rows: that are done under one lease, about 20 seconds of work if left out; the results do not
                 depend on it.
             dry_run: check everything, store nothing; `existed` tells whether the key stands for a job already.
+            slot: of the schedule that asks for it, to be marked submitted.
 
         Raises:
             InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
                 something else; nothing was stored.
             NotFoundError: no such model or training.
+            SkippedError: the slot is not to have the job.
             UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
                 the job: that cannot be known. With a key it is safe to submit again.
         """
@@ -206,8 +223,8 @@ class Client:
             return submitted(None, spec, self._exists(new_job(spec)))
         stored = self.files.put(unique_name("seeds", ".jsonl.zst"), frames)
         try:
-            job = self._add(new_job(make_spec(target, writer, stored, fleet, part_rows)))
-        except (InputError, NotFoundError):  # of others it is not known whether the job was stored
+            job = self._add(new_job(make_spec(target, writer, stored, fleet, part_rows)), slot)
+        except (InputError, NotFoundError, SkippedError):  # of others it is not known whether the job was stored
             self._discard(stored)
             raise
         spec = GenerateSpec.from_dict(job.spec)
@@ -262,10 +279,13 @@ class Client:
             raise InputError(f"{version.model} has no held-out text")
         return draw_openings(Document(self.files.checked(held_out)), count, rng_seed)
 
-    def _add(self, new: NewJob) -> StoredJob:
+    def _add(self, new: NewJob, slot: Slot | None) -> StoredJob:
         with self.store.write() as connection:
             _lock_needs(connection, new.spec)
-            return lifecycle.add_job(connection, new)
+            job = lifecycle.add_job(connection, new)
+            if slot is not None:
+                schedules.fill(connection, slot, job.id, new.spec)
+            return job
 
     def _ring(self, queue: str, job: int, numbers: Iterable[int]) -> None:
         try:
@@ -536,6 +556,11 @@ def _lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
     if isinstance(spec, TrainSpec):
         _freeze_held_out(connection, spec)
     registry.hold(connection, spec)
+
+
+def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:
+    """What a dry run has in the place of a stored file."""
+    return FileRef(name="", size=sum(map(len, chunks)), sha256="")
 
 
 def _freeze_held_out(connection: Connection, spec: TrainSpec) -> None:

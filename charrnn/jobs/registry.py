@@ -210,6 +210,12 @@ def training_of(connection: Connection, model: str, version: int) -> TrainSpec |
     return None if spec is None else TrainSpec.from_dict(spec)
 
 
+def version(connection: Connection, model: str, number: int) -> Row[Any] | None:
+    """A version's row, None of one that was deleted."""
+    own = (versions.c.model == model) & (versions.c.version == number)
+    return connection.execute(select(versions).where(own)).one_or_none()
+
+
 def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Row[Any]:
     """`share`: kept from being deleted, and no more."""
     own = (versions.c.model == model) & (versions.c.version == version)

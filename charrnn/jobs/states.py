@@ -1,9 +1,10 @@
-"""The states of jobs and parts, and every transition between them.
+"""The states of jobs, parts and slots, and every transition between them.
 
 job:   queued → running → done | failed | cancelled
 part:  queued → leased → done | failed | cancelled
        leased → queued, when the lease is released or runs out
 retry: failed | cancelled → queued, of parts; the job's state follows them
+slot:  due → submitted | skipped | expired | failed
 """
 
 from __future__ import annotations
@@ -25,6 +26,16 @@ class PartState(StrEnum):
     DONE = "done"
     FAILED = "failed"  # three attempts without progress, or one that no other would better
     CANCELLED = "cancelled"
+
+
+class SlotState(StrEnum):
+    """Of a time at which a schedule was due."""
+
+    DUE = "due"  # its job is about to be submitted, or waits for the one of before to end
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"  # by a rule of its schedule
+    EXPIRED = "expired"  # its deadline passed first
+    FAILED = "failed"  # its job was refused
 
 
 class Priority(IntEnum):

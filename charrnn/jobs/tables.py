@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from charrnn.jobs.databases import NOW
-from charrnn.jobs.states import JobState, PartState, Priority
+from charrnn.jobs.states import JobState, PartState, Priority, SlotState
 
 metadata = MetaData()
 
@@ -163,6 +163,36 @@ speeds = Table(
     Column("model", String, primary_key=True),
     Column("device", String, primary_key=True),  # cpu or gpu
     Column("characters_per_s", Float, nullable=False),  # with a full batch of the most slots
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("cron", String, nullable=False),
+    Column("timezone", String, nullable=False),
+    Column("request", JSON(none_as_null=True), nullable=False),  # what it submits; see requests
+    Column("overlap", String, nullable=False),  # skip, queue
+    Column("catch_up", String, nullable=False),  # none, once
+    Column("deadline_s", Float),  # after which a slot is not submitted any more
+    Column("always", Boolean, nullable=False),  # submit a training also on the text of the last one
+    Column("paused", Boolean, nullable=False, default=False),
+    Column("next_at", BigInteger, nullable=False),  # the first slot that was not decided on
+    Column("created_at", BigInteger, nullable=False, default=NOW),
+)
+
+slots = Table(
+    "slots",
+    metadata,
+    Column("schedule", ForeignKey("schedules.name"), primary_key=True),
+    Column("at", BigInteger, primary_key=True),  # when it is due; no time is a slot twice
+    Column("state", String, nullable=False, default=SlotState.DUE),
+    Column("by_hand", Boolean, nullable=False, default=False),
+    Column("job", Integer),  # that was submitted for it; it may have been deleted since
+    Column("reason", Text),  # why it has no job, or more to know about it
+    Column("claimed_until", BigInteger, nullable=False, default=0),  # by who is about to submit it
+    CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in SlotState)})", name="slot_state"),
+    Index("slots_by_state", "state"),
 )
 
 workers = Table(

@@ -46,6 +46,21 @@ CREATE TABLE rounds (
 	PRIMARY KEY (name)
 );
 
+CREATE TABLE schedules (
+	name VARCHAR NOT NULL,
+	cron VARCHAR NOT NULL,
+	timezone VARCHAR NOT NULL,
+	request JSON NOT NULL,
+	overlap VARCHAR NOT NULL,
+	catch_up VARCHAR NOT NULL,
+	deadline_s FLOAT,
+	always BOOLEAN NOT NULL,
+	paused BOOLEAN NOT NULL,
+	next_at BIGINT NOT NULL,
+	created_at BIGINT NOT NULL,
+	PRIMARY KEY (name)
+);
+
 CREATE TABLE speeds (
 	model VARCHAR NOT NULL,
 	device VARCHAR NOT NULL,
@@ -131,6 +146,21 @@ CREATE TABLE previews (
 	PRIMARY KEY (job, epoch, temperature),
 	FOREIGN KEY(job) REFERENCES jobs (id)
 );
+
+CREATE TABLE slots (
+	schedule VARCHAR NOT NULL,
+	at BIGINT NOT NULL,
+	state VARCHAR NOT NULL,
+	by_hand BOOLEAN NOT NULL,
+	job INTEGER,
+	reason TEXT,
+	claimed_until BIGINT NOT NULL,
+	PRIMARY KEY (schedule, at),
+	CONSTRAINT slot_state CHECK (state in ('due', 'submitted', 'skipped', 'expired', 'failed')),
+	FOREIGN KEY(schedule) REFERENCES schedules (name)
+);
+
+CREATE INDEX slots_by_state ON slots (state);
 
 CREATE TABLE versions (
 	model VARCHAR NOT NULL,

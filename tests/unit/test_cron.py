@@ -1,0 +1,78 @@
+"""When a schedule is due, also where a day has 23 or 25 hours and a month has no 31st."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from charrnn.errors import InputError
+from charrnn.jobs.cron import Cron
+
+PARIS = "Europe/Paris"  # 2026: an hour is left out on 29 March at 02:00, and comes twice on 25 October at 02:00
+DAY_MS = 24 * 3600 * 1000
+
+
+def ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
+
+
+def times(cron: Cron, after: str, count: int) -> list[str]:
+    return [f"{datetime.fromtimestamp(time / 1000, UTC):%m-%d %H:%M}" for time in islice(cron.after(ms(after)), count)]
+
+
+def test_a_time_is_of_its_zone() -> None:
+    assert times(Cron("0 3 * * *", PARIS), "2026-01-01", 2) == ["01-01 02:00", "01-02 02:00"]
+    assert times(Cron("0 3 * * *", PARIS), "2026-07-01", 1) == ["07-01 01:00"]
+    assert times(Cron("0 3 * * *"), "2026-07-01", 1) == ["07-01 03:00"]
+
+
+def test_a_time_in_the_hour_that_is_left_out_comes_at_its_end() -> None:
+    assert times(Cron("30 2 * * *", PARIS), "2026-03-28", 3) == ["03-28 01:30", "03-29 01:00", "03-30 00:30"]
+
+
+def test_a_time_in_the_hour_that_comes_twice_comes_once() -> None:
+    assert times(Cron("30 2 * * *", PARIS), "2026-10-24", 3) == ["10-24 00:30", "10-25 00:30", "10-26 01:30"]
+
+
+def test_times_of_every_hour_come_every_hour_that_passes() -> None:
+    hourly = Cron("30 * * * *", PARIS)
+    assert times(hourly, "2026-03-28T23:45", 3) == ["03-29 00:30", "03-29 01:30", "03-29 02:30"]
+    assert times(hourly, "2026-10-24T23:45", 3) == ["10-25 00:30", "10-25 01:30", "10-25 02:30"]
+
+
+def test_a_day_that_a_month_does_not_have_is_left_out() -> None:
+    assert times(Cron("0 3 31 * *"), "2026-01-01", 3) == ["01-31 03:00", "03-31 03:00", "05-31 03:00"]
+    assert times(Cron("0 3 L * *"), "2026-01-01", 3) == ["01-31 03:00", "02-28 03:00", "03-31 03:00"]
+
+
+@pytest.mark.parametrize(
+    "expression", ["", "* * *", "* * * * * *", "@daily", "61 * * * *", "0 0 30 2 *", "a b c d e", "\0 * * * *"]
+)
+def test_what_is_no_expression_is_refused(expression: str) -> None:
+    with pytest.raises(InputError, match="is not valid.*Expected five fields"):
+        Cron(expression)
+
+
+@pytest.mark.parametrize("zone", ["", "Europe/Pari", "Europe", "/etc/passwd", "../UTC", "\0", "x" * 500])
+def test_what_is_no_time_zone_is_refused(zone: str) -> None:
+    with pytest.raises(InputError, match="time zone .* is not known"):
+        Cron("0 3 * * *", zone)
+
+
+@given(
+    st.sampled_from(["30 2 * * *", "*/17 * * * *", "0 */2 * * *", "15 1,2,3 * * 0", "* 2 L * *"]),
+    st.sampled_from(["UTC", PARIS, "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]),
+    st.integers(ms("2026-01-01"), ms("2028-01-01")),
+)
+def test_the_last_time_is_the_one_that_the_next_follows(expression: str, zone: str, now: int) -> None:
+    """To go back is to go forward: what is caught up was a time before."""
+    cron = Cron(expression, zone)
+    last = cron.last(now)
+    upcoming = next(cron.after(now))
+    assert last <= now < upcoming
+    assert next(cron.after(last - 1000)) == last
+    assert next(cron.after(last)) == upcoming
