@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
-from charrnn.jobs.client import Client
 from charrnn.jobs.databases import NOW, upsert
 from charrnn.jobs.files import Files
 from charrnn.jobs.leases import HUNG, Leases, Part
@@ -136,6 +135,8 @@ class Heartbeat(threading.Thread):
     """Beats for one child. `owner` names the child's place in the pool, not its process."""
 
     def __init__(self, settings: Settings, owner: str, device: str, queues: list[str]) -> None:
+        from charrnn.jobs.client import Client  # here, in the child: it brings NumPy, and the parent stays small
+
         super().__init__(name="heartbeat", daemon=True)
         self.settings, self.owner, self.device, self.queues = settings, owner, device, queues
         self.store = Store.open(settings)

@@ -1,0 +1,110 @@
+"""Schedules from the command line: five nights, a minute, and mistakes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fix_processes import COMMAND, Home, until
+
+ROOT = Path(__file__).parents[2]
+CRON = ("--cron", "0 3 * * *")
+
+
+@pytest.fixture
+def nightly(stack: Home) -> str:
+    """A schedule's name that is free again after the test."""
+    stack.run("schedules", "remove", "nightly")
+    return "nightly"
+
+
+def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home) -> None:
+    environment = {**stack.environment, "PATH": f"{Path(COMMAND[0]).parent}:{os.environ['PATH']}"}
+    script = ["sh", str(ROOT / "examples" / "nights.sh")]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    slots = stack.json("schedules", "show", "nightly")["slots"][::-1]
+    assert [slot["state"] for slot in slots] == ["submitted"] * 5
+    versions = [stack.json("models", "show", f"reference@{slot['version']}") for slot in slots]
+    promoted = [version["held_out_nats"] for version in versions if version["gate"]["promoted"]]
+    assert promoted == sorted(promoted, reverse=True)  # Catches: a gate that passes all
+    assert not versions[2]["gate"]["promoted"]  # the garbage
+    assert "not better than" in versions[2]["reason"]
+    assert promoted[-1] < promoted[0] - 0.3  # and the text that grew was worth it
+    assert "reference@3  candidate" in done.stdout
+
+
+def test_a_worker_submits_what_is_due_and_every_row_says_its_version(stack: Home, nightly: str) -> None:
+    seeds = stack.path / "night-seeds.txt"
+    seeds.write_text("the old sailor\n")
+    job = ("--", "submit", "-m", "tiny", "--seeds", str(seeds), "-l", "5")
+    stack.ok("schedules", "add", nightly, "--cron", "* * * * *", *job)
+
+    def worked() -> int | None:
+        slots = stack.json("schedules", "show", nightly)["slots"]
+        return slots[-1]["job"] if slots and slots[-1]["job_state"] == "done" else None
+
+    done = until(worked, "the next minute's job")
+    assert '"model": "tiny@1"' in stack.ok("results", str(done))
+    stack.ok("schedules", "remove", nightly)
+    assert stack.ok("results", str(done))
+
+
+def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_path: Path) -> None:
+    text = tmp_path / "texts" / "text.txt"
+    text.parent.mkdir()
+    text.write_text((stack.path / "text.txt").read_text())
+    command = [*COMMAND, "schedules", "add", nightly, *CRON, "--", "train", "tiny", "texts", "--units", "8"]
+    subprocess.run(command, env=stack.environment, cwd=tmp_path, check=True, capture_output=True)
+    shown = stack.json("schedules", "show", nightly)
+    assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path of the worker's own folder
+    assert len(shown["upcoming"]) == 5
+    assert nightly in stack.ok("schedules")
+    for command, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "was removed")):
+        assert said in stack.run("schedules", command, nightly).stderr
+    assert stack.json("schedules") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--cron", "0 3 * *", "--", "train", "tiny", "{text}"), 2, "Expected five fields"),
+        ((*CRON, "--timezone", "Mars", "--", "train", "tiny", "{text}"), 2, "time zone 'Mars' is not known"),
+        ((*CRON, "--", "train", "tiny", "nowhere.txt"), 2, "no such file"),
+        ((*CRON, "--", "train", "tiny", ""), 2, "A path is empty"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--wait"), 2, "--wait is of a submit in person"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--key", "k"), 2, "--key is of a submit in person"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--after", "1"), 2, "--after is of a submit in person"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--seeds", "-"), 2, "A schedule reads its seeds each time"),
+        ((*CRON, "--", "submit", "-m", "nobody"), 3, "There is no model 'nobody'"),
+        ((*CRON, "--", "results", "1"), 2, "No such command 'results'"),
+        ((*CRON, "--always", "--", "submit", "-m", "tiny"), 2, "--always is of trainings"),
+        ((*CRON, "--overlap", "allow", "--", "submit", "-m", "tiny"), 2, "overlap must be one of skip, queue"),
+        ((*CRON, "--deadline", "soon", "--", "submit", "-m", "tiny"), 2, "--deadline must be a time such as"),
+        (("--", "submit", "-m", "tiny"), 2, "Missing option '--cron'"),
+        (CRON, 2, "Missing argument"),
+    ],
+)
+def test_a_schedule_that_could_not_work_is_refused(
+    stack: Home, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    text = str(stack.path / "text.txt")
+    done = stack.run("schedules", "add", "bad", *(word.format(text=text) for word in arguments))
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert stack.run("schedules", "show", "bad").returncode == 3
+
+
+def test_a_dry_run_of_a_training_stores_nothing(stack: Home) -> None:
+    before = stack.json("jobs")[0]["id"]
+    done = stack.run("train", "tiny", str(stack.path / "text.txt"), "--units", "8", "--dry-run")
+    assert (done.returncode, done.stdout, "dry run: train tiny on" in done.stderr) == (0, "", True)
+    assert stack.json("jobs")[0]["id"] == before
+    refused = stack.run("train", "tiny", str(stack.path / "nowhere.txt"), "--dry-run")
+    assert refused.returncode == 2
+
+
+def test_help_of_a_scheduled_command_is_that_of_the_command(stack: Home) -> None:
+    assert "--epochs" in stack.ok("schedules", "add", "bad", *CRON, "--", "train", "--help")

@@ -1,0 +1,120 @@
+"""Three processes look at the same schedules, and are killed at any moment: each slot becomes one job."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, update
+
+from charrnn.jobs.client import Client
+from charrnn.jobs.cron import Cron
+from charrnn.jobs.requests import GenerateRequest
+from charrnn.jobs.schedules import Schedule
+from charrnn.jobs.scheduling import Schedules
+from charrnn.jobs.settings import PREFIX
+from charrnn.jobs.states import JobState, SlotState
+from charrnn.jobs.tables import jobs, slots
+from charrnn.options import SamplingOptions
+from tests.fix_processes import until
+from tests.fix_store import each_database
+
+pytestmark = each_database
+
+PROCESSES, SCHEDULES, HOURS = 3, 20, 10
+HOUR_MS, LOOK_MS = 3_600_000, 5_000  # by so much the clock goes on from look to look: who died is soon taken for dead
+KILLED = 0.03  # of the looks
+
+
+class Tickers:
+    """Processes that are killed and started again."""
+
+    def __init__(self, client: Client, clock: Path) -> None:
+        settings = {
+            f"{PREFIX}HOME": str(client.settings.home),
+            f"{PREFIX}STORE_URL": client.settings.store_url,
+            f"{PREFIX}REDIS_URL": client.settings.redis_url,
+            f"{PREFIX}FILES_URL": client.settings.files_url,
+        }
+        self.environment = {**os.environ, **settings}
+        self.clock = clock
+        self.running = [self._start() for _ in range(PROCESSES)]
+        self.chance = random.Random(1)
+        self.kills = 0
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.ticker", str(self.clock)],
+            env=self.environment,
+            cwd=Path(__file__).parents[2],
+        )
+
+    def perhaps_kill(self) -> None:
+        assert all(process.poll() is None for process in self.running)
+        if self.chance.random() < KILLED:
+            process = self.running.pop(0)
+            process.kill()
+            process.wait()
+            self.running.append(self._start())
+            self.kills += 1
+
+    def end(self) -> None:
+        for process in self.running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> Path:
+    path = tmp_path / "clock"
+    path.write_text("0")
+    return path
+
+
+@pytest.fixture
+def tickers(client: Client, clock: Path) -> Iterator[Tickers]:
+    tickers = Tickers(client, clock)
+    yield tickers
+    tickers.end()
+
+
+def set_clock(path: Path, ms: int) -> None:
+    """At once: half a number would be another time."""
+    written = path.with_suffix(".new")
+    written.write_text(str(ms))
+    written.replace(path)
+
+
+def test_each_slot_becomes_exactly_one_job(client: Client, model: str, tickers: Tickers, clock: Path) -> None:
+    # Catches: fill that does not look whether the slot is due; decide without its lock, or a job stored beside the slot
+    request = GenerateRequest(model=model, sampling=SamplingOptions(), rng_seed=None)
+    schedules = Schedules(client, lambda: 0)
+    for number in range(SCHEDULES):
+        schedules.add(Schedule(name=f"every-hour-{number}", cron=Cron("0 * * * *"), request=request))
+    for hour in range(1, HOURS + 1):
+        until(lambda hour=hour: all_submitted(client, tickers, clock, hour), f"the slots of hour {hour}")
+        with client.store.write() as connection:
+            connection.execute(update(jobs).values(state=JobState.DONE, parts_left=0))
+    with client.store.read() as connection:
+        found = connection.execute(select(slots)).all()
+        stored = set(connection.execute(select(jobs.c.id).where(jobs.c.kind == "generate")).scalars())
+    assert {(slot.schedule, slot.at) for slot in found} == {
+        (f"every-hour-{number}", hour * HOUR_MS) for number in range(SCHEDULES) for hour in range(1, HOURS + 1)
+    }
+    assert {slot.state for slot in found} == {SlotState.SUBMITTED}
+    assert len({slot.job for slot in found}) == len(stored) == SCHEDULES * HOURS
+    assert tickers.kills > HOURS
+
+
+def all_submitted(client: Client, tickers: Tickers, clock: Path, hour: int) -> bool:
+    """One look; the clock goes on with each, within the hour."""
+    set_clock(clock, max(hour * HOUR_MS, int(clock.read_text()) + LOOK_MS))
+    tickers.perhaps_kill()
+    with client.store.read() as connection:
+        mine = select(slots.c.state).where(slots.c.at == hour * HOUR_MS, slots.c.state == SlotState.SUBMITTED)
+        return len(connection.execute(mine).all()) == SCHEDULES
