@@ -95,11 +95,15 @@ def _folder(part: Part) -> str:
 
 
 def _speed(heartbeat: Heartbeat, facts: dict[str, Any]) -> tuple[str, float] | None:
-    """What the next job's parts are sized by: of a part that was long enough and filled its batch."""
+    """What the next job's parts are sized by: of a part that was long enough and filled its batch.
+
+    Not of a single text, whose products are others; and by all characters that passed, those of seeds too: a long seed
+    of a short text would tell a speed of nearly nothing.
+    """
     seconds = facts["seconds"]["sampling"] + facts["seconds"]["writing"]
-    if seconds < MEASURED_S or facts["slot_steps"] < MEASURED_FILL * facts["steps"] * facts["batch"]:
+    if facts["batch"] == 1 or seconds < MEASURED_S or facts["slot_steps"] < MEASURED_FILL * facts["steps"] * facts["batch"]:
         return None
-    speed = full_speed(facts["characters"], seconds, facts["batch"])
+    speed = full_speed(facts["slot_steps"], seconds, facts["batch"])
     return device_kind(heartbeat.device), speed
 
 

@@ -105,7 +105,6 @@ def test_a_broker_that_lost_everything(fleet: Fleet, judge: Judge) -> None:
 
 
 def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
-    # Catches: work that ends with its connection, worker_cancel_long_running_tasks_on_connection_loss
     fleet.start_workers()
     job = fleet.submit()
     part = fleet.part_in_work(job)
@@ -125,7 +124,6 @@ def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
     fleet.broker.send(signal.SIGSTOP)
     threading.Event().wait(SILENT_S)
     fleet.broker.send(signal.SIGCONT)
-    # Catches: beats that wait for the broker
     assert judge("F06", f"the broker's process stands still for {SILENT_S} s", job).wasted == 0
 
 

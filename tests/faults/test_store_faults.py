@@ -28,7 +28,6 @@ def only(fleet: Fleet, database: str) -> None:
 
 
 def test_a_database_that_another_holds(fleet: Fleet, judge: Judge) -> None:
-    # Catches: a driver that gives up at once; BEGIN in the place of BEGIN IMMEDIATE
     only(fleet, "sqlite")
     fleet.start_workers()
     job = fleet.submit()
@@ -58,7 +57,6 @@ def test_a_database_that_crashes(fleet: Fleet, judge: Judge) -> None:
 
 
 def test_connections_that_the_database_cuts(fleet: Fleet, judge: Judge) -> None:
-    # Catches: a commit whose answer is lost, done again or undone
     only(fleet, "postgresql")
     assert fleet.postgres
     fleet.start_workers()
@@ -72,7 +70,6 @@ def test_connections_that_the_database_cuts(fleet: Fleet, judge: Judge) -> None:
 @pytest.mark.parametrize("step_ms", [STEP_MS, -STEP_MS])
 def test_a_clock_that_steps(fleet: Fleet, judge: Judge, step_ms: int) -> None:
     """All that the database's clock has stamped is an hour off at once."""
-    # Catches: a lease, or a round of maintenance, that ends in an hour
     fleet.start_workers()
     job = fleet.submit()
     fleet.part_in_work(job)

@@ -40,7 +40,7 @@ def test_a_training_killed_at_any_point_ends_in_the_same_weights(
 def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
     home: Home, text_file: Path, tmp_path: Path, point: str, what: str
 ) -> None:
-    # Catches: a checkpoint that the store names before it is whole, or deleted before the next one is named
+    # Catches: checkpoints of a training that has ended, left behind
     home.settings = SLICES
     with home.up():
         train_calmly(home, text_file, "stream", "calm")

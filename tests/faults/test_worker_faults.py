@@ -181,7 +181,6 @@ def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) -> None:
-    # Catches: a commit that looks at the clock and not at the token
     first, _ = fleet.start_workers()
     job = fleet.submit()
     part = fleet.part_in_work(job, first.owner)
@@ -210,7 +209,7 @@ def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> Non
         assert (after.state, after.token) == (PartState.DONE, part.token)  # Catches: a worker that gives all back
     judge("F33", "workers are stopped one after the other, new ones take over", *jobs)
     attempts = {part.attempts for job in jobs for part in fleet.parts(job)}
-    assert attempts == {1}  # Catches: a stop that counts as an attempt
+    assert attempts == {1}
 
 
 def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> Row[Any] | None:
@@ -220,7 +219,6 @@ def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> Row[Any] | None:
 
 
 def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> None:
-    # Catches: no ring after a release
     fleet.start_workers(CHARRNN_DRAIN_S="0.1")
     job = fleet.submit(part_rows=9000)
     part = fleet.part_in_work(job)
