@@ -101,7 +101,8 @@ def _speed(heartbeat: Heartbeat, facts: dict[str, Any]) -> tuple[str, float] | N
     of a short text would tell a speed of nearly nothing.
     """
     seconds = facts["seconds"]["sampling"] + facts["seconds"]["writing"]
-    if facts["batch"] == 1 or seconds < MEASURED_S or facts["slot_steps"] < MEASURED_FILL * facts["steps"] * facts["batch"]:
+    filled = facts["slot_steps"] >= MEASURED_FILL * facts["steps"] * facts["batch"]
+    if facts["batch"] == 1 or seconds < MEASURED_S or not filled:
         return None
     speed = full_speed(facts["slot_steps"], seconds, facts["batch"])
     return device_kind(heartbeat.device), speed
