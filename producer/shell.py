@@ -111,7 +111,9 @@ def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
 
 
 def drawn_rng_seed() -> int:
-    return secrets.randbelow(1_000_000)
+    from charrnn.jobs.requests import RNG_SEEDS
+
+    return secrets.randbelow(RNG_SEEDS)
 
 
 def parse_temperatures(option: str, text: str) -> tuple[float, ...]:

@@ -98,7 +98,6 @@ def train(
             "precision": precision,
             "preview_temperatures": preview_temperature
             and parse_temperatures("--preview-temperature", preview_temperature),
-            "rng_seed": rng_seed,
         },
         continues=start is not None,
     )

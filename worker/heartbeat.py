@@ -20,13 +20,10 @@ from typing import Any, TypeVar
 
 from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
 from charrnn.jobs.databases import NOW, upsert
-from charrnn.jobs.files import Files
 from charrnn.jobs.leases import HUNG, Leases, Part
 from charrnn.jobs.maintenance import maintain, ring_missing
-from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.states import PartState
-from charrnn.jobs.store import Store
 from charrnn.jobs.tables import workers
 
 logger = logging.getLogger(__name__)
@@ -139,11 +136,9 @@ class Heartbeat(threading.Thread):
 
         super().__init__(name="heartbeat", daemon=True)
         self.settings, self.owner, self.device, self.queues = settings, owner, device, queues
-        self.store = Store.open(settings)
-        self.leases = Leases(self.store, settings.lease_s)
-        self.queue = Queue(settings)
         self.client = Client(settings)
-        self.files = Files(settings.files_location, settings.cache)
+        self.store, self.queue, self.files = self.client.store, self.client.queue, self.client.files
+        self.leases = Leases(self.store, settings.lease_s)
         self._watch: Watch | None = None
 
     def run(self) -> None:

@@ -12,9 +12,7 @@ from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.maintenance import maintain
-from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import Store
 
 logger = logging.getLogger("scheduler")
 
@@ -38,9 +36,10 @@ def run(settings: Settings) -> NoReturn:
     Raises:
         InputError, UnreachableError: at the start.
     """
-    store, queue = Store.open(settings), Queue(settings)
+    client = Client(settings)
+    store, queue = client.store, client.queue
     queue.claim_for(store.id, store.url)
-    leases, client = Leases(store, settings.lease_s), Client(settings)
+    leases = Leases(store, settings.lease_s)
     logger.info("scheduler ready: a round every %g s", settings.maintain_s)
     while True:
         try:

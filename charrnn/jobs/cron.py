@@ -21,8 +21,10 @@ EXAMPLE = 'Expected five fields, minute hour day month weekday, such as "0 3 * *
 
 @dataclass(frozen=True)
 class Cron:
-    """Raises:
-    InputError: an expression that is none, or that never comes to pass, or an unknown time zone.
+    """The times of an expression.
+
+    Raises:
+        InputError: an expression that is none, or that never comes to pass, or an unknown time zone.
     """
 
     expression: str

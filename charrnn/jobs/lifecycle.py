@@ -1,7 +1,7 @@
 """How a job begins and ends: added with its parts, ended by its last one, cancelled, deleted.
 
 Each function runs in a transaction of its caller's. Locks are taken in one order everywhere, so that
-no two can wait for each other: an awaited training, the job, the part, the model, the version.
+no two can wait for each other: an awaited training, the job, the part, the model, the version, a schedule's slot.
 """
 
 from __future__ import annotations

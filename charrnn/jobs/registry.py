@@ -11,7 +11,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.databases import NOW, insert_missing, upsert
@@ -136,8 +136,7 @@ def _aliased(model: str, alias: str) -> Select[Any]:
 def _move(connection: Connection, model: str, version: int, alias: str) -> None:
     upsert(connection, aliases, model=model, alias=alias, version=version)
     if alias == CHAMPION:
-        own = (versions.c.model == model) & (versions.c.version == version)
-        connection.execute(update(versions).where(own).values(promoted_at=NOW))
+        connection.execute(update(versions).where(_is(model, version)).values(promoted_at=NOW))
 
 
 def promote(connection: Connection, model: str, version: int, alias: str = CHAMPION) -> None:
@@ -174,8 +173,7 @@ def rollback(connection: Connection, model: str) -> int:
         raise InputError(
             f"{model} had no other champion than {model}@{best.version}. Choose one: charrnn-jobs models promote"
         )
-    own = (versions.c.model == model) & (versions.c.version == best.version)
-    connection.execute(update(versions).where(own).values(promoted_at=None))
+    connection.execute(update(versions).where(_is(model, best.version)).values(promoted_at=None))
     upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
     return before
 
@@ -194,7 +192,7 @@ def delete_version(connection: Connection, model: str, version: int) -> FileRef:
         raise InputError(f"{name} is {model}@{names[0]}. Let that alias mean another version first: models promote")
     if (job := _job_that_needs(connection, model, version)) is not None:
         raise InputError(f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it")
-    connection.execute(delete(versions).where(versions.c.model == model, versions.c.version == version))
+    connection.execute(delete(versions).where(_is(model, version)))
     return FileRef(**row.files)
 
 
@@ -212,14 +210,16 @@ def training_of(connection: Connection, model: str, version: int) -> TrainSpec |
 
 def version(connection: Connection, model: str, number: int) -> Row[Any] | None:
     """A version's row, None of one that was deleted."""
-    own = (versions.c.model == model) & (versions.c.version == number)
-    return connection.execute(select(versions).where(own)).one_or_none()
+    return connection.execute(select(versions).where(_is(model, number))).one_or_none()
+
+
+def _is(model: str, number: int) -> ColumnElement[bool]:
+    return (versions.c.model == model) & (versions.c.version == number)
 
 
 def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Row[Any]:
     """`share`: kept from being deleted, and no more."""
-    own = (versions.c.model == model) & (versions.c.version == version)
-    query = select(versions).where(own).with_for_update(read=share, key_share=share)
+    query = select(versions).where(_is(model, version)).with_for_update(read=share, key_share=share)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(_not_found(connection, model, str(version)))
@@ -254,7 +254,7 @@ def resolve(store: Store, reference: str) -> Row[Any]:
     check_storable("The model's name", reference)
     model, _, wanted = reference.partition("@")
     if (number := version_number(wanted)) is not None:
-        query = select(versions).where(versions.c.model == model, versions.c.version == number)
+        query = select(versions).where(_is(model, number))
     else:
         query = _aliased(model, wanted or CHAMPION)
     with store.read() as connection:
