@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.fix_model import make_text
-from tests.fix_processes import Home
+from tests.fix_processes import Home, until
 
 SMALL = ("--units", "12", "--layers", "1", "--epochs", "1")
 
@@ -64,6 +65,21 @@ def test_a_person_chooses_the_version_in_use(stack: Home, versions: list[str]) -
     assert stack.json("models", "show", "poems")["version"] == before
     stack.ok("models", "promote", f"poems@{other}", "--alias", "staging")
     assert stack.json("models", "show", "poems@staging")["version"] == other
+
+
+def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home, versions: list[str]) -> None:
+    pinned = stack.json("models", "show", "poems")["version"]
+    arguments = ("submit", "-m", "poems", "-n", "800", "-l", "2000", "--part-rows", "16", "--rng-seed", "1")
+    job = stack.ok(*arguments).strip()
+    until(lambda: stack.json("status", job)["rows_done"], "the first part's end")
+    stack.ok("models", "promote", f"poems@{3 - pinned}")
+    done = stack.json("status", job)["rows_done"]
+    assert 0 < done < 800  # the promotion came in between
+    stack.ok("wait", job)
+    stack.ok("models", "rollback", "poems")
+    assert stack.json("status", job)["parts_total"] == 50
+    rows = [json.loads(line)["model"] for line in stack.ok("results", job).splitlines()]
+    assert rows == [f"poems@{pinned}"] * 800  # Catches: a version looked up when a part is sampled
 
 
 def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versions: list[str]) -> None:
