@@ -62,7 +62,7 @@ def test_a_commit_whose_answer_is_lost_is_not_undone(
     # Catches: the file deleted as that of a lease that was lost
     assert client.files.read(output) == b"rows"
     assert (client.status(part.job)["state"], client.status(part.job)["rows_done"]) == ("done", 1)
-    assert client.store.speeds("speeches") == {"cpu": pytest.approx(100 / 2.5 / 0.45)}
+    assert client.store.speeds("speeches") == {"cpu": pytest.approx(160 / 2.5 / 0.45)}  # of slot_steps
 
 
 def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
