@@ -36,6 +36,7 @@ SETTINGS = {"CHARRNN_HEARTBEAT_S": "0.5"}
 DEFAULTS = {"CHARRNN_HEARTBEAT_S": "5"}
 SEEDS, SAMPLES, LENGTH, PART_ROWS = 15, 600, 300, 1500
 PARTS = SEEDS * SAMPLES // PART_ROWS
+LONG = 4500  # rows of a part, of which two are in work until a lease has run out
 END_S = 240.0
 STOP_S = 60.0
 

@@ -148,7 +148,7 @@ class _Work:
             path = Path(folder) / "checkpoint"
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
-        crash_point("checkpoint")
+        crash_point("checkpoint", self.saves)
         self.heartbeat.leases.checkpoint(self.part, saved, [asdict(epoch) for epoch in point.history])
         self.saved = saved
         if before:

@@ -11,10 +11,10 @@ VARIABLE = "CHARRNN_CRASH_AT"
 HANG_S = 3600.0
 
 
-def crash_point(name: str, part: int | None = None) -> None:
-    """Die or hang here if the variable says so: NAME[/PART]:kill|hang[:FILE]. With a file once: it is made then."""
+def crash_point(name: str, number: int | None = None) -> None:
+    """Die or hang here if the variable says so: NAME[/NUMBER]:kill|hang[:FILE]. With a file once: it is made then."""
     wanted, _, rest = os.environ.get(VARIABLE, "").partition(":")
-    if wanted not in (name, f"{name}/{part}"):
+    if wanted not in (name, f"{name}/{number}"):
         return
     action, _, once = rest.partition(":")
     if once and not _made(Path(once)):

@@ -55,7 +55,6 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_send_task_events=False,  # nobody listens; `status` reads the store
         worker_enable_remote_control=False,  # whoever reaches the broker could stop every worker
-        worker_cancel_long_running_tasks_on_connection_loss=False,  # work goes on without the broker
         worker_proc_alive_timeout=60.0,  # seconds; the default kills a slow start again and again
         # No worker_max_tasks_per_child: models stay loaded. No time limits: Watch ends what hangs, whatever its length.
     )

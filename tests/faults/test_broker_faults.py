@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from tests.faults.conftest import Judge
-from tests.fix_fleet import PARTS, Fleet
+from tests.fix_fleet import LONG, PARTS, Fleet
 from tests.fix_processes import until
 from tests.fix_records import Record, records
 
@@ -61,6 +61,7 @@ def test_a_restart_while_parts_are_in_work(fleet: Fleet, judge: Judge) -> None:
     fleet.part_in_work(job)
     fleet.broker.end()
     fleet.broker.start()
+    # Catches: a worker that gives up with its first connection
     assert judge("F02", "the broker restarts, parts in work", job).wasted == 0
 
 
@@ -73,6 +74,7 @@ def test_a_kill_while_a_job_is_submitted(fleet: Fleet, judge: Judge) -> None:
     fleet.broker.end(signal.SIGKILL)
     fleet.broker.start()
     submitting.join()
+    # Catches: no ring_missing in maintain
     judge("F03", "the broker is killed while doorbells are rung; its log lacks the last second", jobs[0])
 
 
@@ -118,12 +120,16 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
 
 
 def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
-    fleet.start_workers()
-    job = fleet.submit()
+    fleet.start_workers(CHARRNN_LEASE_S="10")  # less than maintenance waits for the broker, in its thread
+    job = fleet.submit(part_rows=LONG)
     fleet.part_in_work(job)
     fleet.broker.send(signal.SIGSTOP)
-    threading.Event().wait(SILENT_S)
+    since = time.monotonic()
+    said = fleet.run("submit", "-m", "tiny", "-l", "5")  # Catches: a connection without a time limit
+    assert said.returncode in (0, 4), said.stderr
+    threading.Event().wait(SILENT_S - (time.monotonic() - since))
     fleet.broker.send(signal.SIGCONT)
+    # Catches: beats in maintenance's thread
     assert judge("F06", f"the broker's process stands still for {SILENT_S} s", job).wasted == 0
 
 

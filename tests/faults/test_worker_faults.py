@@ -17,12 +17,11 @@ from sqlalchemy import Row
 from charrnn.jobs.leases import OUT_OF_MEMORY
 from charrnn.jobs.states import PartState
 from tests.faults.conftest import Judge
-from tests.fix_fleet import DEFAULTS, Fleet, Worker
+from tests.fix_fleet import DEFAULTS, LONG, Fleet, Worker
 from tests.fix_processes import until
 from worker.memory import CGROUPS
 
 CHILD_S, HOST_S, HANDOVER_S = 15.0, 45.0, 15.0  # promised
-LONG = 4500  # rows of a part, of which two are in work until a lease has run out
 
 
 def owner_of(fleet: Fleet, worker: Worker) -> str:
@@ -53,6 +52,7 @@ def test_a_child_killed_at_any_point(fleet: Fleet, judge: Judge, tmp_path: Path,
 
 
 def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
+    # Catches: no expire in maintain
     first, _ = fleet.start_workers(**DEFAULTS)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job, first.owner)
@@ -181,6 +181,7 @@ def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
 
 
 def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) -> None:
+    # Catches: no expire in maintain
     first, _ = fleet.start_workers()
     job = fleet.submit()
     part = fleet.part_in_work(job, first.owner)
@@ -219,7 +220,8 @@ def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> Row[Any] | None:
 
 
 def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> None:
-    fleet.start_workers(CHARRNN_DRAIN_S="0.1")
+    # So that none but the worker rings. Catches: no doorbell of what it gives back
+    fleet.start_workers(CHARRNN_DRAIN_S="0.1", CHARRNN_MAINTAIN_S="3600")
     job = fleet.submit(part_rows=9000)
     part = fleet.part_in_work(job)
     first = next(worker for worker in fleet.workers if part.owner.startswith(worker.owner))
@@ -227,12 +229,13 @@ def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> 
     fleet.workers.remove(first)
     assert first.end() == 0
     seconds = fleet.claimed_again(part, since)
-    assert seconds < HANDOVER_S
+    assert seconds < HANDOVER_S  # Catches: a worker that does not ask its children to end
     judge("F33", "a worker is stopped in a part that does not fit into its time", job, handover_s=seconds)
-    assert {part.attempts for part in fleet.parts(job)} == {1}
+    assert {part.attempts for part in fleet.parts(job)} == {1}  # Catches: a release that counts as an attempt
 
 
 def test_a_worker_that_is_not_given_the_time_to_stop(fleet: Fleet, judge: Judge) -> None:
+    # Catches: no expire in maintain
     first, _ = fleet.start_workers(CHARRNN_DRAIN_S="60")
     job = fleet.submit(part_rows=4500)
     part, since = fleet.part_in_work(job, first.owner), time.monotonic()
