@@ -89,7 +89,7 @@ def _shuffled(corpus: Sequence[Document]) -> list[Document]:
 
     def key(place: int) -> bytes:
         # The place too, since the files of several folders may all have one name.
-        return hashlib.sha256(f"{corpus[place].path.name}/{place}".encode("utf-8", "surrogateescape")).digest()
+        return hashlib.sha256(f"{Path(str(corpus[place])).name}/{place}".encode("utf-8", "surrogateescape")).digest()
 
     return [corpus[place] for place in sorted(range(len(corpus)), key=key)]
 

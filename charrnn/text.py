@@ -75,10 +75,19 @@ def _place(data: bytes | mmap.mmap, offset: int, line: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """A file of a corpus. It is mapped into memory and read in pieces, however large it is."""
+    """A file of a corpus. It is mapped into memory and read in pieces, however large it is.
+
+    Attributes:
+        url: where it was copied from, if it is a copy.
+    """
 
     path: Path
     encoding: str = UTF_8
+    url: str | None = None
+
+    def __str__(self) -> str:
+        """As people know it."""
+        return self.url or str(self.path)
 
     @contextmanager
     def mapped(self) -> Iterator[mmap.mmap]:
@@ -90,13 +99,13 @@ class Document:
         try:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):
-                raise TextError(f"{self.path}: not a regular file. Write a pipe's text to a file first")
+                raise TextError(f"{self}: not a regular file. Write a pipe's text to a file first")
             if not status.st_size:
-                raise TextError(f"{self.path}: the file is empty. Expected text")
+                raise TextError(f"{self}: the file is empty. Expected text")
             with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 yield data
         except OSError as error:
-            raise TextError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise TextError(f"{self}: cannot be read: {error.strerror}") from error
 
     def size(self) -> int:
         """Bytes."""
@@ -128,10 +137,10 @@ class Document:
         try:
             text = data[start:stop].decode(self.encoding)
         except UnicodeDecodeError as error:
-            raise _not_utf_8(data, str(self.path), start + error.start, error.reason) from error
+            raise _not_utf_8(data, str(self), start + error.start, error.reason) from error
         if "\0" in text:
             place = _place(data, data.find(b"\0", start))
-            raise TextError(f"{self.path}: {place}: a NUL, which no text has. Is it a text file?")
+            raise TextError(f"{self}: {place}: a NUL, which no text has. Is it a text file?")
         return text
 
 

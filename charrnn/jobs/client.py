@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs import lifecycle, pruning, registry, schedules, transfer
+from charrnn.jobs.corpora import open_corpora
 from charrnn.jobs.exports import parse_conditions, select
 from charrnn.jobs.files import FileRef, Files, unique_name
 from charrnn.jobs.gate import Gate
@@ -57,7 +58,7 @@ from charrnn.options import (
     check_number,
     continued,
 )
-from charrnn.split import TrainingText, check_characters, documents
+from charrnn.split import TrainingText, check_characters
 from charrnn.text import UTF_8, Document, check_storable
 from charrnn.vocabulary import Vocabulary
 
@@ -112,6 +113,7 @@ class Client:
         """Submit a training of a new version of `model` on text files.
 
         Args:
+            paths: files, folders of *.txt, patterns, and s3:// files and folders below settings.corpus_roots.
             held_out: files to measure the loss on; else about 5 % of the text, whole files where there are
                 several. Only for a model's first training: it keeps its held-out text.
             start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained
@@ -130,33 +132,34 @@ class Client:
         check_name("The model's name", model)
         check_storable("The job's name", label or "")
         check_number("margin", margin)
-        corpus = documents(paths, encoding)
-        self.probe()
-        version = registry.resolve(self.store, start) if start else None
-        network = continued(network, NetworkOptions.from_dict(version.network) if version else None)
-        given = documents(held_out, encoding) if held_out else []
-        chosen = HeldOut(self.store, self.files).text(model, corpus, given, version)
-        text = TrainingText(corpus, chosen)
-        text.scan()
-        vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
-        check_characters(text, vocabulary, start or model)
-        training = training or TrainingOptions()
-        training.batch_of(network, text.characters)
-        put = _not_stored if dry_run else self.files.put_content
-        spec = TrainSpec(
-            model=model,
-            vocabulary=vocabulary.characters,
-            corpus=put("corpora", ".txt", (chunk.encode() for chunk in text)),
-            characters=text.characters,
-            held_out=put("held-out", ".txt", [chosen.encode()]),
-            held_out_characters=len(chosen),
-            network=network,
-            training=training,
-            start=f"{version.model}@{version.version}" if version else None,
-            sources=tuple(_printable_path(document.path) for document in corpus[:MAX_SOURCES]),
-            num_sources=len(corpus),
-            margin=margin,
-        )
+        with open_corpora(self.settings) as corpora:
+            corpus = corpora.documents(paths, encoding)
+            self.probe()
+            version = registry.resolve(self.store, start) if start else None
+            network = continued(network, NetworkOptions.from_dict(version.network) if version else None)
+            given = corpora.documents(held_out, encoding) if held_out else []
+            chosen = HeldOut(self.store, self.files).text(model, corpus, given, version)
+            text = TrainingText(corpus, chosen)
+            text.scan()
+            vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
+            check_characters(text, vocabulary, start or model)
+            training = training or TrainingOptions()
+            training.batch_of(network, text.characters)
+            put = _not_stored if dry_run else self.files.put_content
+            spec = TrainSpec(
+                model=model,
+                vocabulary=vocabulary.characters,
+                corpus=put("corpora", ".txt", (chunk.encode() for chunk in text)),
+                characters=text.characters,
+                held_out=put("held-out", ".txt", [chosen.encode()]),
+                held_out_characters=len(chosen),
+                network=network,
+                training=training,
+                start=f"{version.model}@{version.version}" if version else None,
+                sources=tuple(map(_printable, corpus[:MAX_SOURCES])),
+                num_sources=len(corpus),
+                margin=margin,
+            )
         if dry_run:
             return Submitted(id=None, spec=spec)
         job = self._add(NewJob(spec=spec, label=label), slot)
@@ -571,9 +574,9 @@ def _freeze_held_out(connection: Connection, spec: TrainSpec) -> None:
         )
 
 
-def _printable_path(path: Path) -> str:
-    """From the root on; a file's name may hold bytes that are no text."""
-    return os.fsencode(path.absolute()).decode(errors="replace")
+def _printable(document: Document) -> str:
+    """A file's name may hold bytes that are no text."""
+    return os.fsencode(str(document)).decode(errors="replace")
 
 
 def _queue_seconds(job: Mapping[str, Any]) -> float:

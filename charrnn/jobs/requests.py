@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from charrnn.errors import InputError
+from charrnn.jobs.corpora import is_url
 from charrnn.jobs.seed_files import STANDARD_INPUT, SeedFile
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import Priority
@@ -157,6 +158,6 @@ def rng_seed_of(text: str) -> int:
 
 
 def _absolute(path: str) -> str:
-    """Links stay: what they lead to may change. An empty path too, to be refused."""
+    """Links stay: what they lead to may change. URLs too, and an empty path, to be refused."""
     check_storable("A path", path)
-    return path and str(Path(path).absolute())
+    return str(Path(path).absolute()) if path and not is_url(path) else path

@@ -37,6 +37,7 @@ class Settings:
     redis_url: str = ""  # default: the local broker's socket
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
+    corpus_roots: str = ""  # s3:// URLs below which texts to train on may lie, with commas between; default: none
     heartbeat_s: float = 5.0  # seconds between a worker's signs of life
     lease_s: float = 30.0  # without one for so long, a worker's part is given to another
     maintain_s: float = 10.0  # seconds between two rounds of maintenance

@@ -11,7 +11,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -100,6 +100,15 @@ def open_storage(url: str, cache: Path) -> Storage:
         return LocalFolder(Path(url).expanduser().absolute())
     if not BUCKET.fullmatch(url) or ".." in url:
         raise InputError(f"CHARRNN_FILES_URL must be s3://bucket or s3://bucket/folder. Received: {url!r}")
+    return open_bucket(url, cache)
+
+
+def open_bucket(url: str, cache: Path) -> Bucket:
+    """A place in a bucket.
+
+    Raises:
+        InputError: s3fs is not installed.
+    """
     if find_spec("s3fs") is None:
         raise InputError("Files in a bucket need s3fs. Install it: pip install 'charrnn-jobs[s3]'")
     return Bucket(url.rstrip("/"), Cache(cache))
@@ -253,6 +262,12 @@ class Bucket:
                 return None
         return path
 
+    def copy(self, copies: Mapping[str, Path]) -> None:
+        """Copy files to local paths, many at once."""
+        keys, paths = [self._key(name) for name in copies], list(map(str, copies.values()))
+        with self.translated():
+            self._system.get(keys, paths)
+
     def local(self, name: str, sha256: str) -> Path | None:
         def fetch(path: Path) -> bool:
             path.mkdir()
@@ -277,8 +292,9 @@ class Bucket:
         return True
 
     def files(self, folder: str) -> Iterator[StoredFile]:
+        """Of all files where `folder` is empty."""
         with self.translated():
-            found = self._system.find(self._key(folder), detail=True)
+            found = self._system.find(self._key(folder) if folder else self._root, detail=True)
         for key, facts in sorted(found.items()):
             age_s = time.time() - facts["LastModified"].timestamp()
             yield StoredFile(key.removeprefix(f"{self._root}/"), facts["size"], age_s)

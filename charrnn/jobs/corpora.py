@@ -1,0 +1,91 @@
+"""The texts that a training names: files of this host, and of buckets below the roots that the settings allow.
+
+What lies in a bucket is copied first, since a document is mapped into memory and read several times.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from charrnn.errors import InputError, TextError
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.storage import S3, open_bucket
+from charrnn.options import check_choice
+from charrnn.split import documents
+from charrnn.text import CORPUS_SUFFIX, ENCODINGS, Document
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """Finds documents.
+
+    Attributes:
+        roots: s3:// URLs, below which corpora may lie.
+        cache: of the host, see storage.
+        folder: for copies.
+    """
+
+    roots: Sequence[str]
+    cache: Path
+    folder: Path
+
+    def documents(self, paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
+        """The documents of files, folders, patterns, and s3:// files and folders, each once, in sorted order.
+
+        Raises:
+            InputError: a path that names no file, an URL below none of the roots, an encoding that is not known.
+            UnreachableError: a bucket that does not answer.
+        """
+        check_choice("encoding", encoding, ENCODINGS)
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        urls = [path for path in given if is_url(path)]
+        local = [path for path in given if not is_url(path)]
+        found = documents(local, encoding) if local or not urls else []
+        return found + self._copied(map(str, urls), encoding)
+
+    def _copied(self, urls: Iterable[str], encoding: str) -> list[Document]:
+        texts = sorted({text for url in urls for text in self._texts(url)})
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        found = [
+            Document(folder / f"{number:06}", encoding, f"{bucket}/{name}")
+            for number, (bucket, name) in enumerate(texts)
+        ]
+        for bucket, copies in groupby(zip(texts, found, strict=True), lambda copy: copy[0][0]):
+            open_bucket(bucket, self.cache).copy({name: document.path for (_, name), document in copies})
+        return found
+
+    def _texts(self, url: str) -> list[tuple[str, str]]:
+        """Bucket and name of each file that an URL stands for: itself, or the *.txt below it."""
+        self._check(url.rstrip("/"))
+        name, _, folder = url.rstrip("/").removeprefix(S3).partition("/")
+        bucket = f"{S3}{name}"
+        names = [file.name for file in open_bucket(bucket, self.cache).files(folder)]
+        texts = [(bucket, name) for name in names if name == folder or name.endswith(CORPUS_SUFFIX)]
+        if not texts:
+            raise TextError(f"{url}: no such file, and no {CORPUS_SUFFIX} file below it. Expected text files")
+        return texts
+
+    def _check(self, url: str) -> None:
+        # A root without a bucket would allow all of them.
+        allowed = any(is_url(root) and f"{url}/".startswith(f"{root}/") for root in self.roots)
+        if not allowed or ".." in url.split("/"):
+            shown = ", ".join(self.roots) or "none"
+            raise InputError(f"{url} is not below a root that CHARRNN_CORPUS_ROOTS allows. It allows: {shown}")
+
+
+@contextmanager
+def open_corpora(settings: Settings) -> Iterator[Corpora]:
+    """What finds documents as long as the block lasts; copies go with it."""
+    roots = [root.strip().rstrip("/") for root in settings.corpus_roots.split(",") if root.strip()]
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+        yield Corpora(roots, settings.cache, Path(folder))
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is one of a bucket."""
+    return str(path).startswith(S3)

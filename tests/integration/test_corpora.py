@@ -1,0 +1,147 @@
+"""Corpora in a bucket: found, copied and read as those of a folder, and none but those that the settings allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from charrnn.errors import InputError, TextError, UnreachableError
+from charrnn.jobs.client import Client
+from charrnn.jobs.cron import Cron
+from charrnn.jobs.requests import TrainRequest
+from charrnn.jobs.schedules import Schedule
+from charrnn.jobs.scheduling import Schedules
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.specs import TrainSpec
+from charrnn.jobs.states import JobState
+from charrnn.jobs.submission import Submitted
+from charrnn.jobs.tables import jobs
+from charrnn.options import NetworkOptions, TrainingOptions
+from tests.fix_model import make_text
+from tests.fix_s3 import FaultyProxy
+
+NAMES = ("a.txt", "b.txt", "deep/c.txt", "deep/d.txt")
+
+OpenClient = Callable[[str], Client]
+
+
+@pytest.fixture
+def open_client(settings: Settings) -> Iterator[OpenClient]:
+    """A client that may read below these roots."""
+    clients = []
+
+    def open_client(roots: str) -> Client:
+        clients.append(Client(replace(settings, corpus_roots=roots)))
+        return clients[-1]
+
+    yield open_client
+    for client in clients:
+        client.close()
+
+
+def write(url: str, text: str | bytes) -> None:
+    fsspec.filesystem("s3").pipe_file(url, text if isinstance(text, bytes) else text.encode())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Of a few texts, and of a file that is none."""
+    folder = tmp_path / "texts"
+    for number, name in enumerate(NAMES):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(make_text(100 + 20 * number)[::-1] + str(number))
+    (folder / "notes.md").write_text("no text to train on")
+    return folder
+
+
+def upload(folder: Path, url: str) -> None:
+    for path in folder.rglob("*.*"):
+        write(f"{url}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+
+def train(client: Client, *paths: str | Path) -> Submitted[TrainSpec]:
+    return client.train("speeches", paths, NetworkOptions(), TrainingOptions())
+
+
+def test_a_folder_of_a_bucket_is_read_as_one_of_the_disk(open_client: OpenClient, bucket: str, folder: Path) -> None:
+    upload(folder, bucket)
+    client = open_client(bucket)
+    local, remote = train(client, folder).spec, train(client, f"{bucket}/").spec
+    # Catches: a held-out text that depends on where the copies lie
+    assert (remote.corpus, remote.held_out) == (local.corpus, local.held_out)
+    assert remote.sources == tuple(f"{bucket}/{name}" for name in NAMES)
+
+
+def test_each_file_is_read_once(open_client: OpenClient, bucket: str, folder: Path) -> None:
+    upload(folder, bucket)
+    client = open_client(f"{bucket}/deep, {bucket}")
+    spec = train(client, bucket, f"{bucket}/deep", f"{bucket}/a.txt", f"{bucket}/notes.md").spec
+    assert spec.sources == tuple(f"{bucket}/{name}" for name in (*NAMES, "notes.md"))
+
+
+def test_a_whole_bucket_beside_files_of_the_disk(open_client: OpenClient, bucket: str, folder: Path) -> None:
+    write(f"{bucket}/z.txt", make_text(200))
+    root = bucket.rpartition("/")[0]
+    spec = train(open_client(root), root, folder).spec
+    assert spec.sources == (*(str(folder / name) for name in NAMES), f"{bucket}/z.txt")
+
+
+@pytest.mark.parametrize("roots", ["", "{}/deep", "{}/a.tx", "s3://other", "s3:"], ids=repr)
+@pytest.mark.parametrize("named", ["{}/a.txt", "{}/deep/../a.txt"])
+def test_what_the_settings_do_not_allow_is_refused(
+    open_client: OpenClient, faulty_bucket: tuple[str, FaultyProxy], roots: str, named: str
+) -> None:
+    # Catches: roots as mere beginnings of text; a bucket that is asked before the roots are
+    bucket, proxy = faulty_bucket
+    with pytest.raises(InputError, match="is not below a root that CHARRNN_CORPUS_ROOTS allows. It allows: "):
+        train(open_client(roots.format(bucket)), named.format(bucket))
+    assert proxy.requests == 0
+
+
+def test_a_place_without_texts_is_told(open_client: OpenClient, bucket: str) -> None:
+    write(f"{bucket}/notes.md", "no text to train on")
+    with pytest.raises(TextError, match=f"{bucket}: no such file, and no .txt file below it"):
+        train(open_client(bucket), bucket)
+
+
+def test_an_error_in_a_text_names_its_url(open_client: OpenClient, bucket: str) -> None:
+    write(f"{bucket}/a.txt", b"a line\nand \xff")
+    with pytest.raises(TextError, match=f"^{bucket}/a.txt: line 2, byte 5: 0xff"):
+        train(open_client(bucket), bucket)
+
+
+@pytest.mark.parametrize("fault", [503, 403, "half"])
+def test_a_bucket_in_trouble_stores_nothing(
+    open_client: OpenClient, faulty_bucket: tuple[str, FaultyProxy], folder: Path, fault: int | str
+) -> None:
+    bucket, proxy = faulty_bucket
+    upload(folder, bucket)
+    client = open_client(bucket)
+    proxy.fault = fault  # type: ignore[assignment]
+    with pytest.raises(UnreachableError, match=bucket.rpartition("/")[0]):
+        train(client, bucket)
+    proxy.fault = None
+    assert client.jobs() == []
+    assert train(client, bucket).spec.num_sources == len(NAMES)
+
+
+def test_a_schedule_reads_a_bucket_anew(open_client: OpenClient, bucket: str, folder: Path) -> None:
+    upload(folder, bucket)
+    client = open_client(bucket)
+    schedules = Schedules(client, lambda: 0)
+    request = TrainRequest(
+        model="speeches", paths=(bucket,), network=NetworkOptions(), training=TrainingOptions(), rng_seed=None
+    )
+    schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *", "UTC"), request=request.absolute()))
+    sources = []
+    for name in ("e.txt", "f.txt"):
+        sources.append(TrainSpec.from_dict(client.store.job(schedules.run("nightly")["job"])["spec"]).num_sources)
+        write(f"{bucket}/{name}", make_text(100))
+        with client.store.write() as connection:
+            connection.execute(jobs.update().values(state=JobState.DONE, parts_left=0))
+    assert sources == [len(NAMES), len(NAMES) + 1]
