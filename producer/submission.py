@@ -37,7 +37,7 @@ def _default(name: str) -> str:
 def train(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The model's name.")],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders of *.txt, patterns; s3:// too.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders of *.txt, patterns; s3://.")],
     held_out: Annotated[
         list[str] | None,
         typer.Option("--held-out", help="A file to measure the loss on; repeatable. Else about 5 % of the text."),

@@ -63,9 +63,9 @@ class Corpora:
         """Bucket and name of each file that an URL stands for: itself, or the *.txt below it."""
         self._check(url.rstrip("/"))
         name, _, folder = url.rstrip("/").removeprefix(S3).partition("/")
-        bucket = f"{S3}{name}"
-        names = [file.name for file in open_bucket(bucket, self.cache).files(folder)]
-        texts = [(bucket, name) for name in names if name == folder or name.endswith(CORPUS_SUFFIX)]
+        bucket = open_bucket(f"{S3}{name}", self.cache)
+        names = [file.name for file in (bucket.files(folder) if folder else bucket.all_files())]
+        texts = [(bucket.url, name) for name in names if name == folder or name.endswith(CORPUS_SUFFIX)]
         if not texts:
             raise TextError(f"{url}: no such file, and no {CORPUS_SUFFIX} file below it. Expected text files")
         return texts

@@ -292,9 +292,15 @@ class Bucket:
         return True
 
     def files(self, folder: str) -> Iterator[StoredFile]:
-        """Of all files where `folder` is empty."""
+        return self._found(self._key(folder))
+
+    def all_files(self) -> Iterator[StoredFile]:
+        """Every file of the place."""
+        return self._found(self._root)
+
+    def _found(self, key: str) -> Iterator[StoredFile]:
         with self.translated():
-            found = self._system.find(self._key(folder) if folder else self._root, detail=True)
+            found = self._system.find(key, detail=True)
         for key, facts in sorted(found.items()):
             age_s = time.time() - facts["LastModified"].timestamp()
             yield StoredFile(key.removeprefix(f"{self._root}/"), facts["size"], age_s)
