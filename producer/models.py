@@ -108,12 +108,21 @@ def rollback(name: Annotated[str, typer.Argument(help="The model's name.")]) -> 
 
 
 @models.command("delete")
-def delete(model: VersionArgument) -> None:
+def delete(
+    model: VersionArgument,
+    keep: Annotated[
+        int | None, typer.Option(help="Of the model NAME, delete all but the newest so many and those in use.")
+    ] = None,
+) -> None:
     """Delete a version for good, unless an alias means it or a job needs it."""
     from producer import render
 
     with open_client() as client:
-        render.note(f"{client.delete_version(model)} was deleted")
+        if keep is None:
+            deleted = [client.delete_version(model)]
+        else:
+            deleted = client.delete_older_versions(model, keep)
+    render.note(f"deleted: {', '.join(deleted) or 'none'}")
 
 
 @models.command("export")

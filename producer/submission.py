@@ -73,6 +73,9 @@ def train(
     margin: Annotated[
         float, typer.Option(help="Nats per character by which it must be better than the champion to take its place.")
     ] = 0.0,
+    keep: Annotated[
+        int | None, typer.Option(help="Delete versions older than the newest so many, but those in use.")
+    ] = None,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,
     dry_run: DryRunOption = False,
@@ -111,6 +114,7 @@ def train(
         encoding=encoding,
         start=start,
         margin=margin,
+        keep=keep,
         label=label,
     )
     if kept(context, request, json=json, wait=wait, timeout=timeout, dry_run=dry_run):

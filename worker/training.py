@@ -180,6 +180,9 @@ class _Work:
         logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)
         self.files.delete_folder(f"jobs/{part.job}")  # checkpoints, those of killed attempts too
         ring_missing(self.heartbeat.leases, self.heartbeat.queue)  # for jobs that waited for this version
+        if self.spec.keep is not None:
+            deleted = self.heartbeat.client.delete_older_versions(self.spec.model, self.spec.keep)
+            logger.info("job %d: deleted older versions: %s", part.job, ", ".join(deleted) or "none")
 
     def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
         """Store it; where its loss and the champion's are of other characters, measure both, and come again."""

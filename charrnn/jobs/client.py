@@ -66,6 +66,7 @@ logger = logging.getLogger(__name__)
 
 SHOWN_JOBS = 5  # that are ahead of one that waits
 MAX_RANDOM_SEEDS = 1_000_000
+MAX_KEEP = 1_000_000  # versions
 
 
 class Client:
@@ -106,6 +107,7 @@ class Client:
         encoding: str = UTF_8,
         start: str | None = None,
         margin: float = 0.0,
+        keep: int | None = None,
         label: str | None = None,
         dry_run: bool = False,
         slot: Slot | None = None,
@@ -119,6 +121,7 @@ class Client:
             start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained
                 on the held-out text.
             margin: nats per character by which it must be better than the champion to take its place.
+            keep: delete versions older than the newest so many afterwards, see `delete_older_versions`.
             dry_run: check everything, store nothing.
             slot: of the schedule that asks for it, to be marked submitted.
 
@@ -132,6 +135,8 @@ class Client:
         check_name("The model's name", model)
         check_storable("The job's name", label or "")
         check_number("margin", margin)
+        if keep is not None:
+            check_integer("keep", keep, 1, MAX_KEEP)
         with open_corpora(self.settings) as corpora:
             corpus = corpora.documents(paths, encoding)
             self.probe()
@@ -159,6 +164,7 @@ class Client:
                 sources=tuple(map(_printable, corpus[:MAX_SOURCES])),
                 num_sources=len(corpus),
                 margin=margin,
+                keep=keep,
             )
         if dry_run:
             return Submitted(id=None, spec=spec)
@@ -431,11 +437,34 @@ class Client:
         version = registry.resolve(self.store, reference)
         with self.store.write() as connection:
             files = registry.delete_version(connection, version.model, version.version)
+        self._discard_folder(files)
+        return f"{version.model}@{version.version}"
+
+    def delete_older_versions(self, model: str, keep: int) -> list[str]:
+        """Delete all versions of a model but the newest `keep` for good -> their names, the newest first.
+
+        Those stay that an alias means, that a job which has not ended needs, or that a rollback would go back to.
+
+        Raises:
+            InputError: a name that is none, or not 1 to 1,000,000 to keep.
+            NotFoundError: no such model.
+        """
+        check_name("The model's name", model)
+        check_integer("keep", keep, 1, MAX_KEEP)
+        self.store.claim_files(self.files)
+        registry.resolve(self.store, model)
+        with self.store.write() as connection:
+            deleted = registry.delete_older(connection, model, keep)
+        for files in deleted.values():
+            self._discard_folder(files)
+        return [f"{model}@{number}" for number in deleted]
+
+    def _discard_folder(self, files: FileRef) -> None:
+        """Delete the files of a version that is no more."""
         try:
             self.files.delete_folder(files.name)
         except UnreachableError as error:
             logger.warning("%s is left over, for prune to delete: %s", files.name, error)
-        return f"{version.model}@{version.version}"
 
     def export_model(self, reference: str, target: BinaryIO) -> str:
         """Write a version as one file, to be imported elsewhere -> the file's sha256.

@@ -165,17 +165,21 @@ def rollback(connection: Connection, model: str) -> int:
     best = champion(connection, model)
     if best is None:
         raise NotFoundError(_not_found(connection, model, CHAMPION))
-    was = (versions.c.model == model) & versions.c.promoted_at.is_not(None) & (versions.c.version != best.version)
-    newest_first = (versions.c.promoted_at.desc(), versions.c.version.desc())
-    query = select(versions.c.version).where(was).order_by(*newest_first).limit(1)
-    before: int | None = connection.execute(query).scalar_one_or_none()
+    before = _champion_before(connection, best)
     if before is None:
         raise InputError(
-            f"{model} had no other champion than {model}@{best.version}. Choose one: charrnn-jobs models promote"
+            f"There is no champion before {model}@{best.version} to go back to. Choose one: charrnn-jobs models promote"
         )
     connection.execute(update(versions).where(_is(model, best.version)).values(promoted_at=None))
     upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
     return before
+
+
+def _champion_before(connection: Connection, best: Row[Any]) -> int | None:
+    was = (versions.c.model == best.model) & versions.c.promoted_at.is_not(None) & (versions.c.version != best.version)
+    newest_first = (versions.c.promoted_at.desc(), versions.c.version.desc())
+    query = select(versions.c.version).where(was).order_by(*newest_first).limit(1)
+    return connection.execute(query).scalar_one_or_none()
 
 
 def delete_version(connection: Connection, model: str, version: int) -> FileRef:
@@ -187,13 +191,41 @@ def delete_version(connection: Connection, model: str, version: int) -> FileRef:
     """
     _lock(connection, model)  # an alias may be on its way to it
     row = _locked_version(connection, model, version)
+    if reason := _reason_to_keep(connection, model, version):
+        raise InputError(reason)
+    return _delete(connection, row)
+
+
+def delete_older(connection: Connection, model: str, keep: int) -> dict[int, FileRef]:
+    """Delete all versions but the newest `keep` for good -> their numbers and files, to be deleted afterwards.
+
+    Those stay that an alias means, a job that has not ended needs, or a rollback would go back to.
+    """
+    _lock(connection, model)
+    best = champion(connection, model)
+    before = best and _champion_before(connection, best)
+    newest_first = select(versions.c.version).where(versions.c.model == model).order_by(versions.c.version.desc())
+    deleted = {}
+    for number in connection.execute(newest_first.offset(keep)).scalars().all():
+        row = _locked_version(connection, model, number)  # first: a job may be on its way to it
+        if number != before and not _reason_to_keep(connection, model, number):
+            deleted[number] = _delete(connection, row)
+    return deleted
+
+
+def _delete(connection: Connection, version: Row[Any]) -> FileRef:
+    connection.execute(delete(versions).where(_is(version.model, version.version)))
+    return FileRef(**version.files)
+
+
+def _reason_to_keep(connection: Connection, model: str, version: int) -> str | None:
+    """Why a version cannot be deleted, if it cannot."""
     name = f"{model}@{version}"
     if names := aliases_of(connection, model, version):
-        raise InputError(f"{name} is {model}@{names[0]}. Let that alias mean another version first: models promote")
+        return f"{name} is {model}@{names[0]}. Let that alias mean another version first: models promote"
     if (job := _job_that_needs(connection, model, version)) is not None:
-        raise InputError(f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it")
-    connection.execute(delete(versions).where(_is(model, version)))
-    return FileRef(**row.files)
+        return f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it"
+    return None
 
 
 def aliases_of(connection: Connection, model: str, version: int) -> list[str]:

@@ -43,6 +43,7 @@ class TrainRequest:
     encoding: str = UTF_8
     start: str | None = None
     margin: float = 0.0
+    keep: int | None = None
     label: str | None = None
 
     def submit(self, client: Client, drawn: int, **facts: Any) -> Submitted[TrainSpec]:
@@ -57,6 +58,7 @@ class TrainRequest:
             encoding=self.encoding,
             start=self.start,
             margin=self.margin,
+            keep=self.keep,
             label=self.label,
             **facts,
         )

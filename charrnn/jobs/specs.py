@@ -49,6 +49,7 @@ class TrainSpec:
     sources: tuple[str, ...] = ()  # files that the corpus was read from: the first MAX_SOURCES
     num_sources: int = 0
     margin: float = 0.0  # nats by which it must be better than the champion
+    keep: int | None = None  # newest versions, when this one is stored; older ones are deleted
 
     @property
     def parts(self) -> int:

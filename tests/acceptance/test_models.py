@@ -103,3 +103,18 @@ def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -
     stack.ok("models", "delete", f"poems@{unneeded['version']}")
     assert not folder.exists()
     assert stack.run("models", "show", f"poems@{unneeded['version']}").returncode == 3
+
+
+def test_a_training_keeps_so_many_versions(stack: Home, versions: list[str]) -> None:
+    again = ("train", "tidy", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--keep", "1", "--wait")
+    for _ in range(3):
+        stack.ok(*again)
+    named = [version["version"] for version in stack.json("models") if version["model"] == "tidy"]
+    assert named == [1, 3]  # champion and candidate. Catches: --keep that a worker does not know of
+    until(lambda: len(list(stack.path.glob("files/models/tidy/*"))) == 2, "the files of the second to go")
+    for wrong in (("tidy@1", "--keep", "1"), ("tidy", "--keep", "0")):
+        assert stack.run("models", "delete", *wrong).returncode == 2
+    assert stack.run("models", "delete", "nobody", "--keep", "1").returncode == 3
+    stack.ok("models", "promote", "tidy@1", "--alias", "candidate")
+    stack.ok("models", "delete", "tidy", "--keep", "1")  # the newest; the other is in use
+    assert [version["version"] for version in stack.json("models") if version["model"] == "tidy"] == [1, 3]

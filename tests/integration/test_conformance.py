@@ -398,7 +398,7 @@ def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob)
 
     assert [roll_back(), roll_back()] == [3, 1]  # Catches: back and forth; the candidate 2, which never was champion
     assert registry.resolve(store, "speeches").version == 1
-    with pytest.raises(InputError, match="had no other champion than speeches@1"):
+    with pytest.raises(InputError, match="no champion before speeches@1 to go back to"):
         roll_back()
     with store.write() as connection:
         registry.promote(connection, "speeches", 2)
@@ -457,6 +457,28 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
         registry.promote(connection, "speeches", 2)
     delete(4)
     assert add_version(store, training, 1.2) == 5  # Catches: a number that is given twice
+
+
+def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJob) -> None:
+    def delete_older(keep: int) -> list[int]:
+        with store.write() as connection:
+            return list(registry.delete_older(connection, "speeches", keep))
+
+    training = add_job(train=True)
+    for nats in (1.5, 1.6, 1.4, 1.7, 1.8):  # 1 and 3 become champions; 5 is the candidate
+        add_version(store, training, nats)
+    samples = replace(GenerateSpec.from_dict(store.job(add_job())["spec"]), version=2)
+    with store.write() as connection:
+        job = lifecycle.add_job(connection, lifecycle.NewJob(spec=samples)).id
+    assert delete_older(2) == []  # Catches: the version of a job that has not ended
+    cancel(store, job)
+    cancel(store, job - 1)
+    assert delete_older(5) == []
+    assert delete_older(1) == [4, 2]  # Catches: the oldest that are kept; the champion of before, 1
+    with store.write() as connection:
+        assert registry.rollback(connection, "speeches") == 1
+    assert delete_older(1) == [3]
+    assert [version["version"] for version in registry.all_versions(store)] == [1, 5]
 
 
 def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> None:
