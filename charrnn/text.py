@@ -62,8 +62,7 @@ def check_storable(name: str, text: str) -> None:
 def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str, line: int = 1) -> TextError:
     return TextError(
         f"{name}: {_place(data, offset, line)}: 0x{data[offset]:02x} is not UTF-8 text ({reason}). "
-        f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE; "
-        f"a corpus can be read byte by byte with --encoding latin-1"
+        f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE"
     )
 
 
@@ -134,14 +133,13 @@ class Document:
         return place
 
     def _decode(self, data: mmap.mmap, start: int, stop: int) -> str:
+        if (nul := data.find(b"\0", start, stop)) >= 0:  # first: a picture is no text in another encoding
+            raise TextError(f"{self}: {_place(data, nul)}: a NUL, which no text has. Is it a text file?")
         try:
-            text = data[start:stop].decode(self.encoding)
+            return data[start:stop].decode(self.encoding)
         except UnicodeDecodeError as error:
-            raise _not_utf_8(data, str(self), start + error.start, error.reason) from error
-        if "\0" in text:
-            place = _place(data, data.find(b"\0", start))
-            raise TextError(f"{self}: {place}: a NUL, which no text has. Is it a text file?")
-        return text
+            refused = _not_utf_8(data, str(self), start + error.start, error.reason)
+            raise TextError(f"{refused}, or read every byte as a character: --encoding latin-1") from error
 
 
 def read(path: Path) -> str:
@@ -176,12 +174,15 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
         except OSError as error:
             raise TextError(f"{path}: cannot be read: {error.strerror}") from error
         if not found:
-            raise TextError(
-                f"{path}: no such file, or a folder without {CORPUS_SUFFIX} files. "
-                f"Expected text files or folders of them"
-            )
+            raise TextError(f"{path}: {_why_none(path)}. Expected text files or folders of them")
         files.update(found)
     return sorted(files)
+
+
+def _why_none(path: Path) -> str:
+    if path.is_dir():
+        return f"a folder without {CORPUS_SUFFIX} files"
+    return "a pattern that no file matches" if set(str(path)) & set("*?[") else "no such file"
 
 
 def _files(path: Path) -> list[Path]:

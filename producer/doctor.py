@@ -31,10 +31,12 @@ def examine(client: Client) -> list[Check]:
         _check("home", lambda: str(client.settings.home)),
         _check("broker", lambda: _broker(client)),
         _check("store", lambda: f"{client.store.url}, {len(client.models())} model versions"),
-        _check("pair", lambda: _pair(client)),
         _check("files", lambda: _files(client)),
     ]
-    return checks + (_workers(client) if checks[3].ok else [])
+    failed = {check.name for check in checks if not check.ok}
+    if not failed & {"broker", "store", "files"}:
+        checks.append(_check("pair", lambda: _pair(client)))
+    return checks + (_workers(client) if "store" not in failed else [])
 
 
 def _check(name: str, find: Callable[[], str]) -> Check:
@@ -77,6 +79,6 @@ def _workers(client: Client) -> list[Check]:
     ]
     unserved = [queue for queue in QUEUES if not any(queue in worker["queues"] for worker in alive)]
     if unserved:
-        hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs worker"
+        hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         checks.append(Check("workers", False, hint, needed=False))
     return checks

@@ -27,7 +27,10 @@ def retry(job: JobArgument) -> None:
 
     with open_client() as client:
         count = client.retry(job)
-    render.note(f"job {job}: " + (f"{count:,} parts wait again" if count else "nothing failed or was cancelled"))
+    render.note(
+        f"job {job}: "
+        + (f"{render.counted(count, 'part')} to do again" if count else "nothing failed or was cancelled")
+    )
 
 
 def delete(job: JobArgument) -> None:

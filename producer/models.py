@@ -79,8 +79,10 @@ def compare(
             }
             for name, version, job in zip(names, versions, jobs, strict=True)
         ]
+        for job in jobs:
+            client.delete(job)
     render.records(compared) if json else render.comparison(compared)
-    if versions[0]["model"] != versions[1]["model"] or versions[0]["skipped"] != versions[1]["skipped"]:
+    if any(versions[0][fact] != versions[1][fact] for fact in ("held_out", "skipped")):
         render.note("the losses are of different texts: no measure of which is better")
 
 

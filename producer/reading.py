@@ -70,6 +70,8 @@ def jobs(
         render.records(found)
         return
     render.jobs(found)
+    if not found:
+        render.note("there is no such job")
     if len(found) == limit:
         render.note(f"older ones: --before {found[-1]['id']}")
 
@@ -77,7 +79,10 @@ def jobs(
 def results(
     job: JobArgument,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to a file; - is standard output.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Write to a file, in the place of one that is there; - is standard output."
+        ),
     ] = None,
     format: Annotated[
         str | None, typer.Option("-f", "--format", help="jsonl, csv, txt or parquet; else by the file's name.")
@@ -118,7 +123,8 @@ def results(
             render.note(f"{shown:,} of {found['rows_total']:,} rows. All: charrnn-jobs results {job} -o FILE")
         else:
             with _opened(output, follow) as file:
-                exports.write(lines, chosen, file)
+                if not exports.write(lines, chosen, file):
+                    render.note("no row is like that")
         now = client.store.job(job) if follow else found
         if now["state"] in ENDED_JOBS or not follow:  # else all rows came that were asked for
             _say_what_is_missing(now)
@@ -142,7 +148,7 @@ def _say_what_is_missing(job: dict[str, Any]) -> None:
             f"Job {job['id']} is {job['state']}: {done:,} of its {job['rows_total']:,} rows were there"
         )
     if done < job["rows_total"]:
-        render.note(f"job {job['id']} was {job['state']} with {done:,} of its {job['rows_total']:,} rows")
+        render.note(f"job {job['id']} ended as {job['state']} with {done:,} of its {job['rows_total']:,} rows")
 
 
 @contextmanager

@@ -283,7 +283,8 @@ def _sampling(spec: GenerateSpec) -> str:
     stop = f", stop at {', '.join(map(repr, s.stop))}{' (kept)' if s.keep_stop else ''}" if s.stop else ""
     limits = "".join(f", {name} {limit:,}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
     return (
-        f"{spec.num_seeds:,} seeds x {len(s.temperatures)} temperatures ({temperatures}{more}) x {s.samples} samples "
+        f"{counted(spec.num_seeds, 'seed')} x {counted(len(s.temperatures), 'temperature')} ({temperatures}{more}) "
+        f"x {counted(s.samples, 'sample')} "
         f"of {s.length:,} characters{own}{stop}{limits}, {spec.batch} slots, {s.precision}, rng-seed {s.rng_seed}"
     )
 
@@ -305,11 +306,11 @@ def _training(spec: TrainSpec) -> str:
     n, t = spec.network, spec.training
     start = f", from {spec.start}" if spec.start else ""
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
-    epochs = f"{t.epochs} epochs" if t.epochs > 1 else "1 epoch"
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     return (
-        f"{spec.characters:,} characters{windows}, {spec.held_out_characters:,} held out, {epochs}{limit}, "
-        f"{n.layers} x {n.cell.upper()}({n.units}), dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
+        f"{spec.characters:,} characters{windows}, {spec.held_out_characters:,} held out, "
+        f"{counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
+        f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )
 
 
@@ -323,6 +324,11 @@ def _loss(nats: float) -> str:
 
 def _preview_line(preview: Mapping[str, Any]) -> str:
     return printable(f"{preview['temperature']:g}: {preview['seed']}|{preview['text']}")
+
+
+def counted(count: int, noun: str) -> str:
+    """As "1 seed" or "1,000 seeds"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def plot(job: Mapping[str, Any]) -> None:
@@ -462,7 +468,7 @@ def submitted_generate(job: Submitted[GenerateSpec], blank_lines: int) -> None:
     again = " (submitted before, with this key)" if job.existed else ""
     note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {printable(_sampling(spec))}")
     if blank_lines:
-        note(f"{blank_lines:,} blank lines skipped")
+        note(f"{counted(blank_lines, 'blank line')} skipped")
     if job.id:
         note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
     elif job.estimate:
@@ -472,8 +478,8 @@ def submitted_generate(job: Submitted[GenerateSpec], blank_lines: int) -> None:
 def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
     time = f"about {_duration(estimate.seconds)}" if estimate.seconds else "a time that is not known yet"
     note(
-        f"nothing was stored; it would sample {spec.characters:,} characters at most, in {spec.parts:,} parts of "
-        f"{spec.part_rows:,} rows and {time}"
+        f"nothing was stored; it would sample {spec.characters:,} characters at most, in "
+        f"{counted(spec.parts, 'part')} of {counted(spec.part_rows, 'row')} and {time}"
     )
     note(f"its results would fill about {_size(estimate.result_bytes)}, as JSON Lines {_size(estimate.export_bytes)}")
 
@@ -494,7 +500,7 @@ def _size(count: float) -> str:
 
 def pruned(found: Pruned, *, dry_run: bool) -> None:
     verb = "would delete" if dry_run else "deleted"
-    note(f"{verb} {found.jobs:,} jobs and {found.files:,} files of {_size(found.bytes)}")
+    note(f"{verb} {counted(found.jobs, 'job')} and {counted(found.files, 'file')} of {_size(found.bytes)}")
 
 
 def submitted_train(job: Submitted[TrainSpec]) -> None:

@@ -384,8 +384,8 @@ class Client:
         return registry.all_versions(self.store)
 
     def version(self, reference: str) -> dict[str, Any]:
-        """A version with its aliases, what it was trained on (`training`, None of an imported one), and what the
-        gate made of it (`reason`).
+        """A version with its aliases, what it was trained on (`training`, None of an imported one), the text that it is
+        measured on (`held_out`), and what the gate made of it (`reason`).
 
         Raises:
             NotFoundError: no such version.
@@ -394,9 +394,11 @@ class Client:
         with self.store.read() as connection:
             training = registry.training_of(connection, found.model, found.version)
             names = registry.aliases_of(connection, found.model, found.version)
+            held_out = registry.held_out(connection, found.model)
         return {
             **found._mapping,
             "aliases": names,
+            "held_out": held_out and held_out.to_dict(),
             "reason": Gate.from_dict(found.gate).reason(found.model),
             "training": training and training.to_dict(),
         }

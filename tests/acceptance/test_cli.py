@@ -160,7 +160,7 @@ def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
     before = stack.json("jobs")
     done = stack.run("submit", "-m", "tiny", "--seeds", "-", "-l", "10", "--dry-run", stdin="the \na \n")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "2 rows from tiny@1: 2 seeds x 1 temperatures (1) x 1 samples of 10 characters" in done.stderr
+    assert "2 rows from tiny@1: 2 seeds x 1 temperature (1) x 1 sample of 10 characters" in done.stderr
     assert stack.json("jobs") == before
 
 

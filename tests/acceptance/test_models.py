@@ -90,6 +90,16 @@ def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versio
     shown = stack.ok(*arguments)
     assert all(version in shown for version in versions)
     assert stack.run("models", "compare", "poems", "nobody").returncode == 3
+    assert stack.json("jobs", "--name", "compare") == []  # Catches: jobs that nobody asked for, left in the list
+
+
+def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[str]) -> None:
+    stack.ok("models", "export", "poems@1", "-o", str(stack.path / "poems.tar"))
+    copy = stack.ok("models", "import", str(stack.path / "poems.tar"), "--as", "copy").strip()
+    arguments = ("-n", "1", "-l", "20")
+    # Catches: models told apart by their names
+    assert "different texts" not in stack.run("models", "compare", "poems@1", copy, *arguments).stderr
+    assert "different texts" in stack.run("models", "compare", "poems@1", "welsh", *arguments).stderr
 
 
 def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -> None:

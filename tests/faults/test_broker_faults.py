@@ -15,7 +15,7 @@ import redis
 
 from producer.shell import UNREACHABLE
 from tests.faults.conftest import Judge
-from tests.fix_fleet import LONG, PARTS, Fleet
+from tests.fix_fleet import PARTS, SAMPLES, SEEDS, Fleet
 from tests.fix_processes import until
 from tests.fix_records import Record, records
 
@@ -121,8 +121,9 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
 
 
 def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
-    fleet.start_workers(CHARRNN_LEASE_S="10")  # less than maintenance waits for the broker, in its thread
-    job = fleet.submit(part_rows=LONG)
+    # A lease is less than maintenance waits for the broker, and less than the part takes.
+    fleet.start_workers(CHARRNN_LEASE_S="5", CHARRNN_MAINTAIN_S="1")
+    job = fleet.submit(part_rows=SEEDS * SAMPLES)
     fleet.part_in_work(job)
     fleet.broker.send(signal.SIGSTOP)
     since = time.monotonic()
