@@ -124,7 +124,7 @@ def results(
         else:
             with _opened(output, follow) as file:
                 if not exports.write(lines, chosen, file):
-                    render.note("no row is like that")
+                    render.note("no rows")
         now = client.store.job(job) if follow else found
         if now["state"] in ENDED_JOBS or not follow:  # else all rows came that were asked for
             _say_what_is_missing(now)

@@ -47,7 +47,9 @@ def test_rows_are_chosen(stack: Home, job: str) -> None:
     assert stack.ok("results", job, "--rows", "30:35").splitlines() == lines[30:35]
     cold = stack.ok("results", job, "--where", "temperature=0.5", "--limit", "3").splitlines()
     assert cold == [lines[0], lines[1], lines[4]]
-    assert stack.ok("results", job, "--failed") == ""
+    nothing = stack.run("results", job, "--failed")
+    assert (nothing.returncode, nothing.stdout, "no rows" in nothing.stderr) == (0, "", True)
+    assert "there is no such job" in stack.run("jobs", "-m", "tinny").stderr  # Catches: a typing error that is silent
     for wrong in (["--rows", "5"], ["--where", "temperature"], ["-f", "xml"]):
         done = stack.run("results", job, *wrong)
         assert (done.returncode, done.stdout) == (2, "")
