@@ -7,6 +7,7 @@ initialised TensorFlow hangs, and a child must have its device by then.
 from __future__ import annotations
 
 import logging
+import time
 
 from charrnn.errors import InputError, LeaseLostError, TrainingError
 from charrnn.jobs.crash import crash_point
@@ -16,7 +17,7 @@ from charrnn.jobs.specs import GenerateSpec
 from charrnn.jobs.states import PartState
 from worker.app import app
 from worker.generation import generate
-from worker.heartbeat import Heartbeat, Interrupted, Watch
+from worker.heartbeat import Heartbeat, Interrupted, Watch, is_draining
 from worker.training import train
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,22 @@ class Child:
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
 def work(queue: str, _part: str) -> None:
-    """Answer a doorbell. It may be late or one too many: then nothing waits."""
+    """Answer a doorbell. It may be late or one too many: then nothing waits.
+
+    A training keeps the device for a slice, so sampling may keep it as long: else each small job behind a training
+    would wait for a slice of its own. The doorbells of what is done meanwhile are then too many.
+    """
     heartbeat = Child.heartbeat
+    ends = time.monotonic() + heartbeat.settings.slice_s
+    while _do_next(heartbeat, queue) and queue == GenerateSpec.QUEUE and time.monotonic() < ends and not is_draining():
+        pass
+
+
+def _do_next(heartbeat: Heartbeat, queue: str) -> bool:
+    """Claim a part and do it -> False if none waits."""
     part = heartbeat.leases.claim(queue, heartbeat.owner)
     if part is None:
-        return
+        return False
     logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt)
     with heartbeat.watching(part) as watch:
         crash_point("claimed", part.number)
@@ -43,9 +55,10 @@ def work(queue: str, _part: str) -> None:
             crash_point("committed", part.number)
         except LeaseLostError as error:
             logger.warning("%s", error)
-            return
+            return True
     if again:
         heartbeat.queue.ring(queue, [f"{part.job}/{part.number}"])
+    return True
 
 
 def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:

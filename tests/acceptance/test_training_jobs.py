@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.jobs.client import Client
+from charrnn.jobs.settings import Settings
+from charrnn.options import SamplingOptions
 from tests.acceptance.test_cli import refused
 from tests.fix_model import make_text
-from tests.fix_processes import Home
+from tests.fix_processes import Home, until
 
 GOOD = make_text(50).encode()
 QUICK = ("--units", "16", "--epochs", "2", "--rng-seed", "3")
@@ -150,3 +153,19 @@ def test_a_model_keeps_its_held_out_text(stack: Home, corpus: Path, trained: tup
     code, said = refused(stack, "train", "several", str(corpus), "--held-out", str(corpus / "03.txt"))
     assert code == 2
     assert "several keeps the held-out text of its first training" in said
+
+
+def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path) -> None:
+    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_SLICE_S": "5"}
+    endless = ("--units", "48", "--epochs", "1000", "--patience", "1000")
+    with home.up():
+        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+        training = home.ok("train", "endless", str(text_file), *endless).strip()
+        before = until(lambda: home.part_in_work(training), "the training's first turn")
+        client = Client(Settings.from_env(home.environment))
+        jobs = [client.submit("tiny", ["a"], SamplingOptions(length=5)).id for _ in range(6)]
+        client.close()
+        for job in jobs:
+            home.ok("wait", str(job), "--timeout", "100s")
+        assert home.part(training)["token"] <= before["token"] + 2  # Catches: a slice of the training between two parts
+        home.ok("cancel", training)
