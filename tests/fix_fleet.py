@@ -220,11 +220,12 @@ class Fleet:
         numbers = ("--rng-seed", str(rng_seed), "--part-rows", str(part_rows))
         return int(self.ok("submit", *words, *numbers, *options))
 
-    def cut_database(self) -> None:
-        """End all connections to PostgreSQL."""
+    def cut_database(self, *, busy: bool = False) -> None:
+        """End all connections to PostgreSQL, or those in a transaction."""
         cut = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'charrnn-jobs'"
+        which = "state <> 'idle'" if busy else "true"
         with self.client() as client, client.store.engine.connect() as connection:
-            connection.exec_driver_sql(f"{cut} and pid <> pg_backend_pid()")
+            connection.exec_driver_sql(f"{cut} and pid <> pg_backend_pid() and {which}")
 
     def parts(self, job: int) -> list[Row[Any]]:
         with self.client() as client:
