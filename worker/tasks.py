@@ -13,7 +13,7 @@ from charrnn.errors import InputError, LeaseLostError, TrainingError
 from charrnn.jobs.crash import crash_point
 from charrnn.jobs.leases import Part
 from charrnn.jobs.queue import TASK
-from charrnn.jobs.specs import GenerateSpec
+from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import PartState
 from worker.app import app
 from worker.generation import generate
@@ -33,13 +33,18 @@ class Child:
 def work(queue: str, _part: str) -> None:
     """Answer a doorbell. It may be late or one too many: then nothing waits.
 
-    A training keeps the device for a slice, so sampling may keep it as long: else each small job behind a training
+    A training keeps the device for a slice, so sampling before which one waits may keep it as long: else each small job
     would wait for a slice of its own. The doorbells of what is done meanwhile are then too many.
     """
     heartbeat = Child.heartbeat
     ends = time.monotonic() + heartbeat.settings.slice_s
-    while _do_next(heartbeat, queue) and queue == GenerateSpec.QUEUE and time.monotonic() < ends and not is_draining():
-        pass
+    while _do_next(heartbeat, queue) and queue == GenerateSpec.QUEUE and _training_waits(heartbeat):
+        if time.monotonic() > ends or is_draining():
+            return
+
+
+def _training_waits(heartbeat: Heartbeat) -> bool:
+    return bool(heartbeat.leases.waiting().get(TrainSpec.QUEUE))
 
 
 def _do_next(heartbeat: Heartbeat, queue: str) -> bool:

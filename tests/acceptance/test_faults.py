@@ -95,6 +95,7 @@ def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, tex
 
 
 def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
+    # Catches: no look at the job at a heartbeat
     job = begin(stack, seeds)
     until(lambda: stack.part_in_work(job), "progress")
     stack.ok("cancel", job)
@@ -103,6 +104,7 @@ def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
 
 
 def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) -> None:
+    # Catches: a Ctrl-C that cancels the job
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # for longer than this takes
     until(lambda: stack.part_in_work(job), "progress")
     waiting = stack.start("wait", job)

@@ -104,6 +104,7 @@ def test_a_broker_that_lost_everything(fleet: Fleet, judge: Judge) -> None:
     fleet.part_in_work(job)
     fleet.broker.end(signal.SIGKILL)
     fleet.broker.start(empty=True)
+    # Catches: no ring_missing in maintain
     judge("F04", "the broker is killed and starts empty", job)
 
 
@@ -112,6 +113,7 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
     job = fleet.submit()
     part = fleet.part_in_work(job)
     fleet.broker.end()
+    # Catches: an end that needs the broker
     until(lambda: fleet.parts(job)[part.number].state == "done", "the part's end without a broker")
     assert fleet.parts(job)[part.number].token == part.token
     time_away = threading.Event()

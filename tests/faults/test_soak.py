@@ -182,6 +182,7 @@ def _signal(pid: int | None, number: int) -> None:
 
 @pytest.mark.timeout(0)
 def test_nothing_is_lost_and_nothing_grows(fleet: Fleet, request: pytest.FixtureRequest) -> None:
+    # Catches: no expire in maintain
     minutes = request.config.getoption("--minutes")
     if not minutes:
         pytest.skip("make soak MINUTES=30")

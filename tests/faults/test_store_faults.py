@@ -69,6 +69,7 @@ def test_connections_that_the_database_cuts(fleet: Fleet, judge: Judge) -> None:
             fleet.cut_database(busy=True)
             threading.Event().wait(0.02)
         fleet.cut_database()
+    # Catches: errors of a connection that nobody takes for such, so that parts are given up
     judge("F26", "PostgreSQL cuts connections, also in the middle of transactions, many times a second", job)
 
 

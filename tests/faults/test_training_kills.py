@@ -19,6 +19,7 @@ KILLS = 10
 def test_a_training_killed_at_any_point_ends_in_the_same_weights(
     home: Home, text_file: Path, method: str, request: pytest.FixtureRequest
 ) -> None:
+    # Catches: moments of the optimizer that are not in the checkpoint
     seed = request.config.getoption("--soak-seed") or random.SystemRandom().randrange(1_000_000)
     print(f"--soak-seed {seed}")  # noqa: T201
     chance = random.Random(seed)

@@ -66,6 +66,7 @@ def test_a_commit_whose_answer_is_lost_is_not_undone(
 
 
 def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
+    # Catches: files that nobody will read, left behind
     part, output = begin(client, model, heartbeat)
     heartbeat.leases.give_back("owner")
     again = heartbeat.leases.claim("generate", "other")

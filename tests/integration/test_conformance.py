@@ -46,12 +46,14 @@ def retry(store: Store, job: int) -> list[int]:
 
 
 def test_a_store_keeps_its_id(store: Store, store_url: str) -> None:
+    # Catches: an id of the process
     again = Store(store_url)
     assert again.id == store.id
     again.close()
 
 
 def test_a_store_of_a_newer_release_is_refused(store: Store, store_url: str) -> None:
+    # Catches: a newer schema that is worked on
     with store.write() as connection:
         connection.execute(update(store_table).values(schema_version=latest() + 1))
     with pytest.raises(InputError, match="Upgrade charrnn-jobs"):
@@ -59,6 +61,7 @@ def test_a_store_of_a_newer_release_is_refused(store: Store, store_url: str) -> 
 
 
 def test_the_newest_job_comes_first(store: Store, add_job: AddJob) -> None:
+    # Catches: the oldest first
     first, second = add_job(), add_job()
     assert [job["id"] for job in store.jobs(10)] == [second, first]
     assert store.job()["id"] == second
@@ -72,18 +75,21 @@ def test_a_job_that_is_not_there_is_an_error(store: Store) -> None:
 
 
 def test_the_database_guards_the_states(store: Store, add_job: AddJob) -> None:
+    # Catches: a schema that takes any state
     job = add_job()
     with pytest.raises(IntegrityError, match="job_state"), store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job).values(state="paused"))
 
 
 def test_the_database_guards_the_counters(store: Store, add_job: AddJob) -> None:
+    # Catches: a schema that counts rows twice
     job = add_job()
     with pytest.raises(IntegrityError, match="job_counters"), store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job).values(rows_done=PART_ROWS + 1))
 
 
 def test_parts_of_other_jobs_that_wait_are_counted(store: Store, add_job: AddJob) -> None:
+    # Catches: a job that waits for itself
     ahead, job = add_job(parts=3), add_job()
     add_job(train=True)
     assert store.parts_ahead(store.job(job)) == {ahead: 3}
@@ -108,6 +114,7 @@ def test_a_claimed_part_is_nobody_elses(leases: Leases, add_job: AddJob) -> None
 
 
 def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a claim that leaves the job queued
     job = add_job()
     assert store.job(job)["state"] == JobState.QUEUED
     claim(leases)
@@ -115,6 +122,7 @@ def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -
 
 
 def test_queues_are_apart(leases: Leases, add_job: AddJob) -> None:
+    # Catches: candidates of every queue
     add_job(train=True)
     assert leases.claim("generate", "a") is None
     assert leases.claim("train", "a") is not None
@@ -127,6 +135,7 @@ def test_a_small_job_does_not_wait_behind_a_large_one(leases: Leases, add_job: A
 
 
 def test_a_part_of_a_newer_spec_is_left_alone(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a claim that does not ask for the spec's version
     add_job()
     with store.write() as connection:
         connection.execute(update(parts).values(spec_version=SPEC_VERSION + 1))
@@ -134,6 +143,7 @@ def test_a_part_of_a_newer_spec_is_left_alone(store: Store, leases: Leases, add_
 
 
 def test_many_claimers_get_each_part_once(store: Store, add_job: AddJob) -> None:
+    # Catches: transactions that read before they lock
     add_job(parts=40)
     taken: list[int] = []
 
@@ -152,6 +162,7 @@ def test_many_claimers_get_each_part_once(store: Store, add_job: AddJob) -> None
 
 
 def test_the_last_part_ends_the_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a job that ends with its last part but one
     job = add_job(parts=2)
     leases.complete(claim(leases), output=OUTPUT, characters=7)
     assert store.job(job)["state"] == JobState.RUNNING
@@ -179,6 +190,7 @@ def test_a_stale_token_commits_nothing(store: Store, leases: Leases, add_job: Ad
 
 
 def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -> None:
+    # Catches: leases compared with a later time than now
     add_job()
     part = claim(leases)
     assert leases.expire() == 0
@@ -186,6 +198,7 @@ def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -
 
 
 def test_a_lease_further_away_than_a_lease_can_be_is_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: no look for leases from before the clock was set back
     add_job()
     run_out(store, claim(leases), ago_ms=-2 * 3_600_000)
     assert leases.expire() == 1
@@ -199,6 +212,7 @@ def test_a_longer_lease_of_another_host_is_not_taken_away(store: Store, leases: 
 
 
 def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a heartbeat that extends nothing
     job = add_job()
     part = claim(leases)
     run_out(store, part)
@@ -210,6 +224,7 @@ def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, leases: 
 def test_a_part_that_kills_its_workers_is_given_up_after_three_attempts(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
+    # Catches: attempts that are not counted at the claim
     job = add_job(parts=2)
     poison = claim(leases)
     for _ in range(MAX_ATTEMPTS):
@@ -234,6 +249,7 @@ def test_a_release_does_not_count_as_an_attempt(leases: Leases, add_job: AddJob)
 
 
 def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: attempts that progress does not take back
     job = add_job(train=True)
     first = claim(leases, queue="train")
     preview = {"temperature": 0.5, "seed": "a", "text": "b"}
@@ -248,6 +264,7 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
 
 
 def test_a_failed_training_fails_its_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a training that is done without a version
     job = add_job(train=True)
     assert leases.fail(claim(leases, queue="train"), "the loss became nan", permanent=True) == PartState.FAILED
     ended = store.job(job)
@@ -257,6 +274,7 @@ def test_a_failed_training_fails_its_job(store: Store, leases: Leases, add_job: 
 def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
+    # Catches: a heartbeat that does not tell of the cancel
     job = add_job(parts=3)
     leases.complete(claim(leases), output=OUTPUT)
     part = claim(leases)
@@ -270,6 +288,7 @@ def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
 
 
 def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJob) -> None:
+    # Catches: a cancelled job that waits for a worker to end it
     job = add_job()
     cancel(store, job)
     assert store.job(job)["state"] == JobState.CANCELLED
@@ -278,6 +297,7 @@ def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJo
 def test_a_job_that_ended_in_its_last_part_is_done_although_cancelled(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
+    # Catches: the wish to cancel taken for the state
     job = add_job()
     part = claim(leases)
     cancel(store, job)
@@ -308,6 +328,7 @@ def test_a_training_that_gave_its_device_back_waits_for_the_others(leases: Lease
 
 
 def test_a_cancelled_part_that_fails_is_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: no look at the job where an attempt fails
     job = add_job()
     part = claim(leases)
     cancel(store, job)
@@ -408,6 +429,7 @@ def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob)
 
 
 def test_an_alias_of_ones_own(store: Store, add_job: AddJob) -> None:
+    # Catches: an alias that reads as a version's number
     job = add_job(train=True)
     for nats in (1.5, 1.6):
         add_version(store, job, nats)
@@ -587,6 +609,7 @@ def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, l
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 def test_a_job_whose_training_makes_no_version_fails(store: Store, leases: Leases, add_job: AddJob, end: str) -> None:
+    # Catches: jobs that wait for ever for a version
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     if end == "failed":
@@ -602,6 +625,7 @@ def test_a_job_whose_training_makes_no_version_fails(store: Store, leases: Lease
 
 
 def test_a_job_that_waits_can_be_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a training that ends a job which has ended
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     assert cancel(store, job)
@@ -610,6 +634,7 @@ def test_a_job_that_waits_can_be_cancelled(store: Store, leases: Leases, add_job
 
 
 def test_only_a_training_can_be_waited_for(add_job: AddJob) -> None:
+    # Catches: a job that waits for another one of sampling
     with pytest.raises(InputError, match="is no training"):
         awaiting(add_job, add_job())
     with pytest.raises(NotFoundError, match="no job 999"):
@@ -617,6 +642,7 @@ def test_only_a_training_can_be_waited_for(add_job: AddJob) -> None:
 
 
 def test_a_key_stands_for_one_job(store: Store, add_job: AddJob) -> None:
+    # Catches: a key that hides another job
     first = add_job(key="k", request="a")
     assert add_job(key="k", request="a") == first
     assert add_job(key="other", request="a") != first
@@ -626,6 +652,7 @@ def test_a_key_stands_for_one_job(store: Store, add_job: AddJob) -> None:
 
 
 def test_of_submits_that_race_with_one_key_one_is_stored(store: Store, add_job: AddJob) -> None:
+    # Catches: a key that is not stored
     barrier, found = threading.Barrier(8), []
 
     def submit() -> None:
@@ -642,6 +669,7 @@ def test_of_submits_that_race_with_one_key_one_is_stored(store: Store, add_job: 
 
 
 def test_jobs_are_chosen_and_paged(store: Store, add_job: AddJob) -> None:
+    # Catches: a page that begins with the last one's end
     train, first, second = add_job(train=True), add_job(label="x"), add_job(label="x")
     cancel(store, first)
     assert [job["id"] for job in store.jobs(10, label="x")] == [second, first]
@@ -666,6 +694,7 @@ def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(store: Store, l
 
 
 def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a version whose text nobody knows any more
     training, part = train_job(add_job, leases)
     with store.write() as connection:
         registry.freeze_held_out(connection, "speeches", NO_FILE)
@@ -675,12 +704,14 @@ def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases
 
 
 def test_a_reason_that_no_database_takes_is_stored_all_the_same(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a reason stored as it came
     job = add_job()
     leases.fail(claim(leases), "half a name \udcff and a \0", permanent=True)
     assert store.job(job)["error"] == "half a name ? and a �"
 
 
 def test_the_speed_of_a_part_is_kept_for_the_next_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a speed that is measured for nobody
     add_job(parts=2)
     for speed in (10.0, 20.0):
         leases.complete(claim(leases), output=OUTPUT, speed=("cpu", speed))
@@ -755,6 +786,7 @@ def test_cancel_and_retry_is_pause_and_resume(store: Store, leases: Leases, add_
 
 
 def test_a_training_goes_on_from_its_checkpoint_after_a_retry(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a retry that begins anew
     job, part = train_job(add_job, leases)
     leases.checkpoint(part, OUTPUT, [])
     leases.fail(part, "the loss is no number", permanent=True)
@@ -780,6 +812,7 @@ def test_a_job_whose_training_failed_can_be_retried_with_it(store: Store, leases
 
 
 def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases, add_job: AddJob) -> None:
+    # Catches: any reason replaced by the commonest
     job = add_job()
     for _ in range(MAX_ATTEMPTS):
         claim(leases)

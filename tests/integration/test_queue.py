@@ -18,6 +18,7 @@ from tests.fix_store import AddJob
 
 
 def test_every_ring_is_one_message(queue: Queue) -> None:
+    # Catches: one doorbell for a whole job
     queue.ring("generate", ["1/0", "1/1", "1/2"])
     assert queue.lengths() == {"train": 0, "generate": 3}
 
@@ -25,6 +26,7 @@ def test_every_ring_is_one_message(queue: Queue) -> None:
 def test_a_message_is_small_whatever_the_host_is_called(
     queue: Queue, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Catches: Celery's own ids, three times in a message
     monkeypatch.setattr("celery.utils.nodenames.gethostname", lambda: "h" * 64)  # the longest that Linux has
     queue.ring("generate", ["2147483647/99999"])
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
@@ -34,6 +36,7 @@ def test_a_message_is_small_whatever_the_host_is_called(
 
 
 def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+    # Catches: doorbells that pile up with every round
     add_job(parts=4)
     queue.ring("generate", ["1/0"])
     for _ in range(2):
@@ -42,10 +45,12 @@ def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leas
 
 
 def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
+    # Catches: a round of each that looks
     assert [maintain(store, leases, queue, every_s=60) for _ in range(3)] == [True, False, False]
 
 
 def test_a_broker_serves_one_store(queue: Queue) -> None:
+    # Catches: two stores whose workers eat each other's messages
     queue.claim_for("first", "sqlite:///first")
     queue.claim_for("first", "sqlite:///first")
     with pytest.raises(InputError, match="serves the store sqlite:///first, and not sqlite:///second"):
@@ -53,6 +58,7 @@ def test_a_broker_serves_one_store(queue: Queue) -> None:
 
 
 def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, tmp_path: Path) -> None:
+    # Catches: Kombu's error, which names no broker
     queue = Queue(replace(settings, home=tmp_path))
     with pytest.raises(UnreachableError, match=r"broker\.sock.* does not answer\. Start charrnn-jobs up"):
         queue.lengths()
@@ -60,6 +66,7 @@ def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, t
 
 
 def test_a_password_is_not_shown(settings: Settings) -> None:
+    # Catches: an URL told as it was given
     queue = Queue(replace(settings, redis_url="redis://:secret@127.0.0.1:1/0"))
     with pytest.raises(UnreachableError, match="CHARRNN_REDIS_URL") as caught:
         queue.ring("generate", ["1/0"])

@@ -29,9 +29,11 @@ def test_nobody_dies_by_default() -> None:
     ("claimed:kill", 0),
 ])  # fmt: skip
 def test_who_comes_by_the_point_dies(monkeypatch: pytest.MonkeyPatch, wanted: str, code: int) -> None:
+    # Catches: a point that no part can be told from
     assert run(monkeypatch, wanted) == code
 
 
 def test_with_a_file_one_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Catches: a replacement that dies too
     wanted = f"written:kill:{tmp_path / 'crashed'}"
     assert [run(monkeypatch, wanted) for _ in range(2)] == [-9, 0]

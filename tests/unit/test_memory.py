@@ -36,6 +36,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize(("membership", "name"), LAYOUTS.values(), ids=LAYOUTS.keys())
 def test_kills_are_counted(counters: Path, membership: str, name: str) -> None:
+    # Catches: a counter that is not read
     write(membership, counters / name, 3)
     assert memory.oom_kills() == 3
 

@@ -43,6 +43,7 @@ def not_draining() -> Iterator[None]:
 
 
 def test_work_goes_on_while_the_lease_is_fresh(watch: Watch) -> None:
+    # Catches: a lease that is over at once
     watch.check()
 
 
@@ -61,6 +62,7 @@ def test_a_lost_lease_comes_before_a_cancelled_job(watch: Watch) -> None:
 
 
 def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
+    # Catches: work that goes on for a job that was cancelled
     watch.cancelled = True
     with pytest.raises(Interrupted):
         watch.check()
@@ -70,6 +72,7 @@ def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
 def test_a_part_that_does_not_end_before_its_worker_is_given_back(
     watch: Watch, within_s: float, remaining_s: float | None
 ) -> None:
+    # Catches: a part that its worker cannot end, held until it is killed
     watch.remaining_s = remaining_s
     start_draining(within_s)
     with pytest.raises(Interrupted):
@@ -90,12 +93,14 @@ def test_a_part_that_ends_before_its_worker_is_ended(watch: Watch) -> None:
     (COMPILING, 601, "hung: 600 s of compiling"),
 ])  # fmt: skip
 def test_work_that_does_not_move_is_hung(watch: Watch, phase: str, still_s: float, stalled: str | None) -> None:
+    # Catches: compiling that takes minutes, killed as hung
     watch.enter(phase)
     watch.moved -= still_s
     assert watch.stalled == stalled
 
 
 def test_a_check_is_movement(watch: Watch) -> None:
+    # Catches: work that moves and is killed as hung
     watch.enter(WORKING)
     watch.moved -= 121
     watch.check()
