@@ -62,7 +62,6 @@ def test_a_restart_while_parts_are_in_work(fleet: Fleet, judge: Judge) -> None:
     fleet.part_in_work(job)
     fleet.broker.end()
     fleet.broker.start()
-    # Catches: a worker that gives up with its first connection
     assert judge("F02", "the broker restarts, parts in work", job).wasted == 0
 
 
