@@ -44,18 +44,18 @@ def main() -> None:
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:
-        from producer import render
+        from producer import console
 
-        render.fail(str(error))
+        console.fail(str(error))
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
 
 
 def _print_release(wanted: bool) -> None:
     from charrnn.release import release
-    from producer import render
+    from producer import console
 
     if wanted:
-        render.value(release())
+        console.value(release())
         raise typer.Exit
 
 
@@ -112,14 +112,14 @@ def scheduler() -> None:
 @app.command()
 def doctor(json: JsonOption = False) -> None:
     """Look at broker, store, files and workers, and say what is wrong."""
-    from producer import render
+    from producer import console
     from producer.doctor import examine
 
     with open_client() as client:
         checks = examine(client)
     if json:
-        render.records([vars(check) for check in checks])
+        console.records([vars(check) for check in checks])
     else:
-        render.checks((check.name, check.ok, check.detail) for check in checks)
+        console.checks((check.name, check.ok, check.detail) for check in checks)
     if any(check.needed and not check.ok for check in checks):
         raise typer.Exit(UNREACHABLE)

@@ -14,32 +14,32 @@ store = typer.Typer(help="The store itself.", no_args_is_help=True)
 
 def cancel(job: JobArgument) -> None:
     """End a job. Rows that are done stay readable."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         asked = client.cancel(job)
-    render.note(f"job {job}: {'will end within seconds' if asked else 'had ended already'}")
+    console.note(f"job {job}: {'will end within seconds' if asked else 'had ended already'}")
 
 
 def retry(job: JobArgument) -> None:
     """Do again what failed or was cancelled; a training goes on from its last checkpoint."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         count = client.retry(job)
-    render.note(
+    console.note(
         f"job {job}: "
-        + (f"{render.counted(count, 'part')} to do again" if count else "nothing failed or was cancelled")
+        + (f"{console.counted(count, 'part')} to do again" if count else "nothing failed or was cancelled")
     )
 
 
 def delete(job: JobArgument) -> None:
     """Delete an ended job and its results, for good."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         client.delete(job)
-    render.note(f"job {job} was deleted")
+    console.note(f"job {job} was deleted")
 
 
 def prune(
@@ -48,12 +48,12 @@ def prune(
     json: JsonOption = False,
 ) -> None:
     """Delete old jobs and their results, but no training that a version came from."""
-    from producer import render
+    from producer import console, render
 
     seconds = parse_seconds("--older-than", older_than)
     with open_client() as client:
         pruned = client.prune(seconds, dry_run=dry_run)
-    render.records(vars(pruned)) if json else render.pruned(pruned, dry_run=dry_run)
+    console.records(vars(pruned)) if json else render.pruned(pruned, dry_run=dry_run)
 
 
 @store.command()
@@ -61,7 +61,7 @@ def upgrade() -> None:
     """Bring the store's tables up to this release. Stop all workers first."""
     from charrnn.jobs.settings import Settings
     from charrnn.jobs.store import upgrade
-    from producer import render
+    from producer import console
 
     before, after = upgrade(Settings.from_env(os.environ))
-    render.note(f"the store has schema {after}" + (f"; it had {before}" if before != after else " already"))
+    console.note(f"the store has schema {after}" + (f"; it had {before}" if before != after else " already"))

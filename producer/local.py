@@ -27,7 +27,7 @@ from redis.retry import Retry
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import Store
-from producer import render
+from producer import console
 
 SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15
@@ -48,15 +48,15 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
         local_broker(settings) as keep_broker,
         _worker(worker_arguments, settings.drain_s) as worker,
     ):
-        render.note(f"data in {settings.home}; stop with Ctrl-C")
+        console.note(f"data in {settings.home}; stop with Ctrl-C")
         try:
             while worker.poll() is None:
                 keep_broker()
                 time.sleep(WATCH_S)
-            render.fail(f"the worker ended by itself with exit code {worker.returncode}")
+            console.fail(f"the worker ended by itself with exit code {worker.returncode}")
             return 1
         except KeyboardInterrupt:
-            render.note("stopping: the worker gives its work back")
+            console.note("stopping: the worker gives its work back")
             return 0
 
 
@@ -97,18 +97,18 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
 
         def start() -> None:
             started.append(_start_server(socket, settings.home / "broker", client))
-            render.note(f"broker ready: {socket}")
+            console.note(f"broker ready: {socket}")
 
         def keep() -> None:
             if _died(client):
-                render.note("the broker died")
+                console.note("the broker died")
                 try:
                     start()
                 except UnreachableError as error:  # it loads for long, or the disk is full: at the next look again
-                    render.fail(str(error))
+                    console.fail(str(error))
 
         if _answers(client):
-            render.note(f"broker adopted: {socket}")
+            console.note(f"broker adopted: {socket}")
         else:
             start()
         try:

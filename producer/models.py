@@ -29,23 +29,23 @@ models = typer.Typer(help="List models and their versions; choose the one in use
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, json: JsonOption = False) -> None:
     """List models and their versions; choose the one in use."""
-    from producer import render
+    from producer import console, render_models
 
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
         found = client.models()
-    render.records(found) if json else render.models(found)
+    console.records(found) if json else render_models.models(found)
 
 
 @models.command("show")
 def show(model: VersionArgument, json: JsonOption = False) -> None:
     """Everything about a version: what it came from, and what the gate made of it."""
-    from producer import render
+    from producer import console, render_models
 
     with open_client() as client:
         found = client.version(model)
-    render.records(found) if json else render.version(found)
+    console.records(found) if json else render_models.version(found)
 
 
 @models.command("compare")
@@ -60,7 +60,7 @@ def compare(
     timeout: TimeoutOption = None,
 ) -> None:
     """Losses and texts of two versions side by side. A worker writes the texts."""
-    from producer import render
+    from producer import console, render_models
 
     rng_seed, timeout_s = drawn_rng_seed() if rng_seed is None else rng_seed, parse_timeout(timeout)
     sampling = SamplingOptions(temperatures=(temperature,), length=length, unknown="replace", rng_seed=rng_seed)
@@ -81,9 +81,9 @@ def compare(
         ]
         for job in jobs:
             client.delete(job)
-    render.records(compared) if json else render.comparison(compared)
+    console.records(compared) if json else render_models.comparison(compared)
     if any(versions[0][fact] != versions[1][fact] for fact in ("held_out", "skipped")):
-        render.note("the losses are of different texts: no measure of which is better")
+        console.note("the losses are of different texts: no measure of which is better")
 
 
 @models.command("promote")
@@ -92,21 +92,21 @@ def promote(
     alias: Annotated[str, typer.Option("--alias", help="What is to mean it; champion is the one in use.")] = "champion",
 ) -> None:
     """Put a version into use, or give it an alias. Jobs that were submitted keep theirs."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         name = client.promote(model, alias)
-    render.note(f"{name.partition('@')[0]}@{alias} is {name}")
+    console.note(f"{name.partition('@')[0]}@{alias} is {name}")
 
 
 @models.command("rollback")
 def rollback(name: Annotated[str, typer.Argument(help="The model's name.")]) -> None:
     """Go back to the champion of before; again, and it is the one before that."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         version = client.rollback(name)
-    render.note(f"{name}@champion is {version}")
+    console.note(f"{name}@champion is {version}")
 
 
 @models.command("delete")
@@ -117,14 +117,14 @@ def delete(
     ] = None,
 ) -> None:
     """Delete a version for good, unless an alias means it or a job needs it."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         if keep is None:
             deleted = [client.delete_version(model)]
         else:
             deleted = client.delete_older_versions(model, keep)
-    render.note(f"deleted: {', '.join(deleted) or 'none'}")
+    console.note(f"deleted: {', '.join(deleted) or 'none'}")
 
 
 @models.command("export")
@@ -133,11 +133,11 @@ def export_model(
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
 ) -> None:
     """Write a version as one file. Prints the file's sha256."""
-    from producer import render
+    from producer import console
 
     with open_client() as client, whole_or_not(output) as file:
         sha256 = client.export_model(model, file)
-    render.value(sha256)
+    console.value(sha256)
 
 
 @models.command("import")
@@ -146,7 +146,7 @@ def import_model(
     name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="The model's name here.")] = None,
 ) -> None:
     """Add an exported version as the next one of its model. Prints its name."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
-        render.value(client.import_model(path, name))
+        console.value(client.import_model(path, name))

@@ -38,12 +38,12 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """Show a job: how far it is, why it waits, how it went."""
-    from producer import render
+    from producer import console, render
 
     with open_client() as client:
         found = client.status(job)
     if json:
-        render.records(found)
+        console.records(found)
     else:
         render.status(found)
         if plot:
@@ -62,18 +62,18 @@ def jobs(
     json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
-    from producer import render
+    from producer import console, render
 
     with open_client() as client:
         found = client.jobs(limit, before=before, state=state, kind=kind, model=model, label=label)
     if json:
-        render.records(found)
+        console.records(found)
         return
     render.jobs(found)
     if not found:
-        render.note("there is no such job")
+        console.note("there is no such job")
     if len(found) == limit:
-        render.note(f"older ones: --before {found[-1]['id']}")
+        console.note(f"older ones: --before {found[-1]['id']}")
 
 
 def results(
@@ -99,7 +99,7 @@ def results(
     """Read a job's rows, in order: JSON Lines, or the first 20 for people on a terminal."""
     from charrnn.jobs import exports
     from charrnn.jobs.states import ENDED_JOBS
-    from producer import render
+    from producer import console, render
 
     chosen = exports.format_of(output or Path(STANDARD_OUTPUT), format)
     on_terminal = sys.stdout.isatty() and output is None and format is None
@@ -120,27 +120,27 @@ def results(
         )
         if on_terminal:
             shown = render.results_table(lines)
-            render.note(f"{shown:,} of {found['rows_total']:,} rows. All: charrnn-jobs results {job} -o FILE")
+            console.note(f"{shown:,} of {found['rows_total']:,} rows. All: charrnn-jobs results {job} -o FILE")
         else:
             with _opened(output, follow) as file:
                 if not exports.write(lines, chosen, file):
-                    render.note("no rows")
+                    console.note("no rows")
         now = client.store.job(job) if follow else found
         if now["state"] in ENDED_JOBS or not follow:  # else all rows came that were asked for
             _say_what_is_missing(now)
 
 
 def _opened(output: Path | None, follow: bool) -> AbstractContextManager[BinaryIO]:
-    from producer import render
+    from producer import console
 
     if output is None or str(output) == STANDARD_OUTPUT:
-        return render.standard_output(live=follow)
+        return console.standard_output(live=follow)
     return whole_or_not(output)
 
 
 def _say_what_is_missing(job: dict[str, Any]) -> None:
     from charrnn.jobs.states import ENDED_JOBS
-    from producer import render
+    from producer import console
 
     done = job["rows_done"] + job["rows_failed"]
     if job["state"] not in ENDED_JOBS:
@@ -148,7 +148,7 @@ def _say_what_is_missing(job: dict[str, Any]) -> None:
             f"Job {job['id']} is {job['state']}: {done:,} of its {job['rows_total']:,} rows were there"
         )
     if done < job["rows_total"]:
-        render.note(f"job {job['id']} ended as {job['state']} with {done:,} of its {job['rows_total']:,} rows")
+        console.note(f"job {job['id']} ended as {job['state']} with {done:,} of its {job['rows_total']:,} rows")
 
 
 @contextmanager

@@ -21,13 +21,13 @@ for command in (submission.train, submission.submit):
 @schedules.callback(invoke_without_command=True)
 def list_schedules(context: typer.Context, json: JsonOption = False) -> None:
     """Train or sample at set times."""
-    from producer import render
+    from producer import console, render_schedules
 
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
         found = client.schedules.list()
-    render.records(found) if json else render.schedules(found)
+    console.records(found) if json else render_schedules.schedules(found)
 
 
 @schedules.command("add")
@@ -50,7 +50,7 @@ def add(
     """Submit a command's job at set times. Everything is checked as if it were submitted now."""
     from charrnn.jobs.cron import Cron
     from charrnn.jobs.schedules import Schedule
-    from producer import render
+    from producer import console
 
     schedule = Schedule(
         name=name,
@@ -63,7 +63,7 @@ def add(
     )
     with open_client() as client:
         client.schedules.add(schedule)
-        render.note(f"next: {render.when(client.schedules.show(name)['upcoming'][0])}")
+        console.note(f"next: {console.when(client.schedules.show(name)['upcoming'][0])}")
 
 
 def _request(command: list[str]) -> Any:
@@ -78,51 +78,51 @@ def _request(command: list[str]) -> Any:
 @schedules.command("show")
 def show(name: NameArgument, json: JsonOption = False) -> None:
     """What a schedule does, its last ten times with what came of them, and the next five."""
-    from producer import render
+    from producer import console, render_schedules
 
     with open_client() as client:
         found = client.schedules.show(name)
-    render.records(found) if json else render.schedule(found)
+    console.records(found) if json else render_schedules.schedule(found)
 
 
 @schedules.command("pause")
 def pause(name: NameArgument) -> None:
     """Submit nothing for it until it is resumed."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         client.schedules.pause(name)
-    render.note(f"schedule {name} is paused. Go on: charrnn-jobs schedules resume {name}")
+    console.note(f"schedule {name} is paused. Go on: charrnn-jobs schedules resume {name}")
 
 
 @schedules.command("resume")
 def resume(name: NameArgument) -> None:
     """Go on with its next time. Times that came meanwhile are not caught up."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         client.schedules.resume(name)
-        render.note(f"next: {render.when(client.schedules.show(name)['upcoming'][0])}")
+        console.note(f"next: {console.when(client.schedules.show(name)['upcoming'][0])}")
 
 
 @schedules.command("run")
 def run(name: NameArgument) -> None:
     """Submit its job now, also if the text is unchanged. Prints the job's id."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         slot = client.schedules.run(name)
     if slot["job"] is None:
-        render.fail(f"schedule {name}: {slot['state']}: {slot['reason'] or 'it is submitted when it can be'}")
+        console.fail(f"schedule {name}: {slot['state']}: {slot['reason'] or 'it is submitted when it can be'}")
         raise typer.Exit(JOB_FAILED)
-    render.value(slot["job"])
+    console.value(slot["job"])
 
 
 @schedules.command("remove")
 def remove(name: NameArgument) -> None:
     """Delete a schedule. Jobs that it submitted stay."""
-    from producer import render
+    from producer import console
 
     with open_client() as client:
         client.schedules.remove(name)
-    render.note(f"schedule {name} was removed")
+    console.note(f"schedule {name} was removed")

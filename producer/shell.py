@@ -82,28 +82,28 @@ def kept(context: typer.Context, request: Any, **options: object) -> bool:
 
 
 def print_submitted(job: Any, json: bool) -> None:
-    from producer import render
+    from producer import console
 
     if json:
         estimate = vars(job.estimate) if job.estimate else None
         facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": estimate}
-        render.records(facts | job.spec.to_dict())
+        console.records(facts | job.spec.to_dict())
     elif job.id:
-        render.value(job.id)
+        console.value(job.id)
 
 
 def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
     """Show a job until it has ended; a job that did not do all it should is exit code 1."""
     from charrnn.jobs.client import succeeded
-    from producer import render
+    from producer import console, following, render
 
     job: dict[str, Any] = {}
     try:
-        with render.follower(job_id) as show:
+        with following.follower(job_id) as show:
             for job in client.follow(job_id, timeout_s):
                 show(job)
     except KeyboardInterrupt:
-        render.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
+        console.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
         raise typer.Exit(INTERRUPTED) from None
     render.ended(job)
     if not succeeded(job):

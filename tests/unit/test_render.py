@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer import render
+from producer import console, following, render
 
 GENERATE = {
     "id": 7,
@@ -56,23 +56,23 @@ def result_line(**values: Any) -> bytes:
 @settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_no_control_character_survives(text: str) -> None:
-    assert render.printable(text).isprintable()
+    assert console.printable(text).isprintable()
 
 
 @pytest.mark.parametrize("control", ["\x1b", "\x07", "\x08", "\x0c", "\x7f", "\x9b", "\u202e", "\u2028"])
 def test_a_control_character_is_replaced(control: str) -> None:
     # Catches: generated text that moves the cursor, rings or renames the terminal
-    assert render.printable(f"a{control}b") == "a�b"
+    assert console.printable(f"a{control}b") == "a�b"
 
 
 def test_a_line_end_is_shown_as_a_sign() -> None:
-    assert render.printable("a\nb") == "a⏎b"
+    assert console.printable("a\nb") == "a⏎b"
 
 
 @settings(max_examples=50)
 @given(st.text().filter(str.isprintable))
 def test_other_characters_are_shown_as_they_are(text: str) -> None:
-    assert render.printable(text) == text
+    assert console.printable(text) == text
 
 
 def test_generated_text_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,7 +136,7 @@ def test_no_results_are_counted_as_none() -> None:
 
 def shown(capsys: pytest.CaptureFixture[str], *jobs: dict[str, Any]) -> list[str]:
     """What a follower prints of a job's states, in turn."""
-    with render.follower(7) as show:
+    with following.follower(7) as show:
         for job in jobs:
             show(job)
     return capsys.readouterr().err.splitlines()
@@ -189,7 +189,7 @@ def test_a_headline_with_other_numbers_waits_its_turn(capsys: pytest.CaptureFixt
 def test_a_headline_with_other_numbers_is_printed_in_its_turn(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, "LINE_S", 0.0)
+    monkeypatch.setattr(following, "LINE_S", 0.0)
     assert len(shown(capsys, GENERATE, GENERATE | {"rows_done": 2_000})) == 2
 
 
@@ -200,7 +200,7 @@ def test_a_headline_with_other_words_is_printed_at_once(capsys: pytest.CaptureFi
 def test_a_headline_that_has_not_changed_is_not_repeated(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(render, "LINE_S", 0.0)
+    monkeypatch.setattr(following, "LINE_S", 0.0)
     assert len(shown(capsys, GENERATE, GENERATE)) == 1
 
 
@@ -239,7 +239,7 @@ def test_a_job_that_was_cancelled_before_it_started_took_no_time(capsys: pytest.
 
 
 def test_a_table_shows_whole_numbers_in_groups_and_nothing_for_none(capsys: pytest.CaptureFixture[str]) -> None:
-    render.table(("n", "label"), [(12_000, None), (7, "a [b]")])
+    console.table(("n", "label"), [(12_000, None), (7, "a [b]")])
     assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
         "     n  label",
         "12,000",
@@ -248,16 +248,16 @@ def test_a_table_shows_whole_numbers_in_groups_and_nothing_for_none(capsys: pyte
 
 
 def test_records_are_json_with_characters_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    render.records([{"label": "é"}])
+    console.records([{"label": "é"}])
     assert capsys.readouterr().out == '[\n {\n  "label": "é"\n }\n]\n'
 
 
 def test_notes_are_no_output(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: words for people among the results of `charrnn-jobs ... | jq`
-    render.note("a [b] c")
+    console.note("a [b] c")
     assert capsys.readouterr() == ("", "a [b] c\n")
 
 
 def test_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    render.fail("[/] is not valid")
+    console.fail("[/] is not valid")
     assert capsys.readouterr() == ("", "error: [/] is not valid\n")

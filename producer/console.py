@@ -1,0 +1,125 @@
+"""The only place that prints: notes, tables, facts, records.
+
+Results, ids and records go to standard output, everything else to standard error. Generated text is
+untrusted: control characters never reach a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import BinaryIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
+SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
+
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def note(message: str) -> None:
+    """A line for the person, on standard error."""
+    err.print(_printable_lines(message))
+
+
+def fail(message: str) -> None:
+    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(message)))
+
+
+def value(text: object) -> None:
+    """A line for the next program, on standard output."""
+    print(text, flush=True)
+
+
+def records(rows: object) -> None:
+    """JSON on standard output."""
+    value(json.dumps(rows, ensure_ascii=False, indent=1))
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on standard output; a number's column is aligned right."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    body = [list(row) for row in rows]
+    for index, column in enumerate(columns):
+        right = any(isinstance(row[index], int | float) for row in body)
+        shown.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in body:
+        shown.add_row(*map(_cell, row))
+    out.print(shown)
+
+
+def facts(lines: Iterable[tuple[str, object]]) -> None:
+    """A fact a line on standard output, without those that are not there."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, fact in lines:
+        if fact not in (None, ""):
+            shown.add_row(Text(name, "bold"), _cell(fact))
+    out.print(shown)
+
+
+def _cell(cell: object) -> Text:
+    if cell is None:
+        return Text()
+    return Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell)))
+
+
+def when(milliseconds: int | None) -> str:
+    """A database time as local time."""
+    return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+
+
+def _printable_lines(message: str) -> Text:
+    return Text("\n".join(map(printable, message.split("\n"))))
+
+
+def printable(text: str) -> str:
+    """Text that is safe on a terminal, on one line."""
+    return "".join(SIGNS.get(c, c if c.isprintable() else "�") for c in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """As "1 seed" or "1,000 seeds"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} seconds"
+
+
+def size(count: float) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.1f} {name}"
+    return f"{count:.0f} bytes"
+
+
+@contextmanager
+def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
+    """Where bytes go that a next program reads; `live`: each line at once."""
+    try:
+        if live:
+            with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
+                yield file
+        else:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader has enough, as `head` does; what is buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def checks(rows: Iterable[tuple[str, bool, str]]) -> None:
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for name, ok, detail in rows:
+        shown.add_row(Text("ok", "green") if ok else Text("no", "bold red"), name, _cell(detail))
+    out.print(shown)
