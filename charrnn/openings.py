@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from charrnn.split import PIECE_END
 from charrnn.text import Document
 
 LENGTH = 20  # characters, as the notebook's
@@ -13,9 +14,10 @@ BYTES = 4 * LENGTH + 4  # that hold so many of UTF-8, whichever byte they begin 
 
 
 def draw_openings(text: Document, count: int, rng_seed: int) -> Iterator[str]:
-    """So many times LENGTH characters from a place of the text; the places are drawn by `rng_seed`."""
+    """So many times LENGTH characters, fewer where a piece ends, of the text; the places are drawn by `rng_seed`."""
     with text.mapped() as data:
         for place in np.random.default_rng(rng_seed).integers(max(1, len(data) - BYTES), size=count):
             start = text.boundary(data, int(place))
             stop = text.boundary(data, min(start + BYTES, len(data)))
-            yield data[start:stop].decode(text.encoding)[:LENGTH]
+            opening = data[start:stop].decode(text.encoding)[:LENGTH]
+            yield max(opening.split(PIECE_END), key=len)  # a held-out text has pieces of several files

@@ -102,6 +102,8 @@ class Document:
             if not status.st_size:
                 raise TextError(f"{self}: the file is empty. Expected text")
             with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if len(data) == len(MARK_BYTES) and data[:] == MARK_BYTES:
+                    raise TextError(f"{self}: the file has a byte order mark and nothing else. Expected text")
                 yield data
         except OSError as error:
             raise TextError(f"{self}: cannot be read: {error.strerror}") from error
@@ -142,30 +144,14 @@ class Document:
             raise TextError(f"{refused}, or read every byte as a character: --encoding latin-1") from error
 
 
-def read(path: Path) -> str:
-    """Read one UTF-8 file.
-
-    Raises:
-        TextError: missing, a folder, unreadable, empty or not UTF-8.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise TextError(f"{path}: cannot be read: {error.strerror}") from error
-    text = decode(data, str(path))
-    if not text:
-        raise TextError(f"{path}: the file is empty. Expected UTF-8 text")
-    return text
-
-
 def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Files named by `paths`: a file is itself, a folder its *.txt files (searched deeply), a
-    pattern with *, ? or [ the files that match it. Sorted, each once.
+    pattern with *, ? or [ the files that match it. Sorted, each once, however it is named.
 
     Raises:
         TextError: a path that names no file.
     """
-    paths, files = list(paths), set[Path]()
+    paths, files = list(paths), dict[Path, Path]()
     if not paths or "" in paths:
         raise TextError("A path is empty, or there is none. Expected text files or folders of them")
     for path in (Path(path).absolute() for path in paths):
@@ -175,8 +161,10 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
             raise TextError(f"{path}: cannot be read: {error.strerror}") from error
         if not found:
             raise TextError(f"{path}: {_why_none(path)}. Expected text files or folders of them")
-        files.update(found)
-    return sorted(files)
+        for file in found:
+            real = file.resolve()
+            files[real] = min(file, files.get(real, file))
+    return sorted(files.values())
 
 
 def _why_none(path: Path) -> str:

@@ -68,19 +68,23 @@ def compare(
         versions = [client.version(name) for name in (first, second)]
         names = [f"{version['model']}@{version['version']}" for version in versions]
         openings = list(client.held_out_openings(names[0], count, rng_seed))
-        jobs = [client.submit(name, openings, sampling, label="compare").id or 0 for name in names]
-        for job in jobs:
-            follow(client, job, timeout_s)
-        compared = [
-            {
-                "version": name,
-                "held_out_nats": version["held_out_nats"],
-                "texts": [loads(line) for line in client.results(job)],
-            }
-            for name, version, job in zip(names, versions, jobs, strict=True)
-        ]
-        for job in jobs:
-            client.delete(job)
+        jobs: list[int] = []
+        try:
+            jobs.extend(client.submit(name, openings, sampling, label="compare").id or 0 for name in names)
+            for job in jobs:
+                follow(client, job, timeout_s)
+            compared = [
+                {
+                    "version": name,
+                    "held_out_nats": version["held_out_nats"],
+                    "texts": [loads(line) for line in client.results(job)],
+                }
+                for name, version, job in zip(names, versions, jobs, strict=True)
+            ]
+        finally:
+            for job in jobs:
+                if not client.cancel(job):  # else it ends in a moment, and stays in the list as cancelled
+                    client.delete(job)
     console.records(compared) if json else render_models.comparison(compared)
     if any(versions[0][fact] != versions[1][fact] for fact in ("held_out", "skipped")):
         console.note("the losses are of different texts: no measure of which is better")

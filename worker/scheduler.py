@@ -38,7 +38,7 @@ def run(settings: Settings) -> NoReturn:
     """
     client = Client(settings)
     store, queue = client.store, client.queue
-    queue.claim_for(store.id, store.url)
+    client.probe()
     leases = Leases(store, settings.lease_s)
     logger.info("scheduler ready: a round every %g s", settings.maintain_s)
     while True:
@@ -47,6 +47,8 @@ def run(settings: Settings) -> NoReturn:
             client.schedules.tick()
         except CharrnnError as error:
             logger.warning("%s", error)
+        except Exception:  # outlived, as by the workers
+            logger.exception("a round failed")
         time.sleep(settings.look_s)
 
 

@@ -178,11 +178,24 @@ class _Work:
         )
         self._commit(version, model, watch)
         logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)
-        self.files.delete_folder(f"jobs/{part.job}")  # checkpoints, those of killed attempts too
-        ring_missing(self.heartbeat.leases, self.heartbeat.queue)  # for jobs that waited for this version
+        for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
+            try:
+                tidy()
+            except UnreachableError as error:  # prune, maintenance and the next training do what is left
+                logger.warning("job %d: %s", part.job, error)
+
+    def _delete_checkpoints(self) -> None:
+        """Those of killed attempts too."""
+        self.files.delete_folder(f"jobs/{self.part.job}")
+
+    def _ring_for_dependents(self) -> None:
+        """For jobs that waited for this version."""
+        ring_missing(self.heartbeat.leases, self.heartbeat.queue)
+
+    def _delete_older_versions(self) -> None:
         if self.spec.keep is not None:
             deleted = self.heartbeat.client.delete_older_versions(self.spec.model, self.spec.keep)
-            logger.info("job %d: deleted older versions: %s", part.job, ", ".join(deleted) or "none")
+            logger.info("job %d: deleted older versions: %s", self.part.job, ", ".join(deleted) or "none")
 
     def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
         """Store it; where its loss and the champion's are of other characters, measure both, and come again."""

@@ -515,7 +515,7 @@ class Client:
             numbers = lifecycle.retry_job(connection, job_id)
             job = lifecycle.lock_job(connection, job_id)
             if numbers:
-                _lock_needs(connection, SPECS[job.kind].from_dict(job.spec))
+                _lock_needs(connection, SPECS[job.kind].from_dict(job.spec), but=job_id)
         if job.after is None or job.version is not None:  # else its training rings for it
             self._ring(job.kind, job_id, numbers)
         return len(numbers)
@@ -585,10 +585,14 @@ class Client:
         return islice(first_of_each_text(lines) if distinct else lines, limit)
 
 
-def _lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
-    """Keep what the job needs until it is stored: the model before the version, as locks are ordered."""
+def _lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int | None = None) -> None:
+    """Keep what the job needs until it is stored: the model before the version, as locks are ordered.
+
+    Args:
+        but: the job itself, if it is stored already.
+    """
     if isinstance(spec, TrainSpec):
-        _freeze_held_out(connection, spec)
+        _freeze_held_out(connection, spec, but)
     registry.hold(connection, spec)
 
 
@@ -597,8 +601,8 @@ def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:
     return FileRef(name="", size=sum(map(len, chunks)), sha256="")
 
 
-def _freeze_held_out(connection: Connection, spec: TrainSpec) -> None:
-    if registry.freeze_held_out(connection, spec.model, spec.held_out) != spec.held_out:
+def _freeze_held_out(connection: Connection, spec: TrainSpec, but: int | None) -> None:
+    if registry.freeze_held_out(connection, spec.model, spec.held_out, but) != spec.held_out:
         raise InputError(
             f"{spec.model} is measured on another held-out text: another first training of it was submitted meanwhile. "
             f"Submit this one anew"

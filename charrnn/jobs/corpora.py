@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from charrnn.errors import InputError, TextError
+from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.storage import S3, open_bucket
 from charrnn.options import check_choice
 from charrnn.split import documents
-from charrnn.text import CORPUS_SUFFIX, ENCODINGS, Document
+from charrnn.text import CORPUS_SUFFIX, ENCODINGS, Document, check_storable
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class Corpora:
         return texts
 
     def _check(self, url: str) -> None:
+        check_storable("A path", url)
         # A root without a bucket would allow all of them.
         allowed = any(is_url(root) and f"{url}/".startswith(f"{root}/") for root in self.roots)
         if not allowed or ".." in url.split("/"):
@@ -80,9 +81,17 @@ class Corpora:
 
 @contextmanager
 def open_corpora(settings: Settings) -> Iterator[Corpora]:
-    """What finds documents as long as the block lasts; copies go with it."""
+    """What finds documents as long as the block lasts; copies go with it.
+
+    Raises:
+        UnreachableError: there is no place for temporary files.
+    """
     roots = [root.strip().rstrip("/") for root in settings.corpus_roots.split(",") if root.strip()]
-    with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+    try:
+        copies = tempfile.TemporaryDirectory(prefix="charrnn-")
+    except OSError as error:
+        raise UnreachableError(f"No folder for temporary files can be made: {error.strerror or error}") from error
+    with copies as folder:
         yield Corpora(roots, settings.cache, Path(folder))
 
 

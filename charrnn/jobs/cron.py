@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import dropwhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -16,6 +17,9 @@ from cronsim import CronSim, CronSimError
 from charrnn.errors import InputError
 
 FIELDS = 5
+CHANGE_MS = (
+    3 * 3600 * 1000
+)  # more than a clock is changed by; in an hour that comes twice, cronsim counts from the first
 EXAMPLE = 'Expected five fields, minute hour day month weekday, such as "0 3 * * *" for every day at 03:00'
 
 
@@ -35,7 +39,7 @@ class Cron:
             raise InputError(f"The cron expression {self.expression!r} is not valid. {EXAMPLE}")
         try:
             next(CronSim(self.expression, datetime(2000, 1, 1, tzinfo=UTC)))
-        except (CronSimError, StopIteration) as error:
+        except (CronSimError, StopIteration, ValueError) as error:  # the last of a number of thousands of digits
             reason = str(error) or "there is no such day"
             raise InputError(f"The cron expression {self.expression!r} is not valid: {reason}. {EXAMPLE}") from error
         try:
@@ -47,11 +51,12 @@ class Cron:
 
     def after(self, ms: int) -> Iterator[int]:
         """The times after that one, in order."""
-        return map(_ms, CronSim(self.expression, self._local(ms)))
+        return dropwhile(lambda time: time <= ms, map(_ms, CronSim(self.expression, self._local(ms))))
 
     def last(self, ms: int) -> int:
         """The latest time that is not after that one."""
-        return _ms(next(CronSim(self.expression, self._local(ms + 1000), reverse=True)))
+        back = map(_ms, CronSim(self.expression, self._local(ms + CHANGE_MS), reverse=True))
+        return next(time for time in back if time <= ms)
 
     def _local(self, ms: int) -> datetime:
         return datetime.fromtimestamp(ms // 1000, ZoneInfo(self.timezone))

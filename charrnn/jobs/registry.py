@@ -25,7 +25,7 @@ from charrnn.text import check_storable
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
-MAX_DIGITS = 18  # of a version's number, as the database holds it
+MAX_DIGITS = 9  # of a version's number, as the database holds it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,13 @@ class NewVersion:
     measurable: bool = True  # False: that champion's files cannot be read
 
 
-def held_out(connection: Connection, model: str) -> FileRef | None:
-    """The model's frozen held-out text, or None before its first training.
+def held_out(connection: Connection, model: str, but: int | None = None) -> FileRef | None:
+    """The model's frozen held-out text, or None before its first training, `but` for that job.
 
     A first training that came to nothing, cancelled or failed, froze none.
     """
     found = connection.execute(select(models.c.held_out).where(models.c.name == model)).scalar_one_or_none()
-    if found is None or not (_has_versions(connection, model) or _in_training(connection, model)):
+    if found is None or not (_has_versions(connection, model) or _in_training(connection, model, but)):
         return None
     return FileRef(**found)
 
@@ -60,16 +60,16 @@ def _has_versions(connection: Connection, model: str) -> bool:
     return connection.execute(select(versions.c.version).where(versions.c.model == model).limit(1)).first() is not None
 
 
-def _in_training(connection: Connection, model: str) -> bool:
+def _in_training(connection: Connection, model: str, but: int | None) -> bool:
     unended = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
-    return connection.execute(select(jobs.c.id).where(unended).limit(1)).first() is not None
+    return any(job != but for job in connection.execute(select(jobs.c.id).where(unended).limit(2)).scalars())
 
 
-def freeze_held_out(connection: Connection, model: str, reference: FileRef) -> FileRef:
-    """Set a model's held-out text if it has none yet -> the one it has now."""
+def freeze_held_out(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
+    """Set a model's held-out text if it has none yet -> the one it has now; `but` as of `held_out`."""
     insert_missing(connection, models, name=model, held_out=reference.to_dict())
     _lock(connection, model)  # of two first trainings that are submitted at once the second sees the first
-    if (frozen := held_out(connection, model)) is not None:
+    if (frozen := held_out(connection, model, but)) is not None:
         return frozen
     connection.execute(update(models).where(models.c.name == model).values(held_out=reference.to_dict()))
     return reference

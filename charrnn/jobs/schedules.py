@@ -29,7 +29,7 @@ OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
 CATCH_UPS = (NONE, ONCE) = ("none", "once")
 ON_TIME_MS = 5 * 60 * 1000  # later than this a slot counts as missed
 CLAIM_MS = 10 * 60 * 1000  # to submit a slot in; after it, others take it for dead who claimed it
-KEPT_SLOTS = 1000  # of a schedule
+KEPT_SLOTS = 1000  # of a schedule, with a job; and as many without
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +177,8 @@ def add_by_hand(connection: Connection, name: str, now: int) -> Slot:
 
 def wanting(connection: Connection, now: int) -> Sequence[str]:
     """Schedules to decide on: those that are due, and those that went on by a clock that was set back since."""
-    ahead = select(slots.c.at).where(slots.c.schedule == schedules.c.name, slots.c.at > now).exists()
+    own = slots.c.schedule == schedules.c.name
+    ahead = select(slots.c.at).where(own, slots.c.at > now, slots.c.at < schedules.c.next_at).exists()
     query = select(schedules.c.name).where(~schedules.c.paused, or_(schedules.c.next_at <= now, ahead))
     return connection.execute(query.order_by(schedules.c.name)).scalars().all()
 
@@ -228,9 +229,11 @@ def _running(connection: Connection, name: str) -> str | None:
 
 
 def _trim(connection: Connection, name: str) -> None:
-    own = slots.c.schedule == name
-    oldest = select(slots.c.at).where(own).order_by(slots.c.at.desc()).offset(KEPT_SLOTS).limit(1).scalar_subquery()
-    connection.execute(delete(slots).where(own, slots.c.at <= oldest))
+    # Apart, since a job in work and the last training are known by their slots, however many were skipped after them.
+    for kind in (slots.c.job.is_not(None), slots.c.job.is_(None) & (slots.c.state != SlotState.DUE)):
+        own = (slots.c.schedule == name) & kind
+        oldest = select(slots.c.at).where(own).order_by(slots.c.at.desc()).offset(KEPT_SLOTS).limit(1).scalar_subquery()
+        connection.execute(delete(slots).where(own, slots.c.at <= oldest))
 
 
 def waiting(connection: Connection) -> Sequence[Row[Any]]:
@@ -245,8 +248,8 @@ def waiting(connection: Connection) -> Sequence[Row[Any]]:
 
 def claim(connection: Connection, slot: Slot, now: int) -> bool:
     """Take a slot to submit its job, unless somebody else does."""
-    # A claim of later than one can be is of a clock that was set back.
-    free = or_(slots.c.claimed_until <= now, slots.c.claimed_until > now + CLAIM_MS)
+    # A claim of far later than one can be is of a clock that was set back; twice, as others read the clock before us.
+    free = or_(slots.c.claimed_until <= now, slots.c.claimed_until > now + 2 * CLAIM_MS)
     mine = update(slots).where(_is(slot), slots.c.state == SlotState.DUE, free).values(claimed_until=now + CLAIM_MS)
     return connection.execute(mine).rowcount == 1
 
@@ -292,7 +295,12 @@ def newest(connection: Connection, name: str, limit: int) -> Sequence[Row[Any]]:
 
 
 def outcome(connection: Connection, slot: Slot) -> Row[Any]:
-    """A slot's row."""
+    """A slot's row.
+
+    Raises:
+        NotFoundError: its schedule was removed.
+    """
+    found(connection, slot.schedule)
     return connection.execute(select(slots).where(_is(slot))).one()
 
 

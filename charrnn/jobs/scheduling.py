@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Schedules:
     def __init__(self, client: Client, clock: Callable[[], int] | None = None) -> None:
         self.client = client
         self._now = clock or self._database_clock
+        self._told: dict[str, str] = {}  # of schedules that cannot be read
 
     def _database_clock(self) -> int:
         with self.client.store.read() as connection:
@@ -116,6 +118,7 @@ class Schedules:
 
         Raises:
             InputError: a job of it has not ended.
+            NotFoundError: also if it is removed meanwhile.
         """
         now = self._now()
         with self.client.store.write() as connection:
@@ -132,12 +135,25 @@ class Schedules:
         with store.read() as connection:
             names = schedules.wanting(connection, now)
         for name in names:
-            with store.write() as connection:
+            with self._alone(name), store.write() as connection:
                 schedules.decide(connection, name, now)
         with store.read() as connection:
             waiting = schedules.waiting(connection)
         for row in waiting:
-            self._advance(row, now)
+            with self._alone(row.name):
+                self._advance(row, self._now())  # anew: to submit the one before may have taken minutes
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """One schedule that cannot be read, of a newer release or of a zone that this host lacks, holds up no other."""
+        try:
+            yield
+        except UnreachableError:
+            raise
+        except Exception as error:
+            if self._told.get(name) != str(error):  # once, and not at each look
+                logger.exception("schedule %s", name)
+            self._told[name] = str(error)
 
     def _advance(self, row: Row[Any], now: int) -> None:
         """Submit a slot's job, unless it waits for another one, somebody is at it, or it is too late."""
@@ -166,6 +182,9 @@ class Schedules:
                 schedules.postpone(connection, slot, now + PAUSE_MS)
         except CharrnnError as error:
             self._settle(slot, SlotState.FAILED, str(error))
+        except Exception as error:  # else it would be due for ever, and no later one be submitted
+            logger.exception("schedule %s", slot)
+            self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
         logger.warning("schedule %s: %s: %s", slot, state, reason)

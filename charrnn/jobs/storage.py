@@ -263,8 +263,9 @@ class Bucket:
         return path
 
     def copy(self, copies: Mapping[str, Path]) -> None:
-        """Copy files to local paths, many at once."""
-        keys, paths = [self._key(name) for name in copies], list(map(str, copies.values()))
+        """Copy files, by the names that they were listed with, to local paths; many at once."""
+        # Not by `_key`: a bucket may have a key "a//b", or "a/../b", beside others.
+        keys, paths = [f"{self._root}/{name}" for name in copies], list(map(str, copies.values()))
         with self.translated():
             self._system.get(keys, paths)
 

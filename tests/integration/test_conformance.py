@@ -507,8 +507,9 @@ def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> No
     add_version(store, add_job(train=True), 1.0)
     with pytest.raises(NotFoundError, match="Did you mean speeches"):
         registry.resolve(store, "speaches")
-    with pytest.raises(NotFoundError, match="has no version"):
-        registry.resolve(store, "speeches@9")
+    for number in ("9", "999999999999"):  # Catches: a number that PostgreSQL does not hold
+        with pytest.raises(NotFoundError, match="has no version"):
+            registry.resolve(store, f"speeches@{number}")
 
 
 def test_without_any_model_the_error_says_how_to_train_one(store: Store) -> None:

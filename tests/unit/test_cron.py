@@ -20,6 +20,13 @@ def ms(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
+# In Paris, New York and on Lord Howe, which changes by half an hour.
+CHANGES = [ms(f"2026-{time}") for time in ("03-29T01:00", "10-25T01:00", "03-08T07:00", "11-01T06:00", "04-04T15:00")]
+NEAR_CHANGES = st.builds(
+    lambda change, minutes: change + minutes * 60_000, st.sampled_from(CHANGES), st.integers(-300, 300)
+)
+
+
 def times(cron: Cron, after: str, count: int) -> list[str]:
     return [f"{datetime.fromtimestamp(time / 1000, UTC):%m-%d %H:%M}" for time in islice(cron.after(ms(after)), count)]
 
@@ -38,6 +45,13 @@ def test_a_time_in_the_hour_that_comes_twice_comes_once() -> None:
     assert times(Cron("30 2 * * *", PARIS), "2026-10-24", 3) == ["10-24 00:30", "10-25 00:30", "10-26 01:30"]
 
 
+def test_in_the_second_of_the_two_hours_the_time_is_over() -> None:
+    # Catches: cronsim's own way, which goes on from the first of them: a time that has been, and one a day too early
+    now = ms("2026-10-25T01:10")
+    assert next(Cron("30 2 * * *", PARIS).after(now)) == ms("2026-10-26T01:30")
+    assert Cron("30 2 * * *", PARIS).last(now) == ms("2026-10-25T00:30")
+
+
 def test_times_of_every_hour_come_every_hour_that_passes() -> None:
     hourly = Cron("30 * * * *", PARIS)
     assert times(hourly, "2026-03-28T23:45", 3) == ["03-29 00:30", "03-29 01:30", "03-29 02:30"]
@@ -50,7 +64,18 @@ def test_a_day_that_a_month_does_not_have_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["", "* * *", "* * * * * *", "@daily", "61 * * * *", "0 0 30 2 *", "a b c d e", "\0 * * * *"]
+    "expression",
+    [
+        "",
+        "* * *",
+        "* * * * * *",
+        "@daily",
+        "61 * * * *",
+        "0 0 30 2 *",
+        "a b c d e",
+        "\0 * * * *",
+        f"{'1' * 5000} * * * *",
+    ],
 )
 def test_what_is_no_expression_is_refused(expression: str) -> None:
     with pytest.raises(InputError, match="is not valid.*Expected five fields"):
@@ -66,7 +91,7 @@ def test_what_is_no_time_zone_is_refused(zone: str) -> None:
 @given(
     st.sampled_from(["30 2 * * *", "*/17 * * * *", "0 */2 * * *", "15 1,2,3 * * 0", "* 2 L * *"]),
     st.sampled_from(["UTC", PARIS, "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]),
-    st.integers(ms("2026-01-01"), ms("2028-01-01")),
+    st.integers(ms("2026-01-01"), ms("2028-01-01")) | NEAR_CHANGES,
 )
 def test_the_last_time_is_the_one_that_the_next_follows(expression: str, zone: str, now: int) -> None:
     """To go back is to go forward: what is caught up was a time before."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.openings import LENGTH, draw_openings
+from charrnn.split import PIECE_END
 from charrnn.text import LATIN_1, Document
 
 
@@ -19,6 +20,16 @@ def test_openings_are_pieces_of_the_text(tmp_path: Path, text: str) -> None:
     assert len(set(openings)) > 1
     assert openings == list(draw_openings(Document(path), 100, 1))
     assert openings != list(draw_openings(Document(path), 100, 2))
+
+
+def test_an_opening_is_of_one_piece_of_a_held_out_text(tmp_path: Path) -> None:
+    # Catches: the end of one file glued to the beginning of another, with a NUL between
+    pieces = [letter * 30 for letter in "abcdefgh"]
+    path = tmp_path / "held-out.txt"
+    path.write_text(PIECE_END.join(pieces))
+    for opening in draw_openings(Document(path), 100, 1):
+        assert len(opening) >= LENGTH // 2
+        assert any(opening in piece for piece in pieces)
 
 
 def test_a_short_text_is_its_own_opening(tmp_path: Path) -> None:

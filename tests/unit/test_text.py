@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charrnn import text
 from charrnn.errors import TextError
-from charrnn.text import Document, decode, expand, read
+from charrnn.text import Document, decode, expand
 
 
 def test_an_error_names_file_line_and_byte_of_what_is_not_utf8() -> None:
@@ -46,26 +46,20 @@ def test_nothing_else_is_repaired_or_normalised(text: str) -> None:
 
 def test_line_ends_of_a_file_are_kept(tmp_path: Path) -> None:
     # Catches: `read_text` in place of `read_bytes`
-    file = tmp_path / "a.txt"
-    file.write_bytes(b"a\r\nb\rc\n")
-    assert read(file) == "a\r\nb\rc\n"
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "a.txt"
-    file.touch()
-    with pytest.raises(TextError, match=r"a\.txt: the file is empty\. Expected UTF-8 text"):
-        read(file)
+    assert list(written(tmp_path / "a.txt", b"a\r\nb\rc\n").read()) == ["a\r\nb\rc\n"]
 
 
 def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(TextError, match=r"gone\.txt: cannot be read: No such file"):
-        read(tmp_path / "gone.txt")
+        list(Document(tmp_path / "gone.txt").read())
 
 
-def test_a_folder_cannot_be_read_as_a_file(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="cannot be read: Is a directory"):
-        read(tmp_path)
+def test_a_file_that_is_named_in_several_ways_is_read_once(tmp_path: Path) -> None:
+    # Catches: a text that is trained on three times
+    make_files(tmp_path, "texts/a.txt")
+    (tmp_path / "link").symlink_to(tmp_path / "texts")
+    folders = [tmp_path / "texts", tmp_path / "texts" / ".." / "texts", tmp_path / "link"]
+    assert expand(folders) == expand(folders[::-1]) == [tmp_path / "link" / "a.txt"]
 
 
 def make_files(folder: Path, *names: str) -> None:
@@ -155,8 +149,9 @@ def test_a_document_s_byte_order_mark_is_dropped(tmp_path: Path) -> None:
 
 
 def test_an_empty_document_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="is empty"):
-        list(written(tmp_path / "a.txt", b"").read())
+    for nothing, why in ((b"", "is empty"), (b"\xef\xbb\xbf", "a byte order mark and nothing else")):
+        with pytest.raises(TextError, match=why):
+            list(written(tmp_path / "a.txt", nothing).read())
 
 
 def test_a_document_that_is_gone_is_refused(tmp_path: Path) -> None:
