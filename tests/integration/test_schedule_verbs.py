@@ -1,0 +1,225 @@
+"""What becomes of schedules and slots whatever the time: claims, mistakes, processes that die, removal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs import schedules
+from charrnn.jobs.client import Client
+from charrnn.jobs.cron import Cron
+from charrnn.jobs.requests import GenerateRequest, Request, TrainRequest
+from charrnn.jobs.schedules import CLAIM_MS, Schedule, Slot
+from charrnn.jobs.scheduling import PAUSE_MS
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.tables import schedules as schedules_table
+from charrnn.options import SamplingOptions
+from tests.fix_nights import NIGHT, Add, Nights, ms
+from tests.fix_processes import until
+from tests.fix_store import each_database
+
+pytestmark = each_database
+
+
+def test_a_run_by_hand(nights: Nights, add: Add) -> None:
+    add(deadline_s=1)
+    nights.schedules.pause("nightly")
+    slot = nights.schedules.run("nightly")
+    assert (slot["state"], slot["by_hand"], slot["at"]) == ("submitted", True, nights.now)
+    with pytest.raises(InputError, match=f"is at work: job {slot['job']} has not ended"):
+        nights.schedules.run("nightly")
+    nights.end_jobs()
+    assert nights.schedules.run("nightly")["job"] > slot["job"]
+
+
+def test_what_cannot_be_submitted_fails_its_slot_alone(
+    nights: Nights, add: Add, train: Request, text_file: Path
+) -> None:
+    add(request=train)
+    text = text_file.read_text()
+    text_file.unlink()
+    slot = nights.at("2026-01-01T03:00")[-1]
+    assert (slot["state"], slot["job"]) == ("failed", None)
+    assert f"{text_file}: no such file" in slot["reason"]
+    text_file.write_text(text)
+    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"
+
+
+def test_a_slot_waits_for_what_does_not_answer(nights: Nights, add: Add, tmp_path: Path) -> None:
+    add()
+    with _without_broker(nights, tmp_path) as away:
+        (slot,) = away.at("2026-01-01T03:00")
+    assert slot["state"] == "due"
+    assert nights.at(ms("2026-01-01T03:00") + PAUSE_MS - 1)[-1]["state"] == "due"
+    assert nights.at(ms("2026-01-01T03:00") + PAUSE_MS)[-1]["state"] == "submitted"
+
+
+@contextmanager
+def _without_broker(nights: Nights, folder: Path) -> Iterator[Nights]:
+    """The same store, and no broker."""
+    known = nights.client.settings
+    client = Client(Settings(home=folder, store_url=known.database_url, files_url=known.files_location))
+    yield Nights(client, nights.now)
+    client.close()
+
+
+def test_a_slot_whose_taker_died_is_taken_again(nights: Nights, add: Add) -> None:
+    add()
+    nights.now = ms("2026-01-01T03:00")
+    with nights.client.store.write() as connection:
+        schedules.decide(connection, "nightly", nights.now)
+        assert schedules.claim(connection, Slot("nightly", nights.now), nights.now)
+        assert not schedules.claim(connection, Slot("nightly", nights.now), nights.now)
+    assert nights.at(nights.now + CLAIM_MS - 1)[-1]["state"] == "due"
+    assert nights.at(nights.now + 1)[-1]["state"] == "submitted"
+
+
+def test_who_was_too_slow_stores_no_second_job(nights: Nights, add: Add) -> None:
+    add()
+    (slot,) = nights.at("2026-01-01T03:00")
+    before = len(nights.client.jobs())
+    schedule = Schedule(name="nightly", cron=Cron(NIGHT), request=_request(nights))
+    nights.schedules._submit(schedule, Slot("nightly", slot["at"]), nights.now)
+    assert len(nights.client.jobs()) == before  # Catches: a job stored whether its slot is due or not
+    assert nights.slots() == [slot]
+    assert len(list(nights.client.files.list("seeds"))) == 1
+
+
+def _request(nights: Nights) -> Request:
+    with nights.client.store.read() as connection:
+        return Schedule.from_row(schedules.found(connection, "nightly")).request
+
+
+def test_a_name_is_given_once(nights: Nights, add: Add) -> None:
+    add()
+    with pytest.raises(InputError, match="There is a schedule nightly already"):
+        add()
+    nights.schedules.remove("nightly")
+    add()
+    with pytest.raises(NotFoundError, match="There is no schedule 'nightli'. Did you mean nightly"):
+        nights.schedules.pause("nightli")
+
+
+def test_a_removed_schedule_leaves_its_jobs(nights: Nights, add: Add) -> None:
+    add()
+    (slot,) = nights.at("2026-01-01T03:00")
+    nights.schedules.remove("nightly")
+    assert nights.client.status(slot["job"])["state"] == "queued"
+    assert nights.schedules.list() == []
+
+
+def test_a_deleted_job_leaves_its_slot(nights: Nights, add: Add) -> None:
+    add()
+    (slot,) = nights.at("2026-01-01T03:00")
+    nights.client.cancel(slot["job"])
+    nights.client.delete(slot["job"])
+    assert nights.slots()[0]["job"] == slot["job"]
+    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"
+
+
+def test_what_would_be_refused_is_refused_when_it_is_added(nights: Nights, add: Add, train: TrainRequest) -> None:
+    with pytest.raises(NotFoundError, match="no model 'nobody'"):
+        add(request=GenerateRequest(model="nobody", sampling=SamplingOptions(), rng_seed=None))
+    with pytest.raises(InputError, match="no such file"):
+        add(request=TrainRequest(**{**vars(train), "paths": ("/nowhere.txt",)}))
+    assert nights.schedules.list() == []
+
+
+def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, add: Add, train: Request) -> None:
+    before = [len(list(nights.client.files.list(folder))) for folder in ("corpora", "held-out")]
+    add(request=train)
+    assert [len(list(nights.client.files.list(folder))) for folder in ("corpora", "held-out")] == before
+    assert [job["model"] for job in nights.client.jobs()] == ["speeches"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"overlap": "allow"}, "overlap must be one of skip, queue"),
+        ({"catch_up": "all"}, "catch-up must be one of none, once"),
+        ({"deadline_s": -1.0}, "deadline must be a finite number"),
+        ({"always": True}, "--always is of trainings"),
+        ({"name": "Not A Name"}, "The schedule's name 'Not A Name' is not valid"),
+    ],
+)
+def test_rules_that_are_none_are_refused(sample: Request, rules: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Schedule(**{"name": "nightly", "cron": Cron(NIGHT), "request": sample, **rules})
+
+
+def test_a_slot_by_hand_waits_as_long_as_it_must(nights: Nights, add: Add, tmp_path: Path) -> None:
+    add(deadline_s=1)
+    with _without_broker(nights, tmp_path) as away:
+        assert away.schedules.run("nightly")["state"] == "due"
+    with pytest.raises(InputError, match="that of .* waits still"):  # Catches: a second one beside it
+        nights.schedules.run("nightly")
+    nights.schedules.pause("nightly")
+    assert nights.states() == ["due"]  # Catches: a pause that skips what a person asked for
+    assert nights.at(nights.now + PAUSE_MS)[-1]["state"] == "submitted"  # Catches: a deadline for it
+
+
+def test_a_claim_holds_against_whoever_read_the_clock_before(nights: Nights, add: Add) -> None:
+    add()
+    now = ms("2026-01-01T03:00")
+    with nights.client.store.write() as connection:
+        schedules.decide(connection, "nightly", now)
+        assert schedules.claim(connection, Slot("nightly", now), now + 1)
+        assert not schedules.claim(connection, Slot("nightly", now), now)  # Catches: a clock set back by 1 ms
+        assert schedules.claim(connection, Slot("nightly", now), now - 3 * CLAIM_MS)  # Catches: one that was, for good
+
+
+def test_a_schedule_that_cannot_be_read_holds_up_no_other(nights: Nights, add: Add, sample: Request) -> None:
+    add()
+    broken = Schedule(name="broken", cron=Cron(NIGHT), request=sample)
+    nights.schedules.add(broken)
+    with nights.client.store.write() as connection:
+        unknown = update(schedules_table).where(schedules_table.c.name == "broken")
+        connection.execute(unknown.values(timezone="Mars/Olympus"))
+    assert nights.at("2026-01-01T03:00")[-1]["state"] == "submitted"
+
+
+def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_down(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("an accident")
+
+    add()
+    with monkeypatch.context() as patch:
+        patch.setattr(GenerateRequest, "submit", break_down)
+        slot = nights.at("2026-01-01T03:00")[-1]
+    assert (slot["state"], slot["reason"]) == ("failed", "ZeroDivisionError: an accident")
+    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"  # Catches: a slot that is due for ever
+
+
+def test_a_schedule_removed_while_it_is_run_by_hand(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    add()
+    monkeypatch.setattr(nights.schedules, "_submit", lambda *_: nights.schedules.remove("nightly"))
+    with pytest.raises(NotFoundError, match="no schedule 'nightly'"):
+        nights.schedules.run("nightly")
+
+
+def test_the_scheduler_alone_submits(nights: Nights, add: Add) -> None:
+    # Catches: a scheduler that only does maintenance
+    add()
+    known = nights.client.settings
+    environment = {
+        **os.environ,
+        "CHARRNN_HOME": str(known.home),
+        "CHARRNN_STORE_URL": known.database_url,
+        "CHARRNN_FILES_URL": known.files_location,
+    }
+    with nights.client.store.write() as connection:
+        connection.execute(update(schedules_table).values(next_at=1))
+    with subprocess.Popen([sys.executable, "-m", "worker.scheduler"], env=environment) as scheduler:
+        try:
+            until(lambda: nights.states() == ["submitted"], "the slot to be submitted")
+        finally:
+            scheduler.terminate()
