@@ -24,6 +24,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.tables import jobs, speeds, versions, workers
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from tests.fix_model import make_text
 from tests.fix_store import NO_FILE, each_database
 
 pytestmark = each_database
@@ -231,6 +232,18 @@ def test_no_seeds_and_a_text_in_their_place_are_refused(
     with pytest.raises(InputError, match=message):
         client.submit(model, seeds, SAMPLING)
     assert (count(client), list(client.files.list("seeds"))) == (before, [])
+
+
+def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Client, tmp_path: Path) -> None:
+    # Catches: a training that finds itself at work, and so the other's held-out text frozen
+    jobs = []
+    for name in ("first", "second"):
+        (tmp_path / name).write_text(f"the {name} text, of its own\n" + make_text(200, rng_seed=len(jobs)))
+        jobs.append(client.train("poems", [tmp_path / name], NetworkOptions(), TrainingOptions()).id or 0)
+        client.cancel(jobs[-1])
+    assert client.retry(jobs[0]) == 1
+    with pytest.raises(InputError, match="is measured on another held-out text"):
+        client.retry(jobs[1])
 
 
 def test_a_job_whose_version_was_deleted_is_not_retried(client: Client, model: str) -> None:

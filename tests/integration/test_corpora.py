@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +91,36 @@ def test_a_whole_bucket_beside_files_of_the_disk(open_client: OpenClient, bucket
     root = bucket.rpartition("/")[0]
     spec = train(open_client(root), root, folder).spec
     assert spec.sources == (*(str(folder / name) for name in NAMES), f"{bucket}/z.txt")
+
+
+def test_held_out_text_of_a_bucket_is_below_the_roots_too(open_client: OpenClient, bucket: str, folder: Path) -> None:
+    # Catches: roots that are asked of the training text alone
+    upload(folder, bucket)
+    held_out = [f"{bucket}/a.txt"]
+    with pytest.raises(InputError, match="not below a root"):
+        open_client("").train("speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out)
+    spec = open_client(bucket).train("speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out).spec
+    assert spec.held_out.sha256 == hashlib.sha256((folder / "a.txt").read_bytes()).hexdigest()
+
+
+def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
+    # Catches: names that are made tidy, which then are those of other files, or of none
+    for number, key in enumerate(("deep/a.txt", "deep//a.txt", "deep/./b.txt", "deep/../c.txt")):
+        write(f"{bucket}/{key}", make_text(100, rng_seed=number))
+    spec = train(open_client(bucket), f"{bucket}/deep").spec
+    expected = ["deep/../c.txt", "deep/./b.txt", "deep//a.txt", "deep/a.txt"]
+    assert spec.sources == tuple(f"{bucket}/{key}" for key in expected)
+    texts = sum(len(make_text(100, rng_seed=number)) for number in range(4))
+    assert abs(spec.characters + spec.held_out_characters - texts) < 10
+
+
+def test_without_a_place_for_copies_a_training_is_refused(
+    open_client: OpenClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches: an error of the system's, which ends a scheduler
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
+    with pytest.raises(UnreachableError, match="No folder for temporary files can be made"):
+        train(open_client(""), folder)
 
 
 @pytest.mark.parametrize("roots", ["", "{}/deep", "{}/a.tx", "s3://other", "s3:"], ids=repr)

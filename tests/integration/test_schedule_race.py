@@ -91,7 +91,7 @@ def set_clock(path: Path, ms: int) -> None:
 
 
 def test_each_slot_becomes_exactly_one_job(client: Client, model: str, tickers: Tickers, clock: Path) -> None:
-    # Catches: fill that does not look whether the slot is due
+    # Catches: a job that is stored without its slot
     request = GenerateRequest(model=model, sampling=SamplingOptions(), rng_seed=None)
     schedules = Schedules(client, lambda: 0)
     for number in range(SCHEDULES):

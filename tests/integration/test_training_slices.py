@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import insert
 
 import charrnn.training
+from charrnn.errors import UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.databases import NOW
 from charrnn.jobs.files import FileRef
@@ -157,3 +158,18 @@ def test_a_training_leaves_no_checkpoint(client: Client, heartbeat: Heartbeat, s
     run(heartbeat)
     assert client.status(1)["state"] == JobState.DONE
     assert not (Path(settings.files_location) / "jobs" / "1").exists()
+
+
+def test_a_broker_that_is_away_at_the_end_leaves_no_old_version(
+    client: Client, heartbeat: Heartbeat, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise UnreachableError("the broker does not answer")
+
+    monkeypatch.setattr("worker.training.ring_missing", away)
+    for _ in range(2):
+        client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1), margin=5.0, keep=1)
+    while any(job["state"] != JobState.DONE for job in client.jobs()):
+        run(heartbeat)
+    # Catches: what is done last left out, where one of three does not answer
+    assert [version["version"] for version in client.models()] == [1, 3]
