@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from charrnn.errors import CharrnnError
+from charrnn.jobs.processes import MODULE
 from producer import keeping, models, reading, schedules, submission
 from producer.shell import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
 
@@ -100,13 +101,13 @@ app.add_typer(keeping.store, name="store")
 @app.command()
 def worker(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate") -> None:
     """Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker", "--devices", devices, "--queues", queues])
+    os.execv(sys.executable, [*MODULE, "worker", "--devices", devices, "--queues", queues])
 
 
 @app.command()
 def scheduler() -> None:
     """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker.scheduler"])
+    os.execv(sys.executable, [*MODULE, "worker.scheduler"])
 
 
 @app.command()

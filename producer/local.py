@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.processes import MODULE
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import Store
 from producer import console
@@ -183,7 +183,7 @@ def _server_binary() -> str:
 
 @contextmanager
 def _worker(arguments: list[str], drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-m", "worker", *arguments], start_new_session=True)
+    process = subprocess.Popen([*MODULE, "worker", *arguments], start_new_session=True)
     try:
         yield process
     finally:

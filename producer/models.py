@@ -128,7 +128,8 @@ def delete(
             deleted = [client.delete_version(model)]
         else:
             deleted = client.delete_older_versions(model, keep)
-    console.note(f"deleted: {', '.join(deleted) or 'none'}")
+    kept = "nothing to delete: older versions have an alias, or a job or a rollback needs them"
+    console.note(f"deleted: {', '.join(deleted)}" if deleted else kept)
 
 
 @models.command("export")

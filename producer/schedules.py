@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.errors import InputError
 from producer import submission
-from producer.shell import JOB_FAILED, JsonOption, Keeper, open_client, parse_seconds
+from producer.shell import JOB_FAILED, UNREACHABLE, JsonOption, Keeper, open_client, parse_seconds
 
 NameArgument = Annotated[str, typer.Argument(help="The schedule's name.")]
 
@@ -68,6 +69,8 @@ def add(
 
 def _request(command: list[str]) -> Any:
     """What a command would submit."""
+    if command[0] not in ("train", "submit"):
+        raise InputError(f"A schedule can train or submit, such as: -- train speeches texts/. Received: {command[0]!r}")
     keeper = Keeper()
     typer.main.get_command(requests).main(command, "charrnn-jobs", standalone_mode=False, obj=keeper)
     if keeper.request is None:  # after --help
@@ -108,12 +111,16 @@ def resume(name: NameArgument) -> None:
 @schedules.command("run")
 def run(name: NameArgument) -> None:
     """Submit its job now, also if the text is unchanged. Prints the job's id."""
+    from charrnn.jobs.states import SlotState
     from producer import console
 
     with open_client() as client:
         slot = client.schedules.run(name)
+    if slot["state"] == SlotState.DUE:
+        console.note(f"schedule {name}: accepted, and submitted when broker and files answer")
+        raise typer.Exit(UNREACHABLE)
     if slot["job"] is None:
-        console.fail(f"schedule {name}: {slot['state']}: {slot['reason'] or 'it is submitted when it can be'}")
+        console.fail(f"schedule {name}: {slot['state']}: {slot['reason']}")
         raise typer.Exit(JOB_FAILED)
     console.value(slot["job"])
 

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ import redis
 from sqlalchemy import Row
 
 from charrnn.jobs.client import Client
+from charrnn.jobs.processes import MODULE
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.states import ENDED_JOBS, PartState
 from producer.local import _server_binary
@@ -176,7 +176,7 @@ class Fleet:
         log = self.home / f"worker-{len(list(self.home.glob('worker-*.log')))}.log"
         with open(log, "wb") as file:
             process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "worker", "--devices", "cpu"],
+                [*prefix, *MODULE, "worker", "--devices", "cpu"],
                 env={**self.environment, **settings},
                 stdout=file,
                 stderr=file,

@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from charrnn.jobs.client import Client
 from charrnn.jobs.cron import Cron
+from charrnn.jobs.leases import Leases
 from charrnn.jobs.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.schedules import Schedule
 from charrnn.jobs.scheduling import Schedules
@@ -37,6 +38,7 @@ class Nights:
 
     def __post_init__(self) -> None:
         self.schedules = Schedules(self.client, lambda: self.now)
+        self.leases = Leases(self.client.store, 30)
 
     def at(self, time: str | int) -> list[dict[str, Any]]:
         """Set the clock and let the schedules look at it -> all slots of "nightly", the oldest first."""

@@ -26,6 +26,7 @@ from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 
 from charrnn.errors import CharrnnError, InputError, UnreachableError
+from charrnn.jobs.processes import MODULE
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices, memory
@@ -95,7 +96,7 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
         signal.signal(number, lambda *_: sys.exit(0))
     time.sleep(RESTART_PAUSE_S)
     again = [*(word for word in arguments if word != AGAIN), AGAIN]
-    os.execv(sys.executable, [sys.executable, "-m", "worker", *again])
+    os.execv(sys.executable, [*MODULE, "worker", *again])
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -54,6 +54,8 @@ class Schedule:
         check_choice("catch-up", self.catch_up, CATCH_UPS)
         if self.deadline_s is not None:
             check_number("deadline", self.deadline_s)
+            if self.deadline_s == 0:
+                raise InputError("deadline must be more than 0, or every time is over when it comes")
         if self.always and self.request.QUEUE != TrainSpec.QUEUE:
             raise InputError("--always is of trainings, which an unchanged text is skipped for. Leave it out")
 
@@ -210,8 +212,8 @@ def _decision(
         return SlotState.SKIPPED, "missed: nothing ran at that time"
     if reason := _waiting(connection, schedule.name):
         return SlotState.SKIPPED, reason
-    if schedule.overlap == SKIP and (reason := _running(connection, schedule.name)):
-        return SlotState.SKIPPED, reason
+    if reason := _running(connection, schedule.name):
+        return (SlotState.SKIPPED, reason) if schedule.overlap == SKIP else (SlotState.DUE, f"waited: {reason}")
     return SlotState.DUE, f"for all slots since {utc(first)}, which were missed" if first < slot.at else None
 
 

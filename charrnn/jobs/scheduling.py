@@ -94,6 +94,9 @@ class Schedules:
                 made = registry.version(connection, job["model"], job["version"])
             if made is not None:
                 outcome |= {"held_out_nats": made.held_out_nats, "gate": Gate.from_dict(made.gate).reason(made.model)}
+            else:
+                best = min(epoch["held_out_nats"] for epoch in self.client.store.history(job["id"]))
+                outcome |= {"held_out_nats": best, "gate": "deleted since"}
         return outcome
 
     def pause(self, name: str) -> None:

@@ -100,6 +100,8 @@ def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
     if isinstance(given, str):
         raise InputError(f"Seeds must be several, such as [{given!r}]. Received: {given!r}")
     for seed in [""] if given is None else given:
+        if not isinstance(seed, str | Seed):
+            raise InputError(f"A seed must be a text or a Seed. Received: {seed!r:.80}")
         yield Seed(seed) if isinstance(seed, str) else seed
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_processes import Home
+from tests.fix_processes import COMMAND, Home
 
 OK_SEEDS = "the \n"
 
@@ -200,6 +200,17 @@ def test_a_worker_refuses_queues_and_devices_that_are_not_there(
 ) -> None:
     code, said = refused(stack, "worker", *arguments)
     assert (code, message in said) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["worker", "scheduler"])
+def test_what_lies_in_the_folder_is_not_run(home: Home, tmp_path: Path, command: str) -> None:
+    # Catches: a module of the current folder that stands for one of ours, or of Python's
+    for name in ("worker", "random"):
+        (tmp_path / f"{name}.py").write_text("import sys\nprint('not ours')\nsys.exit(0)\n")
+    words = [*COMMAND, command]
+    done = subprocess.run(words, env=home.environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (4, "")  # no broker
+    assert "does not answer" in done.stderr
 
 
 WITHOUT_SAFETENSORS = """

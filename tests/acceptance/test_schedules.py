@@ -80,7 +80,7 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
         ((*CRON, "--", "submit", "-m", "tiny", "--after", "1"), 2, "--after is of a submit in person"),
         ((*CRON, "--", "submit", "-m", "tiny", "--seeds", "-"), 2, "A schedule reads its seeds each time"),
         ((*CRON, "--", "submit", "-m", "nobody"), 3, "There is no model 'nobody'"),
-        ((*CRON, "--", "results", "1"), 2, "No such command 'results'"),
+        ((*CRON, "--", "results", "1"), 2, "A schedule can train or submit"),
         ((*CRON, "--always", "--", "submit", "-m", "tiny"), 2, "--always is of trainings"),
         ((*CRON, "--overlap", "allow", "--", "submit", "-m", "tiny"), 2, "overlap must be one of skip, queue"),
         ((*CRON, "--deadline", "soon", "--", "submit", "-m", "tiny"), 2, "--deadline must be a time such as"),
@@ -95,6 +95,14 @@ def test_a_schedule_that_could_not_work_is_refused(
     done = stack.run("schedules", "add", "bad", *(word.format(text=text) for word in arguments))
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert stack.run("schedules", "show", "bad").returncode == 3
+
+
+def test_a_run_without_a_broker_is_accepted(stack: Home, nightly: str) -> None:
+    stack.ok("schedules", "add", nightly, *CRON, "--", "submit", "-m", "tiny", "-l", "5")
+    away = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": "redis://127.0.0.1:1/0"})
+    done = away.run("schedules", "run", nightly)
+    assert (done.returncode, done.stdout, "accepted" in done.stderr) == (4, "", True)
+    stack.ok("schedules", "remove", nightly)
 
 
 def test_a_dry_run_of_a_training_stores_nothing(stack: Home) -> None:

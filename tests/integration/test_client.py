@@ -223,7 +223,11 @@ def test_seeds_may_be_texts(client: Client, model: str) -> None:
     assert [(seed.seed, seed.id) for seed in seeds_of(client, job.spec)] == [("a", None), ("b", "x")]
 
 
-@pytest.mark.parametrize(("seeds", "message"), [([], "There is no seed"), ("ab", r"must be several, such as \['ab'\]")])
+@pytest.mark.parametrize(("seeds", "message"), [
+    ([], "There is no seed"),
+    ("ab", r"must be several, such as \['ab'\]"),
+    ([1], r"must be a text or a Seed\. Received: 1"),
+])  # fmt: skip
 def test_no_seeds_and_a_text_in_their_place_are_refused(
     client: Client, model: str, seeds: list[str] | str, message: str
 ) -> None:

@@ -56,7 +56,8 @@ def test_a_slot_that_comes_while_the_job_before_it_runs_is_skipped(nights: Night
 def test_a_slot_can_wait_for_the_job_before_it(nights: Nights, add: Add) -> None:
     add(overlap="queue")
     nights.at("2026-01-01T03:00")
-    assert nights.at("2026-01-02T03:00")[-1]["state"] == "due"
+    first, second = nights.at("2026-01-02T03:00")
+    assert (second["state"], second["reason"]) == ("due", f"waited: job {first['job']} has not ended")
     assert nights.at("2026-01-03T03:00")[-1]["reason"] == "that of 2026-01-02 03:00:00 UTC waits still"
     nights.end_jobs()
     nights.at("2026-01-03T04:00")

@@ -21,11 +21,12 @@ from charrnn.jobs.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.schedules import CLAIM_MS, Schedule, Slot
 from charrnn.jobs.scheduling import PAUSE_MS
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.tables import jobs
 from charrnn.jobs.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions
 from tests.fix_nights import NIGHT, Add, Nights, ms
 from tests.fix_processes import until
-from tests.fix_store import each_database
+from tests.fix_store import NO_FILE, each_database
 
 pytestmark = each_database
 
@@ -117,6 +118,20 @@ def test_a_removed_schedule_leaves_its_jobs(nights: Nights, add: Add) -> None:
     assert nights.schedules.list() == []
 
 
+def test_a_deleted_version_leaves_its_loss(nights: Nights, add: Add, train: Request) -> None:
+    add(request=train)
+    (slot,) = nights.at("2026-01-01T03:00")
+    while (part := nights.leases.claim("train", "worker")) and part.job != slot["job"]:
+        pass
+    assert part is not None
+    epoch = {"epoch": 1, "step": 1, "learning_rate": 0.1, "train_nats": 2.0, "held_out_nats": 1.5, "previews": []}
+    nights.leases.checkpoint(part, NO_FILE, [epoch])
+    with nights.client.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == slot["job"]).values(version=7))
+    (shown,) = nights.slots()
+    assert (shown["version"], shown["held_out_nats"], shown["gate"]) == (7, 1.5, "deleted since")
+
+
 def test_a_deleted_job_leaves_its_slot(nights: Nights, add: Add) -> None:
     add()
     (slot,) = nights.at("2026-01-01T03:00")
@@ -147,6 +162,7 @@ def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, ad
         ({"overlap": "allow"}, "overlap must be one of skip, queue"),
         ({"catch_up": "all"}, "catch-up must be one of none, once"),
         ({"deadline_s": -1.0}, "deadline must be a finite number"),
+        ({"deadline_s": 0.0}, "deadline must be more than 0"),
         ({"always": True}, "--always is of trainings"),
         ({"name": "Not A Name"}, "The schedule's name 'Not A Name' is not valid"),
     ],
