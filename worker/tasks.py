@@ -38,13 +38,9 @@ def work(queue: str, _part: str) -> None:
     """
     heartbeat = Child.heartbeat
     ends = time.monotonic() + heartbeat.settings.slice_s
-    while _do_next(heartbeat, queue) and queue == GenerateSpec.QUEUE and _training_waits(heartbeat):
+    while _do_next(heartbeat, queue) and queue == GenerateSpec.QUEUE and heartbeat.leases.waits(TrainSpec.QUEUE):
         if time.monotonic() > ends or is_draining():
             return
-
-
-def _training_waits(heartbeat: Heartbeat) -> bool:
-    return bool(heartbeat.leases.waiting().get(TrainSpec.QUEUE))
 
 
 def _do_next(heartbeat: Heartbeat, queue: str) -> bool:

@@ -85,8 +85,7 @@ def _keep(work: _Work) -> None:
 
 
 def _others_wait(heartbeat: Heartbeat) -> bool:
-    waiting = heartbeat.leases.waiting()
-    return any(waiting.get(queue) for queue in heartbeat.queues)
+    return any(map(heartbeat.leases.waits, heartbeat.queues))
 
 
 class _Work:

@@ -188,6 +188,12 @@ class Leases:
         with self.store.read() as connection:
             return dict(connection.execute(query.group_by(parts.c.queue)).all())
 
+    def waits(self, queue: str) -> bool:
+        """Whether a part waits in the queue for a worker; asked after each part, so nothing is counted."""
+        query = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(parts.c.queue == queue, WAITING, READY)
+        with self.store.read() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
     def _take_away(self, condition: ColumnElement[bool], reason: str) -> int:
         with self.store.write() as connection:
             found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)

@@ -62,7 +62,8 @@ def _has_versions(connection: Connection, model: str) -> bool:
 
 def _in_training(connection: Connection, model: str, but: int | None) -> bool:
     unended = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
-    return any(job != but for job in connection.execute(select(jobs.c.id).where(unended).limit(2)).scalars())
+    query = select(jobs.c.id).where(unended, jobs.c.id.is_distinct_from(but)).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def freeze_held_out(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:

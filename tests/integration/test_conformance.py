@@ -597,6 +597,7 @@ def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, l
     job = awaiting(add_job, training)
     assert leases.claim("generate", "a") is None  # Catches: no READY in _candidates
     assert leases.waiting() == {}  # Catches: doorbells for what nobody may take
+    assert not leases.waits("generate")
     with store.write() as connection:
         registry.freeze_held_out(connection, "speeches", NO_FILE)
     leases.complete(part, version=new_version(1.0))

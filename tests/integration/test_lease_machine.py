@@ -513,6 +513,9 @@ class LeaseMachine(RuleBasedStateMachine):
         assert numbers == list(range(1, self.model.num_versions + 1))
         waiting = Counter(job.kind for job in known if job.ready for _ in job.within("queued"))
         assert self.leases.waiting() == waiting
+        assert [queue for queue in QUEUES if self.leases.waits(queue)] == [
+            queue for queue in QUEUES if queue in waiting
+        ]
 
     def check_promises(self, found_jobs: Sequence[Row[Any]], found_parts: Sequence[Row[Any]]) -> None:
         """What is promised of the store's rows, whatever the model says."""
