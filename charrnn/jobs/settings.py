@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from charrnn.jobs import crash
 logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
+FROM_FILE = "_FILE"  # as Docker's own images call it
 LOOK_S = 1.0
 LONGEST_S = 3600.0  # of any setting; what a lease of another host can be is known by it
 SOCKET = "redis+socket"
@@ -31,7 +32,7 @@ MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every field is read from CHARRNN_ and its name in capitals."""
+    """Every field is read from CHARRNN_ and its name in capitals, or from the file that this and _FILE name."""
 
     home: Path  # the local stack's data; default: the platform's data folder
     redis_url: str = ""  # default: the local broker's socket
@@ -50,12 +51,13 @@ class Settings:
         """Read the settings; an unknown CHARRNN_ variable gets a warning with the nearest name.
 
         Raises:
-            InputError: a value that is not of its field's kind, a URL that is of no Redis server, or a lease too
-                short for its heartbeat.
+            InputError: a value that is not of its field's kind, a file of it that cannot be read, a URL that is of
+                no Redis server, or a lease too short for its heartbeat.
         """
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
-        _warn_of_unknown(environ, known)
-        values = {name: environ[variable] for variable, name in known.items() if environ.get(variable)}
+        _warn_of_unknown(environ, [*known, *(variable + FROM_FILE for variable in known)])
+        found = {name: _find(variable, environ) for variable, name in known.items()}
+        values = {name: text for name, text in found.items() if text}
         home = Path(values.pop("home", platformdirs.user_data_dir("charrnn-jobs")))
         parsed: dict[str, Any] = {name: _parse(name, text) for name, text in values.items()}
         settings = cls(home=home.expanduser().absolute(), **parsed)
@@ -101,13 +103,28 @@ class Settings:
         return self.home / "cache"
 
 
-def _warn_of_unknown(environ: Mapping[str, str], known: Mapping[str, str]) -> None:
+def _warn_of_unknown(environ: Mapping[str, str], known: Collection[str]) -> None:
     """Not an error: Kubernetes injects variables such as CHARRNN_REDIS_SERVICE_HOST by itself."""
-    for variable in sorted(environ.keys() - known.keys() - {crash.VARIABLE}):
+    for variable in sorted(environ.keys() - set(known) - {crash.VARIABLE}):
         if variable.startswith(PREFIX):
             nearest = difflib.get_close_matches(variable, known, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             logger.warning("%s is not a setting and has no effect%s", variable, hint)
+
+
+def _find(variable: str, environ: Mapping[str, str]) -> str:
+    """The variable's text, or that of its file: a URL with a password should not stand in an environment, which
+    children inherit and `docker inspect` shows.
+    """
+    text, file = environ.get(variable, ""), environ.get(variable + FROM_FILE, "")
+    if text and file:
+        raise InputError(f"Set {variable} or {variable}{FROM_FILE}, not both")
+    if not file:
+        return text
+    try:
+        return Path(file).read_text().strip()
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{variable}{FROM_FILE} must name a file of text that this user can read: {error}") from error
 
 
 def _check_redis_url(url: str) -> None:

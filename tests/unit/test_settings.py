@@ -52,6 +52,31 @@ def test_an_empty_variable_means_the_default() -> None:
     assert from_env(CHARRNN_HOME="", CHARRNN_LEASE_S="") == from_env()
 
 
+@pytest.mark.parametrize("field", ["redis_url", "store_url"])
+def test_a_place_is_read_from_the_file_that_a_variable_names(field: str, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://:secret@there/0\n")
+    settings = Settings.from_env({f"CHARRNN_{field.upper()}_FILE": str(tmp_path / "url")})
+    assert getattr(settings, field) == "redis://:secret@there/0"
+
+
+def test_a_variable_and_its_file_are_refused_together(tmp_path: Path) -> None:
+    # Catches: one of the two taken silently
+    with pytest.raises(InputError, match="Set CHARRNN_STORE_URL or CHARRNN_STORE_URL_FILE, not both"):
+        from_env(CHARRNN_STORE_URL="sqlite://", CHARRNN_STORE_URL_FILE=str(tmp_path / "url"))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    # Catches: the local stack used where a secret was not mounted
+    with pytest.raises(InputError, match=f"CHARRNN_REDIS_URL_FILE must name a file .*{tmp_path}/url"):
+        from_env(CHARRNN_REDIS_URL_FILE=str(tmp_path / "url"))
+
+
+def test_a_variable_of_a_file_is_no_unknown_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "url").write_text("redis://there/0")
+    from_env(CHARRNN_REDIS_URL_FILE=str(tmp_path / "url"))
+    assert not caplog.records
+
+
 def test_a_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert from_env(CHARRNN_HOME=".demo").home == tmp_path / ".demo"
