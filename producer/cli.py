@@ -99,9 +99,21 @@ app.add_typer(keeping.store, name="store")
 
 
 @app.command()
-def worker(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate") -> None:
+def worker(
+    devices: DevicesOption = "auto",
+    queues: QueuesOption = "train,generate",
+    check_health: Annotated[
+        bool, typer.Option("--check-health", help="See whether the workers of this host hang, and start none.")
+    ] = False,
+) -> None:
     """Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."""
-    os.execv(sys.executable, [*MODULE, "worker", "--devices", devices, "--queues", queues])
+    if check_health:
+        from charrnn.jobs import health
+        from charrnn.jobs.settings import Settings
+
+        health.check(Settings.from_env(os.environ))
+    else:
+        os.execv(sys.executable, [*MODULE, "worker", "--devices", devices, "--queues", queues])
 
 
 @app.command()

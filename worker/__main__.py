@@ -17,6 +17,7 @@ import uuid
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
 from typing import NoReturn
@@ -24,13 +25,16 @@ from typing import NoReturn
 from billiard import current_process
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.worker.consumer import Consumer
 
 from charrnn.errors import CharrnnError, InputError, UnreachableError
+from charrnn.jobs.health import TOUCH_S, Pulse
 from charrnn.jobs.processes import MODULE
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices, memory
 from worker.heartbeat import Heartbeat, is_draining, start_draining
+from worker.transport import Transport
 
 try:
     from worker.app import app, settings
@@ -67,10 +71,12 @@ def run(options: argparse.Namespace) -> int:
     queues = _queues(options.queues)
     pinned = devices.choose_devices(options.devices, os.environ)
     _check_library()
-    _wait_for_store() if options.again else _check_store()
+    pulse = Pulse(settings, len(pinned))
+    Transport.on_connecting = pulse.touch  # an absent broker is tried for ever, in Celery's loop
+    _wait_for_store(pulse) if options.again else _check_store()
     memory.remember()
     life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    _connect_signals(life, pinned, queues)
+    _connect_signals(life, pinned, queues, pulse)
     worker = app.Worker(
         hostname=life,
         queues=queues,
@@ -122,9 +128,10 @@ def _check_library() -> None:
         )
 
 
-def _wait_for_store() -> None:
+def _wait_for_store(pulse: Pulse) -> None:
     """As _check_store does, of a worker that was at work already: what does not answer now will."""
     while True:
+        pulse.touch()
         try:
             return _check_store()
         except UnreachableError as error:
@@ -162,13 +169,14 @@ def _sign_off(life: str) -> None:
         logger.warning("%s", error)
 
 
-def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
+def _connect_signals(life: str, pinned: list[str], queues: list[str], pulse: Pulse) -> None:
     @worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
     def begin_child(**_: object) -> None:
         index = current_process().index
         devices.pin(pinned[index])
+        pulse.beat(index)
         try:
-            Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues)
+            Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues, partial(pulse.beat, index))
             Child.heartbeat.take_over(memory.why_died())
             Child.heartbeat.start()
         except Exception:  # Celery would log it and keep a child that can do nothing but eat doorbells
@@ -181,11 +189,13 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str]) -> None:
         """Celery sets up logging of its own, and drops our lines, where nobody answers this signal."""
 
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
-    def announce(**_: object) -> None:
+    def announce(sender: Consumer, **_: object) -> None:
+        sender.hub.timer.call_repeatedly(TOUCH_S, pulse.touch)
         logger.info("worker ready: devices %s, queues %s", ", ".join(pinned), ", ".join(queues))
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: object) -> None:
+        pulse.touch(ahead_s=settings.drain_s)  # Celery's loop ends before the children do
         start_draining(settings.drain_s)
 
 

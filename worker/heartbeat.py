@@ -129,13 +129,15 @@ class Watch:
 
 
 class Heartbeat(threading.Thread):
-    """Beats for one child. `owner` names the child's place in the pool, not its process."""
+    """Beats for one child. `owner` names the child's place in the pool, not its process; `alive` tells its parent."""
 
-    def __init__(self, settings: Settings, owner: str, device: str, queues: list[str]) -> None:
+    def __init__(
+        self, settings: Settings, owner: str, device: str, queues: list[str], alive: Callable[[], None]
+    ) -> None:
         from charrnn.jobs.client import Client  # here, in the child: it brings NumPy, and the parent stays small
 
         super().__init__(name="heartbeat", daemon=True)
-        self.settings, self.owner, self.device, self.queues = settings, owner, device, queues
+        self.settings, self.owner, self.device, self.queues, self.alive = settings, owner, device, queues, alive
         self.client = Client(settings)
         self.store, self.queue, self.files = self.client.store, self.client.queue, self.client.files
         self.leases = Leases(self.store, settings.lease_s)
@@ -169,6 +171,7 @@ class Heartbeat(threading.Thread):
             ring_missing(self.leases, self.queue)
 
     def _beat(self) -> None:
+        self.alive()  # first: a store that does not answer is no reason to start a worker again
         watch = self._watch
         if watch is not None and (reason := watch.stalled):
             self._give_up(watch, reason)

@@ -10,6 +10,7 @@ import base64
 import json
 import logging
 import secrets
+from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
@@ -50,6 +51,11 @@ class Transport(redis.Transport):
     """Delivers a doorbell of ours in the place of whatever came."""
 
     Channel = Channel
+    on_connecting: Callable[[], None] = staticmethod(lambda: None)  # called before each attempt
+
+    def establish_connection(self) -> object:
+        self.on_connecting()
+        return super().establish_connection()  # type: ignore[no-untyped-call]
 
     def _deliver(self, _message: object, queue: str) -> None:
         try:

@@ -27,7 +27,7 @@ FACTS = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_ste
 @pytest.fixture
 def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
     """Of a child whose thread does not run."""
-    heartbeat = Heartbeat(settings, "owner", "cpu", ["generate"])
+    heartbeat = Heartbeat(settings, "owner", "cpu", ["generate"], lambda: None)
     yield heartbeat
     heartbeat.store.close()
     heartbeat.queue.close()

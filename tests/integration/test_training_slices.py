@@ -29,7 +29,7 @@ from worker.training import train
 @pytest.fixture
 def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
     """Of a child that looks for others after each step; its thread does not run."""
-    heartbeat = Heartbeat(replace(settings, slice_s=0.0), "owner", "cpu", ["train", "generate"])
+    heartbeat = Heartbeat(replace(settings, slice_s=0.0), "owner", "cpu", ["train", "generate"], lambda: None)
     yield heartbeat
     heartbeat.store.close()
     heartbeat.queue.close()

@@ -1,0 +1,94 @@
+"""Whether the workers of this host move: one file each, held by a lock, and touched while all its processes do.
+
+Celery's ping sees a parent that answers, and no child that hangs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import TextIO
+
+from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs.settings import Settings
+
+FOLDER = "health"  # in the home
+TOUCH_S = 5.0
+SLOWEST_S = 90.0  # between two touches: a broker that stands still holds a parent for 60 s, timeouts and a pause of 30
+
+_beat = struct.Struct("d")  # seconds of the monotonic clock, which processes of a host share
+
+
+class Pulse:
+    """The file of one worker. Made in the parent before its children, which share its memory."""
+
+    def __init__(self, settings: Settings, children: int) -> None:
+        self.stale_s = stale_s(settings)
+        self._parent = os.getpid()
+        self._beats = mmap.mmap(-1, children * _beat.size)
+        for child in range(children):
+            self.beat(child)
+        self._file = _hold(settings.home, self.stale_s)
+
+    def beat(self, child: int) -> None:
+        """Tell that this child moves. Called in the child."""
+        _beat.pack_into(self._beats, child * _beat.size, time.monotonic())
+
+    def touch(self, ahead_s: float = 0.0) -> None:
+        """Tell that the parent moves, if all its children do; `ahead_s`: and that it may not for so long."""
+        now = time.monotonic()
+        if os.getpid() == self._parent and all(now - beat < self.stale_s for (beat,) in _beat.iter_unpack(self._beats)):
+            until = time.time() + ahead_s
+            os.utime(self._file.fileno(), (until, until))
+
+
+def stale_s(settings: Settings) -> float:
+    """Without a sign for so long, a worker hangs."""
+    return max(SLOWEST_S, 3 * settings.lease_s)
+
+
+def check(settings: Settings) -> None:
+    """See that the workers of this host and home move, and that there is one.
+
+    Raises:
+        CharrnnError: one hangs, or none runs.
+    """
+    running = {path.name: time.time() - path.stat().st_mtime for path in _files(settings.home) if _is_held(path)}
+    if not running:
+        raise CharrnnError(f"No worker of this host runs with {settings.home} as its home")
+    name, age = max(running.items(), key=lambda item: item[1])
+    if age > stale_s(settings):
+        raise CharrnnError(f"Worker {name} hangs: no sign of all its processes for {age:.0f} s. Start it again")
+
+
+def _hold(home: Path, old_s: float) -> TextIO:
+    """Make this process' file and lock it until it ends; delete those that dead workers left."""
+    try:
+        (home / FOLDER).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in _files(home):
+            if time.time() - path.stat().st_mtime > old_s and not _is_held(path):
+                path.unlink()
+        file = open(home / FOLDER / f"{socket.gethostname()}-{os.getpid()}", "w")  # noqa: SIM115
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a POSIX lock: a forked child does not hold it too
+    except OSError as error:
+        raise InputError(f"A worker must be able to write into its home. Set CHARRNN_HOME: {error}") from error
+    return file
+
+
+def _files(home: Path) -> list[Path]:
+    return list((home / FOLDER).glob(f"{socket.gethostname()}-*"))
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process has it."""
+    with open(path) as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False

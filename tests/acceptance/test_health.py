@@ -1,0 +1,100 @@
+"""`charrnn-jobs worker --check-health`: what hangs is seen, and a broker that is away is no fault of the worker's."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from charrnn.jobs.settings import Settings
+from producer.local import _start_server
+from tests.fix_processes import Home, make_home, until
+
+HANGS_S = 200  # 90 until a worker counts as one that hangs, and what a busy machine adds
+
+
+@dataclass
+class Worker:
+    """A worker with a broker and a home of its own."""
+
+    home: Home
+    broker: subprocess.Popen[bytes]
+    parent: subprocess.Popen[str]
+
+    @property
+    def child(self) -> int:
+        (name,) = self.home.workers()
+        return int(name.removeprefix("worker "))
+
+    def check(self) -> subprocess.CompletedProcess[str]:
+        return self.home.run("worker", "--check-health")
+
+    def is_well(self) -> bool:
+        return self.check().returncode == 0
+
+
+@contextmanager
+def running_worker() -> Iterator[Worker]:
+    for home in make_home():
+        socket = Settings(home=home.path).broker_socket
+        with redis.Redis(unix_socket_path=str(socket)) as client:
+            broker = _start_server(socket, home.path / "broker", client)
+        worker = Worker(home, broker, home.start("worker", "--devices", "cpu"))
+        try:
+            until(home.workers, "a live worker")
+            yield worker
+        finally:
+            for process in (worker.parent, worker.broker):
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.communicate()  # until the parent's children, which hold the pipe too, are gone
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[dict[str, Worker]]:
+    """Four workers, each in another trouble for so long that the first two are known to hang."""
+    with ExitStack() as stack:
+        found = {name: stack.enter_context(running_worker()) for name in ("child", "parent", "away", "still")}
+        assert all(worker.is_well() for worker in found.values())
+        child = found["child"].child
+        os.kill(child, signal.SIGSTOP)
+        stack.callback(os.kill, child, signal.SIGCONT)
+        found["parent"].parent.send_signal(signal.SIGSTOP)
+        found["away"].broker.kill()
+        found["still"].broker.send_signal(signal.SIGSTOP)
+        until(lambda: not (found["child"].is_well() or found["parent"].is_well()), "two that hang", HANGS_S)
+        yield found
+
+
+def test_a_child_that_hangs_is_seen(workers: dict[str, Worker]) -> None:
+    # Catches: a file that tells of the parent alone, as Celery's ping does
+    done = workers["child"].check()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(r"Worker \S+ hangs: no sign of all its processes for \d+ s\. Start it again", done.stderr)
+
+
+def test_a_consumer_that_hangs_is_seen_until_it_moves_again(workers: dict[str, Worker]) -> None:
+    assert workers["parent"].check().returncode == 1
+    workers["parent"].parent.send_signal(signal.SIGCONT)
+    until(workers["parent"].is_well, "a sign of life")
+
+
+@pytest.mark.parametrize("broker", ["away", "still"])
+def test_a_broker_that_does_not_answer_is_no_fault_of_its_workers(workers: dict[str, Worker], broker: str) -> None:
+    # Catches: signs by Celery's loop alone, which waits for the broker in another one
+    assert workers[broker].is_well()
+
+
+def test_the_file_of_a_dead_worker_is_no_sign_of_life(home: Home) -> None:
+    # Catches: the time of a file looked at, and not who holds it
+    with home.up():
+        assert home.run("worker", "--check-health").returncode == 0
+    done = home.run("worker", "--check-health")
+    assert (done.returncode, "No worker of this host runs" in done.stderr) == (1, True)
