@@ -40,11 +40,16 @@ format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# uv pip compile writes no registry's address; uv.lock would.
+# uv pip compile writes no registry's address; uv.lock would. The images get what the tests ran with.
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header
+PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml --extra postgres --extra s3 --extra parquet
 requirements: ## pin and hash the dependencies anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
-	  --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra dev --upgrade \
+	$(COMPILE) --upgrade --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra dev \
 	  --output-file requirements.txt pyproject.toml
+	echo hatchling | $(COMPILE) --constraint requirements.txt --output-file deploy/requirements/build.txt -
+	$(PINNED) --output-file deploy/requirements/producer.txt
+	$(PINNED) --extra cpu --output-file deploy/requirements/worker-cpu.txt
+	$(PINNED) --extra gpu --output-file deploy/requirements/worker-gpu.txt
 
 # PyTorch is a peer to measure against, nothing that the product uses.
 $(BENCH)/.ready:

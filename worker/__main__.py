@@ -86,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
         loglevel="WARNING",
         without_gossip=True,
         without_mingle=True,
+        without_heartbeat=True,  # of Celery: nobody listens; ours is in the store
         quiet=True,
     )
     worker.start()
