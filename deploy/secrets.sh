@@ -1,0 +1,48 @@
+#!/bin/sh
+# Make deploy/secrets/ for docker-compose.yml: passwords, an authority of its own, and certificates of broker and
+# database. Nothing is overwritten. Needs openssl.
+set -eu
+cd "$(dirname "$0")"
+
+[ ! -e secrets ] || { echo "secrets: deploy/secrets is there already. Delete it to make new ones; deploy/README.md says what else that takes" >&2; exit 1; }
+umask 077
+mkdir secrets.new
+trap 'rm -rf secrets.new' EXIT
+cd secrets.new
+
+days=3650
+key="ec -pkeyopt ec_paramgen_curve:prime256v1" # not Ed25519, whose certificates libpq cannot bind a password to
+quiet() { "$@" 2>openssl.log || { cat openssl.log >&2; exit 1; }; rm -f openssl.log; }
+password() { openssl rand -hex 24; }
+
+quiet openssl req -x509 -newkey $key -nodes -days $days -subj "/CN=charrnn-jobs" -keyout ca.key -out ca.crt \
+    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign
+certificate() {
+    quiet openssl req -newkey $key -nodes -subj "/CN=$1" -addext "subjectAltName=DNS:$1" -keyout "$1.key" -out "$1.csr"
+    quiet openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -days $days -copy_extensions copy -out "$1.crt"
+    rm "$1.csr"
+}
+certificate redis
+certificate postgres
+
+redis=$(password)
+sed "s/PASSWORD_SHA256/$(printf %s "$redis" | sha256sum | cut -d ' ' -f 1)/" ../redis.acl >redis.acl
+echo "rediss://charrnn:$redis@redis:6379/0?ssl_cert_reqs=required&ssl_ca_certs=/run/secrets/ca.crt" >redis_url
+
+postgres=$(password)
+printf %s "$postgres" >postgres_password
+echo "postgresql://charrnn:$postgres@postgres/charrnn?sslmode=verify-full&sslrootcert=/run/secrets/ca.crt" >store_url
+
+cat >aws_credentials <<'END'
+# For CHARRNN_FILES_URL=s3://bucket/folder, remove the signs and fill in:
+# [default]
+# aws_access_key_id =
+# aws_secret_access_key =
+END
+
+# Compose mounts these files as they are: a container's user is another one, and must read them. The folder is closed.
+chmod 444 ./*
+chmod 400 ca.key
+cd ..
+mv secrets.new secrets
+echo "secrets: made in deploy/secrets, which only $(id -un) can enter"

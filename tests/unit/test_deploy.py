@@ -1,0 +1,227 @@
+"""The files of deploy/ and docker-compose.yml: what their validators say, and what validators do not look at."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+DOCKERFILE = DEPLOY / "Dockerfile"
+COMPOSE = ROOT / "docker-compose.yml"
+REQUIREMENTS = DEPLOY / "requirements"
+UNITS = ("charrnn-worker@0.service", "charrnn-scheduler.service")
+SYSTEM_UNITS = Path("/usr/lib/systemd/system")
+NO_SYSTEMD = "needs systemd: apt-get install systemd"
+SERVERS = ("redis", "postgres")
+DECLARED = ("secrets", "configs", "networks")  # by a service's list of names or of sources
+
+Compose = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def compose() -> Compose:
+    return dict(yaml.safe_load(COMPOSE.read_text()))
+
+
+@pytest.fixture(scope="module")
+def services(compose: Compose) -> dict[str, Compose]:
+    return dict(compose["services"])
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, list[str]]:
+    """Stage of the Dockerfile → its instructions, in the order of the file."""
+    found: dict[str, list[str]] = {}
+    for line in DOCKERFILE.read_text().replace("\\\n", " ").splitlines():
+        if line.startswith("FROM "):
+            found[line.split()[-1]] = stage = [line]
+        elif line and not line.startswith("#"):
+            stage.append(line)
+    return found
+
+
+def run(*words: str | Path, code: int = 0) -> str:
+    """Run what must end with that exit code -> all that it printed."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=ROOT)
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+def beside_python(program: str) -> Path:
+    return Path(sys.executable).with_name(program)
+
+
+def test_the_compose_file_is_of_its_schema() -> None:
+    run(beside_python("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE)
+
+
+def test_the_dockerfile_has_no_fault_that_its_linter_knows() -> None:
+    assert run(beside_python("hadolint"), "--failure-threshold", "style", DOCKERFILE) == ""
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    if not (shutil.which("systemd-analyze") and SYSTEM_UNITS.is_dir()):
+        assert os.environ.get("CI") != "true", NO_SYSTEMD
+        pytest.skip(NO_SYSTEMD)
+    shutil.copytree(SYSTEM_UNITS, tmp_path / SYSTEM_UNITS.relative_to("/"), symlinks=True)
+    shutil.copytree(DEPLOY / "systemd", tmp_path / "etc/systemd/system")
+    program = tmp_path / "opt/charrnn-jobs/bin/charrnn-jobs"
+    program.parent.mkdir(parents=True)
+    shutil.copy("/bin/true", program)
+    assert run("systemd-analyze", "verify", f"--root={tmp_path}", *UNITS) == ""  # what it ignores it only prints
+
+
+def test_a_worker_of_systemd_has_one_gpu_and_gives_its_work_back() -> None:
+    unit = (DEPLOY / "systemd/charrnn-worker@.service").read_text()
+    assert re.search(r"^ExecStart=\S+ worker --devices %i$", unit, re.MULTILINE)
+    assert "\nKillMode=mixed\n" in unit
+
+
+def names(service: Compose, kind: str) -> set[str]:
+    return {entry if isinstance(entry, str) else entry["source"] for entry in service.get(kind, [])}
+
+
+@pytest.mark.parametrize("kind", DECLARED)
+def test_services_name_what_is_declared_and_all_of_it(compose: Compose, kind: str) -> None:
+    used = set[str]().union(*(names(service, kind) for service in compose["services"].values()))
+    assert used == set(compose[kind])
+
+
+def test_volumes_are_declared_and_used(compose: Compose) -> None:
+    used = {volume.split(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])}
+    assert used == set(compose["volumes"])
+
+
+def test_who_waits_for_a_healthy_service_waits_for_one_with_a_health_check(services: dict[str, Compose]) -> None:
+    waits = [needed for service in services.values() for needed in service.get("depends_on", {}).items()]
+    assert {(name, how["condition"]) for name, how in waits} == {(name, "service_healthy") for name in SERVERS}
+    assert all(services[name]["healthcheck"]["test"][0] == "CMD" for name, _ in waits)
+
+
+def test_what_is_built_is_a_stage_of_the_dockerfile(services: dict[str, Compose], stages: dict[str, list[str]]) -> None:
+    builds = {name: service["build"] for name, service in services.items() if "build" in service}
+    assert {build["dockerfile"] for build in builds.values()} == {str(DOCKERFILE.relative_to(ROOT))}
+    assert {build["target"] for build in builds.values()} == {"producer", "worker-cpu", "worker-gpu"} <= stages.keys()
+    assert all(services[name]["image"] == f"charrnn-jobs/{build['target']}" for name, build in builds.items())
+
+
+def test_what_the_dockerfile_copies_is_there_and_not_ignored(stages: dict[str, list[str]]) -> None:
+    lines = [line for stage in stages.values() for line in stage]
+    copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
+    bound = {found for line in lines for found in re.findall(r"type=bind,source=(\S+?),", line)}
+    allowed = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[0] == "!"}
+    assert all((ROOT / path).exists() for path in copied | bound)
+    assert all(any(Path(path).is_relative_to(entry) for entry in allowed) for path in copied | bound)
+
+
+def test_no_port_is_published(services: dict[str, Compose]) -> None:
+    assert not [name for name, service in services.items() if {"ports", "network_mode"} & service.keys()]
+
+
+def test_broker_and_database_are_reached_by_these_services_alone(compose: Compose) -> None:
+    assert compose["networks"]["inside"] == {"internal": True}
+    assert all(compose["services"][name]["networks"] == ["inside"] for name in SERVERS)
+
+
+def test_nobody_has_rights_to_spare(services: dict[str, Compose]) -> None:
+    for service in services.values():
+        assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert not {"privileged", "user", "pid", "ipc", "devices"} & service.keys()
+
+
+def test_gpus_are_reserved_in_their_profile_alone(services: dict[str, Compose]) -> None:
+    assert {name for name, service in services.items() if "deploy" in service} == {"worker-gpu"}
+    gpu = services["worker-gpu"]
+    (devices,) = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (gpu["profiles"], devices["capabilities"]) == (["gpu"], ["gpu"])
+    assert gpu["command"] == ["worker", "--devices", "gpu"]  # Catches: auto, which is the CPU where the driver is not
+
+
+def test_images_end_as_a_numbered_user_that_is_not_root(stages: dict[str, list[str]]) -> None:
+    for stage in ("producer", "worker-cpu", "worker-gpu"):
+        assert [line for line in stages[stage] if line.startswith("USER ")][-1] == "USER 10001"
+
+
+def test_signals_reach_the_command_itself(stages: dict[str, list[str]]) -> None:
+    # Catches: the shell form, in which SIGTERM ends a shell and the worker is killed later
+    lines = [line for stage in stages.values() for line in stage if line.split()[0] in ("ENTRYPOINT", "CMD")]
+    assert len(lines) == 4
+    assert all(re.fullmatch(r'[A-Z]+ \["[^"]+"(, "[^"]+")*\]', line) for line in lines)
+
+
+def test_everything_installed_is_pinned_and_hashed(stages: dict[str, list[str]]) -> None:
+    installs = [line for stage in stages.values() for line in stage if "pip install" in line]
+    assert all("--require-hashes" in line or "--no-deps /wheels" in line for line in installs)
+    assert len(installs) == 5
+
+
+def pins(path: Path) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9-]+)(?:\[.*?\])?==(\S+)", path.read_text(), re.MULTILINE))
+
+
+def test_images_have_the_versions_that_the_tests_ran_with() -> None:
+    tested = pins(ROOT / "requirements.txt")
+    for path in REQUIREMENTS.iterdir():
+        installed = pins(path)
+        assert {name: version for name, version in installed.items() if tested.get(name, version) != version} == {}
+        assert installed.keys() - tested.keys() == set() or path.stem == "worker-gpu"
+
+
+def test_only_workers_have_tensorflow() -> None:
+    tensorflow = {path.stem: {n for n in pins(path) if n.startswith("tensorflow")} for path in REQUIREMENTS.iterdir()}
+    assert (tensorflow["producer"], tensorflow["worker-gpu"]) == (set(), {"tensorflow"})
+    assert "tensorflow-cpu" in tensorflow["worker-cpu"]
+
+
+def texts() -> Iterator[str]:
+    """All that is committed for a deployment."""
+    for path in (COMPOSE, *DEPLOY.rglob("*")):
+        if path.is_file() and "secrets" not in path.relative_to(ROOT).parts and REQUIREMENTS not in path.parents:
+            yield path.read_text()
+
+
+def test_no_secret_stands_in_a_file(services: dict[str, Compose]) -> None:
+    for text in texts():
+        assert not re.search(r"PRIVATE KEY|://[^/\s$]*:[^/\s$]+@|[0-9a-f]{40}", text)
+    variables = {name for service in services.values() for name in service.get("environment", {})}
+    secret = {name for name in variables if re.search("PASSWORD|SECRET|TOKEN|KEY|REDIS_URL|STORE_URL", name)}
+    assert secret
+    assert all(name.endswith("_FILE") for name in secret)
+
+
+def test_a_secret_s_file_is_never_committed() -> None:
+    run("git", "check-ignore", "deploy/secrets/redis_url")
+
+
+def test_the_script_makes_each_secret_once(compose: Compose, tmp_path: Path) -> None:
+    for name in ("secrets.sh", "redis.acl"):
+        shutil.copy(DEPLOY / name, tmp_path)
+    assert "made in deploy/secrets" in run("sh", tmp_path / "secrets.sh")
+    made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert {entry["file"] for entry in compose["secrets"].values()} == {
+        f"deploy/secrets/{name}" for name in made if name != "ca.key"
+    }
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert made["postgres_password"] in made["store_url"]
+    assert "is there already" in run("sh", tmp_path / "secrets.sh", code=1)
+    assert made == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+
+
+def test_the_broker_s_user_may_do_what_is_listed_with_our_keys() -> None:
+    (rule,) = re.findall(r"^user charrnn (.*)$", (DEPLOY / "redis.acl").read_text(), re.MULTILINE)
+    words = rule.split()
+    assert words[:5] == ["on", "#PASSWORD_SHA256", "~charrnn:*", "resetchannels", "-@all"]
+    assert all(re.fullmatch(r"\+[a-z|]+", word) for word in words[5:])
+    dangerous = {"+config", "+eval", "+flushall", "+flushdb", "+keys", "+module", "+shutdown", "+debug", "+acl"}
+    assert not dangerous & set(words)
