@@ -55,6 +55,7 @@ SESSION = {
 }
 CONNECTION = {
     "application_name": "charrnn-jobs",
+    "client_encoding": "utf8",  # of a database without an encoding (SQL_ASCII) text would come as bytes
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,

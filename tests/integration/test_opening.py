@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
+import psycopg
 import pytest
+from sqlalchemy import make_url, text
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.store import Store
@@ -41,3 +44,16 @@ def test_a_postgresql_out_of_reach_is_named_without_its_password() -> None:
     with pytest.raises(UnreachableError, match=r"user:\*\*\*@127\.0\.0\.1:1/db does not answer") as caught:
         Store("postgres://user:secret@127.0.0.1:1/db")
     assert "secret" not in str(caught.value)
+
+
+def test_a_postgresql_without_an_encoding_keeps_text(postgres_url: str) -> None:
+    # What initdb makes where no locale is set. Catches: SQLAlchemy's TypeError at the server's version, in bytes
+    name = f"ascii_{secrets.token_hex(8)}"
+    url = make_url(postgres_url).set(database=name)
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"create database {name} encoding 'SQL_ASCII' locale 'C' template template0")
+        store = Store(url.render_as_string(hide_password=False))
+        with store.read() as read:
+            assert read.execute(text("select 'é⏎'")).scalar_one() == "é⏎"
+        store.close()
+        connection.execute(f"drop database {name}")
