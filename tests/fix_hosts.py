@@ -76,7 +76,7 @@ class Host:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**_clean_environment(), "CHARRNN_HOME": str(self.home), **self.settings}
+        return {**clean_environment(), "CHARRNN_HOME": str(self.home), **self.settings}
 
     @property
     def log(self) -> str:
@@ -169,7 +169,7 @@ class Servers:
         url = self.postgres.new_database()
         number, bucket = self.places, f"charrnn-{secrets.token_hex(8)}"
         self.places += 1
-        self._make_bucket(bucket)
+        make_bucket(self.namespace, bucket)
         with psycopg.connect(url, autocommit=True, row_factory=dict_row) as store, self._broker(number) as broker:
             yield Place(self._settings(store.info.dbname, number, bucket), store, broker)
 
@@ -187,12 +187,6 @@ class Servers:
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-
-    def _make_bucket(self, name: str) -> None:
-        url = f"http://{self.namespace.address}:{S3_PORT}/{name}"
-        subprocess.run(
-            [*self.namespace.prefix, sys.executable, "-c", MAKE_BUCKET, url], env=_clean_environment(), check=True
-        )
 
     def _broker(self, number: int) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.broker_socket), password=self.broker_password, db=number)
@@ -216,9 +210,9 @@ class Network:
 def network() -> Iterator[Network]:
     """Three namespaces with running servers; all of it is gone at the end."""
     with ExitStack() as stack:
-        namespaces = {role: stack.enter_context(_namespace(role, address)) for role, address in ADDRESSES.items()}
+        namespaces = {role: stack.enter_context(new_namespace(role, address)) for role, address in ADDRESSES.items()}
         bridge = namespaces["servers"]
-        _add_bridge(bridge)
+        add_bridge(bridge)
         for role in ("a", "b"):
             _plug_in(namespaces[role], f"to-{role}", bridge)
         servers = stack.enter_context(_servers(bridge))
@@ -248,7 +242,7 @@ def ip(*words: str) -> str:
     return done.stdout
 
 
-def _refuse(why: str) -> NoReturn:
+def refuse(why: str) -> NoReturn:
     """Nobody must run tests as root, but what checks every change must not pass without these."""
     message = f"Network namespaces need root and iproute2 (Debian: apt-get install iproute2): {why}"
     if os.environ.get("CI") == "true":
@@ -256,7 +250,7 @@ def _refuse(why: str) -> NoReturn:
     pytest.skip(message)
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Ours, without what leads elsewhere; a proxy would be asked for 10.0.0.1 too."""
     return {
         name: text
@@ -266,14 +260,14 @@ def _clean_environment() -> dict[str, str]:
 
 
 @contextmanager
-def _namespace(role: str, address: str) -> Iterator[Namespace]:
+def new_namespace(role: str, address: str) -> Iterator[Namespace]:
     """An empty namespace; whatever still runs in it at the end is killed."""
     if os.getuid() != 0 or not IP:
-        _refuse("there is no ip" if os.getuid() == 0 else "this is not root")
+        refuse("there is no ip" if os.getuid() == 0 else "this is not root")
     namespace = Namespace(f"charrnn-{secrets.token_hex(4)}-{role}", address)
     made = subprocess.run([IP, "netns", "add", namespace.name], capture_output=True, text=True, check=False)
     if made.returncode != 0:  # root of a container may do less than root
-        _refuse(made.stderr)
+        refuse(made.stderr)
     try:
         ip("-n", namespace.name, "link", "set", "lo", "up")
         yield namespace
@@ -282,7 +276,7 @@ def _namespace(role: str, address: str) -> Iterator[Namespace]:
         ip("netns", "delete", namespace.name)  # and with it the cables that end in it
 
 
-def _add_bridge(namespace: Namespace) -> None:
+def add_bridge(namespace: Namespace) -> None:
     here = ("-n", namespace.name)
     ip(*here, "link", "add", BRIDGE, "address", namespace.mac, "type", "bridge")
     ip(*here, "address", "add", f"{namespace.address}/24", "dev", BRIDGE)
@@ -335,7 +329,7 @@ def _servers(namespace: Namespace) -> Iterator[Servers]:
     account = ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
     postgres = running_server(prefix=(*prefix, *account), address=namespace.address, subnet=SUBNET, has_socket=True)
     password = secrets.token_urlsafe(16)
-    with postgres as server, _broker(namespace, password) as socket, _s3(namespace):
+    with postgres as server, _broker(namespace, password) as socket, running_s3(namespace):
         yield Servers(namespace, server, socket, password)
 
 
@@ -377,7 +371,7 @@ def _answers(process: subprocess.Popen[bytes], client: redis.Redis) -> bool:
 
 
 @contextmanager
-def _s3(namespace: Namespace) -> Iterator[None]:
+def running_s3(namespace: Namespace) -> Iterator[None]:
     """moto's S3 server; it keeps objects in memory and looks at no password."""
     with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
         log = Path(folder) / "server.log"
@@ -391,6 +385,11 @@ def _s3(namespace: Namespace) -> Iterator[None]:
             yield
         finally:
             _stop(process)
+
+
+def make_bucket(namespace: Namespace, name: str) -> None:
+    url = f"http://{namespace.address}:{S3_PORT}/{name}"
+    subprocess.run([*namespace.prefix, sys.executable, "-c", MAKE_BUCKET, url], env=clean_environment(), check=True)
 
 
 def _serves(process: subprocess.Popen[bytes], log: Path) -> bool:

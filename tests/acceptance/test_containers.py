@@ -1,0 +1,175 @@
+"""docker-compose.yml's own commands carry the main job by TLS, and while every piece is started anew."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fix_containers import ADMIN, ROOT, Container, Deployment
+from tests.fix_model import make_text
+from tests.fix_processes import until
+
+WORKERS = ("worker-1", "worker-2", "worker-3")
+pytestmark = pytest.mark.timeout(900)  # the restarts and 62,500 texts take three to five minutes
+SEEDS, SAMPLES, PART_ROWS = 25, 2500, 100  # 625 parts, for the half minute and more that all the restarts take
+SAMPLING = ("-m", "tiny", "--seeds", "-", "-n", str(SAMPLES), "-l", "400", "--rng-seed", "5")
+CA = "/run/secrets/ca.crt"
+READY = "worker ready"  # in a worker's log
+ALWAYS = {"auth", "hello"}  # commands that need no right
+
+
+@dataclass
+class Stack:
+    """What `docker compose up --scale worker=3` starts, and a place to type commands."""
+
+    deployment: Deployment
+    console: Container
+
+    def container(self, name: str) -> Container:
+        return self.deployment.new("worker" if name in WORKERS else name, name)
+
+    def start(self, name: str) -> None:
+        """Until it serves."""
+        container = self.container(name)
+        starts = container.log.count(READY) if container.process else 0
+        container.start()
+        until(container.is_healthy, f"a healthy {name}")
+        if name in WORKERS:
+            until(lambda: container.log.count(READY) > starts, f"a ready {name}")
+
+    @property
+    def parts_done(self) -> int:
+        return sum(self.container(name).log.count(" rows in ") for name in WORKERS)
+
+    def broker(self, user: str, password: str, *words: str) -> str:
+        """A command of that user -> what the broker answers."""
+        login = ("--user", user, "--pass", password, "--no-auth-warning")
+        done = self.container("redis").execute("valkey-cli", "-h", "redis", "--tls", "--cacert", CA, *login, *words)
+        return done.stdout
+
+    def administrate(self, *words: str) -> str:
+        return self.broker(ADMIN, self.deployment.admin_password, *words)
+
+    def used(self) -> set[str]:
+        """The broker's commands since it was started."""
+        stats = self.administrate("info", "commandstats")
+        names = re.findall(r"^cmdstat_([a-z|]+):", stats, re.MULTILINE)
+        return {name for name in names if not name.startswith("acl")} - ALWAYS
+
+    def status(self, job: str) -> dict[str, Any]:
+        return dict(json.loads(self.console.ok("status", job, "--json")))
+
+
+@pytest.fixture(scope="module")
+def stack(deployment: Deployment) -> Stack:
+    stack = Stack(deployment, deployment.new("producer"))
+    for name in ("redis", "postgres"):
+        stack.start(name)
+    for name in WORKERS:
+        stack.start(name)
+    stack.container("scheduler").start()
+    return stack
+
+
+@dataclass
+class Carried:
+    """What came of the main job while every piece was started anew."""
+
+    lines: list[str]
+    undisturbed: list[str]  # those of the first seed, sampled in peace
+    exit_codes: dict[str, int]
+    used: set[str]
+    denied: str
+
+
+@pytest.fixture(scope="module")
+def carried(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Carried:
+    folder, console = tmp_path_factory.mktemp("in"), stack.console
+    folder.chmod(0o755)  # for the image's user
+    (folder / "text.txt").write_text(make_text(800))
+    training = ("tiny", "/in/text.txt", "--units", "32", "--epochs", "2", "--rng-seed", "1")
+    console.ok("train", *training, "--wait", volumes={folder: "/in"})
+    seeds = "".join(f"{line[:9]}\n" for line in make_text(SEEDS).splitlines()[:SEEDS])
+    job = console.ok("submit", *SAMPLING, "--part-rows", str(PART_ROWS), stdin=seeds).strip()
+    used, codes = set[str](), dict[str, int]()
+    for name in (*WORKERS, "scheduler", "redis", "postgres"):
+        done = stack.parts_done
+        until(lambda before=done: stack.parts_done > before, "a part")
+        used |= stack.used()
+        codes[name] = stack.container(name).stop()
+        stack.start(name) if name != "scheduler" else stack.container(name).start()
+    assert stack.status(job)["state"] == "running", "the job was too quick for this test"
+    console.ok("wait", job, timeout_s=500)
+    again = console.ok("submit", *SAMPLING, "--wait", stdin=seeds.splitlines()[0]).strip()
+    console.ok("doctor")
+    lines, undisturbed = (console.ok("results", number).splitlines() for number in (job, again))
+    return Carried(lines, undisturbed, codes, used | stack.used(), stack.administrate("acl", "log"))
+
+
+def test_every_row_is_there_once_and_the_same_as_in_peace(carried: Carried) -> None:
+    assert [json.loads(line)["row"] for line in carried.lines] == list(range(SEEDS * SAMPLES))
+    assert carried.lines[:SAMPLES] == carried.undisturbed
+
+
+def test_every_piece_ends_by_itself_when_it_is_asked_to(carried: Carried) -> None:
+    # By SIGTERM a scheduler has nothing to give back, and ends as a shell would report it
+    assert carried.exit_codes == {**dict.fromkeys((*WORKERS, "redis", "postgres"), 0), "scheduler": -signal.SIGTERM}
+
+
+def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: Carried) -> None:
+    (rule,) = re.findall(r"^user charrnn .* -@all (.*)$", (ROOT / "deploy" / "redis.acl").read_text(), re.MULTILINE)
+    assert carried.used == {word.removeprefix("+") for word in rule.split()}
+    assert carried.denied.strip() == ""
+
+
+def test_what_waited_in_the_broker_outlives_its_restart(stack: Stack, carried: Carried) -> None:
+    # Catches: `user default off` alone, as whom Redis before 8.4 and Valkey replay transactions: it drops them all
+    assert "NOPERM" not in stack.container("redis").log
+
+
+def test_the_broker_answers_nobody_else(stack: Stack) -> None:
+    plain = stack.container("redis").execute("valkey-cli", "-h", "redis", "ping")
+    assert "PONG" not in plain.stdout + plain.stderr
+    for user in ("charrnn", "default"):
+        assert "NOAUTH" in stack.broker(user, "guessed", "ping")
+
+
+def test_the_health_check_s_user_can_do_nothing_else(stack: Stack) -> None:
+    assert stack.broker("health", "none", "ping").strip() == "PONG"
+    assert "NOPERM" in stack.broker("health", "none", "get", "charrnn:store")
+
+
+def test_the_database_takes_no_connection_without_tls(stack: Stack) -> None:
+    done = stack.container("postgres").execute("psql", "host=postgres user=charrnn sslmode=disable", "--no-password")
+    assert "no encryption" in done.stderr
+
+
+@pytest.mark.parametrize("server", ["broker", "store"])
+def test_a_server_whose_certificate_is_another_authority_s_is_not_believed(
+    stack: Stack, server: str, tmp_path: Path
+) -> None:
+    # Catches: TLS without a look at who answers
+    for name in ("secrets.sh", "redis.acl"):
+        shutil.copy(ROOT / "deploy" / name, tmp_path)
+    subprocess.run(["/bin/sh", tmp_path / "secrets.sh"], check=True, capture_output=True)
+    done = stack.console.run("doctor", "--json", volumes={tmp_path / "secrets" / "ca.crt": CA})
+    assert done.returncode == 4
+    (check,) = (check for check in json.loads(done.stdout) if check["name"] == server)
+    assert not check["ok"]
+    assert "certificate" in check["detail"]
+
+
+def test_no_password_stands_in_a_log_or_an_environment(stack: Stack, carried: Carried) -> None:
+    secret = [stack.deployment.secret(name).read_text().strip() for name in ("postgres_password", "redis_url")]
+    passwords = (secret[0], secret[1].split(":")[2].split("@")[0])
+    for container in stack.deployment.containers.values():
+        seen = f"{container.log if container.process else ''} {container.environment}"
+        assert not [password for password in passwords if password in seen]
