@@ -131,7 +131,7 @@ def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: C
 
 
 def test_what_waited_in_the_broker_outlives_its_restart(stack: Stack, carried: Carried) -> None:
-    # Catches: `user default off` alone, as whom Redis before 8.4 and Valkey replay transactions: it drops them all
+    # Catches: `user default off` alone, as whom Redis replays transactions, and drops them all
     assert "NOPERM" not in stack.container("redis").log
 
 
