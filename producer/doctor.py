@@ -11,6 +11,7 @@ from pathlib import Path
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
 from charrnn.jobs.queue import QUEUES
+from producer.broker_warnings import identity, warnings
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ def examine(client: Client) -> list[Check]:
         _check("files", lambda: _files(client)),
     ]
     failed = {check.name for check in checks if not check.ok}
+    if "broker" not in failed:
+        checks += [Check(name, False, advice, needed=False) for name, advice in warnings(client.queue)]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
     return checks + (_workers(client) if "store" not in failed else [])
@@ -47,10 +50,8 @@ def _check(name: str, find: Callable[[], str]) -> Check:
 
 
 def _broker(client: Client) -> str:
-    server = client.queue.server()
+    kind, version = identity(client.queue.server())
     waiting = sum(client.queue.lengths().values())
-    kind = server.get("server_name", "redis")
-    version = server.get("valkey_version") or server["redis_version"]
     return f"{client.queue.url}, {kind} {version}, {waiting} doorbells wait"
 
 

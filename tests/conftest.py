@@ -11,7 +11,7 @@ import pytest
 # A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
 pytest_plugins = [
     f"tests.fix_{name}"
-    for name in ("broker", "model", "processes", "postgres", "s3", "store", "client", "nights", "hosts", "containers")
+    for name in ("model", "processes", "broker", "postgres", "s3", "store", "client", "nights", "hosts", "containers")
 ]
 
 

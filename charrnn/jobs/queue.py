@@ -9,15 +9,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from ssl import SSLCertVerificationError, SSLError
 from typing import Any
+from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
-from redis.exceptions import RedisError
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from charrnn.errors import InputError, UnreachableError
-from charrnn.jobs.settings import Settings
+from charrnn.jobs.settings import SOCKET, Settings
 
 QUEUES = ("train", "generate")
 TASK = "charrnn.work"
@@ -87,9 +90,21 @@ class Queue:
             return {queue: int(client.llen(queue)) for queue in QUEUES}
 
     def server(self) -> dict[str, Any]:
-        """The server's own facts, as INFO and CONFIG GET tell them."""
+        """The server's own facts, as INFO tells them: CONFIG GET is a right that nobody needs."""
         with self._client() as client:
-            return dict(client.info("server"))
+            return dict(client.info())
+
+    def is_open(self) -> bool:
+        """Whether the server answers anybody who reaches it; of a Unix socket its folder decides."""
+        parts = urlsplit(self.app.conf.broker_url)
+        if parts.scheme == SOCKET:
+            return False
+        nobody = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        try:
+            with Redis.from_url(nobody, socket_connect_timeout=5, socket_timeout=5) as client:
+                return bool(client.ping())
+        except RedisError:
+            return False
 
     def claim_for(self, store_id: str, store_url: str) -> None:
         """Tie the broker to one store; messages of another store would be eaten here.
@@ -115,4 +130,26 @@ class Queue:
                 yield connection.default_channel.client
         except (OperationalError, RedisError, OSError) as error:
             start = "charrnn-jobs up" if self.local else "your Redis server, or correct CHARRNN_REDIS_URL"
-            raise UnreachableError(f"The broker {self.url} does not answer. Start {start}") from error
+            refused = _refusal(error) or f"does not answer. Start {start}"
+            raise UnreachableError(f"The broker {self.url} {refused}") from error
+
+
+def _refusal(error: BaseException) -> str | None:
+    """What a broker that is there objects to, and how to mend it; None of one that does not answer.
+
+    Kombu wraps redis-py's errors, which were raised while the socket's were handled.
+    """
+    found = error.__cause__ if isinstance(error, OperationalError) else error
+    socket = found.__context__ if found else None
+    if isinstance(found, AuthenticationError):
+        return f"refuses the user or password of CHARRNN_REDIS_URL: {found} Correct them"
+    if isinstance(found, NoPermissionError):
+        return f"forbids its user what is needed: {found}. Give it the rights that deploy/redis.acl lists"
+    if isinstance(socket, SSLCertVerificationError):
+        reason = f"has a certificate that is not trusted: {socket.verify_message.rstrip('.')}"
+        return (
+            f"{reason}. Name its authority by ssl_ca_certs in CHARRNN_REDIS_URL, and the host as the certificate does"
+        )
+    if isinstance(socket, SSLError | ConnectionResetError) or "handshake" in str(socket):
+        return "ends the connection. Use rediss:// in CHARRNN_REDIS_URL for a port with TLS, redis:// for one without"
+    return None

@@ -1,0 +1,77 @@
+"""Passwords, rights and TLS of a broker: what its refusals say, and what doctor warns of."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import UnreachableError
+from charrnn.jobs.queue import Queue
+from charrnn.jobs.settings import Settings
+from producer.broker_warnings import warnings
+from tests.fix_broker import StartBroker
+
+PASSWORD = secrets.token_hex(8)
+GUARDED = ("--requirepass", PASSWORD, "--appendonly", "yes")
+
+Connect = Callable[[str], Queue]
+
+
+@pytest.fixture
+def connect(tmp_path: Path) -> Iterator[Connect]:
+    queues: list[Queue] = []
+
+    def queue_of(url: str) -> Queue:
+        queues.append(Queue(Settings(home=tmp_path, redis_url=url)))
+        return queues[-1]
+
+    yield queue_of
+    for queue in queues:
+        queue.close()
+
+
+@pytest.mark.parametrize("login", ["", ":wrong@", f"nobody:{PASSWORD}@"])
+def test_a_wrong_password_is_told_from_a_broker_that_is_away(
+    connect: Connect, start_broker: StartBroker, login: str
+) -> None:
+    # Catches: "Start your Redis server" said of one that runs
+    queue = connect(f"redis://{login}{start_broker(*GUARDED)}/0")
+    with pytest.raises(UnreachableError, match="refuses the user or password of CHARRNN_REDIS_URL") as refused:
+        queue.lengths()
+    assert PASSWORD not in str(refused.value)
+
+
+def test_a_missing_right_is_named(connect: Connect, start_broker: StartBroker) -> None:
+    place = start_broker("--user", "weak", "on", f">{PASSWORD}", "~*", "+@all", "-llen")
+    with pytest.raises(UnreachableError, match="forbids its user what is needed: .*'llen'.* deploy/redis.acl"):
+        connect(f"redis://weak:{PASSWORD}@{place}/0").lengths()
+
+
+def test_tls_asked_of_a_port_without_it_is_named(connect: Connect, start_broker: StartBroker) -> None:
+    with pytest.raises(UnreachableError, match="Use rediss:// in CHARRNN_REDIS_URL for a port with TLS"):
+        connect(f"rediss://{start_broker()}/0").lengths()
+
+
+def test_a_broker_that_is_open_and_forgets_is_warned_of(connect: Connect, start_broker: StartBroker) -> None:
+    found = dict(warnings(connect(f"redis://{start_broker('--maxmemory-policy', 'allkeys-lru')}/0")))
+    assert found.keys() == {"broker password", "broker memory", "broker disk"}
+    assert "noeviction instead of allkeys-lru" in found["broker memory"]
+
+
+def test_a_broker_whose_client_has_a_password_may_be_open_all_the_same(
+    connect: Connect, start_broker: StartBroker
+) -> None:
+    # Catches: a look at the URL alone, whose user is one of two
+    place = start_broker("--appendonly", "yes", "--user", "ours", "on", f">{PASSWORD}", "~*", "+@all")
+    assert dict(warnings(connect(f"redis://ours:{PASSWORD}@{place}/0"))).keys() == {"broker password"}
+
+
+def test_a_guarded_broker_gives_no_warning(connect: Connect, start_broker: StartBroker) -> None:
+    assert not list(warnings(connect(f"redis://:{PASSWORD}@{start_broker(*GUARDED)}/0")))
+
+
+def test_the_broker_of_up_gives_no_warning(queue: Queue) -> None:
+    assert not list(warnings(queue))
