@@ -34,7 +34,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, or GPU ids such as 0,1.")]
+DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, gpu, or GPU ids such as 0,1.")]
 QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and generate.")]
 
 

@@ -1,4 +1,4 @@
-"""Start a worker: `python -m worker [--devices auto|cpu|0,1] [--queues train,generate]`.
+"""Start a worker: `python -m worker [--devices auto|cpu|gpu|0,1] [--queues train,generate]`.
 
 One child for each device; a child that dies is replaced, and its replacement takes its place, its
 device and, at once, the part that it held.
@@ -108,7 +108,7 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Do the work of jobs.")
-    parser.add_argument("--devices", default=devices.AUTO, help="auto, cpu, or GPU ids such as 0,1")
+    parser.add_argument("--devices", default=devices.AUTO, help="auto, cpu, gpu, or GPU ids such as 0,1")
     parser.add_argument("--queues", default=",".join(QUEUES), help="out of train and generate")
     parser.add_argument(AGAIN, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

@@ -12,44 +12,63 @@ from charrnn.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
+GPU = "gpu"
 AUTO = "auto"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+ANSWER_S = 60.0  # a driver that nobody has used since the start of the machine takes seconds for each GPU
 
 
 def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
     """The devices of a worker, one for each child.
 
     Args:
-        wanted: `auto` (every GPU in sight, else the CPU), `cpu`, or GPU ids such as `0,1`.
+        wanted: `auto` (every GPU in sight, else the CPU), `gpu` (every GPU in sight, one at least), `cpu`, or GPU ids
+            such as `0,1`.
         environ: an inherited CUDA_VISIBLE_DEVICES is narrowed, never widened.
 
     Raises:
-        InputError: a GPU that is not there.
+        InputError: a GPU that is not there or is named twice, or a driver that fails.
     """
     if wanted == CPU:
         return [CPU]
     visible = visible_gpus(environ)
-    if wanted == AUTO:
-        return visible or [CPU]
-    devices = [device.strip() for device in wanted.split(",")]
+    if wanted == AUTO and not visible:
+        return [CPU]
+    devices = visible if wanted in (AUTO, GPU) else [device.strip() for device in wanted.split(",")]
     missing = [device for device in devices if device not in visible]
-    if missing or len(set(devices)) < len(devices):
+    if not devices or missing or len(set(devices)) < len(devices):
         raise InputError(
-            f"--devices {wanted}: expected auto, cpu, or GPUs out of {', '.join(visible) or 'none'}, each once"
+            f"--devices {wanted}: expected auto, cpu, gpu, or GPUs out of {', '.join(visible) or 'none'}, each once"
         )
     return devices
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """GPUs that this process may use, as ids or UUIDs."""
+    """GPUs that this process may use, as ids or UUIDs.
+
+    Raises:
+        InputError: the driver fails.
+    """
     if (inherited := environ.get(VISIBLE)) is not None:
         # CUDA itself sees only the devices before the first invalid one.
         listed = (device.strip() for device in inherited.split(","))
         return list(takewhile(lambda device: device not in ("", "-1"), listed))
-    if shutil.which(QUERY[0]) is None:
-        return []
-    answer = subprocess.run(QUERY, capture_output=True, text=True, check=False, timeout=60)
-    return answer.stdout.split() if answer.returncode == 0 else []
+    return _ask_driver() if shutil.which(QUERY[0]) else []
+
+
+def _ask_driver() -> list[str]:
+    """The ids of all GPUs. A driver that fails is no machine without GPUs: who has one does not want the CPU."""
+    try:
+        answer = subprocess.run(QUERY, capture_output=True, text=True, check=False, timeout=ANSWER_S)
+        said, ids = f"{answer.stdout}{answer.stderr}".strip(), answer.stdout.split()
+        if answer.returncode == 0 and ids and all(number.isdecimal() for number in ids):
+            return ids
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    raise InputError(
+        f"nvidia-smi answers {said!r}; expected the numbers of the GPUs. Mend the driver, set {VISIBLE}, or use "
+        f"--devices cpu"
+    )
 
 
 def pin(device: str, environ: MutableMapping[str, str] = os.environ) -> None:

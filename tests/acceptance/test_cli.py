@@ -193,7 +193,7 @@ def test_results_of_a_training_are_refused(stack: Home) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--queues", "train,print"), "no queue 'print'"), (("--devices", "7"), "expected auto, cpu, or GPUs")],
+    [(("--queues", "train,print"), "no queue 'print'"), (("--devices", "7"), "expected auto, cpu, gpu, or GPUs")],
 )
 def test_a_worker_refuses_queues_and_devices_that_are_not_there(
     stack: Home, arguments: tuple[str, ...], message: str

@@ -57,10 +57,69 @@ def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> No
     assert choose_devices("auto", {}) == ["0", "1"]
 
 
-def test_auto_is_cpu_where_the_driver_fails(machine: Machine) -> None:
-    # Catches: a driver's error text taken for GPUs
-    machine("echo NVIDIA-SMI has failed; exit 9")
-    assert choose_devices("auto", {}) == ["cpu"]
+@pytest.mark.parametrize("wanted", ["auto", "gpu", "0"])
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("echo NVIDIA-SMI has failed; exit 9", "NVIDIA-SMI has failed"),
+        ("echo 0; echo GPU 1 is lost >&2; exit 15", r"0\\nGPU 1 is lost"),
+        ("echo No devices were found", "No devices were found"),
+        ("echo 0; echo Unknown Error", r"0\\nUnknown Error"),
+        ("true", ""),
+    ],
+)
+def test_a_driver_that_fails_is_an_error_that_has_its_answer(
+    machine: Machine, wanted: str, line: str, answer: str
+) -> None:
+    # Catches: the CPU, or fewer GPUs, where the driver is ill; its error text taken for GPUs
+    machine(line)
+    with pytest.raises(InputError, match=f"nvidia-smi answers '{answer}'; .*Mend the driver"):
+        choose_devices(wanted, {})
+
+
+def test_a_driver_that_does_not_answer_is_an_error(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.devices.ANSWER_S", 0.2)
+    machine("exec /bin/sleep 60")
+    with pytest.raises(InputError, match=r"nvidia-smi answers .* timed out after 0.2 seconds"):
+        choose_devices("auto", {})
+
+
+def test_a_driver_that_cannot_be_started_is_an_error(machine: Machine, tmp_path: Path) -> None:
+    machine("")
+    (tmp_path / "nvidia-smi").write_text("#!/no/such/shell\n")
+    with pytest.raises(InputError, match=r"nvidia-smi answers .*No such file"):
+        choose_devices("auto", {})
+
+
+def test_the_cpu_needs_no_driver(machine: Machine) -> None:
+    machine("exit 9")
+    assert choose_devices("cpu", {}) == ["cpu"]
+
+
+def test_gpu_is_every_gpu_in_sight(machine: Machine) -> None:
+    machine("echo 0; echo 1")
+    assert choose_devices("gpu", {}) == ["0", "1"]
+    assert choose_devices("gpu", gpus("1")) == ["1"]
+
+
+@pytest.mark.parametrize("visible", ["", "-1", "-1,0"])
+def test_gpu_is_never_the_cpu(machine: Machine, visible: str) -> None:
+    # Catches: a container with a reservation that computes on the CPU since its GPUs are hidden
+    machine("echo 0; echo 1")
+    with pytest.raises(InputError, match="--devices gpu: expected auto, cpu, gpu, or GPUs out of none"):
+        choose_devices("gpu", gpus(visible))
+
+
+def test_gpu_is_never_the_cpu_without_a_driver(machine: Machine) -> None:
+    with pytest.raises(InputError, match="GPUs out of none"):
+        choose_devices("gpu", {})
+
+
+@pytest.mark.parametrize("wanted", ["auto", "gpu"])
+def test_an_inherited_choice_that_names_a_gpu_twice_is_refused(wanted: str) -> None:
+    # Catches: two children on one GPU
+    with pytest.raises(InputError, match="GPUs out of 0, 0, each once"):
+        choose_devices(wanted, gpus("0,0"))
 
 
 def test_an_inherited_choice_is_not_widened_by_the_driver(machine: Machine) -> None:
@@ -84,7 +143,9 @@ def test_a_uuid_is_passed_through(uuid: str) -> None:
 
 @pytest.mark.parametrize("wanted", ["4", "0,4", "0,cpu", "", "0,", "00"])
 def test_a_gpu_that_is_not_in_sight_is_refused(wanted: str) -> None:
-    with pytest.raises(InputError, match=f"--devices {wanted}: expected auto, cpu, or GPUs out of 0, 1, each once"):
+    with pytest.raises(
+        InputError, match=f"--devices {wanted}: expected auto, cpu, gpu, or GPUs out of 0, 1, each once"
+    ):
         choose_devices(wanted, gpus("0,1"))
 
 
