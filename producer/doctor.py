@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
@@ -74,12 +75,23 @@ def _files(client: Client) -> str:
 
 def _workers(client: Client) -> list[Check]:
     alive = client.workers()
-    checks = [
-        Check(f"worker {w['pid']}", True, f"on {w['host']}, device {w['device']}, queues {', '.join(w['queues'])}")
-        for w in alive
-    ]
+    checks = [_child(worker) for worker in sorted(alive, key=_place)]
     unserved = [queue for queue in QUEUES if not any(queue in worker["queues"] for worker in alive)]
     if unserved:
         hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         checks.append(Check("workers", False, hint, needed=False))
     return checks
+
+
+def _place(worker: dict[str, Any]) -> tuple[str, int]:
+    """Of a pool child: its worker, as host, pid and a random name, and its number there."""
+    life, _, index = worker["owner"].rpartition("/")
+    return life, int(index)
+
+
+def _child(worker: dict[str, Any]) -> Check:
+    life, index = _place(worker)
+    queues = ", ".join(worker["queues"])
+    return Check(
+        f"worker {worker['pid']}", True, f"child {index} of worker {life}, device {worker['device']}, queues {queues}"
+    )
