@@ -16,7 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notices on a u
 
 import tensorflow as tf
 
-on_gpu = bool(tf.config.list_physical_devices("GPU"))
+gpus = len(tf.config.list_physical_devices("GPU"))
+on_gpu = gpus > 0
 for _gpu in tf.config.list_physical_devices("GPU"):
     tf.config.experimental.set_memory_growth(_gpu, True)  # a GPU may be shared with its owner
 

@@ -19,8 +19,8 @@ python -c 'from pydoc_data.topics import topics
 print("\n".join(topics[name] for name in sorted(topics)))' >"$text"
 echo "text: $(wc -c <"$text") bytes of Python's language reference, in $text"
 
-echo "\$ charrnn-jobs up &        (its log: $log)"
-charrnn-jobs up >"$log" 2>&1 &
+echo "\$ charrnn-jobs up --devices cpu &        (its log: $log)"
+charrnn-jobs up --devices cpu >"$log" 2>&1 &
 up=$!
 trap 'kill "$up" 2>/dev/null && wait "$up" || true' EXIT
 trap 'exit 130' INT

@@ -33,7 +33,7 @@ from charrnn.jobs.processes import MODULE
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
 from worker import devices, memory
-from worker.heartbeat import Heartbeat, is_draining, start_draining
+from worker.heartbeat import RESTART_PAUSE_S, Heartbeat, is_draining, start_draining
 from worker.transport import Transport
 
 try:
@@ -46,7 +46,6 @@ except InputError as unusable:  # a setting; Celery needs the application by nam
 logger = logging.getLogger("worker")
 
 LIBRARY = ("keras", "safetensors", "tensorflow")
-RESTART_PAUSE_S = 1.0
 AGAIN = "--again"  # of a worker that replaces one whose Celery ended
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -71,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     queues = _queues(options.queues)
     pinned = devices.choose_devices(options.devices, os.environ)
     _check_library()
+    if not options.again:  # then each child sees for itself, and one lost GPU does not keep the others from work
+        devices.check(pinned)
     pulse = Pulse(settings, len(pinned))
     Transport.on_connecting = pulse.touch  # an absent broker is tried for ever, in Celery's loop
     _wait_for_store(pulse) if options.again else _check_store()

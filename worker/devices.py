@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, MutableMapping
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import takewhile
 
 from charrnn.errors import InputError
+from charrnn.jobs.processes import MODULE
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
@@ -16,6 +18,7 @@ GPU = "gpu"
 AUTO = "auto"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 ANSWER_S = 60.0  # a driver that nobody has used since the start of the machine takes seconds for each GPU
+IMPORT_S = 300.0  # of TensorFlow; 3 s on a quiet machine
 
 
 def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
@@ -75,3 +78,45 @@ def pin(device: str, environ: MutableMapping[str, str] = os.environ) -> None:
     """Leave one device in sight of the TensorFlow that this process will import."""
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device
+
+
+def check(devices: Sequence[str]) -> None:
+    """See that TensorFlow finds each GPU: else it would compute on the CPU, and say nothing.
+
+    In processes of their own, all at once: who has imported it must not fork, and sees one choice of devices for good.
+
+    Raises:
+        InputError: it does not find one.
+    """
+    looks = {device: _start_look(device) for device in devices if device != CPU}
+    if lost := [device for device, look in looks.items() if not _found(look)]:
+        raise InputError(
+            f"TensorFlow finds no GPU with {VISIBLE}={lost[0]}; expected one. See that nvidia-smi shows it, that its "
+            f"driver is new enough and that the extra gpu is installed, or choose others by --devices, such as cpu"
+        )
+
+
+def sees_gpu() -> bool:
+    """Whether TensorFlow, which this imports, finds the one GPU that this process is pinned to."""
+    from charrnn.backend import gpus
+
+    return gpus == 1
+
+
+def _start_look(device: str) -> subprocess.Popen[bytes]:
+    environ = dict(os.environ)
+    pin(device, environ)
+    return subprocess.Popen([*MODULE, "worker.devices"], env=environ)
+
+
+def _found(look: subprocess.Popen[bytes]) -> bool:
+    with look:
+        try:
+            return look.wait(IMPORT_S) == 0
+        except subprocess.TimeoutExpired:
+            look.kill()
+            return False
+
+
+if __name__ == "__main__":
+    sys.exit(0 if sees_gpu() else 1)

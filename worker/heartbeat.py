@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 LONGEST_PAUSE_S = 15.0
 CHECK_S = 0.5
+RESTART_PAUSE_S = 1.0  # of a process that can do nothing, before it ends and another one is tried
 
 LOADING, COMPILING, WORKING, WRITING = "loading", "compiling", "working", "writing"
 PATIENCE = {LOADING: 5, COMPILING: 5, WORKING: 1, WRITING: 5}  # times `stall_s`; a version may come from a far bucket

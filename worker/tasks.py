@@ -1,23 +1,28 @@
 """The task behind a doorbell: claim a part, do it, or say why not.
 
-TensorFlow is imported by the work itself, in the pool's child and never in the parent: a fork of an
-initialised TensorFlow hangs, and a child must have its device by then.
+TensorFlow is imported by the work itself, or for a look at the GPU before it, in the pool's child and never in the
+parent: a fork of an initialised TensorFlow hangs, and a child must have its device by then.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import os
 import time
+from contextlib import suppress
+from typing import NoReturn
 
-from charrnn.errors import InputError, LeaseLostError, TrainingError
+from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
 from charrnn.jobs.crash import crash_point
 from charrnn.jobs.leases import Part
 from charrnn.jobs.queue import TASK
 from charrnn.jobs.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.states import PartState
 from worker.app import app
+from worker.devices import CPU, sees_gpu
 from worker.generation import generate
-from worker.heartbeat import Heartbeat, Interrupted, Watch, is_draining
+from worker.heartbeat import LOADING, PATIENCE, RESTART_PAUSE_S, Heartbeat, Interrupted, Watch, is_draining
 from worker.training import train
 
 logger = logging.getLogger(__name__)
@@ -37,10 +42,34 @@ def work(queue: str, _part: str) -> None:
     would wait for a slice of its own. The doorbells of what is done meanwhile are then too many.
     """
     heartbeat = Child.heartbeat
+    if heartbeat.device != CPU and not _has_gpu(heartbeat):
+        _end(heartbeat, queue, "TensorFlow finds no GPU there, and nothing is claimed")
     ends = time.monotonic() + heartbeat.settings.slice_s
     while _do_next(heartbeat, queue) and queue == GenerateSpec.QUEUE and heartbeat.leases.waits(TrainSpec.QUEUE):
         if time.monotonic() > ends or is_draining():
             return
+
+
+def _has_gpu(heartbeat: Heartbeat) -> bool:
+    """Look before each claim; all but the first look cost nothing. One that hangs, for which no part's watch waits yet,
+    ends the process."""
+    faulthandler.dump_traceback_later(heartbeat.settings.stall_s * PATIENCE[LOADING], exit=True)
+    try:
+        return sees_gpu()
+    except Exception:
+        logger.exception("TensorFlow cannot be imported")
+        return False
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _end(heartbeat: Heartbeat, queue: str, reason: str) -> NoReturn:
+    """Leave the doorbell to others and end this process: its TensorFlow looks for GPUs but once."""
+    logger.error("device %s: %s; this process ends, and another one looks", heartbeat.device, reason)
+    with suppress(UnreachableError):  # then maintenance rings
+        heartbeat.queue.ring(queue, ["?"])
+    time.sleep(RESTART_PAUSE_S)
+    os._exit(1)
 
 
 def _do_next(heartbeat: Heartbeat, queue: str) -> bool:
@@ -79,7 +108,11 @@ def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
     except Exception as error:
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt)
         reason = f"{type(error).__name__}: {error}"
-        return heartbeat.leases.fail(part, reason, permanent=_is_permanent(error)) == PartState.QUEUED
+        permanent = _is_permanent(error)
+        again = heartbeat.leases.fail(part, reason, permanent=permanent) == PartState.QUEUED
+        if heartbeat.device != CPU and not permanent:  # of a lost GPU: it would fail all parts, three times each
+            _end(heartbeat, part.spec.QUEUE, "the attempt failed")
+        return again
 
 
 def _is_permanent(error: Exception) -> bool:

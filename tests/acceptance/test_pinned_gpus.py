@@ -1,0 +1,150 @@
+"""Each child of a worker computes on its GPU or not at all. The GPUs are faked, all processes are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fix_gpus import VISIBLE, Machine, make_machine
+from tests.fix_model import make_text
+from tests.fix_processes import until
+
+GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
+MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
+PAUSE_S = 1.0  # before a child that can do nothing ends
+LOST = "device 1: TensorFlow finds no GPU there, and nothing is claimed"
+
+
+def train(machine: Machine) -> None:
+    (machine.path / "text.txt").write_text(make_text(800))
+    small = ("--units", "8", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
+    machine.ok("train", "tiny", str(machine.path / "text.txt"), *small, "--wait")
+
+
+def submit(machine: Machine, parts: int = 1) -> str:
+    rows = ("-n", str(parts), "--part-rows", "1", "-l", "20", "--rng-seed", "3")
+    return machine.ok("submit", "-m", "tiny", *rows).strip()
+
+
+def submit_and_wait(machine: Machine, parts: int = 1) -> str:
+    job = submit(machine, parts)
+    machine.ok("wait", job, "--timeout", "100s")
+    return job
+
+
+def keep_busy(machine: Machine) -> dict[int, str]:
+    """Submit work until both children have done some -> their devices, by pid."""
+    until(lambda: submit_and_wait(machine, parts=8) and len(machine.devices()) == 2, "both children at work")
+    return machine.devices()
+
+
+def children(machine: Machine) -> list[tuple[str, str]]:
+    """As doctor has them: the child's place, and its device."""
+    lines = [check["detail"].split(", ") for check in json.loads(machine.run("doctor", "--json").stdout)]
+    return [(line[0], line[1]) for line in lines if line[0].startswith("child ")]
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    """A running worker on two of three GPUs, with a model, and work that both children have done."""
+    visible = f"{GPU_UUID},{MIG_UUID}"
+    with make_machine("0", GPU_UUID, MIG_UUID, visible=visible) as machine, machine.up("--devices", "auto"):
+        train(machine)
+        keep_busy(machine)
+        yield machine
+
+
+def test_each_child_is_pinned_to_another_gpu_before_it_imports_tensorflow(machine: Machine) -> None:
+    # Catches: a device that is pinned too late, or the same one for all; a list that the driver widens; ids for UUIDs
+    assert sorted(machine.devices().values()) == [GPU_UUID, MIG_UUID]
+    assert {line["CUDA_DEVICE_ORDER"] for line in machine.told("import")} == {"PCI_BUS_ID"}
+
+
+def test_the_parent_never_imports_tensorflow(machine: Machine) -> None:
+    # Catches: an import before the fork, after which children hang
+    imports = machine.told("import")
+    (parent,) = {line["ppid"] for line in imports}
+    assert parent not in {line["pid"] for line in imports}
+    assert all(f"-{parent}-" in place for place, _ in children(machine))
+
+
+def test_memory_growth_is_on_in_each_process(machine: Machine) -> None:
+    # Catches: a child that takes a whole GPU which others use too
+    def grown() -> dict[int, tuple[str, bool]]:
+        return {line["pid"]: (line["gpu"], line["on"]) for line in machine.told("growth")}
+
+    until(lambda: machine.devices().keys() <= grown().keys(), "memory growth in both children")
+    assert set(grown().values()) == {("/physical_device:GPU:0", True)}
+
+
+@pytest.mark.parametrize("device", [GPU_UUID, MIG_UUID])
+def test_a_killed_child_s_replacement_has_its_device(machine: Machine, device: str) -> None:
+    before, places = keep_busy(machine), children(machine)
+    (killed,) = [pid for pid, visible in before.items() if visible == device]
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: len(names := machine.workers()) == 2 and f"worker {killed}" not in names, "another child")
+    assert children(machine) == places
+    after = keep_busy(machine)
+    assert sorted(after.values()) == sorted(before.values())
+    assert {pid for pid in after if pid not in before} == {pid for pid, visible in after.items() if visible == device}
+
+
+def test_a_lost_gpu_costs_one_attempt_and_nothing_is_done_on_the_cpu() -> None:
+    with make_machine("0", "1", visible="0,1") as machine, machine.up("--devices", "1"):
+        train(machine)
+        calm = machine.ok("results", submit_and_wait(machine))
+        begun = len(machine.told("import"))
+        machine.set_gpus("0")
+        job = submit(machine)
+        # Catches: a child that goes on after its GPU, and fails the part three times
+        until(lambda: machine.log().count(LOST) >= 2, "two children without a GPU")
+        # Catches: a child that computes on the CPU; one that claims first and looks then
+        assert (machine.part(job)["state"], machine.part(job)["token"]) == ("queued", 1)
+        machine.set_gpus("0", "1")
+        machine.ok("wait", job, "--timeout", "100s")
+        assert machine.ok("results", job) == calm
+        assert machine.part(job)["token"] == 2  # of the first child that found it
+        imports, ends = machine.told("import")[begun:], machine.told("imported")[begun:]
+        assert {line[VISIBLE] for line in imports} == {"1"}
+        # Catches: no pause before the next child
+        assert all(later["at"] - looked["at"] > PAUSE_S for looked, later in zip(ends, imports[1:], strict=False))
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "auto", "1"])
+def test_a_gpu_that_tensorflow_does_not_find_is_an_error_at_the_start(wanted: str) -> None:
+    # Catches: a wrong driver, or TensorFlow for CPUs, which computes on the CPU and says nothing
+    with make_machine("0", "1") as machine:
+        machine.set_gpus("0")
+        done = machine.run("worker", "--devices", wanted)
+        assert done.returncode == 2
+        assert f"error: TensorFlow finds no GPU with {VISIBLE}=1; expected one. See that nvidia-smi" in done.stderr
+        looked = {line[VISIBLE] for line in machine.told("import")}
+        assert looked == ({"1"} if wanted == "1" else {"0", "1"})
+
+
+@pytest.mark.parametrize("wanted", ["0,0", "0,1,2", "1,2"])
+def test_more_children_than_gpus_are_an_error_at_the_start(wanted: str) -> None:
+    with make_machine("0", "1") as machine:
+        done = machine.run("worker", "--devices", wanted)
+        assert (done.returncode, machine.told("import")) == (2, [])
+        assert f"--devices {wanted}: expected auto, cpu, gpu, or GPUs out of 0, 1, each once" in done.stderr
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "auto"])
+def test_a_driver_that_fails_is_an_error_at_the_start(wanted: str) -> None:
+    with make_machine("0") as machine:
+        machine.set_driver(None)
+        done = machine.run("worker", "--devices", wanted)
+        assert (done.returncode, machine.told("import")) == (2, [])
+        assert "nvidia-smi answers 'cat: " in done.stderr
+
+
+def test_a_worker_on_the_cpu_looks_at_no_gpu() -> None:
+    # Catches: seconds and half a gigabyte at each start, for nothing
+    with make_machine("0") as machine, machine.up():
+        assert machine.told("import") == []
+        assert [device for _, device in children(machine)] == ["device cpu"]

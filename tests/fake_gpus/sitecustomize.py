@@ -1,0 +1,79 @@
+"""GPUs for machines that have none: TensorFlow finds those of $FAKE_GPUS/gpus that it may see, and computes on the CPU.
+
+Python imports this at the start of every process that has its folder on PYTHONPATH. What a process had in its
+environment when it began to import TensorFlow, and for which GPUs it set memory growth, goes to $FAKE_GPUS/log.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+FOLDER = Path(os.environ["FAKE_GPUS"])
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def tell(event: str, **facts: object) -> None:
+    line = {"event": event, "pid": os.getpid(), "ppid": os.getppid(), "at": time.monotonic(), **facts}
+    with open(FOLDER / "log", "a") as log:  # one write of a short line: no other one comes in between
+        log.write(json.dumps(line) + "\n")
+
+
+def count_gpus() -> int:
+    """That this process may see: up to the first that is not there, as CUDA does."""
+    there = (FOLDER / "gpus").read_text().split()
+    return len(list(takewhile(lambda device: device in there, os.environ[VISIBLE].split(","))))
+
+
+def install(tensorflow: ModuleType) -> None:
+    """Put our GPUs in the place of TensorFlow's; one that is lost is an error at the next step."""
+    config, found = tensorflow.config, tensorflow.config.list_physical_devices
+
+    def list_physical_devices(kind: str | None = None) -> list[Any]:
+        if kind != "GPU":
+            return list(found(kind))
+        return [config.PhysicalDevice(f"/physical_device:GPU:{number}", "GPU") for number in range(count_gpus())]
+
+    at_first, convert = count_gpus(), tensorflow.convert_to_tensor
+
+    def convert_to_tensor(*arguments: Any, **options: Any) -> Any:
+        if count_gpus() < at_first:
+            raise tensorflow.errors.InternalError(None, None, "CUDA_ERROR_DEVICE_UNAVAILABLE")
+        return convert(*arguments, **options)
+
+    config.list_physical_devices = list_physical_devices
+    config.experimental.set_memory_growth = lambda gpu, on: tell("growth", gpu=gpu.name, on=on)
+    tensorflow.convert_to_tensor = convert_to_tensor
+
+
+class Finder(MetaPathFinder):
+    """Finds TensorFlow where it is, and looks on as it is imported. Who only looks for it, imports nothing."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname == "tensorflow" else None
+        if spec is None or spec.loader is None:
+            return None
+        run = spec.loader.exec_module
+
+        def exec_module(module: ModuleType) -> None:
+            tell("import", **{name: os.environ.get(name) for name in (VISIBLE, "CUDA_DEVICE_ORDER")})
+            run(module)
+            install(module)
+            tell("imported")
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
