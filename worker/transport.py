@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
+import reprlib
 import secrets
 from collections.abc import Callable
 from queue import Empty
@@ -19,6 +21,21 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from charrnn.jobs.queue import TASK
 
 logger = logging.getLogger(__name__)
+
+OURS = {  # of a doorbell as `Queue.ring` sends it
+    "content-type": "application/json",
+    "content-encoding": "utf-8",
+    "task": TASK,
+    "eta": None,
+    "expires": None,
+    "retries": 0,
+    "timelimit": [None, None],
+    "group": None,
+    "compression": None,
+}
+CONTENT = ("content-type", "content-encoding")  # of these, what stands beside the headers
+MAX_BODY = 1000  # characters; ours have 130
+PART = re.compile(r"\d{1,19}/\d{1,19}|\?")  # as submit and as maintenance names it
 
 
 def install() -> None:
@@ -57,7 +74,9 @@ class Transport(redis.Transport):
         self.on_connecting()
         return super().establish_connection()  # type: ignore[no-untyped-call]
 
-    def _deliver(self, _message: object, queue: str) -> None:
+    def _deliver(self, message: object, queue: str) -> None:
+        if fault := _fault(message, queue):
+            logger.warning("queue %s: no message of ours came, and rang: %s. See who else writes there", queue, fault)
         try:
             super()._deliver(_doorbell(queue), queue)  # type: ignore[no-untyped-call]
         except (RecursionError, ValueError) as error:  # of Celery, which must not pass for a message that is none
@@ -78,3 +97,35 @@ def _doorbell(queue: str) -> dict[str, Any]:
             "body_encoding": "base64",
         },
     }
+
+
+def _fault(message: Any, queue: str) -> str | None:
+    """What is wrong with a message, on one line; None of a doorbell."""
+    found: dict[object, object]
+    match message:
+        case {"headers": {"id": str(), **headers}, "properties": {"delivery_tag": str()}, "body": str(body)}:
+            found = {**headers, **{name: message.get(name) for name in CONTENT}}
+        case _:
+            return f"{_shown(message)}, expected headers with an id, properties with a tag, and a body"
+    for name, expected in OURS.items():
+        if found.get(name) != expected:
+            return f"{name} is {_shown(found.get(name))}, expected {expected!r}"
+    return None if _is_ours(body, queue) else f"body is {_shown(body)}, expected a part of {queue} in JSON in base64"
+
+
+def _is_ours(body: str, queue: str) -> bool:
+    if len(body) > MAX_BODY:
+        return False
+    try:
+        content = json.loads(base64.b64decode(body, validate=True))
+    except (RecursionError, ValueError):
+        return False
+    match content:
+        case [[str(rung), str(part)], {**options}, {**embedded}] if rung == queue:
+            return PART.fullmatch(part) is not None and not options and not any(embedded.values())
+    return False
+
+
+def _shown(value: object) -> str:
+    """A little of it: `repr` escapes what moves a terminal's cursor, and a message may have 500 MB."""
+    return f"{reprlib.repr(value):.80}"
