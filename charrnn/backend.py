@@ -52,6 +52,12 @@ int32 = tf.int32
 dtypes = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
 
+def loaded(values: Any) -> Array:
+    """A NumPy array's copy. TensorFlow holds on to the original until its next operation: a file of several would be
+    in memory twice."""
+    return tf.identity(tf.convert_to_tensor(values))
+
+
 def fast_precision() -> str:
     """The precision in which this device multiplies matrices fastest: bfloat16 where it has instructions for
     it (on AMD's Zen 4, 1.8 times the speed), else float32, which a GPU rounds to 19 bits by itself (TF32)."""

@@ -12,6 +12,7 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -24,6 +25,7 @@ from safetensors.numpy import save_file
 
 from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
+from charrnn.folder import CONFIG, MAX_WEIGHTS_HEADER, METRICS, VOCABULARY, WEIGHTS, check_file, check_values
 from charrnn.network import Weights
 from charrnn.options import (
     BFLOAT16,
@@ -204,37 +206,50 @@ def load(path: str | Path) -> Model:
         ModelFileError: a file is missing, damaged, or its weights are not the configuration's.
     """
     folder = Path(path)
-    network = _read_network(folder / "config.json")
-    vocabulary = Vocabulary.from_json(_read(folder / "vocabulary.json"))
-    try:
-        metrics = dict(json.loads(_read(folder / "metrics.json")))
+    network = _read_network(folder / CONFIG)
+    with _about(folder / VOCABULARY):
+        vocabulary = Vocabulary.from_json(_read(folder / VOCABULARY))
+    with _about(folder / METRICS):
+        metrics = dict(json.loads(_read(folder / METRICS)))
         check_choice("sampling_precision", metrics.get("sampling_precision", FLOAT32), (FLOAT32, BFLOAT16))
-    except (ValueError, TypeError, InputError) as error:
-        raise ModelFileError(f"{folder / 'metrics.json'} is damaged: {error}") from error
-    weights = _read_weights(folder / "model.safetensors", weight_shapes(network, len(vocabulary)))
+    weights = _read_weights(folder / WEIGHTS, weight_shapes(network, len(vocabulary)))
     return Model(network, vocabulary, weights, metrics)
 
 
-def _read(path: Path) -> str:
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Whatever a file's content makes fail is told as one error, with its path."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}. Expected a folder that Model.save wrote") from error
+        yield
+    except OSError as error:
+        raise ModelFileError(
+            f"{path} cannot be read: {error.strerror}. Expected a folder that Model.save wrote"
+        ) from error
+    except (InputError, SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path} is damaged: {error!s:.500}. Expected a folder that Model.save wrote") from error
+
+
+def _read(path: Path) -> str:
+    check_file(path)
+    document = path.read_text(encoding="utf-8")
+    check_values(document)
+    return document
 
 
 def _read_network(path: Path) -> NetworkOptions:
-    try:
+    with _about(path):
         config = json.loads(_read(path))
         if config["format"] != CONFIG_FORMAT:
-            raise ModelFileError(f"{path}: format {config['format']!r} is not known. Expected {CONFIG_FORMAT}")
+            raise ModelFileError(f"format {config['format']!r} is not known. Expected {CONFIG_FORMAT}")
         return NetworkOptions.from_dict(config["network"])
-    except (ValueError, KeyError, TypeError, InputError) as error:
-        raise ModelFileError(f"{path} is not a model's configuration: {error}") from error
 
 
 def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
-    try:
-        with safe_open(path, framework="numpy") as file:
+    with _about(path):
+        check_file(path)
+        _check_header(path)
+        # Not mapped, as is the default: its pages count beside the tensors, three times the file in all.
+        with safe_open(path, framework="numpy", backend="pread") as file:
             found = {name: file.get_slice(name) for name in file.keys()}
             described = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in found.items()}
             expected = {name: (shape, "F32") for name, shape in shapes.items()}
@@ -242,7 +257,16 @@ def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
                 wrong = sorted(
                     name for name in expected.keys() | described.keys() if described.get(name) != expected.get(name)
                 )
-                raise ModelFileError(f"{path}: weights that are not the configuration's: {', '.join(wrong)}")
-            return {name: ops.array(file.get_tensor(name)) for name in shapes}
-    except (OSError, SafetensorError) as error:
-        raise ModelFileError(f"{path} cannot be read: {error}") from error
+                raise ModelFileError(f"weights that are not the configuration's: {', '.join(wrong)}")
+            return {name: ops.loaded(file.get_tensor(name)) for name in shapes}
+
+
+def _check_header(path: Path) -> None:
+    """Refuse one of gigabytes before it is read."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > MAX_WEIGHTS_HEADER:
+        raise ModelFileError(
+            f"a header of {length:,} bytes. Expected at most {MAX_WEIGHTS_HEADER:,}, in a safetensors file; files of "
+            f"Keras, HDF5 and NumPy are not read"
+        )

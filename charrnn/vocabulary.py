@@ -9,6 +9,7 @@ from functools import cached_property
 
 from charrnn.errors import InputError, ModelFileError
 from charrnn.options import DROP, ERROR
+from charrnn.text import check_encodable
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
 NEW_LINE = "\n"
@@ -113,6 +114,7 @@ class Vocabulary:
             characters = json.loads(document)["characters"]
             if not isinstance(characters, str):
                 raise TypeError(f"characters is a {type(characters).__name__}")
+            check_encodable("characters", characters)
             return cls(characters)
         except (ValueError, KeyError, TypeError, InputError) as error:
             raise ModelFileError(f"vocabulary.json is damaged: {error}") from error

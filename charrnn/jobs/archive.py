@@ -24,6 +24,16 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError
+from charrnn.folder import (
+    CONFIG,
+    HISTORY,
+    LIMITS,
+    MAX_WEIGHTS_HEADER,
+    METRICS,
+    VOCABULARY,
+    WEIGHTS,
+    check_values,
+)
 from charrnn.jobs.files import FileRef
 from charrnn.jobs.specs import check_name
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions, check_choice, check_integer, check_number
@@ -36,8 +46,6 @@ FORMAT = 1
 CONFIG_FORMAT = 1  # of config.json, as charrnn.model has it
 
 MANIFEST = "manifest.json"
-CONFIG, VOCABULARY, WEIGHTS, METRICS = "config.json", "vocabulary.json", "model.safetensors", "metrics.json"
-HISTORY = "metrics.csv"
 HELD_OUT = "held-out.txt"
 FOLDER = (CONFIG, VOCABULARY, WEIGHTS, METRICS, HISTORY)  # of a version
 FILES = (*FOLDER, HELD_OUT)  # in the order in which they are written
@@ -45,15 +53,9 @@ REQUIRED = {*FILES} - {HISTORY}  # which no loader reads
 FACTS = ("format", "files")  # of a manifest's document, beside the fields of Manifest
 
 MAX_MANIFEST = 8 << 20  # bytes; 65,536 characters, all escaped, are 0.8 million
-MAX_WEIGHTS_HEADER = 1 << 20  # bytes; of 8 layers it has 2,500
-LIMITS = {
-    CONFIG: 1 << 16,
-    VOCABULARY: 1 << 20,
-    METRICS: 16 << 20,  # an epoch with four previews has 1.3 kB; 5 kB where all letters are escaped
-    HISTORY: 16 << 20,
-    HELD_OUT: 3 * LARGEST_HELD_OUT,  # Latin-1 takes two bytes a letter as UTF-8, and between two pieces stands one more
-}
-"""Bytes of each file but the weights, at most."""
+MAX_HELD_OUT = (
+    3 * LARGEST_HELD_OUT
+)  # bytes; Latin-1 takes two a letter as UTF-8, and between two pieces stands one more
 
 MAX_VERSION = 10**18 - 1  # as `registry.MAX_DIGITS` has it
 BLOCK = tarfile.BLOCKSIZE
@@ -348,7 +350,7 @@ def _check_files(files: Mapping[str, FileRef], manifest: Manifest) -> None:
     """See that all files are there, and none is larger than such a version's can be."""
     _check_fields("files", files, {*FILES}, REQUIRED)
     weights = 8 + MAX_WEIGHTS_HEADER + sum(map(_bytes_of, _shapes(manifest).values()))
-    limits = LIMITS | {WEIGHTS: min(weights, MAX_MEMBER)}
+    limits = LIMITS | {HELD_OUT: MAX_HELD_OUT, WEIGHTS: min(weights, MAX_MEMBER)}
     for name, file in files.items():
         if not 0 < file.size <= limits[name]:
             raise InputError(f"{name!r} has {file.size:,} bytes. Expected 1 to {limits[name]:,} for such a network")
@@ -384,7 +386,9 @@ def _network(values: object) -> NetworkOptions:
 
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        values = json.loads(data.decode())
+        document = data.decode()
+        check_values(document)
+        values = json.loads(document)
     except (ValueError, RecursionError) as error:  # brackets, thousands deep
         raise InputError(f"not JSON in UTF-8: {error}") from error
     if not isinstance(values, dict):
@@ -417,28 +421,44 @@ def _check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     with open(path, "rb") as file:
         length = int.from_bytes(_read(file, 8, WEIGHTS), "little")
         if length > MAX_WEIGHTS_HEADER:
-            raise InputError(f"a header of {length:,} bytes. Expected at most {MAX_WEIGHTS_HEADER:,}")
-        header = _parsed(_read(file, length, WEIGHTS))
-    room = path.stat().st_size - 8 - length
-    header.pop("__metadata__", None)
+            raise InputError(
+                f"a header of {length:,} bytes. Expected at most {MAX_WEIGHTS_HEADER:,}, in a safetensors file that an "
+                f"export wrote; files of Keras, HDF5 and NumPy are not read"
+            )
+        data = _read(file, length, WEIGHTS)
+    header, room = _parsed(data), path.stat().st_size - 8 - length
     found = {name: _tensor(name, tensor, room) for name, tensor in header.items()}
     expected = {name: (list(shape), _bytes_of(shape)) for name, shape in shapes.items()}
-    if wrong := sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name)):
+    if wrong := sorted(name for name in found.keys() | expected if found.get(name, ())[:2] != expected.get(name)):
         shown = ", ".join(f"{name!r:.80}" for name in wrong[:SHOWN_TENSORS])
         raise InputError(f"weights that are not the network's: {shown}{', …' if len(wrong) > SHOWN_TENSORS else ''}")
-    if sum(size for _, size in found.values()) != room:
-        raise InputError(f"{room:,} bytes of weights. Expected {sum(size for _, size in found.values()):,}")
+    _check_places(found.values(), room)
+    if data.rstrip(b" ") != json.dumps(header, separators=(",", ":")).encode():  # such as a name that is there twice
+        raise InputError("a header in another form than safetensors writes. Export the version again")
 
 
-def _tensor(name: str, tensor: object, room: int) -> tuple[object, int]:
-    """Shape and bytes of a tensor, as the header has them."""
+def _check_places(tensors: Iterable[tuple[object, int, int]], room: int) -> None:
+    """See that they fill the file one after the other, without a gap and without a byte of two."""
+    place = 0
+    for start, size in sorted((start, size) for _, size, start in tensors):
+        if start != place:
+            raise InputError(
+                f"a tensor at byte {start:,} of the weights. Expected it at {place:,}, behind the one before"
+            )
+        place += size
+    if place != room:
+        raise InputError(f"{room:,} bytes of weights. Expected {place:,}")
+
+
+def _tensor(name: str, tensor: object, room: int) -> tuple[object, int, int]:
+    """Shape, bytes and place of a tensor, as the header has them."""
     names = {"dtype", "shape", "data_offsets"}
     known = _check_fields(f"{name!r:.80}", tensor, names, names)
     if known["dtype"] != "F32":
         raise InputError(f"{name!r:.80} is of type {known['dtype']!r:.80}. Expected F32")
     match known["data_offsets"]:
         case [int(start), int(stop)] if 0 <= start <= stop <= room:
-            return known["shape"], stop - start
+            return known["shape"], stop - start, start
     raise InputError(f"{name!r:.80} is at {known['data_offsets']!r:.80}. Expected a start and an end up to {room:,}")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
+from charrnn.folder import check_file
 from charrnn.jobs.crash import crash_point
 from charrnn.jobs.storage import MARKER, Storage, StoredFile, open_storage
 
@@ -220,6 +221,7 @@ def _chunks_of(path: Path) -> Iterator[bytes]:
 
 
 def _hash_file(path: Path) -> str:
+    check_file(path)  # a link would lead out of the root
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

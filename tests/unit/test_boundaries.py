@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PURE = {"errors", "openings", "options", "overlap", "release", "shapes", "split", "text", "vocabulary"}  # at most NumPy
+PURE = {
+    "errors",
+    "folder",
+    "openings",
+    "options",
+    "overlap",
+    "release",
+    "shapes",
+    "split",
+    "text",
+    "vocabulary",
+}  # at most NumPy
 
 
 @pytest.mark.parametrize(
