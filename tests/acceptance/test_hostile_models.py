@@ -1,0 +1,523 @@
+"""Files of models that are hostile or damaged, through every door by which a model comes in.
+
+Each is opened in a fresh process under an audit hook (opener.py): refused with its name, nothing touched outside of its
+folder, nothing run, less memory than twice the genuine model's size. The hook does not see what native code opens, so
+the system watches the folder that the hostile files point to.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gzip
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load, save
+
+from charrnn.jobs.archive import Manifest, write_archive
+from charrnn.jobs.files import Files
+from charrnn.model import Model
+from charrnn.network import initial_weights
+from charrnn.options import NetworkOptions
+from charrnn.vocabulary import Vocabulary
+from tests.fix_processes import Home
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "model.safetensors"
+CHARACTERS = "\n abcdefghijklmnopqrstuvwxyz"
+UNITS = 900  # 39 MB of weights
+FOREIGN = ("lambda.keras", "lookup.keras", "tfsm.keras", "lambda.h5", "link.h5", "virtual.h5", "external.h5", "huge.h5",
+           "pickled.npz", "pickled.npy")  # fmt: skip
+NOT_READ = "a header of "  # as the first bytes of such files are taken for
+NEVER = ("compile", "ctypes.", "exec", "marshal.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "pickle.",
+         "pty.", "socket.connect", "subprocess.", "urllib.")  # fmt: skip
+
+
+# The genuine model
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model's folder and its archive, which no test changes."""
+
+    folder: Path
+    archive: Path
+
+    @property
+    def size(self) -> int:
+        return (self.folder / WEIGHTS).stat().st_size
+
+
+def make_version(root: Path, units: int) -> Version:
+    network, vocabulary = NetworkOptions(units=units), Vocabulary(CHARACTERS)
+    version = Version(root / "folder", root / "version.tar")
+    weights = initial_weights(network, len(vocabulary), units)
+    Model(network, vocabulary, weights, {"held_out_nats": 1.25}).save(version.folder)
+    (root / "held-out.txt").write_text("every child forgets\n")
+    facts: dict[str, Any] = {"version": 1, "held_out_nats": 1.25, "precision": "float32", "characters": CHARACTERS}
+    with open(version.archive, "wb") as target:
+        manifest = Manifest(model=f"m{units}", network=network, **facts)
+        write_archive(target, manifest, version.folder, root / "held-out.txt")
+    return version
+
+
+@pytest.fixture(scope="module")
+def genuine(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    return make_version(tmp_path_factory.mktemp("genuine"), UNITS)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """Opened first, so that all is imported."""
+    return make_version(tmp_path_factory.mktemp("small"), 8)
+
+
+# What is hostile
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What hostile files read and write."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "secret").write_text("of this machine")
+    (folder / "config.json").write_text(json.dumps({"format": 1, "network": {"units": UNITS}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Path:
+    """A folder of Keras's, HDF5's and NumPy's files, each of which does harm where its own software opens it."""
+    folder = tmp_path_factory.mktemp("foreign")
+    command = [sys.executable, "-m", "tests.acceptance.foreign", str(folder), str(outside)]
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    return folder
+
+
+Change = Callable[[bytes], bytes]
+
+
+def parts_of(weights: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and numbers."""
+    end = 8 + int.from_bytes(weights[:8], "little")
+    return json.loads(weights[8:end]), weights[end:]
+
+
+def joined(header: dict[str, Any] | bytes, numbers: bytes) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    return len(text).to_bytes(8, "little") + text + numbers
+
+
+def tensor(name: str, **values: Any) -> Change:
+    """Another description of one tensor."""
+
+    def change(weights: bytes) -> bytes:
+        header, numbers = parts_of(weights)
+        header[name] = {"dtype": "F32", **header.get(name, {}), **values}
+        return joined(header, numbers)
+
+    return change
+
+
+def described(**values: Any) -> Change:
+    """More in the header."""
+    return lambda weights: joined({**values, **parts_of(weights)[0]}, parts_of(weights)[1])
+
+
+def converted(kind: str) -> Change:
+    return lambda weights: save({name: array.astype(kind) for name, array in load(weights).items()})
+
+
+def longer(weights: bytes) -> bytes:
+    """A header of 30 MB, in JSON that takes 25 times as much."""
+    header, numbers = parts_of(weights)
+    text = json.dumps(header).encode()
+    return joined(
+        text[:-1] + b',"__metadata__":[' + b"[]," * 10_000_000 + b"[]]}", numbers[: len(numbers) - (30 << 20)]
+    )
+
+
+def overlapping(weights: bytes) -> bytes:
+    """Two tensors of one size at one place: the sizes' sum is right."""
+    header, numbers = parts_of(weights)
+    header["lstm_1.kernel"]["data_offsets"] = header["lstm_0.recurrent_kernel"]["data_offsets"]
+    return joined(header, numbers)
+
+
+def named_twice(weights: bytes) -> bytes:
+    header, numbers = parts_of(weights)
+    twice = json.dumps({"dense.bias": header["dense.bias"]}, separators=(",", ":")).encode()
+    return joined(twice[:-1] + b"," + json.dumps(header, separators=(",", ":")).encode()[1:], numbers)
+
+
+def flipped(weights: bytes) -> bytes:
+    """One bit of the header, which ends a name too late."""
+    place = weights.index(b'":')
+    return weights[:place] + bytes([weights[place] ^ 1]) + weights[place + 1 :]
+
+
+TAKEN = ""  # by load: which of two equal descriptions counts makes no difference
+DAMAGED: dict[str, tuple[Change, str, str]] = {  # → what import and what load say of it
+    "float64": (converted("float64"), "bytes. Expected 1 to", "not the configuration's: dense.bias"),
+    "float16": (converted("float16"), "is of type 'F16'. Expected F32", "not the configuration's: dense.bias"),
+    "other shape": (tensor("dense.kernel", shape=[28, UNITS]), "not the network's: 'dense.kernel'", "dense.kernel"),
+    "8 PB": (tensor("dense.kernel", shape=[1 << 51]), "not the network's: 'dense.kernel'", "damaged"),
+    "8 PB of places": (
+        tensor("dense.kernel", shape=[1 << 51], data_offsets=[0, 1 << 53]), "'dense.kernel' is at [0, 9007", "damaged",
+    ),
+    "extra tensor": (tensor("evil", shape=[0], data_offsets=[0, 0]), "not the network's: 'evil'", "evil"),
+    "missing tensor": (
+        lambda weights: save({name: array for name, array in load(weights).items() if name != "dense.bias"}),
+        "not the network's: 'dense.bias'", "dense.bias",
+    ),
+    "overlap": (overlapping, "Expected it at", "damaged"),
+    "behind the end": (tensor("dense.kernel", data_offsets=[1 << 40, 2 << 40]), "is at [1099511627776", "damaged"),
+    "named twice": (named_twice, "another form than safetensors writes", TAKEN),
+    "metadata a list": (described(__metadata__=[1]), "'__metadata__' must be an object", "damaged"),
+    "header of 2^63": (lambda weights: b"\xff" * 7 + b"\x7f" + weights[8:], NOT_READ, NOT_READ),
+    "header of 30 MB": (longer, NOT_READ, NOT_READ),
+    "bit flipped": (flipped, "not JSON in UTF-8", "damaged"),
+    "cut off": (lambda weights: weights[: len(weights) // 2], "Expected", "damaged"),
+    "cut off in the header": (lambda weights: weights[:100], "cut off", "damaged"),
+    "more at the end": (lambda weights: weights + bytes(4), "bytes of weights", "damaged"),
+    "empty": (lambda _: b"", "has 0 bytes", "damaged"),
+}  # fmt: skip
+
+
+# Opening it
+
+
+@dataclass(frozen=True)
+class Opened:
+    """How it ended, and what happened meanwhile."""
+
+    code: int
+    message: str
+    events: list[list[str]]
+    grown_mb: float
+
+
+@contextmanager
+def unread(folder: Path) -> Iterator[None]:
+    """See that nobody opens a file in it meanwhile, in whatever way."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    assert libc.inotify_add_watch(watch, os.fsencode(folder), 0xFFF) > 0  # IN_ALL_EVENTS
+    try:
+        yield
+        with pytest.raises(BlockingIOError):
+            os.read(watch, 4096)
+    finally:
+        os.close(watch)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Path]:
+    """The store's home, its temporary files, and the file in question."""
+    for name in ("home", "tmp"):
+        (tmp_path / name).mkdir()
+    yield tmp_path
+    assert not any((tmp_path / "tmp").iterdir())
+
+
+def opened(sandbox: Path, door: str, known: Path, path: Path) -> Opened:
+    places = {"CHARRNN_HOME": str(sandbox / "home"), "TMPDIR": str(sandbox / "tmp"), "COLUMNS": "10000"}
+    command = [sys.executable, "-m", "tests.acceptance.opener", door, str(known), str(sandbox / "damaged"), str(path)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **places}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Opened(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def check_confined(ended: Opened, sandbox: Path, genuine: Version, *inputs: Path) -> None:
+    """No memory, no touch outside, nothing run."""
+    assert ended.grown_mb < 2 * genuine.size / 2**20
+    assert [event for event in ended.events if event[0].startswith(NEVER)] == []
+    allowed = tuple(map(str, (sandbox, *inputs)))
+    touched = [event for event in ended.events if event[0].startswith(("open", "os.", "shutil."))]
+    outside = [event for event in touched if not event[1].startswith(allowed)]
+    assert not outside, outside
+
+
+def check_refused(ended: Opened, path: Path, message: str) -> None:
+    said = " ".join(ended.message.split())
+    assert (ended.code, message in said) == (2, True), said
+    assert str(path) in said
+    assert "Traceback" not in said
+    assert len(said) < 2000
+
+
+# The genuine one
+
+
+def stored(root: Path, version: Version) -> Path:
+    """Put a version where a store keeps it -> a file with what the store says of it."""
+    files = Files(str(root / "files"), root / "cache")
+    files.claim_for("store", None)
+    reference = files.put_folder(f"models/m/{len(list(root.glob('*.json')))}", version.folder)
+    path = root / f"{len(list(root.glob('*.json')))}.json"
+    path.write_text(json.dumps({"root": str(root / "files"), **asdict(reference)}))
+    return path
+
+
+@pytest.mark.parametrize("door", ["import", "load", "worker"])
+def test_a_genuine_version_takes_less_memory_than_twice_its_size(
+    sandbox: Path, genuine: Version, small: Version, door: str
+) -> None:
+    # Catches: weights that are mapped, in Model's load; an archive that is read as a whole
+    if door == "worker":
+        (sandbox / "damaged").write_text(stored(sandbox, small).read_text().replace("models/m", "models/n"))
+        known, path = stored(sandbox, small), stored(sandbox, genuine)
+    else:
+        known, path = (small.archive, genuine.archive) if door == "import" else (small.folder, genuine.folder)
+    ended = opened(sandbox, door, known, path)
+    assert ended.code == 0
+    check_confined(ended, sandbox, genuine, path)
+
+
+# An archive
+
+
+def bombs(folder: Path) -> None:
+    """Small files that become large ones where they are unpacked or read as a whole."""
+    (folder / "bomb.tar.gz").write_bytes(gzip.compress(bytes(1 << 28), 1))
+    with tarfile.open(folder / "bomb.tar.xz", "w:xz", preset=0) as tar:
+        tar.addfile(tarfile.TarInfo("manifest.json"))
+    (folder / "zeros.tar").touch()
+    os.truncate(folder / "zeros.tar", 1 << 40)
+
+
+OTHERS = dict.fromkeys((*FOREIGN, "bomb.tar.gz", "bomb.tar.xz"), "no tar archive. Expected an exported model version")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [*OTHERS.items(), ("zeros.tar", "more bytes follow the end of the archive")]
+)
+def test_what_is_no_archive_of_ours_is_refused_by_import(
+    sandbox: Path, genuine: Version, small: Version, outside: Path, foreign: Path, name: str, message: str
+) -> None:
+    bombs(sandbox)
+    path = sandbox / name
+    if name in FOREIGN:
+        path.write_bytes((foreign / name).read_bytes())
+    with unread(outside):
+        ended = opened(sandbox, "import", small.archive, path)
+    check_refused(ended, path, message)
+    check_confined(ended, sandbox, genuine, path)
+
+
+def archive_with(genuine: Version, path: Path, name: str, data: bytes) -> None:
+    """The genuine archive with another file in the place of one of its own, and a manifest that lists it."""
+    with tarfile.open(genuine.archive) as tar:
+        parts = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    manifest = json.loads(parts["manifest.json"])
+    manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    parts |= {"manifest.json": json.dumps(manifest).encode(), name: data}
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for each, content in parts.items():
+            member = tarfile.TarInfo(each)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+def weights_of(genuine: Version, foreign: Path, kind: str) -> bytes:
+    if kind in FOREIGN:
+        return (foreign / kind).read_bytes()
+    return DAMAGED[kind][0]((genuine.folder / WEIGHTS).read_bytes())
+
+
+@pytest.mark.parametrize("kind", [*FOREIGN, *DAMAGED])
+def test_hostile_weights_in_an_archive_are_refused(
+    sandbox: Path, genuine: Version, small: Version, outside: Path, foreign: Path, kind: str
+) -> None:
+    # Catches: no _check_places; no look at the header's form
+    path = sandbox / "version.tar"
+    archive_with(genuine, path, WEIGHTS, weights_of(genuine, foreign, kind))
+    with unread(outside):
+        ended = opened(sandbox, "import", small.archive, path)
+    check_refused(ended, path, DAMAGED[kind][1] if kind in DAMAGED else NOT_READ)
+    assert WEIGHTS in ended.message
+    check_confined(ended, sandbox, genuine, path)
+
+
+# A folder
+
+
+def folder_with(sandbox: Path, genuine: Version, name: str) -> Path:
+    """A copy of the genuine folder without that file -> where it is to be."""
+    (sandbox / "model").mkdir()
+    for path in genuine.folder.iterdir():
+        if path.name != name:
+            (sandbox / "model" / path.name).write_bytes(path.read_bytes())
+    return sandbox / "model" / name
+
+
+@pytest.mark.parametrize("kind", [*FOREIGN, *(kind for kind, (_, _, message) in DAMAGED.items() if message != TAKEN)])
+def test_hostile_weights_in_a_folder_are_refused(
+    sandbox: Path, genuine: Version, small: Version, outside: Path, foreign: Path, kind: str
+) -> None:
+    # Catches: no _check_header
+    path = folder_with(sandbox, genuine, WEIGHTS)
+    path.write_bytes(weights_of(genuine, foreign, kind))
+    with unread(outside):
+        ended = opened(sandbox, "load", small.folder, path.parent)
+    check_refused(ended, path, DAMAGED[kind][2] if kind in DAMAGED else NOT_READ)
+    check_confined(ended, sandbox, genuine)
+
+
+@pytest.mark.parametrize("kind", ["lambda.keras", "lambda.h5", "pickled.npz"])
+def test_a_file_is_no_folder_of_a_model(
+    sandbox: Path, genuine: Version, small: Version, outside: Path, foreign: Path, kind: str
+) -> None:
+    path = sandbox / kind
+    path.write_bytes((foreign / kind).read_bytes())
+    with unread(outside):
+        ended = opened(sandbox, "load", small.folder, path)
+    check_refused(ended, path, "cannot be read: Not a directory. Expected a folder that Model.save wrote")
+    check_confined(ended, sandbox, genuine)
+
+
+JSON_BOMBS: dict[str, tuple[str, bytes]] = {
+    "lists": ("metrics.json", b'{"held_out_nats": 1.25, "x": [' + b"[]," * 5_000_000 + b"[]]}"),
+    "objects": ("metrics.json", b'{"held_out_nats": 1.25, "x": [' + b'{"":0},' * 2_000_000 + b"0]}"),
+    "quotes": ("metrics.json", b'{"held_out_nats": 1.25, "x": "' + b'\\"' * 8_000_000 + b"\\"),
+    "nested": ("metrics.json", b'{"held_out_nats": 1.25, "x": ' + b"[" * 400_000),
+    "nested network": ("config.json", b'{"format": 1, "network": ' + b"[" * 60_000),
+    "nested characters": ("vocabulary.json", b'{"characters": ' + b"[" * 400_000),
+    "network a list": ("config.json", b'{"format": 1, "network": [1]}'),
+    "half a character": ("vocabulary.json", b'{"characters": "a\\ud800"}'),
+    "number of 10,000 digits": ("config.json", b'{"format": ' + b"1" * 10_000 + b', "network": {}}'),
+}
+
+
+@pytest.mark.parametrize("kind", JSON_BOMBS)
+@pytest.mark.parametrize("door", ["import", "load"])
+def test_hostile_json_is_refused(sandbox: Path, genuine: Version, small: Version, door: str, kind: str) -> None:
+    # Catches: no check_values; a RecursionError that passes
+    name, data = JSON_BOMBS[kind]
+    if door == "import":
+        path, known = sandbox / "version.tar", small.archive
+        archive_with(genuine, path, name, data)
+        ended = opened(sandbox, door, known, path)
+    else:
+        path = folder_with(sandbox, genuine, name)
+        path.write_bytes(data)
+        ended = opened(sandbox, door, small.folder, path.parent)
+    check_refused(ended, path, "")
+    assert name in ended.message
+    check_confined(ended, sandbox, genuine, path)
+
+
+# What is no file
+
+
+def to_secret(path: Path, outside: Path) -> None:
+    path.symlink_to(outside / "secret")
+
+
+def to_zeros(path: Path, _: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def sparse(path: Path, _: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 40)
+
+
+NO_FILE: dict[str, tuple[Callable[[Path, Path], object], str, str]] = {
+    "link": (to_secret, WEIGHTS, "is a link, a folder, a pipe or a device"),
+    "link of a configuration": (
+        lambda path, outside: path.symlink_to(outside / "config.json"), "config.json", "is a link, a folder",
+    ),
+    "endless": (to_zeros, "config.json", "is a link, a folder"),
+    "endless weights": (to_zeros, WEIGHTS, "is a link, a folder"),
+    "pipe": (lambda path, _: os.mkfifo(path), "metrics.json", "is a link, a folder"),
+    "folder": (lambda path, _: path.mkdir(), WEIGHTS, "is a link, a folder"),
+    "1 TB of configuration": (sparse, "config.json", "has 1,099,511,627,776 bytes. Expected at most 65,536"),
+    "1 TB of metrics": (sparse, "metrics.json", "has 1,099,511,627,776 bytes. Expected at most 16,777,216"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NO_FILE)
+@pytest.mark.parametrize("door", ["load", "worker"])
+def test_a_link_or_a_pipe_in_a_folder_is_not_opened(
+    sandbox: Path, genuine: Version, small: Version, outside: Path, door: str, kind: str
+) -> None:
+    # Catches: no check_file, in _read and _read_weights or in _hash_file
+    make, name, message = NO_FILE[kind]
+    if door == "load":
+        path = folder_with(sandbox, genuine, name)
+        known, given = small.folder, path.parent
+    else:
+        known, given, path = in_store(sandbox, genuine, small, name)
+        path.unlink()
+    make(path, outside)
+    with unread(outside):
+        ended = opened(sandbox, door, known, given)
+    check_refused(ended, path, message)
+    check_confined(ended, sandbox, genuine)
+    if path.is_dir():
+        path.rmdir()
+
+
+# A worker's files
+
+
+def in_store(sandbox: Path, genuine: Version, small: Version, name: str) -> tuple[Path, Path, Path]:
+    """Two versions in a store -> what it says of the small and of the genuine one, and the latter's file."""
+    known = stored(sandbox, small)
+    (sandbox / "damaged").write_text(known.read_text().replace("models/m", "models/n"))
+    given = stored(sandbox, genuine)
+    return known, given, sandbox / "files" / json.loads(given.read_text())["name"] / name
+
+
+def a_number_less(weights: bytes) -> bytes:
+    """A bit of a number, which makes other weights, as good as any."""
+    return weights[:-1] + bytes([weights[-1] ^ 1])
+
+
+@pytest.mark.parametrize("kind", [*FOREIGN, "float64", "extra tensor", "8 PB", "header of 30 MB", "cut off", "a bit"])
+def test_weights_that_are_not_those_of_the_store_are_not_read_by_a_worker(
+    sandbox: Path, genuine: Version, small: Version, outside: Path, foreign: Path, kind: str
+) -> None:
+    # Catches: a version that is loaded before its sha256 is compared
+    known, given, path = in_store(sandbox, genuine, small, WEIGHTS)
+    path.write_bytes(a_number_less(path.read_bytes()) if kind == "a bit" else weights_of(genuine, foreign, kind))
+    with unread(outside):
+        ended = opened(sandbox, "worker", known, given)
+    check_refused(ended, path.parent, "is not what was written: its sha256 is ")
+    check_confined(ended, sandbox, genuine)
+
+
+JOBS = ("lambda.keras", "pipe", "link", "folder")
+
+
+@pytest.mark.parametrize("kind", JOBS)
+def test_a_job_of_such_a_version_fails_with_the_reason_and_the_worker_works_on(
+    stack: Home, tmp_path: Path, outside: Path, foreign: Path, kind: str
+) -> None:
+    # Catches: a pipe that is waited for, a folder or a link that is tried again and again
+    version = make_version(tmp_path, units=9 + JOBS.index(kind))  # one that the worker does not hold yet
+    name = stack.ok("models", "import", str(version.archive)).strip()
+    path = stack.path / "files" / stack.json("models", "show", name)["files"]["name"] / WEIGHTS
+    path.unlink()
+    if kind in FOREIGN:
+        path.write_bytes((foreign / kind).read_bytes())
+    else:
+        NO_FILE[kind][0](path, outside)
+    with unread(outside):
+        job = stack.ok("submit", "-m", name, "-l", "3").strip()
+        assert stack.run("wait", job, "--timeout", "60s").returncode == 1
+    part = stack.part(job)
+    assert (part["state"], part["attempts"]) == ("failed", 1)
+    assert str(path.parent) in part["error"]
+    stack.ok("submit", "-m", "tiny", "-l", "3", "--wait", "--timeout", "60s")
