@@ -53,9 +53,7 @@ REQUIRED = {*FILES} - {HISTORY}  # which no loader reads
 FACTS = ("format", "files")  # of a manifest's document, beside the fields of Manifest
 
 MAX_MANIFEST = 8 << 20  # bytes; 65,536 characters, all escaped, are 0.8 million
-MAX_HELD_OUT = (
-    3 * LARGEST_HELD_OUT
-)  # bytes; Latin-1 takes two a letter as UTF-8, and between two pieces stands one more
+MAX_HELD_OUT = 3 * LARGEST_HELD_OUT  # bytes; Latin-1 takes two a letter as UTF-8, and pieces have one between them
 
 MAX_VERSION = 10**18 - 1  # as `registry.MAX_DIGITS` has it
 BLOCK = tarfile.BLOCKSIZE
