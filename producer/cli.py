@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 
 DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, gpu, or GPU ids such as 0,1.")]
+LogFormatOption = Annotated[str, typer.Option("--log-format", help="text for people, or json, an object a line.")]
 QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and generate.")]
 
 
@@ -102,6 +103,7 @@ app.add_typer(keeping.store, name="store")
 def worker(
     devices: DevicesOption = "auto",
     queues: QueuesOption = "train,generate",
+    log_format: LogFormatOption = "text",
     check_health: Annotated[
         bool, typer.Option("--check-health", help="See whether the workers of this host hang, and start none.")
     ] = False,
@@ -113,13 +115,14 @@ def worker(
 
         health.check(Settings.from_env(os.environ))
     else:
-        os.execv(sys.executable, [*MODULE, "worker", "--devices", devices, "--queues", queues])
+        options = ["--devices", devices, "--queues", queues, "--log-format", log_format]
+        os.execv(sys.executable, [*MODULE, "worker", *options])
 
 
 @app.command()
-def scheduler() -> None:
+def scheduler(log_format: LogFormatOption = "text") -> None:
     """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled."""
-    os.execv(sys.executable, [*MODULE, "worker.scheduler"])
+    os.execv(sys.executable, [*MODULE, "worker.scheduler", "--log-format", log_format])
 
 
 @app.command()

@@ -6,13 +6,14 @@ untrusted: control characters never reach a terminal.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rich.console import Console
 from rich.table import Table
@@ -36,7 +37,7 @@ def fail(message: str) -> None:
 
 def value(text: object) -> None:
     """A line for the next program, on standard output."""
-    print(text, flush=True)
+    print(_printable_lines(str(text)) if sys.stdout.isatty() else text, flush=True)
 
 
 def records(rows: object) -> None:
@@ -106,9 +107,12 @@ def size(count: float) -> str:
 
 @contextmanager
 def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
-    """Where bytes go that a next program reads; `live`: each line at once."""
+    """Where bytes go that a next program reads, as they are unless a person does; `live`: each line at once."""
     try:
-        if live:
+        if sys.stdout.isatty():
+            with _Terminal() as terminal:
+                yield terminal
+        elif live:
             with open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as file:
                 yield file
         else:
@@ -116,6 +120,15 @@ def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
             sys.stdout.buffer.flush()
     except BrokenPipeError:  # the reader has enough, as `head` does; what is buffered goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Terminal(io.BytesIO):
+    """Lines in UTF-8 on their way to a person."""
+
+    def write(self, data: Any) -> int:
+        lines = bytes(data).decode(errors="replace").replace("\r\n", "\n")  # CSV's ends of lines
+        print(_printable_lines(lines), end="", flush=True)
+        return len(data)
 
 
 def checks(rows: Iterable[tuple[str, bool, str]]) -> None:

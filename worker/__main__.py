@@ -1,4 +1,4 @@
-"""Start a worker: `python -m worker [--devices auto|cpu|gpu|0,1] [--queues train,generate]`.
+"""Start a worker: `python -m worker [--devices auto|cpu|gpu|0,1] [--queues train,generate] [--log-format text|json]`.
 
 One child for each device; a child that dies is replaced, and its replacement takes its place, its
 device and, at once, the part that it held.
@@ -32,7 +32,7 @@ from charrnn.jobs.health import TOUCH_S, Pulse
 from charrnn.jobs.processes import MODULE
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store import Store
-from worker import devices, memory
+from worker import devices, logs, memory
 from worker.heartbeat import RESTART_PAUSE_S, Heartbeat, is_draining, start_draining
 from worker.transport import Transport
 
@@ -47,21 +47,23 @@ logger = logging.getLogger("worker")
 
 LIBRARY = ("keras", "safetensors", "tensorflow")
 AGAIN = "--again"  # of a worker that replaces one whose Celery ended
-LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def main(arguments: Sequence[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
-    logging.getLogger("celery").setLevel(logging.WARNING)  # its lines are about messages, ours about parts
+    options = _parse(arguments)
+    logs.begin(options.log_format)
     # Celery warns of root because of pickle, which is not accepted here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     try:
-        code = run(_parse(arguments))
+        code = run(options)
         if code and not is_draining():  # Celery's code after Ctrl-C is another number than 0 too
             _start_again(arguments)
         return 0
     except CharrnnError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if options.log_format == logs.JSON:
+            logger.error("%s", error)
+        else:
+            print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 4
 
 
@@ -77,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
     _wait_for_store(pulse) if options.again else _check_store()
     memory.remember()
     life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    logs.identify(life)
     _connect_signals(life, pinned, queues, pulse)
     worker = app.Worker(
         hostname=life,
@@ -91,6 +94,7 @@ def run(options: argparse.Namespace) -> int:
         quiet=True,
     )
     worker.start()
+    logger.info("worker stopped", extra={"event": "stopped"})
     _sign_off(life)
     return worker.exitcode or 0
 
@@ -99,7 +103,7 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by a new worker. Celery ends where the broker answers with an error, such as that its memory
     is full, and not only where it does not answer; what was in work has ended before.
     """
-    logger.warning("Celery ended by an error; the worker starts again")
+    logger.warning("Celery ended by an error; the worker starts again", extra={"event": "restarting"})
     for number in (signal.SIGTERM, signal.SIGINT):  # Celery's handlers are of nobody now
         signal.signal(number, lambda *_: sys.exit(0))
     time.sleep(RESTART_PAUSE_S)
@@ -111,6 +115,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Do the work of jobs.")
     parser.add_argument("--devices", default=devices.AUTO, help="auto, cpu, gpu, or GPU ids such as 0,1")
     parser.add_argument("--queues", default=",".join(QUEUES), help="out of train and generate")
+    logs.add_option(parser)
     parser.add_argument(AGAIN, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -177,6 +182,8 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str], pulse: Pul
         index = current_process().index
         devices.pin(pinned[index])
         pulse.beat(index)
+        logs.identify(f"{life}/{index}", pinned[index])
+        logger.info("child %d started: device %s", index, pinned[index], extra={"event": "started"})
         try:
             Child.heartbeat = Heartbeat(settings, f"{life}/{index}", pinned[index], queues, partial(pulse.beat, index))
             Child.heartbeat.take_over(memory.why_died())
@@ -193,12 +200,14 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str], pulse: Pul
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def announce(sender: Consumer, **_: object) -> None:
         sender.hub.timer.call_repeatedly(TOUCH_S, pulse.touch)
-        logger.info("worker ready: devices %s, queues %s", ", ".join(pinned), ", ".join(queues))
+        ready = {"event": "ready"}
+        logger.info("worker ready: devices %s, queues %s", ", ".join(pinned), ", ".join(queues), extra=ready)
 
     @worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def drain(**_: object) -> None:
         pulse.touch(ahead_s=settings.drain_s)  # Celery's loop ends before the children do
         start_draining(settings.drain_s)
+        logger.info("worker stops: %g s to end what is in work", settings.drain_s, extra={"event": "draining"})
 
 
 if __name__ == "__main__":

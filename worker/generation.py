@@ -18,6 +18,7 @@ from charrnn.jobs.sizing import device_kind, full_speed
 from charrnn.jobs.specs import GenerateSpec
 from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Watch
 from worker.loaded import LoadedModels
+from worker.logs import about
 
 if TYPE_CHECKING:
     from charrnn.model import Model
@@ -69,7 +70,9 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
     crash_point("written", part.number)
     _commit(heartbeat, part, watch, output, facts)
-    logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, time.monotonic() - started)
+    took = time.monotonic() - started
+    done = about(part, "done", rows=part.rows, seconds=round(took, 3))
+    logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, took, extra=done)
 
 
 def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, facts: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from charrnn.jobs.maintenance import maintain, ring_missing
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.states import PartState
 from charrnn.jobs.tables import workers
+from worker.logs import about
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,8 @@ class Watch:
                 self.progress = {name: value for name, value in self.progress.items() if name != "waits"}
                 return done
             except UnreachableError as error:
-                logger.warning("job %d part %d waits: %s", self.part.job, self.part.number, error)
+                waits = about(self.part, "waits")
+                logger.warning("job %d part %d waits: %s", self.part.job, self.part.number, error, extra=waits)
                 self.progress = {**self.progress, "waits": str(error)}
             self._pause(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -169,6 +171,7 @@ class Heartbeat(threading.Thread):
     def take_over(self, reason: str) -> None:
         """Give back what this child's predecessor held when it died of that; before the first claim."""
         if self.leases.give_back(self.owner, reason):
+            logger.warning("gave back what the process before held: %s", reason, extra={"event": "given back"})
             ring_missing(self.leases, self.queue)
 
     def _beat(self) -> None:
@@ -190,7 +193,8 @@ class Heartbeat(threading.Thread):
     def _give_up(self, watch: Watch, reason: str) -> None:
         """End the attempt and this process, whose work nobody can end otherwise."""
         part = watch.part
-        logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason)
+        hung = about(part, "hung")
+        logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason, extra=hung)
         try:
             if self.leases.fail(part, reason) == PartState.QUEUED:
                 self.queue.ring(part.spec.QUEUE, [f"{part.job}/{part.number}"])

@@ -1,11 +1,13 @@
-"""Maintenance and schedules alone: `python -m worker.scheduler`. Any number of them may run."""
+"""Maintenance and schedules alone: `python -m worker.scheduler [--log-format text|json]`. Any number may run."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
@@ -13,12 +15,15 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.leases import Leases
 from charrnn.jobs.maintenance import maintain
 from charrnn.jobs.settings import Settings
+from worker import logs
 
 logger = logging.getLogger("scheduler")
 
 
-def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="charrnn-jobs scheduler", description="Maintenance and schedules alone.")
+    logs.add_option(parser)
+    logs.begin(parser.parse_args(arguments).log_format)
     try:
         run(Settings.from_env(os.environ))
     except KeyboardInterrupt:
@@ -40,7 +45,7 @@ def run(settings: Settings) -> NoReturn:
     store, queue = client.store, client.queue
     client.probe()
     leases = Leases(store, settings.lease_s)
-    logger.info("scheduler ready: a round every %g s", settings.maintain_s)
+    logger.info("scheduler ready: a round every %g s", settings.maintain_s, extra={"event": "ready"})
     while True:
         try:
             maintain(store, leases, queue, settings.maintain_s)
@@ -53,4 +58,4 @@ def run(settings: Settings) -> NoReturn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

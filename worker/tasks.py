@@ -23,6 +23,7 @@ from worker.app import app
 from worker.devices import CPU, sees_gpu
 from worker.generation import generate
 from worker.heartbeat import LOADING, PATIENCE, RESTART_PAUSE_S, Heartbeat, Interrupted, Watch, is_draining
+from worker.logs import about
 from worker.training import train
 
 logger = logging.getLogger(__name__)
@@ -77,14 +78,15 @@ def _do_next(heartbeat: Heartbeat, queue: str) -> bool:
     part = heartbeat.leases.claim(queue, heartbeat.owner)
     if part is None:
         return False
-    logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt)
+    claimed = about(part, "claimed")
+    logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt, extra=claimed)
     with heartbeat.watching(part) as watch:
         crash_point("claimed", part.number)
         try:
             again = _attempt(heartbeat, part, watch)
             crash_point("committed", part.number)
         except LeaseLostError as error:
-            logger.warning("%s", error)
+            logger.warning("%s", error, extra=about(part, "lost"))
             return True
     if again:
         heartbeat.queue.ring(queue, [f"{part.job}/{part.number}"])
@@ -103,10 +105,11 @@ def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:
         raise
     except Interrupted:
         state = heartbeat.leases.release(part)
-        logger.info("job %d part %d: given back", part.job, part.number)
+        logger.info("job %d part %d: given back", part.job, part.number, extra=about(part, "released"))
         return state == PartState.QUEUED
     except Exception as error:
-        logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt)
+        failed = about(part, "failed")
+        logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt, extra=failed)
         reason = f"{type(error).__name__}: {error}"
         permanent = _is_permanent(error)
         again = heartbeat.leases.fail(part, reason, permanent=permanent) == PartState.QUEUED

@@ -24,6 +24,7 @@ from charrnn.release import release
 from charrnn.text import Document
 from charrnn.vocabulary import Vocabulary
 from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Interrupted, Watch
+from worker.logs import about
 
 if TYPE_CHECKING:
     from charrnn.model import Model
@@ -105,7 +106,8 @@ class _Work:
         self.saved, self.saves = part.checkpoint, 0
         if self.saved:
             self.trainer.checkpoint = Checkpoint.load(self.files.checked(self.saved))
-            logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step)
+            resumed = about(part, "resumed")
+            logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step, extra=resumed)
         self.recorded = len(self.trainer.checkpoint.history)
 
     def _start(self) -> Model | None:
@@ -176,7 +178,10 @@ class _Work:
             margin=self.spec.margin,
         )
         self._commit(version, model, watch)
-        logger.info("job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats)
+        done = about(part, "done")
+        logger.info(
+            "job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats, extra=done
+        )
         for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
             try:
                 tidy()

@@ -29,7 +29,7 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
     if not _win(store, round(every_s * 1000)):
         return False
     if expired := leases.expire():
-        logger.warning("took %d parts back whose leases ran out", expired)
+        logger.warning("took %d parts back whose leases ran out", expired, extra={"event": "expired"})
     ring_missing(leases, queue)
     with store.write() as connection:
         connection.execute(workers.delete().where(workers.c.seen_at < NOW - FORGET_WORKERS_MS))
@@ -42,7 +42,7 @@ def ring_missing(leases: Leases, queue: Queue) -> None:
     for name, waiting in leases.waiting().items():
         missing = min(waiting - lengths.get(name, 0), RUNG_AT_ONCE)
         if missing > 0:
-            logger.info("rang %d lost doorbells of queue %s", missing, name)
+            logger.info("rang %d lost doorbells of queue %s", missing, name, extra={"event": "rang"})
             queue.ring(name, ["?"] * missing)
 
 

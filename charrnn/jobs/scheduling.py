@@ -176,7 +176,8 @@ class Schedules:
         """Submit the job of a slot that was claimed; what becomes of it stands with the slot."""
         try:
             job = schedule.request.submit(self.client, rng_seed_of(str(slot)), slot=slot)
-            logger.info("schedule %s: job %d", slot, job.id)
+            submitted = {"event": "submitted", "schedule": slot.schedule, "job": job.id}
+            logger.info("schedule %s: job %d", slot, job.id, extra=submitted)
         except SkippedError as error:
             self._settle(slot, SlotState.SKIPPED, str(error))
         except UnreachableError as error:
@@ -190,6 +191,7 @@ class Schedules:
             self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
-        logger.warning("schedule %s: %s: %s", slot, state, reason)
+        settled = {"event": state.value, "schedule": slot.schedule}
+        logger.warning("schedule %s: %s: %s", slot, state, reason, extra=settled)
         with self.client.store.write() as connection:
             schedules.settle(connection, slot, state, reason)

@@ -1,0 +1,114 @@
+"""`--log-format json`: a line for each state change, of real processes, and no secret in any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fix_broker import StartBroker
+from tests.fix_model import make_text
+from tests.fix_processes import COMMAND, Home, until
+
+Line = dict[str, Any]
+SEED = "the neighbour"  # known to the model, and in no log for another reason
+PASSWORD = secrets.token_hex(12)
+NATIVE = (
+    "WARNING: All log messages before absl",
+    "I0000 ",
+)  # of TensorFlow's C++ at its import, which nothing turns off
+
+
+@pytest.fixture
+def guarded(home: Home, start_broker: StartBroker) -> Home:
+    """A home whose broker has a password."""
+    home.settings["CHARRNN_REDIS_URL"] = f"redis://:{PASSWORD}@{start_broker('--requirepass', PASSWORD)}/0"
+    return home
+
+
+@pytest.fixture
+def log(guarded: Home) -> Path:
+    return guarded.path / "worker.log"
+
+
+@pytest.fixture
+def worker(guarded: Home, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    words = ("worker", "--devices", "cpu", "--log-format", "json")
+    with open(log, "wb") as file:
+        process = subprocess.Popen([*COMMAND, *words], env=guarded.environment, stdout=file, stderr=file)
+    until(lambda: events(log, "ready"), "a ready worker")
+    yield process
+    process.kill()
+    process.wait()
+
+
+def lines(log: Path) -> list[Line]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line and not line.startswith(NATIVE)]
+
+
+def events(log: Path, *names: str, job: str | None = None) -> list[Line]:
+    return [line for line in lines(log) if line.get("event") in names and job in (None, str(line.get("job")))]
+
+
+def test_each_state_change_is_a_line_and_no_secret_is_in_one(
+    guarded: Home, log: Path, worker: subprocess.Popen[bytes]
+) -> None:
+    (guarded.path / "text.txt").write_text(make_text(800))
+    small = ("--units", "16", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
+    guarded.ok("train", "tiny", str(guarded.path / "text.txt"), *small, "--wait")
+    seeds = ("--seeds", "-", "-n", "4000", "-l", "400", "--part-rows", "4000")
+    job = guarded.ok("submit", "-m", "tiny", *seeds, stdin=SEED).strip()
+    part = until(lambda: guarded.part_in_work(job), "work")
+    os.kill(guarded.pid_of(part["owner"]), signal.SIGKILL)
+    guarded.ok("wait", job)
+    texts = [json.loads(line)["text"] for line in guarded.ok("results", job, "--limit", "3").splitlines()]
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(60) == 0
+
+    states = [line["event"] for line in events(log, "claimed", "done", "failed", "released", job=job)]
+    assert states == ["claimed", "claimed", "done"]
+    (done,) = events(log, "done", job=job)
+    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 4000, "cpu")
+    assert done["worker"] == part["owner"]
+    assert done["seconds"] > 0
+    assert [line["event"] for line in events(log, "started", "given back", "draining", "stopped")] == [
+        "started",
+        "started",
+        "given back",
+        "draining",
+        "stopped",
+    ]
+    assert all({"time", "level", "logger", "pid", "message"} <= line.keys() for line in lines(log))
+    assert not [secret for secret in (PASSWORD, SEED, *texts) if secret in log.read_text()]
+
+
+def test_a_worker_that_cannot_start_says_so_in_json(guarded: Home) -> None:
+    # Catches: an error that is printed beside the log
+    done = guarded.run("worker", "--devices", "cpu", "--queues", "print", "--log-format", "json")
+    (line,) = map(json.loads, done.stderr.splitlines())
+    assert (done.returncode, line["level"]) == (2, "error")
+    assert "no queue 'print'" in line["message"]
+
+
+def test_a_scheduler_s_log_is_json_too(guarded: Home, log: Path) -> None:
+    with open(log, "wb") as file:
+        process = subprocess.Popen(
+            [*COMMAND, "scheduler", "--log-format", "json"], env=guarded.environment, stdout=file, stderr=file
+        )
+    try:
+        until(lambda: events(log, "ready"), "a ready scheduler")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_an_unknown_format_is_refused(home: Home) -> None:
+    done = home.run("scheduler", "--log-format", "xml")
+    assert (done.returncode, "choose from" in done.stderr) == (2, True)

@@ -1,0 +1,81 @@
+"""What a person's terminal gets: nothing that moves its cursor, renames it or turns its letters around."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import unicodedata
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fix_processes import COMMAND, Home, make_home
+
+# Escape sequences of ANSI in seven bits and in eight, a bell, DEL, and marks that turn the direction of letters.
+HOSTILE = "\x1b]0;owned\x07 \x9b31m \x7f \u202e\u2066\u200f\u061c"
+SEED = f"on{HOSTILE}e"
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[Home]:
+    """A stack with a job that ended, of a model that writes such characters and a seed of them."""
+    for home in make_home():
+        (home.path / "text.txt").write_text(f"one {HOSTILE} two\n" * 400)
+        with home.up():
+            small = ("--units", "8", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
+            home.ok("train", "tiny", str(home.path / "text.txt"), *small, "--wait")
+            (home.path / "seeds.txt").write_text(f"{SEED}\n")
+            seeds = ("--seeds", str(home.path / "seeds.txt"), "-n", "3", "-l", "200", "--name", f"x{HOSTILE}")
+            home.ok("submit", "-m", "tiny", *seeds, "--wait")
+            yield home
+
+
+def on_terminal(home: Home, *arguments: str) -> str:
+    """Run a command whose outputs are a terminal -> what it got."""
+    master, slave = pty.openpty()
+    environment = {**home.environment, "NO_COLOR": "1", "TERM": "dumb"}
+    process = subprocess.Popen([*COMMAND, *arguments], env=environment, stdout=slave, stderr=slave)
+    os.close(slave)
+    got = b"".join(iter(lambda: _read(master), b""))
+    os.close(master)
+    assert process.wait() == 0, got
+    return got.decode()
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 1 << 16)
+    except OSError:  # Linux' end of a terminal
+        return b""
+
+
+COMMANDS = [
+    ("results", "2"),
+    *(("results", "2", "-f", form) for form in ("jsonl", "csv", "txt")),
+    ("results", "2", "--follow"),
+    ("status", "2"),
+    ("status", "2", "--json"),
+    ("status", "1"),
+    ("jobs",),
+    ("jobs", "--json"),
+    ("models", "show", "tiny"),
+    ("wait", "2"),
+    ("doctor",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_control_character_reaches_a_terminal(hostile: Home, command: tuple[str, ...]) -> None:
+    # Catches: bytes that are meant for a program, written where a person reads
+    got = on_terminal(hostile, *command)
+    assert got.strip()
+    assert {c for c in got if unicodedata.category(c) in ("Cc", "Cf")} <= {"\r", "\n"}
+
+
+def test_a_file_and_a_pipe_get_the_text_as_it_is(hostile: Home) -> None:
+    # Catches: characters that are replaced for the next program too
+    piped = hostile.ok("results", "2", "-f", "txt")
+    assert piped.startswith(SEED)
+    hostile.ok("results", "2", "-o", str(hostile.path / "texts.txt"))
+    assert (hostile.path / "texts.txt").read_text() == piped

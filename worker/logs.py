@@ -1,0 +1,66 @@
+"""The log of worker and scheduler on standard error: lines for people, or a JSON object a line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from billiard.util import get_logger
+
+from charrnn.jobs.leases import Part
+
+TEXT, JSON = "text", "json"
+OURS = ("charrnn", "scheduler", "worker")  # whose lines tell of work; those of libraries only of what is wrong
+FIELDS = ("event", "job", "part", "attempt", "rows", "seconds", "schedule", "worker", "device")
+
+_process: dict[str, str] = {}
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON), help="lines for people, or JSON")
+
+
+def begin(form: str) -> None:
+    """Write the log in this form from now on, in the children of this process too."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if form == JSON else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    get_logger().addHandler(handler)  # the pool's, which passes nothing on: how a child ended
+    if form == JSON:
+        logging.captureWarnings(capture=True)
+        sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115  # Celery's last words
+    for name in OURS:
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def identify(worker: str, device: str | None = None) -> None:
+    """Name this process in all its lines to come."""
+    _process.update({"worker": worker} | ({"device": device} if device else {}))
+
+
+def about(part: Part, event: str, **facts: Any) -> dict[str, Any]:
+    """The fields of a line that tells of a part: `logger.info(..., extra=about(part, "claimed"))`."""
+    return {"event": event, "job": part.job, "part": part.number, "attempt": part.attempt, **facts}
+
+
+class JsonLines(logging.Formatter):
+    """One object a line, of ASCII alone: time, level, logger, message; those of FIELDS that are known; exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+            **_process,
+            **{name: value for name, value in vars(record).items() if name in FIELDS},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
