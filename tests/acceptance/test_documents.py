@@ -75,7 +75,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
 
 
 def test_the_readme_names_options_that_are_there(home: Home) -> None:
-    said = {command: home.ok(command, "--help") for command in ("train", "submit", "results")}
+    said = {command: home.ok(command, "--help") for command in ("train", "submit", "results", "up")}
     for line in re.findall(r"^\$ (?:JOB=\$\()?charrnn-jobs ([^\n)|]*)", README, re.MULTILINE):
         words = line.split()
         for option in (word for word in words if re.match(r"--?[a-z]", word)):
