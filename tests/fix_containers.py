@@ -113,12 +113,10 @@ class Deployment:
 
     def __post_init__(self) -> None:
         self.compose = yaml.safe_load(interpolate((ROOT / "docker-compose.yml").read_text(), self.environment))
-        for name in ("empty", "image", "configs", "deploy"):
+        for name in ("empty", "image", "deploy"):
             (self.folder / name).mkdir()
         self._make_programs()
         self._make_secrets()
-        for name, config in self.compose["configs"].items():
-            (self.folder / "configs" / name).write_text(config["content"])
         hosts = "".join(f"{ADDRESS} {name}\n" for name in NAMES)
         (self.folder / "hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
 
@@ -280,7 +278,7 @@ class Container:
         yield deployment.folder / "hosts", "/etc/hosts"
         yield from ((deployment.secret(name), f"/run/secrets/{name}") for name in self.service["secrets"])
         for config in self.service.get("configs", []):
-            yield deployment.folder / "configs" / config["source"], config["target"]
+            yield ROOT / deployment.compose["configs"][config["source"]]["file"], config["target"]
         for volume in self.service["volumes"]:
             name, target = volume.split(":")
             yield deployment.volume(name), target
