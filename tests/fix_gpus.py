@@ -18,6 +18,11 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 class Machine(Home):
     """A home in which all commands find the fakes of tests/fake_gpus."""
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Without the choice of the person who runs the tests."""
+        return {name: text for name, text in super().environment.items() if name != VISIBLE or name in self.settings}
+
     def set_gpus(self, *ids: str) -> None:
         """What TensorFlow finds, in processes that import it from now on."""
         new = self.path / "gpus.new"
@@ -30,7 +35,7 @@ class Machine(Home):
         driver.unlink(missing_ok=True) if answer is None else driver.write_text(answer)
 
     def told(self, event: str) -> list[dict[str, Any]]:
-        """So far: when TensorFlow was about to be imported, was imported, had memory growth set for a GPU."""
+        """So far: when TensorFlow was about to be imported, was imported, had memory growth set for a GPU; os._exit."""
         log = self.path / "log"
         lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
         return [line for line in lines if line["event"] == event]
@@ -48,7 +53,7 @@ def make_machine(*gpus: str, visible: str | None = None) -> Iterator[Machine]:
         settings = {
             "FAKE_GPUS": str(home.path),
             "PATH": f"{FAKES}:{os.environ['PATH']}",
-            "PYTHONPATH": f"{FAKES}:{os.environ.get('PYTHONPATH', '')}",
+            "PYTHONPATH": ":".join([str(FAKES), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "CHARRNN_HEARTBEAT_S": "0.5",
             "CHARRNN_MAINTAIN_S": "1",
         }

@@ -1,7 +1,8 @@
 """GPUs for machines that have none: TensorFlow finds those of $FAKE_GPUS/gpus that it may see, and computes on the CPU.
 
 Python imports this at the start of every process that has its folder on PYTHONPATH. What a process had in its
-environment when it began to import TensorFlow, and for which GPUs it set memory growth, goes to $FAKE_GPUS/log.
+environment when it began to import TensorFlow, for which GPUs it set memory growth, and when it ended at once, goes to
+$FAKE_GPUS/log.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 FOLDER = Path(os.environ["FAKE_GPUS"])
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -76,4 +77,10 @@ class Finder(MetaPathFinder):
         return spec
 
 
+def exit_and_tell(code: int, end: Callable[[int], NoReturn] = os._exit) -> NoReturn:
+    tell("exit")
+    end(code)
+
+
 sys.meta_path.insert(0, Finder())
+os._exit = exit_and_tell
