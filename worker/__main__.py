@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from typing import NoReturn
 
 from billiard import current_process
-from celery.exceptions import SecurityWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker.consumer import Consumer
 
@@ -52,12 +52,15 @@ AGAIN = "--again"  # of a worker that replaces one whose Celery ended
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     logs.begin(options.log_format)
-    # Celery warns of root because of pickle, which is not accepted here.
-    warnings.filterwarnings("ignore", category=SecurityWarning)
+    # Celery warns of root because of pickle, which is not accepted here, and, when it loses its connection, of late
+    # acknowledgement, which is not used.
+    for category in (SecurityWarning, CPendingDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
     try:
         code = run(options)
         if code and not is_draining():  # Celery's code after Ctrl-C is another number than 0 too
             _start_again(arguments)
+        logger.info("worker stopped", extra={"event": "stopped"})
         return 0
     except CharrnnError as error:
         if options.log_format == logs.JSON:
@@ -94,7 +97,6 @@ def run(options: argparse.Namespace) -> int:
         quiet=True,
     )
     worker.start()
-    logger.info("worker stopped", extra={"event": "stopped"})
     _sign_off(life)
     return worker.exitcode or 0
 

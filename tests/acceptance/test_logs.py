@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tests.fix_broker import StartBroker
 from tests.fix_model import make_text
@@ -29,6 +30,7 @@ NATIVE = (
 @pytest.fixture
 def guarded(home: Home, start_broker: StartBroker) -> Home:
     """A home whose broker has a password."""
+    home.settings["CHARRNN_HEARTBEAT_S"] = "0.1"
     home.settings["CHARRNN_REDIS_URL"] = f"redis://:{PASSWORD}@{start_broker('--requirepass', PASSWORD)}/0"
     return home
 
@@ -63,7 +65,7 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     (guarded.path / "text.txt").write_text(make_text(800))
     small = ("--units", "16", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
     guarded.ok("train", "tiny", str(guarded.path / "text.txt"), *small, "--wait")
-    seeds = ("--seeds", "-", "-n", "4000", "-l", "400", "--part-rows", "4000")
+    seeds = ("--seeds", "-", "-n", "20000", "-l", "400", "--part-rows", "20000")
     job = guarded.ok("submit", "-m", "tiny", *seeds, stdin=SEED).strip()
     part = until(lambda: guarded.part_in_work(job), "work")
     os.kill(guarded.pid_of(part["owner"]), signal.SIGKILL)
@@ -75,7 +77,7 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     states = [line["event"] for line in events(log, "claimed", "done", "failed", "released", job=job)]
     assert states == ["claimed", "claimed", "done"]
     (done,) = events(log, "done", job=job)
-    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 4000, "cpu")
+    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 20000, "cpu")
     assert done["worker"] == part["owner"]
     assert done["seconds"] > 0
     assert [line["event"] for line in events(log, "started", "given back", "draining", "stopped")] == [
@@ -87,6 +89,28 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     ]
     assert all({"time", "level", "logger", "pid", "message"} <= line.keys() for line in lines(log))
     assert not [secret for secret in (PASSWORD, SEED, *texts) if secret in log.read_text()]
+
+
+def test_a_broker_that_takes_rights_away_is_named_and_waited_for(
+    guarded: Home, log: Path, worker: subprocess.Popen[bytes]
+) -> None:
+    with redis.Redis.from_url(guarded.settings["CHARRNN_REDIS_URL"]) as broker:
+        for taken, given, named in (
+            (f"<{PASSWORD}", f">{PASSWORD}", "invalid username-password pair"),
+            ("-brpop", "+brpop", "NoPermissionError"),
+        ):
+            begun = len(lines(log))
+            broker.execute_command("ACL", "SETUSER", "default", taken)
+            broker.client_kill_filter(_type="normal", skipme=True)
+            until(lambda text=named, after=begun: text in str(lines(log)[after:]), named)
+            broker.execute_command("ACL", "SETUSER", "default", given)
+            # Catches: a worker that ends, and one that does not come back to its queues
+            until(lambda: _is_listening(broker), "a worker at its queues")
+    assert worker.poll() is None
+
+
+def _is_listening(broker: redis.Redis) -> bool:
+    return any(client["cmd"] == "brpop" and client["flags"] == "b" for client in broker.client_list())
 
 
 def test_a_worker_that_cannot_start_says_so_in_json(guarded: Home) -> None:
