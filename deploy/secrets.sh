@@ -4,10 +4,14 @@
 set -eu
 cd "$(dirname "$0")"
 
-[ ! -e secrets ] || { echo "secrets: deploy/secrets is there already. Delete it to make new ones; deploy/README.md says what else that takes" >&2; exit 1; }
+[ ! -e secrets ] || {
+    echo "secrets: deploy/secrets is there already. For new ones see 'New passwords' in deploy/README.md" >&2
+    exit 1
+}
 umask 077
 mkdir secrets.new
-trap 'rm -rf secrets.new' EXIT
+new=$PWD/secrets.new
+trap 'rm -rf "$new"' EXIT
 cd secrets.new
 
 days=3650
@@ -24,6 +28,7 @@ certificate() {
 }
 certificate redis
 certificate postgres
+rm ca.key # with it anybody could pose as either; a new run makes all anew
 
 redis=$(password)
 sed "s/PASSWORD_SHA256/$(printf %s "$redis" | sha256sum | cut -d ' ' -f 1)/" ../redis.acl >redis.acl
@@ -42,7 +47,6 @@ END
 
 # Compose mounts these files as they are: a container's user is another one, and must read them. The folder is closed.
 chmod 444 ./*
-chmod 400 ca.key
 cd ..
 mv secrets.new secrets
 echo "secrets: made in deploy/secrets, which only $(id -un) can enter"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.queue import QUEUES
 from producer.broker_warnings import identity, warnings
@@ -37,7 +38,8 @@ def examine(client: Client) -> list[Check]:
     ]
     failed = {check.name for check in checks if not check.ok}
     if "broker" not in failed:
-        checks += [Check(name, False, advice, needed=False) for name, advice in warnings(client.queue)]
+        with suppress(UnreachableError):  # it went just now
+            checks += [Check(name, False, advice, needed=False) for name, advice in warnings(client.queue)]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
     return checks + (_workers(client) if "store" not in failed else [])

@@ -41,7 +41,7 @@ DEBIAN = {
     "valkey-cli": "/usr/bin/redis-cli",
 }  # the server goes by its name
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-USER = "10001"  # the Dockerfile's
+USERS = {"data": "10001", "redis": "nobody", "postgres": "postgres"}  # volume → its image's user, or Debian's for it
 IMAGE = "/run/image"  # where programs of the images are, in a container
 IMAGES = {  # what an image brings besides: its entry point, folder, environment
     "valkey/valkey": ("docker-entrypoint.sh", "/data", {}),
@@ -54,24 +54,20 @@ BUCKET = "charrnn"
 ADMIN = "admin"  # of the broker: the test's own
 TIMEOUT_S = 180
 
-# What the services need of the entry points of their images: a database once, and to become the server's user.
+# What the services need of the entry points of their images, which do no more for a user who is not root.
 ENTRY_POINT = """#!/bin/sh
 set -eu
 case $1 in
-valkey-server)
-    user="setpriv --reuid=nobody --regid=nogroup --clear-groups"
-    chown nobody . ;;
+valkey-server) umask 0077 ;;
 postgres)
-    user="setpriv --reuid=postgres --regid=postgres --clear-groups"
     mkdir -p "$PGDATA"
-    chown postgres "$PGDATA" /run/postgresql
     if [ ! -e "$PGDATA/PG_VERSION" ]; then
-        $user initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth=scram-sha-256
-        echo "create database $POSTGRES_USER" | $user postgres --single -D "$PGDATA" postgres
+        initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" --auth=scram-sha-256
+        echo "create database $POSTGRES_USER" | postgres --single -D "$PGDATA" postgres
         echo "listen_addresses = '*'" >>"$PGDATA/postgresql.conf"
     fi ;;
 esac
-exec $user "$@"
+exec "$@"
 """
 
 # Run in a mount namespace: a new root folder of the host's folders, but for those that a container has of its own.
@@ -147,13 +143,14 @@ class Deployment:
         return self.folder / "deploy" / "secrets" / name
 
     def volume(self, name: str) -> Path:
-        """The folder of a volume; an image of ours gives a new one to its user."""
+        """The folder of a volume; a new one is the image's user's, as its folder in the image is."""
         path = self.folder / "volumes" / name
         if not path.exists():
-            (path / "home" if name == "data" else path).mkdir(parents=True)
+            path.mkdir(parents=True)
+            _give_to(USERS[name], path)
             if name == "data":
-                for owned in (path, path / "home"):
-                    shutil.chown(owned, int(USER))
+                (path / "home").mkdir()
+                _give_to(USERS[name], path / "home")
         return path
 
     def new(self, service: str, name: str | None = None) -> Container:
@@ -249,18 +246,16 @@ class Container:
 
     @property
     def _rights(self) -> tuple[str, ...]:
-        """Root with the service's capabilities, or the Dockerfile's user with none."""
-        if "build" in self.service:
-            return (
-                "setpriv",
-                f"--reuid={USER}",
-                f"--regid={USER}",
-                "--clear-groups",
-                "--bounding-set=-all",
-                "--no-new-privs",
-            )
-        added = "".join(f",+{name.lower()}" for name in self.service["cap_add"])
-        return "setpriv", f"--bounding-set=-all{added}", "--no-new-privs"
+        """The image's user, without capabilities."""
+        user = USERS[self.service["volumes"][0].split(":")[0]]
+        return (
+            "setpriv",
+            f"--reuid={user}",
+            "--regid=nogroup",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--no-new-privs",
+        )
 
     def _words(self, command: Sequence[str], volumes: Mapping[Path, str] | None = None) -> list[str]:
         entry, folder, _ = self._image
@@ -283,6 +278,10 @@ class Container:
             name, target = volume.split(":")
             yield deployment.volume(name), target
         yield from volumes.items()
+
+
+def _give_to(user: str, path: Path) -> None:
+    shutil.chown(path, int(user) if user.isdecimal() else user)
 
 
 def health_check(service: Mapping[str, Any]) -> list[str]:

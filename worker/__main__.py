@@ -36,11 +36,13 @@ from worker import devices, logs, memory
 from worker.heartbeat import RESTART_PAUSE_S, Heartbeat, is_draining, start_draining
 from worker.transport import Transport
 
+if __name__ == "__main__":  # first, for the warnings of what is imported
+    logs.begin(logs.wanted_format(sys.argv[1:]))
 try:
     from worker.app import app, settings
     from worker.tasks import Child
 except InputError as unusable:  # a setting; Celery needs the application by name, made at the import
-    print(f"error: {unusable}", file=sys.stderr)
+    logs.fail(unusable)
     sys.exit(2)
 
 logger = logging.getLogger("worker")
@@ -51,7 +53,6 @@ AGAIN = "--again"  # of a worker that replaces one whose Celery ended
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
-    logs.begin(options.log_format)
     # Celery warns of root because of pickle, which is not accepted here, and, when it loses its connection, of late
     # acknowledgement, which is not used.
     for category in (SecurityWarning, CPendingDeprecationWarning):
@@ -63,10 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         logger.info("worker stopped", extra={"event": "stopped"})
         return 0
     except CharrnnError as error:
-        if options.log_format == logs.JSON:
-            logger.error("%s", error)
-        else:
-            print(f"error: {error}", file=sys.stderr)
+        logs.fail(error)
         return 2 if isinstance(error, InputError) else 4
 
 

@@ -148,8 +148,8 @@ class Heartbeat(threading.Thread):
 
     def run(self) -> None:
         # Threads of their own: a broker that stands still holds maintenance up for 20 s, which no lease would survive,
-        # and a schedule may have to read a large text.
-        for action in (self._maintain, self._tick):
+        # and a schedule may have to read a large text. That a database stands still is no fault of this process.
+        for action in (self._live, self._maintain, self._tick):
             repeat = (action, self.settings.look_s)
             threading.Thread(target=self._repeat, args=repeat, name=action.__name__.strip("_"), daemon=True).start()
         self._repeat(self._beat, self.settings.heartbeat_s)
@@ -175,7 +175,6 @@ class Heartbeat(threading.Thread):
             ring_missing(self.leases, self.queue)
 
     def _beat(self) -> None:
-        self.alive()  # first: a store that does not answer is no reason to start a worker again
         watch = self._watch
         if watch is not None and (reason := watch.stalled):
             self._give_up(watch, reason)
@@ -212,6 +211,9 @@ class Heartbeat(threading.Thread):
         }
         with self.store.write() as connection:
             upsert(connection, workers, owner=self.owner, **seen)
+
+    def _live(self) -> None:
+        self.alive()
 
     def _maintain(self) -> None:
         maintain(self.store, self.leases, self.queue, self.settings.maintain_s)

@@ -7,22 +7,31 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from billiard.util import get_logger
 
+from charrnn.errors import CharrnnError
 from charrnn.jobs.leases import Part
 
 TEXT, JSON = "text", "json"
 OURS = ("charrnn", "scheduler", "worker")  # whose lines tell of work; those of libraries only of what is wrong
-FIELDS = ("event", "job", "part", "attempt", "rows", "seconds", "schedule", "worker", "device")
+FIELDS = ("event", "job", "part", "attempt", "rows", "seconds", "schedule")
 
 _process: dict[str, str] = {}
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON), help="lines for people, or JSON")
+
+
+def wanted_format(arguments: Sequence[str]) -> str:
+    """What the option says, whatever stands beside it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_option(parser)
+    return str(parser.parse_known_args(arguments)[0].log_format)
 
 
 def begin(form: str) -> None:
@@ -36,6 +45,15 @@ def begin(form: str) -> None:
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115  # Celery's last words
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def fail(error: CharrnnError) -> None:
+    """Why a process does not start: an error of the log, or as the command line has them."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
+        logging.getLogger("worker").error("%s", error)
+    else:
+        print(f"error: {error}", file=sys.stderr)
 
 
 def identify(worker: str, device: str | None = None) -> None:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 0
     except CharrnnError as error:
-        logger.error("%s", error)
+        logs.fail(error)
         return 2 if isinstance(error, InputError) else 4
 
 

@@ -11,6 +11,8 @@ import os
 import socket
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -58,7 +60,7 @@ def check(settings: Settings) -> None:
     Raises:
         CharrnnError: one hangs, or none runs.
     """
-    running = {path.name: time.time() - path.stat().st_mtime for path in _files(settings.home) if _is_held(path)}
+    running = {path.name: age for path, age in _ages(settings.home, f"{socket.gethostname()}-*") if _is_held(path)}
     if not running:
         raise CharrnnError(f"No worker of this host runs with {settings.home} as its home")
     name, age = max(running.items(), key=lambda item: item[1])
@@ -70,25 +72,30 @@ def _hold(home: Path, old_s: float) -> TextIO:
     """Make this process' file and lock it until it ends; delete those that dead workers left."""
     try:
         (home / FOLDER).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path in _files(home):
-            if time.time() - path.stat().st_mtime > old_s and not _is_held(path):
-                path.unlink()
+        for path, age in _ages(home, "*"):  # of other hosts too: each new container has another name
+            if age > old_s and not _is_held(path):
+                path.unlink(missing_ok=True)
         file = open(home / FOLDER / f"{socket.gethostname()}-{os.getpid()}", "w")  # noqa: SIM115
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a POSIX lock: a forked child does not hold it too
+        fcntl.lockf(file, fcntl.LOCK_EX)  # a POSIX lock: a forked child does not hold it too
     except OSError as error:
         raise InputError(f"A worker must be able to write into its home. Set CHARRNN_HOME: {error}") from error
     return file
 
 
-def _files(home: Path) -> list[Path]:
-    return list((home / FOLDER).glob(f"{socket.gethostname()}-*"))
+def _ages(home: Path, pattern: str) -> Iterator[tuple[Path, float]]:
+    """Files and the seconds since they were touched; workers that start together delete what others look at."""
+    for path in (home / FOLDER).glob(pattern):
+        with suppress(FileNotFoundError):
+            yield path, time.time() - path.stat().st_mtime
 
 
 def _is_held(path: Path) -> bool:
     """Whether a living process has it."""
-    with open(path) as file:
-        try:
+    try:
+        with open(path) as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
     return False

@@ -151,5 +151,6 @@ def _refusal(error: BaseException) -> str | None:
             f"{reason}. Name its authority by ssl_ca_certs in CHARRNN_REDIS_URL, and the host as the certificate does"
         )
     if isinstance(socket, SSLError | ConnectionResetError) or "handshake" in str(socket):
-        return "ends the connection. Use rediss:// in CHARRNN_REDIS_URL for a port with TLS, redis:// for one without"
+        use = "Use rediss:// in CHARRNN_REDIS_URL for a port with TLS, redis:// for one without"
+        return f"ended the connection. {use}; or wait, if it is about to start or to end"
     return None

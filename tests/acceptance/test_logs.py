@@ -121,6 +121,16 @@ def test_a_worker_that_cannot_start_says_so_in_json(guarded: Home) -> None:
     assert "no queue 'print'" in line["message"]
 
 
+@pytest.mark.parametrize("command", ["worker", "scheduler"])
+def test_a_setting_that_is_unusable_is_told_in_json(home: Home, command: str) -> None:
+    # Catches: a format that is chosen after the settings are read
+    home.settings |= {"CHARRNN_LEASE_S": "never", "CHARRNN_LEESE_S": "1"}
+    done = home.run(command, "--log-format", "json")
+    warning, error = map(json.loads, done.stderr.splitlines())
+    assert "CHARRNN_LEESE_S is not a setting" in warning["message"]
+    assert (done.returncode, error["level"], "CHARRNN_LEASE_S must be" in error["message"]) == (2, "error", True)
+
+
 def test_a_scheduler_s_log_is_json_too(guarded: Home, log: Path) -> None:
     with open(log, "wb") as file:
         process = subprocess.Popen(

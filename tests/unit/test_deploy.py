@@ -137,7 +137,14 @@ def test_nobody_has_rights_to_spare(services: dict[str, Compose]) -> None:
     for service in services.values():
         assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert not {"privileged", "user", "pid", "ipc", "devices"} & service.keys()
+        assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & service.keys()
+        assert "build" in service or service["user"] in ("valkey", "postgres")  # else the Dockerfile says who
+
+
+def test_what_is_mounted_into_read_only_containers_is_a_file(compose: Compose) -> None:
+    # Catches: inline content, which Compose would copy into them
+    mounted = [*compose["configs"].values(), *compose["secrets"].values()]
+    assert all(entry.keys() == {"file"} for entry in mounted)
 
 
 def test_gpus_are_reserved_in_their_profile_alone(services: dict[str, Compose]) -> None:
@@ -213,9 +220,7 @@ def test_the_script_makes_each_secret_once(compose: Compose, tmp_path: Path) -> 
         shutil.copy(DEPLOY / name, tmp_path)
     assert "made in deploy/secrets" in run("sh", tmp_path / "secrets.sh")
     made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
-    assert {entry["file"] for entry in compose["secrets"].values()} == {
-        f"deploy/secrets/{name}" for name in made if name != "ca.key"
-    }
+    assert {entry["file"] for entry in compose["secrets"].values()} == {f"deploy/secrets/{name}" for name in made}
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
     assert made["postgres_password"] in made["store_url"]
     assert "is there already" in run("sh", tmp_path / "secrets.sh", code=1)
