@@ -56,10 +56,6 @@ class Channel(redis.Channel):
 
     QoS = QoS
 
-    def _restore(self, message: Any, leftmost: bool = False) -> None:
-        """Of what is in hand when a channel closes."""
-        self.qos.restore_by_tag(message.delivery_tag)
-
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
