@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ def warnings(queue: Queue) -> Iterator[tuple[str, str]]:
     server = queue.server()
     if queue.is_open():
         yield "broker password", "anybody who reaches it may use it. Set requirepass or an ACL, and CHARRNN_REDIS_URL"
+    if re.search("ssl_cert_reqs=(cert_)?(none|optional)", queue.app.conf.broker_url, re.IGNORECASE):
+        yield "broker certificate", "is not looked at, so anybody may pose as it. Set ssl_cert_reqs=required in its URL"
     if (policy := server.get("maxmemory_policy", "noeviction")) != "noeviction":
         yield "broker memory", f"drops messages when it is full. Set maxmemory-policy noeviction instead of {policy}"
     if not server.get("aof_enabled", 1):

@@ -200,6 +200,7 @@ def _connect_signals(life: str, pinned: list[str], queues: list[str], pulse: Pul
     @worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def announce(sender: Consumer, **_: object) -> None:
         sender.hub.timer.call_repeatedly(TOUCH_S, pulse.touch)
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal; Celery would start again
         ready = {"event": "ready"}
         logger.info("worker ready: devices %s, queues %s", ", ".join(pinned), ", ".join(queues), extra=ready)
 

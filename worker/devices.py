@@ -39,7 +39,12 @@ def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
         return [CPU]
     devices = visible if wanted in (AUTO, GPU) else [device.strip() for device in wanted.split(",")]
     missing = [device for device in devices if device not in visible]
-    if not devices or missing or len(set(devices)) < len(devices):
+    if wanted == GPU and not devices:
+        raise InputError(
+            f"--devices gpu: there is no GPU in sight: {VISIBLE} hides them, or there is no {QUERY[0]} on PATH. Mend "
+            f"that, or use --devices cpu"
+        )
+    if missing or len(set(devices)) < len(devices):
         raise InputError(
             f"--devices {wanted}: expected auto, cpu, gpu, or GPUs out of {', '.join(visible) or 'none'}, each once"
         )

@@ -77,7 +77,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _open_engine(url)
-        self.url = self.engine.url.render_as_string(hide_password=True).replace("+psycopg", "", 1)
+        self.url = _shown(self.engine.url).replace("+psycopg", "", 1)
         self._writing = self.engine.execution_options(**{WRITE: True})
         self._reading = self.engine.execution_options(**READ[self.engine.dialect.name])
 
@@ -183,9 +183,16 @@ def _parse(url: str) -> URL:
     path = parsed.database or ""
     is_file = parsed.drivername == SQLITE and path and not path.startswith((":memory:", "file:")) and not parsed.query
     if not is_file and parsed.drivername not in (POSTGRESQL, "postgresql+psycopg"):
-        shown = parsed.render_as_string(hide_password=True)
-        raise InputError(f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. Got {shown}")
+        raise InputError(
+            f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. Got {_shown(parsed)}"
+        )
     return parsed
+
+
+def _shown(url: URL) -> str:
+    """Without its passwords, which libpq takes as options too."""
+    hidden = {name: "***" for name in url.query if "password" in name}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _postgresql(url: URL) -> Engine:

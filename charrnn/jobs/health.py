@@ -1,4 +1,5 @@
-"""Whether the workers of this host move: one file each, held by a lock, and touched while all its processes do.
+"""Whether the workers of this host move: one file each, held by a lock, whose time is that of the process that moved
+longest ago.
 
 Celery's ping sees a parent that answers, and no child that hangs.
 """
@@ -30,23 +31,22 @@ class Pulse:
     """The file of one worker. Made in the parent before its children, which share its memory."""
 
     def __init__(self, settings: Settings, children: int) -> None:
-        self.stale_s = stale_s(settings)
         self._parent = os.getpid()
         self._beats = mmap.mmap(-1, children * _beat.size)
         for child in range(children):
             self.beat(child)
-        self._file = _hold(settings.home, self.stale_s)
+        self._file = _hold(settings.home, stale_s(settings))
 
     def beat(self, child: int) -> None:
         """Tell that this child moves. Called in the child."""
         _beat.pack_into(self._beats, child * _beat.size, time.monotonic())
 
     def touch(self, ahead_s: float = 0.0) -> None:
-        """Tell that the parent moves, if all its children do; `ahead_s`: and that it may not for so long."""
-        now = time.monotonic()
-        if os.getpid() == self._parent and all(now - beat < self.stale_s for (beat,) in _beat.iter_unpack(self._beats)):
-            until = time.time() + ahead_s
-            os.utime(self._file.fileno(), (until, until))
+        """Tell when the last child moved, as the parent does now; `ahead_s`: and that it may not for so long."""
+        if os.getpid() == self._parent:
+            oldest = min(beat for (beat,) in _beat.iter_unpack(self._beats))
+            moved = time.time() - (time.monotonic() - oldest) + ahead_s
+            os.utime(self._file.fileno(), (moved, moved))
 
 
 def stale_s(settings: Settings) -> float:

@@ -27,6 +27,8 @@ TASK = "charrnn.work"
 KEY_PREFIX = "charrnn:"
 STORE_KEY = "store"  # in the broker: the id of the store that its messages speak of
 
+CUT = ("handshake", "Connection closed by server")  # of one that speaks TLS to one that does not, and of the reverse
+
 TRANSPORT_OPTIONS = {
     "global_keyprefix": KEY_PREFIX,  # a shared Redis keeps our keys apart
     "socket_connect_timeout": 5,  # seconds
@@ -130,11 +132,11 @@ class Queue:
                 yield connection.default_channel.client
         except (OperationalError, RedisError, OSError) as error:
             start = "charrnn-jobs up" if self.local else "your Redis server, or correct CHARRNN_REDIS_URL"
-            refused = _refusal(error) or f"does not answer. Start {start}"
+            refused = _refusal(error, self.url) or f"does not answer. Start {start}"
             raise UnreachableError(f"The broker {self.url} {refused}") from error
 
 
-def _refusal(error: BaseException) -> str | None:
+def _refusal(error: BaseException, url: str) -> str | None:
     """What a broker that is there objects to, and how to mend it; None of one that does not answer.
 
     Kombu wraps redis-py's errors, which were raised while the socket's were handled.
@@ -150,7 +152,9 @@ def _refusal(error: BaseException) -> str | None:
         return (
             f"{reason}. Name its authority by ssl_ca_certs in CHARRNN_REDIS_URL, and the host as the certificate does"
         )
-    if isinstance(socket, SSLError | ConnectionResetError) or "handshake" in str(socket):
+    if isinstance(socket, FileNotFoundError | PermissionError) and url.startswith("rediss:"):
+        return f"cannot be checked: the file of ssl_ca_certs in CHARRNN_REDIS_URL cannot be read: {socket.strerror}"
+    if isinstance(socket, SSLError | ConnectionResetError) or any(word in f"{socket} {found}" for word in CUT):
         use = "Use rediss:// in CHARRNN_REDIS_URL for a port with TLS, redis:// for one without"
         return f"ended the connection. {use}; or wait, if it is about to start or to end"
     return None

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
 FROM_FILE = "_FILE"  # as Docker's own images call it
+MAX_FILE = 65_536  # characters
 LOOK_S = 1.0
 LONGEST_S = 3600.0  # of any setting; what a lease of another host can be is known by it
 SOCKET = "redis+socket"
@@ -77,7 +78,10 @@ class Settings:
     @property
     def broker_url(self) -> str:
         """Kombu's URL of the broker."""
-        return self.redis_url or f"redis+socket://{quote(str(self.broker_socket))}?virtual_host=0"
+        url = self.redis_url or f"redis+socket://{quote(str(self.broker_socket))}?virtual_host=0"
+        if url.startswith("rediss:") and "ssl_cert_reqs=" not in url:
+            return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"  # Kombu would look at no certificate
+        return url
 
     @property
     def broker_socket(self) -> Path:
@@ -122,16 +126,20 @@ def _find(variable: str, environ: Mapping[str, str]) -> str:
     if not file:
         return text
     try:
-        return Path(file).read_text().strip()
+        with open(file, encoding="utf-8") as source:
+            text = source.read(MAX_FILE + 1).strip()
     except (OSError, UnicodeError) as error:
         raise InputError(f"{variable}{FROM_FILE} must name a file of text that this user can read: {error}") from error
+    if not 0 < len(text) <= MAX_FILE:
+        raise InputError(f"{variable}{FROM_FILE}: {file} is empty or has more than {MAX_FILE:,} characters")
+    return text
 
 
 def _check_redis_url(url: str) -> None:
     """Refuse what Kombu would raise anything of; a password is not shown."""
     try:
         parts = urlsplit(url)
-        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
+        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0 and "password=" not in parts.query)
     except ValueError:  # of a port that is none
         known = False
     if not known or (parts.scheme != SOCKET and not re.fullmatch("[0-9]*", parts.path.strip("/"))):

@@ -95,11 +95,11 @@ def open_storage(url: str, cache: Path) -> Storage:
         InputError: another protocol, a chain of them, or no bucket.
     """
     if "::" in url or ("://" in url and not url.startswith(S3)):
-        raise InputError(f"CHARRNN_FILES_URL must be a folder or s3://bucket/folder. Received: {url!r}")
+        raise InputError(f"CHARRNN_FILES_URL must be a folder or s3://bucket/folder. Received: {_shown(url)!r}")
     if not url.startswith(S3):
         return LocalFolder(Path(url).expanduser().absolute())
     if not BUCKET.fullmatch(url) or ".." in url:
-        raise InputError(f"CHARRNN_FILES_URL must be s3://bucket or s3://bucket/folder. Received: {url!r}")
+        raise InputError(f"CHARRNN_FILES_URL must be s3://bucket or s3://bucket/folder. Received: {_shown(url)!r}")
     return open_bucket(url, cache)
 
 
@@ -112,6 +112,11 @@ def open_bucket(url: str, cache: Path) -> Bucket:
     if find_spec("s3fs") is None:
         raise InputError("Files in a bucket need s3fs. Install it: pip install 'charrnn-jobs[s3]'")
     return Bucket(url.rstrip("/"), Cache(cache))
+
+
+def _shown(url: str) -> str:
+    """Without what may be keys."""
+    return re.sub("//[^/]*@", "//***@", url)
 
 
 def _checked_name(name: str) -> PurePosixPath:

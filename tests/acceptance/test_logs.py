@@ -91,6 +91,13 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     assert not [secret for secret in (PASSWORD, SEED, *texts) if secret in log.read_text()]
 
 
+def test_a_hang_up_ends_the_worker(log: Path, worker: subprocess.Popen[bytes]) -> None:
+    # Catches: Celery's way, which starts another one without standard output
+    worker.send_signal(signal.SIGHUP)
+    assert worker.wait(60) == 0
+    assert events(log, "stopped")
+
+
 def test_a_broker_that_takes_rights_away_is_named_and_waited_for(
     guarded: Home, log: Path, worker: subprocess.Popen[bytes]
 ) -> None:

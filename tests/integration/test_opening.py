@@ -21,6 +21,7 @@ from charrnn.jobs.store import Store
         "sqlite://",
         "nonsense",
         "postgresql://h:x/d",
+        "mysql://host/db?password=secret",
     ],
 )
 def test_an_url_of_another_database_is_refused_without_its_password(url: str) -> None:

@@ -41,7 +41,10 @@ def test_a_place_is_read_from_its_variable(field: str) -> None:
     assert str(getattr(Settings.from_env({f"CHARRNN_{field.upper()}": place}), field)) == place
 
 
-@pytest.mark.parametrize("url", ["http://there/", "memory://", "redis://there:99999/0", "redis://there/x", "garbage"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://there/", "memory://", "redis://there:99999/0", "redis://there/x", "redis://b/0?password=x", "garbage"],
+)
 def test_a_url_of_no_redis_server_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not of a Redis server"):
         from_env(CHARRNN_REDIS_URL=url)
@@ -63,6 +66,28 @@ def test_a_variable_and_its_file_are_refused_together(tmp_path: Path) -> None:
     # Catches: one of the two taken silently
     with pytest.raises(InputError, match="Set CHARRNN_STORE_URL or CHARRNN_STORE_URL_FILE, not both"):
         from_env(CHARRNN_STORE_URL="sqlite://", CHARRNN_STORE_URL_FILE=str(tmp_path / "url"))
+
+
+@pytest.mark.parametrize("text", ["", "\n", "x" * 70_000])
+def test_a_file_of_no_setting_is_refused(text: str, tmp_path: Path) -> None:
+    # Catches: the local stack used where a secret is empty
+    (tmp_path / "url").write_text(text)
+    with pytest.raises(InputError, match="CHARRNN_STORE_URL_FILE: .* is empty or has more than"):
+        from_env(CHARRNN_STORE_URL_FILE=str(tmp_path / "url"))
+
+
+@pytest.mark.parametrize(
+    ("url", "broker_url"),
+    [
+        ("rediss://b/0", "rediss://b/0?ssl_cert_reqs=required"),
+        ("rediss://b/0?ssl_ca_certs=/ca", "rediss://b/0?ssl_ca_certs=/ca&ssl_cert_reqs=required"),
+        ("rediss://b/0?ssl_cert_reqs=none", "rediss://b/0?ssl_cert_reqs=none"),
+        ("redis://b/0", "redis://b/0"),
+    ],
+)
+def test_a_broker_s_certificate_is_checked_unless_it_is_said_not_to_be(url: str, broker_url: str) -> None:
+    # Catches: Kombu's default, which believes whoever answers
+    assert from_env(CHARRNN_REDIS_URL=url).broker_url == broker_url
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
