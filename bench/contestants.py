@@ -79,10 +79,10 @@ class Work:
 
 
 def charrnn_run(work: Work, precision: str) -> Play:
-    from charrnn.corpus import Corpus
     from charrnn.options import NetworkOptions, TrainingOptions
-    from charrnn.training import Trainer
-    from charrnn.vocabulary import Vocabulary
+    from charrnn.text.corpus import Corpus
+    from charrnn.text.vocabulary import Vocabulary
+    from charrnn.training.trainer import Trainer
 
     ids = work.ids()
     vocabulary = Vocabulary("".join(map(chr, range(32, 32 + work.vocabulary))))

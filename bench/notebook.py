@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charrnn.corpus import Corpus
 from charrnn.errors import InputError
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
-from charrnn.split import TrainingText, choose_held_out, documents, whole
-from charrnn.text import ENCODINGS, UTF_8, Document
+from charrnn.text.corpus import Corpus
+from charrnn.text.documents import ENCODINGS, UTF_8, Document
+from charrnn.text.held_out import TrainingText, choose_held_out, documents, whole
 
 if TYPE_CHECKING:
-    from charrnn.training import Progress, Trainer
+    from charrnn.training.trainer import Progress, Trainer
 
 PRESETS = {"window": "notebook", "stream": None}
 PROGRESS_STEPS = 200
@@ -61,7 +61,7 @@ def choose(options: argparse.Namespace, texts: Sequence[Document]) -> str:
 
 
 def make_trainer(corpus: Corpus, network: NetworkOptions, training: TrainingOptions) -> Trainer:
-    from charrnn.training import Trainer
+    from charrnn.training.trainer import Trainer
 
     trainer = Trainer(corpus, network, training)
     count = window_count(trainer)
@@ -70,7 +70,7 @@ def make_trainer(corpus: Corpus, network: NetworkOptions, training: TrainingOpti
 
 
 def window_count(trainer: Trainer) -> int | None:
-    from charrnn.batches import Windows
+    from charrnn.training.batches import Windows
 
     return trainer.batches.count if isinstance(trainer.batches, Windows) else None
 

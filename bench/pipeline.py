@@ -108,11 +108,11 @@ def pipeline(seeds: Path, length: int, texts: Path) -> tuple[float, dict[str, An
 def load_model() -> tuple[Model, list[float]]:
     """The version, and how long each of some loads took."""
     import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
-    from charrnn.jobs.files import FileRef, Files
-    from charrnn.jobs.registry import resolve
+    from charrnn.jobs.files.files import FileRef, Files
     from charrnn.jobs.settings import Settings
-    from charrnn.jobs.store import Store
-    from worker.loaded import LoadedModels
+    from charrnn.jobs.store.registry import resolve
+    from charrnn.jobs.store.store import Store
+    from worker.parts.model_cache import LoadedModels
 
     settings = Settings.from_env(os.environ)
     store = Store.open(settings)
@@ -130,8 +130,8 @@ def load_model() -> tuple[Model, list[float]]:
 def sample_alone(model: Model, spec: dict[str, Any], seeds: Sequence[str]) -> tuple[float, list[str]]:
     """Characters/s of the sampler on the same rows in another order, and the texts in the job's order."""
     from charrnn.options import SamplingOptions
-    from charrnn.randomness import seed_name
-    from charrnn.slots import Report
+    from charrnn.sampling.randomness import seed_name
+    from charrnn.sampling.slots import Report
 
     sampling = SamplingOptions.from_dict(spec["sampling"])
     rows, seen = [], Counter[str]()

@@ -7,7 +7,7 @@ each step draws from the softmax at temperature 1, and what was drawn is the nex
 Each in the fastest of the forms that its users would choose. Where that depends on the batch size, such as the
 number of threads, all of them are timed before the first turn of that size:
 
-- charrnn: `charrnn.sampling.sample`, so planning and collecting texts count; compiling does not.
+- charrnn: `charrnn.sampling.sampler.sample`, so planning and collecting texts count; compiling does not.
 - Keras: a stateful model, `predict_on_batch` (`predict` takes 2 to 40 times as long), NumPy draws.
 - the notebook: its `generate`, which reads a window of 20 characters for each one, one text at a time.
 - PyTorch: `nn.LSTM`, or its arithmetic written out, which at small sizes is faster; of few rows with one thread or
@@ -59,7 +59,7 @@ Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 def initial(**changes: Change) -> tuple[Any, dict[str, np.ndarray]]:
     """The network and its weights; `changes` are of the dense layer's."""
-    from charrnn.network import initial_weights
+    from charrnn.network.network import initial_weights
     from charrnn.options import NetworkOptions
 
     network = NetworkOptions(layers=LAYERS, units=UNITS)
@@ -68,13 +68,13 @@ def initial(**changes: Change) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def row(key: int, length: int, temperature: float = 1.0, stop: tuple[tuple[int, ...], ...] = ()) -> Any:
-    from charrnn.slots import Row
+    from charrnn.sampling.slots import Row
 
     return Row(seed=(key % VOCABULARY,), temperature=temperature, length=length, key=key, stop=stop)
 
 
 def charrnn_sampler(batch: int, precision: str) -> Runs:
-    from charrnn.sampling import sample
+    from charrnn.sampling.sampler import sample
 
     network, weights = initial()
 
@@ -91,9 +91,9 @@ def size_of(texts: Iterable[Any]) -> int:
 
 def charrnn_ragged(batch: int, lengths: str, static: bool = False) -> Runs:
     """Plays so many rows a slot. `static` batches wait for their longest row, and the slots of the others idle."""
-    from charrnn.network import narrowed
-    from charrnn.sampling import sample
-    from charrnn.slots import Report
+    from charrnn.network.network import narrowed
+    from charrnn.sampling.sampler import sample
+    from charrnn.sampling.slots import Report
 
     network, weights = initial(**ENDINGS) if lengths == "geometric" else initial()
     weights = dict(narrowed(network, weights, "bfloat16"))  # once, and not for each static batch
@@ -125,7 +125,7 @@ def ragged_rows(lengths: str, count: int) -> list[Any]:
 
 def charrnn_rows(batch: int, precision: str) -> Runs:
     """Samples the same rows, so many characters each, in batches of every size up to `batch`, and compares."""
-    from charrnn.sampling import sample
+    from charrnn.sampling.sampler import sample
 
     network, weights = initial(kernel=lambda kernel: PEAKED * kernel)
 
@@ -412,7 +412,7 @@ def fastest(runs: Runs) -> tuple[str, Run]:
 
 def player(name: str) -> Callable[[int, int], dict[str, Any]]:
     # Now, so that a process is ready when its library is. The product's lets others have some of a GPU's memory.
-    import_module(next((library for library in ("torch", "numpy") if library in name), "charrnn.backend"))
+    import_module(next((library for library in ("torch", "numpy") if library in name), "charrnn.network.backend"))
     chosen = cache(lambda batch: fastest(ALL[name](batch)))
 
     def play(batch: int, steps: int) -> dict[str, Any]:

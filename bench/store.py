@@ -44,20 +44,20 @@ from players import TICKS, busy_seconds
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
-from charrnn.jobs.databases import upsert
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import Leases, Part
-from charrnn.jobs.maintenance import maintain, ring_missing
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.report import Tallies
+from charrnn.jobs.job.sizing import CHARACTERS_PER_S, PART_S
+from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.queue import KEY_PREFIX
-from charrnn.jobs.registry import NewVersion, add_version
-from charrnn.jobs.reports import Tallies
-from charrnn.jobs.rows import compress, result, stored_rows
+from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.sizing import CHARACTERS_PER_S, PART_S
-from charrnn.jobs.specs import GenerateSpec
-from charrnn.jobs.store import Store
-from charrnn.jobs.tables import speeds
-from charrnn.vocabulary import Vocabulary
+from charrnn.jobs.store.database import upsert
+from charrnn.jobs.store.leases import Leases, Part
+from charrnn.jobs.store.registry import NewVersion, add_version
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import speeds
+from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
+from charrnn.text.vocabulary import Vocabulary
 from producer.local import local_broker
 from worker.heartbeat import Heartbeat
 
@@ -192,7 +192,7 @@ def add_model(client: Client, home: Path) -> None:
 def postgresql() -> Iterator[str]:
     """The URL of an empty database of a server that is started as the tests do it."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from tests.fix_postgres import running_server
+    from tests.fixtures.postgres import running_server
 
     with running_server() as server:
         yield server.new_database()

@@ -16,12 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charrnn.model import Model, Sample, load
-    from charrnn.training import train
-    from charrnn.vocabulary import Vocabulary
+    from charrnn.text.vocabulary import Vocabulary
+    from charrnn.training.trainer import train
 
 __all__ = ["Model", "Sample", "Vocabulary", "load", "train"]
 
-_HOMES = {"Model": "model", "Sample": "model", "Vocabulary": "vocabulary", "load": "model", "train": "training"}
+_HOMES = {
+    "Model": "model",
+    "Sample": "model",
+    "Vocabulary": "text.vocabulary",
+    "load": "model",
+    "train": "training.trainer",
+}
 
 
 def __getattr__(name: str) -> Any:

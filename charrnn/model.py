@@ -23,10 +23,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from charrnn import backend as ops
 from charrnn.errors import InputError, ModelFileError
-from charrnn.folder import CONFIG, MAX_WEIGHTS_HEADER, METRICS, VOCABULARY, WEIGHTS, check_file, check_values
-from charrnn.network import Weights
+from charrnn.model_files import CONFIG, MAX_WEIGHTS_HEADER, METRICS, VOCABULARY, WEIGHTS, check_file, check_values
+from charrnn.network import backend as ops
+from charrnn.network.cells import weight_shapes
+from charrnn.network.network import Weights
 from charrnn.options import (
     BFLOAT16,
     FLOAT32,
@@ -36,11 +37,10 @@ from charrnn.options import (
     choose_batch,
     choose_precision,
 )
-from charrnn.randomness import row_key, seed_name
-from charrnn.sampling import sample
-from charrnn.shapes import weight_shapes
-from charrnn.slots import ALL, Row, Text
-from charrnn.vocabulary import Vocabulary
+from charrnn.sampling.randomness import row_key, seed_name
+from charrnn.sampling.sampler import sample
+from charrnn.sampling.slots import ALL, Row, Text
+from charrnn.text.vocabulary import Vocabulary
 
 CONFIG_FORMAT = 1
 HISTORY = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")  # the columns of metrics.csv

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from charrnn.errors import InputError
-from charrnn.text import check_encodable
+from charrnn.text.documents import check_encodable
 
 # Slots of a batch -> speed of a full one, of that of 256 (2 x LSTM(512), bfloat16, two cores). At least 16 slots: where
 # slots x characters is no multiple of a vector's width, its last elements are computed by other instructions, and a

@@ -16,9 +16,10 @@ from typing import Annotated
 import typer
 
 from charrnn.errors import CharrnnError
-from charrnn.jobs.processes import MODULE
-from producer import keeping, models, reading, schedules, submission
-from producer.shell import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
+from charrnn.release import MODULE
+from producer.commands import jobs as reading
+from producer.commands import keeping, models, schedules, submission
+from producer.options import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 usage or input; "
@@ -46,7 +47,7 @@ def main() -> None:
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:
-        from producer import console
+        from producer.output import console
 
         console.fail(str(error))
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
@@ -54,7 +55,7 @@ def main() -> None:
 
 def _print_release(wanted: bool) -> None:
     from charrnn.release import release
-    from producer import console
+    from producer.output import console
 
     if wanted:
         console.value(release())
@@ -110,8 +111,8 @@ def worker(
 ) -> None:
     """Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."""
     if check_health:
-        from charrnn.jobs import health
         from charrnn.jobs.settings import Settings
+        from charrnn.jobs.upkeep import health
 
         health.check(Settings.from_env(os.environ))
     else:
@@ -128,8 +129,8 @@ def scheduler(log_format: LogFormatOption = "text") -> None:
 @app.command()
 def doctor(json: JsonOption = False) -> None:
     """Look at broker, store, files and workers, and say what is wrong."""
-    from producer import console
-    from producer.doctor import examine
+    from producer.commands.doctor import examine
+    from producer.output import console
 
     with open_client() as client:
         checks = examine(client)

@@ -24,10 +24,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
-from charrnn.jobs.processes import MODULE
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import Store
-from producer import console
+from charrnn.jobs.store.store import Store
+from charrnn.release import MODULE
+from producer.output import console
 
 SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15

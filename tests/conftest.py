@@ -10,7 +10,7 @@ import pytest
 
 # A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
 pytest_plugins = [
-    f"tests.fix_{name}"
+    f"tests.fixtures.{name}"
     for name in ("model", "processes", "broker", "postgres", "s3", "store", "client", "nights", "hosts", "containers")
 ]
 

@@ -28,11 +28,12 @@ from celery.signals import setup_logging, worker_process_init, worker_ready, wor
 from celery.worker.consumer import Consumer
 
 from charrnn.errors import CharrnnError, InputError, UnreachableError
-from charrnn.jobs.health import TOUCH_S, Pulse
-from charrnn.jobs.processes import MODULE
 from charrnn.jobs.queue import QUEUES
-from charrnn.jobs.store import Store
-from worker import devices, logs, memory
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.upkeep.health import TOUCH_S, Pulse
+from charrnn.release import MODULE
+from worker import devices, logs
+from worker import oom as memory
 from worker.heartbeat import RESTART_PAUSE_S, Heartbeat, is_draining, start_draining
 from worker.transport import Transport
 

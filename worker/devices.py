@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import takewhile
 
 from charrnn.errors import InputError
-from charrnn.jobs.processes import MODULE
+from charrnn.release import MODULE
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
@@ -103,7 +103,7 @@ def check(devices: Sequence[str]) -> None:
 
 def sees_gpu() -> bool:
     """Whether TensorFlow, which this imports, finds the one GPU that this process is pinned to."""
-    from charrnn.backend import gpus
+    from charrnn.network.backend import gpus
 
     return gpus == 1
 

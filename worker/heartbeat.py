@@ -19,12 +19,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
-from charrnn.jobs.databases import NOW, upsert
-from charrnn.jobs.leases import HUNG, Leases, Part
-from charrnn.jobs.maintenance import maintain, ring_missing
+from charrnn.jobs.job.states import PartState
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.states import PartState
-from charrnn.jobs.tables import workers
+from charrnn.jobs.store.database import NOW, upsert
+from charrnn.jobs.store.leases import HUNG, Leases, Part
+from charrnn.jobs.store.tables import workers
+from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
 from worker.logs import about
 
 logger = logging.getLogger(__name__)

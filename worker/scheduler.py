@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.client import Client
-from charrnn.jobs.leases import Leases
-from charrnn.jobs.maintenance import maintain
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.upkeep.maintenance import maintain
 from worker import logs
 
 logger = logging.getLogger("scheduler")

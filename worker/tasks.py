@@ -14,17 +14,17 @@ from contextlib import suppress
 from typing import NoReturn
 
 from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
-from charrnn.jobs.crash import crash_point
-from charrnn.jobs.leases import Part
+from charrnn.jobs.faults import crash_point
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.states import PartState
 from charrnn.jobs.queue import TASK
-from charrnn.jobs.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.states import PartState
+from charrnn.jobs.store.leases import Part
 from worker.app import app
 from worker.devices import CPU, sees_gpu
-from worker.generation import generate
 from worker.heartbeat import LOADING, PATIENCE, RESTART_PAUSE_S, Heartbeat, Interrupted, Watch, is_draining
 from worker.logs import about
-from worker.training import train
+from worker.parts.generation import generate
+from worker.parts.training import train
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
-    from charrnn.jobs.seeds import Seed
+    from charrnn.jobs.job.states import Priority
+    from charrnn.jobs.rows.seeds import Seed
     from charrnn.jobs.settings import Settings
-    from charrnn.jobs.states import Priority
     from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
 __all__ = ["Client", "NetworkOptions", "Priority", "SamplingOptions", "Seed", "Settings", "TrainingOptions"]
@@ -21,9 +21,9 @@ __all__ = ["Client", "NetworkOptions", "Priority", "SamplingOptions", "Seed", "S
 _HOMES = {
     "Client": "charrnn.jobs.client",
     "NetworkOptions": "charrnn.options",
-    "Priority": "charrnn.jobs.states",
+    "Priority": "charrnn.jobs.job.states",
     "SamplingOptions": "charrnn.options",
-    "Seed": "charrnn.jobs.seeds",
+    "Seed": "charrnn.jobs.rows.seeds",
     "Settings": "charrnn.jobs.settings",
     "TrainingOptions": "charrnn.options",
 }

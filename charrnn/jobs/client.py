@@ -19,26 +19,27 @@ from typing import Any, BinaryIO
 from sqlalchemy import Connection
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
-from charrnn.jobs import lifecycle, pruning, registry, schedules, transfer
-from charrnn.jobs.corpora import open_corpora
-from charrnn.jobs.exports import parse_conditions, select
-from charrnn.jobs.files import FileRef, Files, unique_name
-from charrnn.jobs.gate import Gate
-from charrnn.jobs.held_out import HeldOut
-from charrnn.jobs.lifecycle import NewJob, StoredJob
-from charrnn.jobs.pruning import Pruned
+from charrnn.jobs.files.files import FileRef, Files, unique_name
+from charrnn.jobs.job.gate import Gate
+from charrnn.jobs.job.report import summary
+from charrnn.jobs.job.specs import MAX_PART_ROWS, MAX_SOURCES, SPECS, GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
+from charrnn.jobs.models import transfer
 from charrnn.jobs.queue import QUEUES, Queue
-from charrnn.jobs.reports import summary
-from charrnn.jobs.results import POLL_S, Results
-from charrnn.jobs.rows import first_of_each_text
-from charrnn.jobs.schedules import SkippedError, Slot
-from charrnn.jobs.scheduling import Schedules
-from charrnn.jobs.seeds import Seed, SeedWriter
+from charrnn.jobs.rows.formats import parse_conditions, select
+from charrnn.jobs.rows.results import POLL_S, Results
+from charrnn.jobs.rows.rows import first_of_each_text
+from charrnn.jobs.rows.seeds import Seed, SeedWriter
+from charrnn.jobs.schedules.runner import Schedules
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import MAX_PART_ROWS, MAX_SOURCES, SPECS, GenerateSpec, TrainSpec, check_name
-from charrnn.jobs.states import ENDED_JOBS, JobState, PartState, Priority
-from charrnn.jobs.store import Store
-from charrnn.jobs.submission import (
+from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store import slots as schedules
+from charrnn.jobs.store.lifecycle import NewJob, StoredJob
+from charrnn.jobs.store.slots import SkippedError, Slot
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.submit.corpora import open_corpora
+from charrnn.jobs.submit.held_out import HeldOut
+from charrnn.jobs.submit.sampling import (
     Fleet,
     Submitted,
     as_seeds,
@@ -48,7 +49,8 @@ from charrnn.jobs.submission import (
     make_spec,
     request_hash,
 )
-from charrnn.openings import draw_openings
+from charrnn.jobs.upkeep import pruning
+from charrnn.jobs.upkeep.pruning import Pruned
 from charrnn.options import (
     NetworkOptions,
     SamplingOptions,
@@ -58,9 +60,10 @@ from charrnn.options import (
     check_number,
     continued,
 )
-from charrnn.split import TrainingText, check_characters
-from charrnn.text import UTF_8, Document, check_storable
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.documents import UTF_8, Document, check_storable
+from charrnn.text.held_out import TrainingText, check_characters
+from charrnn.text.openings import draw_openings
+from charrnn.text.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

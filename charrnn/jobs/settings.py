@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import platformdirs
 
 from charrnn.errors import InputError
-from charrnn.jobs import crash
+from charrnn.jobs import faults as crash
 
 logger = logging.getLogger(__name__)
 

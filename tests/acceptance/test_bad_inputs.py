@@ -28,8 +28,8 @@ import redis
 
 from charrnn.jobs.queue import KEY_PREFIX, QUEUES, Queue, make_celery
 from charrnn.jobs.settings import Settings
-from tests.fix_model import make_text
-from tests.fix_processes import COMMAND, Home, until
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import COMMAND, Home, until
 
 MEMORY_MB = 300  # of a command, whatever it reads
 COMMAND_S = 60

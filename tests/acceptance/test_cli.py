@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_processes import COMMAND, Home
+from tests.fixtures.processes import COMMAND, Home
 
 OK_SEEDS = "the \n"
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.fix_containers import ADMIN, ROOT, Container, Deployment
-from tests.fix_model import make_text
-from tests.fix_processes import until
+from tests.fixtures.containers import ADMIN, ROOT, Container, Deployment
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import until
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 pytestmark = pytest.mark.timeout(900)  # the restarts and 62,500 texts take three to five minutes

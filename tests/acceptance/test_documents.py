@@ -13,8 +13,8 @@ import typer
 
 import producer.cli
 from charrnn.jobs.settings import PREFIX, Settings
-from producer import shell
-from tests.fix_processes import Home
+from producer import options as shell
+from tests.fixtures.processes import Home
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()

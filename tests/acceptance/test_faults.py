@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
-from tests.fix_kills import METHODS, SLICES, train_and_kill, train_calmly
-from tests.fix_processes import Home, until
+from tests.fixtures.kills import METHODS, SLICES, train_and_kill, train_calmly
+from tests.fixtures.processes import Home, until
 
 ROWS = ("-t", "0.5,1.0", "-n", "250", "-l", "400", "--rng-seed", "3", "--part-rows", "7500")  # in one part of seconds
 

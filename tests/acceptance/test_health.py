@@ -15,7 +15,7 @@ import redis
 
 from charrnn.jobs.settings import Settings
 from producer.local import _start_server
-from tests.fix_processes import Home, make_home, until
+from tests.fixtures.processes import Home, make_home, until
 
 HANGS_S = 200  # 90 until a worker counts as one that hangs, and what a busy machine adds
 

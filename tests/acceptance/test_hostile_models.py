@@ -25,13 +25,13 @@ from typing import Any
 import pytest
 from safetensors.numpy import load, save
 
-from charrnn.jobs.archive import Manifest, write_archive
-from charrnn.jobs.files import Files
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.models.archive import Manifest, write_archive
 from charrnn.model import Model
-from charrnn.network import initial_weights
+from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions
-from charrnn.vocabulary import Vocabulary
-from tests.fix_processes import Home
+from charrnn.text.vocabulary import Vocabulary
+from tests.fixtures.processes import Home
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "model.safetensors"
@@ -99,7 +99,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def foreign(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Path:
     """A folder of Keras's, HDF5's and NumPy's files, each of which does harm where its own software opens it."""
     folder = tmp_path_factory.mktemp("foreign")
-    command = [sys.executable, "-m", "tests.acceptance.foreign", str(folder), str(outside)]
+    command = [sys.executable, "-m", "tests.programs.foreign", str(folder), str(outside)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     return folder
 
@@ -232,7 +232,7 @@ def sandbox(tmp_path: Path) -> Iterator[Path]:
 
 def opened(sandbox: Path, door: str, known: Path, path: Path) -> Opened:
     places = {"CHARRNN_HOME": str(sandbox / "home"), "TMPDIR": str(sandbox / "tmp"), "COLUMNS": "10000"}
-    command = [sys.executable, "-m", "tests.acceptance.opener", door, str(known), str(sandbox / "damaged"), str(path)]
+    command = [sys.executable, "-m", "tests.programs.opener", door, str(known), str(sandbox / "damaged"), str(path)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **places}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Opened(**json.loads(done.stdout.splitlines()[-1]))

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.fix_broker import StartBroker
-from tests.fix_model import make_text
-from tests.fix_processes import COMMAND, Home, until
+from tests.fixtures.broker import StartBroker
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import COMMAND, Home, until
 
 Line = dict[str, Any]
 SEED = "the neighbour"  # known to the model, and in no log for another reason

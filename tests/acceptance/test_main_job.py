@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.fix_model import make_text
-from tests.fix_processes import Home
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import Home
 
 FIELDS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
 SEEDS, TEMPERATURES, SAMPLES, LENGTH = 200, (0.2, 0.5, 1.0), 2, 40

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_model import make_text
-from tests.fix_processes import Home, until
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import Home, until
 
 SMALL = ("--units", "12", "--layers", "1", "--epochs", "1")
 

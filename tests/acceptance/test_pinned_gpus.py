@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fix_gpus import VISIBLE, Machine, make_machine
-from tests.fix_model import make_text
-from tests.fix_processes import until
+from tests.fixtures.gpus import VISIBLE, Machine, make_machine
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import until
 
 GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"

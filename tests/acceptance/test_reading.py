@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from tests.fix_model import make_text
-from tests.fix_processes import Home, until
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import Home, until
 
 SEEDS = 40
 

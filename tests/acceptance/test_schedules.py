@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_processes import COMMAND, Home, until
+from tests.fixtures.processes import COMMAND, Home, until
 
 ROOT = Path(__file__).parents[2]
 CRON = ("--cron", "0 3 * * *")

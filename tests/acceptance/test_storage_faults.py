@@ -23,10 +23,10 @@ from threading import Event, Thread
 
 import pytest
 
-from charrnn.jobs.files import Files
-from charrnn.jobs.pruning import FOLDERS
-from tests.fix_processes import Home, make_home, until
-from tests.fix_s3 import Fault, FaultyProxy, S3Server, faulty_proxy
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.upkeep.pruning import FOLDERS
+from tests.fixtures.processes import Home, make_home, until
+from tests.fixtures.s3 import Fault, FaultyProxy, S3Server, faulty_proxy
 
 SETTINGS = {
     "CHARRNN_HEARTBEAT_S": "0.1",

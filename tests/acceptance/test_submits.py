@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from charrnn.jobs.client import Client
-from charrnn.jobs.seeds import read_seeds
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.rows.seeds import read_seeds
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import GenerateSpec
-from tests.fix_processes import COMMAND
-from tests.fix_store import each_database
+from tests.fixtures.processes import COMMAND
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 

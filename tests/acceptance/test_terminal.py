@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fix_processes import COMMAND, Home, make_home
+from tests.fixtures.processes import COMMAND, Home, make_home
 
 # Escape sequences of ANSI in seven bits and in eight, a bell, DEL, and marks that turn the direction of letters.
 HOSTILE = "\x1b]0;owned\x07 \x9b31m \x7f \u202e\u2066\u200f\u061c"

@@ -12,8 +12,8 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.settings import Settings
 from charrnn.options import SamplingOptions
 from tests.acceptance.test_cli import refused
-from tests.fix_model import make_text
-from tests.fix_processes import Home, until
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import Home, until
 
 GOOD = make_text(50).encode()
 QUICK = ("--units", "16", "--epochs", "2", "--rng-seed", "3")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.fix_hosts import Host, Network, Place
-from tests.fix_model import make_text
-from tests.fix_processes import until
+from tests.fixtures.hosts import Host, Network, Place
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import until
 
 # A host that is silent for 5 s has lost its part. The defaults would make that half a minute.
 QUICK = {"CHARRNN_LEASE_S": "5", "CHARRNN_HEARTBEAT_S": "0.5", "CHARRNN_MAINTAIN_S": "1"}

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import pytest
 
-from charrnn.jobs.archive import Manifest, write_archive
+from charrnn.jobs.models.archive import Manifest, write_archive
 from charrnn.model import Model, load
 from charrnn.options import NetworkOptions
-from tests.fix_fleet import SEEDS, Fleet, make_fleet
-from tests.fix_model import make_text, random_model
-from tests.fix_records import BASELINE, Record, records
+from tests.fixtures.fleet import SEEDS, Fleet, make_fleet
+from tests.fixtures.model import make_text, random_model
+from tests.fixtures.records import BASELINE, Record, records
 
 BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
 RECOVERIES = ("recovery_child_s", "recovery_host_s", "cancel_s", "backlog_s")

@@ -19,10 +19,10 @@ import pytest
 
 from tests.faults import plain_celery
 from tests.faults.test_worker_faults import POP_AND_DIE
-from tests.fix_fleet import PART_ROWS, PARTS, SEEDS, Broker, Worker
-from tests.fix_model import make_text
-from tests.fix_processes import until
-from tests.fix_records import BASELINE, Record, records
+from tests.fixtures.fleet import PART_ROWS, PARTS, SEEDS, Broker, Worker
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import until
+from tests.fixtures.records import BASELINE, Record, records
 
 OBSERVED_S = 90.0  # twice what the product needs to notice that a host died
 
@@ -51,7 +51,7 @@ class Plain:
 
     def _start_worker(self, name: str, settings: dict[str, str]) -> Worker:
         log = self.home / f"{name}.log"
-        words = ["-A", "tests.faults.plain_celery", "worker", "-c", "1", "-l", "INFO", "-n", name]
+        words = ["-A", "tests.programs.plain_celery", "worker", "-c", "1", "-l", "INFO", "-n", name]
         with open(log, "wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "celery", *words],
@@ -64,7 +64,7 @@ class Plain:
 
     def submit(self) -> None:
         """By a process of its own, as its app is bound to this fleet's broker."""
-        submit = "from tests.faults.plain_celery import submit; submit()"
+        submit = "from tests.programs.plain_celery import submit; submit()"
         subprocess.run([sys.executable, "-c", submit], env=self.environment, check=True)
 
     def executions(self) -> list[tuple[int, int]]:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from producer.shell import UNREACHABLE
+from producer.options import UNREACHABLE
 from tests.faults.conftest import Judge
-from tests.fix_fleet import PARTS, SAMPLES, SEEDS, Fleet
-from tests.fix_processes import until
-from tests.fix_records import Record, records
+from tests.fixtures.fleet import PARTS, SAMPLES, SEEDS, Fleet
+from tests.fixtures.processes import until
+from tests.fixtures.records import Record, records
 
 CONSUMES_S, BACKLOG_S = 15.0, 60.0  # promised
 BACKLOG = 10_000

@@ -10,12 +10,12 @@ from multiprocessing.synchronize import Barrier
 import pytest
 
 from charrnn.errors import LeaseLostError
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import Leases, Part
-from charrnn.jobs.states import PartState
-from charrnn.jobs.store import Store
-from tests.fix_records import Record, records
-from tests.fix_store import AddJob, each_database
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.states import PartState
+from charrnn.jobs.store.leases import Leases, Part
+from charrnn.jobs.store.store import Store
+from tests.fixtures.records import Record, records
+from tests.fixtures.store import AddJob, each_database
 
 PROCESSES, PARTS, ROUNDS = 8, 1000, 20
 OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")

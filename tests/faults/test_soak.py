@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from charrnn.jobs.states import ENDED_JOBS, PartState
-from charrnn.jobs.tables import parts
-from producer.shell import UNREACHABLE
+from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.store.tables import parts
+from producer.options import UNREACHABLE
 from tests.faults.test_broker_faults import used
-from tests.fix_fleet import STOP_S, Fleet, Worker
-from tests.fix_processes import until
-from tests.fix_records import Record, records
+from tests.fixtures.fleet import STOP_S, Fleet, Worker
+from tests.fixtures.processes import until
+from tests.fixtures.records import Record, records
 
 QUICK = {"CHARRNN_LEASE_S": "10", "CHARRNN_MAINTAIN_S": "2"}  # so that a dead host costs a soak little
 WORKERS, JOBS = 3, 3

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from charrnn.jobs.tables import jobs, parts, rounds, workers
+from charrnn.jobs.store.tables import jobs, parts, rounds, workers
 from tests.faults.conftest import Judge
-from tests.fix_fleet import DEFAULTS, LENGTH, STOP_S, Fleet
-from tests.fix_processes import COMMAND, until
+from tests.fixtures.fleet import DEFAULTS, LENGTH, STOP_S, Fleet
+from tests.fixtures.processes import COMMAND, until
 
 LOCKED_S, AWAY_S, STEP_MS = 25, 20, 7_200_000  # more than any lease
 CANCEL_S = 10.0  # promised

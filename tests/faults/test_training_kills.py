@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_kills import METHODS, SLICES, train_and_kill, train_calmly
-from tests.fix_processes import Home
-from tests.fix_records import Record, records
+from tests.fixtures.kills import METHODS, SLICES, train_and_kill, train_calmly
+from tests.fixtures.processes import Home
+from tests.fixtures.records import Record, records
 
 KILLS = 10
 

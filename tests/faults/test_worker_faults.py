@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
-from charrnn.jobs.leases import OUT_OF_MEMORY
-from charrnn.jobs.states import PartState
+from charrnn.jobs.job.states import PartState
+from charrnn.jobs.store.leases import OUT_OF_MEMORY
 from tests.faults.conftest import Judge
-from tests.fix_fleet import DEFAULTS, LONG, Fleet, Worker
-from tests.fix_processes import until
-from worker.memory import CGROUPS
+from tests.fixtures.fleet import DEFAULTS, LONG, Fleet, Worker
+from tests.fixtures.processes import until
+from worker.oom import CGROUPS
 
 CHILD_S, HOST_S, HANDOVER_S = 15.0, 45.0, 15.0  # promised
 

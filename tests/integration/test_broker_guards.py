@@ -15,7 +15,7 @@ from charrnn.errors import UnreachableError
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from producer.broker_warnings import warnings
-from tests.fix_broker import StartBroker
+from tests.fixtures.broker import StartBroker
 
 ACL = (Path(__file__).parents[2] / "deploy" / "redis.acl").read_text()
 PASSWORD = secrets.token_hex(8)

@@ -11,21 +11,21 @@ import pytest
 from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
-from charrnn.jobs import registry
 from charrnn.jobs.client import Client
-from charrnn.jobs.databases import NOW, upsert
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import Leases
-from charrnn.jobs.pruning import FOLDERS
-from charrnn.jobs.reports import Tallies
-from charrnn.jobs.rows import compress, part_rows, result
-from charrnn.jobs.seeds import Seed, StoredSeed, read_seeds
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.report import Tallies
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.rows.rows import compress, part_rows, result
+from charrnn.jobs.rows.seeds import Seed, StoredSeed, read_seeds
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.tables import jobs, speeds, versions, workers
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.database import NOW, upsert
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.tables import jobs, speeds, versions, workers
+from charrnn.jobs.upkeep.pruning import FOLDERS
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
-from tests.fix_model import make_text
-from tests.fix_store import NO_FILE, each_database
+from tests.fixtures.model import make_text
+from tests.fixtures.store import NO_FILE, each_database
 
 pytestmark = each_database
 

@@ -9,14 +9,14 @@ import pytest
 
 from charrnn.errors import LeaseLostError, UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import Part
-from charrnn.jobs.seeds import Seed
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.leases import Part
 from charrnn.options import SamplingOptions
-from tests.fix_store import each_database
-from worker.generation import _commit
+from tests.fixtures.store import each_database
 from worker.heartbeat import Heartbeat, Watch
+from worker.parts.generation import _commit
 
 pytestmark = each_database
 

@@ -12,18 +12,18 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from charrnn.errors import InputError, LeaseLostError, NotFoundError
-from charrnn.jobs import lifecycle, registry
-from charrnn.jobs.databases import NOW
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.gate import Comparison, Gate, NotComparedError
-from charrnn.jobs.leases import Leases, Part
-from charrnn.jobs.migrations import latest
-from charrnn.jobs.specs import SPEC_VERSION, GenerateSpec
-from charrnn.jobs.states import MAX_ATTEMPTS, JobState, PartState, Priority
-from charrnn.jobs.store import Store
-from charrnn.jobs.tables import jobs, parts
-from charrnn.jobs.tables import store as store_table
-from tests.fix_store import NO_FILE, PART_ROWS, AddJob, each_database, train_spec
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.gate import Comparison, Gate, NotComparedError
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
+from charrnn.jobs.job.states import MAX_ATTEMPTS, JobState, PartState, Priority
+from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.leases import Leases, Part
+from charrnn.jobs.store.migrations import latest
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import jobs, parts
+from charrnn.jobs.store.tables import store as store_table
+from tests.fixtures.store import NO_FILE, PART_ROWS, AddJob, each_database, train_spec
 
 pytestmark = each_database
 

@@ -13,18 +13,18 @@ import pytest
 
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.cron import Cron
-from charrnn.jobs.requests import TrainRequest
-from charrnn.jobs.schedules import Schedule
-from charrnn.jobs.scheduling import Schedules
+from charrnn.jobs.job.requests import TrainRequest
+from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.job.states import JobState
+from charrnn.jobs.schedules.cron import Cron
+from charrnn.jobs.schedules.runner import Schedules
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import TrainSpec
-from charrnn.jobs.states import JobState
-from charrnn.jobs.submission import Submitted
-from charrnn.jobs.tables import jobs
+from charrnn.jobs.store.slots import Schedule
+from charrnn.jobs.store.tables import jobs
+from charrnn.jobs.submit.sampling import Submitted
 from charrnn.options import NetworkOptions, TrainingOptions
-from tests.fix_model import make_text
-from tests.fix_s3 import FaultyProxy
+from tests.fixtures.model import make_text
+from tests.fixtures.s3 import FaultyProxy
 
 NAMES = ("a.txt", "b.txt", "deep/c.txt", "deep/d.txt")
 

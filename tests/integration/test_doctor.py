@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from charrnn.jobs.client import Client
-from charrnn.jobs.databases import NOW, upsert
-from charrnn.jobs.tables import workers
-from producer.doctor import Check, examine
-from tests.fix_store import each_database
+from charrnn.jobs.store.database import NOW, upsert
+from charrnn.jobs.store.tables import workers
+from producer.commands.doctor import Check, examine
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 

@@ -12,8 +12,8 @@ from threading import Barrier
 import pytest
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
-from charrnn.jobs.files import MARKER, FileRef, Files
-from tests.fix_s3 import Fault, FaultyProxy
+from charrnn.jobs.files.files import MARKER, FileRef, Files
+from tests.fixtures.s3 import Fault, FaultyProxy
 
 PLACES = {"folder": "tmp_path", "bucket": "bucket"}  # → the fixture that makes an empty one
 DAY_S = 24 * 3600.0

@@ -26,15 +26,15 @@ from hypothesis.stateful import (
 from sqlalchemy import Row, delete, select, update
 
 from charrnn.errors import InputError, LeaseLostError
-from charrnn.jobs import lifecycle, registry
-from charrnn.jobs.databases import NOW
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import DIED, Leases, Part
-from charrnn.jobs.lifecycle import NewJob
-from charrnn.jobs.states import Priority
-from charrnn.jobs.store import Store
-from charrnn.jobs.tables import jobs, metadata, metrics, parts, versions
-from tests.fix_store import NO_FILE, PART_ROWS, each_database, generate_spec, train_spec
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.states import Priority
+from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.leases import DIED, Leases, Part
+from charrnn.jobs.store.lifecycle import NewJob
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import jobs, metadata, metrics, parts, versions
+from tests.fixtures.store import NO_FILE, PART_ROWS, each_database, generate_spec, train_spec
 
 pytestmark = each_database
 

@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import MetaData, inspect, select, text, update
 
 from charrnn.errors import InputError
-from charrnn.jobs import migrations, store
-from charrnn.jobs.databases import Database
-from charrnn.jobs.migrations import latest
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import Store
-from charrnn.jobs.tables import store as store_table
-from tests.fix_store import AddJob, each_database
+from charrnn.jobs.store import migrations, store
+from charrnn.jobs.store.database import Database
+from charrnn.jobs.store.migrations import latest
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import store as store_table
+from tests.fixtures.store import AddJob, each_database
 
 pytestmark = each_database
 
-SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 VERSIONS = sorted({int(path.name.split("-")[0]) for path in SCHEMAS.glob("*.sql")})
 
 
@@ -63,14 +63,14 @@ def make_old(database: Database, version: int) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_old_store_becomes_as_a_new_one(settings: Settings, version: int) -> None:
-    assert VERSIONS[-1] == latest(), "freeze the schema: python -m tests.schemas"
+    assert VERSIONS[-1] == latest(), "freeze the schema: python -m tests.data.schemas"
     new = Store.open(settings)
     expected = schema_of(new)
     empty(new)
     make_old(new, version)
     assert store.upgrade(settings) == (version, latest())
     # Catches: a table that was changed without a migration
-    assert schema_of(new) == expected, "add a migration, then: python -m tests.schemas"
+    assert schema_of(new) == expected, "add a migration, then: python -m tests.data.schemas"
     new.close()
 
 

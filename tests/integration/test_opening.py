@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from charrnn.errors import InputError, UnreachableError
-from charrnn.jobs.store import Store
+from charrnn.jobs.store.store import Store
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFoundError, UnreachableError
-from charrnn.jobs import registry
 from charrnn.jobs.client import Client
-from charrnn.jobs.pruning import FOLDERS, GRACE_S, Pruned
-from charrnn.jobs.seeds import Seed
-from charrnn.jobs.storage import StoredFile
-from charrnn.jobs.tables import jobs, parts
+from charrnn.jobs.files.storage import StoredFile
+from charrnn.jobs.rows.seeds import Seed
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.tables import jobs, parts
+from charrnn.jobs.upkeep.pruning import FOLDERS, GRACE_S, Pruned
 from charrnn.options import SamplingOptions
-from tests.fix_client import DoPart
-from tests.fix_store import each_database
+from tests.fixtures.client import DoPart
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 

@@ -9,12 +9,12 @@ import pytest
 import redis
 
 from charrnn.errors import InputError, UnreachableError
-from charrnn.jobs.leases import Leases
-from charrnn.jobs.maintenance import maintain, ring_missing
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import Store
-from tests.fix_store import AddJob
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
+from tests.fixtures.store import AddJob
 
 
 def test_every_ring_is_one_message(queue: Queue) -> None:

@@ -11,12 +11,12 @@ import pandas
 import pytest
 
 from charrnn.errors import InputError, ModelFileError
-from charrnn.jobs import seeds as seeds_module
 from charrnn.jobs.client import Client
-from charrnn.jobs.seeds import Seed
+from charrnn.jobs.rows import seeds as seeds_module
+from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import SamplingOptions
-from tests.fix_client import DoPart
-from tests.fix_store import each_database
+from tests.fixtures.client import DoPart
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 
@@ -116,7 +116,7 @@ def test_following_a_cancelled_job_ends(client: Client, job: int, do_part: DoPar
 
 
 def test_more_parts_than_a_page(client: Client, model: str, do_part: DoPart, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.jobs.store.PAGE", 4)
+    monkeypatch.setattr("charrnn.jobs.store.store.PAGE", 4)
     job = client.submit(model, SEEDS, SAMPLING, part_rows=10).id or 0
     finish(do_part, 10)
     assert numbers(client, job) == list(range(ROWS))

@@ -13,16 +13,16 @@ import pytest
 from sqlalchemy import select, update
 
 from charrnn.jobs.client import Client
-from charrnn.jobs.cron import Cron
-from charrnn.jobs.requests import GenerateRequest
-from charrnn.jobs.schedules import Schedule
-from charrnn.jobs.scheduling import Schedules
+from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.states import JobState, SlotState
+from charrnn.jobs.schedules.cron import Cron
+from charrnn.jobs.schedules.runner import Schedules
 from charrnn.jobs.settings import PREFIX
-from charrnn.jobs.states import JobState, SlotState
-from charrnn.jobs.tables import jobs, slots
+from charrnn.jobs.store.slots import Schedule
+from charrnn.jobs.store.tables import jobs, slots
 from charrnn.options import SamplingOptions
-from tests.fix_processes import until
-from tests.fix_store import each_database
+from tests.fixtures.processes import until
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 
@@ -49,7 +49,7 @@ class Tickers:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.ticker", str(self.clock)],
+            [sys.executable, "-m", "tests.programs.ticker", str(self.clock)],
             env=self.environment,
             cwd=Path(__file__).parents[2],
         )

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from sqlalchemy import update
 
-from charrnn.jobs import schedules
-from charrnn.jobs.requests import GenerateRequest, Request
-from charrnn.jobs.schedules import KEPT_SLOTS
-from charrnn.jobs.states import JobState
-from charrnn.jobs.tables import schedules as schedules_table
+from charrnn.jobs.job.requests import GenerateRequest, Request
+from charrnn.jobs.job.states import JobState
+from charrnn.jobs.store import slots as schedules
+from charrnn.jobs.store.slots import KEPT_SLOTS
+from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions
-from tests.fix_nights import MINUTE_MS, Add, Nights, ms
-from tests.fix_store import each_database
+from tests.fixtures.nights import MINUTE_MS, Add, Nights, ms
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 

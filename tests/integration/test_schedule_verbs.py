@@ -14,19 +14,19 @@ import pytest
 from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs import schedules
 from charrnn.jobs.client import Client
-from charrnn.jobs.cron import Cron
-from charrnn.jobs.requests import GenerateRequest, Request, TrainRequest
-from charrnn.jobs.schedules import CLAIM_MS, Schedule, Slot
-from charrnn.jobs.scheduling import PAUSE_MS
+from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
+from charrnn.jobs.schedules.cron import Cron
+from charrnn.jobs.schedules.runner import PAUSE_MS
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.tables import jobs
-from charrnn.jobs.tables import schedules as schedules_table
+from charrnn.jobs.store import slots as schedules
+from charrnn.jobs.store.slots import CLAIM_MS, Schedule, Slot
+from charrnn.jobs.store.tables import jobs
+from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions
-from tests.fix_nights import NIGHT, Add, Nights, ms
-from tests.fix_processes import until
-from tests.fix_store import NO_FILE, each_database
+from tests.fixtures.nights import NIGHT, Add, Nights, ms
+from tests.fixtures.processes import until
+from tests.fixtures.store import NO_FILE, each_database
 
 pytestmark = each_database
 

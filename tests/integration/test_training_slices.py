@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-import charrnn.training
+import charrnn.training.trainer
 from charrnn.errors import UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.databases import NOW
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.leases import Leases, Part
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.job.states import JobState
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.specs import TrainSpec
-from charrnn.jobs.states import JobState
-from charrnn.jobs.tables import workers
+from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.leases import Leases, Part
+from charrnn.jobs.store.tables import workers
 from charrnn.options import NetworkOptions, TrainingOptions
-from tests.fix_store import AddJob
+from tests.fixtures.store import AddJob
 from worker.heartbeat import Heartbeat, Interrupted, Watch
-from worker.training import train
+from worker.parts.training import train
 
 
 @pytest.fixture
@@ -46,16 +46,16 @@ def client(settings: Settings, text_file: Path) -> Iterator[Client]:
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.Trainer]:
+def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.trainer.Trainer]:
     """The trainers that were made."""
     made = []
 
-    class Counted(charrnn.training.Trainer):
+    class Counted(charrnn.training.trainer.Trainer):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(charrnn.training, "Trainer", Counted)
+    monkeypatch.setattr(charrnn.training.trainer, "Trainer", Counted)
     return made  # type: ignore[return-value]
 
 
@@ -166,7 +166,7 @@ def test_a_broker_that_is_away_at_the_end_leaves_no_old_version(
     def away(*_: object) -> None:
         raise UnreachableError("the broker does not answer")
 
-    monkeypatch.setattr("worker.training.ring_missing", away)
+    monkeypatch.setattr("worker.parts.training.ring_missing", away)
     for _ in range(2):
         client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1), margin=5.0, keep=1)
     while any(job["state"] != JobState.DONE for job in client.jobs()):

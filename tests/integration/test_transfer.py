@@ -10,13 +10,13 @@ import pytest
 import redis
 
 from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs import registry
 from charrnn.jobs.client import Client
-from charrnn.jobs.seeds import Seed
+from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import registry
 from charrnn.model import Model, load
 from charrnn.options import SamplingOptions
-from tests.fix_store import each_database
+from tests.fixtures.store import each_database
 
 pytestmark = each_database
 

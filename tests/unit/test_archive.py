@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 
 from charrnn.errors import InputError
-from charrnn.jobs import archive
-from charrnn.jobs.archive import FILES, Manifest, read_archive, write_archive
+from charrnn.jobs.models import archive
+from charrnn.jobs.models.archive import FILES, Manifest, read_archive, write_archive
 from charrnn.model import CONFIG_FORMAT, Model, load
-from charrnn.network import initial_weights
+from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 HELD_OUT_TEXT = "the north wind paints a letter.\n\0every child forgets.\nà\n"
 FACTS = ("model", "version", "held_out_nats", "precision", "network", "characters")

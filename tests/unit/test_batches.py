@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charrnn.batches import Streams, Windows
+from charrnn.training.batches import Streams, Windows
 
 IDS = np.arange(1000, dtype=np.uint16)
 

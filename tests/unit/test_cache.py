@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import UnreachableError
-from charrnn.jobs.cache import Cache
+from charrnn.jobs.files.cache import Cache
 
 PROCESSES = 3
 TIMEOUT_S = 60

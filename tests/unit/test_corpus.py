@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charrnn.corpus import Corpus
 from charrnn.errors import InputError
-from charrnn.split import PIECE_END
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.corpus import Corpus
+from charrnn.text.held_out import PIECE_END
+from charrnn.text.vocabulary import Vocabulary
 
 
 def test_ids_are_places_in_the_vocabulary_across_chunks() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.jobs.crash import VARIABLE, crash_point
+from charrnn.jobs.faults import VARIABLE, crash_point
 
-CODE = "from charrnn.jobs.crash import crash_point; crash_point('written', 3); print('lives')"
+CODE = "from charrnn.jobs.faults import crash_point; crash_point('written', 3); print('lives')"
 
 
 def run(monkeypatch: pytest.MonkeyPatch, wanted: str) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 import charrnn
 import charrnn.jobs
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 
 def test_all_names_what_is_exported_lazily() -> None:
@@ -18,7 +18,7 @@ def test_all_names_what_is_exported_lazily() -> None:
 
 @pytest.mark.parametrize(("name", "home"), charrnn._HOMES.items())
 def test_every_exported_name_is_defined_in_its_home(name: str, home: str) -> None:
-    tree = ast.parse((Path(charrnn.__file__).parent / f"{home}.py").read_text())
+    tree = ast.parse((Path(charrnn.__file__).parent / f"{home.replace('.', '/')}.py").read_text())
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 

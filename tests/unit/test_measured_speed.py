@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from worker.generation import _speed
+from worker.parts.generation import _speed
 
 
 def speed(**facts: Any) -> tuple[str, float] | None:

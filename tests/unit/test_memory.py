@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import memory
+from worker import oom as memory
 
 V1 = "9:name=systemd:/\n4:cpu,memory:/box/worker\n0::/\n"
 V2 = "0::/box/worker\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.openings import LENGTH, draw_openings
-from charrnn.split import PIECE_END
-from charrnn.text import LATIN_1, Document
+from charrnn.text.documents import LATIN_1, Document
+from charrnn.text.held_out import PIECE_END
+from charrnn.text.openings import LENGTH, draw_openings
 
 
 @pytest.mark.parametrize("text", ["naïve 😀 café\n" * 50, "ab" * 200])

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from charrnn import overlap
-from charrnn.overlap import WINDOW, Fingerprint
+from charrnn.text import overlap
+from charrnn.text.overlap import WINDOW, Fingerprint
 
 
 def noise(number: int, size: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from producer.plot import HEIGHT, HELD_OUT, MAX_WIDTH, TRAINING, curve
+from producer.output.plot import HEIGHT, HELD_OUT, MAX_WIDTH, TRAINING, curve
 
 
 def history(*losses: tuple[float, float]) -> list[dict[str, float]]:

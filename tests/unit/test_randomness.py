@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.randomness import row_key, seed_name, uniforms
+from charrnn.sampling.randomness import row_key, seed_name, uniforms
 
 WORD = 2**64 - 1
 KEYS = st.integers(0, WORD)

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producer import console, following, render
+from producer.output import console
+from producer.output import jobs as render
+from producer.output import progress as following
 
 GENERATE = {
     "id": 7,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.jobs.reports import SHOWN_TEMPERATURES, SKETCH, Distinct, Tallies, added, summary
+from charrnn.jobs.job.report import SHOWN_TEMPERATURES, SKETCH, Distinct, Tallies, added, summary
 
 
 def distinct_of(texts: list[str]) -> Distinct:

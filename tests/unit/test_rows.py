@@ -11,8 +11,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.rows import (
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.rows.rows import (
     JobRow,
     compress,
     dump_line,
@@ -22,8 +23,7 @@ from charrnn.jobs.rows import (
     read_lines,
     result,
 )
-from charrnn.jobs.seeds import StoredSeed
-from charrnn.jobs.specs import GenerateSpec
+from charrnn.jobs.rows.seeds import StoredSeed
 from charrnn.options import SamplingOptions
 
 KEYS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs import seeds as module
-from charrnn.jobs.seeds import START, Frame, Seed, SeedWriter, StoredSeed, frame_of, read_seeds, zstd
+from charrnn.jobs.rows import seeds as module
+from charrnn.jobs.rows.seeds import START, Frame, Seed, SeedWriter, StoredSeed, frame_of, read_seeds, zstd
 from charrnn.options import SamplingOptions
-from charrnn.vocabulary import Vocabulary
+from charrnn.text.vocabulary import Vocabulary
 
 CHARACTERS = "\n abcdefghij"
 SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2, length=10)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import InputError, TextError
-from charrnn.jobs.seed_files import MAX_LINE, SeedFile
-from charrnn.jobs.seeds import Seed
+from charrnn.jobs.rows.seed_file import MAX_LINE, SeedFile
+from charrnn.jobs.rows.seeds import Seed
 
 
 def read_text(folder: Path, data: bytes) -> list[Seed]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs.sizing import MAX_PARTS, batch_speed, check_part_rows, choose_part_rows, full_speed, result_bytes
+from charrnn.jobs.job.sizing import MAX_PARTS, batch_speed, check_part_rows, choose_part_rows, full_speed, result_bytes
 
 
 def part_rows(rows: int, length: int = 400, devices: int = 1, speed: float | None = 40_000.0) -> int:

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from charrnn.errors import InputError
-from charrnn.jobs.files import FileRef
-from charrnn.jobs.specs import GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
 GENERATE = GenerateSpec(

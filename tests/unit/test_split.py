@@ -9,12 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn import split
 from charrnn.errors import InputError
-from charrnn.overlap import WINDOW
-from charrnn.split import PIECE_END, TrainingText, check_characters, choose_held_out, documents, stands_in, whole
-from charrnn.text import UTF_8, Document
-from charrnn.vocabulary import Vocabulary
+from charrnn.text import held_out as split
+from charrnn.text.documents import UTF_8, Document
+from charrnn.text.held_out import (
+    PIECE_END,
+    TrainingText,
+    check_characters,
+    choose_held_out,
+    documents,
+    stands_in,
+    whole,
+)
+from charrnn.text.overlap import WINDOW
+from charrnn.text.vocabulary import Vocabulary
 
 
 def files(folder: Path, *texts: str) -> list[Document]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charrnn.jobs.states import ENDED_JOBS, PART_SOURCES, JobState, PartState
+from charrnn.jobs.job.states import ENDED_JOBS, PART_SOURCES, JobState, PartState
 
 ENDED_PARTS = {PartState.DONE, PartState.FAILED, PartState.CANCELLED}
 

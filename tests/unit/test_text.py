@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn import text
 from charrnn.errors import TextError
-from charrnn.text import Document, decode, expand
+from charrnn.text import documents as text
+from charrnn.text.documents import Document, decode, expand
 
 
 def test_an_error_names_file_line_and_byte_of_what_is_not_utf8() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError, ModelFileError
-from charrnn.vocabulary import MAX_CHARACTERS, Vocabulary
+from charrnn.text.vocabulary import MAX_CHARACTERS, Vocabulary
 
 TEXTS = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import LeaseLostError
-from charrnn.jobs.leases import Part
 from charrnn.jobs.settings import Settings
-from tests.fix_store import generate_spec
+from charrnn.jobs.store.leases import Part
+from tests.fixtures.store import generate_spec
 from worker import heartbeat
 from worker.heartbeat import COMPILING, WORKING, Interrupted, Watch, start_draining
 

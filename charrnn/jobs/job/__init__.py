@@ -1,0 +1,1 @@
+"""What a job is: frozen values, without SQL and without files."""

@@ -1,0 +1,1 @@
+"""Model versions that travel between stores."""

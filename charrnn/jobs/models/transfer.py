@@ -1,0 +1,87 @@
+"""Versions on their way from store to store, as one file each: see archive."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from charrnn.errors import InputError
+from charrnn.jobs.files.files import FileRef, Files, unique_name
+from charrnn.jobs.models.archive import HELD_OUT, Manifest, read_archive, write_archive
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.registry import NewVersion
+from charrnn.jobs.store.store import Store
+from charrnn.options import NetworkOptions
+from charrnn.text.held_out import JOINT, PIECE_END
+
+
+def export_version(store: Store, files: Files, reference: str, target: BinaryIO) -> str:
+    """Write a version as an archive -> the archive's sha256.
+
+    Raises:
+        NotFoundError: no such version.
+    """
+    version = registry.resolve(store, reference)
+    manifest = Manifest(
+        model=version.model,
+        version=version.version,
+        held_out_nats=version.held_out_nats,
+        precision=version.precision,
+        network=NetworkOptions.from_dict(version.network),
+        characters=version.characters,
+    )
+    with store.read() as connection:
+        held_out = registry.held_out(connection, version.model)
+    if held_out is None:
+        raise InputError(f"{version.model} has no held-out text, so its versions cannot be compared elsewhere")
+    folder = files.checked_folder(FileRef(**version.files))
+    return write_archive(target, manifest, folder, files.checked(held_out))
+
+
+def import_version(store: Store, files: Files, path: Path, name: str | None) -> str:
+    """Add an archive's version as the next one of its model, or of the model `name` -> its name here.
+
+    Raises:
+        InputError: an archive that is damaged or not one; or a model that is measured on another held-out text.
+    """
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as unpacked:
+        folder = Path(unpacked)
+        manifest = read_archive(path, folder)
+        if name is not None:
+            manifest = replace(manifest, model=name)
+        text = (folder / HELD_OUT).read_bytes()
+        held_out = files.put_content("held-out", ".txt", [text])
+        (folder / HELD_OUT).unlink()
+        stored = files.put_folder(unique_name(f"models/{manifest.model}", ""), folder)
+    try:
+        return f"{manifest.model}@{_add(store, manifest, stored, held_out, _skipped(text.decode(), manifest))}"
+    except InputError:
+        files.delete_folder(stored.name)
+        raise
+
+
+def _skipped(held_out: str, manifest: Manifest) -> int:
+    """Characters of the text that the version does not know."""
+    known = {*manifest.characters}
+    return sum(character not in known for character in held_out.replace(PIECE_END, JOINT))
+
+
+def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef, skipped: int) -> int:
+    new = NewVersion(
+        model=manifest.model,
+        files=stored,
+        characters=manifest.characters,
+        network=manifest.network.to_dict(),
+        held_out_nats=manifest.held_out_nats,
+        skipped=skipped,
+        precision=manifest.precision,
+    )
+    with store.write() as connection:
+        if registry.freeze_held_out(connection, new.model, held_out) != held_out:
+            raise InputError(
+                f"{new.model} is measured on another held-out text here, so that the losses could not be compared. "
+                f"Import it under another name: --as NAME"
+            )
+        return registry.add_version(connection, None, new)

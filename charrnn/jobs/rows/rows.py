@@ -1,0 +1,130 @@
+"""Rows of a generate job: their numbers, and result lines.
+
+Rows are numbered by seed, then temperature, then sample, in submit order. Part files are JSON Lines
+under zstd, so `zstd -dc` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.files.zstd import zstd
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.rows.seeds import StoredSeed, read_seeds, to_json
+from charrnn.options import SamplingOptions
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from charrnn.jobs.store.leases import Part
+
+WRITE_SIZE = 1 << 20  # bytes of text between two compressed chunks
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One (seed, temperature, sample) of a job."""
+
+    number: int
+    seed: StoredSeed
+    temperature: float
+    sample: int
+    sampling: SamplingOptions  # the job's, with what the seed asks for itself
+
+
+def part_rows(
+    spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int, start: int = 0
+) -> Iterator[JobRow]:
+    """The rows of a job from `first` on; `start` is the first row of the first of the seeds."""
+    for seed in seeds:
+        if start >= first + count:
+            return
+        texts = spec.sampling.texts(seed.options)
+        if start + texts > first:
+            sampling = spec.sampling.overridden(seed.options)
+            for offset in range(max(first - start, 0), min(first + count - start, texts)):
+                temperature, sample = divmod(offset, sampling.samples)
+                yield JobRow(start + offset, seed, sampling.temperatures[temperature], sample, sampling)
+        start += texts
+
+
+def stored_rows(files: Files, spec: GenerateSpec, part: Part | Row[Any]) -> Iterator[JobRow]:
+    """The rows of one of the job's parts, from where its seeds are stored.
+
+    Raises:
+        ModelFileError: the seeds are missing or changed.
+        UnreachableError: from the files.
+    """
+    with files.storage.translated(), open(files.checked(spec.seeds), "rb") as file:
+        seeds = read_seeds(file, part.frame_offset)
+        yield from part_rows(spec, seeds, part.first_row, part.rows, part.frame_row)
+
+
+def result(
+    row: JobRow,
+    model: str,
+    text: str | None,
+    finish_reason: str | None,
+    nats_per_char: float | None,
+    logprobs: list[float] | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """A result line. It holds nothing that depends on the run: no part, worker or time."""
+    line = {
+        "row": row.number,
+        "id": row.seed.id,
+        "seed": row.seed.seed,
+        "temperature": row.temperature,
+        "sample": row.sample,
+        "text": text,
+        "finish_reason": finish_reason,
+        "nats_per_char": nats_per_char,
+        "model": model,
+        "error": error,
+    }
+    return line | {"logprobs": logprobs} if row.sampling.logprobs else line
+
+
+def failed_result(row: JobRow, model: str, error: str) -> dict[str, Any]:
+    """The line of a row in a part that was given up."""
+    return result(row, model, None, None, None, error=error)
+
+
+def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    """JSON Lines under zstd, chunk by chunk."""
+    compressor = zstd.ZstdCompressor()
+    buffer = io.BytesIO()
+    for record in records:
+        buffer.write(dump_line(record))
+        if buffer.tell() >= WRITE_SIZE:
+            yield compressor.compress(buffer.getvalue())
+            buffer = io.BytesIO()
+    yield compressor.compress(buffer.getvalue()) + compressor.flush()
+
+
+def dump_line(record: dict[str, Any]) -> bytes:
+    return to_json(record).encode() + b"\n"
+
+
+def read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines, with their ends, of what `compress` wrote."""
+    with zstd.open(file, "rb") as lines:
+        yield from lines
+
+
+def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Of result lines with equal texts the first; those without a text are left out."""
+    seen: set[bytes] = set()
+    for line in lines:
+        if (text := json.loads(line)["text"]) is None:
+            continue
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()  # 16 bytes, however long the texts are
+        if digest not in seen:
+            seen.add(digest)
+            yield line

@@ -1,0 +1,294 @@
+"""How a job begins and ends: added with its parts, ended by its last one, cancelled, deleted.
+
+Each function runs in a transaction of its caller's. Locks are taken in one order everywhere, so that
+no two can wait for each other: an awaited training, the job, the part, the model, the version, a schedule's slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec
+from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
+from charrnn.jobs.rows.seeds import START, Frame, frame_of
+from charrnn.jobs.store.database import NOW, insert_missing
+from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
+from charrnn.options import choose_precision
+
+INSERTED_PARTS = 10_000  # in one statement
+
+READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
+"""Of a job: it waits for no training."""
+
+LEASED = parts.c.lease_until > 0
+"""Of a part: as `state = 'leased'`, which the schema says too, but with an index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A job that is about to be stored."""
+
+    spec: TrainSpec | GenerateSpec
+    label: str | None = None
+    key: str | None = None  # one job is stored for it, however often it is submitted
+    request: str | None = None  # a hash of what was asked for, to tell whether the key stands for the same
+    priority: Priority = Priority.NORMAL
+    after: int | None = None  # the training whose version is awaited
+    frames: Sequence[Frame] = (START,)  # of the seeds file, in order
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredJob:
+    """What became of a NewJob."""
+
+    id: int
+    spec: dict[str, Any]  # of the first job with the key; with the version, if that is made
+    existed: bool  # the key stands for a job that was there
+
+
+def add_job(connection: Connection, new: NewJob) -> StoredJob:
+    """Insert a job and its parts, unless its key stands for a job that is there.
+
+    Raises:
+        InputError: the key stands for a job that asks for something else; or what is to be awaited made no version.
+    """
+    spec = new.spec
+    if new.after is not None and isinstance(spec, GenerateSpec):
+        version = awaited_version(connection, new.after)
+        spec = spec if version is None else _with_version(connection, spec, version)
+    inserted = insert_missing(connection, jobs, **_row(new, spec))
+    if inserted is None:
+        if (first := first_of_key(connection, new)) is None:
+            raise InputError(f"The job of the key {new.key!r} was deleted just now. Submit again")
+        return first
+    values = _parts(inserted.id, new)
+    while chunk := list(islice(values, INSERTED_PARTS)):
+        connection.execute(insert(parts), chunk)
+    return StoredJob(id=inserted.id, spec=spec.to_dict(), existed=False)
+
+
+def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
+    generate = spec if isinstance(spec, GenerateSpec) else None
+    return {
+        "kind": spec.QUEUE,
+        "label": new.label,
+        "key": new.key,
+        "request": new.request,
+        "priority": new.priority,
+        "spec": spec.to_dict(),
+        "model": spec.model,
+        "version": generate.version if generate else None,
+        "after": new.after,
+        "parts_total": spec.parts,
+        "parts_left": spec.parts,
+        "rows_total": generate.rows if generate else 0,
+    }
+
+
+def first_of_key(connection: Connection, new: NewJob) -> StoredJob | None:
+    """The job that its key stands for, if there is one.
+
+    Raises:
+        InputError: which asks for something else.
+    """
+    query = select(jobs.c.id, jobs.c.request, jobs.c.spec).where(jobs.c.key.is_not(None), jobs.c.key == new.key)
+    first = connection.execute(query).one_or_none()
+    if first is None:
+        return None
+    if first.request != new.request:
+        raise InputError(
+            f"The key {new.key!r} stands for job {first.id}, which asks for something else. Take another key"
+        )
+    return StoredJob(id=first.id, spec=first.spec, existed=True)
+
+
+def _parts(job: int, new: NewJob) -> Iterator[dict[str, Any]]:
+    spec = new.spec
+    size, rows = (spec.part_rows, spec.rows) if isinstance(spec, GenerateSpec) else (0, 0)
+    for number in range(spec.parts):
+        first = number * size
+        frame = frame_of(new.frames, first)
+        yield {
+            "job": job,
+            "number": number,
+            "queue": spec.QUEUE,
+            "spec_version": SPEC_VERSION,
+            "first_row": first,
+            "rows": min(size, rows - first),
+            "frame_offset": frame.offset,
+            "frame_row": frame.row,
+        }
+
+
+def lock_job(connection: Connection, job_id: int) -> Row[Any]:
+    """The job's row, held until the transaction ends.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    # "key share": rows that refer to the job, such as an epoch's, may be inserted meanwhile.
+    query = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
+    job = connection.execute(query).one_or_none()
+    if job is None:
+        raise NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
+    return job
+
+
+def awaited_version(connection: Connection, training: int) -> int | None:
+    """The version that a training made, None while it can still make one; the training is locked until then.
+
+    Raises:
+        InputError: no training, or one that came to nothing.
+        NotFoundError: no such job.
+    """
+    job = lock_job(connection, training)
+    if job.kind != TrainSpec.QUEUE:
+        raise InputError(f"Job {training} is no training, so there is no version to wait for")
+    if job.state in ENDED_JOBS and job.version is None:
+        raise InputError(f"Job {training} is {job.state} and made no version")
+    return None if job.version is None else int(job.version)
+
+
+def end_parts(connection: Connection, job_id: int, count: int, *, report: Any = None, **added: int) -> None:
+    """Count parts as ended, add to the job's counters, set its report; whoever ends the last part ends the job."""
+    values: dict[str, Any] = {name: jobs.c[name] + amount for name, amount in added.items()}
+    values["parts_left"] = jobs.c.parts_left - count
+    if report is not None:
+        values["report"] = report
+    # A report is kilobytes: only what is needed comes back.
+    columns = (jobs.c.id, jobs.c.kind, jobs.c.version, jobs.c.parts_left)
+    job = connection.execute(update(jobs).where(jobs.c.id == job_id).values(values).returning(*columns)).one()
+    if count and job.parts_left == 0:
+        _end(connection, job, _final_state(connection, job))
+
+
+def _end(connection: Connection, job: Row[Any], state: JobState, **values: Any) -> None:
+    connection.execute(update(jobs).where(jobs.c.id == job.id).values(state=state, finished_at=NOW, **values))
+    if job.kind == TrainSpec.QUEUE:
+        _tell_dependents(connection, job, state)
+
+
+def _final_state(connection: Connection, job: Row[Any]) -> JobState:
+    ended = select(parts.c.state).where(parts.c.job == job.id).distinct()
+    states = set(connection.execute(ended).scalars())
+    if PartState.CANCELLED in states:
+        return JobState.CANCELLED
+    if job.kind == TrainSpec.QUEUE and PartState.FAILED in states:
+        return JobState.FAILED
+    return JobState.DONE
+
+
+def _tell_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
+    """Let the jobs that wait for a training begin with its version, or fail if it has none."""
+    waiting = (jobs.c.after == training.id) & jobs.c.version.is_(None) & jobs.c.state.not_in(ENDED_JOBS)
+    for job in connection.execute(
+        select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
+    ).all():
+        if state == JobState.DONE:
+            spec = _with_version(connection, GenerateSpec.from_dict(job.spec), training.version)
+            values = {"spec": spec.to_dict(), "version": spec.version}
+            connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
+        else:
+            _cancel_parts(connection, job.id)
+            error = f"the training that it waited for, job {training.id}, is {state}"
+            _end(connection, job, JobState.FAILED, error=error, parts_left=0)
+
+
+def _with_version(connection: Connection, spec: GenerateSpec, version: int) -> GenerateSpec:
+    """
+    Raises:
+        NotFoundError: it was deleted.
+    """
+    query = select(versions.c.precision).where(versions.c.model == spec.model, versions.c.version == version)
+    # Kept from being deleted until the job is stored.
+    best = connection.execute(query.with_for_update(read=True, key_share=True)).scalar_one_or_none()
+    if best is None:
+        raise NotFoundError(f"{spec.model}@{version} was deleted. See: charrnn-jobs models")
+    precision = choose_precision(spec.sampling.precision, best, spec.batch)
+    return replace(spec, version=version, sampling=replace(spec.sampling, precision=precision))
+
+
+def cancel_job(connection: Connection, job_id: int) -> bool:
+    """Ask for a job's end: waiting parts are cancelled now, leased ones by their workers.
+
+    Returns:
+        False if the job has ended already.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    if lock_job(connection, job_id).state in ENDED_JOBS:
+        return False
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+    end_parts(connection, job_id, _cancel_parts(connection, job_id))
+    return True
+
+
+def _cancel_parts(connection: Connection, job_id: int) -> int:
+    waiting = (parts.c.job == job_id) & (parts.c.state == PartState.QUEUED)
+    return connection.execute(update(parts).where(waiting).values(state=PartState.CANCELLED)).rowcount
+
+
+def retry_job(connection: Connection, job_id: int) -> Sequence[int]:
+    """Queue a job's parts that failed or were cancelled, and take its cancelling back -> their numbers.
+
+    Parts that are done stay as they are, and a training goes on from its last checkpoint.
+
+    Raises:
+        InputError: the training that it waited for made no version, or was deleted.
+        NotFoundError: no such job.
+    """
+    awaited = connection.execute(select(jobs.c.after).where(jobs.c.id == job_id)).scalar_one_or_none()
+    version = None if awaited is None else awaited_version(connection, awaited)
+    job = lock_job(connection, job_id)
+    if job.kind == GenerateSpec.QUEUE and job.version is None and awaited is None:
+        raise InputError(f"The training that job {job_id} waited for was deleted. Submit it anew")
+    chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
+    lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
+    rows_failed = job.rows_failed - int(connection.execute(lost).scalar_one())
+    again = {"state": PartState.QUEUED, "attempts": 0, "error": None, "progress": None}
+    numbers = connection.execute(update(parts).where(chosen).values(again).returning(parts.c.number)).scalars().all()
+    values: dict[str, Any] = {"cancel_requested": False, "rows_failed": rows_failed}
+    if numbers:
+        state = JobState.RUNNING if job.started_at else JobState.QUEUED
+        values |= {"state": state, "parts_left": job.parts_left + len(numbers), "finished_at": None, "error": None}
+    if version is not None and job.version is None:
+        spec = _with_version(connection, GenerateSpec.from_dict(job.spec), version)
+        values |= {"spec": spec.to_dict(), "version": version}
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+    return numbers
+
+
+def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
+    """Delete an ended job's rows -> the job as it was.
+
+    Raises:
+        InputError: a job that has not ended, or a training that a version came from.
+        NotFoundError: no such job.
+    """
+    job = lock_job(connection, job_id)
+    if job.state not in ENDED_JOBS:
+        raise InputError(f"Job {job_id} is {job.state}. End it first: charrnn-jobs cancel {job_id}")
+    if job.kind == TrainSpec.QUEUE and job.version is not None:  # also one that was deleted: others may go on from it
+        raise InputError(
+            f"{job.model}@{job.version} came from job {job_id}, which is kept: it tells what was trained on"
+        )
+    for table in (previews, metrics, parts):
+        connection.execute(delete(table).where(table.c.job == job_id))
+    connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    return dict(job._mapping)
+
+
+def prunable(connection: Connection, older_than_ms: int, job_id: int | None = None) -> Sequence[int]:
+    """Ids of jobs, or of that one, that ended so long ago and can be deleted, oldest first."""
+    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
+    old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
+    query = select(jobs.c.id).where(old).order_by(jobs.c.id)
+    return connection.execute(query if job_id is None else query.where(jobs.c.id == job_id)).scalars().all()

@@ -1,0 +1,327 @@
+"""Models, their immutable versions, and the aliases that move from version to version.
+
+`speeches` is a model, `speeches@3` a version, `speeches@champion` an alias; plain `speeches` means
+its champion. A new version becomes champion if it passes the gate; a person may promote another one,
+or go back to the champion of before.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
+
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.gate import Comparison, Gate, NotComparedError, passed
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.job.states import ENDED_JOBS
+from charrnn.jobs.store.database import NOW, insert_missing, upsert
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import aliases, jobs, models, versions
+from charrnn.text.documents import check_storable
+
+CHAMPION = "champion"
+CANDIDATE = "candidate"
+MAX_DIGITS = 9  # of a version's number, as the database holds it
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVersion:
+    """A trained version that is about to be stored; its number is given then."""
+
+    model: str
+    files: FileRef
+    characters: str
+    network: dict[str, Any]
+    held_out_nats: float  # per character
+    skipped: int = 0  # characters of the held-out text that are not among its own
+    precision: str  # to sample it in
+    release: str | None = None  # of this program, that trained it
+    margin: float = 0.0  # nats by which it must be better to become champion
+    comparison: Comparison | None = None  # with a champion that knows other characters
+    measurable: bool = True  # False: that champion's files cannot be read
+
+
+def held_out(connection: Connection, model: str, but: int | None = None) -> FileRef | None:
+    """The model's frozen held-out text, or None before its first training, `but` for that job.
+
+    A first training that came to nothing, cancelled or failed, froze none.
+    """
+    found = connection.execute(select(models.c.held_out).where(models.c.name == model)).scalar_one_or_none()
+    if found is None or not (_has_versions(connection, model) or _in_training(connection, model, but)):
+        return None
+    return FileRef(**found)
+
+
+def _has_versions(connection: Connection, model: str) -> bool:
+    return connection.execute(select(versions.c.version).where(versions.c.model == model).limit(1)).first() is not None
+
+
+def _in_training(connection: Connection, model: str, but: int | None) -> bool:
+    unended = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
+    query = select(jobs.c.id).where(unended, jobs.c.id.is_distinct_from(but)).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def freeze_held_out(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
+    """Set a model's held-out text if it has none yet -> the one it has now; `but` as of `held_out`."""
+    insert_missing(connection, models, name=model, held_out=reference.to_dict())
+    _lock(connection, model)  # of two first trainings that are submitted at once the second sees the first
+    if (frozen := held_out(connection, model, but)) is not None:
+        return frozen
+    connection.execute(update(models).where(models.c.name == model).values(held_out=reference.to_dict()))
+    return reference
+
+
+def _lock(connection: Connection, model: str) -> None:
+    connection.execute(select(models.c.name).where(models.c.name == model).with_for_update(key_share=True))
+
+
+def add_version(connection: Connection, job: int | None, new: NewVersion) -> int:
+    """Store a version under the next number and move the alias that it earned -> the number.
+
+    Raises:
+        NotComparedError: a training's, whose loss and the champion's are of other characters.
+    """
+    _lock(connection, new.model)
+    gate = _judged(champion(connection, new.model), new, imported=job is None)
+    next_number = update(models).where(models.c.name == new.model).values(newest=models.c.newest + 1)
+    number: int = connection.execute(next_number.returning(models.c.newest)).scalar_one()
+    connection.execute(
+        insert(versions).values(
+            model=new.model,
+            version=number,
+            job=job,
+            files=new.files.to_dict(),
+            characters=new.characters,
+            network=new.network,
+            held_out_nats=new.held_out_nats,
+            skipped=new.skipped,
+            precision=new.precision,
+            release=new.release,
+            gate=gate.to_dict(),
+        )
+    )
+    if job is not None:
+        connection.execute(update(jobs).where(jobs.c.id == job).values(version=number))
+    _move(connection, new.model, number, CHAMPION if gate.promoted else CANDIDATE)
+    return number
+
+
+def _judged(best: Row[Any] | None, new: NewVersion, *, imported: bool) -> Gate:
+    if best is None:
+        return Gate(promoted=True)
+    if best.characters == new.characters or best.skipped == new.skipped == 0:
+        against = Comparison(champion=best.version, nats=new.held_out_nats, champion_nats=best.held_out_nats)
+        return passed(against, new.margin)
+    if new.comparison is not None and new.comparison.champion == best.version:
+        return passed(new.comparison, new.margin)
+    if imported or not new.measurable:
+        return Gate(promoted=False)
+    raise NotComparedError(best)
+
+
+def champion(connection: Connection, model: str) -> Row[Any] | None:
+    """The version that the model's name means, None before the first."""
+    return connection.execute(_aliased(model, CHAMPION)).one_or_none()
+
+
+def _aliased(model: str, alias: str) -> Select[Any]:
+    own = (aliases.c.model == versions.c.model) & (aliases.c.version == versions.c.version)
+    return select(versions).join(aliases, own).where(versions.c.model == model, aliases.c.alias == alias)
+
+
+def _move(connection: Connection, model: str, version: int, alias: str) -> None:
+    upsert(connection, aliases, model=model, alias=alias, version=version)
+    if alias == CHAMPION:
+        connection.execute(update(versions).where(_is(model, version)).values(promoted_at=NOW))
+
+
+def promote(connection: Connection, model: str, version: int, alias: str = CHAMPION) -> None:
+    """Let an alias mean that version from now on; jobs that were submitted keep theirs.
+
+    Raises:
+        InputError: an alias that is none.
+        NotFoundError: no such version.
+    """
+    check_name("The alias", alias)
+    if alias.isdecimal():
+        raise InputError(f"The alias {alias!r} would be a version's number. Give it a letter")
+    _lock(connection, model)
+    _locked_version(connection, model, version)
+    _move(connection, model, version, alias)
+
+
+def rollback(connection: Connection, model: str) -> int:
+    """Go back to the champion of before -> its number.
+
+    Raises:
+        InputError: there was none.
+        NotFoundError: no such model.
+    """
+    _lock(connection, model)
+    best = champion(connection, model)
+    if best is None:
+        raise NotFoundError(_not_found(connection, model, CHAMPION))
+    before = _champion_before(connection, best)
+    if before is None:
+        raise InputError(
+            f"There is no champion before {model}@{best.version} to go back to. Choose one: charrnn-jobs models promote"
+        )
+    connection.execute(update(versions).where(_is(model, best.version)).values(promoted_at=None))
+    upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
+    return before
+
+
+def _champion_before(connection: Connection, best: Row[Any]) -> int | None:
+    was = (versions.c.model == best.model) & versions.c.promoted_at.is_not(None) & (versions.c.version != best.version)
+    newest_first = (versions.c.promoted_at.desc(), versions.c.version.desc())
+    query = select(versions.c.version).where(was).order_by(*newest_first).limit(1)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def delete_version(connection: Connection, model: str, version: int) -> FileRef:
+    """Delete a version for good -> its files, to be deleted afterwards.
+
+    Raises:
+        InputError: an alias means it, or a job that has not ended needs it.
+        NotFoundError: no such version.
+    """
+    _lock(connection, model)  # an alias may be on its way to it
+    row = _locked_version(connection, model, version)
+    if reason := _reason_to_keep(connection, model, version):
+        raise InputError(reason)
+    return _delete(connection, row)
+
+
+def delete_older(connection: Connection, model: str, keep: int) -> dict[int, FileRef]:
+    """Delete all versions but the newest `keep` for good -> their numbers and files, to be deleted afterwards.
+
+    Those stay that an alias means, a job that has not ended needs, or a rollback would go back to.
+    """
+    _lock(connection, model)
+    best = champion(connection, model)
+    before = best and _champion_before(connection, best)
+    newest_first = select(versions.c.version).where(versions.c.model == model).order_by(versions.c.version.desc())
+    deleted = {}
+    for number in connection.execute(newest_first.offset(keep)).scalars().all():
+        row = _locked_version(connection, model, number)  # first: a job may be on its way to it
+        if number != before and not _reason_to_keep(connection, model, number):
+            deleted[number] = _delete(connection, row)
+    return deleted
+
+
+def _delete(connection: Connection, version: Row[Any]) -> FileRef:
+    connection.execute(delete(versions).where(_is(version.model, version.version)))
+    return FileRef(**version.files)
+
+
+def _reason_to_keep(connection: Connection, model: str, version: int) -> str | None:
+    """Why a version cannot be deleted, if it cannot."""
+    name = f"{model}@{version}"
+    if names := aliases_of(connection, model, version):
+        return f"{name} is {model}@{names[0]}. Let that alias mean another version first: models promote"
+    if (job := _job_that_needs(connection, model, version)) is not None:
+        return f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it"
+    return None
+
+
+def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
+    own = (aliases.c.model == model) & (aliases.c.version == version)
+    return list(connection.execute(select(aliases.c.alias).where(own).order_by(aliases.c.alias)).scalars())
+
+
+def training_of(connection: Connection, model: str, version: int) -> TrainSpec | None:
+    """What made a version, also one that was deleted since; None of one that was imported."""
+    own = (jobs.c.model == model) & (jobs.c.version == version) & (jobs.c.kind == TrainSpec.QUEUE)
+    spec = connection.execute(select(jobs.c.spec).where(own)).scalar_one_or_none()
+    return None if spec is None else TrainSpec.from_dict(spec)
+
+
+def version(connection: Connection, model: str, number: int) -> Row[Any] | None:
+    """A version's row, None of one that was deleted."""
+    return connection.execute(select(versions).where(_is(model, number))).one_or_none()
+
+
+def _is(model: str, number: int) -> ColumnElement[bool]:
+    return (versions.c.model == model) & (versions.c.version == number)
+
+
+def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Row[Any]:
+    """`share`: kept from being deleted, and no more."""
+    query = select(versions).where(_is(model, version)).with_for_update(read=share, key_share=share)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(_not_found(connection, model, str(version)))
+    return row
+
+
+def hold(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
+    """See that the version that a job needs is there still, and stays until the transaction has stored the job.
+
+    Raises:
+        NotFoundError: it was deleted since it was looked up.
+    """
+    if spec.needs is not None:
+        _locked_version(connection, *spec.needs, share=True)
+
+
+def _job_that_needs(connection: Connection, model: str, version: int) -> int | None:
+    """One that samples from it, or goes on from it."""
+    samples = (jobs.c.kind == GenerateSpec.QUEUE) & (jobs.c.model == model) & (jobs.c.version == version)
+    goes_on = (jobs.c.kind == TrainSpec.QUEUE) & (jobs.c.spec["start"].as_string() == f"{model}@{version}")
+    query = select(jobs.c.id).where(jobs.c.state.not_in(ENDED_JOBS), or_(samples, goes_on)).limit(1)
+    return connection.execute(query).scalar()
+
+
+def resolve(store: Store, reference: str) -> Row[Any]:
+    """The version that `model`, `model@3` or `model@alias` means now.
+
+    Raises:
+        InputError: what is no text.
+        NotFoundError: with the nearest names.
+    """
+    check_storable("The model's name", reference)
+    model, _, wanted = reference.partition("@")
+    if (number := version_number(wanted)) is not None:
+        query = select(versions).where(_is(model, number))
+    else:
+        query = _aliased(model, wanted or CHAMPION)
+    with store.read() as connection:
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFoundError(_not_found(connection, model, wanted))
+    return row
+
+
+def version_number(text: str) -> int | None:
+    """What stands behind the @, if it is a number that the database holds."""
+    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
+
+
+def _not_found(connection: Connection, model: str, wanted: str) -> str:
+    names = connection.execute(select(models.c.name).order_by(models.c.name)).scalars().all()
+    if model in names:
+        highest = select(func.max(versions.c.version)).where(versions.c.model == model)
+        known = select(aliases.c.alias).where(aliases.c.model == model).order_by(aliases.c.alias)
+        if (number := connection.execute(highest).scalar_one()) is None:
+            return f"Model {model} has no version yet. See: charrnn-jobs jobs -m {model}"
+        shown = ", ".join(connection.execute(known).scalars())
+        return f"Model {model} has no version {wanted!r}. Expected a number up to {number}, or one of {shown}"
+    nearest = difflib.get_close_matches(model, names, n=3, cutoff=0.5) or names[:3]
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Train one with: charrnn-jobs train NAME PATH"
+    return f"There is no model {model!r}. {hint}"
+
+
+def all_versions(store: Store) -> list[dict[str, Any]]:
+    """Every version with its aliases, by model and number."""
+    with store.read() as connection:
+        rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).mappings().all()
+        moved = connection.execute(select(aliases).order_by(aliases.c.alias)).all()
+    return [
+        {**row, "aliases": [a.alias for a in moved if (a.model, a.version) == (row["model"], row["version"])]}
+        for row in rows
+    ]

@@ -1,0 +1,315 @@
+"""Schedules and their slots: the times at which each was due, and what became of them.
+
+A slot is decided on once, by whoever inserts its row, in the transaction that moves the schedule on; its job is
+stored in the transaction that marks it submitted. So any number of processes may do this, and die at it. Functions
+take the time from their caller, in milliseconds of the database's clock.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
+
+from charrnn.errors import InputError, NotFoundError
+from charrnn.jobs.job.requests import REQUESTS, Request
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
+from charrnn.jobs.schedules.cron import Cron
+from charrnn.jobs.store.database import insert_missing
+from charrnn.jobs.store.tables import jobs, schedules, slots
+from charrnn.options import check_choice, check_number
+from charrnn.text.documents import check_storable
+
+OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
+CATCH_UPS = (NONE, ONCE) = ("none", "once")
+ON_TIME_MS = 5 * 60 * 1000  # later than this a slot counts as missed
+CLAIM_MS = 10 * 60 * 1000  # to submit a slot in; after it, others take it for dead who claimed it
+KEPT_SLOTS = 1000  # of a schedule, with a job; and as many without
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What to submit, and when.
+
+    Raises:
+        InputError: a name, expression, zone, rule or deadline that is none.
+    """
+
+    name: str
+    cron: Cron
+    request: Request
+    overlap: str = SKIP  # of a slot that comes while the job of one before has not ended: skip it, or let it wait
+    catch_up: str = ONCE  # of slots at which nothing ran: submit none of them, or one for all
+    deadline_s: float | None = None
+    always: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("The schedule's name", self.name)
+        check_choice("overlap", self.overlap, OVERLAPS)
+        check_choice("catch-up", self.catch_up, CATCH_UPS)
+        if self.deadline_s is not None:
+            check_number("deadline", self.deadline_s)
+            if self.deadline_s == 0:
+                raise InputError("deadline must be more than 0, or every time is over when it comes")
+        if self.always and self.request.QUEUE != TrainSpec.QUEUE:
+            raise InputError("--always is of trainings, which an unchanged text is skipped for. Leave it out")
+
+    def expired(self, slot: Slot, now: int) -> str | None:
+        """Why a slot is too late to be submitted, if it is."""
+        if self.deadline_s is None or now - slot.at <= 1000 * self.deadline_s:
+            return None
+        return f"not submitted within its deadline of {self.deadline_s:g} s"
+
+    @classmethod
+    def from_row(cls, row: Row[Any]) -> Schedule:
+        return cls(
+            name=row.name,
+            cron=Cron(row.cron, row.timezone),
+            request=REQUESTS[row.request["queue"]].from_dict(row.request["arguments"]),
+            overlap=row.overlap,
+            catch_up=row.catch_up,
+            deadline_s=row.deadline_s,
+            always=row.always,
+        )
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A time at which a schedule is due."""
+
+    schedule: str
+    at: int  # milliseconds
+
+    def __str__(self) -> str:
+        return f"{self.schedule} at {utc(self.at)}"
+
+
+class SkippedError(Exception):
+    """A slot's job was not stored: by a rule of its schedule, or because somebody else was quicker."""
+
+
+def utc(ms: int) -> str:
+    """A time for people."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def add(connection: Connection, schedule: Schedule, now: int) -> None:
+    """Store a schedule; its first slot is the next time from now.
+
+    Raises:
+        InputError: there is one of that name.
+    """
+    row = {
+        "name": schedule.name,
+        "cron": schedule.cron.expression,
+        "timezone": schedule.cron.timezone,
+        "request": {"queue": schedule.request.QUEUE, "arguments": schedule.request.to_dict()},
+        "overlap": schedule.overlap,
+        "catch_up": schedule.catch_up,
+        "deadline_s": schedule.deadline_s,
+        "always": schedule.always,
+        "next_at": next(schedule.cron.after(now)),
+    }
+    if insert_missing(connection, schedules, **row) is None:
+        raise InputError(
+            f"There is a schedule {schedule.name} already. Take another name, or remove it first: "
+            f"charrnn-jobs schedules remove {schedule.name}"
+        )
+
+
+def found(connection: Connection, name: str, *, locked: bool = False) -> Row[Any]:
+    """The schedule's row, `locked` until the transaction ends.
+
+    Raises:
+        NotFoundError: with the nearest names.
+    """
+    check_storable("The schedule's name", name)
+    query = select(schedules).where(schedules.c.name == name)
+    row = connection.execute(query.with_for_update() if locked else query).one_or_none()
+    if row is None:
+        names = connection.execute(select(schedules.c.name).order_by(schedules.c.name)).scalars().all()
+        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:3]
+        hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Add one with: charrnn-jobs schedules add"
+        raise NotFoundError(f"There is no schedule {name!r}. {hint}")
+    return row
+
+
+def pause(connection: Connection, name: str) -> None:
+    """Submit nothing for it until it is resumed, but by hand."""
+    found(connection, name, locked=True)
+    connection.execute(update(schedules).where(schedules.c.name == name).values(paused=True))
+    own = (slots.c.schedule == name) & (slots.c.state == SlotState.DUE) & ~slots.c.by_hand
+    connection.execute(update(slots).where(own).values(state=SlotState.SKIPPED, reason="paused"))
+
+
+def resume(connection: Connection, name: str, now: int) -> None:
+    """Go on with the next time from now; what came to pass meanwhile was not missed."""
+    row = found(connection, name, locked=True)
+    if row.paused:
+        upcoming = next(Schedule.from_row(row).cron.after(now))
+        connection.execute(update(schedules).where(schedules.c.name == name).values(paused=False, next_at=upcoming))
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Delete a schedule and its slots; jobs that it submitted stay."""
+    found(connection, name, locked=True)
+    connection.execute(delete(slots).where(slots.c.schedule == name))
+    connection.execute(delete(schedules).where(schedules.c.name == name))
+
+
+def add_by_hand(connection: Connection, name: str, now: int) -> Slot:
+    """A slot of this moment, whatever the schedule's times.
+
+    Raises:
+        InputError: another one waits, or a job of it has not ended.
+        NotFoundError: no such schedule.
+    """
+    found(connection, name, locked=True)
+    if reason := _waiting(connection, name) or _running(connection, name):
+        raise InputError(f"The schedule {name} is at work: {reason}. Wait for it, or cancel it")
+    while insert_missing(connection, slots, schedule=name, at=now, by_hand=True) is None:
+        now += 1  # this very moment is a slot already
+    return Slot(name, now)
+
+
+def wanting(connection: Connection, now: int) -> Sequence[str]:
+    """Schedules to decide on: those that are due, and those that went on by a clock that was set back since."""
+    own = slots.c.schedule == schedules.c.name
+    ahead = select(slots.c.at).where(own, slots.c.at > now, slots.c.at < schedules.c.next_at).exists()
+    query = select(schedules.c.name).where(~schedules.c.paused, or_(schedules.c.next_at <= now, ahead))
+    return connection.execute(query.order_by(schedules.c.name)).scalars().all()
+
+
+def decide(connection: Connection, name: str, now: int) -> None:
+    """Insert the latest slot that has come, with what is to become of it, and move the schedule on."""
+    row = found(connection, name, locked=True)
+    if row.paused:
+        return
+    schedule = Schedule.from_row(row)
+    upcoming = next(schedule.cron.after(now))
+    if row.next_at <= now:
+        # Only the latest: those before it were missed, or are of a moment ago, and one job does for all.
+        # `max` is for rules of a time zone that have changed since.
+        slot = Slot(name, max(schedule.cron.last(now), row.next_at))
+        state, reason = _decision(connection, schedule, slot, row.next_at, now)
+        insert_missing(connection, slots, schedule=name, at=slot.at, state=state, reason=reason)
+        _trim(connection, name)
+    if row.next_at != upcoming:
+        connection.execute(update(schedules).where(schedules.c.name == name).values(next_at=upcoming))
+
+
+def _decision(
+    connection: Connection, schedule: Schedule, slot: Slot, first: int, now: int
+) -> tuple[SlotState, str | None]:
+    if reason := schedule.expired(slot, now):
+        return SlotState.EXPIRED, reason
+    if now - slot.at > ON_TIME_MS and schedule.catch_up == NONE:
+        return SlotState.SKIPPED, "missed: nothing ran at that time"
+    if reason := _waiting(connection, schedule.name):
+        return SlotState.SKIPPED, reason
+    if reason := _running(connection, schedule.name):
+        return (SlotState.SKIPPED, reason) if schedule.overlap == SKIP else (SlotState.DUE, f"waited: {reason}")
+    return SlotState.DUE, f"for all slots since {utc(first)}, which were missed" if first < slot.at else None
+
+
+def _waiting(connection: Connection, name: str) -> str | None:
+    due = select(slots.c.at).where(slots.c.schedule == name, slots.c.state == SlotState.DUE).limit(1)
+    at = connection.execute(due).scalar_one_or_none()
+    return None if at is None else f"that of {utc(at)} waits still"
+
+
+def _running(connection: Connection, name: str) -> str | None:
+    unended = select(jobs.c.id).join(slots, slots.c.job == jobs.c.id)
+    unended = unended.where(slots.c.schedule == name, jobs.c.state.not_in(ENDED_JOBS))
+    job = connection.execute(unended.order_by(jobs.c.id).limit(1)).scalar_one_or_none()
+    return None if job is None else f"job {job} has not ended"
+
+
+def _trim(connection: Connection, name: str) -> None:
+    # Apart, since a job in work and the last training are known by their slots, however many were skipped after them.
+    for kind in (slots.c.job.is_not(None), slots.c.job.is_(None) & (slots.c.state != SlotState.DUE)):
+        own = (slots.c.schedule == name) & kind
+        oldest = select(slots.c.at).where(own).order_by(slots.c.at.desc()).offset(KEPT_SLOTS).limit(1).scalar_subquery()
+        connection.execute(delete(slots).where(own, slots.c.at <= oldest))
+
+
+def waiting(connection: Connection) -> Sequence[Row[Any]]:
+    """Slots whose jobs are to be submitted, each with its schedule, the oldest first; `blocked` by a job in work."""
+    other = slots.alias()
+    unended = select(jobs.c.id).join(other, other.c.job == jobs.c.id)
+    blocked = unended.where(other.c.schedule == slots.c.schedule, jobs.c.state.not_in(ENDED_JOBS)).exists()
+    own = slots.join(schedules, schedules.c.name == slots.c.schedule)
+    query = select(slots.c.at, slots.c.by_hand, blocked.label("blocked"), schedules).select_from(own)
+    return connection.execute(query.where(slots.c.state == SlotState.DUE).order_by(slots.c.at)).all()
+
+
+def claim(connection: Connection, slot: Slot, now: int) -> bool:
+    """Take a slot to submit its job, unless somebody else does."""
+    # A claim of far later than one can be is of a clock that was set back; twice, as others read the clock before us.
+    free = or_(slots.c.claimed_until <= now, slots.c.claimed_until > now + 2 * CLAIM_MS)
+    mine = update(slots).where(_is(slot), slots.c.state == SlotState.DUE, free).values(claimed_until=now + CLAIM_MS)
+    return connection.execute(mine).rowcount == 1
+
+
+def postpone(connection: Connection, slot: Slot, until: int) -> None:
+    """Give a claimed slot back, to be claimed again from then on."""
+    connection.execute(update(slots).where(_is(slot)).values(claimed_until=until))
+
+
+def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) -> None:
+    """Tell why a slot gets no job, unless it has one."""
+    own = _is(slot) & (slots.c.state == SlotState.DUE)
+    connection.execute(update(slots).where(own).values(state=state, reason=reason))
+
+
+def fill(connection: Connection, slot: Slot, job: int, spec: TrainSpec | GenerateSpec) -> None:
+    """Mark a slot submitted, in the transaction that stores its job.
+
+    Raises:
+        SkippedError: it was done by somebody else, or its text is that of the last training.
+    """
+    filled = update(slots).where(_is(slot), slots.c.state == SlotState.DUE).values(state=SlotState.SUBMITTED, job=job)
+    row = connection.execute(filled.returning(slots.c.by_hand)).one_or_none()
+    if row is None:
+        raise SkippedError(f"The slot of {slot} is no longer due")
+    always = connection.execute(select(schedules.c.always).where(schedules.c.name == slot.schedule)).scalar_one()
+    if isinstance(spec, TrainSpec) and not (always or row.by_hand):
+        _check_changed(connection, slot, spec)
+
+
+def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec) -> None:
+    done = select(jobs.c.id, jobs.c.spec).join(slots, slots.c.job == jobs.c.id)
+    done = done.where(slots.c.schedule == slot.schedule, jobs.c.state == JobState.DONE)
+    before = connection.execute(done.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
+    if before is not None and before.spec["corpus"]["sha256"] == spec.corpus.sha256:
+        raise SkippedError(f"the text is that of job {before.id}")
+
+
+def newest(connection: Connection, name: str, limit: int) -> Sequence[Row[Any]]:
+    """The latest slots of a schedule, latest first."""
+    query = select(slots).where(slots.c.schedule == name).order_by(slots.c.at.desc()).limit(limit)
+    return connection.execute(query).all()
+
+
+def outcome(connection: Connection, slot: Slot) -> Row[Any]:
+    """A slot's row.
+
+    Raises:
+        NotFoundError: its schedule was removed.
+    """
+    found(connection, slot.schedule)
+    return connection.execute(select(slots).where(_is(slot))).one()
+
+
+def all_schedules(connection: Connection) -> Sequence[Row[Any]]:
+    """Every schedule, by name."""
+    return connection.execute(select(schedules).order_by(schedules.c.name)).all()
+
+
+def _is(slot: Slot) -> ColumnElement[bool]:
+    return (slots.c.schedule == slot.schedule) & (slots.c.at == slot.at)

@@ -1,0 +1,200 @@
+"""The database that is the truth: opening it, its transactions, and what people ask of it.
+
+How jobs begin and end is in `lifecycle`, what workers do to parts in `leases`, models and versions
+in `registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, delete, func, select, update
+
+from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import migrations, tables
+from charrnn.jobs.store.database import NOW, Database
+from charrnn.jobs.store.lifecycle import LEASED, READY
+from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds, workers
+
+EPOCH = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")
+PREVIEW = ("temperature", "seed", "text")
+PAGE = 1000  # parts that are read at once
+
+
+class Store(Database):
+    """An open store; cheap to make, safe to share between threads, not across a fork.
+
+    Attributes:
+        id: of this store alone; broker and files keep it too.
+
+    Raises:
+        InputError: an URL of another kind of database, or a store of another release.
+        UnreachableError: the database does not open.
+    """
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        try:
+            self.id = self._opened()
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self) -> str:
+        with self.read() as connection:
+            exists = migrations.is_store(connection)
+        if not exists:
+            with self.write() as connection:
+                migrations.create(connection)
+        return str(self._own(tables.store.c.id))
+
+    @classmethod
+    def open(cls, settings: Settings) -> Store:
+        """The store that the settings name; the local one is made where there is none."""
+        _make_home(settings)
+        return cls(settings.database_url)
+
+    def _own(self, column: ColumnElement[Any]) -> Any:
+        with self.read() as connection:
+            return connection.execute(select(column)).scalar_one()
+
+    def claim_files(self, files: Files) -> None:
+        """Tie a place of files to this store, for good.
+
+        Raises:
+            InputError: they are another store's, or this store's are elsewhere.
+        """
+        if files.claim_for(self.id, self._own(tables.store.c.files)):
+            with self.write() as connection:
+                connection.execute(update(tables.store).values(files=files.url))
+
+    def job(self, job_id: int | None = None) -> dict[str, Any]:
+        """A job's row; the newest job's without an id.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        query = select(jobs).order_by(jobs.c.id.desc()).limit(1)
+        if job_id is not None:
+            query = query.where(jobs.c.id == job_id)
+        with self.read() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            if job_id is None:
+                raise NotFoundError("No job was submitted yet. Begin with: charrnn-jobs train NAME PATH")
+            raise NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
+        return dict(row)
+
+    def jobs(self, limit: int, before: int | None = None, **equal: Any) -> list[dict[str, Any]]:
+        """The newest jobs, newest first, without their reports, which are for `job`.
+
+        Args:
+            before: only those with a smaller id, to page on.
+            equal: column → value; those that are None are left out.
+        """
+        query = select(*(column for column in jobs.c if column is not jobs.c.report))
+        for name, value in equal.items():
+            if value is not None:
+                query = query.where(jobs.c[name] == value)
+        if before is not None:
+            query = query.where(jobs.c.id < before)
+        with self.read() as connection:
+            rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings()
+            return [dict(row) for row in rows]
+
+    def unended(self, job_ids: Collection[int]) -> set[int]:
+        """Those of some jobs that are there and have not ended."""
+        query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.not_in(ENDED_JOBS))
+        with self.read() as connection:
+            return set(connection.execute(query).scalars())
+
+    def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> Sequence[Row[Any]]:
+        """A job's parts in order from number `first` on, all or those in `states`; a page of them."""
+        query = select(parts).where(parts.c.job == job_id, parts.c.number >= first).order_by(parts.c.number)
+        if states:
+            query = query.where(parts.c.state.in_(states))
+        with self.read() as connection:
+            return connection.execute(query.limit(PAGE if limit is None else limit)).all()
+
+    def history(self, job_id: int) -> list[dict[str, Any]]:
+        """A training's epochs in order, each with its previews by temperature."""
+        with self.read() as connection:
+            epochs = connection.execute(
+                select(metrics).where(metrics.c.job == job_id).order_by(metrics.c.epoch)
+            ).mappings()
+            texts = connection.execute(
+                select(previews).where(previews.c.job == job_id).order_by(previews.c.temperature)
+            ).mappings()
+            written = [dict(text) for text in texts]
+            return [
+                {
+                    **{name: epoch[name] for name in EPOCH},
+                    "previews": [
+                        {name: text[name] for name in PREVIEW} for text in written if text["epoch"] == epoch["epoch"]
+                    ],
+                }
+                for epoch in epochs
+            ]
+
+    def workers(self, seen_within_ms: int) -> Sequence[Row[Any]]:
+        """Pool children that showed a sign of life lately."""
+        query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
+        with self.read() as connection:
+            return connection.execute(query).all()
+
+    def forget_workers(self, prefix: str) -> None:
+        """Drop the pool children whose owner begins so."""
+        with self.write() as connection:
+            connection.execute(delete(workers).where(workers.c.owner.startswith(prefix, autoescape=True)))
+
+    def speeds(self, model: str) -> dict[str, float]:
+        """Kind of device → characters a second that it sampled of that model, with a full batch."""
+        query = select(speeds.c.device, speeds.c.characters_per_s).where(speeds.c.model == model)
+        with self.read() as connection:
+            return dict(connection.execute(query).all())
+
+    def jobs_in_work(self, owners: Sequence[str]) -> Sequence[int]:
+        """Jobs that those pool children are at work on, one for each leased part."""
+        query = select(parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
+        with self.read() as connection:
+            return connection.execute(query).scalars().all()
+
+    def parts_ahead(self, job: dict[str, Any]) -> dict[int, int]:
+        """Job → how many of its waiting or leased parts stand in the same queue before this job's."""
+        before = (jobs.c.priority > job["priority"]) | ((jobs.c.priority == job["priority"]) & (jobs.c.id < job["id"]))
+        query = (
+            select(parts.c.job, func.count())
+            .join(jobs, jobs.c.id == parts.c.job)
+            .where(jobs.c.kind == job["kind"], jobs.c.state.not_in(ENDED_JOBS), before, READY)
+            .where(parts.c.state.in_((PartState.QUEUED, PartState.LEASED)))
+            .group_by(parts.c.job)
+            .order_by(parts.c.job)
+        )
+        with self.read() as connection:
+            return dict(connection.execute(query).all())
+
+
+def upgrade(settings: Settings) -> tuple[int, int]:
+    """Bring a store's schema up to date, when no older worker runs -> the versions before and after.
+
+    Raises:
+        InputError: no store, or one of a newer release.
+    """
+    database = Database(settings.database_url)
+    try:
+        with database.write() as connection:
+            return migrations.upgrade(connection), migrations.latest()
+    finally:
+        database.close()
+
+
+def _make_home(settings: Settings) -> None:
+    if not settings.store_url:
+        try:
+            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise UnreachableError(f"CHARRNN_HOME {settings.home} cannot be made: {error.strerror}") from error

@@ -1,0 +1,166 @@
+"""Deleting jobs with their files, and files that no row names.
+
+Rows go first: what is left over if a process dies in between is found by the sweep.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import case, select
+
+from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.files.storage import StoredFile
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import jobs, models, parts, versions
+
+logger = logging.getLogger(__name__)
+
+JOBS = "jobs"  # a folder of each, deleted with it
+OTHERS = ("seeds", "corpora", "held-out", "models")
+FOLDERS = (JOBS, *OTHERS)
+GRACE_S = 24 * 3600.0  # a file may be older than the row that will name it, by the time that a submit takes
+PAGE = 1000  # jobs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What was deleted, or would be."""
+
+    jobs: int = 0
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Pruned) -> Pruned:
+        return Pruned(jobs=self.jobs + other.jobs, files=self.files + other.files, bytes=self.bytes + other.bytes)
+
+
+def delete(store: Store, files: Files, job_id: int) -> None:
+    """Delete an ended job, its results and seeds; a training's corpus goes with a later prune, and so do files that
+    cannot be deleted now.
+
+    Raises:
+        InputError: it has not ended, or a version came from it.
+        NotFoundError: no such job.
+    """
+    with store.write() as connection:
+        job = delete_job(connection, job_id)
+    _delete_files(files, job)
+
+
+def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = False) -> Pruned:
+    """Delete jobs that ended so long ago, but for trainings that a version came from, and files that no row names."""
+    older_than_ms = round(older_than_s * 1000)
+    with store.read() as connection:
+        old = prunable(connection, older_than_ms)
+    total = Pruned()
+    for job in old:
+        with suppress(NotFoundError):  # of two prunes at once the other was quicker
+            total += _size(files, store.job(job)) if dry_run else _delete_old(store, files, job, older_than_ms)
+    if not dry_run:
+        files.storage.sweep(GRACE_S)
+    for file in _unnamed(store, files, gone=set(old) if dry_run else set()):
+        if dry_run or _deleted(files, file):
+            total += Pruned(files=1, bytes=file.size)
+    return total
+
+
+def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> Pruned:
+    """Delete a job unless it was retried since it was looked for."""
+    with store.write() as connection:
+        lock_job(connection, job_id)
+        if not prunable(connection, older_than_ms, job_id):
+            return Pruned()
+        job = delete_job(connection, job_id)
+    return _delete_files(files, job)
+
+
+def _delete_files(files: Files, job: Mapping[str, Any]) -> Pruned:
+    try:
+        freed = _size(files, job)
+        files.delete_folder(_folder_of(job["id"]))
+        if job["kind"] == GenerateSpec.QUEUE:
+            files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
+        return freed
+    except UnreachableError as error:
+        logger.warning("job %d was deleted; its files are left for a later prune: %s", job["id"], error)
+        return Pruned(jobs=1)
+
+
+def _size(files: Files, job: Mapping[str, Any]) -> Pruned:
+    sizes = [file.size for file in files.list(_folder_of(job["id"]))]
+    if job["kind"] == GenerateSpec.QUEUE:
+        sizes.append(GenerateSpec.from_dict(job["spec"]).seeds.size)
+    return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
+
+
+def _folder_of(job: int) -> str:
+    return f"{JOBS}/{job}"
+
+
+def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]:
+    """Old files that no row names. Rows are read after the listing: what was written since is not in it.
+
+    Args:
+        gone: jobs that a dry run would have deleted, with the files that are theirs alone.
+    """
+    old = [file for folder in OTHERS for file in _old(files, folder)]
+    named = _named(store, gone) if old else set()
+    yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
+    for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
+        found = list(stored)
+        named = {folder} if folder in map(_folder_of, gone) else _named_of_job(store, folder)
+        yield from (file for file in found if file.name not in named and folder not in named)
+
+
+def _old(files: Files, folder: str) -> Iterator[StoredFile]:
+    return (file for file in files.list(folder) if file.age_s > GRACE_S)
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _named(store: Store, gone: set[int]) -> set[str]:
+    """Files and folders that rows name, but for those of jobs alone."""
+    names: set[str] = set()
+    with store.read() as connection:
+        for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec)).yield_per(PAGE):
+            fields = ("seeds",) if job in gone else ("seeds", "corpus", "held_out")
+            names.update(spec[field]["name"] for field in fields if field in spec)
+        for column in (models.c.held_out, versions.c.files):
+            names.update(file["name"] for file in connection.execute(select(column)).scalars())
+    return names
+
+
+def _named_of_job(store: Store, folder: str) -> set[str]:
+    """Results and checkpoints of an ended job; of one in work the folder: a file comes before the row that names it."""
+    number = folder.removeprefix(f"{JOBS}/")
+    if not re.fullmatch("[0-9]{1,9}", number):  # nobody's; a longer number is none of the database's
+        return set()
+    with store.read() as connection:
+        state = connection.execute(select(jobs.c.state).where(jobs.c.id == int(number))).scalar_one_or_none()
+        if state is not None and state not in ENDED_JOBS:
+            return {folder}
+        needed = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)  # to retry from
+        files = connection.execute(select(needed).where(parts.c.job == int(number))).scalars()
+        return {file["name"] for file in files if file}
+
+
+def _deleted(files: Files, file: StoredFile) -> bool:
+    """Delete it if it is as old still: files named by their content may have been written anew since the listing."""
+    age_s = files.age_s(file.name)
+    if age_s is None or age_s < GRACE_S:
+        return False
+    files.delete(file.name)
+    return True

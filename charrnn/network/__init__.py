@@ -1,0 +1,1 @@
+"""Networks of recurrent layers. Only cells is free of TensorFlow."""

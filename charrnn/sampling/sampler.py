@@ -1,0 +1,104 @@
+"""Continuous batching: many rows, each with its own seed, temperature and length, as one batch.
+
+B slots run K steps a compiled call. Feeding the seed and sampling are the same step: the input is the seed's next
+character while there is one, else the character just sampled. `slots` says which row each slot works on at each step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+
+import numpy as np
+
+from charrnn.network import backend as ops
+from charrnn.network.backend import Array
+from charrnn.network.network import Carried, Weights, first_state, narrowed, step
+from charrnn.options import NetworkOptions
+from charrnn.sampling.next_character import Limits, draw
+from charrnn.sampling.randomness import uniforms
+from charrnn.sampling.slots import SAMPLED, Plan, Report, Row, Slots, Text
+
+STEPS = 16  # K: steps a call. More calls cost their overhead, longer ones make cancelling slow
+WINDOW_STEPS = 1  # the same of a network with a `max_len`, which reads its whole window at each step
+
+
+def sample(
+    network: NetworkOptions,
+    weights: Weights,
+    rows: Iterable[Row],
+    batch: int,
+    *,
+    precision: str = "float32",
+    report: Report | None = None,
+    on_call: Callable[[Report], object] = lambda report: None,
+) -> Iterator[Text]:
+    """Sample every row; texts come as they finish, each with its row's index.
+
+    Args:
+        batch: slots. For one batch size and precision a row's text depends on the weights and the row alone.
+        precision: of the matrix products; gates, state and probabilities are float32.
+        report: filled in while it runs.
+        on_call: called after each compiled call; may raise to stop.
+    """
+    report = report or Report(batch)
+    slots = Slots(rows, batch)
+    sampler = _Sampler(network, narrowed(network, weights, precision), batch, precision)
+    started = time.perf_counter() - report.seconds - report.compile_seconds
+    while (plan := slots.plan(sampler.steps)).spans:
+        ids, nats = sampler.run(plan, report)
+        report.steps += sampler.steps
+        texts = list(slots.collect(plan, ids, nats, report))
+        report.seconds = time.perf_counter() - started - report.compile_seconds
+        away = time.perf_counter()
+        yield from texts
+        on_call(report)
+        started += time.perf_counter() - away  # what is done with the texts is not sampling
+
+
+class _Sampler:
+    """A network's weights, and what its slots carry from call to call."""
+
+    def __init__(self, network: NetworkOptions, weights: Weights, batch: int, precision: str) -> None:
+        self.network, self.weights = network, weights
+        self.vocabulary_size = weights["dense.bias"].shape[0]
+        self.steps = STEPS if network.max_len is None else WINDOW_STEPS
+        self.shapes = (self.vocabulary_size, batch, precision)
+        self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
+
+    def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
+        """The plan's steps -> ids and nats (K, B)."""
+        numbers = uniforms(plan.key, plan.place)
+        inputs = (plan.feed, plan.kept, plan.temperature, numbers, plan.limits(self.vocabulary_size))
+        arguments = (self.weights, self.carried, self.last, *inputs)
+        call, ready = _compiled(self.network)
+        if (key := (*self.shapes, plan.limited)) not in ready:
+            started = time.perf_counter()
+            call(*arguments)
+            report.compile_seconds += time.perf_counter() - started
+            ready.add(key)
+        ids, nats, self.last, self.carried = call(*arguments)
+        return np.asarray(ids), np.asarray(nats)
+
+
+@lru_cache(maxsize=16)
+def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
+    """A compiled function, and the shapes that it is compiled for."""
+
+    def call(
+        weights: Weights, carried: Carried, last: Array, feed: Array, kept: Array, temperature: Array,
+        numbers: Array, limits: Limits | None,
+    ) -> tuple[Array, Array, Array, Carried]:  # fmt: skip
+        """K steps -> ids (K, B), nats (K, B), the last ids (B,) and what is carried on."""
+        ids, nats = [], []
+        for k in range(feed.shape[0]):
+            inputs = ops.where(feed[k] == SAMPLED, last, feed[k])
+            product, carried = step(network, weights, inputs, carried, kept[k])
+            allowed = None if limits is None else Limits(limits.top_k[k], limits.top_p[k])
+            last, surprise = draw(product, weights["dense.bias"], temperature[k], numbers[k], allowed)
+            ids.append(last)
+            nats.append(surprise)
+        return ops.stack(ids), ops.stack(nats), last, carried
+
+    return ops.compiled(call), set()

@@ -1,0 +1,1 @@
+"""Text for training: documents, vocabulary, validation text. Uses NumPy at most."""

@@ -1,0 +1,1 @@
+"""Training from checkpoint to checkpoint."""

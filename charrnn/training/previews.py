@@ -1,0 +1,28 @@
+"""What a model writes after each epoch of its training, for a person to see how it comes on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from charrnn.model import Model
+from charrnn.options import TrainingOptions
+from charrnn.text.corpus import Corpus
+from charrnn.training.checkpoint import Preview
+
+SEED = 24  # characters, of the held-out text
+LENGTH = 160  # characters
+PLACES = 8
+
+
+def preview_seed(corpus: Corpus, rng_seed: int, epoch: int) -> str:
+    """Of some places drawn for that epoch the one with the most letters: a table's rule previews nothing."""
+    held_out, rng = corpus.held_out, np.random.default_rng([rng_seed, epoch])
+    starts = rng.integers(max(1, len(held_out) - SEED), size=PLACES)
+    seeds = [corpus.vocabulary.decode(held_out[start : start + SEED]) for start in starts]
+    return max(seeds, key=lambda seed: sum(map(str.isalpha, seed)))
+
+
+def write_previews(model: Model, seed: str, options: TrainingOptions) -> tuple[Preview, ...]:
+    """A text at each temperature, all of them from one seed."""
+    samples = model.sample([seed], temperature=options.preview_temperatures, length=LENGTH, rng_seed=options.rng_seed)
+    return tuple(Preview(temperature=s.temperature, seed=s.seed, text=s.text) for s in samples)

@@ -1,0 +1,274 @@
+"""Training, from checkpoint to checkpoint.
+
+Two ways: truncated backpropagation over parallel streams with the state carried over, and the notebook's
+windows, for a network with a `max_len`. Data order, learning rate and dropout masks are functions of
+(rng_seed, step); evaluation, patience and previews come at the steps that end an epoch. So a training that
+goes on from a checkpoint ends in the same weights, wherever it was cut.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import TrainingError
+from charrnn.model import Model
+from charrnn.network import backend as ops
+from charrnn.network.backend import Array
+from charrnn.network.network import State, initial_weights, zero_state
+from charrnn.options import NetworkOptions, TrainingOptions, continued
+from charrnn.text.corpus import Corpus
+from charrnn.text.documents import UTF_8
+from charrnn.text.held_out import TrainingText, check_characters, choose_held_out, documents, whole
+from charrnn.training.batches import Streams, Windows
+from charrnn.training.checkpoint import Checkpoint, EpochMetrics
+from charrnn.training.evaluation import held_out_nats, sampling_precision
+from charrnn.training.optimizers import ADAM, RMSPROP, average_share
+from charrnn.training.previews import preview_seed, write_previews
+from charrnn.training.steps import training_step
+
+FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands after a step."""
+
+    step: int
+    steps: int  # in all; of a training with a time limit, as many as it seems to reach
+    epoch: int  # from 1
+    epochs: int
+    train_nats: float  # mean of this epoch so far
+    held_out_nats: float | None  # after the last whole epoch
+    characters: int
+    evaluating: bool = False  # the epoch's steps are done, and the held-out text is being read
+
+
+class Trainer:
+    """Holds the corpus and the checkpoint it has reached.
+
+    Args:
+        start: a model to go on from, of the corpus's vocabulary; from random weights if None.
+    """
+
+    def __init__(
+        self, corpus: Corpus, network: NetworkOptions, options: TrainingOptions, start: Model | None = None
+    ) -> None:
+        self.corpus, self.network, self.options = corpus, network, options
+        batch = options.batch_of(network, len(corpus.training))
+        self.batches: Streams | Windows
+        if network.max_len is None:
+            self.batches, self.optimizer = Streams(corpus.training, batch, options.unroll), ADAM
+        else:
+            self.batches = Windows(corpus.training, batch, network.max_len, options.stride, options.rng_seed)
+            self.optimizer = RMSPROP
+        self.steps = options.epochs * self.batches.epoch_steps
+        self.peak = FINE_TUNING_SHARE if start else 1.0
+        self._clock = time.monotonic()
+        self.checkpoint = self._start(start)
+
+    def _start(self, start: Model | None) -> Checkpoint:
+        if start:
+            weights = dict(start.weights)
+        else:
+            arrays = initial_weights(self.network, len(self.corpus.vocabulary), self.options.rng_seed)
+            weights = {name: ops.array(value) for name, value in arrays.items()}
+        zeros = {name: ops.zeros(value.shape) for name, value in weights.items()}
+        return Checkpoint(
+            weights=weights,
+            averages=weights if self.optimizer.averages else {},
+            moments=[zeros] * self.optimizer.moments,
+            state=self._zero_state(),
+            precision=ops.fast_precision() if self.options.precision == "auto" else self.options.precision,
+        )
+
+    @cached_property
+    def _train_step(self) -> Callable[..., Any]:
+        # Of this trainer alone: Keras's layers make variables at the first call, and a function allows no second.
+        return training_step(self.network, self.optimizer, self.checkpoint.precision)
+
+    def _zero_state(self) -> State:
+        return zero_state(self.network, self.batches.batch)
+
+    @property
+    def finished(self) -> bool:
+        return self.checkpoint.ended
+
+    def run(self, stop: Callable[[Progress], bool] = lambda progress: False) -> None:
+        """Train until the end, or until `stop`, asked after each step, says so.
+
+        `stop` is called after each block of an evaluation too. There it may raise: the evaluation is done again.
+
+        Raises:
+            TrainingError: the loss is no number any more.
+        """
+        self._clock = time.monotonic()
+        while not self.finished:
+            if self._epoch_is_over:
+                self._end_epoch(lambda: stop(replace(self.progress(), evaluating=True)))
+            else:
+                self._step()
+            if stop(self.progress()):
+                return
+
+    @property
+    def _epoch_is_over(self) -> bool:
+        """Whether the next thing to do is an evaluation, by the clock or by steps."""
+        point = self.checkpoint
+        done = point.history[-1].step if point.history else 0
+        return point.step > done and (point.step % self.batches.epoch_steps == 0 or self._share >= 1.0)
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.checkpoint.seconds += now - self._clock
+        self._clock = now
+
+    def progress(self) -> Progress:
+        point, epoch_steps = self.checkpoint, self.batches.epoch_steps
+        last = point.history[-1] if point.history else None
+        since = point.step - (last.step if last else 0)
+        return Progress(
+            step=point.step,
+            steps=round(point.step / min(1.0, self._share)) if point.step else self.steps,
+            epoch=-(-point.step // epoch_steps),
+            epochs=self.options.epochs,
+            train_nats=point.epoch_nats / since if since or not last else last.train_nats,
+            held_out_nats=last.held_out_nats if last else None,
+            characters=point.step * self.batches.characters,
+        )
+
+    def model(self, after_block: Callable[[], object] = lambda: None) -> Model:
+        """The model of the epoch with the lowest held-out loss; before the first one has ended, as it is.
+
+        Args:
+            after_block: as `held_out_nats` has it, while the precision to sample it in is chosen.
+        """
+        point = self.checkpoint
+        best = min(point.history, key=lambda metrics: metrics.held_out_nats, default=None)
+        metrics: dict[str, Any] = {
+            "history": [asdict(metrics) for metrics in point.history],
+            "held_out_characters": len(self.corpus.held_out),
+            "held_out_skipped": self.corpus.skipped,  # outside the vocabulary
+        }
+        weights = point.best or self._current()
+        if best:
+            metrics |= {"held_out_nats": best.held_out_nats, "epoch": best.epoch}
+            metrics["sampling_precision"] = sampling_precision(self.network, weights, self.corpus.held_out, after_block)
+        return Model(self.network, self.corpus.vocabulary, weights, metrics)
+
+    def _current(self) -> dict[str, Array]:
+        """The weights to evaluate and to keep: the averages, where there are any."""
+        return self.checkpoint.averages or self.checkpoint.weights
+
+    @property
+    def _share(self) -> float:
+        """How much of the training is done, by steps or by minutes."""
+        point, limit = self.checkpoint, self.options.max_minutes
+        by_time = point.seconds / (60 * limit) if limit else 0.0
+        return max(point.step / self.steps, by_time)
+
+    def _rate(self) -> float:
+        return self.peak * self.optimizer.rate(self.checkpoint.step, self._share, self.network.units)
+
+    def _step(self) -> None:
+        point = self.checkpoint
+        inputs, targets = self.batches.read(point.step)
+        loss, *updated, after = self._train_step(
+            point.weights, point.averages, point.moments, point.state, inputs, targets,
+            np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
+            np.array([self._rate(), point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
+        )  # fmt: skip
+        if not math.isfinite(loss):
+            raise TrainingError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
+        point.weights, point.averages, point.moments = updated
+        point.epoch_nats += float(loss)
+        point.step += 1
+        self._count_time()
+        if self.network.max_len is None:
+            point.state = after
+
+    def _end_epoch(self, after_block: Callable[[], object]) -> None:
+        """Evaluate, keep the best, and see whether it was the last epoch."""
+        point, weights = self.checkpoint, self._current()
+        losses = [metrics.held_out_nats for metrics in point.history]
+        nats = held_out_nats(self.network, weights, self.corpus.held_out, after_block)
+        if not math.isfinite(nats):
+            raise TrainingError(f"The held-out loss became {nats} at step {point.step:,}: training cannot go on")
+        since = point.step - (point.history[-1].step if point.history else 0)
+        epoch = len(losses) + 1
+        point.history.append(
+            EpochMetrics(
+                epoch=epoch,
+                step=point.step,
+                learning_rate=self._rate(),
+                train_nats=point.epoch_nats / since,
+                held_out_nats=nats,
+                previews=write_previews(
+                    Model(self.network, self.corpus.vocabulary, weights),
+                    preview_seed(self.corpus, self.options.rng_seed, epoch),
+                    self.options,
+                ),
+            )
+        )
+        point.epoch_nats = 0.0
+        point.state = self._zero_state()  # the streams wrap: what follows is not what came before
+        if nats < min(losses, default=math.inf):
+            point.best = weights
+        losses.append(nats)
+        waited = epoch - 1 - losses.index(min(losses))
+        self._count_time()  # or the time limit, passed meanwhile, would end an epoch of one step more
+        point.ended = self._share >= 1.0 or waited >= self.options.patience
+
+
+def train(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    held_out: str | Path | Iterable[str | Path] = (),
+    encoding: str = UTF_8,
+    start: Model | None = None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
+    **options: Any,
+) -> Model:
+    """Train a model on text files, here and now.
+
+    Args:
+        paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
+        held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several.
+        encoding: "utf-8", or "latin-1" to read bytes as characters.
+        start: a model to go on from; its network and vocabulary are kept. Hold out a text that it has not seen.
+        on_progress: called after each step, and through each evaluation.
+        **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
+
+    Returns:
+        The model of the epoch with the lowest loss; `model.metrics["held_out_nats"]` is that loss, in nats per
+        character of the held-out text, which training does not see.
+
+    Raises:
+        InputError: text that cannot be read or is too short, characters that `start` does not know, an option
+            that is not known or out of its bounds.
+        TrainingError: the loss became infinite or no number.
+    """
+    shape = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
+    network = continued(NetworkOptions.from_dict(shape) if shape else None, start.network if start else None)
+    training = TrainingOptions.from_dict(options)
+    corpus = documents(paths, encoding)
+    chosen = whole(documents(held_out, encoding)) if held_out else choose_held_out(corpus)
+    text = TrainingText(corpus, chosen)
+    text.scan()
+    vocabulary = start.vocabulary if start else text.vocabulary()
+    check_characters(text, vocabulary, "the model")
+    trainer = Trainer(Corpus.of(vocabulary, text, chosen), network, training, start)
+
+    def report(progress: Progress) -> bool:
+        on_progress(progress)
+        return False
+
+    trainer.run(report)
+    return trainer.model()

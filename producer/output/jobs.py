@@ -1,0 +1,226 @@
+"""Jobs and their results, for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from charrnn.jobs.job.report import SKETCH
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.states import JobState, Priority
+from charrnn.options import count_windows
+from producer.output import console
+from producer.output.plot import curve
+
+if TYPE_CHECKING:
+    from charrnn.jobs.submit.sampling import Estimate, Submitted
+    from charrnn.jobs.upkeep.pruning import Pruned
+
+SHOWN_TEMPERATURES = 10  # of a job, in one line
+SHOWN_ROWS = 20  # of results on a terminal
+
+
+def jobs(rows: Iterable[Mapping[str, Any]]) -> None:
+    console.table(
+        ("job", "kind", "state", "model", "done", "label", "submitted"),
+        (
+            (j["id"], j["kind"], j["state"], model_name(j), _done(j), j["label"], console.when(j["created_at"]))
+            for j in rows
+        ),
+    )
+
+
+def model_name(job: Mapping[str, Any]) -> str:
+    return f"{job['model']}@{job['version']}" if job["version"] else job["model"]
+
+
+def _done(job: Mapping[str, Any]) -> str:
+    if job["kind"] == TrainSpec.QUEUE:
+        return ""
+    failed = f", {job['rows_failed']:,} failed" if job["rows_failed"] else ""
+    return f"{job['rows_done']:,} of {job['rows_total']:,} rows{failed}"
+
+
+def status(job: Mapping[str, Any]) -> None:
+    """One job, a fact a line."""
+    spec = GenerateSpec.from_dict(job["spec"]) if job["kind"] == GenerateSpec.QUEUE else None
+    lines: list[tuple[str, object]] = [
+        ("job", job["id"]),
+        ("label", job["label"]),
+        ("kind", job["kind"]),
+        ("state", job["state"]),
+        ("key", job["key"]),
+        ("priority", Priority(job["priority"]).name.lower() if job["priority"] else None),
+        ("after", f"job {job['after']}" if job["after"] else None),
+        ("model", model_name(job)),
+        ("submitted", console.when(job["created_at"])),
+        ("started", console.when(job["started_at"])),
+        ("ended", console.when(job["finished_at"])),
+        ("waits", job["waiting_for"]),
+        ("error", job["error"]),
+    ]
+    if spec:
+        lines += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
+    lines += [("in work", line) for line in map(progress_line, job["progress"])]
+    lines += _report_facts(job["report"]) if spec and job["report"] else []
+    lines += [("training", training_line(TrainSpec.from_dict(job["spec"])))] if not spec else []
+    lines += [("epoch", epoch_line(epoch)) for epoch in job["history"]]
+    lines += [("writes", preview_line(preview)) for epoch in job["history"][-1:] for preview in epoch["previews"]]
+    console.facts(lines)
+
+
+def _sampling(spec: GenerateSpec) -> str:
+    s = spec.sampling
+    temperatures = ", ".join(f"{temperature:g}" for temperature in s.temperatures[:SHOWN_TEMPERATURES])
+    more = ", …" if len(s.temperatures) > SHOWN_TEMPERATURES else ""
+    plain = spec.num_seeds * len(s.temperatures) * s.samples * s.length
+    own = "" if spec.characters == plain else " (some seeds have options of their own)"
+    stop = f", stop at {', '.join(map(repr, s.stop))}{' (kept)' if s.keep_stop else ''}" if s.stop else ""
+    limits = "".join(f", {name} {limit:,}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
+    return (
+        f"{console.counted(spec.num_seeds, 'seed')} x {console.counted(len(s.temperatures), 'temperature')} "
+        f"({temperatures}{more}) x {console.counted(s.samples, 'sample')} "
+        f"of {s.length:,} characters{own}{stop}{limits}, {spec.batch} slots, {s.precision}, rng-seed {s.rng_seed}"
+    )
+
+
+def _report_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the sampler did so far."""
+    seconds = {"in the queue": report["queue_seconds"], **report["seconds"]}
+    yield "speed", f"{report['characters_per_second']:,} characters a second, of one device"
+    yield "batch", f"{report['batch']} slots, {report['fill']:.0%} full"
+    yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
+    for texts in report["temperatures"]:
+        nats = f"{texts['nats_per_char']:.3f} nats a character, " if texts["nats_per_char"] is not None else ""
+        where = "elsewhere" if texts["temperature"] is None else f"at {texts['temperature']:g}"
+        share = f"about {texts['distinct_share']:.0%}" if texts["rows"] > SKETCH else f"{texts['distinct_share']:.1%}"
+        yield where, f"{nats}{share} of {texts['rows']:,} texts distinct"
+
+
+def training_line(spec: TrainSpec) -> str:
+    n, t = spec.network, spec.training
+    start = f", from {spec.start}" if spec.start else ""
+    windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
+    limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
+    return (
+        f"{spec.characters:,} characters{windows}, {spec.held_out_characters:,} held out, "
+        f"{console.counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
+        f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
+    )
+
+
+def epoch_line(epoch: Mapping[str, Any]) -> str:
+    return f"{epoch['epoch']}: {epoch['train_nats']:.4f} nats training, {loss_text(epoch['held_out_nats'])} held out"
+
+
+def loss_text(nats: float) -> str:
+    return f"{nats:.4f} nats ({nats / math.log(2):.3f} bits)"
+
+
+def preview_line(preview: Mapping[str, Any]) -> str:
+    return console.printable(f"{preview['temperature']:g}: {preview['seed']}|{preview['text']}")
+
+
+def plot(job: Mapping[str, Any]) -> None:
+    """The losses of a training's epochs."""
+    if job["kind"] != TrainSpec.QUEUE:
+        console.note(f"job {job['id']} is no training: it has no losses to draw")
+    elif not job["history"]:
+        console.note(f"job {job['id']} has no epoch to draw yet")
+    for line in curve(job["history"]):
+        console.out.print(Text(line))
+
+
+def progress_line(progress: Mapping[str, Any]) -> str:
+    attempt = f" (attempt {progress['attempt']})" if progress["attempt"] > 1 else ""
+    if "waits" in progress:
+        return f"part {progress['part']}: waits: {progress['waits']}"
+    if "step" in progress:
+        held_out = progress["held_out_nats"]
+        loss = f", {held_out:.4f} held out" if held_out else ""
+        return (
+            f"epoch {progress['epoch']} of {progress['epochs']}, step {progress['step']:,} of {progress['steps']:,}, "
+            f"{progress['train_nats']:.4f} nats{loss}{', evaluating' if progress['evaluating'] else ''}{attempt}"
+        )
+    if "rows" in progress:
+        return f"part {progress['part']}: {progress['rows']:,} rows, {progress['characters']:,} characters{attempt}"
+    return f"part {progress['part']}: starting{attempt}"
+
+
+def characters(job: Mapping[str, Any]) -> int:
+    """Characters sampled so far, by finished and running parts."""
+    return int(job["characters"] + sum(p.get("characters", 0) for p in job["progress"]))
+
+
+def ended(job: Mapping[str, Any]) -> None:
+    """How a followed job ended."""
+    seconds = (job["finished_at"] - (job["started_at"] or job["finished_at"])) / 1000
+    facts = f"{characters(job):,} characters" if job["rows_total"] else ""
+    if job["history"] and job["state"] == JobState.DONE:
+        best = min(epoch["held_out_nats"] for epoch in job["history"])
+        facts = f"{model_name(job)}, {loss_text(best)} a character held out"
+    failed = f", {job['rows_failed']:,} rows failed" if job["rows_failed"] else ""
+    reason = f": {job['error']}" if job["error"] else ""
+    console.note(f"job {job['id']}: {job['state']} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
+
+
+def submitted_generate(job: Submitted[GenerateSpec], blank_lines: int) -> None:
+    spec = job.spec
+    head = f"job {job.id}" if job.id else "dry run"
+    again = " (submitted before, with this key)" if job.existed else ""
+    console.note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {console.printable(_sampling(spec))}")
+    if blank_lines:
+        console.note(f"{console.counted(blank_lines, 'blank line')} skipped")
+    if job.id:
+        console.note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
+    elif job.estimate:
+        _estimate(spec, job.estimate)
+
+
+def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
+    time = f"about {console.duration(estimate.seconds)}" if estimate.seconds else "a time that is not known yet"
+    console.note(
+        f"nothing was stored; it would sample {spec.characters:,} characters at most, in "
+        f"{console.counted(spec.parts, 'part')} of {console.counted(spec.part_rows, 'row')} and {time}"
+    )
+    console.note(
+        f"its results would fill about {console.size(estimate.result_bytes)}, "
+        f"as JSON Lines {console.size(estimate.export_bytes)}"
+    )
+
+
+def pruned(found: Pruned, *, dry_run: bool) -> None:
+    verb = "would delete" if dry_run else "deleted"
+    console.note(
+        f"{verb} {console.counted(found.jobs, 'job')} and {console.counted(found.files, 'file')} "
+        f"of {console.size(found.bytes)}"
+    )
+
+
+def submitted_train(job: Submitted[TrainSpec]) -> None:
+    spec = job.spec
+    console.note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {training_line(spec)}")
+    if job.id:
+        console.note(f"follow: charrnn-jobs wait {job.id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
+
+
+def results_table(lines: Iterable[bytes]) -> int:
+    """Result lines for a person -> how many."""
+    count = 0
+    for line in lines:
+        count += 1
+        row = json.loads(line)
+        head = Text.assemble(
+            (f"row {row['row']}", "bold"), f"  temperature {row['temperature']:g}  sample {row['sample']}"
+        )
+        if row["error"]:
+            console.out.print(head, Text(f" failed: {console.printable(row['error'])}", "red"))
+            continue
+        nats = row["nats_per_char"]
+        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats a character")
+        console.out.print(Text.assemble("  ", (console.printable(row["seed"]), "dim"), console.printable(row["text"])))
+    return count

@@ -1,0 +1,108 @@
+"""A job that is followed: a live bar on a terminal, a line for each change elsewhere."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.states import ENDED_JOBS
+from producer.output import console
+from producer.output import jobs as render
+
+LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
+
+
+@contextmanager
+def follower(job_id: int) -> Iterator[Any]:
+    """A function that shows a job's status: a live bar on a terminal, a line for each change elsewhere."""
+    if console.err.is_terminal:
+        with _live(job_id) as show:
+            yield show
+    else:
+        yield _Lines(job_id)
+
+
+@contextmanager
+def _live(job_id: int) -> Iterator[Any]:
+    columns = (BarColumn(24), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[headline]}"))
+    with Progress(TextColumn(f"job {job_id}"), *columns, console=console.err, transient=True) as progress:
+        task = progress.add_task("", total=1.0, headline="")
+
+        epochs = _Epochs()
+
+        def show(job: Mapping[str, Any]) -> None:
+            epochs(job)
+            done, total = _work(job)
+            headline = escape(console.printable(_headline(job)))
+            progress.update(task, completed=done, total=total, headline=headline)
+
+        yield show
+
+
+class _Speed(ProgressColumn):
+    """Characters a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
+class _Lines:
+    """Prints a job's headline when it has changed, numbers every LINE_S seconds at most."""
+
+    def __init__(self, job_id: int) -> None:
+        self.job_id, self.last, self.at = job_id, "", 0.0
+        self.epochs = _Epochs()
+
+    def __call__(self, job: Mapping[str, Any]) -> None:
+        self.epochs(job)
+        headline, now = _headline(job), time.monotonic()
+        due = _words(headline) != _words(self.last) or now - self.at >= LINE_S
+        if job["state"] not in ENDED_JOBS and headline != self.last and due:
+            console.note(f"job {self.job_id}: {headline}")
+            self.last, self.at = headline, now
+
+
+class _Epochs:
+    """Prints each epoch of a training once: its losses, and what the model writes."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+
+    def __call__(self, job: Mapping[str, Any]) -> None:
+        for epoch in job["history"][self.shown :]:
+            console.note(f"epoch {render.epoch_line(epoch)}")
+            for preview in epoch["previews"]:
+                console.note(f"  {render.preview_line(preview)}")
+        self.shown = len(job["history"])
+
+
+def _words(headline: str) -> str:
+    """A headline without its numbers."""
+    return re.sub(r"[\d.,]+", "", headline)
+
+
+def _work(job: Mapping[str, Any]) -> tuple[float, float]:
+    """Characters done and in all, to train on or to sample."""
+    if job["kind"] == GenerateSpec.QUEUE:
+        return render.characters(job), job["spec"]["characters"]
+    for p in job["progress"]:
+        if "step" in p:
+            return p["characters"], p["characters"] / p["step"] * p["steps"]
+    return 0.0, 1.0
+
+
+def _headline(job: Mapping[str, Any]) -> str:
+    if job["waiting_for"]:
+        return f"{job['state']}: {job['waiting_for']}"
+    if job["kind"] == TrainSpec.QUEUE or not job["rows_total"]:
+        return render.progress_line(job["progress"][0]) if job["progress"] else job["state"]
+    rows = job["rows_done"] + sum(p.get("rows", 0) for p in job["progress"])
+    return f"{rows:,} of {job['rows_total']:,} rows, {render.characters(job):,} characters"

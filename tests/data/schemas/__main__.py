@@ -1,0 +1,26 @@
+"""Write the schema that tables.py has now, for each database, under the number of the latest migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from charrnn.jobs.store.migrations import latest
+from charrnn.jobs.store.tables import metadata
+
+
+def statements(dialect: Dialect) -> Iterator[str]:
+    for table in metadata.sorted_tables:
+        lines = str(CreateTable(table).compile(dialect=dialect)).strip().splitlines()
+        yield "\n".join(map(str.rstrip, lines))
+        for index in sorted(table.indexes, key=lambda index: str(index.name)):
+            yield str(CreateIndex(index).compile(dialect=dialect)).strip()
+
+
+for dialect in (sqlite.dialect(), postgresql.dialect()):
+    path = Path(__file__).with_name(f"{latest()}-{dialect.name}.sql")
+    path.write_text("".join(f"{statement};\n\n" for statement in statements(dialect)))

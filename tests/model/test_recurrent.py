@@ -1,0 +1,196 @@
+"""LSTM and GRU against Keras's own: outputs, states and gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from charrnn.network import backend as ops
+from charrnn.network.network import first_state, initial_weights, narrowed, sequence, step, zero_state
+from charrnn.options import NetworkOptions
+
+NETWORKS = [NetworkOptions(cell=cell, units=13, dropout=0.0) for cell in ("lstm", "gru")]
+VOCABULARY, BATCH, TIME = 11, 5, 17
+TOLERANCE = 1e-5  # of the largest value
+LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+
+each_cell = pytest.mark.parametrize("network", NETWORKS, ids=["lstm", "gru"])
+
+
+def arrays(network: NetworkOptions) -> tuple[dict[str, tf.Tensor], np.ndarray, np.ndarray]:
+    """Weights, all of them random, so that no bias is 0; inputs and targets (T, B)."""
+    rng = np.random.default_rng(3)
+    weights = {
+        name: tf.constant(value + rng.normal(0, 0.1, value.shape).astype(np.float32))
+        for name, value in initial_weights(network, VOCABULARY, 1).items()
+    }
+    inputs, targets = rng.integers(0, VOCABULARY, size=(2, TIME, BATCH)).astype(np.int32)
+    return weights, inputs, targets
+
+
+def keras_logits(network: NetworkOptions, weights: dict[str, tf.Tensor], inputs: np.ndarray) -> tf.Tensor:
+    """The same network of Keras's layers, its weights ours. (T, B) -> (T, B, V)"""
+    values = tf.one_hot(tf.transpose(inputs), VOCABULARY)
+    for layer in range(network.layers):
+        recurrent = LAYERS[network.cell](network.units, return_sequences=True)
+        recurrent.build(values.shape)
+        names = ("kernel", "recurrent_kernel", "bias")
+        state = [weights[f"{network.cell}_{layer}.{name}"] for name in names]
+        values, _ = recurrent.stateless_call(state, recurrent.non_trainable_variables, values)
+    return tf.transpose(values @ weights["dense.kernel"] + weights["dense.bias"], (1, 0, 2))
+
+
+def loss(logits: tf.Tensor, targets: np.ndarray) -> tf.Tensor:
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+
+
+def assert_close(ours: tf.Tensor, theirs: tf.Tensor, tolerance: float = TOLERANCE) -> None:
+    largest = float(tf.reduce_max(tf.abs(theirs)))
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * largest)
+
+
+@each_cell
+def test_outputs_equal_keras(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    ours, _ = sequence(network, weights, inputs)
+    assert_close(ours, keras_logits(network, weights, inputs))
+
+
+@each_cell
+def test_gradients_of_every_weight_equal_keras(network: NetworkOptions) -> None:
+    weights, inputs, targets = arrays(network)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(list(weights.values()))
+        ours = loss(sequence(network, weights, inputs)[0], targets)
+        theirs = loss(keras_logits(network, weights, inputs), targets)
+    for name, weight in weights.items():  # Catches: a gate's derivative without its factor
+        mine, expected = (tf.convert_to_tensor(tape.gradient(nats, weight)) for nats in (ours, theirs))
+        assert float(tf.reduce_max(tf.abs(expected))) > 0, name
+        assert_close(mine, expected)
+
+
+@each_cell
+def test_the_gpu_s_way_is_the_same_network(network: NetworkOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Keras's layer runs without cuDNN here: what is seen is that it gets its weights, state and ids.
+    weights, inputs, targets = arrays(network)
+    found = []
+    _, state = sequence(network, weights, inputs)  # so that what follows goes on from a state that is not 0
+    for on_gpu in (False, True):
+        monkeypatch.setattr(ops, "on_gpu", on_gpu)
+        with tf.GradientTape() as tape:
+            tape.watch(list(weights.values()))
+            logits, after = sequence(network, weights, inputs, state)
+            nats = loss(logits, targets)
+        slopes = tape.gradient(nats, list(weights.values()))
+        found.append([logits, *(array for layer in after for array in layer), *slopes])
+    for theirs, ours in zip(*found, strict=True):
+        assert_close(tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs))
+
+
+@each_cell
+def test_bfloat16_products_stay_near(network: NetworkOptions) -> None:
+    weights, inputs, targets = arrays(network)
+    slopes = {}
+    for precision in ("float32", "bfloat16"):
+        with tf.GradientTape() as tape:
+            tape.watch(list(weights.values()))
+            nats = loss(sequence(network, weights, inputs, precision=precision)[0], targets)
+        slopes[precision] = [tf.convert_to_tensor(slope) for slope in tape.gradient(nats, list(weights.values()))]
+    for rough, exact in zip(slopes["bfloat16"], slopes["float32"], strict=True):
+        assert rough.dtype == tf.float32
+        assert not np.array_equal(rough, exact)  # Catches: the precision ignored
+        assert_close(rough, exact, tolerance=0.05)
+
+
+@each_cell
+def test_a_sequence_in_two_pieces_is_the_sequence(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    whole, _ = sequence(network, weights, inputs)
+    first, state = sequence(network, weights, inputs[:9], zero_state(network, BATCH))
+    second, _ = sequence(network, weights, inputs[9:], state)
+    assert_close(tf.concat([first, second], axis=0), whole)
+
+
+@each_cell
+def test_steps_are_the_sequence(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    whole, _ = sequence(network, weights, inputs)
+    for t, logits in enumerate(steps(network, weights, inputs)):
+        assert_close(logits, whole[t])
+
+
+def steps(network: NetworkOptions, weights: dict[str, tf.Tensor], inputs: np.ndarray) -> Iterator[tf.Tensor]:
+    """Logits after each single step."""
+    carried = first_state(network, BATCH, "float32")
+    for ids in inputs:
+        product, carried = step(network, weights, ids, carried, tf.ones(BATCH))
+        yield product + weights["dense.bias"]
+
+
+@each_cell
+def test_a_row_that_starts_anew_sees_nothing_of_the_one_before(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    expected = next(steps(network, weights, inputs[1:]))
+    for options in (network, replace(network, max_len=4)):
+        _, carried = step(options, weights, inputs[0], first_state(options, BATCH, "float32"), tf.ones(BATCH))
+        kept = np.ones(BATCH, np.float32)
+        kept[2] = 0
+        product, _ = step(options, weights, inputs[1], carried, kept)
+        differs = np.abs(product + weights["dense.bias"] - expected).max(axis=1) > TOLERANCE
+        assert list(differs) == [True, True, False, True, True]  # Catches: kept left out of h, of c, or of the window
+
+
+@each_cell
+def test_narrow_steps_are_near_the_exact_ones(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    exact, narrow = list(steps(network, weights, inputs))[-1], narrowed(network, weights, "bfloat16")
+    carried = first_state(network, BATCH, "bfloat16")
+    for ids in inputs:
+        product, carried = step(network, narrow, ids, carried, tf.ones(BATCH))
+    assert [state[1].dtype for state in carried] == [tf.float32] * network.layers  # what is remembered is not rounded
+    assert product.dtype == tf.bfloat16
+    assert_close(tf.cast(product, tf.float32) + weights["dense.bias"], exact, tolerance=0.05)
+
+
+@each_cell
+def test_a_window_s_last_character_is_all_that_is_predicted_from_it(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    windowed = NetworkOptions.from_dict({**network.to_dict(), "max_len": TIME})
+    logits, _ = sequence(windowed, weights, inputs)
+    assert logits.shape == (1, BATCH, VOCABULARY)
+    assert_close(logits[0], sequence(network, weights, inputs)[0][-1])
+
+
+@each_cell
+def test_steps_of_a_network_with_a_window_see_the_window_and_no_more(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    windowed = NetworkOptions.from_dict({**network.to_dict(), "max_len": 6})
+    for t, logits in enumerate(steps(windowed, weights, inputs)):
+        window = inputs[max(0, t - 5) : t + 1]  # Catches: padding read as characters, state kept from the step before
+        assert_close(logits, sequence(network, weights, window)[0][-1])
+
+
+@pytest.mark.parametrize("max_len", [None, TIME])
+def test_dropout_depends_on_its_seed_alone(max_len: int | None) -> None:
+    weights, inputs, _ = arrays(NETWORKS[0])
+    network = NetworkOptions(units=13, dropout=0.5, max_len=max_len)
+
+    def logits(*seed: int) -> np.ndarray:
+        return np.asarray(sequence(network, weights, inputs, dropout_seed=tf.constant(seed))[0])
+
+    np.testing.assert_array_equal(logits(1, 2), logits(1, 2))
+    assert not np.array_equal(logits(1, 2), logits(1, 4))
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_dropout_keeps_the_mean_and_drops_its_share(locked: bool) -> None:
+    values = tf.ones((50, 40, 30), tf.bfloat16)
+    dropped = np.asarray(ops.dropout(values, 0.2, tf.constant([1, 2]), locked=locked), np.float32)
+    assert np.mean(dropped == 0) == pytest.approx(0.2, abs=0.03)
+    assert dropped.max() == pytest.approx(1.25)
+    assert (dropped == dropped[0]).all() == locked

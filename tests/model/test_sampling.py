@@ -1,0 +1,197 @@
+"""The sampler's promises, on a model of random weights whose every choice is open."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charrnn.model import Model
+from charrnn.network.network import sequence
+from charrnn.options import NetworkOptions
+from charrnn.sampling import sampler as sampling
+from charrnn.sampling.sampler import STEPS, sample
+from charrnn.sampling.slots import Report, Row, Text
+from charrnn.training.evaluation import held_out_nats
+from tests.fixtures.model import random_model
+
+BATCH = 16
+PRECISIONS = ("float32", "bfloat16")
+PROPERTIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:
+    """Rows of seed lengths and text lengths."""
+    return [
+        Row([(n + k) % 17 for k in range(seed)], (0.5, 1.0, 2.0)[n % 3], length, 1000 + n)
+        for n, (seed, length) in enumerate(sizes)
+    ]
+
+
+def texts(model: Model, rows: list[Row], batch: int = BATCH, **options: Any) -> dict[int, Text]:
+    found = {rows[text.index].key: text for text in model.sample_rows(rows, batch, **options)}
+    assert len(found) == len(rows)
+    return found
+
+
+sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=50)
+
+
+many_sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=2 * BATCH, max_size=50)
+
+
+@PROPERTIES
+@given(sizes=many_sizes, shuffled=st.randoms(), precision=st.sampled_from(PRECISIONS), limited=st.booleans())
+def test_a_text_does_not_depend_on_order_slot_or_neighbours(
+    each_model: Model, sizes: list[tuple[int, int]], shuffled: object, precision: str, limited: bool
+) -> None:
+    rows = rows_of(sizes)
+    expected = texts(each_model, rows, precision=precision)
+    # Catches: draws that differ where a neighbour has limits
+    limits = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
+    others = [replace(row, key=row.key + 1000, **limits) for row in rows]
+    both = rows + others
+    shuffled.shuffle(both)  # type: ignore[attr-defined]
+    found = texts(each_model, both, precision=precision)
+    for row in rows:  # Catches: the state not cleared for a new row
+        np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
+        np.testing.assert_array_equal(found[row.key].nats, expected[row.key].nats)
+
+
+@PROPERTIES
+@given(sizes=sizes)
+def test_every_text_has_its_length_and_no_slot_waits(untrained_model: Model, sizes: list[tuple[int, int]]) -> None:
+    rows, report = rows_of(sizes), Report(BATCH)
+    found = texts(untrained_model, rows, report=report)
+    assert [len(found[row.key].ids) for row in rows] == [length for _, length in sizes]
+    longest = max(seed + length for seed, length in sizes)
+    # Catches: refill at the end of a call instead of at the very next step
+    assert report.steps <= math.ceil(len(rows) / BATCH) * longest + STEPS
+    assert report.slot_steps == sum(seed + length - 1 for seed, length in sizes)
+    assert (report.rows, report.characters) == (len(rows), sum(length for _, length in sizes))
+
+
+def test_a_text_is_what_the_network_gives_for_seed_and_text(untrained_model: Model) -> None:
+    """The nats that the sampler reports are those of reading seed and text as one sequence."""
+    row = Row([4, 2, 7], 1.0, 50, 99)
+    text = texts(untrained_model, [row])[99]
+    network, weights = untrained_model.network, untrained_model.weights
+    ids = np.array([*row.seed, *text.ids])
+    seed_nats = held_out_nats(network, weights, ids[:3]) * 2
+    whole = held_out_nats(network, weights, np.append(ids, 0)[:-1]) * (len(ids) - 1)
+    assert (whole - seed_nats) / 50 == pytest.approx(text.nats.mean(), rel=1e-4)
+
+
+def test_each_kind_of_model_writes_what_its_network_predicts(each_model: Model) -> None:
+    seed, network = [4, 2, 7], each_model.network
+    written = texts(each_model, [Row(seed, 0.0, 20, 5)])[5]
+    ids = list(seed)
+    for _ in range(20):  # Catches: a window that holds more characters, or fewer, than max_len
+        seen = np.array(ids[-(network.max_len or len(ids)) :], np.int32)[:, None]
+        ids.append(int(np.argmax(np.asarray(sequence(network, each_model.weights, seen)[0])[-1, 0])))
+    assert list(written.ids) == ids[3:]
+
+
+def test_temperature_0_is_argmax_whatever_the_random_stream(untrained_model: Model) -> None:
+    found = texts(untrained_model, [Row([1, 2], 0.0, 30, key) for key in range(6)])
+    assert len({tuple(text.ids) for text in found.values()}) == 1
+
+
+def test_a_tiny_temperature_is_argmax_and_a_huge_one_is_still_text(untrained_model: Model) -> None:
+    tiny, zero, huge = (texts(untrained_model, [Row([1], t, 200, 5)])[5] for t in (1e-300, 0.0, 1e300))
+    np.testing.assert_array_equal(tiny.ids, zero.ids)
+    assert np.isfinite(huge.nats).all()
+    assert len(set(huge.ids)) > len(untrained_model.vocabulary) / 2
+
+
+@pytest.mark.parametrize("steps", [1, 5, 64])
+def test_a_text_does_not_depend_on_the_steps_of_a_call(
+    untrained_model: Model, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    rows = [replace(row, stop=((2, 3), (5,))) for row in rows_of([(n % 7 + 1, n + 1) for n in range(40)])]
+    expected = texts(untrained_model, rows)
+    monkeypatch.setattr(sampling, "STEPS", steps)
+    found = texts(untrained_model, rows)
+    for row in rows:  # Catches: a stop string that lies in two calls
+        np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
+
+
+STOPS = st.lists(st.lists(st.integers(0, 16), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
+
+
+@PROPERTIES
+@given(sizes=sizes, stops=STOPS, keep=st.booleans())
+def test_a_text_ends_at_its_first_stop_string(
+    untrained_model: Model, sizes: list[tuple[int, int]], stops: tuple[tuple[int, ...], ...], keep: bool
+) -> None:
+    rows, report = rows_of(sizes), Report(BATCH)
+    whole = texts(untrained_model, rows)
+    found = texts(untrained_model, [replace(row, stop=stops, keep_stop=keep) for row in rows], report=report)
+    for row in rows:
+        ids = whole[row.key].ids.tolist()
+        end, left = first_stop(ids, stops)
+        # Catches: the last stop string of a piece, or the one that stands first in the list, in place of the first
+        assert found[row.key].ids.tolist() == (ids if end is None else ids[: end if keep else left])
+        assert found[row.key].finish_reason == ("length" if end is None else "stop")
+        assert len(found[row.key].nats) == len(found[row.key].ids)
+    assert report.characters == sum(first_stop(text.ids.tolist(), stops)[0] or len(text.ids) for text in whole.values())
+
+
+def test_of_several_stop_strings_the_one_that_ends_first_ends_the_text(untrained_model: Model) -> None:
+    ids = texts(untrained_model, [Row([1], 1.0, 12, 5)])[5].ids.tolist()
+    early = next(place for place in range(3, 12) if ids.index(ids[place]) == place)
+    late = next(place for place in range(early + 1, 12) if ids.index(ids[place]) == place)
+    for stops in (((ids[late],), (ids[early],)), ((ids[early],), (ids[late],))):  # Catches: the first of the list
+        assert texts(untrained_model, [Row([1], 1.0, 12, 5, stop=stops)])[5].ids.tolist() == ids[:early]
+
+
+def first_stop(ids: list[int], stops: tuple[tuple[int, ...], ...]) -> tuple[int | None, int]:
+    """Where the first stop string ends, and where the longest that ends there begins."""
+    for end in range(1, len(ids) + 1):
+        if sizes := [len(stop) for stop in stops if len(stop) <= end and tuple(ids[end - len(stop) : end]) == stop]:
+            return end, end - max(sizes)
+    return None, 0
+
+
+def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: Model) -> None:
+    every = tuple((index,) for index in range(len(untrained_model.vocabulary)))
+    rows = [Row([1], 1.0, 1000, key, stop=every, keep_stop=True) for key in range(4 * BATCH)]
+    report = Report(BATCH)
+    found = texts(untrained_model, rows, report=report)
+    assert {len(text.ids) for text in found.values()} == {1}
+    assert report.steps == 4 * STEPS  # Catches: slots that run on to the row's length
+    assert report.slot_steps == len(rows)
+
+
+def test_an_empty_text_has_no_nats(untrained_model: Model) -> None:
+    every = tuple((index,) for index in range(len(untrained_model.vocabulary)))
+    text = texts(untrained_model, [Row([1], 1.0, 9, 5, stop=every)])[5]
+    assert (len(text.ids), text.nats_per_char, text.logprobs, text.finish_reason) == (0, None, [], "stop")
+
+
+def test_compiling_is_counted_apart_and_once() -> None:
+    model = random_model(NetworkOptions(units=24, layers=1))
+    reports = [Report(BATCH) for _ in range(2)]
+    for report in reports:
+        texts(model, rows_of([(1, 20)] * 5), report=report)
+    assert reports[0].compile_seconds > reports[0].seconds > 0
+    assert reports[1].compile_seconds == 0  # Catches: a sampler that is compiled anew for each part
+
+
+def test_a_call_may_stop_the_sampler(untrained_model: Model) -> None:
+    calls: Counter[str] = Counter()
+
+    def on_call(report: Report) -> None:
+        calls["made"] += 1
+        raise InterruptedError
+
+    network, weights = untrained_model.network, untrained_model.weights
+    with pytest.raises(InterruptedError):
+        list(sample(network, weights, rows_of([(1, 100)] * 8), BATCH, on_call=on_call))
+    assert calls["made"] == 1

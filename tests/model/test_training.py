@@ -1,0 +1,269 @@
+"""Training: it learns, it repeats itself exactly, and it goes on from any checkpoint."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charrnn
+from charrnn.errors import InputError, TrainingError
+from charrnn.model import Model
+from charrnn.network import backend as ops
+from charrnn.network.network import initial_weights
+from charrnn.options import NetworkOptions, TrainingOptions
+from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training import trainer as training
+from charrnn.training.checkpoint import Checkpoint
+from charrnn.training.optimizers import cosine_rate
+from charrnn.training.trainer import Progress, Trainer
+from tests.fixtures.model import make_text
+
+STREAM, WINDOW = NetworkOptions(units=16), NetworkOptions(units=16, max_len=12)
+TEXT, HELD_OUT = make_text(120), make_text(12, rng_seed=1)
+CORPUS = Corpus.of(Vocabulary.of(TEXT), [TEXT], HELD_OUT)
+
+each_method = pytest.mark.parametrize("network", [STREAM, WINDOW], ids=["stream", "window"])
+
+
+def trainer(network: NetworkOptions = STREAM, rng_seed: int = 4, **options: Any) -> Trainer:
+    return Trainer(CORPUS, network, TrainingOptions(**{"epochs": 2, **options}, rng_seed=rng_seed))
+
+
+def stop_at(step: int, trainer: Trainer) -> Trainer:
+    trainer.run(lambda progress: progress.step == step)
+    return trainer
+
+
+def assert_equal(first: Trainer, second: Trainer) -> None:
+    one, other = first.checkpoint, second.checkpoint
+    groups = [(one.weights, other.weights), (one.averages, other.averages), (one.best, other.best)]
+    for mine, theirs in [*groups, *zip(one.moments, other.moments, strict=True)]:
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    assert one.history == other.history
+
+
+@each_method
+def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights(
+    network: NetworkOptions, tmp_path: Path
+) -> None:
+    whole = trainer(network)
+    whole.run()
+    steps = whole.batches.epoch_steps
+    for step in (1, steps - 1, steps, steps + 2):
+        stop_at(step, trainer(network)).checkpoint.save(tmp_path / "checkpoint")
+        resumed = trainer(network)
+        resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
+        resumed.run()
+        assert_equal(resumed, whole)  # Catches: state or epoch_nats left out of the checkpoint
+
+
+def test_a_resumed_training_clips_its_gradients_alike(tmp_path: Path) -> None:
+    # Catches: a norm summed in the order of the weights, which is another one in a checkpoint
+    def small() -> Trainer:
+        return Trainer(CORPUS, NetworkOptions(units=24), TrainingOptions(batch=1, unroll=4, rng_seed=4))
+
+    whole, cut = stop_at(200, small()), stop_at(3, small())
+    cut.checkpoint.save(tmp_path / "checkpoint")
+    resumed = small()
+    resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
+    assert_equal(stop_at(200, resumed), whole)
+
+
+def test_another_rng_seed_gives_other_weights() -> None:
+    first, second = stop_at(1, trainer(rng_seed=1)), stop_at(1, trainer(rng_seed=2))
+    assert not np.array_equal(first.checkpoint.weights["dense.kernel"], second.checkpoint.weights["dense.kernel"])
+
+
+def test_dropout_masks_depend_on_the_rng_seed() -> None:
+    first, second = trainer(rng_seed=1), trainer(rng_seed=2)
+    second.checkpoint.weights = first.checkpoint.weights
+    losses = [stop_at(1, one).checkpoint.epoch_nats for one in (first, second)]
+    assert losses[0] != losses[1]  # Catches: masks from the step alone
+
+
+def test_streams_start_an_epoch_without_a_memory() -> None:
+    one = trainer()
+    stop_at(one.batches.epoch_steps - 1, one)
+    assert np.abs(one.checkpoint.state[0][0]).max() > 0
+    one.run(lambda progress: progress.held_out_nats is not None)
+    # Catches: the state carried from the end of the text to its start
+    assert all(not np.any(array) for layer in one.checkpoint.state for array in layer)
+
+
+def test_training_learns_what_the_text_has_to_teach(text_file: Path) -> None:
+    seen: list[Progress] = []
+    model = charrnn.train(text_file, epochs=4, units=48, rng_seed=1, on_progress=seen.append)
+    uniform = math.log(len(model.vocabulary))
+    assert model.metrics["held_out_nats"] < 0.35 * uniform
+    assert list(dict.fromkeys(progress.step for progress in seen)) == list(range(1, seen[-1].steps + 1))
+    losses = [epoch["held_out_nats"] for epoch in model.metrics["history"]]
+    assert [epoch["epoch"] for epoch in model.metrics["history"]] == [1, 2, 3, 4]
+    assert seen[-1].held_out_nats == losses[-1]
+    assert model.metrics["held_out_nats"] == min(losses)
+
+
+@each_method
+def test_patience_ends_a_training_and_the_best_epoch_is_kept(
+    network: NetworkOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])
+    kept = []
+
+    def nats(network: NetworkOptions, weights: dict[str, Any], *_: object) -> float:
+        kept.append(weights)
+        return next(losses)
+
+    monkeypatch.setattr(training, "held_out_nats", nats)
+    one = trainer(network, epochs=9, patience=2)
+    one.run()
+    assert [metrics.held_out_nats for metrics in one.checkpoint.history] == [3.0, 2.0, 2.5, 2.0]
+    model = one.model()
+    assert (model.metrics["held_out_nats"], model.metrics["epoch"]) == (2.0, 2)
+    for name, value in model.weights.items():  # Catches: the last weights instead of the best
+        np.testing.assert_array_equal(value, kept[1][name])
+
+
+def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
+    one = stop_at(1, trainer(epochs=1000, max_minutes=1.0))
+    one.checkpoint.seconds = 99.0
+    seen: list[Progress] = []
+
+    def watch(progress: Progress) -> bool:
+        seen.append(progress)
+        return False
+
+    one.run(watch)
+    # Catches: time left as if there were no limit, and fewer steps in all than are done
+    assert {progress.steps for progress in seen} == {one.checkpoint.step}
+    assert [progress.evaluating for progress in seen] == [True] * (len(seen) - 1) + [False]
+    assert len(seen) > 1
+    assert one.checkpoint.step < one.batches.epoch_steps
+    assert len(one.checkpoint.history) == 1
+    # Catches: a schedule that does not know of the limit
+    assert one.checkpoint.history[0].learning_rate == cosine_rate(one.checkpoint.step, 1.0, STREAM.units)
+
+
+def test_previews_are_written_after_each_epoch_at_each_temperature() -> None:
+    one = trainer(preview_temperatures=(0.0, 1.0))
+    one.run()
+    for metrics in one.checkpoint.history:
+        assert [preview.temperature for preview in metrics.previews] == [0.0, 1.0]
+        for preview in metrics.previews:
+            assert preview.seed in HELD_OUT
+            assert len(preview.text) == 160
+
+
+def test_a_training_goes_on_from_a_model() -> None:
+    first = trainer()
+    first.run()
+    again = Trainer(CORPUS, STREAM, TrainingOptions(epochs=1, rng_seed=5), first.model())
+    assert again.checkpoint.weights["dense.kernel"] is first.model().weights["dense.kernel"]
+    again.run()
+    assert again.model().metrics["held_out_nats"] < first.model().metrics["held_out_nats"]
+
+
+def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> None:
+    start = Model(STREAM, CORPUS.vocabulary, initial_weights(STREAM, len(CORPUS.vocabulary), 1))
+    model = charrnn.train(text_file, start=start, epochs=1)
+    assert (model.network, model.vocabulary.characters) == (STREAM, CORPUS.vocabulary.characters)
+    with pytest.raises(InputError, match="keeps its network"):
+        charrnn.train(text_file, start=start, units=8)
+    text_file.write_text("é" + text_file.read_text())
+    with pytest.raises(InputError, match="1 characters that the model does not know: 'é'"):
+        charrnn.train(text_file, start=start)
+
+
+def test_chosen_files_are_held_out(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(make_text(300))
+    (tmp_path / "b.txt").write_text(make_text(50, rng_seed=2))
+    chosen = charrnn.train(tmp_path, held_out=tmp_path / "b.txt", epochs=1, units=8)
+    without = charrnn.train(tmp_path / "a.txt", held_out=tmp_path / "b.txt", epochs=1, units=8)
+    assert chosen.metrics == without.metrics
+
+
+def test_an_unknown_option_is_refused(text_file: Path) -> None:
+    with pytest.raises(InputError, match="TrainingOptions has no option speed"):
+        charrnn.train(text_file, speed=11)
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_that_reason() -> None:
+    broken = trainer()
+    broken.checkpoint.weights["dense.bias"] = broken.checkpoint.weights["dense.bias"] * np.float32("nan")
+    with pytest.raises(TrainingError, match="The loss became nan at step 0"):
+        broken.run()
+
+
+@each_method
+def test_an_evaluation_that_was_interrupted_is_done_again(network: NetworkOptions, tmp_path: Path) -> None:
+    # Catches: the epoch of a training that was drained during its evaluation is never evaluated
+    whole, cut = trainer(network, epochs=1), trainer(network, epochs=1)
+    whole.run()
+    calls = []
+
+    def interrupt(progress: Progress) -> bool:
+        calls.append(progress.step)
+        if calls.count(whole.batches.epoch_steps) == 2:  # once after the step, then within the evaluation
+            raise InterruptedError
+        return False
+
+    with pytest.raises(InterruptedError):
+        cut.run(interrupt)
+    assert not cut.checkpoint.history
+    cut.checkpoint.save(tmp_path / "checkpoint")
+    resumed = trainer(network, epochs=1)
+    resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
+    resumed.run()
+    assert_equal(whole, resumed)
+
+
+def test_a_held_out_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "held_out_nats", lambda *_: math.nan)
+    with pytest.raises(TrainingError, match="The held-out loss became nan"):
+        trainer().run()
+
+
+def test_a_model_goes_on_at_a_lower_rate() -> None:
+    first = trainer()
+    again = Trainer(CORPUS, STREAM, TrainingOptions(), first.model())
+    assert stop_at(1, again) is again
+    moved = [
+        float(np.abs(np.asarray(one.checkpoint.weights["dense.bias"])).max()) for one in (stop_at(1, trainer()), again)
+    ]
+    assert moved[1] == pytest.approx(training.FINE_TUNING_SHARE * moved[0], rel=0.02)
+
+
+def test_trainings_of_two_vocabularies_share_a_process_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a compiled step or evaluation of both, in which Keras's layers would make variables twice
+    monkeypatch.setattr(ops, "on_gpu", True)
+    for characters in ("ab", "abc"):
+        corpus = Corpus.of(Vocabulary(characters), [characters * 20], characters)
+        options = TrainingOptions(epochs=1, batch=1, unroll=4, precision="float32", preview_temperatures=0)  # type: ignore[arg-type]
+        one = Trainer(corpus, NetworkOptions(units=7, layers=1), options)
+        one.run()
+        assert one.checkpoint.history
+
+
+def test_windows_are_shuffled_by_the_rng_seed() -> None:
+    one, other = trainer(WINDOW, rng_seed=1), trainer(WINDOW, rng_seed=2)
+    assert not np.array_equal(one.batches.read(0)[0], other.batches.read(0)[0])
+
+
+def test_gradients_are_clipped() -> None:
+    calm, wild = trainer(epochs=1), trainer(epochs=1)
+    kernel = "dense.kernel"
+    wild.checkpoint.weights = {**wild.checkpoint.weights, kernel: wild.checkpoint.weights[kernel] * 100}
+    for one in (calm, wild):
+        stop_at(1, one)
+    norms = [
+        math.sqrt(sum(float(np.sum(np.square(mean))) for mean in one.checkpoint.moments[0].values())) / 0.1
+        for one in (calm, wild)
+    ]
+    assert norms[1] == pytest.approx(1.0, rel=1e-3)
+    assert norms[0] < 1.0

@@ -1,0 +1,109 @@
+"""Opens one model file under an audit hook and tells what that touched: a process of test_hostile_models.py.
+
+    python -m tests.programs.opener DOOR GENUINE DAMAGED FILE
+
+A genuine and a damaged file are opened first, so that all is imported, and the events that are left are of the file. A
+last line of JSON on standard output has the error, the events and by how much the peak of memory grew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import InputError
+
+WATCHED = ("compile", "ctypes.", "exec", "glob.", "import", "marshal.", "mmap.", "open", "os.", "pickle.", "pty.")
+WATCHED += ("shutil.", "socket.", "sqlite3.", "subprocess.", "syslog.", "tempfile.", "urllib.")
+
+
+def models_import(path: str) -> tuple[int, str]:
+    """The real command line, but for its process."""
+    from producer import cli
+
+    said = io.StringIO()
+    sys.argv = ["charrnn-jobs", "models", "import", path]
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return int(ended.code or 0), said.getvalue()
+    return 0, said.getvalue()
+
+
+def load(path: str) -> tuple[int, str]:
+    import charrnn
+
+    return _tried(lambda: charrnn.load(path))
+
+
+def worker(path: str) -> tuple[int, str]:
+    """`path` has where the files are and what the store says of the version."""
+    from charrnn.jobs.files.files import FileRef, Files
+    from worker.parts.model_cache import LoadedModels
+
+    def get() -> object:
+        values = json.loads(Path(path).read_text())
+        return LoadedModels().get(Files(values.pop("root"), Path("none")), FileRef(**values))
+
+    return _tried(get)
+
+
+def _tried(open_it: Callable[[], object]) -> tuple[int, str]:
+    try:
+        open_it()
+    except InputError as error:
+        return 2, str(error)
+    return 0, ""
+
+
+def _peak_mb() -> float:
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def _absolute(event: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """With the path, where the event has a name and an open folder, as of `shutil.rmtree`."""
+    if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:
+        return (Path(f"/proc/self/fd/{arguments[1]}").readlink() / arguments[0],)
+    return arguments
+
+
+def _plain(argument: Any) -> str:
+    return str(getattr(argument, "co_filename", argument))[:300]  # of code, where it stands
+
+
+def main(door: str, genuine: str, damaged: str, path: str) -> None:
+    open_it = {"import": models_import, "load": load, "worker": worker}[door]
+    events = list[tuple[str, ...]]()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event.startswith(WATCHED):
+            events.append((event, *map(_plain, _absolute(event, arguments))))
+
+    check(open_it, genuine, 0)
+    sys.addaudithook(watch)
+    check(open_it, damaged, 2)
+    usual = {*events}  # such as Typer's evaluation of its annotations
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _peak_mb()
+    events.clear()
+    code, message = open_it(path)
+    touched = [event for event in events if event not in usual]
+    ended = {"code": code, "message": message, "events": touched, "grown_mb": _peak_mb() - before}
+    sys.stdout.write(json.dumps(ended) + "\n")
+
+
+def check(open_it: Callable[[str], tuple[int, str]], path: str, expected: int) -> None:
+    if (opened := open_it(path))[0] != expected:
+        raise SystemExit(f"{path}: {opened}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,21 @@
+"""Looks at the schedules for ever, by a clock that stands in a file: a process of test_schedule_race.py."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from charrnn.jobs.client import Client
+from charrnn.jobs.schedules.runner import Schedules
+from charrnn.jobs.settings import Settings
+
+
+def main(clock: Path) -> None:
+    schedules = Schedules(Client(Settings.from_env(os.environ)), lambda: int(clock.read_text()))
+    while True:
+        schedules.tick()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

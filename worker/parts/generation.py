@@ -1,0 +1,141 @@
+"""A part of a generate job: sample its rows into its part file."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from charrnn.errors import LeaseLostError
+from charrnn.jobs.faults import crash_point
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.report import Tallies
+from charrnn.jobs.job.sizing import device_kind, full_speed
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.rows.rows import JobRow, compress, result, stored_rows
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.leases import Part
+from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Watch
+from worker.logs import about
+from worker.parts.model_cache import LoadedModels
+
+if TYPE_CHECKING:
+    from charrnn.model import Model
+    from charrnn.sampling.slots import Report, Row, Text
+
+logger = logging.getLogger(__name__)
+
+MEASURED_S = 1.0  # seconds of sampling that tell a speed
+MEASURED_FILL = 0.5  # share of the slots that were busy
+
+_loaded = LoadedModels()
+
+
+def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch) -> None:
+    """Sample, write, commit.
+
+    Raises:
+        Interrupted, LeaseLostError: from `watch`, between two calls of the sampler.
+    """
+    started, files = time.monotonic(), heartbeat.files
+    version = watch.insist(lambda: registry.resolve(heartbeat.store, spec.name))
+    model = watch.insist(lambda: _loaded.get(files, FileRef(**version.files)))
+    rows = watch.insist(lambda: list(stored_rows(files, spec, part)))
+    loading = time.monotonic() - started
+    watch.enter(COMPILING)
+
+    from charrnn.model import in_order
+    from charrnn.sampling.slots import Report
+
+    report, tallies = Report(spec.batch), Tallies()
+    characters = sum(row.sampling.length for row in rows)
+
+    def on_call(_: Report) -> None:
+        watch.progress = {"rows": report.rows, "characters": report.characters}
+        watch.remaining_s = (characters / max(report.characters, 1) - 1.0) * report.seconds
+        watch.enter(WORKING)
+        watch.check()
+
+    sampled = model.sample_rows(
+        _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
+    )
+    lines = _result_lines(rows, in_order(sampled), model, spec.name, tallies)
+    chunks = list(compress(lines))  # in memory, to be written as often as it takes: a few MB
+    crash_point("sampled", part.number)
+    watch.enter(WRITING)
+    output = watch.insist(lambda: files.put(f"{_folder(part)}/{part.number}-{part.token}.jsonl.zst", chunks))
+    seconds = {"loading": loading, "compiling": report.compile_seconds, "sampling": report.seconds}
+    seconds["writing"] = time.monotonic() - started - sum(seconds.values())
+    facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
+    crash_point("written", part.number)
+    _commit(heartbeat, part, watch, output, facts)
+    took = time.monotonic() - started
+    done = about(part, "done", rows=part.rows, seconds=round(took, 3))
+    logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, took, extra=done)
+
+
+def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, facts: dict[str, Any]) -> None:
+    """End the part; then, or if it is somebody else's now, delete what will never be read.
+
+    A commit whose answer was lost is tried again, and then finds the part ended: by itself.
+    """
+    report = {"output": output, "characters": facts["characters"], "report": facts}
+    try:
+        watch.insist(lambda: heartbeat.leases.complete(part, speed=_speed(heartbeat, facts), **report))
+    except LeaseLostError:
+        if not heartbeat.leases.committed(part):
+            heartbeat.files.delete(output.name)
+            raise
+    if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
+        for file in heartbeat.files.list(_folder(part)):
+            if file.name.startswith(f"{_folder(part)}/{part.number}-") and file.name != output.name:
+                heartbeat.files.delete(file.name)
+
+
+def _folder(part: Part) -> str:
+    return f"jobs/{part.job}"
+
+
+def _speed(heartbeat: Heartbeat, facts: dict[str, Any]) -> tuple[str, float] | None:
+    """What the next job's parts are sized by: of a part that was long enough and filled its batch.
+
+    Not of a single text, whose products are others; and by all characters that passed, those of seeds too: a long seed
+    of a short text would tell a speed of nearly nothing.
+    """
+    seconds = facts["seconds"]["sampling"] + facts["seconds"]["writing"]
+    filled = facts["slot_steps"] >= MEASURED_FILL * facts["steps"] * facts["batch"]
+    if facts["batch"] == 1 or seconds < MEASURED_S or not filled:
+        return None
+    speed = full_speed(facts["slot_steps"], seconds, facts["batch"])
+    return device_kind(heartbeat.device), speed
+
+
+def _facts(report: Report, spec: GenerateSpec) -> dict[str, Any]:
+    return {
+        "parts": 1,
+        "batch": report.batch,
+        "precision": spec.sampling.precision,
+        "steps": report.steps,
+        "slot_steps": report.slot_steps,
+        "characters": report.characters,
+    }
+
+
+def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:
+    from charrnn.sampling.randomness import seed_name
+
+    for row in rows:
+        seed = row.seed
+        name = seed_name(seed.id, seed.seed, seed.occurrence)
+        yield model.row(name, seed.seed, row.temperature, row.sample, row.sampling)
+
+
+def _result_lines(
+    rows: Iterable[JobRow], texts: Iterable[Text], model: Model, name: str, tallies: Tallies
+) -> Iterator[dict[str, Any]]:
+    for row, text in zip(rows, texts, strict=True):
+        written = model.vocabulary.decode(text.ids.tolist())
+        tallies.at(repr(row.temperature)).add(written, text.nats_per_char)
+        logprobs = text.logprobs if row.sampling.logprobs else None
+        yield result(row, name, written, text.finish_reason, text.nats_per_char, logprobs)

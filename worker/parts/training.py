@@ -1,0 +1,224 @@
+"""A training: slice after slice, each ending in a checkpoint, until a version is stored."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row
+
+from charrnn.errors import ModelFileError, UnreachableError
+from charrnn.jobs.faults import crash_point
+from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.gate import Comparison, NotComparedError
+from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.leases import Part
+from charrnn.jobs.store.registry import NewVersion
+from charrnn.jobs.upkeep.maintenance import ring_missing
+from charrnn.release import release
+from charrnn.text.documents import Document
+from charrnn.text.vocabulary import Vocabulary
+from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Interrupted, Watch
+from worker.logs import about
+
+if TYPE_CHECKING:
+    from charrnn.model import Model
+    from charrnn.training.trainer import Progress, Trainer
+
+logger = logging.getLogger(__name__)
+
+MAX_KEPT = 2  # of the trainings that take turns; each holds five times its weights, 70 MB of 2 x 512 units
+_kept: dict[int, _Work] = {}
+"""Job → the training that this child gave its device back from: to start one again takes seconds."""
+
+
+def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> None:
+    """Train to the end, or give the device to another part that waits for it.
+
+    Raises:
+        Interrupted: after a checkpoint; the part goes back to the queue.
+        LeaseLostError: from `watch`.
+    """
+    work = watch.insist(lambda: _resumed(heartbeat, part, spec))
+    watch.enter(COMPILING)
+    while not work.trainer.finished:
+        try:
+            work.run_slice(watch)
+        except Interrupted:
+            _save_if_possible(work)
+            raise
+        watch.enter(WRITING)
+        watch.insist(work.save_checkpoint)
+        if not work.trainer.finished and watch.insist(lambda: _others_wait(heartbeat)):
+            watch.insist(lambda: _keep(work))
+            raise Interrupted
+    work.finish(watch)
+
+
+def _save_if_possible(work: _Work) -> None:
+    """A worker that stops while the disk is full goes without: the training is then a slice behind."""
+    try:
+        work.save_checkpoint()
+    except UnreachableError as error:
+        logger.warning("job %d: no checkpoint: %s", work.part.job, error)
+
+
+def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
+    """The training where it stands: as this child left it, unless another went on with it, or from its files."""
+    work = _kept.pop(part.job, None)
+    if work is None or work.saved != part.checkpoint:
+        return _Work(heartbeat, part, spec)
+    work.part = part
+    return work
+
+
+def _keep(work: _Work) -> None:
+    """Where there is a place: of three that take turns, the one to be dropped would always be the next."""
+    for job in set(_kept) - work.heartbeat.store.unended(_kept):
+        del _kept[job]
+    if len(_kept) < MAX_KEPT:
+        _kept[work.part.job] = work
+
+
+def _others_wait(heartbeat: Heartbeat) -> bool:
+    return any(map(heartbeat.leases.waits, heartbeat.queues))
+
+
+class _Work:
+    """A claimed training at its last checkpoint, or at its start."""
+
+    def __init__(self, heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> None:
+        from charrnn.text.corpus import Corpus
+        from charrnn.training.checkpoint import Checkpoint
+        from charrnn.training.trainer import Trainer
+
+        self.heartbeat, self.part, self.spec = heartbeat, part, spec
+        self.files = heartbeat.files
+        text = Document(self.files.checked(spec.corpus)).read()
+        held_out = self.files.read(spec.held_out).decode()
+        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.scratch)
+        self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
+        self.saved, self.saves = part.checkpoint, 0
+        if self.saved:
+            self.trainer.checkpoint = Checkpoint.load(self.files.checked(self.saved))
+            resumed = about(part, "resumed")
+            logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step, extra=resumed)
+        self.recorded = len(self.trainer.checkpoint.history)
+
+    def _start(self) -> Model | None:
+        from charrnn.model import load
+
+        if self.spec.start is None:
+            return None
+        version = registry.resolve(self.heartbeat.store, self.spec.start)
+        return load(self.files.checked_folder(FileRef(**version.files)))
+
+    def run_slice(self, watch: Watch) -> None:
+        ends = time.monotonic() + self.heartbeat.settings.slice_s
+
+        def stop(progress: Progress) -> bool:
+            watch.progress = asdict(progress)
+            watch.enter(COMPILING if progress.evaluating else WORKING)  # previews compile too, and may be long
+            watch.check()
+            self._record_epochs()
+            return time.monotonic() > ends
+
+        self.trainer.run(stop)
+
+    def _record_epochs(self) -> None:
+        """An epoch is shown when it has ended, and not only with the checkpoint after it."""
+        history = self.trainer.checkpoint.history
+        if len(history) > self.recorded:
+            self.recorded = len(history)
+            try:
+                self.heartbeat.leases.record(self.part, [asdict(epoch) for epoch in history])
+            except UnreachableError as error:  # the checkpoint at the slice's end tells them too
+                logger.warning("job %d: an epoch is not shown yet: %s", self.part.job, error)
+
+    def save_checkpoint(self) -> None:
+        """Write the checkpoint, commit it as progress, delete the one before."""
+        point, before = self.trainer.checkpoint, self.saved
+        self.saves += 1  # a name of its own for each: the file that the store names must not change before the store
+        name = f"jobs/{self.part.job}/checkpoint-{self.part.token}-{self.saves}.safetensors"
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "checkpoint"
+            point.save(path)
+            saved = self.files.put(name, [path.read_bytes()])
+        crash_point("checkpoint", self.saves)
+        self.heartbeat.leases.checkpoint(self.part, saved, [asdict(epoch) for epoch in point.history])
+        self.saved = saved
+        if before:
+            self.files.delete(before.name)
+
+    def finish(self, watch: Watch) -> None:
+        """Save the model, see that it loads and samples, and commit it as a version."""
+        from charrnn.model import load
+
+        model, part = self.trainer.model(watch.check), self.part
+        with tempfile.TemporaryDirectory() as folder:
+            watch.enter(COMPILING)
+            model.save(folder)
+            next(load(folder).sample([model.vocabulary.characters[0]], length=1))
+            name = f"models/{self.spec.model}/{part.job}-{part.token}"
+            files = watch.insist(lambda: self.files.put_folder(name, Path(folder)))
+        version = NewVersion(
+            model=self.spec.model,
+            files=files,
+            characters=model.vocabulary.characters,
+            network=self.spec.network.to_dict(),
+            held_out_nats=model.metrics["held_out_nats"],
+            skipped=model.metrics["held_out_skipped"],
+            precision=model.metrics["sampling_precision"],
+            release=release(),
+            margin=self.spec.margin,
+        )
+        self._commit(version, model, watch)
+        done = about(part, "done")
+        logger.info(
+            "job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats, extra=done
+        )
+        for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
+            try:
+                tidy()
+            except UnreachableError as error:  # prune, maintenance and the next training do what is left
+                logger.warning("job %d: %s", part.job, error)
+
+    def _delete_checkpoints(self) -> None:
+        """Those of killed attempts too."""
+        self.files.delete_folder(f"jobs/{self.part.job}")
+
+    def _ring_for_dependents(self) -> None:
+        """For jobs that waited for this version."""
+        ring_missing(self.heartbeat.leases, self.heartbeat.queue)
+
+    def _delete_older_versions(self) -> None:
+        if self.spec.keep is not None:
+            deleted = self.heartbeat.client.delete_older_versions(self.spec.model, self.spec.keep)
+            logger.info("job %d: deleted older versions: %s", self.part.job, ", ".join(deleted) or "none")
+
+    def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
+        """Store it; where its loss and the champion's are of other characters, measure both, and come again."""
+        try:
+            watch.insist(lambda: self.heartbeat.leases.complete(self.part, version=version))
+        except NotComparedError as error:
+            try:
+                version = replace(version, comparison=self._compared(model, error.champion, watch))
+            except ModelFileError as damaged:  # the champion's, or deleted meanwhile: no reason to lose this one
+                logger.warning("job %d: not compared with %s: %s", self.part.job, error, damaged)
+                version = replace(version, measurable=False)
+            self._commit(version, model, watch)
+
+    def _compared(self, model: Model, champion: Row[Any], watch: Watch) -> Comparison:
+        from charrnn.model import load
+        from charrnn.training.comparison import common_nats
+
+        watch.enter(COMPILING)
+        folder = watch.insist(lambda: self.files.checked_folder(FileRef(**champion.files)))
+        held_out = watch.insist(lambda: self.files.read(self.spec.held_out)).decode()
+        nats, champion_nats, left_out = common_nats(model, load(folder), held_out, watch.check)
+        return Comparison(champion=champion.version, nats=nats, champion_nats=champion_nats, left_out=left_out)
