@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from sqlalchemy import Connection
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
+from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.files import FileRef, Files, unique_name
 from charrnn.jobs.job.gate import Gate
 from charrnn.jobs.job.report import summary
@@ -77,27 +78,26 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.connections = Connections(settings)
 
-    @cached_property
+    @property
     def files(self) -> Files:
-        return Files(self.settings.files_location, self.settings.cache)
+        return self.connections.files
 
-    @cached_property
+    @property
     def store(self) -> Store:
-        return Store.open(self.settings)
+        return self.connections.store
 
-    @cached_property
+    @property
     def queue(self) -> Queue:
-        return Queue(self.settings)
+        return self.connections.queue
 
     @cached_property
     def schedules(self) -> Schedules:
         return Schedules(self)
 
     def close(self) -> None:
-        for name in ("store", "queue"):
-            if name in self.__dict__:
-                getattr(self, name).close()
+        self.connections.close()
 
     def train(
         self,
@@ -312,8 +312,7 @@ class Client:
             InputError: they do not.
             UnreachableError: one of them.
         """
-        self.queue.claim_for(self.store.id, self.store.url)
-        self.store.claim_files(self.files)
+        self.connections.probe()
 
     def status(self, job_id: int | None = None) -> dict[str, Any]:
         """Everything about a job, JSON-ready; the newest without an id.
@@ -438,7 +437,7 @@ class Client:
             InputError: an alias means it, or a job that has not ended needs it.
             NotFoundError: no such version.
         """
-        self.store.claim_files(self.files)
+        self.connections.claim_files()
         version = registry.resolve(self.store, reference)
         with self.store.write() as connection:
             files = registry.delete_version(connection, version.model, version.version)
@@ -456,7 +455,7 @@ class Client:
         """
         check_name("The model's name", model)
         check_integer("keep", keep, 1, MAX_KEEP)
-        self.store.claim_files(self.files)
+        self.connections.claim_files()
         registry.resolve(self.store, model)
         with self.store.write() as connection:
             deleted = registry.delete_older(connection, model, keep)
@@ -487,7 +486,7 @@ class Client:
         """
         if name is not None:
             check_name("The model's name", name)
-        self.store.claim_files(self.files)
+        self.connections.claim_files()
         return transfer.import_version(self.store, self.files, Path(path), name)
 
     def workers(self) -> list[dict[str, Any]]:
@@ -530,13 +529,13 @@ class Client:
             InputError: it has not ended, or a version came from it.
             NotFoundError: no such job.
         """
-        self.store.claim_files(self.files)
+        self.connections.claim_files()
         pruning.delete(self.store, self.files, job_id)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False) -> Pruned:
         """Delete the jobs that ended so long ago, but for trainings that a version came from; and what is left over
         of submits and workers that were killed."""
-        self.store.claim_files(self.files)
+        self.connections.claim_files()
         return pruning.prune(self.store, self.files, older_than_s, dry_run=dry_run)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:

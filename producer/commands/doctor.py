@@ -64,7 +64,7 @@ def _pair(client: Client) -> str:
 
 
 def _files(client: Client) -> str:
-    client.store.claim_files(client.files)
+    client.connections.claim_files()
     root = Path(client.files.url)
     if not root.is_absolute():  # a bucket
         return f"{client.files.url}, {sum(1 for _ in client.files.list('models'))} files of models"

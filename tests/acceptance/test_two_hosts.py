@@ -131,7 +131,7 @@ def test_a_host_that_knows_only_the_broker_is_refused(network: Network, place: P
     assert place.doorbells("generate") == 0
 
 
-# Catches: Store.claim_files that takes any place
+# Catches: Files.claim_for that takes any place
 @pytest.mark.usefixtures("waiting")
 def test_a_host_that_does_not_know_the_files_is_refused(network: Network, place: Place, text: str) -> None:
     files = network.b.settings.pop("CHARRNN_FILES_URL")

@@ -12,7 +12,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, func, select, update
 
 from charrnn.errors import NotFoundError, UnreachableError
-from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
@@ -62,15 +61,15 @@ class Store(Database):
         with self.read() as connection:
             return connection.execute(select(column)).scalar_one()
 
-    def claim_files(self, files: Files) -> None:
-        """Tie a place of files to this store, for good.
+    @property
+    def files_url(self) -> str | None:
+        """Where this store's files are, None before the first one is about to be written."""
+        found: str | None = self._own(tables.store.c.files)
+        return found
 
-        Raises:
-            InputError: they are another store's, or this store's are elsewhere.
-        """
-        if files.claim_for(self.id, self._own(tables.store.c.files)):
-            with self.write() as connection:
-                connection.execute(update(tables.store).values(files=files.url))
+    def set_files_url(self, url: str) -> None:
+        with self.write() as connection:
+            connection.execute(update(tables.store).values(files=url))
 
     def job(self, job_id: int | None = None) -> dict[str, Any]:
         """A job's row; the newest job's without an id.
