@@ -32,7 +32,8 @@ from charrnn.text.documents import ENCODINGS, UTF_8, Document
 from charrnn.text.held_out import TrainingText, choose_held_out, documents, whole
 
 if TYPE_CHECKING:
-    from charrnn.training.trainer import Progress, Trainer
+    from charrnn.training.progress import Progress
+    from charrnn.training.trainer import Trainer
 
 PRESETS = {"window": "notebook", "stream": None}
 PROGRESS_STEPS = 200

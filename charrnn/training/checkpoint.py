@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import safe_open
@@ -14,32 +13,7 @@ from safetensors.numpy import save_file
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 from charrnn.network.network import State
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """A text that a model wrote while it was trained."""
-
-    temperature: float
-    seed: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochMetrics:
-    """One line of a training's history. Losses are nats per character."""
-
-    epoch: int  # from 1
-    step: int
-    learning_rate: float
-    train_nats: float
-    held_out_nats: float
-    previews: tuple[Preview, ...] = ()
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> EpochMetrics:
-        previews = tuple(Preview(**preview) for preview in values["previews"])
-        return cls(**{**values, "previews": previews})
+from charrnn.training.progress import EpochMetrics
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ import numpy as np
 from charrnn.model import Model
 from charrnn.options import TrainingOptions
 from charrnn.text.corpus import Corpus
-from charrnn.training.checkpoint import Preview
+from charrnn.training.progress import Preview
 
 SEED = 24  # characters, of the held-out text
 LENGTH = 160  # characters

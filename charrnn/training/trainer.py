@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,27 +28,14 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.documents import UTF_8
 from charrnn.text.held_out import TrainingText, check_characters, choose_held_out, documents, whole
 from charrnn.training.batches import Streams, Windows
-from charrnn.training.checkpoint import Checkpoint, EpochMetrics
+from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import held_out_nats, sampling_precision
 from charrnn.training.optimizers import ADAM, RMSPROP, average_share
 from charrnn.training.previews import preview_seed, write_previews
+from charrnn.training.progress import EpochMetrics, Progress
 from charrnn.training.steps import training_step
 
 FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a training stands after a step."""
-
-    step: int
-    steps: int  # in all; of a training with a time limit, as many as it seems to reach
-    epoch: int  # from 1
-    epochs: int
-    train_nats: float  # mean of this epoch so far
-    held_out_nats: float | None  # after the last whole epoch
-    characters: int
-    evaluating: bool = False  # the epoch's steps are done, and the held-out text is being read
 
 
 class Trainer:

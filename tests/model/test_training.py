@@ -20,7 +20,8 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import trainer as training
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.optimizers import cosine_rate
-from charrnn.training.trainer import Progress, Trainer
+from charrnn.training.progress import Progress
+from charrnn.training.trainer import Trainer
 from tests.fixtures.model import make_text
 
 STREAM, WINDOW = NetworkOptions(units=16), NetworkOptions(units=16, max_len=12)

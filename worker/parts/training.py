@@ -28,7 +28,8 @@ from worker.logs import about
 
 if TYPE_CHECKING:
     from charrnn.model import Model
-    from charrnn.training.trainer import Progress, Trainer
+    from charrnn.training.progress import Progress
+    from charrnn.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 

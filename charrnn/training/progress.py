@@ -1,0 +1,47 @@
+"""What a training tells while it runs: its progress, its epochs, the texts it previews. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a training stands after a step."""
+
+    step: int
+    steps: int  # in all; of a training with a time limit, as many as it seems to reach
+    epoch: int  # from 1
+    epochs: int
+    train_nats: float  # mean of this epoch so far
+    held_out_nats: float | None  # after the last whole epoch
+    characters: int
+    evaluating: bool = False  # the epoch's steps are done, and the held-out text is being read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """A text that a model wrote while it was trained."""
+
+    temperature: float
+    seed: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """One line of a training's history. Losses are nats per character."""
+
+    epoch: int  # from 1
+    step: int
+    learning_rate: float
+    train_nats: float
+    held_out_nats: float
+    previews: tuple[Preview, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EpochMetrics:
+        previews = tuple(Preview(**preview) for preview in values["previews"])
+        return cls(**{**values, "previews": previews})
