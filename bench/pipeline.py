@@ -108,7 +108,8 @@ def pipeline(seeds: Path, length: int, texts: Path) -> tuple[float, dict[str, An
 def load_model() -> tuple[Model, list[float]]:
     """The version, and how long each of some loads took."""
     import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
-    from charrnn.jobs.files.files import FileRef, Files
+    from charrnn.jobs.files.files import Files
+    from charrnn.jobs.job.file_ref import FileRef
     from charrnn.jobs.settings import Settings
     from charrnn.jobs.store.registry import resolve
     from charrnn.jobs.store.store import Store

@@ -44,7 +44,7 @@ from players import TICKS, busy_seconds
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.report import Tallies
 from charrnn.jobs.job.sizing import CHARACTERS_PER_S, PART_S
 from charrnn.jobs.job.specs import GenerateSpec

@@ -20,7 +20,8 @@ from sqlalchemy import Connection
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.files.files import FileRef, Files, unique_name
+from charrnn.jobs.files.files import Files, unique_name
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.gate import Gate
 from charrnn.jobs.job.report import summary
 from charrnn.jobs.job.specs import MAX_PART_ROWS, MAX_SOURCES, SPECS, GenerateSpec, TrainSpec, check_name

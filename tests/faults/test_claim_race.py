@@ -10,7 +10,7 @@ from multiprocessing.synchronize import Barrier
 import pytest
 
 from charrnn.errors import LeaseLostError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.store.leases import Leases, Part
 from charrnn.jobs.store.store import Store

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.report import Tallies
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.rows.rows import compress, part_rows, result

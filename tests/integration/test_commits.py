@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.errors import LeaseLostError, UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Part

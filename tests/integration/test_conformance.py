@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from charrnn.errors import InputError, LeaseLostError, NotFoundError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.gate import Comparison, Gate, NotComparedError
 from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, JobState, PartState, Priority

@@ -12,7 +12,8 @@ from threading import Barrier
 import pytest
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
-from charrnn.jobs.files.files import MARKER, FileRef, Files
+from charrnn.jobs.files.files import MARKER, Files
+from charrnn.jobs.job.file_ref import FileRef
 from tests.fixtures.s3 import Fault, FaultyProxy
 
 PLACES = {"folder": "tmp_path", "bucket": "bucket"}  # → the fixture that makes an empty one

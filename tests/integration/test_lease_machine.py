@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Row, delete, select, update
 
 from charrnn.errors import InputError, LeaseLostError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.states import Priority
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 import charrnn.training.trainer
 from charrnn.errors import UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.settings import Settings

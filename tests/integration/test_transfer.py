@@ -11,6 +11,7 @@ import redis
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.client import Client
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import registry
@@ -65,7 +66,7 @@ def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, un
     job = elsewhere.submit("speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
     assert job.spec.sampling.precision == "float32"  # of a single text
     row = registry.resolve(elsewhere.store, "speeches")
-    loaded = load(elsewhere.files.checked_folder(registry.FileRef(**row.files)))
+    loaded = load(elsewhere.files.checked_folder(FileRef(**row.files)))
     seeds, sampling = ["the "], {"length": 40, "rng_seed": 3}
     assert [s.text for s in loaded.sample(seeds, **sampling)] == [
         s.text for s in untrained_model.sample(seeds, **sampling)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import ModelFileError
-from charrnn.jobs.files.files import FileRef, Files
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model import Model
 from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions

@@ -45,7 +45,8 @@ def load(path: str) -> tuple[int, str]:
 
 def worker(path: str) -> tuple[int, str]:
     """`path` has where the files are and what the store says of the version."""
-    from charrnn.jobs.files.files import FileRef, Files
+    from charrnn.jobs.files.files import Files
+    from charrnn.jobs.job.file_ref import FileRef
     from worker.parts.model_cache import LoadedModels
 
     def get() -> object:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from charrnn.errors import InputError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.faults import crash_point
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.report import Tallies
 from charrnn.jobs.job.sizing import device_kind, full_speed
 from charrnn.jobs.job.specs import GenerateSpec

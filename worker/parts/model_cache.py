@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from charrnn.jobs.files.files import FileRef, Files
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.job.file_ref import FileRef
 
 if TYPE_CHECKING:
     from charrnn.model import Model

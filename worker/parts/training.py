@@ -13,7 +13,7 @@ from sqlalchemy import Row
 
 from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.gate import Comparison, NotComparedError
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.store import registry

@@ -11,30 +11,18 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.storage import MARKER, Storage, StoredFile, open_storage
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 
 CHUNK = 1 << 20  # bytes
 
 Local = Callable[[str, str], Path | None]  # of a storage: name and sha256 to a path
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileRef:
-    """What the store keeps of a file or a folder: where it is and what it must be."""
-
-    name: str  # below the root, with forward slashes
-    size: int  # bytes
-    sha256: str  # of a folder: of its files' names and hashes
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class Files:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from charrnn.errors import InputError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
 SPEC_VERSION = 1

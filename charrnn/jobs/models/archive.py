@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import check_name
 from charrnn.model_files import (
     CONFIG,

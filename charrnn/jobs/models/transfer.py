@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import InputError
-from charrnn.jobs.files.files import FileRef, Files, unique_name
+from charrnn.jobs.files.files import Files, unique_name
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.models.archive import HELD_OUT, Manifest, read_archive, write_archive
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.registry import NewVersion

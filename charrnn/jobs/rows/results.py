@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from charrnn.jobs.files.files import FileRef, Files
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.rows.rows import dump_line, failed_result, read_lines, stored_rows

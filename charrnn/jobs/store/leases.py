@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, insert, or_, select, update
 
 from charrnn.errors import LeaseLostError, NotFoundError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.report import added
 from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState

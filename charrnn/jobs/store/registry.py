@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.gate import Comparison, Gate, NotComparedError, passed
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.job.states import ENDED_JOBS

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from charrnn.errors import InputError
-from charrnn.jobs.files.files import FileRef
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.sizing import batch_speed, check_part_rows, choose_part_rows, device_kind, result_bytes
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seeds import Seed, SeedWriter, to_json

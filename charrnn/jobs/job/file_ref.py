@@ -1,0 +1,18 @@
+"""What the store keeps of a file: where it is and what it must be."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRef:
+    """A file or a folder of the store."""
+
+    name: str  # below the root, with forward slashes
+    size: int  # bytes
+    sha256: str  # of a folder: of its files' names and hashes
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
