@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundE
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
+    from charrnn.jobs.job.views import JobStatus
 
 JOB_FAILED = 1
 BAD_INPUT = 2  # also Typer's own for usage
@@ -94,12 +94,11 @@ def print_submitted(job: Any, json: bool) -> None:
 
 def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
     """Show a job until it has ended; a job that did not do all it should is exit code 1."""
-    from charrnn.jobs.client import succeeded
     from producer.output import console
     from producer.output import jobs as render
     from producer.output import progress as following
 
-    job: dict[str, Any] = {}
+    job: JobStatus | None = None
     try:
         with following.follower(job_id) as show:
             for job in client.follow(job_id, timeout_s):
@@ -107,15 +106,10 @@ def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
     except KeyboardInterrupt:
         console.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
         raise typer.Exit(INTERRUPTED) from None
-    render.ended(job)
-    if not succeeded(job):
-        raise typer.Exit(JOB_FAILED)
-
-
-def drawn_rng_seed() -> int:
-    from charrnn.jobs.job.requests import RNG_SEEDS
-
-    return secrets.randbelow(RNG_SEEDS)
+    if job is not None:
+        render.ended(job)
+        if not job.succeeded:
+            raise typer.Exit(JOB_FAILED)
 
 
 def parse_temperatures(option: str, text: str) -> tuple[float, ...]:

@@ -28,6 +28,7 @@ from celery.signals import setup_logging, worker_process_init, worker_ready, wor
 from celery.worker.consumer import Consumer
 
 from charrnn.errors import CharrnnError, InputError, UnreachableError
+from charrnn.jobs.connections import Connections
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.health import TOUCH_S, Pulse
@@ -158,13 +159,11 @@ def _check_store() -> None:
 
 
 def _probe() -> None:
-    from charrnn.jobs.client import Client  # with NumPy, which the parent can do without
-
-    client = Client(settings)
+    connections = Connections(settings)
     try:
-        client.probe()
+        connections.probe()
     finally:
-        client.close()
+        connections.close()
 
 
 def _sign_off(life: str) -> None:

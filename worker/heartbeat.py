@@ -16,14 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 from charrnn.errors import CharrnnError, LeaseLostError, UnreachableError
+from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.database import NOW, upsert
-from charrnn.jobs.store.leases import HUNG, Leases, Part
-from charrnn.jobs.store.tables import workers
+from charrnn.jobs.store.leases import HUNG, Leases
 from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
 from worker.logs import about
 
@@ -68,7 +68,7 @@ class Watch:
 
     def __init__(self, part: Part, settings: Settings) -> None:
         self.part, self.settings = part, settings
-        self.progress: dict[str, Any] = {}
+        self.progress = PartProgress()
         self.remaining_s: float | None = None
         self.cancelled = self.lost = False
         self.phase = LOADING
@@ -115,12 +115,12 @@ class Watch:
         while True:
             try:
                 done = action()
-                self.progress = {name: value for name, value in self.progress.items() if name != "waits"}
+                self.progress = replace(self.progress, waits=None)
                 return done
             except UnreachableError as error:
                 waits = about(self.part, "waits")
                 logger.warning("job %d part %d waits: %s", self.part.job, self.part.number, error, extra=waits)
-                self.progress = {**self.progress, "waits": str(error)}
+                self.progress = replace(self.progress, waits=str(error))
             self._pause(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
@@ -137,12 +137,15 @@ class Heartbeat(threading.Thread):
     def __init__(
         self, settings: Settings, owner: str, device: str, queues: list[str], alive: Callable[[], None]
     ) -> None:
-        from charrnn.jobs.client import Client  # here, in the child: it brings NumPy, and the parent stays small
+        # Here, in the child: they bring NumPy, and the parent stays small.
+        from charrnn.jobs.connections import Connections
+        from charrnn.jobs.schedules import Schedules
 
         super().__init__(name="heartbeat", daemon=True)
         self.settings, self.owner, self.device, self.queues, self.alive = settings, owner, device, queues, alive
-        self.client = Client(settings)
-        self.store, self.queue, self.files = self.client.store, self.client.queue, self.client.files
+        self.connections = Connections(settings)
+        self.schedules = Schedules(self.connections)
+        self.store, self.queue, self.files = self.connections.store, self.connections.queue, self.connections.files
         self.leases = Leases(self.store, settings.lease_s)
         self._watch: Watch | None = None
 
@@ -183,7 +186,7 @@ class Heartbeat(threading.Thread):
             return
         begun = time.monotonic()  # an answer may be old when it comes, and the lease with it
         try:
-            watch.cancelled = self.leases.heartbeat(watch.part, watch.progress or None)
+            watch.cancelled = self.leases.heartbeat(watch.part, watch.progress)
             watch.beaten = begun
         except LeaseLostError:
             # The work may have ended and committed since it was looked at.
@@ -202,15 +205,7 @@ class Heartbeat(threading.Thread):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _sign_of_life(self) -> None:
-        seen = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "device": self.device,
-            "queues": self.queues,
-            "seen_at": NOW,
-        }
-        with self.store.write() as connection:
-            upsert(connection, workers, owner=self.owner, **seen)
+        self.store.sign_of_life(self.owner, socket.gethostname(), os.getpid(), self.device, self.queues)
 
     def _live(self) -> None:
         self.alive()
@@ -219,7 +214,7 @@ class Heartbeat(threading.Thread):
         maintain(self.store, self.leases, self.queue, self.settings.maintain_s)
 
     def _tick(self) -> None:
-        self.client.schedules.tick()
+        self.schedules.tick()
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Outlive a store or broker that does not answer."""

@@ -14,7 +14,7 @@ from typing import Any
 from billiard.util import get_logger
 
 from charrnn.errors import CharrnnError
-from charrnn.jobs.store.leases import Part
+from charrnn.jobs.job.part import Part
 
 TEXT, JSON = "text", "json"
 OURS = ("charrnn", "scheduler", "worker")  # whose lines tell of work; those of libraries only of what is wrong

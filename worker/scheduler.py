@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from charrnn.errors import CharrnnError, InputError
-from charrnn.jobs.client import Client
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.upkeep.maintenance import maintain
@@ -41,15 +42,15 @@ def run(settings: Settings) -> NoReturn:
     Raises:
         InputError, UnreachableError: at the start.
     """
-    client = Client(settings)
-    store, queue = client.store, client.queue
-    client.probe()
+    connections = Connections(settings)
+    connections.probe()
+    store, queue, schedules = connections.store, connections.queue, Schedules(connections)
     leases = Leases(store, settings.lease_s)
     logger.info("scheduler ready: a round every %g s", settings.maintain_s, extra={"event": "ready"})
     while True:
         try:
             maintain(store, leases, queue, settings.maintain_s)
-            client.schedules.tick()
+            schedules.tick()
         except CharrnnError as error:
             logger.warning("%s", error)
         except Exception:  # outlived, as by the workers

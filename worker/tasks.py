@@ -15,10 +15,10 @@ from typing import NoReturn
 
 from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
 from charrnn.jobs.faults import crash_point
+from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.queue import TASK
-from charrnn.jobs.store.leases import Part
 from worker.app import app
 from worker.devices import CPU, sees_gpu
 from worker.heartbeat import LOADING, PATIENCE, RESTART_PAUSE_S, Heartbeat, Interrupted, Watch, is_draining

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs.files.files import Files
+from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store
@@ -60,6 +61,10 @@ class Connections:
         """
         if self.files.claim_for(self.store.id, self.store.files_url):
             self.store.set_files_url(self.files.url)
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the pool children that showed a sign of life within a lease's length."""
+        return self.store.workers(round(self.settings.lease_s * 1000))
 
     def ring(self, queue: str, job: int, count: int) -> None:
         """Notify workers that `count` parts of a stored job wait; a broker that is away is only warned of."""

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.client import Client
+from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.queue import QUEUES
 from producer.broker_warnings import identity, warnings
 
@@ -31,15 +31,15 @@ def examine(client: Client) -> list[Check]:
     command."""
     checks = [
         _check("python", lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        _check("home", lambda: str(client.settings.home)),
+        _check("home", lambda: str(client.connections.settings.home)),
         _check("broker", lambda: _broker(client)),
-        _check("store", lambda: f"{client.store.url}, {len(client.models())} model versions"),
+        _check("store", lambda: f"{client.connections.store.url}, {len(client.models.list())} model versions"),
         _check("files", lambda: _files(client)),
     ]
     failed = {check.name for check in checks if not check.ok}
     if "broker" not in failed:
         with suppress(UnreachableError):  # it went just now
-            checks += [Check(name, False, advice, needed=False) for name, advice in warnings(client.queue)]
+            checks += [Check(name, False, advice, needed=False) for name, advice in warnings(client.connections.queue)]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
     return checks + (_workers(client) if "store" not in failed else [])
@@ -53,21 +53,23 @@ def _check(name: str, find: Callable[[], str]) -> Check:
 
 
 def _broker(client: Client) -> str:
-    kind, version = identity(client.queue.server())
-    waiting = sum(client.queue.lengths().values())
-    return f"{client.queue.url}, {kind} {version}, {waiting} doorbells wait"
+    kind, version = identity(client.connections.queue.server())
+    waiting = sum(client.connections.queue.lengths().values())
+    return f"{client.connections.queue.url}, {kind} {version}, {waiting} doorbells wait"
 
 
 def _pair(client: Client) -> str:
-    client.probe()
+    client.connections.probe()
     return "broker, store and files belong together"
 
 
 def _files(client: Client) -> str:
     client.connections.claim_files()
-    root = Path(client.files.url)
+    root = Path(client.connections.files.url)
     if not root.is_absolute():  # a bucket
-        return f"{client.files.url}, {sum(1 for _ in client.files.list('models'))} files of models"
+        return (
+            f"{client.connections.files.url}, {sum(1 for _ in client.connections.files.list('models'))} files of models"
+        )
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
         raise CharrnnError(f"{root} cannot be written. Make it writable or set CHARRNN_FILES_URL")
@@ -78,22 +80,22 @@ def _files(client: Client) -> str:
 def _workers(client: Client) -> list[Check]:
     alive = client.workers()
     checks = [_child(worker) for worker in sorted(alive, key=_place)]
-    unserved = [queue for queue in QUEUES if not any(queue in worker["queues"] for worker in alive)]
+    unserved = [queue for queue in QUEUES if not any(queue in worker.queues for worker in alive)]
     if unserved:
         hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         checks.append(Check("workers", False, hint, needed=False))
     return checks
 
 
-def _place(worker: dict[str, Any]) -> tuple[str, int]:
+def _place(worker: WorkerInfo) -> tuple[str, int]:
     """Of a pool child: its worker, as host, pid and a random name, and its number there."""
-    life, _, index = worker["owner"].rpartition("/")
+    life, _, index = worker.owner.rpartition("/")
     return life, int(index)
 
 
-def _child(worker: dict[str, Any]) -> Check:
+def _child(worker: WorkerInfo) -> Check:
     life, index = _place(worker)
-    queues = ", ".join(worker["queues"])
+    queues = ", ".join(worker.queues)
     return Check(
-        f"worker {worker['pid']}", True, f"child {index} of worker {life}, device {worker['device']}, queues {queues}"
+        f"worker {worker.pid}", True, f"child {index} of worker {life}, device {worker.device}, queues {queues}"
     )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -21,6 +21,9 @@ from producer.options import (
     open_client,
     parse_timeout,
 )
+
+if TYPE_CHECKING:
+    from charrnn.jobs.job.views import Job
 
 STANDARD_OUTPUT = "-"
 
@@ -75,7 +78,7 @@ def jobs(
     if not found:
         console.note("there is no such job")
     if len(found) == limit:
-        console.note(f"older ones: --before {found[-1]['id']}")
+        console.note(f"older ones: --before {found[-1].id}")
 
 
 def results(
@@ -99,7 +102,6 @@ def results(
     follow: Annotated[bool, typer.Option("--follow", help="Go on until the job has ended.")] = False,
 ) -> None:
     """Read a job's rows, in order: JSON Lines, or the first 20 for people on a terminal."""
-    from charrnn.jobs.job.states import ENDED_JOBS
     from charrnn.jobs.rows import formats as exports
     from producer.output import console
     from producer.output import jobs as render
@@ -109,7 +111,7 @@ def results(
     if chosen == exports.PARQUET and sys.stdout.isatty() and output is None:
         raise InputError("Parquet is not for a terminal. Write it to a file: -o FILE")
     with open_client() as client:
-        found = client.store.job(job)
+        found = client.job(job)
         if on_terminal and not follow:
             limit = min(limit or render.SHOWN_ROWS, render.SHOWN_ROWS)
         lines = client.results(
@@ -123,13 +125,13 @@ def results(
         )
         if on_terminal:
             shown = render.results_table(lines)
-            console.note(f"{shown:,} of {found['rows_total']:,} rows. All: charrnn-jobs results {job} -o FILE")
+            console.note(f"{shown:,} of {found.rows_total:,} rows. All: charrnn-jobs results {job} -o FILE")
         else:
             with _opened(output, follow) as file:
                 if not exports.write(lines, chosen, file):
                     console.note("no rows")
-        now = client.store.job(job) if follow else found
-        if now["state"] in ENDED_JOBS or not follow:  # else all rows came that were asked for
+        now = client.job(job) if follow else found
+        if now.ended or not follow:  # else all rows came that were asked for
             _say_what_is_missing(now)
 
 
@@ -141,17 +143,14 @@ def _opened(output: Path | None, follow: bool) -> AbstractContextManager[BinaryI
     return whole_or_not(output)
 
 
-def _say_what_is_missing(job: dict[str, Any]) -> None:
-    from charrnn.jobs.job.states import ENDED_JOBS
+def _say_what_is_missing(job: Job) -> None:
     from producer.output import console
 
-    done = job["rows_done"] + job["rows_failed"]
-    if job["state"] not in ENDED_JOBS:
-        raise NotFinishedError(
-            f"Job {job['id']} is {job['state']}: {done:,} of its {job['rows_total']:,} rows were there"
-        )
-    if done < job["rows_total"]:
-        console.note(f"job {job['id']} ended as {job['state']} with {done:,} of its {job['rows_total']:,} rows")
+    done = job.rows_done + job.rows_failed
+    if not job.ended:
+        raise NotFinishedError(f"Job {job.id} is {job.state}: {done:,} of its {job.rows_total:,} rows were there")
+    if done < job.rows_total:
+        console.note(f"job {job.id} ended as {job.state} with {done:,} of its {job.rows_total:,} rows")
 
 
 @contextmanager

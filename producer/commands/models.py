@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json import loads
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,6 @@ from producer.options import (
     JsonOption,
     RngSeedOption,
     TimeoutOption,
-    drawn_rng_seed,
     follow,
     open_client,
     parse_timeout,
@@ -35,7 +35,7 @@ def list_models(context: typer.Context, json: JsonOption = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
-        found = client.models()
+        found = client.models.list()
     console.records(found) if json else render_models.models(found)
 
 
@@ -46,7 +46,7 @@ def show(model: VersionArgument, json: JsonOption = False) -> None:
     from producer.output import models as render_models
 
     with open_client() as client:
-        found = client.version(model)
+        found = client.models.show(model)
     console.records(found) if json else render_models.version(found)
 
 
@@ -62,34 +62,37 @@ def compare(
     timeout: TimeoutOption = None,
 ) -> None:
     """Losses and texts of two versions side by side. A worker writes the texts."""
+    from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
     from producer.output import console
     from producer.output import models as render_models
 
-    rng_seed, timeout_s = drawn_rng_seed() if rng_seed is None else rng_seed, parse_timeout(timeout)
-    sampling = SamplingOptions(temperatures=(temperature,), length=length, unknown="replace", rng_seed=rng_seed)
+    timeout_s = parse_timeout(timeout)
+    rng_seed = draw_rng_seed() if rng_seed is None else rng_seed
+    sampling = SamplingOptions(temperatures=(temperature,), length=length, unknown="replace")
     with open_client() as client:
-        versions = [client.version(name) for name in (first, second)]
-        names = [f"{version['model']}@{version['version']}" for version in versions]
-        openings = list(client.held_out_openings(names[0], count, rng_seed))
+        versions = [client.models.show(name) for name in (first, second)]
+        openings = list(client.held_out_openings(versions[0].name, count, rng_seed))
         jobs: list[int] = []
         try:
-            jobs.extend(client.submit(name, openings, sampling, label="compare").id or 0 for name in names)
+            for version in versions:
+                request = GenerateRequest(model=version.name, sampling=sampling, rng_seed=rng_seed, label="compare")
+                jobs.append(client.submit(request, openings).id or 0)
             for job in jobs:
                 follow(client, job, timeout_s)
             compared = [
-                {
-                    "version": name,
-                    "held_out_nats": version["held_out_nats"],
-                    "texts": [loads(line) for line in client.results(job)],
-                }
-                for name, version, job in zip(names, versions, jobs, strict=True)
+                render_models.Compared(
+                    version=version.name,
+                    held_out_nats=version.held_out_nats,
+                    texts=tuple(map(loads, client.results(job))),
+                )
+                for version, job in zip(versions, jobs, strict=True)
             ]
         finally:
             for job in jobs:
                 if not client.cancel(job):  # else it ends in a moment, and stays in the list as cancelled
                     client.delete(job)
     console.records(compared) if json else render_models.comparison(compared)
-    if any(versions[0][fact] != versions[1][fact] for fact in ("held_out", "skipped")):
+    if len({(version.held_out, version.skipped) for version in versions}) > 1:
         console.note("the losses are of different texts: no measure of which is better")
 
 
@@ -102,7 +105,7 @@ def promote(
     from producer.output import console
 
     with open_client() as client:
-        name = client.promote(model, alias)
+        name = client.models.promote(model, alias)
     console.note(f"{name.partition('@')[0]}@{alias} is {name}")
 
 
@@ -112,7 +115,7 @@ def rollback(name: Annotated[str, typer.Argument(help="The model's name.")]) -> 
     from producer.output import console
 
     with open_client() as client:
-        version = client.rollback(name)
+        version = client.models.rollback(name)
     console.note(f"{name}@champion is {version}")
 
 
@@ -128,9 +131,9 @@ def delete(
 
     with open_client() as client:
         if keep is None:
-            deleted = [client.delete_version(model)]
+            deleted: Sequence[str] = [client.models.delete(model)]
         else:
-            deleted = client.delete_older_versions(model, keep)
+            deleted = client.models.delete_older(model, keep)
     kept = "nothing to delete: older versions have an alias, or a job or a rollback needs them"
     console.note(f"deleted: {', '.join(deleted)}" if deleted else kept)
 
@@ -144,7 +147,7 @@ def export_model(
     from producer.output import console
 
     with open_client() as client, whole_or_not(output) as file:
-        sha256 = client.export_model(model, file)
+        sha256 = client.models.export_version(model, file)
     console.value(sha256)
 
 
@@ -157,4 +160,4 @@ def import_model(
     from producer.output import console
 
     with open_client() as client:
-        console.value(client.import_model(path, name))
+        console.value(client.models.import_version(path, name))

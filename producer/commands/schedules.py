@@ -50,8 +50,8 @@ def add(
     always: Annotated[bool, typer.Option("--always", help="Train also where the text is unchanged.")] = False,
 ) -> None:
     """Submit a command's job at set times. Everything is checked as if it were submitted now."""
-    from charrnn.jobs.schedules.cron import Cron
-    from charrnn.jobs.store.slots import Schedule
+    from charrnn.jobs.job.cron import Cron
+    from charrnn.jobs.job.schedule import Schedule
     from producer.output import console
 
     schedule = Schedule(
@@ -65,7 +65,7 @@ def add(
     )
     with open_client() as client:
         client.schedules.add(schedule)
-        console.note(f"next: {console.when(client.schedules.show(name)['upcoming'][0])}")
+        console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
 
 
 def _request(command: list[str]) -> Any:
@@ -107,7 +107,7 @@ def resume(name: NameArgument) -> None:
 
     with open_client() as client:
         client.schedules.resume(name)
-        console.note(f"next: {console.when(client.schedules.show(name)['upcoming'][0])}")
+        console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
 
 
 @schedules.command("run")
@@ -118,13 +118,13 @@ def run(name: NameArgument) -> None:
 
     with open_client() as client:
         slot = client.schedules.run(name)
-    if slot["state"] == SlotState.DUE:
+    if slot.state == SlotState.DUE:
         console.note(f"schedule {name}: accepted, and submitted when broker and files answer")
         raise typer.Exit(UNREACHABLE)
-    if slot["job"] is None:
-        console.fail(f"schedule {name}: {slot['state']}: {slot['reason']}")
+    if slot.job is None:
+        console.fail(f"schedule {name}: {slot.state}: {slot.reason}")
         raise typer.Exit(JOB_FAILED)
-    console.value(slot["job"])
+    console.value(slot.job)
 
 
 @schedules.command("remove")

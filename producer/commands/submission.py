@@ -18,7 +18,6 @@ from producer.options import (
     RngSeedOption,
     TimeoutOption,
     WaitOption,
-    drawn_rng_seed,
     follow,
     kept,
     open_client,
@@ -120,7 +119,7 @@ def train(
     if kept(context, request, json=json, wait=wait, timeout=timeout, dry_run=dry_run):
         return
     with open_client() as client:
-        job = request.submit(client, drawn_rng_seed(), dry_run=dry_run)
+        job = client.train(request, dry_run=dry_run)
         print_submitted(job, json)
         render.submitted_train(job)
         if wait and job.id:
@@ -180,7 +179,7 @@ def submit(
     timeout: TimeoutOption = None,
 ) -> None:
     """Sample a model from many seeds at once. Prints the job's id."""
-    from charrnn.jobs.job.requests import GenerateRequest, rng_seed_of
+    from charrnn.jobs.job.requests import GenerateRequest
     from charrnn.jobs.job.states import Priority
     from producer.output import jobs as render
 
@@ -213,11 +212,10 @@ def submit(
     )
     if kept(context, request, json=json, wait=wait, timeout=timeout, dry_run=dry_run, after=after, key=key):
         return
-    drawn = drawn_rng_seed() if key is None else rng_seed_of(key)  # submitted again, it must ask for the same
     with open_client() as client:
-        job = request.submit(client, drawn, after=after, key=key, dry_run=dry_run)
+        job = client.submit(request, after=after, key=key, dry_run=dry_run)
         print_submitted(job, json)
-        render.submitted_generate(job, request.file.blank_lines if request.file else 0)
+        render.submitted_generate(job)
         if wait and not dry_run:
             follow(client, job.id or 0, timeout_s)
 

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.jobs.job.document import to_document
+
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
 
@@ -40,9 +42,9 @@ def value(text: object) -> None:
     print(_printable_lines(str(text)) if sys.stdout.isatty() else text, flush=True)
 
 
-def records(rows: object) -> None:
-    """JSON on standard output."""
-    value(json.dumps(rows, ensure_ascii=False, indent=1))
+def records(found: object) -> None:
+    """JSON on standard output, of values as `to_document` has them."""
+    value(json.dumps(to_document(found), ensure_ascii=False, indent=1))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

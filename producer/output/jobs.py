@@ -4,72 +4,69 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from charrnn.jobs.job.report import SKETCH
+from charrnn.jobs.job.part import RunningPart, SamplingProgress
+from charrnn.jobs.job.report import SKETCH, ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
+from charrnn.jobs.job.views import Job, JobStatus
 from charrnn.options import count_windows
+from charrnn.training.progress import EpochMetrics, Preview
+from charrnn.training.progress import Progress as TrainingProgress
 from producer.output import console
 from producer.output.plot import curve
 
 if TYPE_CHECKING:
-    from charrnn.jobs.submit.sampling import Estimate, Submitted
+    from charrnn.jobs.submit.submitted import Estimate, Submitted
     from charrnn.jobs.upkeep.pruning import Pruned
 
 SHOWN_TEMPERATURES = 10  # of a job, in one line
 SHOWN_ROWS = 20  # of results on a terminal
 
 
-def jobs(rows: Iterable[Mapping[str, Any]]) -> None:
+def jobs(rows: Iterable[Job]) -> None:
     console.table(
         ("job", "kind", "state", "model", "done", "label", "submitted"),
-        (
-            (j["id"], j["kind"], j["state"], model_name(j), _done(j), j["label"], console.when(j["created_at"]))
-            for j in rows
-        ),
+        ((j.id, j.kind, j.state, j.name, _done(j), j.label, console.when(j.created_at)) for j in rows),
     )
 
 
-def model_name(job: Mapping[str, Any]) -> str:
-    return f"{job['model']}@{job['version']}" if job["version"] else job["model"]
-
-
-def _done(job: Mapping[str, Any]) -> str:
-    if job["kind"] == TrainSpec.QUEUE:
+def _done(job: Job) -> str:
+    if job.kind == TrainSpec.QUEUE:
         return ""
-    failed = f", {job['rows_failed']:,} failed" if job["rows_failed"] else ""
-    return f"{job['rows_done']:,} of {job['rows_total']:,} rows{failed}"
+    failed = f", {job.rows_failed:,} failed" if job.rows_failed else ""
+    return f"{job.rows_done:,} of {job.rows_total:,} rows{failed}"
 
 
-def status(job: Mapping[str, Any]) -> None:
+def status(job: JobStatus) -> None:
     """One job, a fact a line."""
-    spec = GenerateSpec.from_dict(job["spec"]) if job["kind"] == GenerateSpec.QUEUE else None
+    spec = job.spec
     lines: list[tuple[str, object]] = [
-        ("job", job["id"]),
-        ("label", job["label"]),
-        ("kind", job["kind"]),
-        ("state", job["state"]),
-        ("key", job["key"]),
-        ("priority", Priority(job["priority"]).name.lower() if job["priority"] else None),
-        ("after", f"job {job['after']}" if job["after"] else None),
-        ("model", model_name(job)),
-        ("submitted", console.when(job["created_at"])),
-        ("started", console.when(job["started_at"])),
-        ("ended", console.when(job["finished_at"])),
-        ("waits", job["waiting_for"]),
-        ("error", job["error"]),
+        ("job", job.id),
+        ("label", job.label),
+        ("kind", job.kind),
+        ("state", job.state),
+        ("key", job.key),
+        ("priority", Priority(job.priority).name.lower() if job.priority else None),
+        ("after", f"job {job.after}" if job.after else None),
+        ("model", job.name),
+        ("submitted", console.when(job.created_at)),
+        ("started", console.when(job.started_at)),
+        ("ended", console.when(job.finished_at)),
+        ("waits", job.waiting_for),
+        ("error", job.error),
     ]
-    if spec:
-        lines += [("rows", _done(job)), ("characters", f"{job['characters']:,}"), ("sampling", _sampling(spec))]
-    lines += [("in work", line) for line in map(progress_line, job["progress"])]
-    lines += _report_facts(job["report"]) if spec and job["report"] else []
-    lines += [("training", training_line(TrainSpec.from_dict(job["spec"])))] if not spec else []
-    lines += [("epoch", epoch_line(epoch)) for epoch in job["history"]]
-    lines += [("writes", preview_line(preview)) for epoch in job["history"][-1:] for preview in epoch["previews"]]
+    if isinstance(spec, GenerateSpec):
+        lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", _sampling(spec))]
+    lines += [("in work", line) for line in map(progress_line, job.progress)]
+    lines += _report_facts(job.report) if job.report else []
+    lines += [("training", training_line(spec))] if isinstance(spec, TrainSpec) else []
+    lines += [("epoch", epoch_line(epoch)) for epoch in job.history]
+    lines += [("writes", preview_line(preview)) for epoch in job.history[-1:] for preview in epoch.previews]
     console.facts(lines)
 
 
@@ -88,17 +85,17 @@ def _sampling(spec: GenerateSpec) -> str:
     )
 
 
-def _report_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
     """What the sampler did so far."""
-    seconds = {"in the queue": report["queue_seconds"], **report["seconds"]}
-    yield "speed", f"{report['characters_per_second']:,} characters a second, of one device"
-    yield "batch", f"{report['batch']} slots, {report['fill']:.0%} full"
+    seconds = {"in the queue": report.queue_seconds, **vars(report.seconds)}
+    yield "speed", f"{report.characters_per_second:,} characters a second, of one device"
+    yield "batch", f"{report.batch} slots, {report.fill:.0%} full"
     yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
-    for texts in report["temperatures"]:
-        nats = f"{texts['nats_per_char']:.3f} nats a character, " if texts["nats_per_char"] is not None else ""
-        where = "elsewhere" if texts["temperature"] is None else f"at {texts['temperature']:g}"
-        share = f"about {texts['distinct_share']:.0%}" if texts["rows"] > SKETCH else f"{texts['distinct_share']:.1%}"
-        yield where, f"{nats}{share} of {texts['rows']:,} texts distinct"
+    for texts in report.temperatures:
+        nats = f"{texts.nats_per_char:.3f} nats a character, " if texts.nats_per_char is not None else ""
+        where = "elsewhere" if texts.temperature is None else f"at {texts.temperature:g}"
+        share = f"about {texts.distinct_share:.0%}" if texts.rows > SKETCH else f"{texts.distinct_share:.1%}"
+        yield where, f"{nats}{share} of {texts.rows:,} texts distinct"
 
 
 def training_line(spec: TrainSpec) -> str:
@@ -113,68 +110,69 @@ def training_line(spec: TrainSpec) -> str:
     )
 
 
-def epoch_line(epoch: Mapping[str, Any]) -> str:
-    return f"{epoch['epoch']}: {epoch['train_nats']:.4f} nats training, {loss_text(epoch['held_out_nats'])} held out"
+def epoch_line(epoch: EpochMetrics) -> str:
+    return f"{epoch.epoch}: {epoch.train_nats:.4f} nats training, {loss_text(epoch.held_out_nats)} held out"
 
 
 def loss_text(nats: float) -> str:
     return f"{nats:.4f} nats ({nats / math.log(2):.3f} bits)"
 
 
-def preview_line(preview: Mapping[str, Any]) -> str:
-    return console.printable(f"{preview['temperature']:g}: {preview['seed']}|{preview['text']}")
+def preview_line(preview: Preview) -> str:
+    return console.printable(f"{preview.temperature:g}: {preview.seed}|{preview.text}")
 
 
-def plot(job: Mapping[str, Any]) -> None:
+def plot(job: JobStatus) -> None:
     """The losses of a training's epochs."""
-    if job["kind"] != TrainSpec.QUEUE:
-        console.note(f"job {job['id']} is no training: it has no losses to draw")
-    elif not job["history"]:
-        console.note(f"job {job['id']} has no epoch to draw yet")
-    for line in curve(job["history"]):
+    if job.kind != TrainSpec.QUEUE:
+        console.note(f"job {job.id} is no training: it has no losses to draw")
+    elif not job.history:
+        console.note(f"job {job.id} has no epoch to draw yet")
+    for line in curve(job.history):
         console.out.print(Text(line))
 
 
-def progress_line(progress: Mapping[str, Any]) -> str:
-    attempt = f" (attempt {progress['attempt']})" if progress["attempt"] > 1 else ""
-    if "waits" in progress:
-        return f"part {progress['part']}: waits: {progress['waits']}"
-    if "step" in progress:
-        held_out = progress["held_out_nats"]
-        loss = f", {held_out:.4f} held out" if held_out else ""
+def progress_line(part: RunningPart) -> str:
+    attempt = f" (attempt {part.attempt})" if part.attempt > 1 else ""
+    work = part.progress.work
+    if part.progress.waits is not None:
+        return f"part {part.part}: waits: {part.progress.waits}"
+    if isinstance(work, TrainingProgress):
+        loss = f", {work.held_out_nats:.4f} held out" if work.held_out_nats else ""
         return (
-            f"epoch {progress['epoch']} of {progress['epochs']}, step {progress['step']:,} of {progress['steps']:,}, "
-            f"{progress['train_nats']:.4f} nats{loss}{', evaluating' if progress['evaluating'] else ''}{attempt}"
+            f"epoch {work.epoch} of {work.epochs}, step {work.step:,} of {work.steps:,}, "
+            f"{work.train_nats:.4f} nats{loss}{', evaluating' if work.evaluating else ''}{attempt}"
         )
-    if "rows" in progress:
-        return f"part {progress['part']}: {progress['rows']:,} rows, {progress['characters']:,} characters{attempt}"
-    return f"part {progress['part']}: starting{attempt}"
+    if isinstance(work, SamplingProgress):
+        return f"part {part.part}: {work.rows:,} rows, {work.characters:,} characters{attempt}"
+    return f"part {part.part}: starting{attempt}"
 
 
-def characters(job: Mapping[str, Any]) -> int:
+def characters(job: JobStatus) -> int:
     """Characters sampled so far, by finished and running parts."""
-    return int(job["characters"] + sum(p.get("characters", 0) for p in job["progress"]))
+    return job.characters + sum(part.progress.work.characters for part in job.progress if part.progress.work)
 
 
-def ended(job: Mapping[str, Any]) -> None:
+def ended(job: JobStatus) -> None:
     """How a followed job ended."""
-    seconds = (job["finished_at"] - (job["started_at"] or job["finished_at"])) / 1000
-    facts = f"{characters(job):,} characters" if job["rows_total"] else ""
-    if job["history"] and job["state"] == JobState.DONE:
-        best = min(epoch["held_out_nats"] for epoch in job["history"])
-        facts = f"{model_name(job)}, {loss_text(best)} a character held out"
-    failed = f", {job['rows_failed']:,} rows failed" if job["rows_failed"] else ""
-    reason = f": {job['error']}" if job["error"] else ""
-    console.note(f"job {job['id']}: {job['state']} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
+    finished_at = job.finished_at or job.created_at
+    seconds = (finished_at - (job.started_at or finished_at)) / 1000
+    facts = f"{characters(job):,} characters" if job.rows_total else ""
+    if job.history and job.state == JobState.DONE:
+        best = min(epoch.held_out_nats for epoch in job.history)
+        facts = f"{job.name}, {loss_text(best)} a character held out"
+    failed = f", {job.rows_failed:,} rows failed" if job.rows_failed else ""
+    reason = f": {job.error}" if job.error else ""
+    console.note(f"job {job.id}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
 
 
-def submitted_generate(job: Submitted[GenerateSpec], blank_lines: int) -> None:
+def submitted_generate(job: Submitted[GenerateSpec]) -> None:
     spec = job.spec
     head = f"job {job.id}" if job.id else "dry run"
     again = " (submitted before, with this key)" if job.existed else ""
     console.note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {console.printable(_sampling(spec))}")
-    if blank_lines:
-        console.note(f"{console.counted(blank_lines, 'blank line')} skipped")
+    if job.blank_lines:
+        console.note(f"{console.counted(job.blank_lines, 'blank line')} skipped")
     if job.id:
         console.note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
     elif job.estimate:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from charrnn.training.progress import EpochMetrics
 
 HEIGHT = 12  # rows
 MAX_WIDTH = 60  # columns; of longer trainings, epochs share one
@@ -11,11 +12,11 @@ TRAINING, HELD_OUT = "·", "●"
 MARKS = {TRAINING: "train_nats", HELD_OUT: "held_out_nats"}
 
 
-def curve(history: Sequence[Mapping[str, Any]]) -> list[str]:
+def curve(history: Sequence[EpochMetrics]) -> list[str]:
     """Lines of text: nats a character over epochs, the held-out loss above the training loss where they meet."""
     if not history:
         return []
-    losses = {mark: [epoch[name] for epoch in history] for mark, name in MARKS.items()}
+    losses = {mark: [getattr(epoch, name) for epoch in history] for mark, name in MARKS.items()}
     low, high = min(map(min, losses.values())), max(map(max, losses.values()))
     spacing = max(1, min(6, MAX_WIDTH // len(history)))
     width = min(MAX_WIDTH, spacing * len(history))

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from charrnn.jobs.job.part import SamplingProgress
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.job.states import ENDED_JOBS
+from charrnn.jobs.job.views import JobStatus
+from charrnn.training.progress import Progress as TrainingProgress
 from producer.output import console
 from producer.output import jobs as render
+
+Show = Callable[[JobStatus], None]
 
 LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 
 
 @contextmanager
-def follower(job_id: int) -> Iterator[Any]:
+def follower(job_id: int) -> Iterator[Show]:
     """A function that shows a job's status: a live bar on a terminal, a line for each change elsewhere."""
     if console.err.is_terminal:
         with _live(job_id) as show:
@@ -31,14 +34,14 @@ def follower(job_id: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _live(job_id: int) -> Iterator[Any]:
+def _live(job_id: int) -> Iterator[Show]:
     columns = (BarColumn(24), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[headline]}"))
     with Progress(TextColumn(f"job {job_id}"), *columns, console=console.err, transient=True) as progress:
         task = progress.add_task("", total=1.0, headline="")
 
         epochs = _Epochs()
 
-        def show(job: Mapping[str, Any]) -> None:
+        def show(job: JobStatus) -> None:
             epochs(job)
             done, total = _work(job)
             headline = escape(console.printable(_headline(job)))
@@ -61,11 +64,11 @@ class _Lines:
         self.job_id, self.last, self.at = job_id, "", 0.0
         self.epochs = _Epochs()
 
-    def __call__(self, job: Mapping[str, Any]) -> None:
+    def __call__(self, job: JobStatus) -> None:
         self.epochs(job)
         headline, now = _headline(job), time.monotonic()
         due = _words(headline) != _words(self.last) or now - self.at >= LINE_S
-        if job["state"] not in ENDED_JOBS and headline != self.last and due:
+        if not job.ended and headline != self.last and due:
             console.note(f"job {self.job_id}: {headline}")
             self.last, self.at = headline, now
 
@@ -76,12 +79,12 @@ class _Epochs:
     def __init__(self) -> None:
         self.shown = 0
 
-    def __call__(self, job: Mapping[str, Any]) -> None:
-        for epoch in job["history"][self.shown :]:
+    def __call__(self, job: JobStatus) -> None:
+        for epoch in job.history[self.shown :]:
             console.note(f"epoch {render.epoch_line(epoch)}")
-            for preview in epoch["previews"]:
+            for preview in epoch.previews:
                 console.note(f"  {render.preview_line(preview)}")
-        self.shown = len(job["history"])
+        self.shown = len(job.history)
 
 
 def _words(headline: str) -> str:
@@ -89,20 +92,21 @@ def _words(headline: str) -> str:
     return re.sub(r"[\d.,]+", "", headline)
 
 
-def _work(job: Mapping[str, Any]) -> tuple[float, float]:
+def _work(job: JobStatus) -> tuple[float, float]:
     """Characters done and in all, to train on or to sample."""
-    if job["kind"] == GenerateSpec.QUEUE:
-        return render.characters(job), job["spec"]["characters"]
-    for p in job["progress"]:
-        if "step" in p:
-            return p["characters"], p["characters"] / p["step"] * p["steps"]
+    if isinstance(job.spec, GenerateSpec):
+        return render.characters(job), job.spec.characters
+    for part in job.progress:
+        if isinstance(work := part.progress.work, TrainingProgress) and work.step:
+            return work.characters, work.characters / work.step * work.steps
     return 0.0, 1.0
 
 
-def _headline(job: Mapping[str, Any]) -> str:
-    if job["waiting_for"]:
-        return f"{job['state']}: {job['waiting_for']}"
-    if job["kind"] == TrainSpec.QUEUE or not job["rows_total"]:
-        return render.progress_line(job["progress"][0]) if job["progress"] else job["state"]
-    rows = job["rows_done"] + sum(p.get("rows", 0) for p in job["progress"])
-    return f"{rows:,} of {job['rows_total']:,} rows, {render.characters(job):,} characters"
+def _headline(job: JobStatus) -> str:
+    if job.waiting_for:
+        return f"{job.state}: {job.waiting_for}"
+    if job.kind == TrainSpec.QUEUE or not job.rows_total:
+        return render.progress_line(job.progress[0]) if job.progress else job.state
+    works = [part.progress.work for part in job.progress]
+    rows = job.rows_done + sum(work.rows for work in works if isinstance(work, SamplingProgress))
+    return f"{rows:,} of {job.rows_total:,} rows, {render.characters(job):,} characters"

@@ -2,71 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
 from charrnn.jobs.job.specs import TrainSpec
 from producer.output import console
 from producer.output import jobs as render
 
 
-def schedules(rows: Iterable[Mapping[str, Any]]) -> None:
+def schedules(rows: Iterable[ListedSchedule]) -> None:
     console.table(
         ("schedule", "cron", "time zone", "submits", "last", "", "next"),
         (
             (
-                s["name"],
-                s["cron"],
-                s["timezone"],
+                s.name,
+                s.cron,
+                s.timezone,
                 _requested(s),
-                console.when(s["last"] and s["last"]["at"]),
-                s["last"] and _slot(s["last"]),
-                "paused" if s["paused"] else console.when(s["next_at"]),
+                console.when(s.last.at if s.last else None),
+                s.last and _slot(s.last),
+                "paused" if s.paused else console.when(s.next_at),
             )
             for s in rows
         ),
     )
 
 
-def schedule(found: Mapping[str, Any]) -> None:
+def schedule(found: ScheduleDetails) -> None:
     """One schedule, a fact a line, and a table of its slots."""
-    arguments = found["request"]["arguments"]
-    paths = arguments.get("paths") or filter(None, [arguments.get("seeds")])
     console.facts(
         [
-            ("schedule", found["name"] + (" (paused)" if found["paused"] else "")),
-            ("cron", f"{found['cron']} in {found['timezone']}"),
+            ("schedule", found.name + (" (paused)" if found.paused else "")),
+            ("cron", f"{found.cron} in {found.timezone}"),
             ("submits", _requested(found)),
-            ("reads", ", ".join(paths)),
-            ("overlap", found["overlap"]),
-            ("catch up", found["catch_up"]),
-            ("deadline", found["deadline_s"] and console.duration(found["deadline_s"])),
-            ("always", "also on an unchanged text" if found["always"] else None),
-            *(("next", console.when(time)) for time in found["upcoming"]),
+            ("reads", ", ".join(found.reads)),
+            ("overlap", found.overlap),
+            ("catch up", found.catch_up),
+            ("deadline", found.deadline_s and console.duration(found.deadline_s)),
+            ("always", "also on an unchanged text" if found.always else None),
+            *(("next", console.when(time)) for time in found.upcoming),
         ]
     )
-    if found["slots"]:
+    if found.slots:
         console.table(
             ("time", "state", "job", "version", "held out", "why"),
             (
-                (
-                    console.when(slot["at"]),
-                    slot["state"],
-                    "" if slot["job"] is None else str(slot["job"]),
-                    render.model_name(slot) if slot.get("version") else slot.get("job_state"),
-                    render.loss_text(slot["held_out_nats"]) if "held_out_nats" in slot else None,
-                    slot.get("gate") or slot["reason"],
-                )
-                for slot in found["slots"]
+                (console.when(slot.at), slot.state, "" if slot.job is None else str(slot.job), *_outcome(slot))
+                for slot in found.slots
             ),
         )
 
 
-def _requested(schedule: Mapping[str, Any]) -> str:
-    request = schedule["request"]
-    verb = "train" if request["queue"] == TrainSpec.QUEUE else "submit"
-    return f"{verb} {request['arguments']['model']}"
+def _outcome(slot: ShownSlot) -> tuple[str | None, str | None, str | None]:
+    """Version, loss and why."""
+    if (outcome := slot.outcome) is None:
+        return None, None, slot.reason
+    loss = None if outcome.held_out_nats is None else render.loss_text(outcome.held_out_nats)
+    return outcome.name or outcome.job_state, loss, outcome.gate or slot.reason
 
 
-def _slot(slot: Mapping[str, Any]) -> str:
-    return f"job {slot['job']}" if slot["job"] is not None else f"{slot['state']}: {slot['reason'] or ''}"
+def _requested(schedule: StoredSchedule) -> str:
+    verb = "train" if schedule.kind == TrainSpec.QUEUE else "submit"
+    return f"{verb} {schedule.model}"
+
+
+def _slot(slot: StoredSlot) -> str:
+    return f"job {slot.job}" if slot.job is not None else f"{slot.state}: {slot.reason or ''}"

@@ -40,10 +40,10 @@ def start(settings: Settings, model: str, seeds_file: Path, *options: str) -> su
 
 
 def check_whole(client: Client, job: int) -> None:
-    spec = GenerateSpec.from_dict(client.status(job)["spec"])
-    with open(client.files.checked(spec.seeds), "rb") as file:
+    spec = GenerateSpec.from_dict(client.status(job).document)
+    with open(client.connections.files.checked(spec.seeds), "rb") as file:
         assert sum(1 for _ in read_seeds(file)) == SEEDS
-    assert len(client.store.parts(job, limit=2 * SEEDS)) == spec.parts == SEEDS
+    assert len(client.connections.store.parts(job, limit=2 * SEEDS)) == spec.parts == SEEDS
 
 
 def test_a_submit_that_is_killed_leaves_all_of_the_job_or_nothing(
@@ -58,7 +58,7 @@ def test_a_submit_that_is_killed_leaves_all_of_the_job_or_nothing(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(takes * (number + random.random()) / KILLS)
             process.kill()
-    jobs = [job["id"] for job in client.jobs(limit=100) if job["kind"] == GenerateSpec.QUEUE]
+    jobs = [job.id for job in client.jobs(limit=100) if job.kind == GenerateSpec.QUEUE]
     assert 1 < len(jobs) < 1 + KILLS  # killed before the job was stored, and after
     for job in jobs:
         check_whole(client, job)  # Catches: parts in a transaction of their own; a job before its seeds
@@ -70,7 +70,7 @@ def test_of_submits_that_race_with_one_key_one_is_the_job(
     processes = [start(settings, model, seeds_file, "--key", "once") for _ in range(4)]
     ids = {process.communicate(timeout=100)[0].strip() for process in processes}
     assert [process.returncode for process in processes] == [0] * 4
-    (job,) = [job["id"] for job in client.jobs() if job["kind"] == GenerateSpec.QUEUE]
+    (job,) = [job.id for job in client.jobs() if job.kind == GenerateSpec.QUEUE]
     assert ids == {str(job)}
     check_whole(client, job)
-    assert len(list(client.files.list("seeds"))) == 1  # Catches: the losers' seeds left over
+    assert len(list(client.connections.files.list("seeds"))) == 1  # Catches: the losers' seeds left over

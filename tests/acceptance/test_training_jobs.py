@@ -12,6 +12,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.settings import Settings
 from charrnn.options import SamplingOptions
 from tests.acceptance.test_cli import refused
+from tests.fixtures.client import submit
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import Home, until
 
@@ -163,7 +164,7 @@ def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path
         training = home.ok("train", "endless", str(text_file), *endless).strip()
         before = until(lambda: home.part_in_work(training), "the training's first turn")
         client = Client(Settings.from_env(home.environment))
-        jobs = [client.submit("tiny", ["a"], SamplingOptions(length=5)).id for _ in range(6)]
+        jobs = [submit(client, "tiny", ["a"], SamplingOptions(length=5)).id for _ in range(6)]
         client.close()
         for job in jobs:
             home.ok("wait", str(job), "--timeout", "100s")

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import plain_celery
 from tests.faults.test_worker_faults import POP_AND_DIE
 from tests.fixtures.fleet import PART_ROWS, PARTS, SEEDS, Broker, Worker
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import until
 from tests.fixtures.records import BASELINE, Record, records
+from tests.programs import plain_celery
 
 OBSERVED_S = 90.0  # twice what the product needs to notice that a host died
 

@@ -154,14 +154,14 @@ def test_connections_that_are_cut_again_and_again(fleet: Fleet, judge: Judge) ->
     # Catches: a connection or a thread left behind at each reconnect
     fleet.start_workers()
     jobs = [fleet.submit()]
-    until(lambda: fleet.job(jobs[0])["state"] == "done", "all to be loaded")
+    until(lambda: fleet.job(jobs[0]).state == "done", "all to be loaded")
     calm = [used(pid) for pid in all_pids(fleet)]
     with fleet.broker.client() as client:
         ends = time.monotonic() + KILLED_CONNECTIONS_S
         while time.monotonic() < ends:
             for kind in ("normal", "pubsub"):
                 client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-            if fleet.job(jobs[-1])["state"] == "done":
+            if fleet.job(jobs[-1]).state == "done":
                 jobs.append(fleet.submit())
             threading.Event().wait(EVERY_S)
     after = [used(pid) for pid in all_pids(fleet)]

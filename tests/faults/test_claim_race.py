@@ -11,11 +11,12 @@ import pytest
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.store.leases import Leases, Part
+from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 from tests.fixtures.records import Record, records
-from tests.fixtures.store import AddJob, each_database
+from tests.fixtures.store import AddJob, each_database, sampled
 
 PROCESSES, PARTS, ROUNDS = 8, 1000, 20
 OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
@@ -59,7 +60,7 @@ def commit(parts: list[Part]) -> int:
 
 def commits(part: Part) -> bool:
     try:
-        Racer.leases.complete(part, output=OUTPUT)
+        Racer.leases.complete_rows(part, OUTPUT, sampled(part), "cpu")
     except LeaseLostError:
         return False
     return True
@@ -93,7 +94,7 @@ def test_of_claims_that_race_one_wins_and_old_leases_commit_nothing(
             assert winners([parts for _, parts in again]) == {(number, 2) for number in range(PARTS)}
             assert sum(pool.map(commit, [parts for _, parts in again])) == PARTS
             assert {part.state for part in store.parts(job, limit=PARTS)} == {PartState.DONE}
-            assert (store.job(job)["state"], store.job(job)["parts_left"]) == ("done", 0)
+            assert (store.job(job).state, store.job(job).parts_left) == ("done", 0)
     assert rejected == ROUNDS * PARTS
     what = f"{PROCESSES} processes claim {PARTS:,} parts in {ROUNDS} rounds: one winner each"
     records.append(Record("F20", what, store.engine.dialect.name, numbers={"stale_commits_rejected": rejected}))

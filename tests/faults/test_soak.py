@@ -81,7 +81,7 @@ class Soak:
     def _keep_going(self) -> None:
         """Always some work, and some workers."""
         with self.fleet.client() as client:
-            states = {job["id"]: job["state"] for job in client.jobs(1000)}
+            states = {job.id: job.state for job in client.jobs(1000)}
         unended = [job for job in self.jobs if states[job] not in ENDED_JOBS]
         for _ in range(JOBS - len(unended)):
             self.jobs.append(self.fleet.submit())
@@ -94,7 +94,7 @@ class Soak:
 
     def _leased(self) -> bool:
         with self.fleet.client() as client:
-            return any(client.store.parts(job, PartState.LEASED, limit=1) for job in self.jobs[-2 * JOBS :])
+            return any(client.connections.store.parts(job, PartState.LEASED, limit=1) for job in self.jobs[-2 * JOBS :])
 
     def _victim(self) -> Worker:
         victim = self.chance.choice(self.fleet.workers[1:])
@@ -153,7 +153,7 @@ class Soak:
 
     def step_clock(self) -> None:
         step_ms = self.chance.choice([-1, 1]) * 3_600_000
-        with self.fleet.client() as client, client.store.write() as connection:
+        with self.fleet.client() as client, client.connections.store.write() as connection:
             connection.execute(update(parts).values(lease_until=parts.c.lease_until + step_ms))
 
     def cut_database(self) -> None:
@@ -165,7 +165,7 @@ class Soak:
         for worker in self.leaving:
             worker.process.wait(STOP_S)
         for job in self.jobs:
-            while self.fleet.wait(job)["state"] != "done" or self.fleet.job(job)["rows_failed"]:
+            while self.fleet.wait(job).state != "done" or self.fleet.job(job).rows_failed:
                 self.fleet.ok("retry", str(job))
             found = self.fleet.judge(job)
             assert found.sha256 == self.fleet.calm

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
+from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.store.tables import jobs, parts, rounds, workers
 from tests.faults.conftest import Judge
 from tests.fixtures.fleet import DEFAULTS, LENGTH, STOP_S, Fleet
@@ -64,7 +65,7 @@ def test_connections_that_the_database_cuts(fleet: Fleet, judge: Judge) -> None:
     assert fleet.postgres
     fleet.start_workers()
     job = fleet.submit(part_rows=150)
-    while fleet.job(job)["state"] != "done":
+    while fleet.job(job).state != "done":
         for _ in range(50):
             fleet.cut_database(busy=True)
             threading.Event().wait(0.02)
@@ -82,7 +83,7 @@ def test_a_clock_that_steps(fleet: Fleet, judge: Judge, step_ms: int) -> None:
     fleet.part_in_work(job, first.owner)
     fleet.workers.remove(first)
     first.end(signal.SIGKILL, group=True)
-    with fleet.client() as client, client.store.write() as connection:
+    with fleet.client() as client, client.connections.store.write() as connection:
         connection.execute(update(parts).values(lease_until=parts.c.lease_until - step_ms))
         connection.execute(update(rounds).values(at=rounds.c.at - step_ms))
         connection.execute(update(workers).values(seen_at=workers.c.seen_at - step_ms))
@@ -113,7 +114,7 @@ def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge)
     fleet.part_in_work(job)
     since = time.monotonic()
     fleet.ok("cancel", str(job))
-    assert fleet.wait(job)["state"] == "cancelled"
+    assert fleet.wait(job).state == "cancelled"
     seconds = time.monotonic() - since
     assert seconds < CANCEL_S
     fleet.ok("retry", str(job))
@@ -123,7 +124,7 @@ def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge)
 def test_a_job_that_is_cancelled_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
     job = fleet.submit()
     fleet.ok("cancel", str(job))
-    assert fleet.wait(job)["state"] == "cancelled"  # Catches: a job that waits for a worker to end it
+    assert fleet.wait(job).state == "cancelled"  # Catches: a job that waits for a worker to end it
     fleet.start_workers()
     fleet.ok("retry", str(job))
     judge("F36", "a job is cancelled while no worker lives, then retried", job)
@@ -133,14 +134,14 @@ def test_a_job_that_is_cancelled_as_its_worker_dies(fleet: Fleet, judge: Judge) 
     (worker,) = fleet.start_workers(1)
     job = fleet.submit()
     part = fleet.part_in_work(job)
-    os.kill(fleet.pids()[part.owner], signal.SIGSTOP)
+    os.kill(fleet.pids()[part.owner or ""], signal.SIGSTOP)
     fleet.ok("cancel", str(job))
     fleet.workers.remove(worker)
     worker.end(signal.SIGKILL, group=True)
     with subprocess.Popen([*COMMAND, "scheduler"], env=fleet.environment) as scheduler:
         try:
             # Catches: a part of a cancelled job that goes back to the queue, where no worker is left to see it
-            assert fleet.wait(job)["state"] == "cancelled"
+            assert fleet.wait(job).state == "cancelled"
         finally:
             scheduler.terminate()
     fleet.start_workers()
@@ -153,13 +154,20 @@ def test_last_parts_that_end_at_once(fleet: Fleet, judge: Judge) -> None:
     fleet.start_workers()
     job = fleet.submit(part_rows=4500)
     nearly = 0.7 * 4500 * LENGTH  # PostgreSQL ends a transaction in which nothing happens for 15 s
-    until(lambda: all((part.progress or {}).get("characters", 0) > nearly for part in fleet.parts(job)), "near the end")
-    with fleet.client() as client, client.store.write() as connection:
+    until(lambda: all(characters(part) > nearly for part in fleet.parts(job)), "near the end")
+    with fleet.client() as client, client.connections.store.write() as connection:
         connection.execute(select(jobs.c.id).where(jobs.c.id == job).with_for_update())
         files = fleet.home / "files" / "jobs" / str(job)
         until(lambda: len(list(files.glob("[!.]*"))) == 2, "both to wait for the job's row")
     judge("F39", "the last two parts end at once", job)
-    assert fleet.job(job)["report"]["parts"] == 2
+    with fleet.client() as client:
+        report = client.status(job).report
+    assert report is not None
+    assert report.parts == 2
+
+
+def characters(part: StoredPart) -> int:
+    return part.progress.work.characters if part.progress.work else 0
 
 
 def test_results_that_are_read_while_they_are_made(fleet: Fleet, judge: Judge) -> None:
@@ -175,7 +183,7 @@ def test_results_that_are_read_while_they_are_made(fleet: Fleet, judge: Judge) -
 def test_an_export_whose_process_dies(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     fleet.start_workers()
     job = fleet.submit()
-    until(lambda: fleet.job(job)["rows_done"], "a part")
+    until(lambda: fleet.job(job).rows_done, "a part")
     words = [*COMMAND, "results", str(job), "--follow", "-o", str(tmp_path / "rows.jsonl")]
     with subprocess.Popen(words, env=fleet.environment) as reader:
         until(lambda: any(path.stat().st_size for path in tmp_path.iterdir()), "rows")

@@ -9,11 +9,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Row
 
+from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.store.leases import OUT_OF_MEMORY
 from tests.faults.conftest import Judge
@@ -33,11 +32,11 @@ def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     fleet.start_workers(**DEFAULTS)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job)
-    killed, since = fleet.pids()[part.owner], time.monotonic()
+    killed, since = fleet.pids()[part.owner or ""], time.monotonic()
     os.kill(killed, signal.SIGKILL)
     seconds = fleet.claimed_again(part, since)
     assert seconds < CHILD_S
-    assert until(lambda: fleet.pids().get(part.owner), "another process") != killed
+    assert until(lambda: fleet.pids().get(part.owner or ""), "another process") != killed
     judge("F12", "a child is killed in a part", job, recovery_child_s=seconds)
 
 
@@ -56,7 +55,7 @@ def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     first, _ = fleet.start_workers(**DEFAULTS)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job, first.owner)
-    child, since = fleet.pids()[part.owner], time.monotonic()
+    child, since = fleet.pids()[part.owner or ""], time.monotonic()
     fleet.workers.remove(first)
     first.end(signal.SIGKILL)
     until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # as Celery has it, by a signal of Linux
@@ -110,7 +109,7 @@ def test_a_part_that_kills_every_process(fleet: Fleet, judge: Judge) -> None:
     ended, parts = fleet.wait(job), fleet.parts(job)
     assert (len(parts), parts[7].state, parts[7].attempts, parts[7].token) == (200, PartState.FAILED, 3, 3)
     assert {part.state for part in parts if part.number != 7} == {PartState.DONE}
-    assert (ended["state"], ended["rows_failed"]) == ("done", 45)
+    assert (ended.state, ended.rows_failed) == ("done", 45)
     assert "process died" in fleet.ok("status", str(job))
     assert fleet.run("wait", str(job)).returncode == 1
     fleet.stop_workers()
@@ -185,7 +184,7 @@ def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) ->
     first, _ = fleet.start_workers()
     job = fleet.submit()
     part = fleet.part_in_work(job, first.owner)
-    stopped, since = fleet.pids()[part.owner], time.monotonic()
+    stopped, since = fleet.pids()[part.owner or ""], time.monotonic()
     os.kill(stopped, signal.SIGSTOP)
     seconds = fleet.claimed_again(part, since)
     fleet.wait(job)
@@ -213,10 +212,12 @@ def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> Non
     assert attempts == {1}
 
 
-def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> Row[Any] | None:
+def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> StoredPart | None:
     """A part of which the store has seen progress."""
-    leased = [part for job in jobs for part in fleet.parts(job) if part.state == PartState.LEASED and part.progress]
-    return next((part for part in leased if part.owner.startswith(worker.owner)), None)
+    leased = [
+        part for job in jobs for part in fleet.parts(job) if part.state == PartState.LEASED and part.progress.work
+    ]
+    return next((part for part in leased if (part.owner or "").startswith(worker.owner)), None)
 
 
 def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> None:
@@ -224,7 +225,7 @@ def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> 
     fleet.start_workers(CHARRNN_DRAIN_S="0.1", CHARRNN_MAINTAIN_S="3600")
     job = fleet.submit(part_rows=9000)
     part = fleet.part_in_work(job)
-    first = next(worker for worker in fleet.workers if part.owner.startswith(worker.owner))
+    first = next(worker for worker in fleet.workers if (part.owner or "").startswith(worker.owner))
     since = time.monotonic()
     fleet.workers.remove(first)
     assert first.end() == 0

@@ -6,15 +6,17 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.report import Tallies
+from charrnn.jobs.job.report import Seconds, Tallies, TemperatureSummary
+from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.rows import compress, part_rows, result
 from charrnn.jobs.rows.seeds import Seed, StoredSeed, read_seeds
 from charrnn.jobs.settings import Settings
@@ -22,10 +24,12 @@ from charrnn.jobs.store import registry
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import jobs, speeds, versions, workers
+from charrnn.jobs.submit.openings import training_openings
 from charrnn.jobs.upkeep.pruning import FOLDERS
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from tests.fixtures.client import submit, train
 from tests.fixtures.model import make_text
-from tests.fixtures.store import NO_FILE, each_database
+from tests.fixtures.store import NO_FILE, each_database, sampled
 
 pytestmark = each_database
 
@@ -33,48 +37,48 @@ SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2)
 
 
 def seeds_of(client: Client, spec: GenerateSpec) -> list[StoredSeed]:
-    with open(client.files.checked(spec.seeds), "rb") as file:
+    with open(client.connections.files.checked(spec.seeds), "rb") as file:
         return list(read_seeds(file))
 
 
 def file_names(client: Client) -> list[str]:
-    return [file.name for folder in FOLDERS for file in client.files.list(folder)]
+    return [file.name for folder in FOLDERS for file in client.connections.files.list(folder)]
 
 
 def count(client: Client) -> tuple[int, int]:
     """Jobs in the store and doorbells in the broker."""
-    return len(client.jobs()), sum(client.queue.lengths().values())
+    return len(client.jobs()), sum(client.connections.queue.lengths().values())
 
 
 def test_a_training_is_stored_and_rung(client: Client, text_file: Path) -> None:
-    job = client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
+    job = train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
     assert count(client) == (1, 1)
     status = client.status(job.id)
-    assert (status["kind"], status["state"], status["parts_total"]) == ("train", "queued", 1)
-    assert "no live worker serves train" in status["waiting_for"]
+    assert (status.kind, status.state, status.parts_total) == ("train", "queued", 1)
+    assert "no live worker serves train" in (status.waiting_for or "")
 
 
 def test_a_later_training_keeps_the_held_out_text(client: Client, text_file: Path) -> None:
-    first = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+    first = train(client, "speeches", [text_file], NetworkOptions(), TrainingOptions())
     text_file.write_text(text_file.read_text() + "more of it\n" * 50)
-    second = client.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+    second = train(client, "speeches", [text_file], NetworkOptions(), TrainingOptions())
     assert first.spec.held_out == second.spec.held_out
     assert first.spec.corpus != second.spec.corpus
 
 
 def train_version(client: Client, model: str, text: Path, start: str | None = None) -> TrainSpec:
     """Submit a training and store a version for it."""
-    job = client.train(model, [text], start=start)
-    characters = client.status(job.id)["spec"]["vocabulary"]
-    new = registry.NewVersion(
+    job = train(client, model, [text], start=start)
+    characters = job.spec.vocabulary
+    new = NewVersion(
         model=model,
         files=NO_FILE,
         characters=characters,
-        network=NetworkOptions().to_dict(),
+        network=NetworkOptions(),
         held_out_nats=1.0,
         precision="float32",
     )
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         registry.add_version(connection, job.id or 0, new)
     assert isinstance(job.spec, TrainSpec)
     return job.spec
@@ -95,10 +99,10 @@ def test_a_version_that_saw_the_held_out_text_is_not_gone_on_from(client: Client
     train_version(client, "some", other, start="all")
     for start in ("all@1", "some@1"):  # Catches: what a version goes on from left out
         with pytest.raises(InputError, match=f"{start} was trained on the held-out text of speeches"):
-            client.train("speeches", [text], start=start)
+            train(client, "speeches", [text], start=start)
         with pytest.raises(InputError, match=f"{start} was trained on the held-out text of new"):
-            client.train("new", [other], held_out=[text], start=start)
-    held_out = client.files.read(train_version(client, "new", text, start="all").held_out).decode()
+            train(client, "new", [other], held_out=[text], start=start)
+    held_out = client.connections.files.read(train_version(client, "new", text, start="all").held_out).decode()
     assert held_out == prose(3)[-len(held_out) :]  # chosen: what `all` holds out itself
     train_version(client, "speeches", both, start="speeches")
 
@@ -106,45 +110,45 @@ def test_a_version_that_saw_the_held_out_text_is_not_gone_on_from(client: Client
 def test_a_held_out_text_that_tells_nothing_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "short").write_text("x")
     with pytest.raises(InputError, match="fewer than 2 characters that speeches knows"):
-        client.train("speeches", [text_file], held_out=[tmp_path / "short"])
+        train(client, "speeches", [text_file], held_out=[tmp_path / "short"])
     assert count(client) == (0, 0)
 
 
 def test_a_version_s_number_can_be_as_long_as_it_likes(client: Client, model: str) -> None:
     with pytest.raises(NotFoundError, match=r"has no version '10*'. Expected a number up to 1, or one of champion"):
-        client.submit(f"{model}@{10**30}", [Seed("a")], SAMPLING)
+        submit(client, f"{model}@{10**30}", [Seed("a")], SAMPLING)
 
 
 def test_seeds_x_temperatures_x_samples_are_rows(client: Client, model: str) -> None:
-    job = client.submit(model, [Seed("a"), Seed("b"), Seed("a")], SAMPLING)
+    job = submit(client, model, [Seed("a"), Seed("b"), Seed("a")], SAMPLING)
     assert (job.spec.rows, job.spec.batch, job.parts) == (12, 16, 1)
-    assert client.status(job.id)["rows_total"] == 12
+    assert client.status(job.id).rows_total == 12
 
 
 def test_a_dry_run_stores_nothing(client: Client, model: str, settings: Settings) -> None:
     before = count(client)
-    job = client.submit(model, [Seed("a")], SAMPLING, dry_run=True)
+    job = submit(client, model, [Seed("a")], SAMPLING, dry_run=True)
     assert (job.id, job.spec.characters) == (None, 4 * SAMPLING.length)
     assert count(client) == before
-    assert list(client.files.list("seeds")) == []
+    assert list(client.connections.files.list("seeds")) == []
 
 
 def test_a_dry_run_tells_what_its_key_stands_for(client: Client, model: str) -> None:
     # Catches: "check everything" that leaves out the key
-    job = client.submit(model, [Seed("a")], SAMPLING, key="k", dry_run=True)
-    client.submit(model, [Seed("a")], SAMPLING, key="k")
-    again = client.submit(model, [Seed("a")], SAMPLING, key="k", dry_run=True)
+    job = submit(client, model, [Seed("a")], SAMPLING, key="k", dry_run=True)
+    submit(client, model, [Seed("a")], SAMPLING, key="k")
+    again = submit(client, model, [Seed("a")], SAMPLING, key="k", dry_run=True)
     assert (job.existed, again.existed, again.id) == (False, True, None)
     with pytest.raises(InputError, match="stands for job"):
-        client.submit(model, [Seed("b")], SAMPLING, key="k", dry_run=True)
-    assert not client.submit(model, [Seed("a")], SAMPLING, dry_run=True).existed
+        submit(client, model, [Seed("b")], SAMPLING, key="k", dry_run=True)
+    assert not submit(client, model, [Seed("a")], SAMPLING, dry_run=True).existed
 
 
 def test_unknown_characters_are_named_with_their_lines(client: Client, model: str) -> None:
     before = count(client)
     seeds = [Seed("ab", line=1), Seed("aé", line=2), Seed("xyz", line=4)]
     with pytest.raises(InputError, match=r"2 seeds have .*\n  line 2: 'é'\n  line 4: 'x', 'y', 'z'"):
-        client.submit(model, seeds, SAMPLING)
+        submit(client, model, seeds, SAMPLING)
     assert count(client) == before
 
 
@@ -162,42 +166,43 @@ def test_what_cannot_be_trained_is_refused_and_nothing_stored(
 ) -> None:
     (tmp_path / "bad.txt").write_text(text)
     with pytest.raises(InputError, match=error):
-        client.train(name, [tmp_path / "bad.txt"], NetworkOptions(), TrainingOptions())
+        train(client, name, [tmp_path / "bad.txt"], NetworkOptions(), TrainingOptions())
     assert count(client) == (0, 0)
-    assert client.models() == []
+    assert client.models.list() == []
 
 
 def test_an_unknown_model_is_refused(client: Client, model: str) -> None:
     with pytest.raises(NotFoundError, match="Did you mean speeches"):
-        client.submit("speech", [Seed("a")], SAMPLING)
+        submit(client, "speech", [Seed("a")], SAMPLING)
 
 
 def test_nothing_is_stored_when_the_broker_is_out_of_reach(settings: Settings, tmp_path: Path, text_file: Path) -> None:
     away = Client(replace(settings, redis_url=f"redis+socket://{tmp_path / 'none.sock'}"))
     with pytest.raises(UnreachableError):
-        away.train("speeches", [text_file], NetworkOptions(), TrainingOptions())
+        train(away, "speeches", [text_file], NetworkOptions(), TrainingOptions())
     assert away.jobs() == []
     assert not Path(settings.files_location).exists()
     away.close()
 
 
 def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Client, model: str) -> None:
-    job = client.submit(model, [Seed("a")] * 13_000, SamplingOptions(), part_rows=12_800)
-    leases = Leases(client.store, 30)
+    job = submit(client, model, [Seed("a")] * 13_000, SamplingOptions(), part_rows=12_800)
+    leases = Leases(client.connections.store, 30)
     first, second = leases.claim("generate", "a"), leases.claim("generate", "b")
     assert first is not None
     assert second is not None
     assert isinstance(second.spec, GenerateSpec)
     rows = part_rows(second.spec, seeds_of(client, second.spec), second.first_row, second.rows)
     lines = compress(result(row, "speeches@1", "text", "length", 1.0) for row in rows)
-    leases.complete(second, output=client.files.put("jobs/2/1-1.jsonl.zst", lines))
+    output = client.connections.files.put("jobs/2/1-1.jsonl.zst", lines)
+    leases.complete_rows(second, output, sampled(second), "cpu")
     found = [json.loads(line) for line in client.results(job.id or 0)]
     assert [row["row"] for row in found] == list(range(12_800, 13_000))  # of a running job what is done
     leases.fail(first, "broken", permanent=True)
     found = [json.loads(line) for line in client.results(job.id or 0)]
     assert [row["row"] for row in found] == list(range(13_000))  # Catches: failed rows left out
-    assert [row["error"] for row in found] == ["broken"] * 12_800 + [None] * 200
-    assert (client.status(job.id)["state"], client.status(job.id)["rows_failed"]) == ("done", 12_800)
+    assert [row.error for row in found] == ["broken"] * 12_800 + [None] * 200
+    assert (client.status(job.id).state, client.status(job.id).rows_failed) == ("done", 12_800)
 
 
 def test_results_of_a_training_are_refused(client: Client, model: str) -> None:
@@ -206,20 +211,20 @@ def test_results_of_a_training_are_refused(client: Client, model: str) -> None:
 
 
 def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, model: str) -> None:
-    job = client.submit(model, [Seed("a")], SAMPLING)
+    job = submit(client, model, [Seed("a")], SAMPLING)
     with pytest.raises(NotFinishedError, match="it goes on"):
         list(client.follow(job.id or 0, timeout_s=0))
-    assert client.status(job.id)["state"] == "queued"
+    assert client.status(job.id).state == "queued"
 
 
 def test_no_seed_at_all_starts_a_new_line(client: Client, model: str) -> None:
-    job = client.submit(model, None, SAMPLING)
+    job = submit(client, model, None, SAMPLING)
     (seed,) = seeds_of(client, job.spec)
     assert (seed.seed, job.spec.rows) == ("", 4)
 
 
 def test_seeds_may_be_texts(client: Client, model: str) -> None:
-    job = client.submit(model, ["a", Seed("b", id="x")], SAMPLING)
+    job = submit(client, model, ["a", Seed("b", id="x")], SAMPLING)
     assert [(seed.seed, seed.id) for seed in seeds_of(client, job.spec)] == [("a", None), ("b", "x")]
 
 
@@ -234,16 +239,16 @@ def test_no_seeds_and_a_text_in_their_place_are_refused(
     # Catches: a job of one empty seed for an empty generator; a job of each character
     before = count(client)
     with pytest.raises(InputError, match=message):
-        client.submit(model, seeds, SAMPLING)
-    assert (count(client), list(client.files.list("seeds"))) == (before, [])
+        submit(client, model, seeds, SAMPLING)
+    assert (count(client), list(client.connections.files.list("seeds"))) == (before, [])
 
 
 def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Client, tmp_path: Path) -> None:
     # Catches: a training that finds itself at work, and so the other's held-out text frozen
-    jobs = []
+    jobs: list[int] = []
     for name in ("first", "second"):
         (tmp_path / name).write_text(f"the {name} text, of its own\n" + make_text(200, rng_seed=len(jobs)))
-        jobs.append(client.train("poems", [tmp_path / name], NetworkOptions(), TrainingOptions()).id or 0)
+        jobs.append(train(client, "poems", [tmp_path / name], NetworkOptions(), TrainingOptions()).id or 0)
         client.cancel(jobs[-1])
     assert client.retry(jobs[0]) == 1
     with pytest.raises(InputError, match="is measured on another held-out text"):
@@ -251,42 +256,48 @@ def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Clien
 
 
 def test_a_job_whose_version_was_deleted_is_not_retried(client: Client, model: str) -> None:
-    job = client.submit(model, ["a"], SAMPLING).id or 0
+    job = submit(client, model, ["a"], SAMPLING).id or 0
     client.cancel(job)
-    new = registry.NewVersion(
-        model=model, files=NO_FILE, characters="\nab", network={}, held_out_nats=0.5, precision="float32"
+    new = NewVersion(
+        model=model, files=NO_FILE, characters="\nab", network=NetworkOptions(), held_out_nats=0.5, precision="float32"
     )
-    with client.store.write() as connection:
-        registry.add_version(connection, None, new)
+    with client.connections.store.write() as connection:
+        registry.import_version(connection, new)
         registry.delete_version(connection, model, 1)
     with pytest.raises(NotFoundError):  # Catches: parts that fail three times each for want of their model
         client.retry(job)
-    assert client.status(job)["state"] == "cancelled"
+    assert client.status(job).state == "cancelled"
 
 
 def test_jobs_of_a_version_are_found(client: Client, model: str) -> None:
-    job = client.submit(model, ["a"], SAMPLING)
-    assert [found["id"] for found in client.jobs(model="speeches@1")] == [job.id, 1]
-    assert [found["id"] for found in client.jobs(model="speeches")] == [job.id, 1]
+    job = submit(client, model, ["a"], SAMPLING)
+    assert [found.id for found in client.jobs(model="speeches@1")] == [job.id, 1]
+    assert [found.id for found in client.jobs(model="speeches")] == [job.id, 1]
     assert client.jobs(model="speeches@2") == []
-    for wrong in ({"state": "finished"}, {"kind": "sample"}, {"model": "speeches@best"}, {"model": "@1"}):
+    wrongs: list[dict[str, Any]] = [
+        {"state": "finished"},
+        {"kind": "sample"},
+        {"model": "speeches@best"},
+        {"model": "@1"},
+    ]
+    for wrong in wrongs:
         with pytest.raises(InputError, match="must be"):
             client.jobs(**wrong)
 
 
 def test_a_seed_s_own_options_count_and_are_checked(client: Client, model: str) -> None:
     seeds = [Seed("a", options={"temperature": [0.1, 0.2, 0.3], "length": 5}), Seed("b")]
-    job = client.submit(model, seeds, SAMPLING)
+    job = submit(client, model, seeds, SAMPLING)
     assert (job.spec.rows, job.spec.characters) == (6 + 4, 6 * 5 + 4 * SAMPLING.length)
     before = count(client)
     with pytest.raises(InputError, match=r"^line 3: length must be a whole number from 1"):
-        client.submit(model, [Seed("a", line=2), Seed("a", line=3, options={"length": 0})], SAMPLING)
+        submit(client, model, [Seed("a", line=2), Seed("a", line=3, options={"length": 0})], SAMPLING)
     assert count(client) == before
 
 
 @pytest.mark.parametrize("policy", ["drop", "replace"])
 def test_unknown_characters_may_be_dropped_or_replaced(client: Client, model: str, policy: str) -> None:
-    job = client.submit(model, [Seed("aéb"), Seed("é")], replace(SAMPLING, unknown=policy))
+    job = submit(client, model, [Seed("aéb"), Seed("é")], replace(SAMPLING, unknown=policy))
     # The seed is stored as it was handed in: what is fed is the worker's business.
     assert [seed.seed for seed in seeds_of(client, job.spec)] == ["aéb", "é"]
 
@@ -294,34 +305,37 @@ def test_unknown_characters_may_be_dropped_or_replaced(client: Client, model: st
 def test_a_stop_string_that_can_never_occur_is_told(
     client: Client, model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client.submit(model, [Seed("a")], replace(SAMPLING, stop=("ab", "xyz")))
+    submit(client, model, [Seed("a")], replace(SAMPLING, stop=("ab", "xyz")))
     assert "the model cannot write 'xyz'" in caplog.text
     assert "'ab'" not in caplog.text
 
 
 def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> None:
-    seeds = [seed.text for seed in client.random_seeds(model, 30, 5)]
-    text = Path(client.files.checked(FileRef(**client.status(1)["spec"]["corpus"]))).read_text()
+    seeds = list(training_openings(client.connections, model, 30, 5))
+    corpus = TrainSpec.from_dict(client.status(1).document).corpus
+    text = client.connections.files.checked(corpus).read_text()
     assert all(len(seed) == 20 and seed in text for seed in seeds)
     assert len(set(seeds)) > 20
-    assert [seed.text for seed in client.random_seeds(model, 30, 5)] == seeds
+    assert list(training_openings(client.connections, model, 30, 5)) == seeds
+    job = client.submit(GenerateRequest(model=model, random_seeds=30, rng_seed=5))
+    assert [seed.seed for seed in seeds_of(client, job.spec)] == seeds
     with pytest.raises(InputError, match="random-seeds must be a whole number from 1 to 1,000,000"):
-        client.random_seeds(model, 2**60, 5)
+        client.submit(GenerateRequest(model=model, random_seeds=2**60))
 
 
 def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
-    assert client.submit(model, [Seed("a")] * 100, SamplingOptions(), part_rows=30).parts == 4
+    assert submit(client, model, [Seed("a")] * 100, SamplingOptions(), part_rows=30).parts == 4
     before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
-        client.submit(model, [Seed("a")], SamplingOptions(), part_rows=0)
+        submit(client, model, [Seed("a")], SamplingOptions(), part_rows=0)
     with pytest.raises(InputError, match="1,000,000 rows would be 1,000,000 parts. Expected at most 100,000: a larger"):
-        client.submit(model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
+        submit(client, model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
     assert count(client) == before
 
 
 def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: Client, model: str) -> None:
     def precision(seeds: int, asked: str = "auto") -> str:
-        job = client.submit(model, [Seed("a")] * seeds, SamplingOptions(precision=asked))
+        job = submit(client, model, [Seed("a")] * seeds, SamplingOptions(precision=asked))
         return job.spec.sampling.precision
 
     # Catches: the version's precision left out; a single text in bfloat16, which is slower
@@ -329,37 +343,38 @@ def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: 
 
 
 def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
-    job = client.submit(model, [Seed("a")] * 4, SamplingOptions(), part_rows=2)
-    leases, texts = Leases(client.store, 30), iter(["x", "y", "x", "zz"])
+    job = submit(client, model, [Seed("a")] * 4, SamplingOptions(), part_rows=2)
+    leases, texts = Leases(client.connections.store, 30), iter(["x", "y", "x", "zz"])
     while part := leases.claim("generate", "a"):
         tallies = Tallies()
         for _ in range(2):
             tallies.at("1.0").add(next(texts), 1.5)
-        seconds = {"loading": 0.0, "compiling": 1.0, "sampling": 2.0, "writing": 0.5}
-        facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80, "characters": 100}
-        leases.complete(part, output=NO_FILE, report={**facts, "seconds": seconds, "temperatures": tallies.to_dict()})
-    assert "report" not in client.jobs()[0]  # Catches: a list that reads kilobytes for each job
-    report = client.status(job.id)["report"]
-    assert (report["parts"], report["fill"], report["characters_per_second"]) == (2, 0.5, 50)
-    assert report["seconds"] == {"loading": 0.0, "compiling": 2.0, "sampling": 4.0, "writing": 1.0}
+        took = Seconds(loading=0.0, compiling=1.0, sampling=2.0, writing=0.5)
+        report = sampled(part, steps=10, slot_steps=80, characters=100, seconds=took, temperatures=tallies)
+        leases.complete_rows(part, NO_FILE, report, "cpu")
+    summary = client.status(job.id).report
+    assert summary is not None
+    assert (summary.parts, summary.fill, summary.characters_per_second) == (2, 0.5, 50)
+    assert summary.seconds == Seconds(loading=0.0, compiling=2.0, sampling=4.0, writing=1.0)
     # Catches: distinct texts added up over the parts
-    assert report["temperatures"] == [{"temperature": 1.0, "rows": 4, "nats_per_char": 1.5, "distinct_share": 0.75}]
+    distinct = TemperatureSummary(temperature=1.0, rows=4, nats_per_char=1.5, distinct_share=0.75)
+    assert summary.temperatures == (distinct,)
 
 
 @pytest.mark.parametrize(("seed", "policy"), [("", "error"), ("", "drop"), ("é", "drop")])
 def test_an_empty_seed_needs_a_newline_that_the_model_knows(client: Client, model: str, seed: str, policy: str) -> None:
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         connection.execute(update(versions).values(characters="ab"))
     with pytest.raises(InputError, match="of an empty seed a newline is read, which the model does not know"):
-        client.submit(model, [Seed(seed)], replace(SAMPLING, unknown=policy))
+        submit(client, model, [Seed(seed)], replace(SAMPLING, unknown=policy))
 
 
 def test_a_name_that_is_no_text_leaves_no_file(client: Client, model: str, text_file: Path) -> None:
     files = file_names(client)
     with pytest.raises(InputError, match="The job's name: a surrogate"):
-        client.submit(model, [Seed("a")], SAMPLING, label="\ud800")
+        submit(client, model, [Seed("a")], SAMPLING, label="\ud800")
     with pytest.raises(InputError, match="The job's name: a surrogate"):
-        client.train("other", [text_file], label="\ud800")
+        train(client, "other", [text_file], label="\ud800")
     assert file_names(client) == files  # Catches: a check after the seeds or the corpus are written
 
 
@@ -367,64 +382,69 @@ def test_a_name_that_is_no_text_leaves_no_file(client: Client, model: str, text_
 def test_half_a_character_is_refused(client: Client, model: str, seed: Seed) -> None:
     before = count(client)
     with pytest.raises(InputError, match="is not a character by itself"):
-        client.submit(model, [seed], replace(SAMPLING, unknown="drop"))
+        submit(client, model, [seed], replace(SAMPLING, unknown="drop"))
     assert count(client) == before
 
 
 def test_a_key_makes_a_repeated_submit_harmless(client: Client, model: str) -> None:
-    first = client.submit(model, [Seed("a")], SAMPLING, key="k")
+    first = submit(client, model, [Seed("a")], SAMPLING, key="k")
     before = (count(client), file_names(client))
-    again = client.submit(model, [Seed("a")], SAMPLING, key="k", label="anything", part_rows=3)
+    again = submit(client, model, [Seed("a")], SAMPLING, key="k", label="anything", part_rows=3)
     assert (again.id, again.existed, first.existed) == (first.id, True, False)
     for seeds, sampling in (([Seed("b")], SAMPLING), ([Seed("a")], replace(SAMPLING, rng_seed=9))):
         with pytest.raises(InputError, match="stands for job"):
-            client.submit(model, seeds, sampling, key="k")
+            submit(client, model, seeds, sampling, key="k")
     assert (count(client), file_names(client)) == before  # Catches: the seeds of a repeated submit left over
     for key in ("", "k" * 201, "a\0b"):
         with pytest.raises(InputError, match="key"):
-            client.submit(model, None, SAMPLING, key=key)
+            submit(client, model, None, SAMPLING, key=key)
 
 
 def test_a_key_stands_for_what_was_asked_and_not_for_what_it_meant(client: Client, model: str) -> None:
-    first = client.submit(model, [Seed("a")], SAMPLING, key="k")
-    better = registry.NewVersion(
-        model="speeches", files=NO_FILE, characters="\nab", network={}, held_out_nats=0.5, precision="float32"
+    first = submit(client, model, [Seed("a")], SAMPLING, key="k")
+    better = NewVersion(
+        model="speeches",
+        files=NO_FILE,
+        characters="\nab",
+        network=NetworkOptions(),
+        held_out_nats=0.5,
+        precision="float32",
     )
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         registry.add_version(connection, 1, better)
     # Catches: a retry that fails because a better version was trained in the meantime
-    assert client.submit(model, [Seed("a")], SAMPLING, key="k").id == first.id
+    assert submit(client, model, [Seed("a")], SAMPLING, key="k").id == first.id
 
 
 def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Path) -> None:
-    training = client.train("later", [text_file])
-    job = client.submit(None, [Seed("the ")], SAMPLING, after=training.id)
+    training = train(client, "later", [text_file])
+    job = submit(client, None, [Seed("the ")], SAMPLING, after=training.id)
     assert (job.spec.model, job.spec.version) == ("later", None)
     status = client.status(job.id)
-    assert status["waiting_for"] == f"job {training.id}, whose version it will sample from, has not ended"
-    assert client.queue.lengths()["generate"] == 0
+    assert status.waiting_for == f"job {training.id}, whose version it will sample from, has not ended"
+    assert client.connections.queue.lengths()["generate"] == 0
     with pytest.raises(InputError, match="seeds have characters"):  # those of the text are known already
-        client.submit(None, [Seed("§")], SAMPLING, after=training.id)
+        submit(client, None, [Seed("§")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="trains later, and not speeches"):
-        client.submit(model, [Seed("a")], SAMPLING, after=training.id)
+        submit(client, model, [Seed("a")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="Of which model"):
-        client.submit(None, [Seed("a")], SAMPLING)
+        submit(client, None, [Seed("a")], SAMPLING)
 
 
 def test_a_job_after_a_training_that_has_ended_begins_at_once(client: Client, model: str) -> None:
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == 1).values(version=1, state="done"))
-    job = client.submit(None, [Seed("a")], SAMPLING, after=1)
+    job = submit(client, None, [Seed("a")], SAMPLING, after=1)
     assert job.spec.name == "speeches@1"
-    assert client.queue.lengths()["generate"] == 1  # Catches: a doorbell left to maintenance
+    assert client.connections.queue.lengths()["generate"] == 1  # Catches: a doorbell left to maintenance
 
 
 def test_an_estimate_needs_a_speed_for_the_time(client: Client, model: str) -> None:
     rows = [Seed("ab")] * 100
-    unknown = client.submit(model, rows, SAMPLING, dry_run=True).estimate
-    with client.store.write() as connection:
+    unknown = submit(client, model, rows, SAMPLING, dry_run=True).estimate
+    with client.connections.store.write() as connection:
         upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=1000.0)
-    known = client.submit(model, rows, SAMPLING, dry_run=True).estimate
+    known = submit(client, model, rows, SAMPLING, dry_run=True).estimate
     assert unknown is not None
     assert known is not None
     assert (unknown.seconds, known.seconds) == (None, 160.0)
@@ -433,15 +453,15 @@ def test_an_estimate_needs_a_speed_for_the_time(client: Client, model: str) -> N
 
 def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model: str) -> None:
     def part_rows() -> int:
-        return client.submit(model, [Seed("a")] * 100_000, SamplingOptions(), dry_run=True).spec.part_rows
+        return submit(client, model, [Seed("a")] * 100_000, SamplingOptions(), dry_run=True).spec.part_rows
 
     assert part_rows() == 7 * 256  # 20 s at 40,000 characters a second
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=80_000.0)
         upsert(connection, speeds, model="speeches", device="gpu", characters_per_s=800_000.0)
     assert part_rows() == 15 * 256
     for number in range(10):
         live = {"host": "h", "pid": 1, "device": str(number), "queues": ["generate"], "seen_at": NOW}
-        with client.store.write() as connection:
+        with client.connections.store.write() as connection:
             upsert(connection, workers, owner=f"w/{number}", **live)
     assert part_rows() == 9 * 256  # a fortieth: ten GPUs, none of which is to wait for another

@@ -10,18 +10,19 @@ import pytest
 from charrnn.errors import LeaseLostError, UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import Part
+from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.leases import Part
 from charrnn.options import SamplingOptions
-from tests.fixtures.store import each_database
+from tests.fixtures.client import submit
+from tests.fixtures.store import each_database, sampled
 from worker.heartbeat import Heartbeat, Watch
-from worker.parts.generation import _commit
+from worker.parts import generation
 
 pytestmark = each_database
 
-SECONDS = {"loading": 0.0, "compiling": 0.0, "sampling": 2.0, "writing": 0.5}
-FACTS = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 160, "characters": 100}
+SECONDS = Seconds(loading=0.0, compiling=0.0, sampling=2.0, writing=0.5)
 
 
 @pytest.fixture
@@ -35,34 +36,34 @@ def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
 
 def begin(client: Client, model: str, heartbeat: Heartbeat) -> tuple[Part, FileRef]:
     """A claimed part, and its file, which is written."""
-    client.submit(model, [Seed("a")], SamplingOptions())
+    submit(client, model, [Seed("a")], SamplingOptions())
     part = heartbeat.leases.claim("generate", "owner")
     assert part is not None
-    return part, client.files.put(f"jobs/{part.job}/0-{part.token}.jsonl.zst", [b"rows"])
+    return part, client.connections.files.put(f"jobs/{part.job}/0-{part.token}.jsonl.zst", [b"rows"])
 
 
 def commit(heartbeat: Heartbeat, part: Part, output: FileRef) -> None:
-    facts: dict[str, Any] = {**FACTS, "seconds": SECONDS, "temperatures": {}}
-    _commit(heartbeat, part, Watch(part, heartbeat.settings), output, facts)
+    report = sampled(part, steps=10, slot_steps=160, characters=100, seconds=SECONDS)
+    generation.commit(heartbeat, part, Watch(part, heartbeat.settings), output, report)
 
 
 def test_a_commit_whose_answer_is_lost_is_not_undone(
     client: Client, model: str, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, output = begin(client, model, heartbeat)
-    complete, answers = heartbeat.leases.complete, iter([False])
+    complete, answers = heartbeat.leases.complete_rows, iter([False])
 
     def lose_the_first_answer(*arguments: Any, **facts: Any) -> None:
         complete(*arguments, **facts)
         if not next(answers, True):
             raise UnreachableError("the connection went after the commit")
 
-    monkeypatch.setattr(heartbeat.leases, "complete", lose_the_first_answer)
+    monkeypatch.setattr(heartbeat.leases, "complete_rows", lose_the_first_answer)
     commit(heartbeat, part, output)
     # Catches: the file deleted as that of a lease that was lost
-    assert client.files.read(output) == b"rows"
-    assert (client.status(part.job)["state"], client.status(part.job)["rows_done"]) == ("done", 1)
-    assert client.store.speeds("speeches") == {"cpu": pytest.approx(160 / 2.5 / 0.45)}  # of slot_steps
+    assert client.connections.files.read(output) == b"rows"
+    assert (client.status(part.job).state, client.status(part.job).rows_done) == ("done", 1)
+    assert client.connections.store.speeds("speeches") == {"cpu": pytest.approx(160 / 2.5 / 0.45)}  # of slot_steps
 
 
 def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
@@ -73,7 +74,7 @@ def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str
     assert again is not None
     with pytest.raises(LeaseLostError):
         commit(heartbeat, part, output)
-    assert list(client.files.list(f"jobs/{part.job}")) == []
+    assert list(client.connections.files.list(f"jobs/{part.job}")) == []
 
 
 def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
@@ -81,6 +82,8 @@ def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, heart
     heartbeat.leases.give_back("owner")
     again = heartbeat.leases.claim("generate", "owner")
     assert again is not None
-    commit(heartbeat, again, client.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
+    commit(heartbeat, again, client.connections.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
     # Catches: rows twice for those who open the folder itself
-    assert [file.name for file in client.files.list(f"jobs/{again.job}")] == [f"jobs/{again.job}/0-2.jsonl.zst"]
+    assert [file.name for file in client.connections.files.list(f"jobs/{again.job}")] == [
+        f"jobs/{again.job}/0-2.jsonl.zst"
+    ]

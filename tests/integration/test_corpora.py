@@ -13,16 +13,17 @@ import pytest
 
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.client import Client
+from charrnn.jobs.job.cron import Cron
 from charrnn.jobs.job.requests import TrainRequest
+from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.schedules.cron import Cron
-from charrnn.jobs.schedules.runner import Schedules
+from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.slots import Schedule
 from charrnn.jobs.store.tables import jobs
-from charrnn.jobs.submit.sampling import Submitted
+from charrnn.jobs.submit.submitted import Submitted
 from charrnn.options import NetworkOptions, TrainingOptions
+from tests.fixtures.client import train
 from tests.fixtures.model import make_text
 from tests.fixtures.s3 import FaultyProxy
 
@@ -66,14 +67,14 @@ def upload(folder: Path, url: str) -> None:
         write(f"{url}/{path.relative_to(folder).as_posix()}", path.read_bytes())
 
 
-def train(client: Client, *paths: str | Path) -> Submitted[TrainSpec]:
-    return client.train("speeches", paths, NetworkOptions(), TrainingOptions())
+def train_on(client: Client, *paths: str | Path) -> Submitted[TrainSpec]:
+    return train(client, "speeches", paths, NetworkOptions(), TrainingOptions())
 
 
 def test_a_folder_of_a_bucket_is_read_as_one_of_the_disk(open_client: OpenClient, bucket: str, folder: Path) -> None:
     upload(folder, bucket)
     client = open_client(bucket)
-    local, remote = train(client, folder).spec, train(client, f"{bucket}/").spec
+    local, remote = train_on(client, folder).spec, train_on(client, f"{bucket}/").spec
     # Catches: a held-out text that depends on where the copies lie
     assert (remote.corpus, remote.held_out) == (local.corpus, local.held_out)
     assert remote.sources == tuple(f"{bucket}/{name}" for name in NAMES)
@@ -82,14 +83,14 @@ def test_a_folder_of_a_bucket_is_read_as_one_of_the_disk(open_client: OpenClient
 def test_each_file_is_read_once(open_client: OpenClient, bucket: str, folder: Path) -> None:
     upload(folder, bucket)
     client = open_client(f"{bucket}/deep, {bucket}")
-    spec = train(client, bucket, f"{bucket}/deep", f"{bucket}/a.txt", f"{bucket}/notes.md").spec
+    spec = train_on(client, bucket, f"{bucket}/deep", f"{bucket}/a.txt", f"{bucket}/notes.md").spec
     assert spec.sources == tuple(f"{bucket}/{name}" for name in (*NAMES, "notes.md"))
 
 
 def test_a_whole_bucket_beside_files_of_the_disk(open_client: OpenClient, bucket: str, folder: Path) -> None:
     write(f"{bucket}/z.txt", make_text(200))
     root = bucket.rpartition("/")[0]
-    spec = train(open_client(root), root, folder).spec
+    spec = train_on(open_client(root), root, folder).spec
     assert spec.sources == (*(str(folder / name) for name in NAMES), f"{bucket}/z.txt")
 
 
@@ -98,8 +99,8 @@ def test_held_out_text_of_a_bucket_is_below_the_roots_too(open_client: OpenClien
     upload(folder, bucket)
     held_out = [f"{bucket}/a.txt"]
     with pytest.raises(InputError, match="not below a root"):
-        open_client("").train("speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out)
-    spec = open_client(bucket).train("speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out).spec
+        train(open_client(""), "speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out)
+    spec = train(open_client(bucket), "speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out).spec
     assert spec.held_out.sha256 == hashlib.sha256((folder / "a.txt").read_bytes()).hexdigest()
 
 
@@ -107,7 +108,7 @@ def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
     # Catches: names that are made tidy, which then are those of other files, or of none
     for number, key in enumerate(("deep/a.txt", "deep//a.txt", "deep/./b.txt", "deep/../c.txt")):
         write(f"{bucket}/{key}", make_text(100, rng_seed=number))
-    spec = train(open_client(bucket), f"{bucket}/deep").spec
+    spec = train_on(open_client(bucket), f"{bucket}/deep").spec
     expected = ["deep/../c.txt", "deep/./b.txt", "deep//a.txt", "deep/a.txt"]
     assert spec.sources == tuple(f"{bucket}/{key}" for key in expected)
     texts = sum(len(make_text(100, rng_seed=number)) for number in range(4))
@@ -120,7 +121,7 @@ def test_without_a_place_for_copies_a_training_is_refused(
     # Catches: an error of the system's, which ends a scheduler
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
     with pytest.raises(UnreachableError, match="No folder for temporary files can be made"):
-        train(open_client(""), folder)
+        train_on(open_client(""), folder)
 
 
 @pytest.mark.parametrize("roots", ["", "{}/deep", "{}/a.tx", "s3://other", "s3:"], ids=repr)
@@ -131,20 +132,20 @@ def test_what_the_settings_do_not_allow_is_refused(
     # Catches: roots as mere beginnings of text; a bucket that is asked before the roots are
     bucket, proxy = faulty_bucket
     with pytest.raises(InputError, match="is not below a root that CHARRNN_CORPUS_ROOTS allows. It allows: "):
-        train(open_client(roots.format(bucket)), named.format(bucket))
+        train_on(open_client(roots.format(bucket)), named.format(bucket))
     assert proxy.requests == 0
 
 
 def test_a_place_without_texts_is_told(open_client: OpenClient, bucket: str) -> None:
     write(f"{bucket}/notes.md", "no text to train on")
     with pytest.raises(TextError, match=f"{bucket}: no such file, and no .txt file below it"):
-        train(open_client(bucket), bucket)
+        train_on(open_client(bucket), bucket)
 
 
 def test_an_error_in_a_text_names_its_url(open_client: OpenClient, bucket: str) -> None:
     write(f"{bucket}/a.txt", b"a line\nand \xff")
     with pytest.raises(TextError, match=f"^{bucket}/a.txt: line 2, byte 5: 0xff"):
-        train(open_client(bucket), bucket)
+        train_on(open_client(bucket), bucket)
 
 
 @pytest.mark.parametrize("fault", [503, 403, "half"])
@@ -156,24 +157,24 @@ def test_a_bucket_in_trouble_stores_nothing(
     client = open_client(bucket)
     proxy.fault = fault  # type: ignore[assignment]
     with pytest.raises(UnreachableError, match=bucket.rpartition("/")[0]):
-        train(client, bucket)
+        train_on(client, bucket)
     proxy.fault = None
     assert client.jobs() == []
-    assert train(client, bucket).spec.num_sources == len(NAMES)
+    assert train_on(client, bucket).spec.num_sources == len(NAMES)
 
 
 def test_a_schedule_reads_a_bucket_anew(open_client: OpenClient, bucket: str, folder: Path) -> None:
     upload(folder, bucket)
     client = open_client(bucket)
-    schedules = Schedules(client, lambda: 0)
+    schedules = Schedules(client.connections, lambda: 0)
     request = TrainRequest(
         model="speeches", paths=(bucket,), network=NetworkOptions(), training=TrainingOptions(), rng_seed=None
     )
     schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *", "UTC"), request=request.absolute()))
     sources = []
     for name in ("e.txt", "f.txt"):
-        sources.append(TrainSpec.from_dict(client.store.job(schedules.run("nightly")["job"])["spec"]).num_sources)
+        sources.append(TrainSpec.from_dict(client.status(schedules.run("nightly").job).document).num_sources)
         write(f"{bucket}/{name}", make_text(100))
-        with client.store.write() as connection:
+        with client.connections.store.write() as connection:
             connection.execute(jobs.update().values(state=JobState.DONE, parts_left=0))
     assert sources == [len(NAMES), len(NAMES) + 1]

@@ -13,7 +13,7 @@ pytestmark = each_database
 
 def show_life(client: Client, owner: str, pid: int, device: str, queues: list[str]) -> None:
     seen = {"host": owner.split("-")[0], "pid": pid, "device": device, "queues": queues, "seen_at": NOW}
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         upsert(connection, workers, owner=owner, **seen)
 
 

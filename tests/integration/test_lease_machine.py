@@ -27,14 +27,18 @@ from sqlalchemy import Row, delete, select, update
 
 from charrnn.errors import InputError, LeaseLostError
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.states import Priority
+from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.leases import DIED, Leases, Part
+from charrnn.jobs.store.leases import DIED, Leases
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, metadata, metrics, parts, versions
-from tests.fixtures.store import NO_FILE, PART_ROWS, each_database, generate_spec, train_spec
+from charrnn.options import NetworkOptions
+from charrnn.training.progress import EpochMetrics
+from tests.fixtures.store import NO_FILE, PART_ROWS, each_database, generate_spec, sampled, train_spec
 
 pytestmark = each_database
 
@@ -399,11 +403,11 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(owner=OWNER, queue=QUEUE, left=LEFT_SINCE, rows=st.integers(0, 9))
     def heartbeat(self, owner: str, queue: str, left: int, rows: int) -> None:
         if claim := self.chosen(owner, queue, left):
-            progress = {"rows": rows}
+            progress = PartProgress(work=SamplingProgress(rows=rows, characters=0))
             part, cancelling = self.used(claim, lambda: self.leases.heartbeat(claim, progress))
             if part:
                 assert cancelling is self.model.jobs[claim.job].cancelling
-                part.deadline, part.progress = self.model.now + LEASE_MS, progress
+                part.deadline, part.progress = self.model.now + LEASE_MS, progress.to_dict()
 
     @rule(owner=OWNER, left=LEFT_SINCE, epoch=st.integers(1, 2), step=st.integers(1, 2), saved=st.booleans())
     def end_epoch(self, owner: str, left: int, epoch: int, step: int, saved: bool) -> None:
@@ -441,12 +445,18 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(owner=OWNER, queue=QUEUE, left=LEFT_SINCE)
     def complete(self, owner: str, queue: str, left: int) -> None:
         if claim := self.chosen(owner, queue, left):
-            result = _version(claim) if claim.spec.QUEUE == "train" else _output(claim)
-            part, _ = self.used(claim, lambda: self.leases.complete(claim, **result))
+            output = None if claim.spec.QUEUE == "train" else _file(claim, "part")
+            part, _ = self.used(claim, lambda: self._commit(claim, output))
             if part:
-                self.model.complete(self.model.jobs[claim.job], part, result.get("output"))
+                self.model.complete(self.model.jobs[claim.job], part, output)
                 self.drop(claim)
             assert self.leases.committed(claim) is self.model.committed(claim)
+
+    def _commit(self, claim: Part, output: FileRef | None) -> None:
+        if output is None:
+            self.leases.complete_training(claim, _version(claim))
+        else:
+            self.leases.complete_rows(claim, output, sampled(claim, characters=CHARACTERS), "cpu")
 
     @precondition(lambda self: self.model.leased())
     @rule(owner=OWNER)
@@ -481,10 +491,10 @@ class LeaseMachine(RuleBasedStateMachine):
         job = _counted_back(self.model.lost(), back)
         refusal = self.model.refuses_to_retry(job)
         with _refused(refusal), self.store.write() as connection:
-            numbers = lifecycle.retry_job(connection, job.id)
+            retried = lifecycle.retry_job(connection, job.id)
         if not refusal:
-            assert sorted(numbers) == self.model.retry(job)
-            self.seen["retried"] += len(numbers)
+            assert retried.parts == len(self.model.retry(job))
+            self.seen["retried"] += retried.parts
 
     @precondition(lambda self: len(self.model.jobs) > len(self.model.unended()))
     @rule(back=BACK)
@@ -618,29 +628,23 @@ def _file(claim: Part, kind: str) -> FileRef:
     return FileRef(name=f"{kind}/{claim.job}/{claim.number}-{claim.token}", size=1, sha256="1")
 
 
-def _output(claim: Part) -> dict[str, Any]:
-    return {"output": _file(claim, "part"), "characters": CHARACTERS}
-
-
-def _version(claim: Part) -> dict[str, Any]:
-    new = registry.NewVersion(
+def _version(claim: Part) -> NewVersion:
+    return NewVersion(
         model=MODEL,
         files=_file(claim, "version"),
         characters="ab",
-        network={"units": 1},
+        network=NetworkOptions(units=1),
         held_out_nats=1.0,
         precision="float32",
     )
-    return {"version": new, "characters": CHARACTERS}
 
 
-def _epoch(epoch: int, step: int) -> dict[str, Any]:
-    losses = {"learning_rate": 0.1, "train_nats": 2.0, "held_out_nats": 2.5}
-    return {"epoch": epoch, "step": step, **losses, "previews": []}
+def _epoch(epoch: int, step: int) -> EpochMetrics:
+    return EpochMetrics(epoch=epoch, step=step, learning_rate=0.1, train_nats=2.0, held_out_nats=2.5)
 
 
 # Catches: no token, or no state, in Leases._change's condition; a claim that raises no token or counts no attempt; a
-# release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in _take_one_away, which
+# release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._take_away, which
 # forgets cancel_requested, as does fail; give_back of all owners; a heartbeat that does not extend; end_parts that
 # counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done parts
 # again; a job that is done although a part was cancelled; a cancel that counts no parts; dependents that are not told.

@@ -13,12 +13,13 @@ from sqlalchemy import update
 from charrnn.errors import InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.files.storage import StoredFile
+from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.tables import jobs, parts
 from charrnn.jobs.upkeep.pruning import FOLDERS, GRACE_S, Pruned
-from charrnn.options import SamplingOptions
-from tests.fixtures.client import DoPart
+from charrnn.options import NetworkOptions, SamplingOptions
+from tests.fixtures.client import DoPart, submit, train
 from tests.fixtures.store import each_database
 
 pytestmark = each_database
@@ -26,32 +27,35 @@ pytestmark = each_database
 DAY_S = 86_400
 
 
-def submit(client: Client, model: str) -> int:
-    return client.submit(model, [Seed("a")], SamplingOptions()).id or 0
+def submit_one(client: Client, model: str) -> int:
+    return submit(client, model, [Seed("a")], SamplingOptions()).id or 0
 
 
 def names(client: Client) -> set[str]:
-    return {file.name for folder in FOLDERS for file in client.files.list(folder)}
+    return {file.name for folder in FOLDERS for file in client.connections.files.list(folder)}
 
 
 def make_old(client: Client, job: int, days: float) -> None:
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         ended = jobs.c.finished_at - round(days * DAY_S * 1000)
         connection.execute(update(jobs).where(jobs.c.id == job).values(finished_at=ended))
 
 
 def make_files_old(client: Client) -> None:
     for name in names(client):
-        path, old = Path(client.files.url) / name, time.time() - GRACE_S - 60
+        path, old = Path(client.connections.files.url) / name, time.time() - GRACE_S - 60
         os.utime(path, (old, old))
 
 
 def test_a_checkpoint_is_kept_to_retry_from_and_no_longer(client: Client, model: str, do_part: DoPart) -> None:
-    done, cancelled = submit(client, model), submit(client, model)
+    done, cancelled = submit_one(client, model), submit_one(client, model)
     do_part()
     client.cancel(cancelled)
-    files = {job: client.files.put(f"jobs/{job}/checkpoint-1-1.safetensors", [b"weights"]) for job in (done, cancelled)}
-    with client.store.write() as connection:
+    files = {
+        job: client.connections.files.put(f"jobs/{job}/checkpoint-1-1.safetensors", [b"weights"])
+        for job in (done, cancelled)
+    }
+    with client.connections.store.write() as connection:
         for job, file in files.items():
             connection.execute(update(parts).where(parts.c.job == job).values(checkpoint=file.to_dict()))
     make_files_old(client)
@@ -62,13 +66,13 @@ def test_a_checkpoint_is_kept_to_retry_from_and_no_longer(client: Client, model:
 
 def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: str, do_part: DoPart) -> None:
     before = names(client)
-    job, other = submit(client, model), submit(client, model)
+    job, other = submit_one(client, model), submit_one(client, model)
     do_part()
     kept = names(client)
     client.delete(job)
     with pytest.raises(NotFoundError):
         client.status(job)
-    assert client.status(other)["id"] == other
+    assert client.status(other).id == other
     # Catches: seeds that two jobs share, deleted with one of them
     assert len(kept - names(client)) == 2
     assert names(client) > before
@@ -78,7 +82,7 @@ def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
     client: Client, model: str, do_part: DoPart, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: an error after which nobody can ask for it again
-    job = submit(client, model)
+    job = submit_one(client, model)
     do_part()
     kept = names(client)
 
@@ -86,7 +90,7 @@ def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
         raise UnreachableError("Read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(client.files, "delete_folder", cannot)
+        patch.setattr(client.connections.files, "delete_folder", cannot)
         client.delete(job)
     assert f"job {job} was deleted; its files are left for a later prune: Read-only file system" in caplog.text
     assert names(client) == kept
@@ -95,7 +99,7 @@ def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
 
 
 def test_a_job_in_work_is_not_deleted(client: Client, model: str) -> None:
-    job = submit(client, model)
+    job = submit_one(client, model)
     before = names(client)
     with pytest.raises(InputError, match="End it first"):
         client.delete(job)
@@ -103,23 +107,23 @@ def test_a_job_in_work_is_not_deleted(client: Client, model: str) -> None:
 
 
 def test_old_jobs_are_pruned_and_young_and_running_ones_are_not(client: Client, model: str, do_part: DoPart) -> None:
-    old, young, running = (submit(client, model) for _ in range(3))
+    old, young, running = (submit_one(client, model) for _ in range(3))
     do_part()
     do_part()
     make_old(client, old, days=31)
     make_old(client, young, days=29)
-    client.files.put(f"jobs/{old}/0-9.jsonl.zst", [b"of a worker that was killed"])
+    client.connections.files.put(f"jobs/{old}/0-9.jsonl.zst", [b"of a worker that was killed"])
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
     assert (counted.jobs, counted.files) == (1, 3)  # its seeds, its part file, and what lies beside it once
-    assert client.status(old)["id"] == old
+    assert client.status(old).id == old
     assert client.prune(30 * DAY_S) == counted
     assert client.prune(30 * DAY_S) == Pruned()
-    assert {job["id"] for job in client.jobs()} == {1, young, running}  # 1 is the training that the model came from
+    assert {job.id for job in client.jobs()} == {1, young, running}  # 1 is the training that the model came from
 
 
 def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, text_file: Path) -> None:
-    job = client.train("other", [text_file]).id or 0
+    job = train(client, "other", [text_file]).id or 0
     client.cancel(job)
     make_old(client, job, days=31)
     make_files_old(client)
@@ -139,12 +143,12 @@ def test_the_training_and_the_texts_of_a_version_stay(client: Client, model: str
 
 def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text_file: Path) -> None:
     text_file.write_text(text_file.read_text() + "more of it\n")
-    job = client.train("other", [text_file]).id or 0
+    job = train(client, "other", [text_file]).id or 0
     client.cancel(job)
     client.delete(job)
-    client.files.put("jobs/99/0-1.jsonl.zst", [b"of a worker that was killed"])
-    client.files.put("seeds/x.jsonl.zst", [b"of a submit that was killed"])
-    waiting = submit(client, model)
+    client.connections.files.put("jobs/99/0-1.jsonl.zst", [b"of a worker that was killed"])
+    client.connections.files.put("seeds/x.jsonl.zst", [b"of a submit that was killed"])
+    waiting = submit_one(client, model)
     young = names(client)
     client.prune(DAY_S)
     assert names(client) == young  # Catches: a file deleted that a submit in progress is about to name
@@ -153,19 +157,19 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     gone = young - names(client)
     assert {name.partition("/")[0] for name in gone} == {"jobs", "seeds", "corpora"}
     assert swept.files == len(gone) == 3
-    assert client.files.checked(client.submit(model, None, SamplingOptions()).spec.seeds)
-    assert client.status(waiting)["state"] == "queued"
+    assert client.connections.files.checked(submit(client, model, None, SamplingOptions()).spec.seeds)
+    assert client.status(waiting).state == "queued"
 
 
 def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(
     client: Client, model: str, do_part: DoPart
 ) -> None:
     # Catches: orphans of killed workers that stay as long as their job does
-    ended, running = submit(client, model), submit(client, model)
+    ended, running = submit_one(client, model), submit_one(client, model)
     do_part()
     orphan, arriving = (f"jobs/{job}/0-9.jsonl.zst" for job in (ended, running))
     for name in (orphan, arriving):
-        client.files.put(name, [b"of a worker that was killed, or is about to commit it"])
+        client.connections.files.put(name, [b"of a worker that was killed, or is about to commit it"])
     make_files_old(client)
     before = names(client)
     assert client.prune(30 * DAY_S, dry_run=True).files == 1
@@ -178,12 +182,12 @@ def test_the_files_of_a_version_stay_and_those_of_none_do_not(client: Client, mo
     source = tmp_path / "version"
     source.mkdir()
     (source / "config.json").write_text("{}")
-    kept, gone = (client.files.put_folder(f"models/{model}/{name}", source) for name in ("kept", "gone"))
-    new = registry.NewVersion(
-        model=model, files=kept, characters="ab", network={}, held_out_nats=1.0, precision="float32"
+    kept, gone = (client.connections.files.put_folder(f"models/{model}/{name}", source) for name in ("kept", "gone"))
+    new = NewVersion(
+        model=model, files=kept, characters="ab", network=NetworkOptions(), held_out_nats=1.0, precision="float32"
     )
-    with client.store.write() as connection:
-        registry.add_version(connection, None, new)
+    with client.connections.store.write() as connection:
+        registry.import_version(connection, new)
     make_files_old(client)
     before = names(client)
     client.prune(DAY_S)
@@ -195,15 +199,15 @@ def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
 ) -> None:
     # Catches: a corpus deleted under a training of an equal text that is being submitted
     again = [b"a text that an aborted submit left"]
-    written = client.files.put_content("corpora", ".txt", again)
+    written = client.connections.files.put_content("corpora", ".txt", again)
     make_files_old(client)
-    listing = client.files.list
+    listing = client.connections.files.list
 
     def list_and_write(folder: str) -> Iterator[StoredFile]:
         yield from listing(folder)
         if folder == "corpora":
-            client.files.put_content("corpora", ".txt", again)
+            client.connections.files.put_content("corpora", ".txt", again)
 
-    monkeypatch.setattr(client.files, "list", list_and_write)
+    monkeypatch.setattr(client.connections.files, "list", list_and_write)
     assert client.prune(DAY_S).files == 0
-    assert client.files.read(written) == again[0]
+    assert client.connections.files.read(written) == again[0]

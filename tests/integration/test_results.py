@@ -15,7 +15,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import SamplingOptions
-from tests.fixtures.client import DoPart
+from tests.fixtures.client import DoPart, submit
 from tests.fixtures.store import each_database
 
 pytestmark = each_database
@@ -29,7 +29,7 @@ ROWS = 100
 def job(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Of 100 rows in 15 parts, whose seeds are in many frames."""
     monkeypatch.setattr(seeds_module, "FRAME_SIZE", 200)
-    return client.submit(model, SEEDS, SAMPLING, part_rows=7).id or 0
+    return submit(client, model, SEEDS, SAMPLING, part_rows=7).id or 0
 
 
 def read(client: Client, job: int, **wanted: Any) -> list[dict[str, Any]]:
@@ -72,8 +72,9 @@ def test_rows_can_be_chosen_by_number(
 
 def test_only_the_parts_that_are_wanted_are_read(client: Client, job: int, do_part: DoPart) -> None:
     finish(do_part)
-    for part in client.store.parts(job)[1:]:
-        client.files.delete(part.output["name"])
+    for part in client.connections.store.parts(job)[1:]:
+        assert part.output is not None
+        client.connections.files.delete(part.output.name)
     assert len(numbers(client, job, rows=(0, 7))) == 7
     with pytest.raises(ModelFileError, match=r"1-1\.jsonl\.zst is missing"):
         numbers(client, job, rows=(0, 8))
@@ -117,15 +118,17 @@ def test_following_a_cancelled_job_ends(client: Client, job: int, do_part: DoPar
 
 def test_more_parts_than_a_page(client: Client, model: str, do_part: DoPart, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.jobs.store.store.PAGE", 4)
-    job = client.submit(model, SEEDS, SAMPLING, part_rows=10).id or 0
+    job = submit(client, model, SEEDS, SAMPLING, part_rows=10).id or 0
     finish(do_part, 10)
     assert numbers(client, job) == list(range(ROWS))
 
 
 def test_the_folder_of_part_files_opens_as_it_is(client: Client, job: int, do_part: DoPart) -> None:
     finish(do_part)
-    paths = sorted(f"{client.files.url}/{file.name}" for file in client.files.list(f"jobs/{job}"))
+    paths = sorted(
+        f"{client.connections.files.url}/{file.name}" for file in client.connections.files.list(f"jobs/{job}")
+    )
     frame = pandas.concat(pandas.read_json(path, lines=True) for path in paths)
     assert sorted(frame["row"]) == list(range(ROWS))
-    found = duckdb.read_json(f"{client.files.url}/jobs/{job}/*.jsonl.zst")
+    found = duckdb.read_json(f"{client.connections.files.url}/jobs/{job}/*.jsonl.zst")
     assert found.aggregate("count(*), sum(row), count(distinct seed)").fetchall() == [(ROWS, sum(range(ROWS)), 9)]

@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import select, update
 
 from charrnn.jobs.client import Client
+from charrnn.jobs.job.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.states import JobState, SlotState
-from charrnn.jobs.schedules.cron import Cron
-from charrnn.jobs.schedules.runner import Schedules
+from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import PREFIX
-from charrnn.jobs.store.slots import Schedule
 from charrnn.jobs.store.tables import jobs, slots
 from charrnn.options import SamplingOptions
 from tests.fixtures.processes import until
@@ -36,10 +36,10 @@ class Tickers:
 
     def __init__(self, client: Client, clock: Path) -> None:
         settings = {
-            f"{PREFIX}HOME": str(client.settings.home),
-            f"{PREFIX}STORE_URL": client.settings.store_url,
-            f"{PREFIX}REDIS_URL": client.settings.redis_url,
-            f"{PREFIX}FILES_URL": client.settings.files_url,
+            f"{PREFIX}HOME": str(client.connections.settings.home),
+            f"{PREFIX}STORE_URL": client.connections.settings.store_url,
+            f"{PREFIX}REDIS_URL": client.connections.settings.redis_url,
+            f"{PREFIX}FILES_URL": client.connections.settings.files_url,
         }
         self.environment = {**os.environ, **settings}
         self.clock = clock
@@ -93,14 +93,14 @@ def set_clock(path: Path, ms: int) -> None:
 def test_each_slot_becomes_exactly_one_job(client: Client, model: str, tickers: Tickers, clock: Path) -> None:
     # Catches: a job that is stored without its slot
     request = GenerateRequest(model=model, sampling=SamplingOptions(), rng_seed=None)
-    schedules = Schedules(client, lambda: 0)
+    schedules = Schedules(client.connections, lambda: 0)
     for number in range(SCHEDULES):
         schedules.add(Schedule(name=f"every-hour-{number}", cron=Cron("0 * * * *"), request=request))
     for hour in range(1, HOURS + 1):
         until(lambda hour=hour: all_submitted(client, tickers, clock, hour), f"the slots of hour {hour}")
-        with client.store.write() as connection:
+        with client.connections.store.write() as connection:
             connection.execute(update(jobs).values(state=JobState.DONE, parts_left=0))
-    with client.store.read() as connection:
+    with client.connections.store.read() as connection:
         found = connection.execute(select(slots)).all()
         stored = set(connection.execute(select(jobs.c.id).where(jobs.c.kind == "generate")).scalars())
     assert {(slot.schedule, slot.at) for slot in found} == {
@@ -115,6 +115,6 @@ def all_submitted(client: Client, tickers: Tickers, clock: Path, hour: int) -> b
     """One look; the clock goes on with each, within the hour."""
     set_clock(clock, max(hour * HOUR_MS, int(clock.read_text()) + LOOK_MS))
     tickers.perhaps_kill()
-    with client.store.read() as connection:
+    with client.connections.store.read() as connection:
         mine = select(slots.c.state).where(slots.c.at == hour * HOUR_MS, slots.c.state == SlotState.SUBMITTED)
         return len(connection.execute(mine).all()) == SCHEDULES

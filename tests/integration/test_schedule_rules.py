@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import update
 
 from charrnn.jobs.job.requests import GenerateRequest, Request
+from charrnn.jobs.job.schedule import ShownSlot
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.store import slots as schedules
 from charrnn.jobs.store.slots import KEPT_SLOTS
@@ -18,13 +20,21 @@ from tests.fixtures.store import each_database
 pytestmark = each_database
 
 
+def done(slot: ShownSlot) -> ShownSlot:
+    """The slot after its job has ended."""
+    assert slot.outcome is not None
+    return replace(slot, outcome=replace(slot.outcome, job_state=JobState.DONE))
+
+
 def test_a_slot_becomes_one_job(nights: Nights, add: Add) -> None:
     add()
     before = len(nights.client.jobs())
     assert nights.at("2026-01-01T02:59:59") == []
     (slot,) = nights.at("2026-01-01T03:00:00")
-    assert (slot["state"], slot["at"], slot["job_state"]) == ("submitted", ms("2026-01-01T03:00"), "queued")
-    assert nights.client.jobs()[0]["id"] == slot["job"]
+    assert (slot.state, slot.at) == ("submitted", ms("2026-01-01T03:00"))
+    assert slot.outcome is not None
+    assert slot.outcome.job_state == "queued"
+    assert nights.client.jobs()[0].id == slot.job
     assert nights.at("2026-01-01T03:00:30") == [slot]  # Catches: next_at that stays
     assert len(nights.client.jobs()) == before + 1
 
@@ -34,31 +44,31 @@ def test_each_slot_draws_another_rng_seed_unless_one_was_given(nights: Nights, a
     drawn = []
     for night in range(1, 4):
         slot = nights.at(f"2026-01-0{night}T03:00")[-1]
-        drawn.append(nights.client.status(slot["job"])["spec"]["sampling"]["rng_seed"])
+        drawn.append(nights.client.status(slot.job).document["sampling"]["rng_seed"])
         nights.end_jobs()
     assert len(set(drawn)) == 3  # Catches: every night's texts the same
     nights.schedules.remove("nightly")
     add(request=GenerateRequest(model=model, sampling=SamplingOptions(), rng_seed=7))
     slot = nights.at("2026-01-04T03:00")[-1]
-    assert nights.client.status(slot["job"])["spec"]["sampling"]["rng_seed"] == 7
+    assert nights.client.status(slot.job).document["sampling"]["rng_seed"] == 7
 
 
 def test_a_slot_that_comes_while_the_job_before_it_runs_is_skipped(nights: Nights, add: Add) -> None:
     add(overlap="skip")
     first = nights.at("2026-01-01T03:00")[0]
     second = nights.at("2026-01-02T03:00")[1]
-    assert (second["state"], second["reason"]) == ("skipped", f"job {first['job']} has not ended")
+    assert (second.state, second.reason) == ("skipped", f"job {first.job} has not ended")
     nights.end_jobs()
-    assert [slot["state"] for slot in nights.at("2026-01-03T02:59")] == ["submitted", "skipped"]
-    assert nights.at("2026-01-03T03:00")[-1]["state"] == "submitted"
+    assert [slot.state for slot in nights.at("2026-01-03T02:59")] == ["submitted", "skipped"]
+    assert nights.at("2026-01-03T03:00")[-1].state == "submitted"
 
 
 def test_a_slot_can_wait_for_the_job_before_it(nights: Nights, add: Add) -> None:
     add(overlap="queue")
     nights.at("2026-01-01T03:00")
     first, second = nights.at("2026-01-02T03:00")
-    assert (second["state"], second["reason"]) == ("due", f"waited: job {first['job']} has not ended")
-    assert nights.at("2026-01-03T03:00")[-1]["reason"] == "that of 2026-01-02 03:00:00 UTC waits still"
+    assert (second.state, second.reason) == ("due", f"waited: job {first.job} has not ended")
+    assert nights.at("2026-01-03T03:00")[-1].reason == "that of 2026-01-02 03:00:00 UTC waits still"
     nights.end_jobs()
     nights.at("2026-01-03T04:00")
     assert nights.states() == ["submitted", "submitted", "skipped"]
@@ -67,45 +77,45 @@ def test_a_slot_can_wait_for_the_job_before_it(nights: Nights, add: Add) -> None
 def test_missed_slots_are_caught_up_once(nights: Nights, add: Add) -> None:
     add(catch_up="once")
     (slot,) = nights.at("2026-01-05T12:00")
-    assert (slot["state"], slot["at"]) == ("submitted", ms("2026-01-05T03:00"))
-    assert slot["reason"] == "for all slots since 2026-01-01 03:00:00 UTC, which were missed"
+    assert (slot.state, slot.at) == ("submitted", ms("2026-01-05T03:00"))
+    assert slot.reason == "for all slots since 2026-01-01 03:00:00 UTC, which were missed"
     nights.end_jobs()
-    assert nights.at("2026-01-05T12:01") == [{**slot, "job_state": "done"}]
+    assert nights.at("2026-01-05T12:01") == [done(slot)]
 
 
 def test_missed_slots_are_not_caught_up_if_nobody_wants_it(nights: Nights, add: Add) -> None:
     add(catch_up="none")
     (slot,) = nights.at("2026-01-05T12:00")
-    assert (slot["state"], slot["reason"], slot["job"]) == ("skipped", "missed: nothing ran at that time", None)
-    assert nights.at("2026-01-06T03:04")[-1]["state"] == "submitted"  # some minutes late is not missed
+    assert (slot.state, slot.reason, slot.job) == ("skipped", "missed: nothing ran at that time", None)
+    assert nights.at("2026-01-06T03:04")[-1].state == "submitted"  # some minutes late is not missed
     nights.end_jobs()
-    assert nights.at("2026-01-07T03:06")[-1]["state"] == "skipped"  # Catches: lateness of an hour that is none
+    assert nights.at("2026-01-07T03:06")[-1].state == "skipped"  # Catches: lateness of an hour that is none
 
 
 def test_a_slot_expires_at_its_deadline(nights: Nights, add: Add) -> None:
     add(deadline_s=7200)
-    assert nights.at("2026-01-01T05:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-01-01T05:00")[-1].state == "submitted"
     nights.end_jobs()
     slot = nights.at("2026-01-02T05:00:01")[-1]
-    assert (slot["state"], slot["reason"]) == ("expired", "not submitted within its deadline of 7200 s")
+    assert (slot.state, slot.reason) == ("expired", "not submitted within its deadline of 7200 s")
 
 
 def test_a_slot_that_waits_expires_at_its_deadline_too(nights: Nights, add: Add) -> None:
     add(overlap="queue", deadline_s=7200)
     nights.at("2026-01-01T03:00")
-    assert nights.at("2026-01-02T05:00")[-1]["state"] == "due"
-    assert nights.at("2026-01-02T05:00:01")[-1]["state"] == "expired"
+    assert nights.at("2026-01-02T05:00")[-1].state == "due"
+    assert nights.at("2026-01-02T05:00:01")[-1].state == "expired"
 
 
 def test_the_hours_that_daylight_saving_takes_and_gives(nights: Nights, add: Add) -> None:
     nights.now = ms("2026-03-28T12:00")
     add("30 2 * * *", "Europe/Paris")
-    assert nights.at("2026-03-29T01:00")[-1]["state"] == "submitted"  # 03:00 there, and there was no 02:30
+    assert nights.at("2026-03-29T01:00")[-1].state == "submitted"  # 03:00 there, and there was no 02:30
     nights.end_jobs()
-    assert nights.at("2026-10-25T00:30")[-1]["at"] == ms("2026-10-25T00:30")
+    assert nights.at("2026-10-25T00:30")[-1].at == ms("2026-10-25T00:30")
     nights.end_jobs()
-    assert nights.at("2026-10-25T01:30")[-1]["at"] == ms("2026-10-25T00:30")  # 02:30 there once more
-    assert nights.at("2026-10-26T01:30")[-1]["at"] == ms("2026-10-26T01:30")
+    assert nights.at("2026-10-25T01:30")[-1].at == ms("2026-10-25T00:30")  # 02:30 there once more
+    assert nights.at("2026-10-26T01:30")[-1].at == ms("2026-10-26T01:30")
 
 
 def test_a_month_without_the_day_has_no_slot(nights: Nights, add: Add) -> None:
@@ -113,7 +123,7 @@ def test_a_month_without_the_day_has_no_slot(nights: Nights, add: Add) -> None:
     nights.at("2026-01-31T03:00")
     nights.end_jobs()
     assert len(nights.at("2026-02-28T23:59")) == 1
-    assert nights.at("2026-03-31T03:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-03-31T03:00")[-1].state == "submitted"
 
 
 def test_a_clock_that_is_set_back_repeats_no_slot(nights: Nights, add: Add) -> None:
@@ -122,7 +132,7 @@ def test_a_clock_that_is_set_back_repeats_no_slot(nights: Nights, add: Add) -> N
     nights.end_jobs()
     count = len(nights.client.jobs())
     assert len(nights.at("2026-01-01T02:30")) == 1
-    assert nights.at("2026-01-01T03:00") == [{**slot, "job_state": "done"}]  # Catches: a slot that is inserted anew
+    assert nights.at("2026-01-01T03:00") == [done(slot)]  # Catches: a slot that is inserted anew
     assert len(nights.client.jobs()) == count
 
 
@@ -132,15 +142,15 @@ def test_a_clock_that_was_far_ahead_stops_no_schedule(nights: Nights, add: Add) 
     nights.end_jobs()
     nights.at("2026-01-01T12:00")
     # Catches: no `ahead` in wanting
-    assert ms("2026-01-02T03:00") in [slot["at"] for slot in nights.at("2026-01-02T03:00")]
-    with nights.client.store.read() as connection:  # Catches: a decision at each look, until 2031
+    assert ms("2026-01-02T03:00") in [slot.at for slot in nights.at("2026-01-02T03:00")]
+    with nights.client.connections.store.read() as connection:  # Catches: a decision at each look, until 2031
         assert schedules.wanting(connection, ms("2026-01-02T12:00")) == []
 
 
 def test_a_clock_that_jumps_ahead_has_missed_what_it_jumped_over(nights: Nights, add: Add) -> None:
     add("* * * * *")
     (slot,) = nights.at("2026-12-31T12:00:10")
-    assert (slot["at"], slot["state"]) == (ms("2026-12-31T12:00"), "submitted")
+    assert (slot.at, slot.state) == (ms("2026-12-31T12:00"), "submitted")
 
 
 def test_a_paused_schedule_does_nothing_and_misses_nothing(nights: Nights, add: Add) -> None:
@@ -148,34 +158,34 @@ def test_a_paused_schedule_does_nothing_and_misses_nothing(nights: Nights, add: 
     nights.at("2026-01-01T03:00")
     nights.at("2026-01-02T03:00")
     nights.schedules.pause("nightly")
-    assert nights.slots()[-1]["reason"] == "paused"
-    assert nights.schedules.show("nightly")["upcoming"] == []
+    assert nights.slots()[-1].reason == "paused"
+    assert nights.schedules.show("nightly").upcoming == ()
     nights.end_jobs()
     assert len(nights.at("2026-01-04T12:00")) == 2
     nights.schedules.resume("nightly")
     assert len(nights.at("2026-01-05T02:59")) == 2  # Catches: next_at of before the pause
-    assert nights.at("2026-01-05T03:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-01-05T03:00")[-1].state == "submitted"
 
 
 def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, text_file: Path) -> None:
     add(request=train)
     first = nights.at("2026-01-01T03:00")[0]
     nights.end_jobs(JobState.FAILED)
-    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"  # what failed is tried again
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # what failed is tried again
     nights.end_jobs()
     slot = nights.at("2026-01-03T03:00")[-1]
-    assert (slot["state"], slot["reason"]) == ("skipped", f"the text is that of job {first['job'] + 1}")
-    assert nights.schedules.run("nightly")["state"] == "submitted"
+    assert (slot.state, slot.reason) == ("skipped", f"the text is that of job {(first.job or 0) + 1}")
+    assert nights.schedules.run("nightly").state == "submitted"
     nights.end_jobs()
     text_file.write_text(text_file.read_text() + "more of it\n" * 50)
-    assert nights.at("2026-01-04T03:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-01-04T03:00")[-1].state == "submitted"
 
 
 def test_an_unchanged_text_can_be_trained_on_always(nights: Nights, add: Add, train: Request) -> None:
     add(request=train, always=True)
     nights.at("2026-01-01T03:00")
     nights.end_jobs()
-    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"
 
 
 def test_a_schedule_that_is_not_paused_is_resumed_in_vain(nights: Nights, add: Add) -> None:
@@ -183,29 +193,29 @@ def test_a_schedule_that_is_not_paused_is_resumed_in_vain(nights: Nights, add: A
     nights.now = ms("2026-01-05T12:00")
     nights.schedules.resume("nightly")
     # Catches: a resume that passes over what was missed
-    assert [slot["at"] for slot in nights.at("2026-01-05T12:00")] == [ms("2026-01-05T03:00")]
+    assert [slot.at for slot in nights.at("2026-01-05T12:00")] == [ms("2026-01-05T03:00")]
 
 
 def test_a_pause_that_comes_between_look_and_decision_counts(nights: Nights, add: Add) -> None:
     add()
     nights.schedules.pause("nightly")
-    with nights.client.store.write() as connection:
+    with nights.client.connections.store.write() as connection:
         schedules.decide(connection, "nightly", ms("2026-01-01T03:00"))
     assert nights.slots() == []
 
 
 def test_a_slot_is_never_of_before_the_time_that_was_told(nights: Nights, add: Add) -> None:
     add()
-    with nights.client.store.write() as connection:  # as by rules of a zone that have changed since
+    with nights.client.connections.store.write() as connection:  # as by rules of a zone that have changed since
         connection.execute(update(schedules_table).values(next_at=ms("2026-01-01T04:00")))
-    assert [slot["at"] for slot in nights.at("2026-01-01T04:00")] == [ms("2026-01-01T04:00")]  # Catches: no max
+    assert [slot.at for slot in nights.at("2026-01-01T04:00")] == [ms("2026-01-01T04:00")]  # Catches: no max
 
 
 def test_a_job_that_runs_is_known_however_many_slots_were_skipped(nights: Nights, add: Add) -> None:
     # Catches: slots deleted by age alone, with the one that tells of the job
     add("* * * * *", overlap="skip")
     nights.at("2026-01-01T00:01")
-    with nights.client.store.write() as connection:
+    with nights.client.connections.store.write() as connection:
         for minute in range(2, KEPT_SLOTS + 4):
             schedules.decide(connection, "nightly", ms("2026-01-01") + minute * MINUTE_MS)
         kept = schedules.newest(connection, "nightly", 2 * KEPT_SLOTS)

@@ -15,15 +15,17 @@ from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.client import Client
+from charrnn.jobs.job.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
-from charrnn.jobs.schedules.cron import Cron
-from charrnn.jobs.schedules.runner import PAUSE_MS
+from charrnn.jobs.job.schedule import Schedule, Slot
+from charrnn.jobs.schedules import PAUSE_MS
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import slots as schedules
-from charrnn.jobs.store.slots import CLAIM_MS, Schedule, Slot
+from charrnn.jobs.store.slots import CLAIM_MS
 from charrnn.jobs.store.tables import jobs
 from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions
+from charrnn.training.progress import EpochMetrics
 from tests.fixtures.nights import NIGHT, Add, Nights, ms
 from tests.fixtures.processes import until
 from tests.fixtures.store import NO_FILE, each_database
@@ -35,11 +37,11 @@ def test_a_run_by_hand(nights: Nights, add: Add) -> None:
     add(deadline_s=1)
     nights.schedules.pause("nightly")
     slot = nights.schedules.run("nightly")
-    assert (slot["state"], slot["by_hand"], slot["at"]) == ("submitted", True, nights.now)
-    with pytest.raises(InputError, match=f"is at work: job {slot['job']} has not ended"):
+    assert (slot.state, slot.by_hand, slot.at) == ("submitted", True, nights.now)
+    with pytest.raises(InputError, match=f"is at work: job {slot.job} has not ended"):
         nights.schedules.run("nightly")
     nights.end_jobs()
-    assert nights.schedules.run("nightly")["job"] > slot["job"]
+    assert (nights.schedules.run("nightly").job or 0) > (slot.job or 0)
 
 
 def test_what_cannot_be_submitted_fails_its_slot_alone(
@@ -49,25 +51,25 @@ def test_what_cannot_be_submitted_fails_its_slot_alone(
     text = text_file.read_text()
     text_file.unlink()
     slot = nights.at("2026-01-01T03:00")[-1]
-    assert (slot["state"], slot["job"]) == ("failed", None)
-    assert f"{text_file}: no such file" in slot["reason"]
+    assert (slot.state, slot.job) == ("failed", None)
+    assert f"{text_file}: no such file" in (slot.reason or "")
     text_file.write_text(text)
-    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"
 
 
 def test_a_slot_waits_for_what_does_not_answer(nights: Nights, add: Add, tmp_path: Path) -> None:
     add()
     with _without_broker(nights, tmp_path) as away:
         (slot,) = away.at("2026-01-01T03:00")
-    assert slot["state"] == "due"
-    assert nights.at(ms("2026-01-01T03:00") + PAUSE_MS - 1)[-1]["state"] == "due"
-    assert nights.at(ms("2026-01-01T03:00") + PAUSE_MS)[-1]["state"] == "submitted"
+    assert slot.state == "due"
+    assert nights.at(ms("2026-01-01T03:00") + PAUSE_MS - 1)[-1].state == "due"
+    assert nights.at(ms("2026-01-01T03:00") + PAUSE_MS)[-1].state == "submitted"
 
 
 @contextmanager
 def _without_broker(nights: Nights, folder: Path) -> Iterator[Nights]:
     """The same store, and no broker."""
-    known = nights.client.settings
+    known = nights.client.connections.settings
     client = Client(Settings(home=folder, store_url=known.database_url, files_url=known.files_location))
     yield Nights(client, nights.now)
     client.close()
@@ -76,12 +78,12 @@ def _without_broker(nights: Nights, folder: Path) -> Iterator[Nights]:
 def test_a_slot_whose_taker_died_is_taken_again(nights: Nights, add: Add) -> None:
     add()
     nights.now = ms("2026-01-01T03:00")
-    with nights.client.store.write() as connection:
+    with nights.client.connections.store.write() as connection:
         schedules.decide(connection, "nightly", nights.now)
         assert schedules.claim(connection, Slot("nightly", nights.now), nights.now)
         assert not schedules.claim(connection, Slot("nightly", nights.now), nights.now)
-    assert nights.at(nights.now + CLAIM_MS - 1)[-1]["state"] == "due"
-    assert nights.at(nights.now + 1)[-1]["state"] == "submitted"
+    assert nights.at(nights.now + CLAIM_MS - 1)[-1].state == "due"
+    assert nights.at(nights.now + 1)[-1].state == "submitted"
 
 
 def test_who_was_too_slow_stores_no_second_job(nights: Nights, add: Add) -> None:
@@ -89,15 +91,15 @@ def test_who_was_too_slow_stores_no_second_job(nights: Nights, add: Add) -> None
     (slot,) = nights.at("2026-01-01T03:00")
     before = len(nights.client.jobs())
     schedule = Schedule(name="nightly", cron=Cron(NIGHT), request=_request(nights))
-    nights.schedules._submit(schedule, Slot("nightly", slot["at"]), nights.now)
+    nights.schedules._submit(schedule, Slot("nightly", slot.at), nights.now)
     assert len(nights.client.jobs()) == before  # Catches: a job stored whether its slot is due or not
     assert nights.slots() == [slot]
-    assert len(list(nights.client.files.list("seeds"))) == 1
+    assert len(list(nights.client.connections.files.list("seeds"))) == 1
 
 
 def _request(nights: Nights) -> Request:
-    with nights.client.store.read() as connection:
-        return Schedule.from_row(schedules.found(connection, "nightly")).request
+    with nights.client.connections.store.read() as connection:
+        return schedules.get_schedule(connection, "nightly").request
 
 
 def test_a_name_is_given_once(nights: Nights, add: Add) -> None:
@@ -114,31 +116,33 @@ def test_a_removed_schedule_leaves_its_jobs(nights: Nights, add: Add) -> None:
     add()
     (slot,) = nights.at("2026-01-01T03:00")
     nights.schedules.remove("nightly")
-    assert nights.client.status(slot["job"])["state"] == "queued"
+    assert nights.client.status(slot.job).state == "queued"
     assert nights.schedules.list() == []
 
 
 def test_a_deleted_version_leaves_its_loss(nights: Nights, add: Add, train: Request) -> None:
     add(request=train)
     (slot,) = nights.at("2026-01-01T03:00")
-    while (part := nights.leases.claim("train", "worker")) and part.job != slot["job"]:
+    while (part := nights.leases.claim("train", "worker")) and part.job != slot.job:
         pass
     assert part is not None
-    epoch = {"epoch": 1, "step": 1, "learning_rate": 0.1, "train_nats": 2.0, "held_out_nats": 1.5, "previews": []}
+    epoch = EpochMetrics(epoch=1, step=1, learning_rate=0.1, train_nats=2.0, held_out_nats=1.5)
     nights.leases.checkpoint(part, NO_FILE, [epoch])
-    with nights.client.store.write() as connection:
-        connection.execute(update(jobs).where(jobs.c.id == slot["job"]).values(version=7))
+    with nights.client.connections.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == slot.job).values(version=7))
     (shown,) = nights.slots()
-    assert (shown["version"], shown["held_out_nats"], shown["gate"]) == (7, 1.5, "deleted since")
+    assert shown.outcome is not None
+    outcome = (shown.outcome.version, shown.outcome.held_out_nats, shown.outcome.gate)
+    assert outcome == (7, 1.5, "deleted since")
 
 
 def test_a_deleted_job_leaves_its_slot(nights: Nights, add: Add) -> None:
     add()
     (slot,) = nights.at("2026-01-01T03:00")
-    nights.client.cancel(slot["job"])
-    nights.client.delete(slot["job"])
-    assert nights.slots()[0]["job"] == slot["job"]
-    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"
+    nights.client.cancel(slot.job or 0)
+    nights.client.delete(slot.job or 0)
+    assert nights.slots()[0].job == slot.job
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"
 
 
 def test_what_would_be_refused_is_refused_when_it_is_added(nights: Nights, add: Add, train: TrainRequest) -> None:
@@ -150,10 +154,10 @@ def test_what_would_be_refused_is_refused_when_it_is_added(nights: Nights, add: 
 
 
 def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, add: Add, train: Request) -> None:
-    before = [len(list(nights.client.files.list(folder))) for folder in ("corpora", "held-out")]
+    before = [len(list(nights.client.connections.files.list(folder))) for folder in ("corpora", "held-out")]
     add(request=train)
-    assert [len(list(nights.client.files.list(folder))) for folder in ("corpora", "held-out")] == before
-    assert [job["model"] for job in nights.client.jobs()] == ["speeches"]
+    assert [len(list(nights.client.connections.files.list(folder))) for folder in ("corpora", "held-out")] == before
+    assert [job.model for job in nights.client.jobs()] == ["speeches"]
 
 
 @pytest.mark.parametrize(
@@ -175,18 +179,18 @@ def test_rules_that_are_none_are_refused(sample: Request, rules: dict[str, Any],
 def test_a_slot_by_hand_waits_as_long_as_it_must(nights: Nights, add: Add, tmp_path: Path) -> None:
     add(deadline_s=1)
     with _without_broker(nights, tmp_path) as away:
-        assert away.schedules.run("nightly")["state"] == "due"
+        assert away.schedules.run("nightly").state == "due"
     with pytest.raises(InputError, match="that of .* waits still"):  # Catches: a second one beside it
         nights.schedules.run("nightly")
     nights.schedules.pause("nightly")
     assert nights.states() == ["due"]  # Catches: a pause that skips what a person asked for
-    assert nights.at(nights.now + PAUSE_MS)[-1]["state"] == "submitted"  # Catches: a deadline for it
+    assert nights.at(nights.now + PAUSE_MS)[-1].state == "submitted"  # Catches: a deadline for it
 
 
 def test_a_claim_holds_against_whoever_read_the_clock_before(nights: Nights, add: Add) -> None:
     add()
     now = ms("2026-01-01T03:00")
-    with nights.client.store.write() as connection:
+    with nights.client.connections.store.write() as connection:
         schedules.decide(connection, "nightly", now)
         assert schedules.claim(connection, Slot("nightly", now), now + 1)
         assert not schedules.claim(connection, Slot("nightly", now), now)  # Catches: a clock set back by 1 ms
@@ -197,10 +201,10 @@ def test_a_schedule_that_cannot_be_read_holds_up_no_other(nights: Nights, add: A
     add()
     broken = Schedule(name="broken", cron=Cron(NIGHT), request=sample)
     nights.schedules.add(broken)
-    with nights.client.store.write() as connection:
+    with nights.client.connections.store.write() as connection:
         unknown = update(schedules_table).where(schedules_table.c.name == "broken")
         connection.execute(unknown.values(timezone="Mars/Olympus"))
-    assert nights.at("2026-01-01T03:00")[-1]["state"] == "submitted"
+    assert nights.at("2026-01-01T03:00")[-1].state == "submitted"
 
 
 def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,8 +215,8 @@ def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(GenerateRequest, "submit", break_down)
         slot = nights.at("2026-01-01T03:00")[-1]
-    assert (slot["state"], slot["reason"]) == ("failed", "ZeroDivisionError: an accident")
-    assert nights.at("2026-01-02T03:00")[-1]["state"] == "submitted"  # Catches: a slot that is due for ever
+    assert (slot.state, slot.reason) == ("failed", "ZeroDivisionError: an accident")
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # Catches: a slot that is due for ever
 
 
 def test_a_schedule_removed_while_it_is_run_by_hand(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,14 +229,14 @@ def test_a_schedule_removed_while_it_is_run_by_hand(nights: Nights, add: Add, mo
 def test_the_scheduler_alone_submits(nights: Nights, add: Add) -> None:
     # Catches: a scheduler that only does maintenance
     add()
-    known = nights.client.settings
+    known = nights.client.connections.settings
     environment = {
         **os.environ,
         "CHARRNN_HOME": str(known.home),
         "CHARRNN_STORE_URL": known.database_url,
         "CHARRNN_FILES_URL": known.files_location,
     }
-    with nights.client.store.write() as connection:
+    with nights.client.connections.store.write() as connection:
         connection.execute(update(schedules_table).values(next_at=1))
     with subprocess.Popen([sys.executable, "-m", "worker.scheduler"], env=environment) as scheduler:
         try:

@@ -14,16 +14,18 @@ import charrnn.training.trainer
 from charrnn.errors import UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.leases import Leases, Part
+from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import workers
 from charrnn.options import NetworkOptions, TrainingOptions
+from tests.fixtures.client import train
 from tests.fixtures.store import AddJob
 from worker.heartbeat import Heartbeat, Interrupted, Watch
-from worker.parts.training import train
+from worker.parts import training
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def client(settings: Settings, text_file: Path) -> Iterator[Client]:
     """With a training of three steps."""
     text_file.write_text(text_file.read_text()[:2000])
     client = Client(settings)
-    client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
+    train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
     yield client
     client.close()
 
@@ -65,14 +67,15 @@ def run(heartbeat: Heartbeat) -> None:
     assert part is not None
     assert isinstance(part.spec, TrainSpec)
     try:
-        train(heartbeat, part, part.spec, Watch(part, heartbeat.settings))
+        training.train(heartbeat, part, part.spec, Watch(part, heartbeat.settings))
     except Interrupted:
         heartbeat.leases.release(part)
 
 
 def checkpoint(client: Client) -> FileRef:
-    (part,) = client.store.parts(1)
-    return FileRef(**part.checkpoint)
+    (part,) = client.connections.store.parts(1)
+    assert part.checkpoint is not None
+    return part.checkpoint
 
 
 def test_a_training_that_gave_its_device_back_goes_on_from_memory(
@@ -90,7 +93,7 @@ def test_what_another_worker_did_meanwhile_is_not_done_again(
     add_job()
     run(heartbeat)
     left = checkpoint(client)
-    copied = client.files.put("jobs/1/checkpoint-of-another", [client.files.read(left)])
+    copied = client.connections.files.put("jobs/1/checkpoint-of-another", [client.connections.files.read(left)])
     part = heartbeat.leases.claim("train", "another worker")
     assert part is not None
     heartbeat.leases.checkpoint(part, copied, [])
@@ -115,7 +118,8 @@ def test_a_checkpoint_that_is_not_committed_changes_nothing(
     with pytest.raises(ConnectionError):
         run(heartbeat)
     assert checkpoint(client) == committed[0]
-    client.files.checked(committed[0])  # Catches: a checkpoint deleted, or written over, before the next is committed
+    # Catches: a checkpoint deleted, or written over, before the next is committed
+    client.connections.files.checked(committed[0])
 
 
 def test_an_epoch_is_shown_before_the_checkpoint_that_holds_it(
@@ -130,33 +134,33 @@ def test_an_epoch_is_shown_before_the_checkpoint_that_holds_it(
     monkeypatch.setattr(heartbeat.leases, "checkpoint", no_checkpoint)
     with pytest.raises(ConnectionError):
         run(heartbeat)
-    (epoch,) = client.status(1)["history"]
-    assert len(epoch["previews"]) == 4
-    (part,) = client.store.parts(1)
+    (epoch,) = client.status(1).history
+    assert len(epoch.previews) == 4
+    (part,) = client.connections.store.parts(1)
     assert part.checkpoint is None
 
 
 def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases: Leases, add_job: AddJob) -> None:
     waiting = add_job()
     seen = {"host": "here", "pid": 1, "device": "cpu", "queues": ["train", "generate"], "seen_at": NOW}
-    with client.store.write() as connection:
+    with client.connections.store.write() as connection:
         connection.execute(insert(workers).values(owner="life/0", **seen))
-    assert client.status(waiting)["waiting_for"] == "a worker is about to take it"
+    assert client.status(waiting).waiting_for == "a worker is about to take it"
     leases.claim("train", "life/0")
     # Catches: a worker that trains told to be about to take it
-    assert "busy with job 1" in client.status(waiting)["waiting_for"]
-    with client.store.write() as connection:
+    assert "busy with job 1" in (client.status(waiting).waiting_for or "")
+    with client.connections.store.write() as connection:
         connection.execute(insert(workers).values(owner="life/1", **seen))
     # Catches: the work of one worker counted for another
-    assert client.status(waiting)["waiting_for"] == "a worker is about to take it"
-    client.store.forget_workers("life/")
-    assert "no live worker serves generate" in client.status(waiting)["waiting_for"]
+    assert client.status(waiting).waiting_for == "a worker is about to take it"
+    client.connections.store.forget_workers("life/")
+    assert "no live worker serves generate" in (client.status(waiting).waiting_for or "")
 
 
 def test_a_training_leaves_no_checkpoint(client: Client, heartbeat: Heartbeat, settings: Settings) -> None:
-    client.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
+    client.connections.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
     run(heartbeat)
-    assert client.status(1)["state"] == JobState.DONE
+    assert client.status(1).state == JobState.DONE
     assert not (Path(settings.files_location) / "jobs" / "1").exists()
 
 
@@ -168,8 +172,8 @@ def test_a_broker_that_is_away_at_the_end_leaves_no_old_version(
 
     monkeypatch.setattr("worker.parts.training.ring_missing", away)
     for _ in range(2):
-        client.train("speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1), margin=5.0, keep=1)
-    while any(job["state"] != JobState.DONE for job in client.jobs()):
+        train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1), margin=5.0, keep=1)
+    while any(job.state != JobState.DONE for job in client.jobs()):
         run(heartbeat)
     # Catches: what is done last left out, where one of three does not answer
-    assert [version["version"] for version in client.models()] == [1, 3]
+    assert [version.version for version in client.models.list()] == [1, 3]

@@ -11,13 +11,15 @@ import redis
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import registry
 from charrnn.model import Model, load
 from charrnn.options import SamplingOptions
-from tests.fixtures.store import each_database
+from tests.fixtures.client import submit, train
+from tests.fixtures.store import each_database, resolve
 
 pytestmark = each_database
 
@@ -25,19 +27,19 @@ pytestmark = each_database
 @pytest.fixture
 def version(client: Client, text_file: Path, untrained_model: Model, tmp_path: Path) -> str:
     """A version with files, as a worker stores it."""
-    job = client.train("speeches", [text_file])
+    job = train(client, "speeches", [text_file])
     model, metrics = untrained_model, {"held_out_nats": 1.5}
     Model(model.network, model.vocabulary, model.weights, metrics).save(tmp_path / "version")
-    new = registry.NewVersion(
+    new = NewVersion(
         model="speeches",
-        files=client.files.put_folder("models/speeches/1-1", tmp_path / "version"),
+        files=client.connections.files.put_folder("models/speeches/1-1", tmp_path / "version"),
         characters=untrained_model.vocabulary.characters,
-        network=untrained_model.network.to_dict(),
+        network=untrained_model.network,
         held_out_nats=1.5,
         precision="bfloat16",
     )
-    with client.store.write() as connection:
-        registry.add_version(connection, job.id, new)
+    with client.connections.store.write() as connection:
+        registry.add_version(connection, job.id or 0, new)
     return "speeches@1"
 
 
@@ -45,7 +47,7 @@ def version(client: Client, text_file: Path, untrained_model: Model, tmp_path: P
 def archive(client: Client, version: str, tmp_path: Path) -> Path:
     path = tmp_path / "speeches.tar"
     with open(path, "wb") as file:
-        client.export_model(version, file)
+        client.models.export_version(version, file)
     return path
 
 
@@ -62,11 +64,11 @@ def elsewhere(settings: Settings, tmp_path: Path) -> Iterator[Client]:
 
 
 def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, untrained_model: Model) -> None:
-    assert elsewhere.import_model(archive) == "speeches@1"
-    job = elsewhere.submit("speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
+    assert elsewhere.models.import_version(archive) == "speeches@1"
+    job = submit(elsewhere, "speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
     assert job.spec.sampling.precision == "float32"  # of a single text
-    row = registry.resolve(elsewhere.store, "speeches")
-    loaded = load(elsewhere.files.checked_folder(FileRef(**row.files)))
+    version = resolve(elsewhere.connections.store, "speeches")
+    loaded = load(elsewhere.connections.files.checked_folder(version.files))
     seeds, sampling = ["the "], {"length": 40, "rng_seed": 3}
     assert [s.text for s in loaded.sample(seeds, **sampling)] == [
         s.text for s in untrained_model.sample(seeds, **sampling)
@@ -75,25 +77,25 @@ def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, un
 
 def test_an_export_has_the_same_bytes_each_time(client: Client, version: str, archive: Path, tmp_path: Path) -> None:
     with open(tmp_path / "again", "wb") as file:
-        client.export_model(version, file)
+        client.models.export_version(version, file)
     assert (tmp_path / "again").read_bytes() == archive.read_bytes()
 
 
 def test_an_import_is_the_next_version_and_measured_as_the_others(client: Client, archive: Path) -> None:
-    assert client.import_model(archive) == "speeches@2"
-    assert client.import_model(archive, "copied") == "copied@1"
-    assert [version["aliases"] for version in client.models()] == [["champion"], ["champion"], ["candidate"]]
-    assert registry.resolve(client.store, "copied").job is None
+    assert client.models.import_version(archive) == "speeches@2"
+    assert client.models.import_version(archive, "copied") == "copied@1"
+    assert [version.aliases for version in client.models.list()] == [("champion",), ("champion",), ("candidate",)]
+    assert resolve(client.connections.store, "copied").job is None
 
 
 def test_a_model_with_another_held_out_text_refuses_it(elsewhere: Client, archive: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("quite another text, which is long enough to be trained on\n" * 200)
-    elsewhere.train("speeches", [other])
+    train(elsewhere, "speeches", [other])
     with pytest.raises(InputError, match="another held-out text here.*--as NAME"):
-        elsewhere.import_model(archive)
-    assert (elsewhere.models(), list(elsewhere.files.list("models"))) == ([], [])
-    assert elsewhere.import_model(archive, "theirs") == "theirs@1"
+        elsewhere.models.import_version(archive)
+    assert (elsewhere.models.list(), list(elsewhere.connections.files.list("models"))) == ([], [])
+    assert elsewhere.models.import_version(archive, "theirs") == "theirs@1"
 
 
 def test_a_damaged_archive_leaves_nothing(elsewhere: Client, archive: Path) -> None:
@@ -101,22 +103,22 @@ def test_a_damaged_archive_leaves_nothing(elsewhere: Client, archive: Path) -> N
     data[len(data) // 2] ^= 1
     archive.write_bytes(data)
     with pytest.raises(InputError, match="sha256"):
-        elsewhere.import_model(archive)
-    assert elsewhere.models() == []
-    assert list(elsewhere.files.list("models")) == []
+        elsewhere.models.import_version(archive)
+    assert elsewhere.models.list() == []
+    assert list(elsewhere.connections.files.list("models")) == []
 
 
 def test_an_imported_version_has_no_text_to_draw_seeds_from(elsewhere: Client, archive: Path) -> None:
-    elsewhere.import_model(archive)
+    elsewhere.models.import_version(archive)
     with pytest.raises(InputError, match="imported, without the text"):
-        elsewhere.random_seeds("speeches", 5, 1)
+        elsewhere.submit(GenerateRequest(model="speeches", random_seeds=5))
 
 
 def test_a_training_can_go_on_from_an_imported_version(elsewhere: Client, archive: Path, text_file: Path) -> None:
-    elsewhere.import_model(archive)
-    assert elsewhere.train("speeches", [text_file], start="speeches@1").spec.start == "speeches@1"
+    elsewhere.models.import_version(archive)
+    assert train(elsewhere, "speeches", [text_file], start="speeches@1").spec.start == "speeches@1"
 
 
 def test_what_is_not_there_cannot_be_exported(client: Client, version: str, tmp_path: Path) -> None:
     with open(tmp_path / "x", "wb") as file, pytest.raises(NotFoundError, match="has no version"):
-        client.export_model("speeches@9", file)
+        client.models.export_version("speeches@9", file)

@@ -6,13 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from charrnn.jobs.client import Client
-from charrnn.jobs.schedules.runner import Schedules
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
 
 
 def main(clock: Path) -> None:
-    schedules = Schedules(Client(Settings.from_env(os.environ)), lambda: int(clock.read_text()))
+    schedules = Schedules(Connections(Settings.from_env(os.environ)), lambda: int(clock.read_text()))
     while True:
         schedules.tick()
 

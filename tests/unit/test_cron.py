@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs.schedules.cron import Cron
+from charrnn.jobs.job.cron import Cron
 
 PARIS = "Europe/Paris"  # 2026: an hour is left out on 29 March at 02:00, and comes twice on 25 October at 02:00
 DAY_MS = 24 * 3600 * 1000

@@ -19,7 +19,8 @@ from pyarrow import parquet
 from charrnn.errors import InputError
 from charrnn.jobs.rows import formats as exports
 from charrnn.jobs.rows.formats import Condition, format_of, parse_conditions, parse_rows, select, write
-from charrnn.jobs.rows.rows import JobRow, StoredSeed, dump_line, failed_result, result
+from charrnn.jobs.rows.rows import JobRow, dump_line, failed_result, result
+from charrnn.jobs.rows.seeds import StoredSeed
 from charrnn.options import SamplingOptions
 
 ROW = JobRow(number=0, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2, sampling=SamplingOptions())

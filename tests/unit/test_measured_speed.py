@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from worker.parts.generation import _speed
+from charrnn.jobs.job.report import Report, Seconds, Tallies
 
-
-def speed(**facts: Any) -> tuple[str, float] | None:
-    """Of a part that filled 256 slots for two seconds, but for what is given."""
-    filled = {"seconds": {"sampling": 1.5, "writing": 0.5}, "batch": 256, "steps": 100, "slot_steps": 25_600}
-    heartbeat: Any = SimpleNamespace(device="cpu")
-    return _speed(heartbeat, {**filled, "characters": 20_000, **facts})
+FILLED = Report(
+    parts=1,
+    batch=256,
+    precision="float32",
+    steps=100,
+    slot_steps=25_600,
+    characters=20_000,
+    seconds=Seconds(loading=0.0, compiling=0.0, sampling=1.5, writing=0.5),
+    temperatures=Tallies(),
+)
+"""A part that filled 256 slots for two seconds."""
 
 
 def test_characters_of_seeds_count_as_those_of_texts() -> None:
-    assert speed() == ("cpu", pytest.approx(12_800))
-    assert speed(characters=10) == speed()  # Catches: a long seed that makes the next estimate days
+    assert FILLED.measured_speed() == pytest.approx(12_800)
+    # Catches: a long seed that makes the next estimate days
+    assert replace(FILLED, characters=10).measured_speed() == FILLED.measured_speed()
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "part",
     [
-        {"batch": 1, "steps": 25_600},
-        {"seconds": {"sampling": 0.5, "writing": 0.4}},
-        {"slot_steps": 2_000},
+        replace(FILLED, batch=1, steps=25_600),
+        replace(FILLED, seconds=Seconds(loading=9.0, compiling=9.0, sampling=0.5, writing=0.4)),
+        replace(FILLED, slot_steps=2_000),
     ],
     ids=["a single text", "a moment", "an empty batch"],
 )
-def test_parts_that_tell_nothing(facts: dict[str, Any]) -> None:
-    assert speed(**facts) is None
+def test_parts_that_tell_nothing(part: Report) -> None:
+    assert part.measured_speed() is None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from charrnn.training.progress import EpochMetrics
 from producer.output.plot import HEIGHT, HELD_OUT, MAX_WIDTH, TRAINING, curve
 
 
-def history(*losses: tuple[float, float]) -> list[dict[str, float]]:
-    return [{"train_nats": train, "held_out_nats": held_out} for train, held_out in losses]
+def history(*losses: tuple[float, float]) -> list[EpochMetrics]:
+    return [
+        EpochMetrics(epoch=number, step=number, learning_rate=0.1, train_nats=train, held_out_nats=held_out)
+        for number, (train, held_out) in enumerate(losses, 1)
+    ]
 
 
 def test_losses_stand_at_their_heights_in_the_order_of_epochs() -> None:

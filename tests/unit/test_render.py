@@ -3,51 +3,87 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import PartProgress, RunningPart, SamplingProgress
+from charrnn.jobs.job.report import ReportSummary, Seconds, TemperatureSummary
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.states import JobState
+from charrnn.jobs.job.views import JobStatus
+from charrnn.options import SamplingOptions
+from charrnn.training.progress import EpochMetrics, Progress
 from producer.output import console
 from producer.output import jobs as render
 from producer.output import progress as following
+from tests.fixtures.store import train_spec
 
-GENERATE = {
-    "id": 7,
-    "kind": "generate",
-    "state": "running",
-    "model": "speeches",
-    "version": 3,
-    "label": None,
-    "key": None,
-    "priority": 0,
-    "after": None,
-    "error": None,
-    "rows_total": 12_000,
-    "rows_done": 1_000,
-    "rows_failed": 0,
-    "characters": 20_000,
-    "waiting_for": None,
-    "progress": [],
-    "history": [],
-    "created_at": 1_700_000_000_000,
-    "started_at": 1_700_000_001_000,
-    "finished_at": 1_700_000_003_500,
-}
-TRAIN = GENERATE | {"kind": "train", "version": None, "rows_total": 0, "rows_done": 0, "characters": 0}
-PART = {"part": "7/2", "attempt": 1, "rows": 500, "characters": 4_000}
-STEP = {
-    "part": "8/0",
-    "attempt": 1,
-    "epoch": 2,
-    "epochs": 10,
-    "step": 1_500,
-    "steps": 9_000,
-    "train_nats": 1.23456,
-    "held_out_nats": None,
-    "evaluating": False,
-}
+SPEC = GenerateSpec(
+    model="speeches",
+    version=3,
+    seeds=FileRef(name="", size=0, sha256=""),
+    num_seeds=9,
+    rows=9,
+    characters=99,
+    sampling=SamplingOptions(temperatures=(0.5,), stop=("\n",), top_k=5, precision="bfloat16", rng_seed=7),
+    batch=256,
+    part_rows=12_800,
+)
+GENERATE = JobStatus(
+    id=7,
+    kind="generate",
+    label=None,
+    key=None,
+    request=None,
+    priority=0,
+    state=JobState.RUNNING,
+    document=SPEC.to_dict(),
+    model="speeches",
+    version=3,
+    after=None,
+    parts_total=12,
+    parts_left=11,
+    rows_total=12_000,
+    rows_done=1_000,
+    rows_failed=0,
+    characters=20_000,
+    cancel_requested=False,
+    error=None,
+    created_at=1_700_000_000_000,
+    started_at=1_700_000_001_000,
+    finished_at=1_700_000_003_500,
+    progress=(),
+    report=None,
+    history=(),
+    waiting_for=None,
+)
+TRAIN = replace(
+    GENERATE,
+    kind="train",
+    document=train_spec().to_dict(),
+    version=None,
+    rows_total=0,
+    rows_done=0,
+    characters=0,
+)
+PART = RunningPart(part=2, attempt=1, progress=PartProgress(work=SamplingProgress(rows=500, characters=4_000)))
+STEP = Progress(
+    step=1_500, steps=9_000, epoch=2, epochs=10, train_nats=1.23456, held_out_nats=None, characters=1_000_000
+)
+
+
+def training(step: Progress = STEP, attempt: int = 1) -> JobStatus:
+    """A training in work."""
+    return replace(TRAIN, progress=(RunningPart(part=0, attempt=attempt, progress=PartProgress(work=step)),))
+
+
+def epoch(number: int, held_out_nats: float) -> EpochMetrics:
+    return EpochMetrics(epoch=number, step=number, learning_rate=0.1, train_nats=1.0, held_out_nats=held_out_nats)
 
 
 def result_line(**values: Any) -> bytes:
@@ -96,7 +132,7 @@ def test_an_error_of_a_row_sends_no_escape_sequence(capsys: pytest.CaptureFixtur
 
 def test_a_label_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
     # Labels are other people's words: the store is shared
-    render.jobs([GENERATE | {"label": "\x1b]0;owned\x07"}])
+    render.jobs([replace(GENERATE, label="\x1b]0;owned\x07")])
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -111,15 +147,22 @@ def test_an_empty_text_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    seconds = {"loading": 0.1, "compiling": 2.0, "sampling": 30.0, "writing": 0.25}
-    texts = [{"temperature": 0.5, "rows": 600, "nats_per_char": 1.25, "distinct_share": 0.975}]
-    texts.append({"temperature": None, "rows": 2, "nats_per_char": None, "distinct_share": 0.5})
-    report = {"characters_per_second": 45_000, "batch": 256, "fill": 0.98, "queue_seconds": 1.5, "seconds": seconds}
-    sampling = {"temperatures": [0.5], "stop": ["\n"], "top_k": 5, "precision": "bfloat16", "rng_seed": 7}
-    file = {"name": "", "size": 0, "sha256": ""}
-    spec = {"model": "speeches", "version": 3, "seeds": file, "num_seeds": 9, "rows": 9, "characters": 99}
-    spec |= {"sampling": sampling, "batch": 256, "part_rows": 12_800}
-    render.status(GENERATE | {"spec": spec, "report": report | {"temperatures": texts}})
+    report = ReportSummary(
+        queue_seconds=1.5,
+        parts=12,
+        batch=256,
+        precision="bfloat16",
+        steps=9,
+        characters=99,
+        fill=0.98,
+        characters_per_second=45_000,
+        seconds=Seconds(loading=0.1, compiling=2.0, sampling=30.0, writing=0.25),
+        temperatures=(
+            TemperatureSummary(temperature=0.5, rows=600, nats_per_char=1.25, distinct_share=0.975),
+            TemperatureSummary(temperature=None, rows=2, nats_per_char=None, distinct_share=0.5),
+        ),
+    )
+    render.status(replace(GENERATE, report=report))
     shown = " ".join(capsys.readouterr().out.split())
     assert "stop at '\\n', top-k 5, 256 slots, bfloat16, rng-seed 7" in shown
     assert "speed 45,000 characters a second" in shown
@@ -136,7 +179,7 @@ def test_no_results_are_counted_as_none() -> None:
     assert render.results_table([]) == 0
 
 
-def shown(capsys: pytest.CaptureFixture[str], *jobs: dict[str, Any]) -> list[str]:
+def shown(capsys: pytest.CaptureFixture[str], *jobs: JobStatus) -> list[str]:
     """What a follower prints of a job's states, in turn."""
     with following.follower(7) as show:
         for job in jobs:
@@ -145,38 +188,38 @@ def shown(capsys: pytest.CaptureFixture[str], *jobs: dict[str, Any]) -> list[str
 
 
 def test_a_generate_job_s_headline_counts_finished_and_running_parts(capsys: pytest.CaptureFixture[str]) -> None:
-    job = GENERATE | {"progress": [PART, PART]}
+    job = replace(GENERATE, progress=(PART, PART))
     assert shown(capsys, job) == ["job 7: 2,000 of 12,000 rows, 28,000 characters"]
 
 
 def test_a_job_that_waits_says_what_for(capsys: pytest.CaptureFixture[str]) -> None:
-    job = GENERATE | {"state": "queued", "waiting_for": "no worker is alive"}
+    job = replace(GENERATE, state=JobState.QUEUED, waiting_for="no worker is alive")
     assert shown(capsys, job) == ["job 7: queued: no worker is alive"]
 
 
 def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(capsys, TRAIN | {"progress": [STEP]}) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, 1.2346 nats"]
+    assert shown(capsys, training()) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, 1.2346 nats"]
 
 
 def test_a_headline_tells_that_the_held_out_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: a training that seems to stand still at the end of an epoch
-    [line] = shown(capsys, TRAIN | {"progress": [STEP | {"evaluating": True}]})
+    [line] = shown(capsys, training(replace(STEP, evaluating=True)))
     assert line.endswith("1.2346 nats, evaluating")
 
 
 def test_a_headline_tells_the_held_out_loss_once_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    [line] = shown(capsys, TRAIN | {"progress": [STEP | {"held_out_nats": 1.5}]})
+    [line] = shown(capsys, training(replace(STEP, held_out_nats=1.5)))
     assert line.endswith("1.2346 nats, 1.5000 held out")
 
 
 def test_a_headline_tells_a_second_attempt(capsys: pytest.CaptureFixture[str]) -> None:
-    [line] = shown(capsys, TRAIN | {"progress": [STEP | {"attempt": 2}]})
+    [line] = shown(capsys, training(attempt=2))
     assert line.endswith(" (attempt 2)")
 
 
 def test_a_part_that_loads_its_model_is_starting(capsys: pytest.CaptureFixture[str]) -> None:
-    job = TRAIN | {"progress": [{"part": "7/0", "attempt": 1}]}
-    assert shown(capsys, job) == ["job 7: part 7/0: starting"]
+    job = replace(TRAIN, progress=(RunningPart(part=0, attempt=1, progress=PartProgress()),))
+    assert shown(capsys, job) == ["job 7: part 0: starting"]
 
 
 def test_a_train_job_between_two_leases_shows_its_state(capsys: pytest.CaptureFixture[str]) -> None:
@@ -185,18 +228,18 @@ def test_a_train_job_between_two_leases_shows_its_state(capsys: pytest.CaptureFi
 
 def test_a_headline_with_other_numbers_waits_its_turn(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: a log with a line for each second of a job's life
-    assert len(shown(capsys, GENERATE, GENERATE | {"rows_done": 2_000})) == 1
+    assert len(shown(capsys, GENERATE, replace(GENERATE, rows_done=2_000))) == 1
 
 
 def test_a_headline_with_other_numbers_is_printed_in_its_turn(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LINE_S", 0.0)
-    assert len(shown(capsys, GENERATE, GENERATE | {"rows_done": 2_000})) == 2
+    assert len(shown(capsys, GENERATE, replace(GENERATE, rows_done=2_000))) == 2
 
 
 def test_a_headline_with_other_words_is_printed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(shown(capsys, GENERATE | {"waiting_for": "a worker"}, GENERATE)) == 2
+    assert len(shown(capsys, replace(GENERATE, waiting_for="a worker"), GENERATE)) == 2
 
 
 def test_a_headline_that_has_not_changed_is_not_repeated(
@@ -206,24 +249,23 @@ def test_a_headline_that_has_not_changed_is_not_repeated(
     assert len(shown(capsys, GENERATE, GENERATE)) == 1
 
 
-@pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
-def test_a_job_that_has_ended_has_no_headline(capsys: pytest.CaptureFixture[str], state: str) -> None:
-    assert shown(capsys, GENERATE | {"state": state}) == []
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.FAILED, JobState.CANCELLED])
+def test_a_job_that_has_ended_has_no_headline(capsys: pytest.CaptureFixture[str], state: JobState) -> None:
+    assert shown(capsys, replace(GENERATE, state=state)) == []
 
 
 def test_the_end_of_a_generate_job_tells_time_and_characters(capsys: pytest.CaptureFixture[str]) -> None:
-    render.ended(GENERATE | {"state": "done"})
+    render.ended(replace(GENERATE, state=JobState.DONE))
     assert capsys.readouterr().err == "job 7: done in 2.5 s, 20,000 characters\n"
 
 
 def test_the_end_of_a_job_tells_failed_rows_and_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    render.ended(GENERATE | {"state": "done", "rows_failed": 1_200, "error": "the worker died"})
+    render.ended(replace(GENERATE, state=JobState.DONE, rows_failed=1_200, error="the worker died"))
     assert capsys.readouterr().err.endswith(", 1,200 rows failed: the worker died\n")
 
 
 def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    epochs = [{"epoch": 1, "held_out_nats": 1.9}, {"epoch": 2, "held_out_nats": 1.25}]
-    render.ended(TRAIN | {"state": "done", "version": 4, "history": epochs})
+    render.ended(replace(TRAIN, state=JobState.DONE, version=4, history=(epoch(1, 1.9), epoch(2, 1.25))))
     assert (
         capsys.readouterr().err == "job 7: done in 2.5 s, speeches@4, 1.2500 nats (1.803 bits) a character held out\n"
     )
@@ -231,12 +273,12 @@ def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixt
 
 def test_the_end_of_a_cancelled_training_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: a loss that looks as if there were a version
-    render.ended(TRAIN | {"state": "cancelled", "history": [{"epoch": 1, "held_out_nats": 1.9}]})
+    render.ended(replace(TRAIN, state=JobState.CANCELLED, history=(epoch(1, 1.9),)))
     assert capsys.readouterr().err == "job 7: cancelled in 2.5 s\n"
 
 
 def test_a_job_that_was_cancelled_before_it_started_took_no_time(capsys: pytest.CaptureFixture[str]) -> None:
-    render.ended(TRAIN | {"state": "cancelled", "started_at": None})
+    render.ended(replace(TRAIN, state=JobState.CANCELLED, started_at=None))
     assert capsys.readouterr().err == "job 7: cancelled in 0.0 s\n"
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.jobs.job.report import SHOWN_TEMPERATURES, SKETCH, Distinct, Tallies, added, summary
+from charrnn.jobs.job.report import SHOWN_TEMPERATURES, SKETCH, Distinct, Report, Seconds, Tallies, summarize
 
 
 def distinct_of(texts: list[str]) -> Distinct:
@@ -45,19 +45,36 @@ def test_texts_at_further_temperatures_are_counted_together() -> None:
     assert tallies.at(Tallies.OTHERS).rows == 2 * SHOWN_TEMPERATURES
 
 
-def part_report(first: int) -> dict[str, Any]:
+def part_report(first: int) -> Report:
     """Of a part with one text at each of 30 temperatures."""
     tallies = Tallies()
     for number in range(first, first + 30):
         tallies.at(str(number)).add(f"text {number}", 1.0)
-    facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80, "characters": 100}
-    return {**facts, "seconds": {"sampling": 2.0}, "temperatures": tallies.to_dict()}
+    return Report(
+        parts=1,
+        batch=16,
+        precision="float32",
+        steps=10,
+        slot_steps=80,
+        characters=100,
+        seconds=Seconds(loading=0.5, compiling=0.25, sampling=2.0, writing=0.125),
+        temperatures=tallies,
+    )
 
 
 def test_reports_with_other_temperatures_are_added_up() -> None:
-    report = added(added(None, part_report(0)), part_report(25))
-    assert list(report["temperatures"]) == [*map(str, range(SHOWN_TEMPERATURES)), Tallies.OTHERS]
-    texts = summary(report)["temperatures"]
+    report = part_report(0) + part_report(25)
+    assert list(report.temperatures.tallies) == [*map(str, range(SHOWN_TEMPERATURES)), Tallies.OTHERS]
+    texts = summarize(report, queue_seconds=0.0).temperatures
     # Catches: `others` counted anew by the second part, or the text that both have counted twice
-    assert (texts[-1]["rows"], texts[-1]["distinct_share"]) == (60 - SHOWN_TEMPERATURES, round(35 / 40, 4))
-    assert sum(text["rows"] for text in texts) == 60
+    assert (texts[-1].rows, texts[-1].distinct_share) == (60 - SHOWN_TEMPERATURES, round(35 / 40, 4))
+    assert sum(text.rows for text in texts) == 60
+
+
+def test_a_report_outlives_its_json() -> None:
+    report = part_report(0) + part_report(25)
+    again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
+    # Catches: a sum, or a phase, that is left out
+    assert again.to_dict() == report.to_dict()
+    assert (again.parts, again.steps, again.slot_steps, again.characters) == (2, 20, 160, 200)
+    assert again.seconds == Seconds(loading=1.0, compiling=0.5, sampling=4.0, writing=0.25)

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
+from charrnn.jobs.files.zstd import zstd
+from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.rows import seeds as module
-from charrnn.jobs.rows.seeds import START, Frame, Seed, SeedWriter, StoredSeed, frame_of, read_seeds, zstd
+from charrnn.jobs.rows.seeds import Seed, SeedWriter, StoredSeed, read_seeds
 from charrnn.options import SamplingOptions
 from charrnn.text.vocabulary import Vocabulary
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import LeaseLostError
+from charrnn.jobs.job.part import Part
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.leases import Part
 from tests.fixtures.store import generate_spec
 from worker import heartbeat
 from worker.heartbeat import COMPILING, WORKING, Interrupted, Watch, start_draining

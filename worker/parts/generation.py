@@ -10,24 +10,22 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.report import Tallies
-from charrnn.jobs.job.sizing import device_kind, full_speed
+from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
+from charrnn.jobs.job.report import Report, Seconds, Tallies
+from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.rows import JobRow, compress, result, stored_rows
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.leases import Part
 from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Watch
 from worker.logs import about
 from worker.parts.model_cache import LoadedModels
 
 if TYPE_CHECKING:
     from charrnn.model import Model
-    from charrnn.sampling.slots import Report, Row, Text
+    from charrnn.sampling.slots import Report as Sampled
+    from charrnn.sampling.slots import Row, Text
 
 logger = logging.getLogger(__name__)
-
-MEASURED_S = 1.0  # seconds of sampling that tell a speed
-MEASURED_FILL = 0.5  # share of the slots that were busy
 
 _loaded = LoadedModels()
 
@@ -39,20 +37,19 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
         Interrupted, LeaseLostError: from `watch`, between two calls of the sampler.
     """
     started, files = time.monotonic(), heartbeat.files
-    version = watch.insist(lambda: registry.resolve(heartbeat.store, spec.name))
-    model = watch.insist(lambda: _loaded.get(files, FileRef(**version.files)))
+    model = watch.insist(lambda: _loaded.get(files, _version_files(heartbeat, spec)))
     rows = watch.insist(lambda: list(stored_rows(files, spec, part)))
     loading = time.monotonic() - started
     watch.enter(COMPILING)
 
     from charrnn.model import in_order
-    from charrnn.sampling.slots import Report
+    from charrnn.sampling.slots import Report as Sampled
 
-    report, tallies = Report(spec.batch), Tallies()
+    report, tallies = Sampled(spec.batch), Tallies()
     characters = sum(row.sampling.length for row in rows)
 
-    def on_call(_: Report) -> None:
-        watch.progress = {"rows": report.rows, "characters": report.characters}
+    def on_call(_: Sampled) -> None:
+        watch.progress = PartProgress(work=SamplingProgress(rows=report.rows, characters=report.characters))
         watch.remaining_s = (characters / max(report.characters, 1) - 1.0) * report.seconds
         watch.enter(WORKING)
         watch.check()
@@ -65,24 +62,41 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     crash_point("sampled", part.number)
     watch.enter(WRITING)
     output = watch.insist(lambda: files.put(f"{_folder(part)}/{part.number}-{part.token}.jsonl.zst", chunks))
-    seconds = {"loading": loading, "compiling": report.compile_seconds, "sampling": report.seconds}
-    seconds["writing"] = time.monotonic() - started - sum(seconds.values())
-    facts = {**_facts(report, spec), "seconds": seconds, "temperatures": tallies.to_dict()}
+    writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds
+    seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
-    _commit(heartbeat, part, watch, output, facts)
+    commit(heartbeat, part, watch, output, _part_report(report, spec, seconds, tallies))
     took = time.monotonic() - started
     done = about(part, "done", rows=part.rows, seconds=round(took, 3))
     logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, took, extra=done)
 
 
-def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, facts: dict[str, Any]) -> None:
+def _version_files(heartbeat: Heartbeat, spec: GenerateSpec) -> FileRef:
+    with heartbeat.store.read() as connection:
+        return registry.resolve(connection, spec.name).files
+
+
+def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies: Tallies) -> Report:
+    return Report(
+        parts=1,
+        batch=sampled.batch,
+        precision=spec.sampling.precision,
+        steps=sampled.steps,
+        slot_steps=sampled.slot_steps,
+        characters=sampled.characters,
+        seconds=seconds,
+        temperatures=tallies,
+    )
+
+
+def commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, report: Report) -> None:
     """End the part; then, or if it is somebody else's now, delete what will never be read.
 
     A commit whose answer was lost is tried again, and then finds the part ended: by itself.
     """
-    report = {"output": output, "characters": facts["characters"], "report": facts}
+    kind = device_kind(heartbeat.device)
     try:
-        watch.insist(lambda: heartbeat.leases.complete(part, speed=_speed(heartbeat, facts), **report))
+        watch.insist(lambda: heartbeat.leases.complete_rows(part, output, report, kind))
     except LeaseLostError:
         if not heartbeat.leases.committed(part):
             heartbeat.files.delete(output.name)
@@ -95,31 +109,6 @@ def _commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, fac
 
 def _folder(part: Part) -> str:
     return f"jobs/{part.job}"
-
-
-def _speed(heartbeat: Heartbeat, facts: dict[str, Any]) -> tuple[str, float] | None:
-    """What the next job's parts are sized by: of a part that was long enough and filled its batch.
-
-    Not of a single text, whose products are others; and by all characters that passed, those of seeds too: a long seed
-    of a short text would tell a speed of nearly nothing.
-    """
-    seconds = facts["seconds"]["sampling"] + facts["seconds"]["writing"]
-    filled = facts["slot_steps"] >= MEASURED_FILL * facts["steps"] * facts["batch"]
-    if facts["batch"] == 1 or seconds < MEASURED_S or not filled:
-        return None
-    speed = full_speed(facts["slot_steps"], seconds, facts["batch"])
-    return device_kind(heartbeat.device), speed
-
-
-def _facts(report: Report, spec: GenerateSpec) -> dict[str, Any]:
-    return {
-        "parts": 1,
-        "batch": report.batch,
-        "precision": spec.sampling.precision,
-        "steps": report.steps,
-        "slot_steps": report.slot_steps,
-        "characters": report.characters,
-    }
 
 
 def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:

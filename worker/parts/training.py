@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from sqlalchemy import Row
+from typing import TYPE_CHECKING
 
 from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
-from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.gate import Comparison, NotComparedError
+from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.job.version import Comparison, NewVersion, Version
+from charrnn.jobs.models.models import Models
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.leases import Part
-from charrnn.jobs.store.registry import NewVersion
 from charrnn.jobs.upkeep.maintenance import ring_missing
 from charrnn.release import release
 from charrnn.text.documents import Document
@@ -116,14 +114,15 @@ class _Work:
 
         if self.spec.start is None:
             return None
-        version = registry.resolve(self.heartbeat.store, self.spec.start)
-        return load(self.files.checked_folder(FileRef(**version.files)))
+        with self.heartbeat.store.read() as connection:
+            version = registry.resolve(connection, self.spec.start)
+        return load(self.files.checked_folder(version.files))
 
     def run_slice(self, watch: Watch) -> None:
         ends = time.monotonic() + self.heartbeat.settings.slice_s
 
         def stop(progress: Progress) -> bool:
-            watch.progress = asdict(progress)
+            watch.progress = PartProgress(work=progress)
             watch.enter(COMPILING if progress.evaluating else WORKING)  # previews compile too, and may be long
             watch.check()
             self._record_epochs()
@@ -137,7 +136,7 @@ class _Work:
         if len(history) > self.recorded:
             self.recorded = len(history)
             try:
-                self.heartbeat.leases.record(self.part, [asdict(epoch) for epoch in history])
+                self.heartbeat.leases.record(self.part, history)
             except UnreachableError as error:  # the checkpoint at the slice's end tells them too
                 logger.warning("job %d: an epoch is not shown yet: %s", self.part.job, error)
 
@@ -151,7 +150,7 @@ class _Work:
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
         crash_point("checkpoint", self.saves)
-        self.heartbeat.leases.checkpoint(self.part, saved, [asdict(epoch) for epoch in point.history])
+        self.heartbeat.leases.checkpoint(self.part, saved, point.history)
         self.saved = saved
         if before:
             self.files.delete(before.name)
@@ -171,7 +170,7 @@ class _Work:
             model=self.spec.model,
             files=files,
             characters=model.vocabulary.characters,
-            network=self.spec.network.to_dict(),
+            network=self.spec.network,
             held_out_nats=model.metrics["held_out_nats"],
             skipped=model.metrics["held_out_skipped"],
             precision=model.metrics["sampling_precision"],
@@ -199,27 +198,24 @@ class _Work:
 
     def _delete_older_versions(self) -> None:
         if self.spec.keep is not None:
-            deleted = self.heartbeat.client.delete_older_versions(self.spec.model, self.spec.keep)
+            deleted = Models(self.heartbeat.connections).delete_older(self.spec.model, self.spec.keep)
             logger.info("job %d: deleted older versions: %s", self.part.job, ", ".join(deleted) or "none")
 
     def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
         """Store it; where its loss and the champion's are of other characters, measure both, and come again."""
-        try:
-            watch.insist(lambda: self.heartbeat.leases.complete(self.part, version=version))
-        except NotComparedError as error:
+        while champion := watch.insist(partial(self.heartbeat.leases.complete_training, self.part, version)):
             try:
-                version = replace(version, comparison=self._compared(model, error.champion, watch))
+                version = replace(version, comparison=self._compare(model, champion, watch))
             except ModelFileError as damaged:  # the champion's, or deleted meanwhile: no reason to lose this one
-                logger.warning("job %d: not compared with %s: %s", self.part.job, error, damaged)
+                logger.warning("job %d: not compared with %s: %s", self.part.job, champion.name, damaged)
                 version = replace(version, measurable=False)
-            self._commit(version, model, watch)
 
-    def _compared(self, model: Model, champion: Row[Any], watch: Watch) -> Comparison:
+    def _compare(self, model: Model, champion: Version, watch: Watch) -> Comparison:
         from charrnn.model import load
         from charrnn.training.comparison import common_nats
 
         watch.enter(COMPILING)
-        folder = watch.insist(lambda: self.files.checked_folder(FileRef(**champion.files)))
+        folder = watch.insist(lambda: self.files.checked_folder(champion.files))
         held_out = watch.insist(lambda: self.files.read(self.spec.held_out)).decode()
         nats, champion_nats, left_out = common_nats(model, load(folder), held_out, watch.check)
         return Comparison(champion=champion.version, nats=nats, champion_nats=champion_nats, left_out=left_out)

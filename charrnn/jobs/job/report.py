@@ -9,12 +9,17 @@ import base64
 import hashlib
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+
+from charrnn.jobs.job.sizing import full_speed
 
 SHOWN_TEMPERATURES = 20  # those that come first; the texts at further ones are counted together
 SKETCH = 1024  # hashes: exact below so many distinct texts, above with a standard error of 3 %
 HASHES = 1 << 32
+
+MEASURED_S = 1.0  # seconds of sampling that tell a speed
+MEASURED_FILL = 0.5  # share of the slots that were busy
 
 
 class Distinct:
@@ -65,6 +70,12 @@ class Tally:
         self.nats += len(text) * (nats_per_char or 0.0)
         self.distinct.add(text)
 
+    def merge(self, more: Tally) -> None:
+        self.rows += more.rows
+        self.characters += more.characters
+        self.nats += more.nats
+        self.distinct = Distinct(self.distinct.hashes | more.distinct.hashes)
+
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "distinct": self.distinct.to_json()}
 
@@ -85,46 +96,143 @@ class Tallies:
         full = len(self.tallies) >= SHOWN_TEMPERATURES and temperature not in self.tallies
         return self.tallies.setdefault(self.OTHERS if full else temperature, Tally())
 
+    def merge(self, more: Tallies) -> None:
+        for temperature, tally in more.tallies.items():
+            self.at(temperature).merge(tally)
+
     def to_dict(self) -> dict[str, Any]:
         return {temperature: tally.to_dict() for temperature, tally in self.tallies.items()}
 
-
-def added(report: Mapping[str, Any] | None, part: Mapping[str, Any]) -> dict[str, Any]:
-    """A job's report with that of one more part."""
-    if report is None:
-        return dict(part)
-    tallies = Tallies()
-    for temperature, values in [*report["temperatures"].items(), *part["temperatures"].items()]:
-        tally, more = tallies.at(temperature), Tally.from_dict(values)
-        tally.rows += more.rows
-        tally.characters += more.characters
-        tally.nats += more.nats
-        tally.distinct = Distinct(tally.distinct.hashes | more.distinct.hashes)
-    sums = {name: report[name] + part[name] for name in ("parts", "steps", "slot_steps", "characters")}
-    seconds = {phase: report["seconds"][phase] + part["seconds"][phase] for phase in part["seconds"]}
-    return {**part, **sums, "seconds": seconds, "temperatures": tallies.to_dict()}
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Tallies:
+        tallies = cls()
+        tallies.tallies = {temperature: Tally.from_dict(tally) for temperature, tally in values.items()}
+        return tallies
 
 
-def summary(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report as people read it."""
-    return {
-        **{name: report[name] for name in ("parts", "batch", "precision", "steps", "characters")},
-        "fill": round(report["slot_steps"] / max(1, report["steps"] * report["batch"]), 4),
-        "characters_per_second": round(report["characters"] / max(report["seconds"]["sampling"], 1e-3)),
-        "seconds": {phase: round(seconds, 3) for phase, seconds in report["seconds"].items()},
-        "temperatures": [
-            {
-                "temperature": None if temperature == Tallies.OTHERS else float(temperature),
-                **_tally_summary(Tally.from_dict(values)),
-            }
-            for temperature, values in report["temperatures"].items()
-        ],
-    }
+@dataclass(frozen=True, kw_only=True)
+class Seconds:
+    """How long the phases of a part took, in seconds."""
+
+    loading: float
+    compiling: float
+    sampling: float
+    writing: float
+
+    def __add__(self, more: Seconds) -> Seconds:
+        return Seconds(
+            loading=self.loading + more.loading,
+            compiling=self.compiling + more.compiling,
+            sampling=self.sampling + more.sampling,
+            writing=self.writing + more.writing,
+        )
 
 
-def _tally_summary(tally: Tally) -> dict[str, Any]:
-    return {
-        "rows": tally.rows,
-        "nats_per_char": round(tally.nats / tally.characters, 4) if tally.characters else None,
-        "distinct_share": round(min(1.0, tally.distinct.count / tally.rows), 4),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was sampled: by one part, or by all parts of a job so far.
+
+    Attributes:
+        steps: of the batch.
+        slot_steps: steps of slots that were busy, with those that fed a seed.
+        characters: sampled.
+    """
+
+    parts: int
+    batch: int  # slots
+    precision: str
+    steps: int
+    slot_steps: int
+    characters: int
+    seconds: Seconds
+    temperatures: Tallies
+
+    def __add__(self, part: Report) -> Report:
+        """The report of a job with that of one more part."""
+        temperatures = Tallies()
+        temperatures.merge(self.temperatures)
+        temperatures.merge(part.temperatures)
+        return replace(
+            part,
+            parts=self.parts + part.parts,
+            steps=self.steps + part.steps,
+            slot_steps=self.slot_steps + part.slot_steps,
+            characters=self.characters + part.characters,
+            seconds=self.seconds + part.seconds,
+            temperatures=temperatures,
+        )
+
+    @property
+    def fill(self) -> float:
+        """Share of the slots that were busy."""
+        return self.slot_steps / max(1, self.steps * self.batch)
+
+    def measured_speed(self) -> float | None:
+        """Return characters a second with a full batch, by which the next job's parts are sized.
+
+        None of a single text, whose products are others, of a part that was short, and of one that left slots empty.
+        All characters that passed count, those of seeds too: a long seed of a short text would tell a speed of nearly
+        nothing.
+        """
+        seconds = self.seconds.sampling + self.seconds.writing
+        if self.batch == 1 or seconds < MEASURED_S or self.fill < MEASURED_FILL:
+            return None
+        return full_speed(self.slot_steps, seconds, self.batch)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**vars(self), "seconds": asdict(self.seconds), "temperatures": self.temperatures.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        parsed = {"seconds": Seconds(**values["seconds"]), "temperatures": Tallies.from_dict(values["temperatures"])}
+        return cls(**{**values, **parsed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemperatureSummary:
+    """The texts at one temperature, for people; `temperature` is None for those beyond SHOWN_TEMPERATURES."""
+
+    temperature: float | None
+    rows: int
+    nats_per_char: float | None
+    distinct_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSummary:
+    """A job's report, for people; rounded. `queue_seconds` is the time from submit to the first claim."""
+
+    queue_seconds: float
+    parts: int
+    batch: int
+    precision: str
+    steps: int
+    characters: int
+    fill: float
+    characters_per_second: int
+    seconds: Seconds
+    temperatures: tuple[TemperatureSummary, ...]
+
+
+def summarize(report: Report, queue_seconds: float) -> ReportSummary:
+    """Return a report as people read it."""
+    return ReportSummary(
+        queue_seconds=queue_seconds,
+        parts=report.parts,
+        batch=report.batch,
+        precision=report.precision,
+        steps=report.steps,
+        characters=report.characters,
+        fill=round(report.fill, 4),
+        characters_per_second=round(report.characters / max(report.seconds.sampling, 1e-3)),
+        seconds=Seconds(**{phase: round(seconds, 3) for phase, seconds in asdict(report.seconds).items()}),
+        temperatures=tuple(
+            TemperatureSummary(
+                temperature=None if temperature == Tallies.OTHERS else float(temperature),
+                rows=tally.rows,
+                nats_per_char=round(tally.nats / tally.characters, 4) if tally.characters else None,
+                distinct_share=round(min(1.0, tally.distinct.count / tally.rows), 4),
+            )
+            for temperature, tally in report.temperatures.tallies.items()
+        ),
+    )

@@ -1,67 +1,58 @@
 """What a person asks for, before anything of it is read: a schedule keeps it, and asks for it again and again.
 
-Each has a JSON round trip and submits itself. Paths are read when it does.
+Each has a JSON round trip. Paths are read when it is submitted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
-from charrnn.jobs.rows.seed_file import STANDARD_INPUT, SeedFile
-from charrnn.jobs.submit.corpora import is_url
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.documents import UTF_8, check_storable
 
-if TYPE_CHECKING:
-    from charrnn.jobs.client import Client
-    from charrnn.jobs.rows.seeds import Seed
-    from charrnn.jobs.submit.sampling import Submitted
-
+STANDARD_INPUT = "-"
+S3 = "s3://"
 RNG_SEEDS = 1_000_000  # of those that are drawn: short enough to be typed
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """As the arguments of Client.train."""
+    """A training of a new version of a model on text files.
+
+    Attributes:
+        paths: files, folders of *.txt, patterns, and s3:// files and folders below settings.corpus_roots.
+        network: None for the default one, or that of `start`.
+        rng_seed: in the place of `training.rng_seed`; if None, another one is drawn each time and stored with the job.
+        held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several. Only
+            for a model's first training: it keeps its held-out text.
+        start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained on the
+            held-out text.
+        margin: nats per character by which it must be better than the champion to take its place.
+        keep: delete versions older than the newest so many afterwards, see `Models.delete_older`.
+        label: to find the job by.
+    """
 
     QUEUE: ClassVar[str] = TrainSpec.QUEUE
 
     model: str
     paths: tuple[str, ...]
-    network: NetworkOptions | None
-    training: TrainingOptions
-    rng_seed: int | None  # None: another one each time
+    network: NetworkOptions | None = None
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    rng_seed: int | None = None
     held_out: tuple[str, ...] = ()
     encoding: str = UTF_8
     start: str | None = None
     margin: float = 0.0
     keep: int | None = None
     label: str | None = None
-
-    def submit(self, client: Client, drawn: int, **facts: Any) -> Submitted[TrainSpec]:
-        """Submit it, by the random seed `drawn` if it has none of its own; `facts` are Client.train's."""
-        rng_seed = drawn if self.rng_seed is None else self.rng_seed
-        return client.train(
-            self.model,
-            self.paths,
-            self.network,
-            replace(self.training, rng_seed=rng_seed),
-            held_out=self.held_out,
-            encoding=self.encoding,
-            start=self.start,
-            margin=self.margin,
-            keep=self.keep,
-            label=self.label,
-            **facts,
-        )
 
     def absolute(self) -> TrainRequest:
         """The same from any folder."""
@@ -83,16 +74,28 @@ class TrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """As the arguments of Client.submit, with the seeds in a file."""
+    """Seeds x temperatures x samples to be sampled from a model.
+
+    Attributes:
+        model: `name` for its champion, `name@3` for a version, `name@alias`; None for what a training makes.
+        rng_seed: in the place of `sampling.rng_seed`; if None, another one is drawn each time and stored with the job.
+        seeds: a file's path, or "-" for standard input; None for those that are given beside the request, or a single
+            empty one.
+        seeds_format: of the file, one of `rows.seed_file.FORMATS`; by its name if None.
+        random_seeds: as many openings of the text that the model was trained on, in the place of seeds.
+        priority: of its parts among those that wait.
+        part_rows: rows that are done under one lease, about 20 seconds of work if None; no text depends on it.
+        label: to find the job by.
+    """
 
     QUEUE: ClassVar[str] = GenerateSpec.QUEUE
 
     model: str | None
-    sampling: SamplingOptions
-    rng_seed: int | None  # None: another one each time
-    seeds: str | None = None  # a file's path, or "-"; None: a single empty seed
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    rng_seed: int | None = None
+    seeds: str | None = None
     seeds_format: str | None = None
-    random_seeds: int | None = None  # in their place: openings of the text that the model was trained on
+    random_seeds: int | None = None
     priority: Priority = Priority.NORMAL
     part_rows: int | None = None
     label: str | None = None
@@ -104,27 +107,6 @@ class GenerateRequest:
             raise InputError("--seeds-format is of a file. Name it with --seeds")
         if self.seeds is not None and self.random_seeds is not None:
             raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
-
-    @cached_property
-    def file(self) -> SeedFile | None:
-        """Of its seeds, to be read once."""
-        return None if self.seeds is None else SeedFile(self.seeds, self.seeds_format)
-
-    def submit(self, client: Client, drawn: int, **facts: Any) -> Submitted[GenerateSpec]:
-        """Submit it, by the random seed `drawn` if it has none of its own; `facts` are Client.submit's."""
-        rng_seed = drawn if self.rng_seed is None else self.rng_seed
-        seeds: Iterable[Seed] | None = self.file
-        if self.random_seeds is not None and self.model is not None:
-            seeds = client.random_seeds(self.model, self.random_seeds, rng_seed)
-        return client.submit(
-            self.model,
-            seeds,
-            replace(self.sampling, rng_seed=rng_seed),
-            priority=self.priority,
-            part_rows=self.part_rows,
-            label=self.label,
-            **facts,
-        )
 
     def absolute(self) -> GenerateRequest:
         """The same from any folder.
@@ -154,9 +136,18 @@ REQUESTS: dict[str, type[TrainRequest] | type[GenerateRequest]] = {
 }
 
 
+def draw_rng_seed() -> int:
+    return secrets.randbelow(RNG_SEEDS)
+
+
 def rng_seed_of(text: str) -> int:
     """A random seed that a text stands for: to ask for the same again is to draw the same."""
     return int(hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8], 16) % RNG_SEEDS
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is one of a bucket."""
+    return str(path).startswith(S3)
 
 
 def _absolute(path: str) -> str:

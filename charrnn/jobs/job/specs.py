@@ -17,6 +17,7 @@ SPEC_VERSION = 1
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_PART_ROWS = 1_000_000
 MAX_SOURCES = 100
+MAX_KEEP = 1_000_000  # versions
 
 
 def check_name(what: str, name: str) -> None:

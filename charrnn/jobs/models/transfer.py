@@ -10,11 +10,10 @@ from typing import BinaryIO
 from charrnn.errors import InputError
 from charrnn.jobs.files.files import Files, unique_name
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.models.archive import HELD_OUT, Manifest, read_archive, write_archive
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.registry import NewVersion
 from charrnn.jobs.store.store import Store
-from charrnn.options import NetworkOptions
 from charrnn.text.held_out import JOINT, PIECE_END
 
 
@@ -24,20 +23,20 @@ def export_version(store: Store, files: Files, reference: str, target: BinaryIO)
     Raises:
         NotFoundError: no such version.
     """
-    version = registry.resolve(store, reference)
+    with store.read() as connection:
+        version = registry.resolve(connection, reference)
+        held_out = registry.held_out(connection, version.model)
+    if held_out is None:
+        raise InputError(f"{version.model} has no held-out text, so its versions cannot be compared elsewhere")
     manifest = Manifest(
         model=version.model,
         version=version.version,
         held_out_nats=version.held_out_nats,
         precision=version.precision,
-        network=NetworkOptions.from_dict(version.network),
+        network=version.network,
         characters=version.characters,
     )
-    with store.read() as connection:
-        held_out = registry.held_out(connection, version.model)
-    if held_out is None:
-        raise InputError(f"{version.model} has no held-out text, so its versions cannot be compared elsewhere")
-    folder = files.checked_folder(FileRef(**version.files))
+    folder = files.checked_folder(version.files)
     return write_archive(target, manifest, folder, files.checked(held_out))
 
 
@@ -74,7 +73,7 @@ def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef, s
         model=manifest.model,
         files=stored,
         characters=manifest.characters,
-        network=manifest.network.to_dict(),
+        network=manifest.network,
         held_out_nats=manifest.held_out_nats,
         skipped=skipped,
         precision=manifest.precision,
@@ -85,4 +84,4 @@ def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef, s
                 f"{new.model} is measured on another held-out text here, so that the losses could not be compared. "
                 f"Import it under another name: --as NAME"
             )
-        return registry.add_version(connection, None, new)
+        return registry.import_version(connection, new)

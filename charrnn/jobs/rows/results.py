@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
-from sqlalchemy import Row
-
-from charrnn.jobs.files.files import Files
-from charrnn.jobs.job.file_ref import FileRef
+from charrnn.errors import InputError
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.rows.rows import dump_line, failed_result, read_lines, stored_rows
-from charrnn.jobs.store.store import Store
 
 POLL_S = 0.5  # between two looks at a job that is followed
 TO_COME = (PartState.QUEUED, PartState.LEASED)
 
 
 class Results:
-    """Of one generate job."""
+    """The rows of one generate job.
 
-    def __init__(self, store: Store, files: Files, job: Mapping[str, Any]) -> None:
-        self.store, self.files, self.job_id = store, files, int(job["id"])
-        self.spec = GenerateSpec.from_dict(job["spec"])
+    Raises:
+        InputError: the job is a training.
+        NotFoundError: no such job.
+    """
+
+    def __init__(self, connections: Connections, job_id: int) -> None:
+        self.store, self.files, self.job_id = connections.store, connections.files, job_id
+        job = self.store.job(job_id)
+        if job.generate_spec is None:
+            raise InputError(f"Job {job_id} is a training; it has no rows. See: charrnn-jobs status {job_id}")
+        self.spec = job.generate_spec
 
     def lines(
         self, first: int = 0, stop: int | None = None, *, failed: bool = False, follow: bool = False
@@ -44,7 +49,7 @@ class Results:
                     lines = self._part_lines(part)
                     yield from islice(lines, max(first - part.first_row, 0), stop - part.first_row)
 
-    def _parts(self, number: int, stop: int, follow: bool) -> Iterator[Row[Any]]:
+    def _parts(self, number: int, stop: int, follow: bool) -> Iterator[StoredPart]:
         while number < stop and (page := self.store.parts(self.job_id, first=number)):
             for part in page[: stop - number]:
                 if follow and part.state in TO_COME:
@@ -53,11 +58,11 @@ class Results:
                 number += 1
                 yield part
 
-    def _part_lines(self, part: Row[Any]) -> Iterator[bytes]:
-        if part.state == PartState.DONE:
-            with self.files.open(FileRef(**part.output)) as file:
+    def _part_lines(self, part: StoredPart) -> Iterator[bytes]:
+        if part.output is not None:
+            with self.files.open(part.output) as file:
                 yield from read_lines(file)
             return
-        spec = GenerateSpec.from_dict(self.store.job(self.job_id)["spec"])  # with the version that was awaited
+        spec = GenerateSpec.from_dict(self.store.job(self.job_id).document)  # with the version that was awaited
         for row in stored_rows(self.files, spec, part):
-            yield dump_line(failed_result(row, spec.name, part.error))
+            yield dump_line(failed_result(row, spec.name, part.error or ""))

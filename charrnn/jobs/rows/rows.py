@@ -11,18 +11,14 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.zstd import zstd
+from charrnn.jobs.job.part import PartRows
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.seeds import StoredSeed, read_seeds, to_json
 from charrnn.options import SamplingOptions
-
-if TYPE_CHECKING:
-    from sqlalchemy import Row
-
-    from charrnn.jobs.store.leases import Part
 
 WRITE_SIZE = 1 << 20  # bytes of text between two compressed chunks
 
@@ -54,7 +50,7 @@ def part_rows(
         start += texts
 
 
-def stored_rows(files: Files, spec: GenerateSpec, part: Part | Row[Any]) -> Iterator[JobRow]:
+def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[JobRow]:
     """The rows of one of the job's parts, from where its seeds are stored.
 
     Raises:

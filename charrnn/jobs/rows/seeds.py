@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError
 from charrnn.jobs.files.zstd import zstd
+from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import Frame
 from charrnn.options import ERROR, SamplingOptions
 from charrnn.text.documents import check_encodable
 from charrnn.text.vocabulary import Vocabulary
@@ -52,28 +53,59 @@ class StoredSeed:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Frame:
-    """Where in the file one can begin to read."""
-
-    row: int  # the first row of the seed that stands there
-    offset: int  # bytes
-
-
-START = Frame(0, 0)
-
-
-def frame_of(frames: Sequence[Frame], row: int) -> Frame:
-    """The last frame that begins at that row or before it."""
-    return frames[bisect_right(frames, row, key=lambda frame: frame.row) - 1]
-
-
 def read_seeds(file: BinaryIO, offset: int = 0) -> Iterator[StoredSeed]:
     """The seeds from a frame on."""
     file.seek(offset)
     with zstd.open(file, "rb") as lines:
         for line in lines:
             yield StoredSeed(**json.loads(line))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSeeds:
+    """The seeds file of a job, and what is in it.
+
+    Attributes:
+        rows, characters: of the job; characters to sample at most.
+        seed_bytes: of the seeds as stored, each as often as there are rows of it.
+        sha256: of the seeds and what they ask for, whatever the compression.
+        frames: of the file, in order.
+    """
+
+    file: FileRef
+    num_seeds: int
+    rows: int
+    characters: int
+    seed_bytes: int
+    sha256: str
+    frames: tuple[Frame, ...]
+
+
+def store_seeds(
+    seeds: Iterable[Seed],
+    sampling: SamplingOptions,
+    vocabulary: Vocabulary,
+    put: Callable[[Iterable[bytes]], FileRef],
+) -> StoredSeeds:
+    """Check seeds as they come, and store them.
+
+    Args:
+        put: stores the bytes of a file, chunk by chunk.
+
+    Raises:
+        InputError: no seed at all; one that the model cannot read, or that asks for what cannot be.
+    """
+    writer = SeedWriter(sampling, vocabulary)
+    file = put(writer.write(seeds))
+    return StoredSeeds(
+        file=file,
+        num_seeds=writer.num_seeds,
+        rows=writer.rows,
+        characters=writer.characters,
+        seed_bytes=writer.seed_bytes,
+        sha256=writer.sha256,
+        frames=tuple(writer.frames),
+    )
 
 
 class SeedWriter:

@@ -8,22 +8,25 @@ order that `lifecycle` tells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
 from charrnn.errors import LeaseLostError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.report import added
-from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
+from charrnn.jobs.job.part import Part, PartProgress
+from charrnn.jobs.job.report import Report
+from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, TrainSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
+from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.lifecycle import LEASED, READY, end_parts, lock_job
-from charrnn.jobs.store.registry import NewVersion, add_version
+from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds
+from charrnn.training.progress import EpochMetrics
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 """Why an attempt ended, where no exception tells."""
@@ -31,23 +34,6 @@ DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 CANDIDATES = 20  # jobs that a claim looks at: in PostgreSQL others may just be taking the first ones' last parts
 
 WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A claimed part: what to do, and the token to commit it with."""
-
-    id: int
-    job: int
-    number: int
-    token: int
-    attempt: int  # from 1
-    spec: TrainSpec | GenerateSpec
-    first_row: int
-    rows: int
-    frame_offset: int  # where to begin to read the seeds
-    frame_row: int  # the first row of the seed that stands there
-    checkpoint: FileRef | None
 
 
 class Leases:
@@ -91,54 +77,60 @@ class Leases:
         }
         return connection.execute(update(parts).where(parts.c.id == best).values(values).returning(parts)).one_or_none()
 
-    def heartbeat(self, part: Part, progress: dict[str, Any] | None) -> bool:
+    def heartbeat(self, part: Part, progress: PartProgress) -> bool:
         """Extend the lease and show progress -> whether the job should be cancelled.
 
         Raises:
             LeaseLostError: the part is somebody else's now.
         """
         with self.store.write() as connection:
-            self._change(connection, part, lease_until=NOW + self.lease_ms, progress=progress)
+            self._change(
+                connection,
+                part,
+                lease_until=NOW + self.lease_ms,
+                progress=progress.to_dict() or None,
+            )
             cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job)
             return bool(connection.execute(cancel).scalar_one())
 
-    def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[dict[str, Any]]) -> None:
+    def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics]) -> None:
         """Commit progress: what follows starts from here, and attempts are counted anew."""
         with self.store.write() as connection:
             self._change(connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms)
             _add_epochs(connection, part.job, history)
 
-    def record(self, part: Part, history: Sequence[dict[str, Any]]) -> None:
+    def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
         """Show the epochs that have ended, before a checkpoint holds them."""
         with self.store.write() as connection:
             self._change(connection, part, lease_until=NOW + self.lease_ms)
             _add_epochs(connection, part.job, history)
 
-    def complete(
-        self,
-        part: Part,
-        *,
-        output: FileRef | None = None,
-        report: dict[str, Any] | None = None,
-        characters: int = 0,
-        version: NewVersion | None = None,
-        speed: tuple[str, float] | None = None,
-    ) -> None:
-        """Commit a part's result: a part file of sampled rows, or a model version.
+    def complete_rows(self, part: Part, output: FileRef, report: Report, device_kind: str) -> None:
+        """Commit the part file of sampled rows.
 
         Args:
-            speed: the kind of device and its characters a second, with a full batch.
+            report: what was sampled, to be added to the job's.
+            device_kind: on which it was sampled; its speed is kept if the report tells one.
         """
         with self.store.write() as connection:
             before = _lock(connection, part).report
-            values = {"output": output.to_dict() if output else None, "error": None}
-            self._change(connection, part, PartState.DONE, lease_until=None, **values)
-            if version:
-                add_version(connection, part.job, version)
-            if speed:
-                upsert(connection, speeds, model=part.spec.model, device=speed[0], characters_per_s=speed[1])
-            counters = {"rows_done": part.rows, "characters": characters}
-            end_parts(connection, part.job, 1, report=added(before, report) if report else None, **counters)
+            self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
+            if (speed := report.measured_speed()) is not None:
+                upsert(connection, speeds, model=part.spec.model, device=device_kind, characters_per_s=speed)
+            total = Report.from_dict(before) + report if before else report
+            counters = {"rows_done": part.rows, "characters": report.characters}
+            end_parts(connection, part.job, 1, report=total.to_dict(), **counters)
+
+    def complete_training(self, part: Part, version: NewVersion) -> Version | None:
+        """Commit a trained version -> None; or, with nothing committed, the champion to compare it with first."""
+        with self.store.write() as connection:
+            _lock(connection, part)
+            self._lock_part(connection, part)
+            if (champion := add_version(connection, part.job, version)) is not None:
+                return champion
+            self._change(connection, part, PartState.DONE, lease_until=None, error=None)
+            end_parts(connection, part.job, 1)
+            return None
 
     def committed(self, part: Part) -> bool:
         """Whether this lease ended its part: of a commit whose answer was lost on the way."""
@@ -149,29 +141,17 @@ class Leases:
     def release(self, part: Part) -> PartState:
         """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
         with self.store.write() as connection:
-            if _lock(connection, part).cancel_requested:
-                self._change(connection, part, PartState.CANCELLED, lease_until=None)
-                end_parts(connection, part.job, 1)
-                return PartState.CANCELLED
-            attempts = case((parts.c.attempts > 0, parts.c.attempts - 1), else_=0)
-            self._change(connection, part, PartState.QUEUED, lease_until=None, attempts=attempts)
-            return PartState.QUEUED
+            cancelled = _lock(connection, part).cancel_requested
+            attempts = max(self._lock_part(connection, part).attempts - 1, 0)
+            return _end_lease(connection, part, cancelled, failed=False, attempts=attempts)
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
-        reason = _storable(reason)
         with self.store.write() as connection:
-            if _lock(connection, part).cancel_requested:
-                self._change(connection, part, PartState.CANCELLED, lease_until=None, error=reason)
-                end_parts(connection, part.job, 1)
-                return PartState.CANCELLED
-            attempts = connection.execute(select(parts.c.attempts).where(parts.c.id == part.id)).scalar_one()
-            if not permanent and attempts < MAX_ATTEMPTS:  # counted since the last checkpoint, not at the claim
-                self._change(connection, part, PartState.QUEUED, lease_until=None, error=reason)
-                return PartState.QUEUED
-            self._change(connection, part, PartState.FAILED, lease_until=None, error=reason)
-            _quarantine(connection, part.job, part.rows, reason)
-            return PartState.FAILED
+            cancelled = _lock(connection, part).cancel_requested
+            attempts = self._lock_part(connection, part).attempts  # since the last checkpoint, not at the claim
+            failed = permanent or attempts >= MAX_ATTEMPTS
+            return _end_lease(connection, part, cancelled, failed=failed, error=_storable(reason))
 
     def give_back(self, owner: str, reason: str = DIED) -> int:
         """Take away the parts of a process that died, so that they need not wait for their leases."""
@@ -207,7 +187,19 @@ class Leases:
         if state:
             values["state"] = state
         if connection.execute(update(parts).where(held).values(**values)).rowcount != 1:
-            raise LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
+            raise _lost(part)
+
+    def _lock_part(self, connection: Connection, part: Part) -> Row[Any]:
+        """The part's row, held until the transaction ends, if the lease still holds."""
+        held = (parts.c.id == part.id) & (parts.c.token == part.token) & (parts.c.state == PartState.LEASED)
+        row = connection.execute(select(parts).where(held).with_for_update()).one_or_none()
+        if row is None:
+            raise _lost(part)
+        return row
+
+
+def _lost(part: Part) -> LeaseLostError:
+    return LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
 def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
@@ -231,18 +223,19 @@ def _storable(text: str) -> str:
     return text.replace("\0", "�").encode(errors="replace").decode()
 
 
-def _add_epochs(connection: Connection, job: int, history: Sequence[dict[str, Any]]) -> None:
+def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:
     """Insert epochs, also for those that were done again and, by the clock or on another device, ended otherwise."""
     columns = (metrics.c.epoch, metrics.c.step, metrics.c.held_out_nats)
     known = {tuple(row) for row in connection.execute(select(*columns).where(metrics.c.job == job))}
     for epoch in history:
-        if tuple(epoch[column.name] for column in columns) not in known:
+        if (epoch.epoch, epoch.step, epoch.held_out_nats) not in known:
             for table in (previews, metrics):
-                connection.execute(delete(table).where(table.c.job == job, table.c.epoch == epoch["epoch"]))
-            values = {name: value for name, value in epoch.items() if name != "previews"}
+                connection.execute(delete(table).where(table.c.job == job, table.c.epoch == epoch.epoch))
+            values = asdict(epoch)
+            texts = values.pop("previews")
             connection.execute(insert(metrics).values(job=job, **values))
-            for preview in epoch["previews"]:
-                connection.execute(insert(previews).values(job=job, epoch=epoch["epoch"], **preview))
+            for preview in texts:
+                connection.execute(insert(previews).values(job=job, epoch=epoch.epoch, **preview))
 
 
 def _lock(connection: Connection, part: Part) -> Row[Any]:
@@ -258,27 +251,23 @@ def _take_from(connection: Connection, job_id: int, condition: ColumnElement[boo
     query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
     taken = connection.execute(query).all()
     for part in taken:
-        _take_one_away(connection, part, cancelled, reason)
+        _end_lease(connection, part, cancelled, failed=part.attempts >= MAX_ATTEMPTS, error=reason)
     return len(taken)
 
 
-def _take_one_away(connection: Connection, part: Row[Any], cancelled: bool, reason: str) -> None:
-    """Take a dead worker's part: to the queue, or to its end if it was cancelled or tried too often."""
-    state = PartState.QUEUED
-    if cancelled:
-        state = PartState.CANCELLED
-    elif part.attempts >= MAX_ATTEMPTS:
-        state = PartState.FAILED
-    connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, error=reason))
+def _end_lease(
+    connection: Connection, part: Part | Row[Any], cancelled: bool, *, failed: bool, **values: Any
+) -> PartState:
+    """Take a locked part from its owner, who did not complete it: to its end if its job was cancelled, to quarantine if
+    the attempt was the last one, else to the queue with the `values`."""
+    state = PartState.CANCELLED if cancelled else PartState.FAILED if failed else PartState.QUEUED
+    connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, **values))
     if state == PartState.CANCELLED:
         end_parts(connection, part.job, 1)
     elif state == PartState.FAILED:
-        _quarantine(connection, part.job, part.rows, reason)
-
-
-def _quarantine(connection: Connection, job_id: int, rows: int, reason: str) -> None:
-    end_parts(connection, job_id, 1, rows_failed=rows)
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(error=reason))
+        end_parts(connection, part.job, 1, rows_failed=part.rows)
+        connection.execute(update(jobs).where(jobs.c.id == part.job).values(error=values["error"]))
+    return state
 
 
 def _candidates(queue: str) -> Any:

@@ -14,9 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec
+from charrnn.jobs.job.document import Document
+from charrnn.jobs.job.part import START, Frame, frame_of
+from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
-from charrnn.jobs.rows.seeds import START, Frame, frame_of
+from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
 from charrnn.options import choose_precision
@@ -25,6 +27,9 @@ INSERTED_PARTS = 10_000  # in one statement
 
 READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
 """Of a job: it waits for no training."""
+
+JOB = tuple(column for column in jobs.c if column is not jobs.c.report)
+"""What a job is read by; its report is kilobytes, and read alone."""
 
 LEASED = parts.c.lease_until > 0
 """Of a part: as `state = 'leased'`, which the schema says too, but with an index."""
@@ -48,7 +53,7 @@ class StoredJob:
     """What became of a NewJob."""
 
     id: int
-    spec: dict[str, Any]  # of the first job with the key; with the version, if that is made
+    spec: Document  # of the first job with the key; with the version, if that is made
     existed: bool  # the key stands for a job that was there
 
 
@@ -136,8 +141,18 @@ def lock_job(connection: Connection, job_id: int) -> Row[Any]:
     query = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
     job = connection.execute(query).one_or_none()
     if job is None:
-        raise NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
+        raise no_job(job_id)
     return job
+
+
+def no_job(job_id: int) -> NotFoundError:
+    return NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
+
+
+def to_job(row: Row[Any]) -> Job:
+    """Return the job of a row with the columns of JOB."""
+    values = {column.name: row._mapping[column.name] for column in JOB}
+    return Job(document=values.pop("spec"), **{**values, "state": JobState(row.state)})
 
 
 def awaited_version(connection: Connection, training: int) -> int | None:
@@ -235,8 +250,17 @@ def _cancel_parts(connection: Connection, job_id: int) -> int:
     return connection.execute(update(parts).where(waiting).values(state=PartState.CANCELLED)).rowcount
 
 
-def retry_job(connection: Connection, job_id: int) -> Sequence[int]:
-    """Queue a job's parts that failed or were cancelled, and take its cancelling back -> their numbers.
+@dataclass(frozen=True, kw_only=True)
+class Retried:
+    """A job whose parts are to be done again."""
+
+    spec: TrainSpec | GenerateSpec
+    parts: int  # how many
+    ready: bool  # False: it waits for a training
+
+
+def retry_job(connection: Connection, job_id: int) -> Retried:
+    """Queue a job's parts that failed or were cancelled, and take its cancelling back.
 
     Parts that are done stay as they are, and a training goes on from its last checkpoint.
 
@@ -249,23 +273,29 @@ def retry_job(connection: Connection, job_id: int) -> Sequence[int]:
     job = lock_job(connection, job_id)
     if job.kind == GenerateSpec.QUEUE and job.version is None and awaited is None:
         raise InputError(f"The training that job {job_id} waited for was deleted. Submit it anew")
-    chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
-    lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
-    rows_failed = job.rows_failed - int(connection.execute(lost).scalar_one())
-    again = {"state": PartState.QUEUED, "attempts": 0, "error": None, "progress": None}
-    numbers = connection.execute(update(parts).where(chosen).values(again).returning(parts.c.number)).scalars().all()
-    values: dict[str, Any] = {"cancel_requested": False, "rows_failed": rows_failed}
-    if numbers:
+    requeued, rows_lost = _requeue_parts(connection, job_id)
+    values: dict[str, Any] = {"cancel_requested": False, "rows_failed": job.rows_failed - rows_lost}
+    if requeued:
         state = JobState.RUNNING if job.started_at else JobState.QUEUED
-        values |= {"state": state, "parts_left": job.parts_left + len(numbers), "finished_at": None, "error": None}
-    if version is not None and job.version is None:
-        spec = _with_version(connection, GenerateSpec.from_dict(job.spec), version)
+        values |= {"state": state, "parts_left": job.parts_left + requeued, "finished_at": None, "error": None}
+    spec = SPECS[job.kind].from_dict(job.spec)
+    if version is not None and job.version is None and isinstance(spec, GenerateSpec):
+        spec = _with_version(connection, spec, version)
         values |= {"spec": spec.to_dict(), "version": version}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-    return numbers
+    return Retried(spec=spec, parts=requeued, ready=awaited is None or version is not None)
 
 
-def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
+def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:
+    """Queue what failed or was cancelled -> the parts, and the rows of those that had failed."""
+    chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
+    lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
+    rows_lost = int(connection.execute(lost).scalar_one())
+    again = {"state": PartState.QUEUED, "attempts": 0, "error": None, "progress": None}
+    return connection.execute(update(parts).where(chosen).values(again)).rowcount, rows_lost
+
+
+def delete_job(connection: Connection, job_id: int) -> Job:
     """Delete an ended job's rows -> the job as it was.
 
     Raises:
@@ -283,7 +313,7 @@ def delete_job(connection: Connection, job_id: int) -> dict[str, Any]:
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
-    return dict(job._mapping)
+    return to_job(job)
 
 
 def prunable(connection: Connection, older_than_ms: int, job_id: int | None = None) -> Sequence[int]:

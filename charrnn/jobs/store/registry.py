@@ -8,41 +8,25 @@ or go back to the champion of before.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.gate import Comparison, Gate, NotComparedError, passed
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.job.states import ENDED_JOBS
+from charrnn.jobs.job.version import Comparison, Gate, ListedVersion, NewVersion, Version, judge
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
-from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import aliases, jobs, models, versions
+from charrnn.options import NetworkOptions
 from charrnn.text.documents import check_storable
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
 MAX_DIGITS = 9  # of a version's number, as the database holds it
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewVersion:
-    """A trained version that is about to be stored; its number is given then."""
-
-    model: str
-    files: FileRef
-    characters: str
-    network: dict[str, Any]
-    held_out_nats: float  # per character
-    skipped: int = 0  # characters of the held-out text that are not among its own
-    precision: str  # to sample it in
-    release: str | None = None  # of this program, that trained it
-    margin: float = 0.0  # nats by which it must be better to become champion
-    comparison: Comparison | None = None  # with a champion that knows other characters
-    measurable: bool = True  # False: that champion's files cannot be read
 
 
 def held_out(connection: Connection, model: str, but: int | None = None) -> FileRef | None:
@@ -80,14 +64,34 @@ def _lock(connection: Connection, model: str) -> None:
     connection.execute(select(models.c.name).where(models.c.name == model).with_for_update(key_share=True))
 
 
-def add_version(connection: Connection, job: int | None, new: NewVersion) -> int:
-    """Store a version under the next number and move the alias that it earned -> the number.
+def add_version(connection: Connection, job: int, new: NewVersion) -> Version | None:
+    """Store the version that a training made, and move the alias that it earned.
 
-    Raises:
-        NotComparedError: a training's, whose loss and the champion's are of other characters.
+    Returns:
+        None; or, with nothing stored, the champion to compare it with first, since the losses of the two are of other
+        characters: measure both on those that they share, and come again.
     """
     _lock(connection, new.model)
-    gate = _judged(champion(connection, new.model), new, imported=job is None)
+    best = champion(connection, new.model)
+    gate = _judge(best, new)
+    if gate is None and new.measurable:
+        return best
+    number = _insert(connection, job, new, gate or Gate(promoted=False))
+    connection.execute(update(jobs).where(jobs.c.id == job).values(version=number))
+    return None
+
+
+def import_version(connection: Connection, new: NewVersion) -> int:
+    """Store a version that was trained elsewhere, and move the alias that it earned -> its number.
+
+    One whose loss cannot be compared with the champion's becomes a candidate.
+    """
+    _lock(connection, new.model)
+    gate = _judge(champion(connection, new.model), new)
+    return _insert(connection, None, new, gate or Gate(promoted=False))
+
+
+def _insert(connection: Connection, job: int | None, new: NewVersion, gate: Gate) -> int:
     next_number = update(models).where(models.c.name == new.model).values(newest=models.c.newest + 1)
     number: int = connection.execute(next_number.returning(models.c.newest)).scalar_one()
     connection.execute(
@@ -97,36 +101,47 @@ def add_version(connection: Connection, job: int | None, new: NewVersion) -> int
             job=job,
             files=new.files.to_dict(),
             characters=new.characters,
-            network=new.network,
+            network=new.network.to_dict(),
             held_out_nats=new.held_out_nats,
             skipped=new.skipped,
             precision=new.precision,
             release=new.release,
-            gate=gate.to_dict(),
+            gate=asdict(gate),
         )
     )
-    if job is not None:
-        connection.execute(update(jobs).where(jobs.c.id == job).values(version=number))
     _move(connection, new.model, number, CHAMPION if gate.promoted else CANDIDATE)
     return number
 
 
-def _judged(best: Row[Any] | None, new: NewVersion, *, imported: bool) -> Gate:
+def _judge(best: Version | None, new: NewVersion) -> Gate | None:
+    """What the gate makes of a version; None if it is to be compared with the champion first."""
     if best is None:
         return Gate(promoted=True)
     if best.characters == new.characters or best.skipped == new.skipped == 0:
         against = Comparison(champion=best.version, nats=new.held_out_nats, champion_nats=best.held_out_nats)
-        return passed(against, new.margin)
+        return judge(against, new.margin)
     if new.comparison is not None and new.comparison.champion == best.version:
-        return passed(new.comparison, new.margin)
-    if imported or not new.measurable:
-        return Gate(promoted=False)
-    raise NotComparedError(best)
+        return judge(new.comparison, new.margin)
+    return None
 
 
-def champion(connection: Connection, model: str) -> Row[Any] | None:
-    """The version that the model's name means, None before the first."""
-    return connection.execute(_aliased(model, CHAMPION)).one_or_none()
+def champion(connection: Connection, model: str) -> Version | None:
+    """Return the version that the model's name means, None before the first."""
+    row = connection.execute(_aliased(model, CHAMPION)).one_or_none()
+    return None if row is None else _version(row)
+
+
+def _version(row: Row[Any]) -> Version:
+    return Version(**_facts(row))
+
+
+def _facts(row: Row[Any]) -> dict[str, Any]:
+    parsed = {
+        "files": FileRef(**row.files),
+        "network": NetworkOptions.from_dict(row.network),
+        "gate": Gate.from_dict(row.gate),
+    }
+    return {**row._mapping, **parsed}
 
 
 def _aliased(model: str, alias: str) -> Select[Any]:
@@ -176,7 +191,7 @@ def rollback(connection: Connection, model: str) -> int:
     return before
 
 
-def _champion_before(connection: Connection, best: Row[Any]) -> int | None:
+def _champion_before(connection: Connection, best: Version) -> int | None:
     was = (versions.c.model == best.model) & versions.c.promoted_at.is_not(None) & (versions.c.version != best.version)
     newest_first = (versions.c.promoted_at.desc(), versions.c.version.desc())
     query = select(versions.c.version).where(was).order_by(*newest_first).limit(1)
@@ -191,10 +206,10 @@ def delete_version(connection: Connection, model: str, version: int) -> FileRef:
         NotFoundError: no such version.
     """
     _lock(connection, model)  # an alias may be on its way to it
-    row = _locked_version(connection, model, version)
+    found = _locked_version(connection, model, version)
     if reason := _reason_to_keep(connection, model, version):
         raise InputError(reason)
-    return _delete(connection, row)
+    return _delete(connection, found)
 
 
 def delete_older(connection: Connection, model: str, keep: int) -> dict[int, FileRef]:
@@ -208,15 +223,15 @@ def delete_older(connection: Connection, model: str, keep: int) -> dict[int, Fil
     newest_first = select(versions.c.version).where(versions.c.model == model).order_by(versions.c.version.desc())
     deleted = {}
     for number in connection.execute(newest_first.offset(keep)).scalars().all():
-        row = _locked_version(connection, model, number)  # first: a job may be on its way to it
+        found = _locked_version(connection, model, number)  # first: a job may be on its way to it
         if number != before and not _reason_to_keep(connection, model, number):
-            deleted[number] = _delete(connection, row)
+            deleted[number] = _delete(connection, found)
     return deleted
 
 
-def _delete(connection: Connection, version: Row[Any]) -> FileRef:
+def _delete(connection: Connection, version: Version) -> FileRef:
     connection.execute(delete(versions).where(_is(version.model, version.version)))
-    return FileRef(**version.files)
+    return version.files
 
 
 def _reason_to_keep(connection: Connection, model: str, version: int) -> str | None:
@@ -241,30 +256,40 @@ def training_of(connection: Connection, model: str, version: int) -> TrainSpec |
     return None if spec is None else TrainSpec.from_dict(spec)
 
 
-def version(connection: Connection, model: str, number: int) -> Row[Any] | None:
-    """A version's row, None of one that was deleted."""
-    return connection.execute(select(versions).where(_is(model, number))).one_or_none()
+def get_version(connection: Connection, model: str, number: int) -> Version | None:
+    """Return a version, None of one that was deleted."""
+    row = connection.execute(select(versions).where(_is(model, number))).one_or_none()
+    return None if row is None else _version(row)
 
 
 def _is(model: str, number: int) -> ColumnElement[bool]:
     return (versions.c.model == model) & (versions.c.version == number)
 
 
-def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Row[Any]:
+def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Version:
     """`share`: kept from being deleted, and no more."""
     query = select(versions).where(_is(model, version)).with_for_update(read=share, key_share=share)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(_not_found(connection, model, str(version)))
-    return row
+    return _version(row)
 
 
-def hold(connection: Connection, spec: TrainSpec | GenerateSpec) -> None:
-    """See that the version that a job needs is there still, and stays until the transaction has stored the job.
+def lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int | None = None) -> None:
+    """Keep what a job needs until the transaction has stored it: the model before the version, as locks are ordered.
+
+    Args:
+        but: the job itself, if it is stored already.
 
     Raises:
-        NotFoundError: it was deleted since it was looked up.
+        InputError: the model is measured on another held-out text by now.
+        NotFoundError: the version was deleted since it was looked up.
     """
+    if isinstance(spec, TrainSpec) and freeze_held_out(connection, spec.model, spec.held_out, but) != spec.held_out:
+        raise InputError(
+            f"{spec.model} is measured on another held-out text: another first training of it was submitted meanwhile. "
+            f"Submit this one anew"
+        )
     if spec.needs is not None:
         _locked_version(connection, *spec.needs, share=True)
 
@@ -277,8 +302,8 @@ def _job_that_needs(connection: Connection, model: str, version: int) -> int | N
     return connection.execute(query).scalar()
 
 
-def resolve(store: Store, reference: str) -> Row[Any]:
-    """The version that `model`, `model@3` or `model@alias` means now.
+def resolve(connection: Connection, reference: str) -> Version:
+    """Return the version that `model`, `model@3` or `model@alias` means now.
 
     Raises:
         InputError: what is no text.
@@ -290,11 +315,10 @@ def resolve(store: Store, reference: str) -> Row[Any]:
         query = select(versions).where(_is(model, number))
     else:
         query = _aliased(model, wanted or CHAMPION)
-    with store.read() as connection:
-        row = connection.execute(query).one_or_none()
-        if row is None:
-            raise NotFoundError(_not_found(connection, model, wanted))
-    return row
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFoundError(_not_found(connection, model, wanted))
+    return _version(row)
 
 
 def version_number(text: str) -> int | None:
@@ -316,12 +340,10 @@ def _not_found(connection: Connection, model: str, wanted: str) -> str:
     return f"There is no model {model!r}. {hint}"
 
 
-def all_versions(store: Store) -> list[dict[str, Any]]:
-    """Every version with its aliases, by model and number."""
-    with store.read() as connection:
-        rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).mappings().all()
-        moved = connection.execute(select(aliases).order_by(aliases.c.alias)).all()
-    return [
-        {**row, "aliases": [a.alias for a in moved if (a.model, a.version) == (row["model"], row["version"])]}
-        for row in rows
-    ]
+def all_versions(connection: Connection) -> list[ListedVersion]:
+    """Return every version with its aliases, by model and number."""
+    rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).all()
+    names: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for moved in connection.execute(select(aliases).order_by(aliases.c.alias)):
+        names[moved.model, moved.version].append(moved.alias)
+    return [ListedVersion(**_facts(row), aliases=tuple(names[row.model, row.version])) for row in rows]

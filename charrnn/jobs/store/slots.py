@@ -9,93 +9,31 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs.job.requests import REQUESTS, Request
-from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
+from charrnn.jobs.job.schedule import (
+    NONE,
+    SKIP,
+    Schedule,
+    SkippedError,
+    Slot,
+    StoredSchedule,
+    StoredSlot,
+    WaitingSlot,
+    utc,
+)
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
-from charrnn.jobs.schedules.cron import Cron
 from charrnn.jobs.store.database import insert_missing
 from charrnn.jobs.store.tables import jobs, schedules, slots
-from charrnn.options import check_choice, check_number
 from charrnn.text.documents import check_storable
 
-OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
-CATCH_UPS = (NONE, ONCE) = ("none", "once")
 ON_TIME_MS = 5 * 60 * 1000  # later than this a slot counts as missed
 CLAIM_MS = 10 * 60 * 1000  # to submit a slot in; after it, others take it for dead who claimed it
 KEPT_SLOTS = 1000  # of a schedule, with a job; and as many without
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """What to submit, and when.
-
-    Raises:
-        InputError: a name, expression, zone, rule or deadline that is none.
-    """
-
-    name: str
-    cron: Cron
-    request: Request
-    overlap: str = SKIP  # of a slot that comes while the job of one before has not ended: skip it, or let it wait
-    catch_up: str = ONCE  # of slots at which nothing ran: submit none of them, or one for all
-    deadline_s: float | None = None
-    always: bool = False
-
-    def __post_init__(self) -> None:
-        check_name("The schedule's name", self.name)
-        check_choice("overlap", self.overlap, OVERLAPS)
-        check_choice("catch-up", self.catch_up, CATCH_UPS)
-        if self.deadline_s is not None:
-            check_number("deadline", self.deadline_s)
-            if self.deadline_s == 0:
-                raise InputError("deadline must be more than 0, or every time is over when it comes")
-        if self.always and self.request.QUEUE != TrainSpec.QUEUE:
-            raise InputError("--always is of trainings, which an unchanged text is skipped for. Leave it out")
-
-    def expired(self, slot: Slot, now: int) -> str | None:
-        """Why a slot is too late to be submitted, if it is."""
-        if self.deadline_s is None or now - slot.at <= 1000 * self.deadline_s:
-            return None
-        return f"not submitted within its deadline of {self.deadline_s:g} s"
-
-    @classmethod
-    def from_row(cls, row: Row[Any]) -> Schedule:
-        return cls(
-            name=row.name,
-            cron=Cron(row.cron, row.timezone),
-            request=REQUESTS[row.request["queue"]].from_dict(row.request["arguments"]),
-            overlap=row.overlap,
-            catch_up=row.catch_up,
-            deadline_s=row.deadline_s,
-            always=row.always,
-        )
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A time at which a schedule is due."""
-
-    schedule: str
-    at: int  # milliseconds
-
-    def __str__(self) -> str:
-        return f"{self.schedule} at {utc(self.at)}"
-
-
-class SkippedError(Exception):
-    """A slot's job was not stored: by a rule of its schedule, or because somebody else was quicker."""
-
-
-def utc(ms: int) -> str:
-    """A time for people."""
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def add(connection: Connection, schedule: Schedule, now: int) -> None:
@@ -122,8 +60,8 @@ def add(connection: Connection, schedule: Schedule, now: int) -> None:
         )
 
 
-def found(connection: Connection, name: str, *, locked: bool = False) -> Row[Any]:
-    """The schedule's row, `locked` until the transaction ends.
+def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> StoredSchedule:
+    """Return a schedule, `locked` until the transaction ends.
 
     Raises:
         NotFoundError: with the nearest names.
@@ -136,12 +74,40 @@ def found(connection: Connection, name: str, *, locked: bool = False) -> Row[Any
         nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:3]
         hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Add one with: charrnn-jobs schedules add"
         raise NotFoundError(f"There is no schedule {name!r}. {hint}")
-    return row
+    return _schedule(row)
+
+
+def _schedule(row: Row[Any]) -> StoredSchedule:
+    return StoredSchedule(
+        name=row.name,
+        cron=row.cron,
+        timezone=row.timezone,
+        document=row.request,
+        overlap=row.overlap,
+        catch_up=row.catch_up,
+        deadline_s=row.deadline_s,
+        always=row.always,
+        paused=row.paused,
+        next_at=row.next_at,
+        created_at=row.created_at,
+    )
+
+
+def _slot(row: Row[Any]) -> StoredSlot:
+    return StoredSlot(
+        schedule=row.schedule,
+        at=row.at,
+        state=SlotState(row.state),
+        by_hand=row.by_hand,
+        job=row.job,
+        reason=row.reason,
+        claimed_until=row.claimed_until,
+    )
 
 
 def pause(connection: Connection, name: str) -> None:
     """Submit nothing for it until it is resumed, but by hand."""
-    found(connection, name, locked=True)
+    get_schedule(connection, name, locked=True)
     connection.execute(update(schedules).where(schedules.c.name == name).values(paused=True))
     own = (slots.c.schedule == name) & (slots.c.state == SlotState.DUE) & ~slots.c.by_hand
     connection.execute(update(slots).where(own).values(state=SlotState.SKIPPED, reason="paused"))
@@ -149,15 +115,15 @@ def pause(connection: Connection, name: str) -> None:
 
 def resume(connection: Connection, name: str, now: int) -> None:
     """Go on with the next time from now; what came to pass meanwhile was not missed."""
-    row = found(connection, name, locked=True)
-    if row.paused:
-        upcoming = next(Schedule.from_row(row).cron.after(now))
+    stored = get_schedule(connection, name, locked=True)
+    if stored.paused:
+        upcoming = next(stored.schedule().cron.after(now))
         connection.execute(update(schedules).where(schedules.c.name == name).values(paused=False, next_at=upcoming))
 
 
 def remove(connection: Connection, name: str) -> None:
     """Delete a schedule and its slots; jobs that it submitted stay."""
-    found(connection, name, locked=True)
+    get_schedule(connection, name, locked=True)
     connection.execute(delete(slots).where(slots.c.schedule == name))
     connection.execute(delete(schedules).where(schedules.c.name == name))
 
@@ -169,7 +135,7 @@ def add_by_hand(connection: Connection, name: str, now: int) -> Slot:
         InputError: another one waits, or a job of it has not ended.
         NotFoundError: no such schedule.
     """
-    found(connection, name, locked=True)
+    get_schedule(connection, name, locked=True)
     if reason := _waiting(connection, name) or _running(connection, name):
         raise InputError(f"The schedule {name} is at work: {reason}. Wait for it, or cancel it")
     while insert_missing(connection, slots, schedule=name, at=now, by_hand=True) is None:
@@ -187,19 +153,19 @@ def wanting(connection: Connection, now: int) -> Sequence[str]:
 
 def decide(connection: Connection, name: str, now: int) -> None:
     """Insert the latest slot that has come, with what is to become of it, and move the schedule on."""
-    row = found(connection, name, locked=True)
-    if row.paused:
+    stored = get_schedule(connection, name, locked=True)
+    if stored.paused:
         return
-    schedule = Schedule.from_row(row)
+    schedule = stored.schedule()
     upcoming = next(schedule.cron.after(now))
-    if row.next_at <= now:
+    if stored.next_at <= now:
         # Only the latest: those before it were missed, or are of a moment ago, and one job does for all.
         # `max` is for rules of a time zone that have changed since.
-        slot = Slot(name, max(schedule.cron.last(now), row.next_at))
-        state, reason = _decision(connection, schedule, slot, row.next_at, now)
+        slot = Slot(name, max(schedule.cron.last(now), stored.next_at))
+        state, reason = _decision(connection, schedule, slot, stored.next_at, now)
         insert_missing(connection, slots, schedule=name, at=slot.at, state=state, reason=reason)
         _trim(connection, name)
-    if row.next_at != upcoming:
+    if stored.next_at != upcoming:
         connection.execute(update(schedules).where(schedules.c.name == name).values(next_at=upcoming))
 
 
@@ -238,14 +204,18 @@ def _trim(connection: Connection, name: str) -> None:
         connection.execute(delete(slots).where(own, slots.c.at <= oldest))
 
 
-def waiting(connection: Connection) -> Sequence[Row[Any]]:
-    """Slots whose jobs are to be submitted, each with its schedule, the oldest first; `blocked` by a job in work."""
+def waiting(connection: Connection) -> list[WaitingSlot]:
+    """Return the slots whose jobs are to be submitted, the oldest first."""
     other = slots.alias()
     unended = select(jobs.c.id).join(other, other.c.job == jobs.c.id)
     blocked = unended.where(other.c.schedule == slots.c.schedule, jobs.c.state.not_in(ENDED_JOBS)).exists()
     own = slots.join(schedules, schedules.c.name == slots.c.schedule)
     query = select(slots.c.at, slots.c.by_hand, blocked.label("blocked"), schedules).select_from(own)
-    return connection.execute(query.where(slots.c.state == SlotState.DUE).order_by(slots.c.at)).all()
+    due = connection.execute(query.where(slots.c.state == SlotState.DUE).order_by(slots.c.at)).all()
+    return [
+        WaitingSlot(slot=Slot(row.name, row.at), by_hand=row.by_hand, blocked=row.blocked, stored=_schedule(row))
+        for row in due
+    ]
 
 
 def claim(connection: Connection, slot: Slot, now: int) -> bool:
@@ -290,25 +260,25 @@ def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec) -> None:
         raise SkippedError(f"the text is that of job {before.id}")
 
 
-def newest(connection: Connection, name: str, limit: int) -> Sequence[Row[Any]]:
-    """The latest slots of a schedule, latest first."""
+def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:
+    """Return the latest slots of a schedule, latest first."""
     query = select(slots).where(slots.c.schedule == name).order_by(slots.c.at.desc()).limit(limit)
-    return connection.execute(query).all()
+    return [_slot(row) for row in connection.execute(query)]
 
 
-def outcome(connection: Connection, slot: Slot) -> Row[Any]:
-    """A slot's row.
+def get_slot(connection: Connection, slot: Slot) -> StoredSlot:
+    """Return a slot as it stands.
 
     Raises:
         NotFoundError: its schedule was removed.
     """
-    found(connection, slot.schedule)
-    return connection.execute(select(slots).where(_is(slot))).one()
+    get_schedule(connection, slot.schedule)
+    return _slot(connection.execute(select(slots).where(_is(slot))).one())
 
 
-def all_schedules(connection: Connection) -> Sequence[Row[Any]]:
-    """Every schedule, by name."""
-    return connection.execute(select(schedules).order_by(schedules.c.name)).all()
+def all_schedules(connection: Connection) -> list[StoredSchedule]:
+    """Return every schedule, by name."""
+    return [_schedule(row) for row in connection.execute(select(schedules).order_by(schedules.c.name))]
 
 
 def _is(slot: Slot) -> ColumnElement[bool]:

@@ -6,21 +6,25 @@ in `registry`.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, select, update
 
 from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import PartProgress, StoredPart
+from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
-from charrnn.jobs.store.database import NOW, Database
-from charrnn.jobs.store.lifecycle import LEASED, READY
+from charrnn.jobs.store.database import NOW, Database, upsert
+from charrnn.jobs.store.lifecycle import JOB, LEASED, READY, no_job, to_job
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds, workers
+from charrnn.training.progress import EpochMetrics, Preview
 
-EPOCH = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")
-PREVIEW = ("temperature", "seed", "text")
 PAGE = 1000  # parts that are read at once
 
 
@@ -61,6 +65,11 @@ class Store(Database):
         with self.read() as connection:
             return connection.execute(select(column)).scalar_one()
 
+    def now(self) -> int:
+        """Milliseconds since 1970 by the database's clock, since hosts disagree."""
+        with self.read() as connection:
+            return int(connection.execute(select(NOW)).scalar_one())
+
     @property
     def files_url(self) -> str | None:
         """Where this store's files are, None before the first one is about to be written."""
@@ -71,39 +80,44 @@ class Store(Database):
         with self.write() as connection:
             connection.execute(update(tables.store).values(files=url))
 
-    def job(self, job_id: int | None = None) -> dict[str, Any]:
-        """A job's row; the newest job's without an id.
+    def job(self, job_id: int | None = None) -> Job:
+        """Return a job; the newest one without an id.
 
         Raises:
             NotFoundError: no such job.
         """
-        query = select(jobs).order_by(jobs.c.id.desc()).limit(1)
+        query = select(*JOB).order_by(jobs.c.id.desc()).limit(1)
         if job_id is not None:
             query = query.where(jobs.c.id == job_id)
         with self.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
-            if job_id is None:
-                raise NotFoundError("No job was submitted yet. Begin with: charrnn-jobs train NAME PATH")
-            raise NotFoundError(f"There is no job {job_id}. List them with: charrnn-jobs jobs")
-        return dict(row)
+            row = connection.execute(query).one_or_none()
+        if row is not None:
+            return to_job(row)
+        if job_id is None:
+            raise NotFoundError("No job was submitted yet. Begin with: charrnn-jobs train NAME PATH")
+        raise no_job(job_id)
 
-    def jobs(self, limit: int, before: int | None = None, **equal: Any) -> list[dict[str, Any]]:
-        """The newest jobs, newest first, without their reports, which are for `job`.
+    def jobs(self, limit: int, before: int | None = None, **equal: object) -> list[Job]:
+        """Return the newest jobs, newest first.
 
         Args:
             before: only those with a smaller id, to page on.
             equal: column → value; those that are None are left out.
         """
-        query = select(*(column for column in jobs.c if column is not jobs.c.report))
+        query = select(*JOB)
         for name, value in equal.items():
             if value is not None:
                 query = query.where(jobs.c[name] == value)
         if before is not None:
             query = query.where(jobs.c.id < before)
         with self.read() as connection:
-            rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(limit)).mappings()
-            return [dict(row) for row in rows]
+            return [to_job(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
+
+    def report(self, job_id: int) -> Report | None:
+        """Return what was sampled for a job so far, None before its first part has ended."""
+        with self.read() as connection:
+            report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one_or_none()
+        return report and Report.from_dict(report)
 
     def unended(self, job_ids: Collection[int]) -> set[int]:
         """Those of some jobs that are there and have not ended."""
@@ -111,39 +125,50 @@ class Store(Database):
         with self.read() as connection:
             return set(connection.execute(query).scalars())
 
-    def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> Sequence[Row[Any]]:
+    def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> list[StoredPart]:
         """A job's parts in order from number `first` on, all or those in `states`; a page of them."""
         query = select(parts).where(parts.c.job == job_id, parts.c.number >= first).order_by(parts.c.number)
         if states:
             query = query.where(parts.c.state.in_(states))
         with self.read() as connection:
-            return connection.execute(query.limit(PAGE if limit is None else limit)).all()
+            return [_part(row) for row in connection.execute(query.limit(PAGE if limit is None else limit))]
 
-    def history(self, job_id: int) -> list[dict[str, Any]]:
-        """A training's epochs in order, each with its previews by temperature."""
+    def history(self, job_id: int, after: int = 0) -> list[EpochMetrics]:
+        """Return a training's epochs after that one in order, each with its previews by temperature."""
         with self.read() as connection:
             epochs = connection.execute(
-                select(metrics).where(metrics.c.job == job_id).order_by(metrics.c.epoch)
-            ).mappings()
-            texts = connection.execute(
-                select(previews).where(previews.c.job == job_id).order_by(previews.c.temperature)
-            ).mappings()
-            written = [dict(text) for text in texts]
-            return [
-                {
-                    **{name: epoch[name] for name in EPOCH},
-                    "previews": [
-                        {name: text[name] for name in PREVIEW} for text in written if text["epoch"] == epoch["epoch"]
-                    ],
-                }
-                for epoch in epochs
-            ]
+                select(metrics).where(metrics.c.job == job_id, metrics.c.epoch > after).order_by(metrics.c.epoch)
+            ).all()
+            texts: defaultdict[int, list[Preview]] = defaultdict(list)
+            for text in connection.execute(
+                select(previews)
+                .where(previews.c.job == job_id, previews.c.epoch > after)
+                .order_by(previews.c.temperature)
+            ):
+                texts[text.epoch].append(Preview(temperature=text.temperature, seed=text.seed, text=text.text))
+        return [
+            EpochMetrics(
+                epoch=epoch.epoch,
+                step=epoch.step,
+                learning_rate=epoch.learning_rate,
+                train_nats=epoch.train_nats,
+                held_out_nats=epoch.held_out_nats,
+                previews=tuple(texts[epoch.epoch]),
+            )
+            for epoch in epochs
+        ]
 
-    def workers(self, seen_within_ms: int) -> Sequence[Row[Any]]:
+    def workers(self, seen_within_ms: int) -> list[WorkerInfo]:
         """Pool children that showed a sign of life lately."""
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
-            return connection.execute(query).all()
+            return [WorkerInfo(**{**row._mapping, "queues": tuple(row.queues)}) for row in connection.execute(query)]
+
+    def sign_of_life(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
+        """Show that a pool child lives."""
+        seen = {"host": host, "pid": pid, "device": device, "queues": list(queues), "seen_at": NOW}
+        with self.write() as connection:
+            upsert(connection, workers, owner=owner, **seen)
 
     def forget_workers(self, prefix: str) -> None:
         """Drop the pool children whose owner begins so."""
@@ -162,19 +187,38 @@ class Store(Database):
         with self.read() as connection:
             return connection.execute(query).scalars().all()
 
-    def parts_ahead(self, job: dict[str, Any]) -> dict[int, int]:
+    def parts_ahead(self, job: Job) -> dict[int, int]:
         """Job → how many of its waiting or leased parts stand in the same queue before this job's."""
-        before = (jobs.c.priority > job["priority"]) | ((jobs.c.priority == job["priority"]) & (jobs.c.id < job["id"]))
+        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))
         query = (
             select(parts.c.job, func.count())
             .join(jobs, jobs.c.id == parts.c.job)
-            .where(jobs.c.kind == job["kind"], jobs.c.state.not_in(ENDED_JOBS), before, READY)
+            .where(jobs.c.kind == job.kind, jobs.c.state.not_in(ENDED_JOBS), before, READY)
             .where(parts.c.state.in_((PartState.QUEUED, PartState.LEASED)))
             .group_by(parts.c.job)
             .order_by(parts.c.job)
         )
         with self.read() as connection:
             return dict(connection.execute(query).all())
+
+
+def _part(row: Row[Any]) -> StoredPart:
+    return StoredPart(
+        job=row.job,
+        number=row.number,
+        state=PartState(row.state),
+        attempts=row.attempts,
+        token=row.token,
+        owner=row.owner,
+        progress=PartProgress.from_dict(row.progress or {}),
+        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
+        output=FileRef(**row.output) if row.output else None,
+        error=row.error,
+        first_row=row.first_row,
+        rows=row.rows,
+        frame_offset=row.frame_offset,
+        frame_row=row.frame_row,
+    )
 
 
 def upgrade(settings: Settings) -> tuple[int, int]:

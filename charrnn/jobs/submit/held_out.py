@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Row
 
 from charrnn.errors import InputError
 from charrnn.jobs.files.files import Files
+from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
 from charrnn.text.documents import Document
@@ -21,7 +19,7 @@ class HeldOut:
     def __init__(self, store: Store, files: Files) -> None:
         self.store, self.files = store, files
 
-    def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Row[Any] | None) -> str:
+    def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Version | None) -> str:
         """What a training of that model is measured on.
 
         Args:
@@ -48,7 +46,7 @@ class HeldOut:
             )
         return text
 
-    def _chosen(self, corpus: Sequence[Document], start: Row[Any] | None) -> str:
+    def _chosen(self, corpus: Sequence[Document], start: Version | None) -> str:
         """Text of the corpus; if `start` was trained on that, what `start` itself was measured on."""
         text = choose_held_out(corpus)
         if start is not None and self._was_trained_on(start.model, start.version, text):

@@ -1,53 +1,96 @@
-"""What a generate job becomes before it is stored: its version, its batch, its parts, what it will take."""
+"""From a request to a stored generate job: seeds are checked and stored, its version, batch and parts are chosen."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from functools import partial
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, NotFoundError, UnreachableError
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.files.files import unique_name
+from charrnn.jobs.job.document import Document
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.schedule import SkippedError, Slot
 from charrnn.jobs.job.sizing import batch_speed, check_part_rows, choose_part_rows, device_kind, result_bytes
-from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.rows.seeds import Seed, SeedWriter, to_json
+from charrnn.jobs.job.specs import MAX_PART_ROWS, GenerateSpec, TrainSpec
+from charrnn.jobs.rows.seed_file import SeedFile
+from charrnn.jobs.rows.seeds import Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
-from charrnn.options import AUTO, SamplingOptions, choose_batch, choose_precision
+from charrnn.jobs.submit.openings import training_openings
+from charrnn.jobs.submit.submitted import Estimate, Submitted, choose_rng_seed, store_job
+from charrnn.options import AUTO, SamplingOptions, check_integer, choose_batch, choose_precision
 from charrnn.text.documents import check_storable
+from charrnn.text.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 MAX_KEY = 200  # characters
 
-Spec = TypeVar("Spec", TrainSpec, GenerateSpec)
+
+def submit(
+    connections: Connections,
+    request: GenerateRequest,
+    given: Iterable[Seed | str] | None = None,
+    *,
+    after: int | None = None,
+    key: str | None = None,
+    dry_run: bool = False,
+    slot: Slot | None = None,
+) -> Submitted[GenerateSpec]:
+    """Submit seeds x temperatures x samples to be sampled from a model.
+
+    Args:
+        given: seeds of a request that names none; read once and not held, however many.
+        after: a training; the job waits for it and samples from the version that it makes.
+        key: makes a repeated submit harmless: the same key and the same content are the same job.
+        dry_run: check everything, store nothing; `existed` tells whether the key stands for a job already.
+        slot: of the schedule that asks for it, to be marked submitted.
+
+    Raises:
+        InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
+            something else; nothing was stored.
+        NotFoundError: no such model or training.
+        SkippedError: the slot is not to have the job.
+        UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
+            the job: that cannot be known. With a key it is safe to submit again.
+    """
+    _check(request, key)
+    connections.probe()
+    target = find_target(connections.store, request.model, after)
+    rng_seed = choose_rng_seed(request, key if slot is None else str(slot))
+    plan = Plan(
+        request=request,
+        sampling=replace(request.sampling, rng_seed=rng_seed),
+        after=after,
+        key=key,
+        target=target,
+        fleet=find_fleet(connections, target.model),
+    )
+    file = None if request.seeds is None else SeedFile(request.seeds, request.seeds_format)
+    seeds = as_seeds(file if file is not None else _random_seeds(connections, plan) or given)
+    submitted = _dry_run(connections, plan, seeds) if dry_run else _store(connections, plan, seeds, slot)
+    return replace(submitted, blank_lines=file.blank_lines if file else 0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What a generate job takes, about."""
-
-    result_bytes: int  # in the store's files
-    export_bytes: int  # as JSON Lines
-    seconds: float | None  # with the devices that live now; None where the model's speed is not known yet
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submitted(Generic[Spec]):
-    """A job as it was stored, or would be with `dry_run`; then `id` is None."""
-
-    id: int | None
-    spec: Spec
-    estimate: Estimate | None = None  # of a generate job
-    existed: bool = False  # its key stood for a job that was there
-
-    @property
-    def parts(self) -> int:
-        return self.spec.parts
+def _check(request: GenerateRequest, key: str | None) -> None:
+    check_storable("The job's name", request.label or "")
+    if key is not None:
+        check_storable("The key", key)
+        if not 0 < len(key) <= MAX_KEY:
+            raise InputError(f"A key must have 1 to {MAX_KEY} characters. Received: {len(key):,}")
+    if request.part_rows is not None:
+        check_integer("part-rows", request.part_rows, 1, MAX_PART_ROWS)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Target:
-    """The version that a job samples from, which may not be made yet."""
+    """The version that a job samples from; None while it is not made yet."""
 
     model: str
     version: int | None
@@ -62,15 +105,38 @@ class Fleet:
     devices: int
     characters_per_s: float | None  # of the slowest, with a full batch
 
-    @classmethod
-    def of(cls, store: Store, model: str, devices: Collection[str]) -> Fleet:
-        known = store.speeds(model)
-        live = [known[kind] for kind in map(device_kind, devices) if kind in known]
-        return cls(len(devices), min(live or known.values(), default=None))
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A request, and what the store knows about its model and the fleet."""
+
+    request: GenerateRequest
+    sampling: SamplingOptions  # with the random seed
+    after: int | None
+    key: str | None
+    target: Target
+    fleet: Fleet
+
+    def new_job(self, seeds: StoredSeeds) -> NewJob:
+        """The job of the seeds that were stored.
+
+        Raises:
+            InputError: more parts than a job may have.
+        """
+        request = self.request
+        return NewJob(
+            spec=make_spec(self.target, self.sampling, seeds, self.fleet, request.part_rows),
+            label=request.label,
+            key=self.key,
+            request=request_hash(request.model, self.after, self.sampling, seeds.sha256),
+            priority=request.priority,
+            after=self.after,
+            frames=seeds.frames,
+        )
 
 
 def find_target(store: Store, model: str | None, after: int | None) -> Target:
-    """The version that `model` means, or that the training `after` makes.
+    """Return the version that `model` means, or that the training `after` makes.
 
     Raises:
         InputError: neither is given, or both and they differ; or `after` makes no version.
@@ -80,23 +146,37 @@ def find_target(store: Store, model: str | None, after: int | None) -> Target:
         return _awaited(store, model, after)
     if model is None:
         raise InputError("Of which model? Give its name, or with `after` the training that makes it")
-    version = registry.resolve(store, model)
-    return Target(
-        model=version.model, version=version.version, characters=version.characters, precision=version.precision
-    )
+    with store.read() as connection:
+        version = registry.resolve(connection, model)
+    return Target(version.model, version.version, version.characters, version.precision)
 
 
 def _awaited(store: Store, model: str | None, after: int) -> Target:
     with store.write() as connection:  # it locks the training, as will be done again when the job is stored
         lifecycle.awaited_version(connection, after)
-    training = TrainSpec.from_dict(store.job(after)["spec"])
+    training = TrainSpec.from_dict(store.job(after).document)
     if model not in (None, training.model):
         raise InputError(f"Job {after} trains {training.model}, and not {model}. Leave out the model")
-    return Target(model=training.model, version=None, characters=training.vocabulary, precision=AUTO)
+    return Target(training.model, None, training.vocabulary, AUTO)
+
+
+def find_fleet(connections: Connections, model: str) -> Fleet:
+    """Return the live devices that sample, and the model's speed on the slowest of their kinds."""
+    known, workers = connections.store.speeds(model), connections.workers()
+    devices = [worker.device for worker in workers if GenerateSpec.QUEUE in worker.queues]
+    live = [known[kind] for kind in map(device_kind, devices) if kind in known]
+    return Fleet(len(devices), min(live or known.values(), default=None))
+
+
+def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
+    request = plan.request
+    if request.random_seeds is None or request.model is None:
+        return None
+    return training_openings(connections, request.model, request.random_seeds, plan.sampling.rng_seed)
 
 
 def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
-    """Seeds as they may be given: texts too, and None for a single empty one."""
+    """Return seeds as they may be given: texts too, and None for a single empty one."""
     if isinstance(given, str):
         raise InputError(f"Seeds must be several, such as [{given!r}]. Received: {given!r}")
     for seed in [""] if given is None else given:
@@ -105,24 +185,70 @@ def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
         yield Seed(seed) if isinstance(seed, str) else seed
 
 
-def make_spec(target: Target, writer: SeedWriter, seeds: FileRef, fleet: Fleet, part_rows: int | None) -> GenerateSpec:
-    """The job of the seeds that were written.
+def _dry_run(connections: Connections, plan: Plan, given: Iterable[Seed]) -> Submitted[GenerateSpec]:
+    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), _measure)
+    new = plan.new_job(seeds)
+    with connections.store.read() as connection:
+        existed = lifecycle.first_of_key(connection, new) is not None
+    return _submitted(None, new.spec.to_dict(), plan, seeds, existed=existed)
+
+
+def _measure(frames: Iterable[bytes]) -> FileRef:
+    """What a dry run has in the place of a stored file."""
+    return FileRef(name="", size=sum(map(len, frames)), sha256="")
+
+
+def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Slot | None) -> Submitted[GenerateSpec]:
+    put = partial(connections.files.put, unique_name("seeds", ".jsonl.zst"))
+    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put)
+    try:
+        job = store_job(connections, plan.new_job(seeds), slot)
+    except (InputError, NotFoundError, SkippedError):  # of others it is not known whether the job was stored
+        _discard(connections, seeds.file)
+        raise
+    submitted = _submitted(job.id, job.spec, plan, seeds, existed=job.existed)
+    if job.existed:
+        _discard(connections, seeds.file)
+    elif submitted.spec.version is not None:  # else its training rings for it
+        connections.ring(GenerateSpec.QUEUE, job.id, submitted.parts)
+    return submitted
+
+
+def _discard(connections: Connections, seeds: FileRef) -> None:
+    """Delete seeds that no job names; what is said to the caller matters more than they."""
+    try:
+        connections.files.delete(seeds.name)
+    except UnreachableError as error:
+        logger.warning("%s is left over, for prune to delete: %s", seeds.name, error)
+
+
+def _submitted(
+    job: int | None, stored: Document, plan: Plan, seeds: StoredSeeds, *, existed: bool
+) -> Submitted[GenerateSpec]:
+    spec = GenerateSpec.from_dict(stored)
+    return Submitted(id=job, spec=spec, estimate=estimate(spec, seeds.seed_bytes, plan.fleet), existed=existed)
+
+
+def make_spec(
+    target: Target, sampling: SamplingOptions, seeds: StoredSeeds, fleet: Fleet, part_rows: int | None
+) -> GenerateSpec:
+    """Return the job of the seeds that were stored.
 
     Raises:
         InputError: more parts than a job may have.
     """
-    batch, sampling = choose_batch(writer.rows), writer.sampling
+    batch = choose_batch(seeds.rows)
     if part_rows is None:
         speed = fleet.characters_per_s and batch_speed(fleet.characters_per_s, batch)
-        part_rows = choose_part_rows(writer.rows, writer.characters, batch, fleet.devices, speed)
-    check_part_rows(writer.rows, part_rows)
+        part_rows = choose_part_rows(seeds.rows, seeds.characters, batch, fleet.devices, speed)
+    check_part_rows(seeds.rows, part_rows)
     return GenerateSpec(
         model=target.model,
         version=target.version,
-        seeds=seeds,
-        num_seeds=writer.num_seeds,
-        rows=writer.rows,
-        characters=writer.characters,
+        seeds=seeds.file,
+        num_seeds=seeds.num_seeds,
+        rows=seeds.rows,
+        characters=seeds.characters,
         sampling=replace(sampling, precision=choose_precision(sampling.precision, target.precision, batch)),
         batch=batch,
         part_rows=part_rows,
@@ -130,7 +256,7 @@ def make_spec(target: Target, writer: SeedWriter, seeds: FileRef, fleet: Fleet, 
 
 
 def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
-    """What a job takes whose seeds, each as often as it is used, have so many bytes."""
+    """Return what a job takes whose seeds, each as often as it is used, have so many bytes."""
     stored, export = result_bytes(spec.rows, spec.characters, seed_bytes, logprobs=spec.sampling.logprobs)
     seconds = None
     if fleet.characters_per_s:
@@ -138,18 +264,6 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
     return Estimate(result_bytes=stored + spec.seeds.size, export_bytes=export, seconds=seconds)
 
 
-def check_key(key: str | None) -> None:
-    """Refuse what no database takes, or nobody types.
-
-    Raises:
-        InputError: an empty key, or over 200 characters.
-    """
-    if key is not None:
-        check_storable("The key", key)
-        if not 0 < len(key) <= MAX_KEY:
-            raise InputError(f"A key must have 1 to {MAX_KEY} characters. Received: {len(key):,}")
-
-
 def request_hash(model: str | None, after: int | None, sampling: SamplingOptions, seeds: str) -> str:
-    """Of all that the results depend on, as it was asked for; `seeds` is their sha256."""
+    """Return a hash of all that the results depend on, as it was asked for; `seeds` is their sha256."""
     return hashlib.sha256(to_json([model, after, sampling.to_dict(), seeds]).encode()).hexdigest()

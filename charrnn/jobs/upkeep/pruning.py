@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from sqlalchemy import case, select
 
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.storage import StoredFile
-from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, models, parts, versions
@@ -85,22 +84,22 @@ def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> 
     return _delete_files(files, job)
 
 
-def _delete_files(files: Files, job: Mapping[str, Any]) -> Pruned:
+def _delete_files(files: Files, job: Job) -> Pruned:
     try:
         freed = _size(files, job)
-        files.delete_folder(_folder_of(job["id"]))
-        if job["kind"] == GenerateSpec.QUEUE:
-            files.delete(GenerateSpec.from_dict(job["spec"]).seeds.name)
+        files.delete_folder(_folder_of(job.id))
+        if (spec := job.generate_spec) is not None:
+            files.delete(spec.seeds.name)
         return freed
     except UnreachableError as error:
-        logger.warning("job %d was deleted; its files are left for a later prune: %s", job["id"], error)
+        logger.warning("job %d was deleted; its files are left for a later prune: %s", job.id, error)
         return Pruned(jobs=1)
 
 
-def _size(files: Files, job: Mapping[str, Any]) -> Pruned:
-    sizes = [file.size for file in files.list(_folder_of(job["id"]))]
-    if job["kind"] == GenerateSpec.QUEUE:
-        sizes.append(GenerateSpec.from_dict(job["spec"]).seeds.size)
+def _size(files: Files, job: Job) -> Pruned:
+    sizes = [file.size for file in files.list(_folder_of(job.id))]
+    if (spec := job.generate_spec) is not None:
+        sizes.append(spec.seeds.size)
     return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
 
 

@@ -1,0 +1,31 @@
+"""Values as JSON: the one place where what the store and the client return becomes a document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+
+def to_document(value: object) -> Any:
+    """Return a value's JSON: a dataclass becomes an object of its fields, unless it has a `to_dict` of its own."""
+    if hasattr(value, "to_dict"):
+        return to_document(value.to_dict())
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_document(field_values(value))
+    if isinstance(value, Mapping):
+        return {name: to_document(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_document(item) for item in value]
+    return value
+
+
+def field_values(value: DataclassInstance) -> Document:
+    """Return the fields of a dataclass, the values as they are."""
+    return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,0 +1,205 @@
+"""The verbs of schedules; and what they ask for is submitted, by any number of processes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+
+from charrnn.errors import CharrnnError, UnreachableError
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.job.requests import Request, TrainRequest
+from charrnn.jobs.job.schedule import (
+    ListedSchedule,
+    Outcome,
+    Schedule,
+    ScheduleDetails,
+    ShownSlot,
+    SkippedError,
+    Slot,
+    StoredSlot,
+    WaitingSlot,
+)
+from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.job.states import SlotState
+from charrnn.jobs.job.views import Job
+from charrnn.jobs.store import registry, slots
+from charrnn.jobs.submit.sampling import submit
+from charrnn.jobs.submit.training import train
+
+logger = logging.getLogger(__name__)
+
+PAUSE_MS = 30_000  # between two tries to submit, while broker, store or files are away
+SHOWN_SLOTS = 10
+SHOWN_TIMES = 5
+
+
+class Schedules:
+    """The schedules of one store.
+
+    Args:
+        clock: tells the time in milliseconds since 1970; the database's if None.
+
+    Raises:
+        NotFoundError: of a name, where there is no such schedule.
+    """
+
+    def __init__(self, connections: Connections, clock: Callable[[], int] | None = None) -> None:
+        self._connections = connections
+        self._now = clock or self._database_clock
+        self._told: dict[str, str] = {}  # of schedules that cannot be read
+
+    def _database_clock(self) -> int:
+        return self._connections.store.now()
+
+    def add(self, schedule: Schedule) -> None:
+        """Store a schedule, after its request was checked as if it were submitted now.
+
+        Raises:
+            InputError: it would be refused, or there is a schedule of that name.
+            NotFoundError: no such model.
+            UnreachableError: broker, store or files.
+        """
+        self._request(schedule.request, dry_run=True)
+        now = self._now()
+        with self._connections.store.write() as connection:
+            slots.add(connection, schedule, now)
+
+    def list(self) -> Sequence[ListedSchedule]:
+        """Every schedule, each with its `last` slot, if it had one."""
+        with self._connections.store.read() as connection:
+            return [
+                ListedSchedule(**vars(stored), last=next(iter(slots.newest(connection, stored.name, 1)), None))
+                for stored in slots.all_schedules(connection)
+            ]
+
+    def show(self, name: str) -> ScheduleDetails:
+        """A schedule with its latest slots and what became of their jobs, latest first, and its upcoming times."""
+        now = self._now()
+        with self._connections.store.read() as connection:
+            stored = slots.get_schedule(connection, name)
+            latest = slots.newest(connection, name, SHOWN_SLOTS)
+        upcoming = () if stored.paused else tuple(islice(stored.schedule().cron.after(now), SHOWN_TIMES))
+        return ScheduleDetails(**vars(stored), slots=tuple(map(self._shown, latest)), upcoming=upcoming)
+
+    def _shown(self, slot: StoredSlot) -> ShownSlot:
+        job = None
+        if slot.job is not None:
+            job = next(iter(self._connections.store.jobs(1, id=slot.job)), None)  # perhaps deleted since
+        return ShownSlot(**vars(slot), outcome=self._outcome(job) if job else None)
+
+    def _outcome(self, job: Job) -> Outcome:
+        outcome = Outcome(job_state=job.state, model=job.model, version=job.version)
+        if job.kind != TrainSpec.QUEUE or job.version is None:
+            return outcome
+        with self._connections.store.read() as connection:
+            made = registry.get_version(connection, job.model, job.version)
+        if made is not None:
+            return replace(outcome, held_out_nats=made.held_out_nats, gate=made.gate.reason(made.model))
+        best = min(epoch.held_out_nats for epoch in self._connections.store.history(job.id))
+        return replace(outcome, held_out_nats=best, gate="deleted since")
+
+    def pause(self, name: str) -> None:
+        """Submit nothing for a schedule until it is resumed, but by hand."""
+        with self._connections.store.write() as connection:
+            slots.pause(connection, name)
+
+    def resume(self, name: str) -> None:
+        """Go on with a schedule's next time; those that came meanwhile were not missed."""
+        now = self._now()
+        with self._connections.store.write() as connection:
+            slots.resume(connection, name, now)
+
+    def remove(self, name: str) -> None:
+        """Delete a schedule; the jobs that it submitted stay."""
+        with self._connections.store.write() as connection:
+            slots.remove(connection, name)
+
+    def run(self, name: str) -> StoredSlot:
+        """Submit now what a schedule asks for, also if it is paused or its text is unchanged -> the slot, with `state`,
+        `job` and `reason`; while broker or files are away it is due, and submitted when they are back.
+
+        Raises:
+            InputError: a job of it has not ended.
+            NotFoundError: also if it is removed meanwhile.
+        """
+        now = self._now()
+        with self._connections.store.write() as connection:
+            slot = slots.add_by_hand(connection, name, now)
+            schedule = slots.get_schedule(connection, name).schedule()
+            slots.claim(connection, slot, now)
+        self._submit(schedule, slot, now)
+        with self._connections.store.read() as connection:
+            return slots.get_slot(connection, slot)
+
+    def tick(self) -> None:
+        """Decide on every slot that has come, and submit the jobs of those that are due."""
+        now, store = self._now(), self._connections.store
+        with store.read() as connection:
+            names = slots.wanting(connection, now)
+        for name in names:
+            with self._alone(name), store.write() as connection:
+                slots.decide(connection, name, now)
+        with store.read() as connection:
+            waiting = slots.waiting(connection)
+        for due in waiting:
+            with self._alone(due.stored.name):
+                self._advance(due, self._now())  # anew: to submit the one before may have taken minutes
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """One schedule that cannot be read, of a newer release or of a zone that this host lacks, holds up no other."""
+        try:
+            yield
+        except UnreachableError:
+            raise
+        except Exception as error:
+            if self._told.get(name) != str(error):  # once, and not at each look
+                logger.exception("schedule %s", name)
+            self._told[name] = str(error)
+
+    def _advance(self, due: WaitingSlot, now: int) -> None:
+        """Submit a slot's job, unless it waits for another one, somebody is at it, or it is too late."""
+        schedule, slot = due.stored.schedule(), due.slot
+        reason = None if due.by_hand else schedule.expired(slot, now)
+        if due.blocked and not reason:
+            return
+        with self._connections.store.write() as connection:
+            if not slots.claim(connection, slot, now):
+                return
+        if reason:
+            self._settle(slot, SlotState.EXPIRED, reason)
+        else:
+            self._submit(schedule, slot, now)
+
+    def _submit(self, schedule: Schedule, slot: Slot, now: int) -> None:
+        """Submit the job of a slot that was claimed; what becomes of it stands with the slot."""
+        try:
+            job = self._request(schedule.request, slot=slot)
+            submitted = {"event": "submitted", "schedule": slot.schedule, "job": job}
+            logger.info("schedule %s: job %d", slot, job, extra=submitted)
+        except SkippedError as error:
+            self._settle(slot, SlotState.SKIPPED, str(error))
+        except UnreachableError as error:
+            logger.warning("schedule %s waits: %s", slot, error)
+            with self._connections.store.write() as connection:
+                slots.postpone(connection, slot, now + PAUSE_MS)
+        except CharrnnError as error:
+            self._settle(slot, SlotState.FAILED, str(error))
+        except Exception as error:  # else it would be due for ever, and no later one be submitted
+            logger.exception("schedule %s", slot)
+            self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
+
+    def _request(self, request: Request, *, dry_run: bool = False, slot: Slot | None = None) -> int | None:
+        """Submit a request -> the job, None of a dry run."""
+        if isinstance(request, TrainRequest):
+            return train(self._connections, request, dry_run=dry_run, slot=slot).id
+        return submit(self._connections, request, dry_run=dry_run, slot=slot).id
+
+    def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
+        settled = {"event": state.value, "schedule": slot.schedule}
+        logger.warning("schedule %s: %s: %s", slot, state, reason, extra=settled)
+        with self._connections.store.write() as connection:
+            slots.settle(connection, slot, state, reason)

@@ -1,0 +1,102 @@
+"""From a request to a stored training: its texts are read, checked and split, and stored once per content."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.requests import TrainRequest
+from charrnn.jobs.job.schedule import Slot
+from charrnn.jobs.job.specs import MAX_KEEP, MAX_SOURCES, TrainSpec, check_name
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.lifecycle import NewJob
+from charrnn.jobs.submit.corpora import Corpora, open_corpora
+from charrnn.jobs.submit.held_out import HeldOut
+from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
+from charrnn.options import check_integer, check_number, continued
+from charrnn.text.documents import Document, check_storable
+from charrnn.text.held_out import TrainingText, check_characters
+from charrnn.text.vocabulary import Vocabulary
+
+Put = Callable[[str, str, Iterable[bytes]], FileRef]
+
+
+def train(
+    connections: Connections, request: TrainRequest, *, dry_run: bool = False, slot: Slot | None = None
+) -> Submitted[TrainSpec]:
+    """Submit a training.
+
+    Args:
+        dry_run: check everything, store nothing.
+        slot: of the schedule that asks for it, to be marked submitted.
+
+    Raises:
+        InputError: text, name or numbers that cannot be used; nothing was stored.
+        NotFoundError: no such version to go on from.
+        SkippedError: the slot is not to have the job.
+        UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
+            the job: that cannot be known.
+    """
+    _check(request)
+    put = _not_stored if dry_run else connections.files.put_content
+    with open_corpora(connections.settings) as corpora:
+        spec = _prepare(connections, corpora, request, slot, put)
+    if dry_run:
+        return Submitted(id=None, spec=spec)
+    job = store_job(connections, NewJob(spec=spec, label=request.label), slot)
+    connections.ring(spec.QUEUE, job.id, spec.parts)
+    return Submitted(id=job.id, spec=spec)
+
+
+def _check(request: TrainRequest) -> None:
+    check_name("The model's name", request.model)
+    check_storable("The job's name", request.label or "")
+    check_number("margin", request.margin)
+    if request.keep is not None:
+        check_integer("keep", request.keep, 1, MAX_KEEP)
+
+
+def _prepare(
+    connections: Connections, corpora: Corpora, request: TrainRequest, slot: Slot | None, put: Put
+) -> TrainSpec:
+    """Read the texts, check that they can be trained on, and store them."""
+    corpus = corpora.documents(request.paths, request.encoding)
+    connections.probe()
+    with connections.store.read() as connection:
+        version = registry.resolve(connection, request.start) if request.start else None
+    network = continued(request.network, version.network if version else None)
+    given = corpora.documents(request.held_out, request.encoding) if request.held_out else []
+    held_out = HeldOut(connections.store, connections.files).text(request.model, corpus, given, version)
+    text = TrainingText(corpus, held_out)
+    text.scan()
+    vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
+    check_characters(text, vocabulary, request.start or request.model)
+    request.training.batch_of(network, text.characters)
+    return TrainSpec(
+        model=request.model,
+        vocabulary=vocabulary.characters,
+        corpus=put("corpora", ".txt", (chunk.encode() for chunk in text)),
+        characters=text.characters,
+        held_out=put("held-out", ".txt", [held_out.encode()]),
+        held_out_characters=len(held_out),
+        network=network,
+        training=replace(request.training, rng_seed=choose_rng_seed(request, None if slot is None else str(slot))),
+        start=version.name if version else None,
+        sources=tuple(map(_printable, corpus[:MAX_SOURCES])),
+        num_sources=len(corpus),
+        margin=request.margin,
+        keep=request.keep,
+    )
+
+
+def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:
+    """What a dry run has in the place of a stored file."""
+    return FileRef(name="", size=sum(map(len, chunks)), sha256="")
+
+
+def _printable(document: Document) -> str:
+    """A file's name may hold bytes that are no text."""
+    return os.fsencode(str(document)).decode(errors="replace")

@@ -1,0 +1,64 @@
+"""Everything about a job, for people: how far it is, why it waits, how it went."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.job.document import field_values
+from charrnn.jobs.job.part import RunningPart
+from charrnn.jobs.job.report import ReportSummary, summarize
+from charrnn.jobs.job.states import PartState
+from charrnn.jobs.job.views import Job, JobStatus
+
+SHOWN_JOBS = 5  # that are ahead of one that waits
+
+
+def job_status(connections: Connections, job_id: int | None, *, after_epoch: int = 0) -> JobStatus:
+    """Return the status of a job, the newest one's without an id.
+
+    Args:
+        after_epoch: leave a training's epochs up to this one out of its history.
+
+    Raises:
+        NotFoundError: no such job.
+    """
+    store = connections.store
+    job = store.job(job_id)
+    leased = store.parts(job.id, PartState.LEASED)
+    return JobStatus(
+        **field_values(job),
+        progress=tuple(RunningPart(part=part.number, attempt=part.attempts, progress=part.progress) for part in leased),
+        report=_report(connections, job),
+        history=tuple(store.history(job.id, after_epoch)),
+        waiting_for=None if leased or job.ended else _waiting_for(connections, job),
+    )
+
+
+def _report(connections: Connections, job: Job) -> ReportSummary | None:
+    report = connections.store.report(job.id)
+    if report is None or job.started_at is None:
+        return None
+    return summarize(report, queue_seconds=(job.started_at - job.created_at) / 1000)
+
+
+def _waiting_for(connections: Connections, job: Job) -> str:
+    """Why nothing happens yet to a job of which no part is in work."""
+    if job.after is not None and job.version is None:
+        return f"job {job.after}, whose version it will sample from, has not ended"
+    serving = [worker.owner for worker in connections.workers() if job.kind in worker.queues]
+    if not serving:
+        return f"no live worker serves {job.kind}. Start one: charrnn-jobs up, or charrnn-jobs worker"
+    if ahead := connections.store.parts_ahead(job):
+        return _ahead(ahead)
+    others = [other for other in connections.store.jobs_in_work(serving) if other != job.id]  # its own may have begun
+    if len(others) >= len(serving):
+        busy = ", ".join(map(str, sorted(set(others))))
+        return f"the workers are busy with job {busy}; a training among them makes way at its next checkpoint"
+    return "a worker is about to take it"
+
+
+def _ahead(parts: dict[int, int]) -> str:
+    shown = [f"{count:,} parts of job {other}" for other, count in islice(parts.items(), SHOWN_JOBS)]
+    more = len(parts) - len(shown)
+    return ", ".join(shown) + (f" and those of {more:,} jobs more" if more else "") + " are ahead"
