@@ -6,9 +6,11 @@ finds nothing to claim. So messages are acknowledged early, and no result backen
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ssl import SSLCertVerificationError, SSLError
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,11 +68,28 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
+@dataclass(frozen=True)
+class Server:
+    """The broker's server."""
+
+    kind: str  # redis, valkey or another that speaks their protocol
+    version: str
+
+
+@dataclass(frozen=True)
+class BrokerWarning:
+    """A part of the broker's set-up that lets others in or loses messages. A job is lost by none of it."""
+
+    name: str
+    advice: str
+
+
 class Queue:
     """The producer's end of the broker."""
 
     def __init__(self, settings: Settings) -> None:
         self.app = make_celery(settings)
+        self._broker_url = settings.broker_url
         self.url = str(maybe_sanitize_url(settings.broker_url))
         self.local = not settings.redis_url
 
@@ -91,14 +110,38 @@ class Queue:
         with self._client() as client:
             return {queue: int(client.llen(queue)) for queue in QUEUES}
 
-    def server(self) -> dict[str, Any]:
-        """The server's own facts, as INFO tells them: CONFIG GET is a right that nobody needs."""
+    def server(self) -> Server:
+        """Return which server the broker is."""
+        facts = self._facts()
+        if "valkey_version" in facts:
+            return Server("valkey", str(facts["valkey_version"]))
+        return Server(str(facts.get("server_name", "redis")), str(facts["redis_version"]))
+
+    def warnings(self) -> list[BrokerWarning]:
+        """Return what should be mended in the broker's set-up."""
+        facts = self._facts()
+        unchecked = re.search("ssl_cert_reqs=(cert_)?(none|optional)", self._broker_url, re.IGNORECASE)
+        policy = facts.get("maxmemory_policy", "noeviction")
+        access = "anybody who reaches it may use it. Set requirepass or an ACL, and CHARRNN_REDIS_URL"
+        certificate = "is not looked at, so anybody may pose as it. Set ssl_cert_reqs=required in its URL"
+        memory = f"drops messages when it is full. Set maxmemory-policy noeviction instead of {policy}"
+        disk = "forgets messages at a restart, until they are rung anew. Set appendonly yes"
+        checks = {
+            BrokerWarning("broker password", access): self._is_open(),
+            BrokerWarning("broker certificate", certificate): unchecked is not None,
+            BrokerWarning("broker memory", memory): policy != "noeviction",
+            BrokerWarning("broker disk", disk): not facts.get("aof_enabled", 1),
+        }
+        return [warning for warning, applies in checks.items() if applies]
+
+    def _facts(self) -> dict[str, Any]:
+        """The server's own, as INFO tells them: CONFIG GET is a right that nobody needs."""
         with self._client() as client:
             return dict(client.info())
 
-    def is_open(self) -> bool:
+    def _is_open(self) -> bool:
         """Whether the server answers anybody who reaches it; of a Unix socket its folder decides."""
-        parts = urlsplit(self.app.conf.broker_url)
+        parts = urlsplit(self._broker_url)
         if parts.scheme == SOCKET:
             return False
         nobody = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

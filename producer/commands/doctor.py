@@ -13,7 +13,6 @@ from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.queue import QUEUES
-from producer.broker_warnings import identity, warnings
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,8 @@ def examine(client: Client) -> list[Check]:
     failed = {check.name for check in checks if not check.ok}
     if "broker" not in failed:
         with suppress(UnreachableError):  # it went just now
-            checks += [Check(name, False, advice, needed=False) for name, advice in warnings(client.connections.queue)]
+            warnings = client.connections.queue.warnings()
+            checks += [Check(warning.name, False, warning.advice, needed=False) for warning in warnings]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
     return checks + (_workers(client) if "store" not in failed else [])
@@ -53,9 +53,9 @@ def _check(name: str, find: Callable[[], str]) -> Check:
 
 
 def _broker(client: Client) -> str:
-    kind, version = identity(client.connections.queue.server())
+    server = client.connections.queue.server()
     waiting = sum(client.connections.queue.lengths().values())
-    return f"{client.connections.queue.url}, {kind} {version}, {waiting} doorbells wait"
+    return f"{client.connections.queue.url}, {server.kind} {server.version}, {waiting} doorbells wait"
 
 
 def _pair(client: Client) -> str:

@@ -14,7 +14,6 @@ from kombu import transport
 from charrnn.errors import UnreachableError
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
-from producer.broker_warnings import warnings
 from tests.fixtures.broker import StartBroker
 
 ACL = (Path(__file__).parents[2] / "deploy" / "redis.acl").read_text()
@@ -22,6 +21,10 @@ PASSWORD = secrets.token_hex(8)
 GUARDED = ("--requirepass", PASSWORD, "--appendonly", "yes")
 
 Connect = Callable[[str], Queue]
+
+
+def warnings(queue: Queue) -> dict[str, str]:
+    return {warning.name: warning.advice for warning in queue.warnings()}
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def test_tls_asked_of_a_port_without_it_is_named(connect: Connect, start_broker:
 
 
 def test_a_broker_that_is_open_and_forgets_is_warned_of(connect: Connect, start_broker: StartBroker) -> None:
-    found = dict(warnings(connect(f"redis://{start_broker('--maxmemory-policy', 'allkeys-lru')}/0")))
+    found = warnings(connect(f"redis://{start_broker('--maxmemory-policy', 'allkeys-lru')}/0"))
     assert found.keys() == {"broker password", "broker memory", "broker disk"}
     assert "noeviction instead of allkeys-lru" in found["broker memory"]
 
@@ -70,15 +73,15 @@ def test_a_broker_whose_client_has_a_password_may_be_open_all_the_same(
 ) -> None:
     # Catches: a look at the URL alone, whose user is one of two
     place = start_broker("--appendonly", "yes", "--user", "ours", "on", f">{PASSWORD}", "~*", "+@all")
-    assert dict(warnings(connect(f"redis://ours:{PASSWORD}@{place}/0"))).keys() == {"broker password"}
+    assert warnings(connect(f"redis://ours:{PASSWORD}@{place}/0")).keys() == {"broker password"}
 
 
 def test_a_guarded_broker_gives_no_warning(connect: Connect, start_broker: StartBroker) -> None:
-    assert not list(warnings(connect(f"redis://:{PASSWORD}@{start_broker(*GUARDED)}/0")))
+    assert not warnings(connect(f"redis://:{PASSWORD}@{start_broker(*GUARDED)}/0"))
 
 
 def test_the_broker_of_up_gives_no_warning(queue: Queue) -> None:
-    assert not list(warnings(queue))
+    assert not warnings(queue)
 
 
 def test_a_message_in_hand_needs_no_right_to_be_forgotten(
