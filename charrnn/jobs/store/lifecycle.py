@@ -6,12 +6,12 @@ no two can wait for each other: an awaited training, the job, the part, the mode
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.job.document import Document
@@ -22,8 +22,6 @@ from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
 from charrnn.options import choose_precision
-
-INSERTED_PARTS = 10_000  # in one statement
 
 READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
 """Of a job: it waits for no training."""
@@ -72,9 +70,7 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
         if (first := first_of_key(connection, new)) is None:
             raise InputError(f"The job of the key {new.key!r} was deleted just now. Submit again")
         return first
-    values = _parts(inserted.id, new)
-    while chunk := list(islice(values, INSERTED_PARTS)):
-        connection.execute(insert(parts), chunk)
+    _add_parts(connection, inserted.id, new)
     return StoredJob(id=inserted.id, spec=spec.to_dict(), existed=False)
 
 
@@ -113,22 +109,31 @@ def first_of_key(connection: Connection, new: NewJob) -> StoredJob | None:
     return StoredJob(id=first.id, spec=first.spec, existed=True)
 
 
-def _parts(job: int, new: NewJob) -> Iterator[dict[str, Any]]:
+def _add_parts(connection: Connection, job: int, new: NewJob) -> None:
+    """Insert a job's parts, those of a frame of the seeds file by one statement: the database counts them itself, which
+    takes a third of the time that they take as parameters."""
     spec = new.spec
     size, rows = (spec.part_rows, spec.rows) if isinstance(spec, GenerateSpec) else (0, 0)
-    for number in range(spec.parts):
-        first = number * size
-        frame = frame_of(new.frames, first)
-        yield {
-            "job": job,
+    for frame, group in groupby(range(spec.parts), lambda number: frame_of(new.frames, number * size)):
+        numbers = list(group)
+        number = _series(numbers[0], numbers[-1]).c.number
+        values = {
+            "job": literal(job),
             "number": number,
-            "queue": spec.QUEUE,
-            "spec_version": SPEC_VERSION,
-            "first_row": first,
-            "rows": min(size, rows - first),
-            "frame_offset": frame.offset,
-            "frame_row": frame.row,
+            "queue": literal(spec.QUEUE),
+            "spec_version": literal(SPEC_VERSION),
+            "first_row": number * size,
+            "rows": case((rows - number * size < size, rows - number * size), else_=size),
+            "frame_offset": literal(frame.offset),
+            "frame_row": literal(frame.row),
         }
+        connection.execute(insert(parts).from_select(list(values), select(*values.values())))
+
+
+def _series(first: int, last: int) -> CTE:
+    """A table of the numbers from `first` to `last`."""
+    series = select(literal(first).label("number")).cte(recursive=True)
+    return series.union_all(select(series.c.number + 1).where(series.c.number < last))
 
 
 def lock_job(connection: Connection, job_id: int) -> Row[Any]:
