@@ -1,0 +1,110 @@
+"""What worker/transport.py replaces in Kombu: that it is there, and that a consumer of a real broker calls it."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from kombu import Connection, transport
+from kombu.message import Message
+from kombu.transport import redis as kombus
+
+from charrnn.jobs.queue import KEY_PREFIX, TASK, Queue
+from charrnn.jobs.settings import Settings
+from worker.transport import Channel, QoS, Transport
+
+QUEUE = "generate"
+LIST, IN_HAND = f"{KEY_PREFIX}{QUEUE}", f"{KEY_PREFIX}unacked"
+
+
+@pytest.fixture
+def connection(settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """A consumer's, as a worker's parent opens it."""
+    monkeypatch.setattr(transport, "_transport_cache", {})  # this process has used Kombu's own by now
+    monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", "worker.transport:Transport")
+    with queue.app.connection_for_read() as connection:
+        yield connection
+
+
+@pytest.fixture
+def broker(settings: Settings) -> Iterator[redis.Redis]:
+    with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
+        yield client
+
+
+def consume(connection: Connection) -> Message:
+    """The next message of QUEUE, which is not acknowledged."""
+    taken: list[Message] = []
+    connection.default_channel.basic_consume(QUEUE, False, taken.append, "tag")
+    while not taken:
+        connection.drain_events(timeout=5)
+    return taken[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (kombus.Channel._brpop_read, ["self", "options"]),
+        (kombus.Transport._deliver, ["self", "message", "queue"]),
+        (kombus.Transport.establish_connection, ["self"]),
+        (kombus.QoS.restore_by_tag, ["self", "tag", "client", "leftmost"]),
+        (kombus.QoS._remove_from_indices, ["self", "delivery_tag", "pipe"]),
+    ],
+)
+def test_kombu_has_the_methods_that_are_replaced_or_called(
+    method: Callable[..., object], parameters: list[str]
+) -> None:
+    assert list(inspect.signature(method).parameters) == parameters
+
+
+def test_brpop_read_reads_what_a_consumer_takes(
+    connection: Connection, broker: redis.Redis, queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Catches: a Channel whose _brpop_read is called by nobody: what is no JSON ends the worker
+    broker.lpush(LIST, b"garbage")
+    queue.ring(QUEUE, 1)
+    assert isinstance(connection.default_channel, Channel)
+    assert consume(connection).headers["task"] == TASK
+    assert [record.message[:29] for record in caplog.records] == ["dropped what is no message: E"]
+
+
+def test_deliver_replaces_what_a_consumer_takes(
+    connection: Connection, broker: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Catches: a Transport whose _deliver is called by nobody: Celery believes what came
+    broker.lpush(LIST, b'{"headers": {"task": "os.system"}}')
+    assert isinstance(connection.transport, Transport)
+    message = consume(connection)
+    assert (message.headers["task"], message.decode()) == (TASK, [[QUEUE], {}, {}])
+    assert "no message of ours came, and rang" in caplog.text
+
+
+def test_restore_by_tag_forgets_what_a_consumer_did_not_acknowledge(
+    connection: Connection, broker: redis.Redis, queue: Queue
+) -> None:
+    # Catches: a QoS whose restore_by_tag is called by nobody: whatever it is goes back, and ends the next worker too
+    queue.ring(QUEUE, 1)
+    consume(connection)
+    assert isinstance(connection.default_channel.qos, QoS)
+    assert broker.hlen(IN_HAND) == 1
+    connection.close()
+    assert (broker.hlen(IN_HAND), broker.llen(LIST)) == (0, 0)
+
+
+def test_establish_connection_tells_of_each_attempt(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a worker without a sign of life while its broker is away
+    attempts: list[None] = []
+    monkeypatch.setattr(Transport, "on_connecting", staticmethod(lambda: attempts.append(None)))
+    connection.ensure_connection(max_retries=1)
+    assert len(attempts) == 1
+
+
+def test_a_doorbell_gives_no_warning(connection: Connection, queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    # Catches: a form that Celery no longer writes, so that each doorbell is warned of
+    caplog.set_level(logging.WARNING)
+    queue.ring(QUEUE, 1)
+    consume(connection)
+    assert caplog.records == []
