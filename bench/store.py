@@ -48,7 +48,7 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.report import Tallies
 from charrnn.jobs.job.sizing import CHARACTERS_PER_S, PART_S
 from charrnn.jobs.job.specs import GenerateSpec
-from charrnn.jobs.queue import KEY_PREFIX
+from charrnn.jobs.queue import BELLS, KEY_PREFIX
 from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import upsert
@@ -67,7 +67,6 @@ DATABASES = ("sqlite", "postgresql")
 
 ROWS = 1_000_000
 SMALL_PART = 10  # rows: as many parts as a job may have
-LOST_BELLS = 10_000
 ROUNDS = 3  # of what a whole process does
 CALLS = 100  # of what is over in milliseconds
 COSTED_PARTS = 200
@@ -361,17 +360,15 @@ def small_parts(stack: Stack, seeds: Path) -> tuple[int, int]:
     return job, longest_message(stack)
 
 
-def lose_bells(stack: Stack, count: int) -> None:
+def lose_bells(stack: Stack) -> None:
     """Time the mending of lost doorbells."""
     with stack.bells() as (client, key):
-        waiting = int(client.llen(key))
-        count = min(count, waiting // 10)
-        client.ltrim(key, count, -1)
+        client.delete(key)
         leases = Leases(stack.client.store, stack.settings.lease_s)
         seconds = timed(lambda: ring_missing(leases, stack.client.queue))
-        if client.llen(key) != waiting:
-            raise SystemExit(f"{client.llen(key)} doorbells of {waiting} after the repair")
-    say(f"ring_missing of {count:,} doorbells, seconds", seconds)
+        if client.llen(key) != BELLS:
+            raise SystemExit(f"{client.llen(key)} doorbells of {BELLS} after the repair")
+    say(f"ring_missing of {BELLS} doorbells, seconds", seconds)
     rounds = [timed(lambda: maintain(stack.client.store, leases, stack.client.queue, 0)) for _ in range(ROUNDS)]
     say("a round of maintenance that finds nothing to mend, seconds", median(rounds))
 
@@ -535,7 +532,7 @@ def progress(stack: Stack, job: int) -> float:
 def part_figures(stack: Stack, seeds: Path) -> dict[str, float]:
     """With 100,000 parts that wait; the job's report is small at first, and has five temperatures at the end."""
     job, message_bytes = small_parts(stack, seeds)
-    lose_bells(stack, LOST_BELLS)
+    lose_bells(stack)
     beats = round(PART_S / stack.settings.heartbeat_s)
     say_costs(costs(stack, 1, beats), 1, beats)
     contention(stack)

@@ -199,7 +199,7 @@ class Heartbeat(threading.Thread):
         logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason, extra=hung)
         try:
             if self.leases.fail(part, reason) == PartState.QUEUED:
-                self.queue.ring(part.spec.QUEUE, [f"{part.job}/{part.number}"])
+                self.queue.ring(part.spec.QUEUE, 1)
         finally:  # if the store is away, the child that replaces this one gives the part back
             if watch is self._watch:  # else it moved after all
                 os.kill(os.getpid(), signal.SIGKILL)

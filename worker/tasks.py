@@ -36,7 +36,7 @@ class Child:
 
 
 @app.task(name=TASK)  # type: ignore[untyped-decorator]
-def work(queue: str, _part: str) -> None:
+def work(queue: str) -> None:
     """Answer a doorbell. It may be late or one too many: then nothing waits.
 
     A training keeps the device for a slice, so sampling before which one waits may keep it as long: else each small job
@@ -68,7 +68,7 @@ def _end(heartbeat: Heartbeat, queue: str, reason: str) -> NoReturn:
     """Leave the doorbell to others and end this process: its TensorFlow looks for GPUs but once."""
     logger.error("device %s: %s; this process ends, and another one looks", heartbeat.device, reason)
     with suppress(UnreachableError):  # then maintenance rings
-        heartbeat.queue.ring(queue, ["?"])
+        heartbeat.queue.ring(queue, 1)
     time.sleep(RESTART_PAUSE_S)
     os._exit(1)
 
@@ -82,6 +82,7 @@ def _do_next(heartbeat: Heartbeat, queue: str) -> bool:
     logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt, extra=claimed)
     with heartbeat.watching(part) as watch:
         crash_point("claimed", part.number)
+        _ring_on(heartbeat, queue)
         try:
             again = _attempt(heartbeat, part, watch)
             crash_point("committed", part.number)
@@ -89,8 +90,16 @@ def _do_next(heartbeat: Heartbeat, queue: str) -> bool:
             logger.warning("%s", error, extra=about(part, "lost"))
             return True
     if again:
-        heartbeat.queue.ring(queue, [f"{part.job}/{part.number}"])
+        heartbeat.queue.ring(queue, 1)
     return True
+
+
+def _ring_on(heartbeat: Heartbeat, queue: str) -> None:
+    """Ring once if more parts wait and no doorbell is left, before the work begins: other children are idle meanwhile,
+    and a doorbell would die with this one. On a lease already, since a broker that stands still takes 20 s of it."""
+    with suppress(UnreachableError):  # then maintenance rings
+        if heartbeat.queue.lengths()[queue] == 0 and heartbeat.leases.waits(queue):
+            heartbeat.queue.ring(queue, 1)
 
 
 def _attempt(heartbeat: Heartbeat, part: Part, watch: Watch) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import logging
-import re
 import reprlib
 import secrets
 from collections.abc import Callable
@@ -34,8 +33,7 @@ OURS = {  # of a doorbell as `Queue.ring` sends it
     "compression": None,
 }
 CONTENT = ("content-type", "content-encoding")  # of these, what stands beside the headers
-MAX_BODY = 1000  # characters; ours have 130
-PART = re.compile(r"\d{1,19}/\d{1,19}|\?")  # as submit and as maintenance names it
+MAX_BODY = 1000  # characters; ours have 116
 
 
 def install() -> None:
@@ -85,7 +83,7 @@ class Transport(redis.Transport):
 
 def _doorbell(queue: str) -> dict[str, Any]:
     """As Kombu keeps a message; one that asks Celery for nothing but its task."""
-    number, body = secrets.token_hex(8), json.dumps([[queue, ""], {}, {}])
+    number, body = secrets.token_hex(8), json.dumps([[queue], {}, {}])
     return {
         "body": base64.b64encode(body.encode()).decode(),
         "content-type": "application/json",
@@ -110,7 +108,7 @@ def _fault(message: Any, queue: str) -> str | None:
     for name, expected in OURS.items():
         if found.get(name) != expected:
             return f"{name} is {_shown(found.get(name))}, expected {expected!r}"
-    return None if _is_ours(body, queue) else f"body is {_shown(body)}, expected a part of {queue} in JSON in base64"
+    return None if _is_ours(body, queue) else f"body is {_shown(body)}, expected [{queue!r}] in JSON in base64"
 
 
 def _is_ours(body: str, queue: str) -> bool:
@@ -121,8 +119,8 @@ def _is_ours(body: str, queue: str) -> bool:
     except (RecursionError, ValueError):
         return False
     match content:
-        case [[str(rung), str(part)], {**options}, {**embedded}] if rung == queue:
-            return PART.fullmatch(part) is not None and not options and not any(embedded.values())
+        case [[rung], {**options}, {**embedded}]:
+            return rung == queue and not options and not any(embedded.values())
     return False
 
 

@@ -67,8 +67,8 @@ class Connections:
         return self.store.workers(round(self.settings.lease_s * 1000))
 
     def ring(self, queue: str, job: int, count: int) -> None:
-        """Notify workers that `count` parts of a stored job wait; a broker that is away is only warned of."""
+        """Ring for `count` parts of a stored job that wait; a broker that is away is only warned of."""
         try:
-            self.queue.ring(queue, (f"{job}/{number}" for number in range(count)))
+            self.queue.ring(queue, count)
         except UnreachableError as error:  # maintenance rings for it
             logger.warning("job %d is stored and starts when the broker is back: %s", job, error)

@@ -633,29 +633,27 @@ FORGED: dict[str, Forge] = {
     "another task of Celery": header(task="celery.backend_cleanup"),
     "no task": without("headers", "task"),
     "task null": header(task=None),
-    "of maintenance": body(["generate", "?"]),
-    "unknown job": body(["generate", "4711/0"]),
-    "no job": body(["generate", "../../etc/passwd"]),
-    "another queue": body(["train", "1/0"]),
-    "unknown queue": body(["print", "1/0"]),
-    "queue of SQL": body(["' or 1=1 --", "1/0"]),
-    "queue null": body([None, "1/0"]),
-    "queue a list": body([["generate"], "1/0"]),
-    "queue an object": body([{"generate": 1}, "1/0"]),
-    "queue a NUL": body(["\0", "1/0"]),
-    "queue a surrogate": body(["\ud800", "1/0"]),
+    "a job": body(["generate", "4711/0"]),
+    "a path": body(["generate", "../../etc/passwd"]),
+    "another queue": body(["train"]),
+    "unknown queue": body(["print"]),
+    "queue of SQL": body(["' or 1=1 --"]),
+    "queue null": body([None]),
+    "queue a list": body([["generate"]]),
+    "queue an object": body([{"generate": 1}]),
+    "queue a NUL": body(["\0"]),
+    "queue a surrogate": body(["\ud800"]),
     "no arguments": body([]),
-    "one argument": body(["generate"]),
-    "five arguments": body(["generate", "1/0", 1, 2, 3]),
+    "five arguments": body(["generate", 1, 2, 3, 4]),
     "arguments null": body(None),
     "arguments no list": body("xx"),
-    "unknown keyword": body(["generate", "1/0"], {"command": "rm"}),
-    "keywords a list": body(["generate", "1/0"], [1]),
-    "bytes of Kombu": body([{"__type__": "bytes", "__value__": 7}, "1/0"]),
+    "unknown keyword": body(["generate"], {"command": "rm"}),
+    "keywords a list": body(["generate"], [1]),
+    "bytes of Kombu": body([{"__type__": "bytes", "__value__": 7}]),
     "body no JSON": raw_body(base64.b64encode(b"garbage").decode()),
     "body no UTF-8": raw_body(base64.b64encode(b"\xff\0").decode()),
     "body nested": raw_body(base64.b64encode(b"[" * 100_000).decode()),
-    "body of 20 MB": body(["generate", "x" * LARGE]),
+    "body of 20 MB": body(["x" * LARGE]),
     "garbage of 20 MB": raw_body("A" * LARGE),
     "garbage of 20 MB, unknown": lambda message: (raw_body("A" * LARGE)(message), header(task="x")(message)),
     "pickle": lambda message: message.update({**PICKLE, "body": base64.b64encode(pickle.dumps(Deed())).decode()}),
@@ -683,23 +681,19 @@ FORGED: dict[str, Forge] = {
     "asks for a result": header(ignore_result=False),
     "first protocol": field(
         headers={},
-        body=base64.b64encode(b'{"task": "charrnn.work", "id": "1", "args": ["generate", "1/0"]}').decode(),
+        body=base64.b64encode(b'{"task": "charrnn.work", "id": "1", "args": ["generate"]}').decode(),
     ),
 }
 
 
-LIKE_OURS = {"a doorbell too many", "replayed", "of maintenance", "unknown job", "stamped", "asks for a result"}
-"""Of these a worker does not warn."""
-
-
-LIKE_OURS = {"a doorbell too many", "replayed", "of maintenance", "unknown job", "stamped", "asks for a result"}
+LIKE_OURS = {"a doorbell too many", "replayed", "stamped", "asks for a result"}
 """Of these a worker does not warn."""
 
 
 @pytest.fixture
 def genuine(queue: Queue, settings: Settings) -> Message:
     """A doorbell as it waits in a broker."""
-    queue.ring("generate", ["1/0"])
+    queue.ring("generate", 1)
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
         message: Message = json.loads(client.rpop(f"{KEY_PREFIX}generate"))
     return message
@@ -790,7 +784,7 @@ def test_a_message_of_100_mb_takes_a_few_times_its_size_for_a_while(stack: Home,
     assert _memory_mb(alive[0], "VmRSS") < before[0] + 20
 
 
-CALL = {"task": "charrnn.work", "args": ["generate", "9/9"], "kwargs": {}, "options": {"queue": "elsewhere"}}
+CALL = {"task": "charrnn.work", "args": ["generate"], "kwargs": {}, "options": {"queue": "elsewhere"}}
 
 FATAL: dict[str, bytes | Forge] = {
     "no JSON": b"garbage",
@@ -820,8 +814,8 @@ FATAL: dict[str, bytes | Forge] = {
     "expires a list": header(expires=[]),
     "time limits of text": header(timelimit=["x", "y"]),
     "a time limit": header(timelimit=[1e-3, 1e-3]),
-    "calls back": body(["generate", "1/0"], {}, {"callbacks": [CALL]}),
-    "goes on": body(["generate", "1/0"], {}, {"chain": [CALL]}),
+    "calls back": body(["generate"], {}, {"callbacks": [CALL]}),
+    "goes on": body(["generate"], {}, {"chain": [CALL]}),
     "calls on errors": body([], {}, {"errbacks": [CALL]}),
 }
 

@@ -94,7 +94,7 @@ def test_a_message_in_hand_needs_no_right_to_be_forgotten(
     user = ("--user", "charrnn", "on", f">{PASSWORD}", "~charrnn:*", "resetchannels", "-@all", *rights)
     place = start_broker(*user)
     queue = connect(f"redis://charrnn:{PASSWORD}@{place}/0")
-    queue.ring("train", ["1/0"])
+    queue.ring("train", 1)
     with redis.Redis.from_url(f"redis://{place}/0") as admin:
         with queue.app.connection_for_read() as connection:
             taken: list[object] = []

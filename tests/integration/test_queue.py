@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from charrnn.errors import InputError, UnreachableError
-from charrnn.jobs.queue import Queue
+from charrnn.jobs.queue import BELLS, KEY_PREFIX, Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
@@ -17,10 +17,12 @@ from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
 from tests.fixtures.store import AddJob
 
 
-def test_every_ring_is_one_message(queue: Queue) -> None:
-    # Catches: one doorbell for a whole job
-    queue.ring("generate", ["1/0", "1/1", "1/2"])
+def test_each_part_is_rung_for_but_not_each_of_many(queue: Queue) -> None:
+    # Catches: one doorbell for a whole job; 100,000 of them, which takes 50 s
+    assert queue.ring("generate", 3) == 3
     assert queue.lengths() == {"train": 0, "generate": 3}
+    assert queue.ring("train", 100_000) == BELLS
+    assert queue.lengths() == {"train": BELLS, "generate": 3}
 
 
 def test_a_message_is_small_whatever_the_host_is_called(
@@ -28,20 +30,44 @@ def test_a_message_is_small_whatever_the_host_is_called(
 ) -> None:
     # Catches: Celery's own ids, three times in a message
     monkeypatch.setattr("celery.utils.nodenames.gethostname", lambda: "h" * 64)  # the longest that Linux has
-    queue.ring("generate", ["2147483647/99999"])
+    queue.ring("generate", 1)
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
-        (message,) = client.lrange("charrnn:generate", 0, -1)
+        (message,) = client.lrange(f"{KEY_PREFIX}generate", 0, -1)
     assert b"h" * 64 in message
     assert len(message) < 1000
 
 
 def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
-    # Catches: doorbells that pile up with every round
+    # Catches: doorbells that pile up with every round, or in a queue in which nothing waits
     add_job(parts=4)
-    queue.ring("generate", ["1/0"])
     for _ in range(2):
         ring_missing(leases, queue)
-        assert queue.lengths()["generate"] == 4
+        assert queue.lengths() == {"train": 0, "generate": 4}
+
+
+def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
+    queue: Queue, leases: Leases, add_job: AddJob
+) -> None:
+    # Catches: a round that rings for each part of a long job again; one that looks at the other queue's doorbells
+    add_job(parts=4)
+    add_job(train=True)
+    queue.ring("generate", 1)
+    ring_missing(leases, queue)
+    assert queue.lengths() == {"train": 1, "generate": 1}
+
+
+def test_of_a_long_job_as_many_are_rung_again_as_by_its_submit(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+    # Catches: a round that takes a minute, while nobody else does one
+    add_job(parts=2 * BELLS)
+    ring_missing(leases, queue)
+    assert queue.lengths()["generate"] == BELLS
+
+
+def test_a_round_of_maintenance_rings(store: Store, queue: Queue, leases: Leases, add_job: AddJob) -> None:
+    # Catches: no ring_missing in maintain
+    add_job()
+    maintain(store, leases, queue, every_s=60)
+    assert queue.lengths()["generate"] == 1
 
 
 def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
@@ -69,6 +95,6 @@ def test_a_password_is_not_shown(settings: Settings) -> None:
     # Catches: an URL told as it was given
     queue = Queue(replace(settings, redis_url="redis://:secret@127.0.0.1:1/0"))
     with pytest.raises(UnreachableError, match="CHARRNN_REDIS_URL") as caught:
-        queue.ring("generate", ["1/0"])
+        queue.ring("generate", 1)
     assert "secret" not in str(caught.value)
     queue.close()

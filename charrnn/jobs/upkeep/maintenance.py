@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 ROUND = "maintain"
 FORGET_WORKERS_MS = 10 * 60 * 1000
-RUNG_AT_ONCE = 10_000  # doorbells of a queue, which takes 5 s; the next round rings on
 
 
 def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:
@@ -37,13 +36,13 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
 
 
 def ring_missing(leases: Leases, queue: Queue) -> None:
-    """As many doorbells as waiting parts exceed the queue's length; of each queue RUNG_AT_ONCE at most."""
-    lengths = queue.lengths()
-    for name, waiting in leases.waiting().items():
-        missing = min(waiting - lengths.get(name, 0), RUNG_AT_ONCE)
-        if missing > 0:
-            logger.info("rang %d lost doorbells of queue %s", missing, name, extra={"event": "rang"})
-            queue.ring(name, ["?"] * missing)
+    """Ring where parts wait and no doorbell does, as submit did: one that is left is passed on from child to child."""
+    silent = [name for name, length in queue.lengths().items() if length == 0]
+    waiting = leases.waiting() if silent else {}  # which counts all that waits
+    for name in silent:
+        if name in waiting:
+            rung = queue.ring(name, waiting[name])
+            logger.info("rang %d lost doorbells of queue %s", rung, name, extra={"event": "rang"})
 
 
 def _win(store: Store, every_ms: int) -> bool:

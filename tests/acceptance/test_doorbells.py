@@ -1,0 +1,64 @@
+"""Few doorbells for many parts: no worker is idle while a part waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+import redis
+
+from charrnn.jobs.queue import KEY_PREFIX
+from charrnn.jobs.settings import Settings
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import Home, make_home, until
+
+DEADLY = 100  # the number of the part whose first taker dies before it has rung on
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Two workers, and no maintenance that would ring for them."""
+    died = tmp_path_factory.mktemp("crash") / "died"
+    crash = f"claimed/{DEADLY}:kill:{died}"
+    for home in make_home(CHARRNN_MAINTAIN_S="3600", CHARRNN_HEARTBEAT_S="0.5", CHARRNN_CRASH_AT=crash):
+        text = home.path / "text.txt"
+        text.write_text(make_text(100))
+        with home.up():
+            home.ok("train", "tiny", str(text), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+            with home.start("worker", "--devices", "cpu") as second:
+                until(lambda home=home: len(home.workers()) == 2, "a second worker")
+                yield home
+                second.terminate()
+                second.communicate(timeout=60)
+
+
+def submit(home: Home, parts: int) -> str:
+    """Submit a job and take all of its doorbells but one away."""
+    job = home.ok("submit", "-m", "tiny", "-l", "1", "-n", str(parts), "--part-rows", "1").strip()
+    with closing(redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))) as broker:
+        broker.ltrim(f"{KEY_PREFIX}generate", 0, 0)
+    return job
+
+
+def part(home: Home, job: str, number: int) -> tuple[int, str]:
+    """Its token and state."""
+    with closing(sqlite3.connect(home.path / "store.sqlite")) as store:
+        query = "select token, state from parts where job = ? and number = ?"
+        token, state = store.execute(query, (job, number)).fetchone()
+    return token, state
+
+
+def test_one_doorbell_is_enough_for_all_parts(pair: Home) -> None:
+    # Catches: no _ring_on in tasks
+    job = submit(pair, parts=DEADLY)
+    pair.ok("wait", job, "--timeout", "100s")
+    assert part(pair, job, DEADLY - 1) == (1, "done")
+
+
+def test_a_child_that_dies_with_the_last_doorbell_is_replaced_by_one_that_rings(pair: Home) -> None:
+    # Catches: no ring_missing in take_over
+    job = submit(pair, parts=DEADLY + 50)
+    pair.ok("wait", job, "--timeout", "100s")
+    assert part(pair, job, DEADLY) == (2, "done")
