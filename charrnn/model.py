@@ -23,20 +23,14 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from charrnn.checks import check_choice
 from charrnn.errors import InputError, ModelFileError
 from charrnn.model_files import CONFIG, MAX_WEIGHTS_HEADER, METRICS, VOCABULARY, WEIGHTS, check_file, check_values
 from charrnn.network import backend as ops
 from charrnn.network.cells import weight_shapes
 from charrnn.network.network import Weights
-from charrnn.options import (
-    BFLOAT16,
-    FLOAT32,
-    NetworkOptions,
-    SamplingOptions,
-    check_choice,
-    choose_batch,
-    choose_precision,
-)
+from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions, SamplingOptions
+from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.sampling.randomness import row_key, seed_name
 from charrnn.sampling.sampler import sample
 from charrnn.sampling.slots import ALL, Row, Text

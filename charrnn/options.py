@@ -6,19 +6,13 @@ words. Pure Python: the producer imports this without TensorFlow.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from charrnn.checks import check_choice, check_integer, check_number, check_temperatures
 from charrnn.errors import InputError
 from charrnn.text.documents import check_encodable
-
-# Slots of a batch -> speed of a full one, of that of 256 (2 x LSTM(512), bfloat16, two cores). At least 16 slots: where
-# slots x characters is no multiple of a vector's width, its last elements are computed by other instructions, and a
-# text could depend on its slot. At most 256: 1024 is 5 % faster on a CPU, and its last wave has four times the idle
-# slots. A single text has a batch of its own, to be there soon.
-BATCHES = {16: 0.45, 32: 0.65, 64: 0.85, 128: 0.95, 256: 1.0}
 
 CELLS = ("lstm", "gru")
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
@@ -28,46 +22,12 @@ MAX_UNITS = 4096
 MAX_UNROLL = 1024  # characters; a step's graph and its memory grow with it
 MAX_BATCH = 4096
 MAX_EPOCHS = 10_000
-MAX_TEMPERATURES = 1000
 MAX_SAMPLES = 1_000_000
 MAX_TOP_K = 65_536  # as many characters as a vocabulary can have
 MAX_STOPS = 100
 MAX_STOP = 1000  # characters
 MAX_LENGTH = 1_000_000  # characters
 MAX_RNG_SEED = 2**63 - 1
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
-
-
-def check_integer(name: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
-
-
-def check_number(name: str, value: object) -> None:
-    """Refuse what is not a finite number of at least 0."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
-        raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
-
-
-def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:
-    """One or several, each once; as floats, and -0.0 as 0.0, since random streams depend on how they are written."""
-    if isinstance(temperatures, int | float):
-        temperatures = (temperatures,)
-    if isinstance(temperatures, str) or not isinstance(temperatures, Iterable):
-        raise InputError(f"temperature must be a number, or several. Received: {temperatures!r}")
-    temperatures = tuple(temperatures)
-    if not 0 < len(temperatures) <= MAX_TEMPERATURES:
-        raise InputError(f"Expected 1 to {MAX_TEMPERATURES:,} temperatures. Received: {len(temperatures):,}")
-    for temperature in temperatures:
-        check_number("temperature", temperature)
-    checked = tuple(float(temperature) + 0.0 for temperature in temperatures)
-    if len(set(checked)) < len(checked):
-        raise InputError(f"A temperature stands twice in {list(checked)}. Expected each once")
-    return checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,17 +249,3 @@ def _check_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
             raise InputError(f"A stop string must have 1 to {MAX_STOP:,} characters. Received: {stop!r:.80}")
         check_encodable(f"The stop string {stop!r:.80}", stop)
     return stops
-
-
-def choose_precision(asked: str, best: str, batch: int) -> str:
-    """What was asked for, else the model's best; of a single text float32, whose products alone are faster so."""
-    if asked != AUTO:
-        return asked
-    return FLOAT32 if batch == 1 else best
-
-
-def choose_batch(rows: int) -> int:
-    """Slots for so many rows: one for one, else those with which rows of equal length are done soonest."""
-    if rows == 1:
-        return 1
-    return min(BATCHES, key=lambda batch: -(-rows // batch) * batch / BATCHES[batch])

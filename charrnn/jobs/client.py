@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 
+from charrnn.checks import check_choice
 from charrnn.errors import InputError, NotFinishedError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
@@ -36,7 +37,6 @@ from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep import pruning
 from charrnn.jobs.upkeep.pruning import Pruned
 from charrnn.jobs.upkeep.status import job_status
-from charrnn.options import check_choice
 from charrnn.text.documents import check_storable
 
 

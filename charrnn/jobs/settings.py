@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import logging
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import platformdirs
 
+from charrnn.checks import did_you_mean
 from charrnn.errors import InputError
 from charrnn.jobs import faults as crash
 
@@ -107,12 +107,11 @@ class Settings:
         return self.home / "cache"
 
 
-def _warn_of_unknown(environ: Mapping[str, str], known: Collection[str]) -> None:
+def _warn_of_unknown(environ: Mapping[str, str], known: Sequence[str]) -> None:
     """Not an error: Kubernetes injects variables such as CHARRNN_REDIS_SERVICE_HOST by itself."""
     for variable in sorted(environ.keys() - set(known) - {crash.VARIABLE}):
         if variable.startswith(PREFIX):
-            nearest = difflib.get_close_matches(variable, known, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
+            hint = did_you_mean(variable, known).replace("Did", "; did", 1)
             logger.warning("%s is not a setting and has no effect%s", variable, hint)
 
 

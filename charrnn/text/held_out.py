@@ -16,8 +16,8 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
+from charrnn.checks import check_choice
 from charrnn.errors import InputError
-from charrnn.options import check_choice
 from charrnn.text.documents import ENCODINGS, MARK_BYTES, Document, expand
 from charrnn.text.overlap import WINDOW, Fingerprint, Stretch
 from charrnn.text.vocabulary import Vocabulary

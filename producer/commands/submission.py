@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from charrnn.checks import check_choice
 from charrnn.errors import InputError
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, check_choice, chosen_options
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, chosen_options
 from charrnn.text.documents import UTF_8
 from producer.options import (
     MAX_ID,

@@ -22,8 +22,6 @@ from charrnn.options import (
     Options,
     SamplingOptions,
     TrainingOptions,
-    choose_batch,
-    choose_precision,
     choose_streams,
     chosen_options,
     continued,
@@ -182,19 +180,6 @@ def test_a_model_that_goes_on_keeps_its_network() -> None:
         continued(NetworkOptions(), before)
 
 
-def test_a_row_s_text_is_never_sampled_in_two_to_fifteen_slots() -> None:
-    # Catches: smaller batches, in which a text can depend on its slot
-    assert choose_batch(1) == 1
-    assert min(map(choose_batch, range(2, 20_001))) == 16
-
-
-@pytest.mark.parametrize(
-    ("rows", "batch"), [(2, 16), (17, 32), (250, 256), (257, 64), (500, 256), (100_000, 256), (10**9, 256)]
-)
-def test_batches_of_some_jobs(rows: int, batch: int) -> None:
-    assert choose_batch(rows) == batch
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -232,8 +217,3 @@ def test_a_seed_s_options_are_checked_as_the_job_s() -> None:
         options.overridden({"samples": 5})
     with pytest.raises(InputError, match="temperature must be a finite number"):
         options.overridden({"temperature": [1, "hot"]})
-
-
-def test_a_single_text_is_sampled_in_float32_unless_asked_otherwise() -> None:
-    assert [choose_precision("auto", "bfloat16", batch) for batch in (1, 16)] == ["float32", "bfloat16"]
-    assert choose_precision("bfloat16", "float32", 1) == "bfloat16"

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
 from charrnn.jobs.job.cron import Cron
 from charrnn.jobs.job.document import Document
 from charrnn.jobs.job.requests import REQUESTS, Request
 from charrnn.jobs.job.specs import TrainSpec, check_name
 from charrnn.jobs.job.states import JobState, SlotState
-from charrnn.options import check_choice, check_number
 
 OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
 CATCH_UPS = (NONE, ONCE) = ("none", "once")

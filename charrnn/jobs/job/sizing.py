@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from charrnn.errors import InputError
-from charrnn.options import BATCHES
+from charrnn.sampling.defaults import BATCHES
 
 PART_S = 20.0
 LEAST_S = 2.0  # of a job for one device: there is nobody to share with, and each part costs about 0.1 s

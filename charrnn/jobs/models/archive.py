@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from charrnn.checks import check_choice, check_integer, check_number
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import check_name
@@ -37,7 +38,7 @@ from charrnn.model_files import (
     check_values,
 )
 from charrnn.network.cells import weight_shapes
-from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions, check_choice, check_integer, check_number
+from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions
 from charrnn.text.documents import CHUNK, check_encodable
 from charrnn.text.held_out import LARGEST_HELD_OUT
 from charrnn.text.vocabulary import Vocabulary

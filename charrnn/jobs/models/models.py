@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from charrnn.checks import check_integer
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.file_ref import FileRef
@@ -14,7 +15,6 @@ from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
-from charrnn.options import check_integer
 from charrnn.text.documents import check_storable
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ has it and alters no text: a cell that begins with "=" is a formula to a spreads
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import logging
@@ -21,8 +20,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from charrnn.checks import check_choice, did_you_mean
 from charrnn.errors import InputError
-from charrnn.options import check_choice
 
 logger = logging.getLogger(__name__)
 
@@ -229,9 +228,12 @@ class Condition:
 
 
 def _unknown_field(name: str) -> str:
-    nearest = difflib.get_close_matches(name.strip().lower(), CONDITION_FIELDS, 1)
-    hint = f"Did you mean {nearest[0]}? " if nearest else ""
-    return f"there is no field {name!r} to compare. {hint}Expected one of {', '.join(CONDITION_FIELDS)}"
+    sentences = (
+        f"there is no field {name!r} to compare.",
+        did_you_mean(name.strip().lower(), CONDITION_FIELDS),
+        f"Expected one of {', '.join(CONDITION_FIELDS)}",
+    )
+    return " ".join(filter(None, sentences))
 
 
 def _number(text: str, value: str) -> float:

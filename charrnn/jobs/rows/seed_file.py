@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError
 from charrnn.jobs.rows.seeds import Seed
-from charrnn.options import OVERRIDES, check_choice
+from charrnn.options import OVERRIDES
 from charrnn.text.documents import decode
 
 STANDARD_INPUT = "-"

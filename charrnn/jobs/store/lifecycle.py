@@ -21,7 +21,7 @@ from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Pr
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
-from charrnn.options import choose_precision
+from charrnn.sampling.defaults import choose_precision
 
 READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
 """Of a job: it waits for no training."""

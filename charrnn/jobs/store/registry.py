@@ -7,13 +7,13 @@ or go back to the champion of before.
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
+from charrnn.checks import did_you_mean
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
@@ -335,8 +335,7 @@ def _not_found(connection: Connection, model: str, wanted: str) -> str:
             return f"Model {model} has no version yet. See: charrnn-jobs jobs -m {model}"
         shown = ", ".join(connection.execute(known).scalars())
         return f"Model {model} has no version {wanted!r}. Expected a number up to {number}, or one of {shown}"
-    nearest = difflib.get_close_matches(model, names, n=3, cutoff=0.5) or names[:3]
-    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Train one with: charrnn-jobs train NAME PATH"
+    hint = did_you_mean(model, names, suggest_any=True) or "Train one with: charrnn-jobs train NAME PATH"
     return f"There is no model {model!r}. {hint}"
 
 

@@ -7,12 +7,12 @@ take the time from their caller, in milliseconds of the database's clock.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
 
+from charrnn.checks import did_you_mean
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.job.schedule import (
     NONE,
@@ -71,8 +71,7 @@ def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> 
     row = connection.execute(query.with_for_update() if locked else query).one_or_none()
     if row is None:
         names = connection.execute(select(schedules.c.name).order_by(schedules.c.name)).scalars().all()
-        nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names[:3]
-        hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "Add one with: charrnn-jobs schedules add"
+        hint = did_you_mean(name, names, suggest_any=True) or "Add one with: charrnn-jobs schedules add"
         raise NotFoundError(f"There is no schedule {name!r}. {hint}")
     return _schedule(row)
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.files.storage import S3, open_bucket
 from charrnn.jobs.settings import Settings
-from charrnn.options import check_choice
 from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable
 from charrnn.text.held_out import documents
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from charrnn.checks import check_integer
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.store import registry
-from charrnn.options import check_integer
 from charrnn.text.documents import Document
 from charrnn.text.openings import draw_openings
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
+from charrnn.checks import check_integer
 from charrnn.errors import InputError, NotFoundError, UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.files import unique_name
@@ -24,7 +25,8 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.jobs.submit.submitted import Estimate, Submitted, choose_rng_seed, store_job
-from charrnn.options import AUTO, SamplingOptions, check_integer, choose_batch, choose_precision
+from charrnn.options import AUTO, SamplingOptions
+from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.text.documents import check_storable
 from charrnn.text.vocabulary import Vocabulary
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from charrnn.checks import check_integer, check_number
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.requests import TrainRequest
@@ -16,7 +17,7 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.held_out import HeldOut
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
-from charrnn.options import check_integer, check_number, continued
+from charrnn.options import continued
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.held_out import TrainingText, check_characters
 from charrnn.text.vocabulary import Vocabulary

@@ -1,0 +1,64 @@
+"""Checks of values that people hand in, with one wording for each kind of error. Pure Python."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Sequence
+
+from charrnn.errors import InputError
+
+MAX_TEMPERATURES = 1000
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is not one of `choices`."""
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> None:
+    """Refuse everything but an integer from `low` to `high`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse everything but a finite number of at least 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
+        raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
+
+
+def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:
+    """Return one or several temperatures as floats; -0.0 becomes 0.0, since random streams depend on the spelling.
+
+    Raises:
+        InputError: none or more than MAX_TEMPERATURES, a repeated one, or one that is not a number of at least 0.
+    """
+    if isinstance(temperatures, int | float):
+        temperatures = (temperatures,)
+    if isinstance(temperatures, str) or not isinstance(temperatures, Iterable):
+        raise InputError(f"temperature must be a number, or several. Received: {temperatures!r}")
+    temperatures = tuple(temperatures)
+    if not 0 < len(temperatures) <= MAX_TEMPERATURES:
+        raise InputError(f"Expected 1 to {MAX_TEMPERATURES:,} temperatures. Received: {len(temperatures):,}")
+    for temperature in temperatures:
+        check_number("temperature", temperature)
+    checked = tuple(float(temperature) + 0.0 for temperature in temperatures)
+    if len(set(checked)) < len(checked):
+        raise InputError(f"A temperature stands twice in {list(checked)}. Expected each once")
+    return checked
+
+
+def did_you_mean(name: str, known: Sequence[str], *, suggest_any: bool = False) -> str:
+    """Return the question "Did you mean NAME?", with the known name nearest to an unknown one, or "" if none is near.
+
+    Args:
+        suggest_any: offer up to three names, and the first ones if none is near. For names that people gave: the one
+            that was meant may look quite different.
+    """
+    if suggest_any:
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known[:3])
+    else:
+        nearest = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {' or '.join(nearest)}?" if nearest else ""

@@ -1,0 +1,18 @@
+"""Hints at the name that was meant."""
+
+from __future__ import annotations
+
+from charrnn.checks import did_you_mean
+
+
+def test_the_nearest_known_name_is_suggested() -> None:
+    assert did_you_mean("temprature", ["model", "temperature", "temperatures"]) == "Did you mean temperature?"
+    assert did_you_mean("zzz", ["model", "temperature"]) == ""
+
+
+def test_of_names_that_people_gave_some_are_suggested_even_if_none_is_near() -> None:
+    assert (
+        did_you_mean("speechs", ["code", "speeches", "speech"], suggest_any=True) == "Did you mean speech or speeches?"
+    )
+    assert did_you_mean("zzz", ["a", "b", "c", "d"], suggest_any=True) == "Did you mean a or b or c?"
+    assert did_you_mean("zzz", [], suggest_any=True) == ""

@@ -1,0 +1,25 @@
+"""Batch size and precision of a sampling for which nobody chose them."""
+
+from __future__ import annotations
+
+import pytest
+
+from charrnn.sampling.defaults import choose_batch, choose_precision
+
+
+def test_a_row_s_text_is_never_sampled_in_two_to_fifteen_slots() -> None:
+    # Catches: smaller batches, in which a text can depend on its slot
+    assert choose_batch(1) == 1
+    assert min(map(choose_batch, range(2, 20_001))) == 16
+
+
+@pytest.mark.parametrize(
+    ("rows", "batch"), [(2, 16), (17, 32), (250, 256), (257, 64), (500, 256), (100_000, 256), (10**9, 256)]
+)
+def test_batches_of_some_jobs(rows: int, batch: int) -> None:
+    assert choose_batch(rows) == batch
+
+
+def test_a_single_text_is_sampled_in_float32_unless_asked_otherwise() -> None:
+    assert [choose_precision("auto", "bfloat16", batch) for batch in (1, 16)] == ["float32", "bfloat16"]
+    assert choose_precision("bfloat16", "float32", 1) == "bfloat16"
