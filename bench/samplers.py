@@ -91,12 +91,12 @@ def size_of(texts: Iterable[Any]) -> int:
 
 def charrnn_ragged(batch: int, lengths: str, static: bool = False) -> Runs:
     """Plays so many rows a slot. `static` batches wait for their longest row, and the slots of the others idle."""
-    from charrnn.network.network import narrowed
+    from charrnn.network.network import cast_kernels
     from charrnn.sampling.sampler import sample
     from charrnn.sampling.slots import Report
 
     network, weights = initial(**ENDINGS) if lengths == "geometric" else initial()
-    weights = dict(narrowed(network, weights, "bfloat16"))  # once, and not for each static batch
+    weights = dict(cast_kernels(network, weights, "bfloat16"))  # once, and not for each static batch
 
     def run(rows_a_slot: int) -> dict[str, Any]:
         rows, report = ragged_rows(lengths, batch * rows_a_slot), Report(batch)

@@ -27,7 +27,6 @@ from charrnn.checks import check_choice
 from charrnn.errors import InputError, ModelFileError
 from charrnn.model_files import CONFIG, MAX_WEIGHTS_HEADER, METRICS, VOCABULARY, WEIGHTS, check_file, check_values
 from charrnn.network import backend as ops
-from charrnn.network.cells import weight_shapes
 from charrnn.network.network import Weights
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
@@ -59,7 +58,7 @@ class Model:
     Attributes:
         network: the architecture.
         vocabulary: the characters it knows.
-        weights: name -> array, as `shapes.weight_shapes` lists them.
+        weights: name -> array, as `network.weight_shapes` lists them.
         metrics: JSON-ready facts of its training, such as `held_out_nats` per character.
     """
 
@@ -151,7 +150,7 @@ class Model:
     def row(self, name: str, seed: str, temperature: float, k: int, options: SamplingOptions) -> Row:
         """The sampler's row for one text; `name` is `seed_name`'s."""
         return Row(
-            seed=self.vocabulary.encode(self.vocabulary.fed(seed, options.unknown)),
+            seed=self.vocabulary.encode(self.vocabulary.prepare_seed(seed, options.unknown)),
             temperature=temperature,
             length=options.length,
             key=row_key(options.rng_seed, name, temperature, k),
@@ -206,7 +205,7 @@ def load(path: str | Path) -> Model:
     with _about(folder / METRICS):
         metrics = dict(json.loads(_read(folder / METRICS)))
         check_choice("sampling_precision", metrics.get("sampling_precision", FLOAT32), (FLOAT32, BFLOAT16))
-    weights = _read_weights(folder / WEIGHTS, weight_shapes(network, len(vocabulary)))
+    weights = _read_weights(folder / WEIGHTS, network.weight_shapes(len(vocabulary)))
     return Model(network, vocabulary, weights, metrics)
 
 

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from charrnn.checks import check_choice, check_integer, check_number, check_temperatures
 from charrnn.errors import InputError
+from charrnn.network.cells import CELLS
 from charrnn.text.documents import check_encodable
 
-CELLS = ("lstm", "gru")
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
 UNKNOWN = (ERROR, DROP, REPLACE) = ("error", "drop", "replace")
 MAX_LAYERS = 8
@@ -63,7 +63,7 @@ class NetworkOptions(Options):
     max_len: int | None = None  # characters that it sees; None: all before, by the state it carries
 
     def __post_init__(self) -> None:
-        check_choice("cell", self.cell, CELLS)
+        check_choice("cell", self.cell, list(CELLS))
         check_integer("layers", self.layers, 1, MAX_LAYERS)
         check_integer("units", self.units, 1, MAX_UNITS)
         check_number("dropout", self.dropout)
@@ -71,6 +71,16 @@ class NetworkOptions(Options):
             raise InputError(f"dropout must be below 1. Received: {self.dropout}")
         if self.max_len is not None:
             check_integer("max-len", self.max_len, 1, MAX_UNROLL)
+
+    def weight_shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of every weight, in the order in which they are stored."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        inputs = vocabulary_size
+        for layer in range(self.layers):
+            for name, shape in CELLS[self.cell].weight_shapes(inputs, self.units).items():
+                shapes[f"{self.cell}_{layer}.{name}"] = shape
+            inputs = self.units
+        return shapes | {"dense.kernel": (self.units, vocabulary_size), "dense.bias": (vocabulary_size,)}
 
 
 @dataclass(frozen=True, kw_only=True)

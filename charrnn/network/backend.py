@@ -69,13 +69,17 @@ def fast_precision() -> str:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Trace `function` once for each set of argument shapes and run it as a graph."""
-    return tf.function(function)  # type: ignore[no-any-return]
+    """Trace `function` once for each set of argument shapes and run it as a graph.
+
+    Without AutoGraph: loops and conditions are those of Python, run while it is traced. AutoGraph would leave a file in
+    the temporary folder for each function, since pool children end without Python's exit handlers.
+    """
+    return tf.function(function, autograph=False)  # type: ignore[no-any-return]
 
 
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile elementwise arithmetic into one loop (XLA), inside or outside a graph."""
-    return tf.function(function, jit_compile=True)  # type: ignore[no-any-return]
+    """Compile elementwise arithmetic into one loop (XLA), inside or outside a graph. Without AutoGraph, as above."""
+    return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
 def gradients(loss: Callable[[], tuple[Array, Any]], variables: Sequence[Array]) -> tuple[Any, list[Array]]:
@@ -83,8 +87,8 @@ def gradients(loss: Callable[[], tuple[Array, Any]], variables: Sequence[Array])
     with tf.GradientTape() as tape:
         tape.watch(variables)
         result = loss()
-    slopes = tape.gradient(result[0], variables)
-    return result, [tf.convert_to_tensor(slope) for slope in slopes]
+    found = tape.gradient(result[0], variables)
+    return result, [tf.convert_to_tensor(gradient) for gradient in found]
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:
@@ -96,9 +100,9 @@ def mean(values: Array) -> Array:
     return tf.reduce_mean(values)
 
 
-def clipped(slopes: Sequence[Array], norm: float) -> list[Array]:
+def clipped(gradients: Sequence[Array], norm: float) -> list[Array]:
     """Gradients scaled down so that their global norm is at most `norm`."""
-    scaled: list[Array] = tf.clip_by_global_norm(slopes, norm)[0]
+    scaled: list[Array] = tf.clip_by_global_norm(gradients, norm)[0]
     return scaled
 
 
@@ -136,8 +140,8 @@ def descending(values: Array) -> Array:
     return tf.sort(values, axis=-1, direction="DESCENDING")
 
 
-def picked(values: Array, indices: Array) -> Array:
-    """Of each row the value at its index. (B, N), (B,) -> (B,)"""
+def take_along_rows(values: Array, indices: Array) -> Array:
+    """Return the value at each row's index. (B, N), (B,) -> (B,)"""
     return tf.gather(values, indices, batch_dims=1)
 
 
@@ -162,8 +166,8 @@ def dropout(values: Array, rate: float, seed: Array, *, locked: bool) -> Array:
     save. `locked` drops the same ones at all T (Gal and Ghahramani 2016).
     """
     drawn = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)
-    kept = tf.cast(drawn >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 rounds it
-    return tf.cast(tf.cast(values, tf.float32) * kept, values.dtype)
+    keep_mask = tf.cast(drawn >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 rounds it
+    return tf.cast(tf.cast(values, tf.float32) * keep_mask, values.dtype)
 
 
 def shape(values: Array) -> Array:

@@ -1,21 +1,35 @@
-"""Names and shapes of a network's weights, for those too who must not import TensorFlow."""
+"""The kinds of recurrent cells: all facts of each but its arithmetic. Pure Python."""
 
 from __future__ import annotations
 
-from charrnn.options import NetworkOptions
-
-GATES = {"lstm": 4, "gru": 3}  # width of a cell's kernels, in units
-BIASES: dict[str, tuple[int, ...]] = {"lstm": (4,), "gru": (2, 3)}  # shape of a cell's bias, in units
+from dataclasses import dataclass
 
 
-def weight_shapes(network: NetworkOptions, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight, in the order in which they are stored."""
-    cell, units, shapes = network.cell, network.units, dict[str, tuple[int, ...]]()
-    inputs = vocabulary_size
-    for layer in range(network.layers):
-        name = f"{cell}_{layer}"
-        shapes[f"{name}.kernel"] = (inputs, GATES[cell] * units)
-        shapes[f"{name}.recurrent_kernel"] = (units, GATES[cell] * units)
-        shapes[f"{name}.bias"] = (*BIASES[cell][:-1], BIASES[cell][-1] * units)
-        inputs = units
-    return shapes | {"dense.kernel": (units, vocabulary_size), "dense.bias": (vocabulary_size,)}
+@dataclass(frozen=True, kw_only=True)
+class CellKind:
+    """Shapes and initial values of one kind of cell.
+
+    Attributes:
+        initial_biases: of each gate, in the order of the gates in the kernels.
+        bias_rows: biases of each gate: 2 where the products with the input and with the state have one each.
+        states: arrays that are carried from character to character, each of a layer's units.
+    """
+
+    initial_biases: tuple[float, ...]
+    bias_rows: int = 1
+    states: int
+
+    def weight_shapes(self, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
+        """Return name and shape of each weight of a layer, in the order in which they are stored."""
+        width = len(self.initial_biases) * units
+        bias = (width,) if self.bias_rows == 1 else (self.bias_rows, width)
+        return {"kernel": (inputs, width), "recurrent_kernel": (units, width), "bias": bias}
+
+
+CELLS = {
+    # Input, forget, cell and output gate. Forget bias 1: Jozefowicz et al. 2015.
+    "lstm": CellKind(initial_biases=(0.0, 1.0, 0.0, 0.0), states=2),
+    # Update gate, reset gate and candidate.
+    "gru": CellKind(initial_biases=(0.0, 0.0, 0.0), bias_rows=2, states=1),
+}
+"""Every kind that the option `cell` accepts. `recurrent.py` has the arithmetic of each, `backend.py` Keras's layer."""

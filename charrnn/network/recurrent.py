@@ -44,29 +44,31 @@ def _sigmoid(tanh: Array) -> Array:
     return 0.5 + 0.5 * tanh
 
 
-def _sigmoid_slope(tanh: Array) -> Array:
+def _sigmoid_derivative(tanh: Array) -> Array:
     return 0.25 - 0.25 * tanh * tanh
 
 
 def _lstm_gradient(
-    dh: Sequence[Array], dc: Array, saved: Array, before: CellState, after: CellState
+    dhs: Sequence[Array], dc: Array, saved: Array, before: CellState, after: CellState
 ) -> tuple[Array, Array, Array]:
-    dz, dc = _lstm_slopes(dh, dc, saved, before[1], after[1])
+    dz, dc = _lstm_gate_gradients(dhs, dc, saved, before[1], after[1])
     return dz, dz, dc
 
 
 @ops.fused
-def _lstm_slopes(dh: Sequence[Array], dc: Array, saved: Array, before: Array, after: Array) -> tuple[Array, Array]:
+def _lstm_gate_gradients(
+    dhs: Sequence[Array], dc: Array, saved: Array, before: Array, after: Array
+) -> tuple[Array, Array]:
     i, f, g, o = ops.split(saved, 4, axis=-1)
-    slope, tanh_c = _total(dh), ops.tanh(after)
-    dc = dc + slope * _sigmoid(o) * (1.0 - tanh_c * tanh_c)
+    dh, tanh_c = _total(dhs), ops.tanh(after)
+    dc = dc + dh * _sigmoid(o) * (1.0 - tanh_c * tanh_c)
     dz = [
-        dc * g * _sigmoid_slope(i),
-        dc * before * _sigmoid_slope(f),
+        dc * g * _sigmoid_derivative(i),
+        dc * before * _sigmoid_derivative(f),
         dc * _sigmoid(i) * (1.0 - g * g),
-        slope * tanh_c * _sigmoid_slope(o),
+        dh * tanh_c * _sigmoid_derivative(o),
     ]
-    return ops.cast(ops.concat(dz, axis=-1), dh[0].dtype), dc * _sigmoid(f)
+    return ops.cast(ops.concat(dz, axis=-1), dhs[0].dtype), dc * _sigmoid(f)
 
 
 def _gru(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
@@ -80,15 +82,15 @@ def _gru(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellS
 
 @ops.fused
 def _gru_gradient(
-    dh: Sequence[Array], carried: Array, saved: Array, before: CellState, after: CellState
+    dhs: Sequence[Array], carried: Array, saved: Array, before: CellState, after: CellState
 ) -> tuple[Array, Array, Array]:
     z, r, n, h_n = ops.split(saved, 4, axis=-1)
-    slope = _total(dh) + carried
-    dz = slope * (before[0] - n) * z * (1.0 - z)
-    dn = slope * (1.0 - z) * (1.0 - n * n)
+    dh = _total(dhs) + carried
+    dz = dh * (before[0] - n) * z * (1.0 - z)
+    dn = dh * (1.0 - z) * (1.0 - n * n)
     dr = dn * h_n * r * (1.0 - r)
     dx, dproduct = ops.concat([dz, dr, dn], axis=-1), ops.concat([dz, dr, dn * r], axis=-1)
-    return ops.cast(dx, dh[0].dtype), ops.cast(dproduct, dh[0].dtype), slope * z
+    return ops.cast(dx, dhs[0].dtype), ops.cast(dproduct, dhs[0].dtype), dh * z
 
 
 def _total(parts: Sequence[Array]) -> Array:
@@ -96,42 +98,41 @@ def _total(parts: Sequence[Array]) -> Array:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The arithmetic of one kind of cell, between its matrix products.
+class CellArithmetic:
+    """What one kind of cell computes between its matrix products.
 
     Attributes:
-        states: arrays of state.
         forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
             and what `gradient` needs of it.
-        step: (x, or a table and the ids of its rows; product, bias; kept (B,), 0 for a row that starts from
+        step: (x, or a table and the ids of its rows; product, bias; keep_mask (B,), 0 for a row that starts from
             nothing; memory) -> the next state, and no more: with what only `gradient` needs it takes 0.53 ms
             instead of 0.38 (B 256, U 512).
-        gradient: (slopes of h, to be summed; what is carried back beside the product, (B, U); saved;
-            state before and after the step) -> slopes of x and product (B, gates U), what is carried on.
+        gradient: (gradients of h, to be summed; what is carried back beside the product, (B, U); saved;
+            state before and after the step) -> gradients of x and product (B, gates U), what is carried on.
     """
 
-    states: int
     forward: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]
     step: Callable[[Array | tuple[Array, Array], Array, Array, Array, Array], StepState]
     gradient: Callable[[Sequence[Array], Array, Array, CellState, CellState], tuple[Array, Array, Array]]
 
 
 def _single(cell: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]) -> Any:
-    """The cell's `step`. The table is looked up in the same loop, and a row's start costs no pass of its own."""
+    """Return the cell's `step`. The table is looked up in the same loop, and a row's start costs no pass of its own."""
 
     @ops.fused
-    def step(x: Array | tuple[Array, Array], product: Array, bias: Array, kept: Array, memory: Array) -> StepState:
-        x, kept = ops.gather(*x) if isinstance(x, tuple) else x, kept[:, None]
-        after, _, _ = cell(x, kept * ops.cast(product, ops.float32), bias, (kept * memory,))
+    def step(x: Array | tuple[Array, Array], product: Array, bias: Array, keep_mask: Array, memory: Array) -> StepState:
+        x, keep_mask = ops.gather(*x) if isinstance(x, tuple) else x, keep_mask[:, None]
+        after, _, _ = cell(x, keep_mask * ops.cast(product, ops.float32), bias, (keep_mask * memory,))
         return ops.cast(after[0], product.dtype), after[-1]
 
     return step
 
 
-CELLS = {
-    "lstm": Cell(states=2, forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
-    "gru": Cell(states=1, forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
+ARITHMETIC = {
+    "lstm": CellArithmetic(forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
+    "gru": CellArithmetic(forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
 }
+"""Of each of `cells.CELLS`."""
 
 
 class LayerWeights(NamedTuple):
@@ -142,20 +143,22 @@ class LayerWeights(NamedTuple):
     bias: Array
 
 
-def layer_step(cell: Cell, inputs: Array, state: StepState, kept: Array, weights: LayerWeights) -> StepState:
-    """One character: ids (B,), each a one-hot row, or the h below (B, N) -> the next state.
+def layer_step(
+    cell: CellArithmetic, inputs: Array, state: StepState, keep_mask: Array, weights: LayerWeights
+) -> StepState:
+    """Return the state after one character: ids (B,), each a one-hot row, or the h below (B, N).
 
     Two products of a depth of U and no joined one of 2 U: deeper than 512, oneDNN sums in an order that depends
     on the size of B.
     """
     x = (weights.kernel, inputs) if inputs.dtype == ops.int32 else ops.matmul(inputs, weights.kernel)
-    return cell.step(x, ops.matmul(state[0], weights.recurrent_kernel), weights.bias, kept, state[1])
+    return cell.step(x, ops.matmul(state[0], weights.recurrent_kernel), weights.bias, keep_mask, state[1])
 
 
 def layer_sequence(
-    cell: Cell, inputs: Array, state: CellState, weights: LayerWeights, dtype: Array
+    cell: CellArithmetic, inputs: Array, state: CellState, weights: LayerWeights, dtype: Array
 ) -> tuple[Array, CellState]:
-    """All T steps of truncated backpropagation.
+    """Run all T steps of truncated backpropagation.
 
     Args:
         inputs: ids (T, B), each a one-hot row, or (T, B, N) in `dtype`; T is static.
@@ -165,47 +168,95 @@ def layer_sequence(
     Returns:
         Outputs (T, B, U) in `dtype`, and the last state, which carries no gradient either.
     """
-    one_hot = inputs.dtype == ops.int32
 
     @ops.custom_gradient  # type: ignore[untyped-decorator]
     def run(inputs: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, object]:
-        narrow, recurrent = ops.cast(kernel, dtype), ops.cast(recurrent_kernel, dtype)
-        xs = ops.unstack(inputs if one_hot else _product(inputs, narrow))
-        states, hs, saved = [state], [ops.cast(state[0], dtype)], []
-        for x in xs:
-            row = ops.gather(kernel, x) if one_hot else x
-            after, h, kept = cell.forward(row, ops.matmul(hs[-1], recurrent), bias, states[-1])
-            states.append(after)
-            hs.append(h)
-            saved.append(kept)
+        weights = LayerWeights(kernel, recurrent_kernel, bias)
+        kernels = _Kernels(ops.cast(kernel, dtype), ops.cast(recurrent_kernel, dtype))
+        steps = _forward(cell, inputs, state, weights, kernels)
 
         def gradient(dhs: Array, *_: Array) -> tuple[Array | None, Array, Array, Array]:
-            carried, product = ops.zeros(ops.shape(state[0])), [ops.zeros(ops.shape(hs[0]), dtype)]
-            dxs: list[Array] = []
-            dproducts: list[Array] = []
-            transposed = ops.transpose(recurrent)
-            for t, dh in reversed(list(enumerate(ops.unstack(dhs)))):
-                dx, dproduct, carried = cell.gradient([dh, *product], carried, saved[t], states[t], states[t + 1])
-                product = _deep_products(dproduct, transposed)
-                dxs.append(dx)
-                dproducts.append(dproduct)
-            dx, dproduct = ops.stack(dxs[::-1]), ops.stack(dproducts[::-1])  # (T, B, gates U)
-            dbias = [_kernel_gradient(ops.ones((*slope.shape[:2], 1), dtype), slope)[0] for slope in (dx, dproduct)]
-            return (
-                None if one_hot else _input_gradient(dx, ops.transpose(narrow)),
-                _kernel_gradient(ops.one_hot(inputs, kernel.shape[0], dtype) if one_hot else inputs, dx),
-                _kernel_gradient(ops.stack(hs[:-1]), dproduct),
-                ops.stack(dbias) if len(bias.shape) == 2 else dbias[0],
-            )
+            return _backward(cell, inputs, dhs, steps, weights, kernels)
 
-        return (ops.stack(hs[1:]), *states[-1]), gradient
+        return (ops.stack(steps.hs[1:]), *steps.states[-1]), gradient
 
     outputs, *after = run(inputs, *weights)
     return outputs, tuple(after)
 
 
+class _Kernels(NamedTuple):
+    """A layer's kernels in the type of the matrix products."""
+
+    inputs: Array
+    recurrent: Array
+
+
+class _Steps(NamedTuple):
+    """What `_backward` needs of `_forward`.
+
+    Attributes:
+        states: T + 1, the first one before all steps.
+        hs: T + 1, as `states` has them, in the type of the products.
+        saved: T, each what the cell's `gradient` needs of a step.
+    """
+
+    states: list[CellState]
+    hs: list[Array]
+    saved: list[Array]
+
+
+def _forward(cell: CellArithmetic, inputs: Array, state: CellState, weights: LayerWeights, kernels: _Kernels) -> _Steps:
+    """Run the steps in order of time; the product with all inputs is made before them."""
+    one_hot = inputs.dtype == ops.int32
+    xs = ops.unstack(inputs if one_hot else _product(inputs, kernels.inputs))
+    steps = _Steps(states=[state], hs=[ops.cast(state[0], kernels.recurrent.dtype)], saved=[])
+    for x in xs:
+        row = ops.gather(weights.kernel, x) if one_hot else x
+        after, h, saved = cell.forward(row, ops.matmul(steps.hs[-1], kernels.recurrent), weights.bias, steps.states[-1])
+        steps.states.append(after)
+        steps.hs.append(h)
+        steps.saved.append(saved)
+    return steps
+
+
+def _backward(
+    cell: CellArithmetic, inputs: Array, dhs: Array, steps: _Steps, weights: LayerWeights, kernels: _Kernels
+) -> tuple[Array | None, Array, Array, Array]:
+    """Return the gradients of the inputs (None of ids), kernel, recurrent kernel and bias.
+
+    Args:
+        dhs: gradients of the outputs (T, B, U).
+    """
+    dx, dproduct = _backward_in_time(cell, dhs, steps, kernels.recurrent)
+    ones = ops.ones((*dx.shape[:2], 1), dx.dtype)
+    dbias = [_kernel_gradient(ones, gradient)[0] for gradient in (dx, dproduct)]
+    one_hot = inputs.dtype == ops.int32
+    return (
+        None if one_hot else _input_gradient(dx, ops.transpose(kernels.inputs)),
+        _kernel_gradient(ops.one_hot(inputs, weights.kernel.shape[0], dx.dtype) if one_hot else inputs, dx),
+        _kernel_gradient(ops.stack(steps.hs[:-1]), dproduct),
+        ops.stack(dbias) if len(weights.bias.shape) == 2 else dbias[0],
+    )
+
+
+def _backward_in_time(cell: CellArithmetic, dhs: Array, steps: _Steps, recurrent_kernel: Array) -> tuple[Array, Array]:
+    """Go from the last step to the first -> gradients of x and of the product with h, each (T, B, gates U)."""
+    carried = ops.zeros(ops.shape(steps.states[0][0]))
+    from_product = [ops.zeros(ops.shape(steps.hs[0]), steps.hs[0].dtype)]
+    dxs: list[Array] = []
+    dproducts: list[Array] = []
+    transposed = ops.transpose(recurrent_kernel)
+    for t, dh in reversed(list(enumerate(ops.unstack(dhs)))):
+        before, after = steps.states[t], steps.states[t + 1]
+        dx, dproduct, carried = cell.gradient([dh, *from_product], carried, steps.saved[t], before, after)
+        from_product = _deep_products(dproduct, transposed)
+        dxs.append(dx)
+        dproducts.append(dproduct)
+    return ops.stack(dxs[::-1]), ops.stack(dproducts[::-1])
+
+
 def keras_sequence(cell: str, inputs: Array, state: CellState, weights: LayerWeights) -> tuple[Array, CellState]:
-    """What `layer_sequence` computes, by Keras's layer: on a GPU that is cuDNN. float32."""
+    """Compute what `layer_sequence` does by Keras's layer: on a GPU that is cuDNN. float32."""
     if inputs.dtype == ops.int32:
         inputs = ops.one_hot(inputs, weights.kernel.shape[0], ops.float32)
     layer = ops.keras_layer(cell, weights.recurrent_kernel.shape[0], inputs.shape[-1])
@@ -226,10 +277,10 @@ def _product(values: Array, kernel: Array) -> Array:
     return ops.reshape(product, (*values.shape[:2], kernel.shape[1]))
 
 
-def _input_gradient(slopes: Array, kernel: Array) -> Array:
+def _input_gradient(gradients: Array, kernel: Array) -> Array:
     """(T, B, M) times (M, N) -> (T, B, N)"""
-    gradient = ops.add(_deep_products(_rows(slopes), kernel))
-    return ops.reshape(gradient, (*slopes.shape[:2], kernel.shape[1]))
+    product = ops.add(_deep_products(_rows(gradients), kernel))
+    return ops.reshape(product, (*gradients.shape[:2], kernel.shape[1]))
 
 
 def _deep_products(values: Array, kernel: Array) -> list[Array]:
@@ -243,9 +294,9 @@ def _deep_products(values: Array, kernel: Array) -> list[Array]:
     return [ops.matmul(*pair) for pair in zip(ops.split(values, halves, 1), ops.split(kernel, halves, 0), strict=True)]
 
 
-def _kernel_gradient(inputs: Array, slopes: Array) -> Array:
+def _kernel_gradient(inputs: Array, gradients: Array) -> Array:
     """(T, B, N) and (T, B, M) -> (N, M) float32, summed over time and batch."""
-    return ops.cast(ops.matmul(_rows(inputs), _rows(slopes), transpose_a=True), ops.float32)
+    return ops.cast(ops.matmul(_rows(inputs), _rows(gradients), transpose_a=True), ops.float32)
 
 
 def _rows(values: Array) -> Array:

@@ -19,14 +19,14 @@ class Limits(NamedTuple):
 
 
 def bounded(temperature: float) -> float:
-    """The temperature that `draw` computes with."""
+    """The temperature that `sample_ids` computes with."""
     return 0.0 if temperature < MIN_TEMPERATURE else min(temperature, MAX_TEMPERATURE)
 
 
-def draw(
+def sample_ids(
     product: Array, bias: Array, temperature: Array, numbers: Array, limits: Limits | None = None
 ) -> tuple[Array, Array]:
-    """Draw from softmax(logits / temperature), limited, by inverting its distribution function.
+    """Sample an id for each row from softmax(logits / temperature), limited, by inverting its distribution function.
 
     Args:
         product: (B, V), logits without their bias.
@@ -63,13 +63,13 @@ def _choose(
     below = cumulative <= numbers[:, None] * cumulative[:, -1:]
     drawn = ops.total(ops.cast(below, ops.int32), axis=-1)
     ids = ops.where(temperature == 0.0, ops.index_of_largest(shifted), drawn)
-    return ids, log_total - ops.picked(shifted, ids)
+    return ids, log_total - ops.take_along_rows(shifted, ids)
 
 
 def _limited(weights: Array, limits: Limits) -> Array:
     """Weights (B, V), 0 for the characters that may not be drawn."""
     ordered = ops.descending(weights)
-    last = ops.picked(ordered, limits.top_k - 1)[:, None]
+    last = ops.take_along_rows(ordered, limits.top_k - 1)[:, None]
     ordered = ops.where(ordered >= last, ordered, 0.0)
     running = ops.cumulative_sum(ordered)
     wanted = running - ordered < limits.top_p[:, None] * running[:, -1:]  # what stands before is not enough yet

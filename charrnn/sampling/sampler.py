@@ -14,9 +14,9 @@ import numpy as np
 
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
-from charrnn.network.network import Carried, Weights, first_state, narrowed, step
+from charrnn.network.network import Carried, Weights, cast_kernels, first_state, step
 from charrnn.options import NetworkOptions
-from charrnn.sampling.next_character import Limits, draw
+from charrnn.sampling.next_character import Limits, sample_ids
 from charrnn.sampling.randomness import uniforms
 from charrnn.sampling.slots import SAMPLED, Plan, Report, Row, Slots, Text
 
@@ -44,7 +44,7 @@ def sample(
     """
     report = report or Report(batch)
     slots = Slots(rows, batch)
-    sampler = _Sampler(network, narrowed(network, weights, precision), batch, precision)
+    sampler = _Sampler(network, cast_kernels(network, weights, precision), batch, precision)
     started = time.perf_counter() - report.seconds - report.compile_seconds
     while (plan := slots.plan(sampler.steps)).spans:
         ids, nats = sampler.run(plan, report)
@@ -70,7 +70,7 @@ class _Sampler:
     def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
         """The plan's steps -> ids and nats (K, B)."""
         numbers = uniforms(plan.key, plan.place)
-        inputs = (plan.feed, plan.kept, plan.temperature, numbers, plan.limits(self.vocabulary_size))
+        inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, plan.limits(self.vocabulary_size))
         arguments = (self.weights, self.carried, self.last, *inputs)
         call, ready = _compiled(self.network)
         if (key := (*self.shapes, plan.limited)) not in ready:
@@ -87,16 +87,16 @@ def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
     """A compiled function, and the shapes that it is compiled for."""
 
     def call(
-        weights: Weights, carried: Carried, last: Array, feed: Array, kept: Array, temperature: Array,
+        weights: Weights, carried: Carried, last: Array, feed: Array, keep_mask: Array, temperature: Array,
         numbers: Array, limits: Limits | None,
     ) -> tuple[Array, Array, Array, Carried]:  # fmt: skip
         """K steps -> ids (K, B), nats (K, B), the last ids (B,) and what is carried on."""
         ids, nats = [], []
         for k in range(feed.shape[0]):
             inputs = ops.where(feed[k] == SAMPLED, last, feed[k])
-            product, carried = step(network, weights, inputs, carried, kept[k])
+            product, carried = step(network, weights, inputs, carried, keep_mask[k])
             allowed = None if limits is None else Limits(limits.top_k[k], limits.top_p[k])
-            last, surprise = draw(product, weights["dense.bias"], temperature[k], numbers[k], allowed)
+            last, surprise = sample_ids(product, weights["dense.bias"], temperature[k], numbers[k], allowed)
             ids.append(last)
             nats.append(surprise)
         return ops.stack(ids), ops.stack(nats), last, carried

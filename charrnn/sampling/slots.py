@@ -83,6 +83,13 @@ class Report:
         return self.slot_steps / max(1, self.steps * self.batch)
 
 
+class Stop(NamedTuple):
+    """Where a stop string stands in a text. The least of several ends first, and of those that do is the longest."""
+
+    end: int
+    start: int
+
+
 @dataclass
 class _Held:
     """The row that a slot works on, how far it has come, and what was sampled for it."""
@@ -102,33 +109,43 @@ class _Held:
         """Characters of its text, planned so far."""
         return max(0, self.done - len(self.row.seed) + 1)
 
-    def stop_found(self) -> tuple[int, int] | None:
-        """The first end of a stop string that lies in the newest piece: (ids up to it, of these the stop string)."""
-        recent, newest, longest = "", len(self.ids[-1]), max(map(len, self.row.stop))
+    def find_stop(self) -> Stop | None:
+        """Return the first stop string that ends in the newest piece of the text; it may begin in earlier pieces.
+
+        With the stop strings "END" and "D", and the pieces "the E" and "ND of":
+
+            text    t h e   E N D   o f
+            place   0 1 2 3 4 5 6 7 8 9
+            found           E N D           Stop(end=7, start=4)
+                                D           Stop(end=7, start=6)
+
+        Both end first, so the longer one is taken, and the text is "the ".
+        """
+        newest, longest = len(self.ids[-1]), max(map(len, self.row.stop))
+        recent = ""  # the newest piece, and as many before it as a stop string that ends in it can begin in
         for piece in reversed(self.ids):
             if len(recent) >= newest + longest - 1:
                 break
             recent = _string(piece.tolist()) + recent
-        before, ends = len(recent) - newest, []
+        before, searched = self.sampled - len(recent), len(recent) - newest
+        stops = []
         for stop in map(_string, self.row.stop):
-            place = recent.find(stop, max(0, before - len(stop) + 1))
+            place = recent.find(stop, max(0, searched - len(stop) + 1))
             if place >= 0:
-                ends.append((place + len(stop), -len(stop)))  # of two that end together the longer is left out
-        if not ends:
-            return None
-        end, size = min(ends)
-        return self.sampled - len(recent) + end, -size
+                stops.append(Stop(end=before + place + len(stop), start=before + place))
+        return min(stops, default=None)
 
-    def text(self, stop: tuple[int, int] | None) -> Text:
+    def text(self, stop: Stop | None) -> Text:
+        """Return the whole text, or what comes before a stop string (with it, if the row keeps it)."""
         ids, nats = np.concatenate(self.ids), np.concatenate(self.nats)
         if stop is not None:
-            end = stop[0] - (0 if self.row.keep_stop else stop[1])
+            end = stop.end if self.row.keep_stop else stop.start
             ids, nats = ids[:end], nats[:end]
         return Text(self.index, ids, nats, stop is not None)
 
 
 def _string(ids: Iterable[int]) -> str:
-    """Ids as a string of so many characters: its `find` is what finds a sequence soonest."""
+    """Return ids as a string of as many characters: `str.find` is the fastest search for a sequence."""
     return "".join(map(chr, ids))
 
 
@@ -150,7 +167,7 @@ class Plan:
         batch = len(settings.key)
         self.steps = steps
         self.feed = np.full((steps, batch), SAMPLED, np.int32)
-        self.kept = np.ones((steps, batch), np.float32)  # 0 where a row starts
+        self.keep_mask = np.ones((steps, batch), np.float32)  # 0 where a row starts
         self.place = settings.place + np.arange(steps)[:, None]
         self.key = np.tile(settings.key, (steps, 1))
         self.temperature = np.tile(settings.temperature, (steps, 1))
@@ -206,7 +223,7 @@ class Slots:
     def _start(self, plan: Plan, slot: int, start: int, held: _Held) -> int:
         """Give the slot's steps from `start` on to a new row -> the step after its last."""
         row, settings, steps = held.row, self.settings, slice(start, None)
-        plan.kept[start, slot] = 0.0
+        plan.keep_mask[start, slot] = 0.0
         settings.place[slot] = -start
         plan.place[steps, slot] = np.arange(plan.steps - start)
         settings.key[slot] = plan.key[steps, slot] = row.key
@@ -232,18 +249,21 @@ class Slots:
         return stop
 
     def collect(self, plan: Plan, ids: np.ndarray, nats: np.ndarray, report: Report) -> Iterator[Text]:
-        """Hand each span's sampled characters (K, B) to its row; yield the rows that are complete."""
+        """Hand each span's sampled characters (K, B) to its row; yield the rows that are complete.
+
+        A row that met a stop string leaves its slot. What was sampled behind the stop string is not counted.
+        """
         may_stop = np.any(np.isin(ids, list(self.stop_ends)), axis=0).tolist()
-        for slot, start, stop, held, sampled, last in plan.spans:
-            if sampled < stop:
-                held.ids.append(ids[sampled:stop, slot])
-                held.nats.append(nats[sampled:stop, slot])
-            found = held.stop_found() if held.row.stop and may_stop[slot] and held.ids else None
-            unread = held.sampled - found[0] if found else 0
-            report.slot_steps += stop - start - unread
-            report.characters += stop - sampled - unread
-            if found and self.held[slot] is held:
+        for slot, start, end, held, sampled, last in plan.spans:
+            if sampled < end:
+                held.ids.append(ids[sampled:end, slot])
+                held.nats.append(nats[sampled:end, slot])
+            stop = held.find_stop() if held.row.stop and may_stop[slot] and held.ids else None
+            behind = held.sampled - stop.end if stop else 0
+            report.slot_steps += end - start - behind
+            report.characters += end - sampled - behind
+            if stop and self.held[slot] is held:
                 self.held[slot] = None
-            if found or last:
+            if stop or last:
                 report.rows += 1
-                yield held.text(found)
+                yield held.text(stop)

@@ -63,16 +63,17 @@ class Vocabulary:
             return ""
         return "".join(sorted(set(text) - self._known))
 
-    def fed(self, seed: str, unknown: str) -> str:
-        """What a model reads of a seed: a newline of an empty one, and of characters that are not known what the
-        policy of `options.UNKNOWN` makes of them.
+    def prepare_seed(self, seed: str, unknown: str) -> str:
+        """Return what a model reads of a seed: a newline for an empty one, known characters only for others.
 
-        "drop" leaves them out. "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...),
-        else as a space, where the model knows that. "error" leaves them for `encode` to refuse.
+        Args:
+            unknown: of `options.UNKNOWN`, what becomes of characters that are not known. "drop" leaves them out.
+                "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...), else as a space,
+                where the model knows that. "error" leaves them for `encode` to refuse.
         """
-        return self._fitted(seed, unknown) or NEW_LINE
+        return self._without_unknown(seed, unknown) or NEW_LINE
 
-    def _fitted(self, text: str, unknown: str) -> str:
+    def _without_unknown(self, text: str, unknown: str) -> str:
         if unknown == ERROR or not self.unknown(text):
             return text
         return "".join(c if c in self.ids else "" if unknown == DROP else self._stand_in(c) for c in text)

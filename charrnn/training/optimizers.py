@@ -1,6 +1,6 @@
 """How a step changes the weights: Adam for streams, RMSprop for the notebook's windows.
 
-Plain functions of weights, slopes and moments, so that a checkpoint holds all there is.
+Plain functions of weights, gradients and moments, so that a checkpoint holds all there is.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ Moments = tuple[Array, ...]
 
 
 @ops.fused
-def adam(weight: Array, moments: Moments, slope: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
+def adam(weight: Array, moments: Moments, gradient: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
     """Kingma and Ba 2015. `count` of updates is from 1."""
-    mean = BETA_1 * moments[0] + (1.0 - BETA_1) * slope
-    square = BETA_2 * moments[1] + (1.0 - BETA_2) * slope * slope
+    mean = BETA_1 * moments[0] + (1.0 - BETA_1) * gradient
+    square = BETA_2 * moments[1] + (1.0 - BETA_2) * gradient * gradient
     corrected_rate = rate * ops.sqrt(1.0 - BETA_2**count) / (1.0 - BETA_1**count)
     return weight - corrected_rate * mean / (ops.sqrt(square) + EPSILON), (mean, square)
 
 
 @ops.fused
-def rmsprop(weight: Array, moments: Moments, slope: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
+def rmsprop(weight: Array, moments: Moments, gradient: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
     """Tieleman and Hinton 2012, as Keras does it."""
-    square = RHO * moments[0] + (1.0 - RHO) * slope * slope
-    return weight - rate * slope / ops.sqrt(square + EPSILON), (square,)
+    square = RHO * moments[0] + (1.0 - RHO) * gradient * gradient
+    return weight - rate * gradient / ops.sqrt(square + EPSILON), (square,)
 
 
 def cosine_rate(step: int, share: float, units: int) -> float:

@@ -31,15 +31,15 @@ def training_step(network: NetworkOptions, optimizer: Optimizer, precision: str)
             logits, after = sequence(network, weights, inputs, before, precision=precision, dropout_seed=dropout_seed)
             return ops.mean(ops.cross_entropy(logits, targets)), after
 
-        (nats, after), slopes = ops.gradients(loss, [weights[name] for name in names])
+        (nats, after), gradients = ops.gradients(loss, [weights[name] for name in names])
         if optimizer.clip:
-            slopes = ops.clipped(slopes, optimizer.clip)
+            gradients = ops.clipped(gradients, optimizer.clip)
         updated: Arrays = {}
         updated_moments: list[Arrays] = [{} for _ in moments]
-        for name, slope in zip(names, slopes, strict=True):
-            kept: Moments = tuple(moment[name] for moment in moments)
-            updated[name], kept = optimizer.update(weights[name], kept, slope, rate, count)
-            for group, moment in zip(updated_moments, kept, strict=True):
+        for name, gradient in zip(names, gradients, strict=True):
+            own: Moments = tuple(moment[name] for moment in moments)
+            updated[name], own = optimizer.update(weights[name], own, gradient, rate, count)
+            for group, moment in zip(updated_moments, own, strict=True):
                 group[name] = moment
         averaged = average(averages, updated, newest) if averages else {}
         return nats, updated, averaged, updated_moments, after

@@ -9,6 +9,7 @@ import typer
 
 from charrnn.checks import check_choice
 from charrnn.errors import InputError
+from charrnn.network.cells import CELLS
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions, chosen_options
 from charrnn.text.documents import UTF_8
 from producer.options import (
@@ -47,7 +48,7 @@ def train(
     preset: Annotated[
         str | None, typer.Option(help="notebook: windows of 20 characters, RMSprop, as the Keras notebook.")
     ] = None,
-    cell: Annotated[str | None, typer.Option(help=f"lstm or gru. {_default('cell')}")] = None,
+    cell: Annotated[str | None, typer.Option(help=f"{' or '.join(CELLS)}. {_default('cell')}")] = None,
     units: Annotated[int | None, typer.Option(help=f"Width of each layer. {_default('units')}")] = None,
     layers: Annotated[int | None, typer.Option(help=f"Recurrent layers. {_default('layers')}")] = None,
     dropout: Annotated[float | None, typer.Option(help=f"Share of outputs dropped. {_default('dropout')}")] = None,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.model import Model
-from charrnn.sampling.next_character import Limits, draw
+from charrnn.sampling.next_character import Limits, sample_ids
 from charrnn.sampling.slots import ALL, Row
 
 LOGITS = np.array([2.0, 0.0, -1.0, 1.0, 1.0, -3.0], np.float32)
@@ -23,7 +23,7 @@ def drawn_from(
         limits = Limits(np.full(count, top_k or len(logits), np.int32), np.full(count, top_p, np.float32))
     temperatures = np.full(count, temperature, np.float32)
     product = np.tile(np.asarray(logits, np.float32), (count, 1))
-    ids, _ = draw(product, np.zeros(len(logits), np.float32), temperatures, numbers, limits)
+    ids, _ = sample_ids(product, np.zeros(len(logits), np.float32), temperatures, numbers, limits)
     return np.asarray(ids)
 
 
@@ -81,7 +81,7 @@ def test_a_character_of_probability_0_is_never_drawn() -> None:
 def test_nats_are_at_temperature_1_and_without_limits() -> None:
     zeros, temperature = np.zeros(6, np.float32), np.array([0.3], np.float32)
     limits = Limits(np.array([2], np.int32), np.array([0.5], np.float32))
-    ids, nats = draw(LOGITS[None], zeros, temperature, np.array([0.5], np.float32), limits)
+    ids, nats = sample_ids(LOGITS[None], zeros, temperature, np.array([0.5], np.float32), limits)
     shares = np.exp(LOGITS) / np.exp(LOGITS).sum()
     # Catches: nats of the distribution that was drawn from
     assert float(nats[0]) == pytest.approx(-np.log(shares[int(ids[0])]), rel=1e-5)

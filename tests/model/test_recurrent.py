@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from charrnn.network import backend as ops
-from charrnn.network.network import first_state, initial_weights, narrowed, sequence, step, zero_state
+from charrnn.network.network import cast_kernels, first_state, initial_weights, sequence, step, zero_state
 from charrnn.options import NetworkOptions
 
 NETWORKS = [NetworkOptions(cell=cell, units=13, dropout=0.0) for cell in ("lstm", "gru")]
@@ -86,8 +86,8 @@ def test_the_gpu_s_way_is_the_same_network(network: NetworkOptions, monkeypatch:
             tape.watch(list(weights.values()))
             logits, after = sequence(network, weights, inputs, state)
             nats = loss(logits, targets)
-        slopes = tape.gradient(nats, list(weights.values()))
-        found.append([logits, *(array for layer in after for array in layer), *slopes])
+        gradients = tape.gradient(nats, list(weights.values()))
+        found.append([logits, *(array for layer in after for array in layer), *gradients])
     for theirs, ours in zip(*found, strict=True):
         assert_close(tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs))
 
@@ -95,13 +95,13 @@ def test_the_gpu_s_way_is_the_same_network(network: NetworkOptions, monkeypatch:
 @each_cell
 def test_bfloat16_products_stay_near(network: NetworkOptions) -> None:
     weights, inputs, targets = arrays(network)
-    slopes = {}
+    gradients = {}
     for precision in ("float32", "bfloat16"):
         with tf.GradientTape() as tape:
             tape.watch(list(weights.values()))
             nats = loss(sequence(network, weights, inputs, precision=precision)[0], targets)
-        slopes[precision] = [tf.convert_to_tensor(slope) for slope in tape.gradient(nats, list(weights.values()))]
-    for rough, exact in zip(slopes["bfloat16"], slopes["float32"], strict=True):
+        gradients[precision] = list(map(tf.convert_to_tensor, tape.gradient(nats, list(weights.values()))))
+    for rough, exact in zip(gradients["bfloat16"], gradients["float32"], strict=True):
         assert rough.dtype == tf.float32
         assert not np.array_equal(rough, exact)  # Catches: the precision ignored
         assert_close(rough, exact, tolerance=0.05)
@@ -138,17 +138,17 @@ def test_a_row_that_starts_anew_sees_nothing_of_the_one_before(network: NetworkO
     expected = next(steps(network, weights, inputs[1:]))
     for options in (network, replace(network, max_len=4)):
         _, carried = step(options, weights, inputs[0], first_state(options, BATCH, "float32"), tf.ones(BATCH))
-        kept = np.ones(BATCH, np.float32)
-        kept[2] = 0
-        product, _ = step(options, weights, inputs[1], carried, kept)
+        keep_mask = np.ones(BATCH, np.float32)
+        keep_mask[2] = 0
+        product, _ = step(options, weights, inputs[1], carried, keep_mask)
         differs = np.abs(product + weights["dense.bias"] - expected).max(axis=1) > TOLERANCE
-        assert list(differs) == [True, True, False, True, True]  # Catches: kept left out of h, of c, or of the window
+        assert list(differs) == [True, True, False, True, True]  # Catches: the mask left out of h, c or the window
 
 
 @each_cell
 def test_narrow_steps_are_near_the_exact_ones(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
-    exact, narrow = list(steps(network, weights, inputs))[-1], narrowed(network, weights, "bfloat16")
+    exact, narrow = list(steps(network, weights, inputs))[-1], cast_kernels(network, weights, "bfloat16")
     carried = first_state(network, BATCH, "bfloat16")
     for ids in inputs:
         product, carried = step(network, narrow, ids, carried, tf.ones(BATCH))

@@ -99,15 +99,15 @@ def test_a_file_of_another_form_is_damaged(document: str) -> None:
 )
 def test_unknown_characters_are_dropped_or_written_plainly(text: str, dropped: str, replaced: str) -> None:
     vocabulary = Vocabulary.of("acef .-'")
-    assert vocabulary.fed(text, "drop") == (dropped or "\n")
-    assert vocabulary.fed(text, "replace") == replaced
-    assert vocabulary.fed(text, "error") == text
+    assert vocabulary.prepare_seed(text, "drop") == (dropped or "\n")
+    assert vocabulary.prepare_seed(text, "replace") == replaced
+    assert vocabulary.prepare_seed(text, "error") == text
 
 
 def test_a_stand_in_is_known_itself() -> None:
-    assert Vocabulary.of("caf").fed("caf\u00e9 …", "replace") == "caf"
+    assert Vocabulary.of("caf").prepare_seed("caf\u00e9 …", "replace") == "caf"
 
 
 @pytest.mark.parametrize("policy", ["error", "drop", "replace"])
 def test_of_an_empty_seed_a_newline_is_read(policy: str) -> None:
-    assert Vocabulary.of("ab\n").fed("", policy) == "\n"
+    assert Vocabulary.of("ab\n").prepare_seed("", policy) == "\n"

@@ -37,7 +37,6 @@ from charrnn.model_files import (
     WEIGHTS,
     check_values,
 )
-from charrnn.network.cells import weight_shapes
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions
 from charrnn.text.documents import CHUNK, check_encodable
 from charrnn.text.held_out import LARGEST_HELD_OUT
@@ -356,7 +355,7 @@ def _check_files(files: Mapping[str, FileRef], manifest: Manifest) -> None:
 
 
 def _shapes(manifest: Manifest) -> dict[str, tuple[int, ...]]:
-    return weight_shapes(manifest.network, len(manifest.characters))
+    return manifest.network.weight_shapes(len(manifest.characters))
 
 
 def _bytes_of(shape: Sequence[int]) -> int:

@@ -172,7 +172,7 @@ class SeedWriter:
     def _checked(self, seed: Seed) -> StoredSeed:
         check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
         self._count(seed)
-        fed = self.vocabulary.fed(seed.text, self.sampling.unknown)
+        fed = self.vocabulary.prepare_seed(seed.text, self.sampling.unknown)
         if unknown := self.vocabulary.unknown(fed):
             self._num_wrong += 1
             self._wrong += [(seed, unknown)] if self._num_wrong <= SHOWN_LINES else []
