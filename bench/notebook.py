@@ -28,8 +28,9 @@ import numpy as np
 from charrnn.errors import InputError
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.corpus import Corpus
-from charrnn.text.documents import ENCODINGS, UTF_8, Document
-from charrnn.text.held_out import TrainingText, choose_held_out, documents, whole
+from charrnn.text.documents import ENCODINGS, UTF_8, Document, list_documents
+from charrnn.text.held_out import choose_held_out, whole
+from charrnn.text.training_text import prepare
 
 if TYPE_CHECKING:
     from charrnn.training.progress import Progress
@@ -42,13 +43,11 @@ BLOCK = 100  # batches whose mean losses are compared
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
-    texts = documents(options.folder, options.encoding)
+    texts = list_documents(options.folder, options.encoding)
     held_out = "" if options.check_keras else choose(options, texts)
-    text = TrainingText(texts, held_out)
-    text.scan()
-    vocabulary = text.vocabulary()
+    text = prepare(texts, held_out)
     # A check trains on all there is, but a corpus has to hold something out.
-    corpus = Corpus.of(vocabulary, text, held_out or vocabulary.characters)
+    corpus = Corpus.of(text.vocabulary, text.chunks(), held_out or text.vocabulary.characters)
     sizes = f"{len(corpus.training):,} characters to train on, {len(corpus.held_out):,} held out"
     print(f"{sizes}, {len(corpus.vocabulary)} distinct", flush=True)
     return corpus
@@ -57,7 +56,7 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 def choose(options: argparse.Namespace, texts: Sequence[Document]) -> str:
     """The held-out text."""
     if options.held_out:
-        return whole(documents(options.held_out, options.encoding))
+        return whole(list_documents(options.held_out, options.encoding))
     return choose_held_out(texts)
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.checks import check_choice
 from charrnn.errors import TextError
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -142,6 +143,17 @@ class Document:
         except UnicodeDecodeError as error:
             refused = _not_utf_8(data, str(self), start + error.start, error.reason)
             raise TextError(f"{refused}, or read every byte as a character: --encoding latin-1") from error
+
+
+def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
+    """Return the documents of files, folders and patterns, in sorted order.
+
+    Raises:
+        InputError: a path that names no file, or an encoding that is not known.
+    """
+    check_choice("encoding", encoding, ENCODINGS)
+    given = [paths] if isinstance(paths, str | Path) else paths
+    return [Document(path, encoding) for path in expand(given)]
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:

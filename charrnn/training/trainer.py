@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
 from charrnn.options import NetworkOptions, TrainingOptions, continued
 from charrnn.text.corpus import Corpus
-from charrnn.text.documents import UTF_8
-from charrnn.text.held_out import TrainingText, check_characters, choose_held_out, documents, whole
+from charrnn.text.documents import UTF_8, list_documents
+from charrnn.text.held_out import choose_held_out, whole
+from charrnn.text.training_text import prepare
 from charrnn.training.batches import Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import held_out_nats, sampling_precision
@@ -36,6 +37,25 @@ from charrnn.training.progress import EpochMetrics, Progress
 from charrnn.training.steps import training_step
 
 FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """The model of the epoch with the lowest held-out loss, and what is known of it.
+
+    Attributes:
+        model: its `metrics` have these facts too, JSON-ready.
+        held_out_nats: the held-out loss, in nats per character.
+        held_out_skipped: characters of the held-out text that the vocabulary lacks.
+        sampling_precision: of the matrix products, in which to sample it.
+        history: every epoch of the training.
+    """
+
+    model: Model
+    held_out_nats: float
+    held_out_skipped: int
+    sampling_precision: str
+    history: tuple[EpochMetrics, ...]
 
 
 class Trainer:
@@ -131,24 +151,30 @@ class Trainer:
             characters=point.step * self.batches.characters,
         )
 
-    def model(self, after_block: Callable[[], object] = lambda: None) -> Model:
-        """The model of the epoch with the lowest held-out loss; before the first one has ended, as it is.
+    def trained_model(self, after_block: Callable[[], object] = lambda: None) -> TrainedModel:
+        """Return the model of the epoch with the lowest held-out loss; at least one epoch must have ended.
 
         Args:
             after_block: as `held_out_nats` has it, while the precision to sample it in is chosen.
         """
-        point = self.checkpoint
-        best = min(point.history, key=lambda metrics: metrics.held_out_nats, default=None)
-        metrics: dict[str, Any] = {
-            "history": [asdict(metrics) for metrics in point.history],
-            "held_out_characters": len(self.corpus.held_out),
-            "held_out_skipped": self.corpus.skipped,  # outside the vocabulary
+        point, corpus = self.checkpoint, self.corpus
+        best = min(point.history, key=lambda epoch: epoch.held_out_nats)
+        precision = sampling_precision(self.network, point.best, corpus.held_out, after_block)
+        metrics = {
+            "history": [asdict(epoch) for epoch in point.history],
+            "held_out_characters": len(corpus.held_out),
+            "held_out_skipped": corpus.skipped,
+            "held_out_nats": best.held_out_nats,
+            "epoch": best.epoch,
+            "sampling_precision": precision,
         }
-        weights = point.best or self._current()
-        if best:
-            metrics |= {"held_out_nats": best.held_out_nats, "epoch": best.epoch}
-            metrics["sampling_precision"] = sampling_precision(self.network, weights, self.corpus.held_out, after_block)
-        return Model(self.network, self.corpus.vocabulary, weights, metrics)
+        return TrainedModel(
+            model=Model(self.network, corpus.vocabulary, point.best, metrics),
+            held_out_nats=best.held_out_nats,
+            held_out_skipped=corpus.skipped,
+            sampling_precision=precision,
+            history=tuple(point.history),
+        )
 
     def _current(self) -> dict[str, Array]:
         """The weights to evaluate and to keep: the averages, where there are any."""
@@ -245,17 +271,14 @@ def train(
     shape = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
     network = continued(NetworkOptions.from_dict(shape) if shape else None, start.network if start else None)
     training = TrainingOptions.from_dict(options)
-    corpus = documents(paths, encoding)
-    chosen = whole(documents(held_out, encoding)) if held_out else choose_held_out(corpus)
-    text = TrainingText(corpus, chosen)
-    text.scan()
-    vocabulary = start.vocabulary if start else text.vocabulary()
-    check_characters(text, vocabulary, "the model")
-    trainer = Trainer(Corpus.of(vocabulary, text, chosen), network, training, start)
+    documents = list_documents(paths, encoding)
+    chosen = whole(list_documents(held_out, encoding)) if held_out else choose_held_out(documents)
+    text = prepare(documents, chosen, start.vocabulary if start else None)
+    trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), chosen), network, training, start)
 
     def report(progress: Progress) -> bool:
         on_progress(progress)
         return False
 
     trainer.run(report)
-    return trainer.model()
+    return trainer.trained_model().model

@@ -125,9 +125,10 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
     one = trainer(network, epochs=9, patience=2)
     one.run()
     assert [metrics.held_out_nats for metrics in one.checkpoint.history] == [3.0, 2.0, 2.5, 2.0]
-    model = one.model()
-    assert (model.metrics["held_out_nats"], model.metrics["epoch"]) == (2.0, 2)
-    for name, value in model.weights.items():  # Catches: the last weights instead of the best
+    trained = one.trained_model()
+    assert (trained.held_out_nats, trained.model.metrics["epoch"]) == (2.0, 2)
+    assert list(trained.history) == one.checkpoint.history
+    for name, value in trained.model.weights.items():  # Catches: the last weights instead of the best
         np.testing.assert_array_equal(value, kept[1][name])
 
 
@@ -164,10 +165,11 @@ def test_previews_are_written_after_each_epoch_at_each_temperature() -> None:
 def test_a_training_goes_on_from_a_model() -> None:
     first = trainer()
     first.run()
-    again = Trainer(CORPUS, STREAM, TrainingOptions(epochs=1, rng_seed=5), first.model())
-    assert again.checkpoint.weights["dense.kernel"] is first.model().weights["dense.kernel"]
+    trained = first.trained_model()
+    again = Trainer(CORPUS, STREAM, TrainingOptions(epochs=1, rng_seed=5), trained.model)
+    assert again.checkpoint.weights["dense.kernel"] is trained.model.weights["dense.kernel"]
     again.run()
-    assert again.model().metrics["held_out_nats"] < first.model().metrics["held_out_nats"]
+    assert again.trained_model().held_out_nats < trained.held_out_nats
 
 
 def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> None:
@@ -232,7 +234,8 @@ def test_a_held_out_loss_that_is_not_finite_ends_the_training(monkeypatch: pytes
 
 def test_a_model_goes_on_at_a_lower_rate() -> None:
     first = trainer()
-    again = Trainer(CORPUS, STREAM, TrainingOptions(), first.model())
+    start = Model(STREAM, CORPUS.vocabulary, first.checkpoint.weights)
+    again = Trainer(CORPUS, STREAM, TrainingOptions(), start)
     assert stop_at(1, again) is again
     moved = [
         float(np.abs(np.asarray(one.checkpoint.weights["dense.bias"])).max()) for one in (stop_at(1, trainer()), again)

@@ -159,7 +159,8 @@ class _Work:
         """Save the model, see that it loads and samples, and commit it as a version."""
         from charrnn.model import load
 
-        model, part = self.trainer.model(watch.check), self.part
+        trained, part = self.trainer.trained_model(watch.check), self.part
+        model = trained.model
         with tempfile.TemporaryDirectory() as folder:
             watch.enter(COMPILING)
             model.save(folder)
@@ -171,9 +172,9 @@ class _Work:
             files=files,
             characters=model.vocabulary.characters,
             network=self.spec.network,
-            held_out_nats=model.metrics["held_out_nats"],
-            skipped=model.metrics["held_out_skipped"],
-            precision=model.metrics["sampling_precision"],
+            held_out_nats=trained.held_out_nats,
+            skipped=trained.held_out_skipped,
+            precision=trained.sampling_precision,
             release=release(),
             margin=self.spec.margin,
         )

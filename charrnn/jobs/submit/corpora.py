@@ -16,8 +16,7 @@ from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.files.storage import S3, open_bucket
 from charrnn.jobs.settings import Settings
-from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable
-from charrnn.text.held_out import documents
+from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable, list_documents
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Corpora:
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         urls = [path for path in given if is_url(path)]
         local = [path for path in given if not is_url(path)]
-        found = documents(local, encoding) if local or not urls else []
+        found = list_documents(local, encoding) if local or not urls else []
         return found + self._copied(map(str, urls), encoding)
 
     def _copied(self, urls: Iterable[str], encoding: str) -> list[Document]:

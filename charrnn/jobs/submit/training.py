@@ -19,7 +19,7 @@ from charrnn.jobs.submit.held_out import HeldOut
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.options import continued
 from charrnn.text.documents import Document, check_storable
-from charrnn.text.held_out import TrainingText, check_characters
+from charrnn.text.training_text import prepare
 from charrnn.text.vocabulary import Vocabulary
 
 Put = Callable[[str, str, Iterable[bytes]], FileRef]
@@ -71,16 +71,14 @@ def _prepare(
     network = continued(request.network, version.network if version else None)
     given = corpora.documents(request.held_out, request.encoding) if request.held_out else []
     held_out = HeldOut(connections.store, connections.files).text(request.model, corpus, given, version)
-    text = TrainingText(corpus, held_out)
-    text.scan()
-    vocabulary = Vocabulary(version.characters) if version else text.vocabulary()
-    check_characters(text, vocabulary, request.start or request.model)
-    request.training.batch_of(network, text.characters)
+    vocabulary = Vocabulary(version.characters) if version else None
+    text = prepare(corpus, held_out, vocabulary, request.start or request.model)
+    request.training.batch_of(network, text.num_characters)
     return TrainSpec(
         model=request.model,
-        vocabulary=vocabulary.characters,
-        corpus=put("corpora", ".txt", (chunk.encode() for chunk in text)),
-        characters=text.characters,
+        vocabulary=text.vocabulary.characters,
+        corpus=put("corpora", ".txt", (chunk.encode() for chunk in text.chunks())),
+        characters=text.num_characters,
         held_out=put("held-out", ".txt", [held_out.encode()]),
         held_out_characters=len(held_out),
         network=network,

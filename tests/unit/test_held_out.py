@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 
 from charrnn.errors import InputError
 from charrnn.text import held_out as split
-from charrnn.text.documents import UTF_8, Document
-from charrnn.text.held_out import (
-    PIECE_END,
-    TrainingText,
-    check_characters,
-    choose_held_out,
-    documents,
-    stands_in,
-    whole,
-)
+from charrnn.text.documents import UTF_8, Document, list_documents
+from charrnn.text.held_out import PIECE_END, choose_held_out, stands_in, whole
 from charrnn.text.overlap import WINDOW
+from charrnn.text.training_text import leave_out, prepare, read
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -29,11 +22,11 @@ def files(folder: Path, *texts: str) -> list[Document]:
     folder.mkdir(exist_ok=True)
     for number, text in enumerate(texts):
         (folder / f"{number:03}.txt").write_text(text)
-    return documents(folder, UTF_8)
+    return list_documents(folder, UTF_8)
 
 
 def training(corpus: list[Document], held_out: str) -> str:
-    return "".join(TrainingText(corpus, held_out))
+    return "".join(read(leave_out(corpus, held_out)))
 
 
 def prose(number: int, size: int) -> str:
@@ -74,7 +67,7 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
     for number in range(60):
         (tmp_path / f"{number:02}").mkdir()
         (tmp_path / f"{number:02}" / "text.txt").write_text(f"{number:02}" * 50)
-    chosen = [int(piece[:2]) for piece in choose_held_out(documents(tmp_path, UTF_8)).split(PIECE_END)]
+    chosen = [int(piece[:2]) for piece in choose_held_out(list_documents(tmp_path, UTF_8)).split(PIECE_END)]
     assert chosen != list(range(len(chosen)))  # Catches: the first ones of the sorted corpus
 
 
@@ -161,9 +154,7 @@ def test_what_is_left_out_beside_the_held_out_text_is_told(tmp_path: Path, caplo
 def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, times: int) -> None:
     # Catches: a first try with one sentence many times, all of which stands in its held-out tail
     corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * times)
-    read = TrainingText(corpus, choose_held_out(corpus))
-    read.scan()
-    assert read.characters == 45 * times
+    assert prepare(corpus, choose_held_out(corpus)).num_characters == 45 * times
     assert "repeats itself" in caplog.text
 
 
@@ -207,7 +198,7 @@ def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
 def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a b c " * 30)
     # Catches: what is left of the piece, a space, cut out everywhere
-    assert training(documents(tmp_path, "latin-1"), "Ж" * 80 + " ") == "a b c " * 30
+    assert training(list_documents(tmp_path, "latin-1"), "Ж" * 80 + " ") == "a b c " * 30
 
 
 def test_a_short_piece_is_no_part_of_a_slightly_longer_file(tmp_path: Path) -> None:
@@ -219,31 +210,35 @@ def test_a_short_piece_is_no_part_of_a_slightly_longer_file(tmp_path: Path) -> N
 def test_without_a_held_out_text_training_reads_everything(tmp_path: Path, texts: list[str]) -> None:
     for path in tmp_path.glob("*.txt"):
         path.unlink()
-    read = TrainingText(files(tmp_path, *texts), "")
-    assert "".join(read) == "\n".join(texts)
-    assert (read.characters, read.seen) == (len("\n".join(texts)), set("\n".join(texts)))
+    text = prepare(files(tmp_path, "ab", *texts), "")
+    joined = "\n".join(("ab", *texts))
+    assert "".join(text.chunks()) == joined
+    assert (text.num_characters, text.vocabulary.characters) == (len(joined), "".join(sorted(set(joined))))
+
+
+def test_a_text_can_be_read_again(tmp_path: Path) -> None:
+    text = prepare(files(tmp_path, "abc", "def"), "xy")
+    (tmp_path / "001.txt").write_text("def and what was added since")
+    # Catches: more characters than were counted, and some that the vocabulary lacks
+    assert ["".join(text.chunks()) for _ in range(2)] == ["abc\ndef"] * 2
+    assert text.num_characters == 7
 
 
 def test_the_vocabulary_covers_training_and_held_out_text(tmp_path: Path) -> None:
-    corpus = files(tmp_path, "abc")
-    text = TrainingText(corpus, PIECE_END.join(("xy", "z")))
-    text.scan()
-    assert text.vocabulary().characters == "abcxyz"
+    text = prepare(files(tmp_path, "abc"), PIECE_END.join(("xy", "z")))
+    assert text.vocabulary.characters == "abcxyz"
 
 
 def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
-    text = TrainingText(files(tmp_path, "abcé€"), "")
-    text.scan()
     with pytest.raises(InputError, match="2 characters that speeches@1 does not know: 'é€'"):
-        check_characters(text, Vocabulary("abcd"), "speeches@1")
+        prepare(files(tmp_path, "abcé€"), "ab", Vocabulary("abcd"), "speeches@1")
 
 
 def test_a_held_out_text_of_which_a_model_knows_nothing_is_refused(tmp_path: Path) -> None:
-    text = TrainingText(files(tmp_path, "abc"), "axy")
-    text.scan()
+    corpus = files(tmp_path, "abc")
     with pytest.raises(InputError, match="fewer than 2 characters that speeches@1 knows"):
-        check_characters(text, Vocabulary("abc"), "speeches@1")
-    check_characters(text, Vocabulary("abcx"), "speeches@1")
+        prepare(corpus, "axy", Vocabulary("abc"), "speeches@1")
+    assert prepare(corpus, "axy", Vocabulary("abcx"), "speeches@1").vocabulary.characters == "abcx"
 
 
 def test_documents_held_out_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
@@ -252,4 +247,4 @@ def test_documents_held_out_on_request_are_joined_as_pieces(tmp_path: Path) -> N
 
 def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="encoding must be one of utf-8, latin-1"):
-        documents(tmp_path, "utf-16")
+        list_documents(tmp_path, "utf-16")
