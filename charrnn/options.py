@@ -1,4 +1,4 @@
-"""What a person may choose, with its bounds: the network, a training, a sampling.
+"""Options of a network, a training and a sampling, with their bounds.
 
 The library takes these, and jobs carry them, so that both refuse the same input with the same
 words. Pure Python: the producer imports this without TensorFlow.
@@ -32,7 +32,7 @@ MAX_RNG_SEED = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of the three: a JSON round trip.
+    """Base class of the three: a JSON round trip.
 
     Raises:
         InputError: a field out of its bounds, or one that is not known.
@@ -54,12 +54,12 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """The network's shape, but for the size of the vocabulary."""
+    """The architecture of a network. Only the size of the vocabulary is missing."""
 
     cell: str = "lstm"
     layers: int = 2
     units: int = 512  # of each layer
-    dropout: float = 0.1  # share of each layer's outputs that training drops
+    dropout: float = 0.1  # dropout rate of each layer's outputs in training
     max_len: int | None = None  # characters that it sees; None: all before, by the state it carries
 
     def __post_init__(self) -> None:
@@ -87,8 +87,8 @@ class NetworkOptions(Options):
 class TrainingOptions(Options):
     """How to train, how long, and from which random seed."""
 
-    epochs: int = 10  # times that the training text is read, at most
-    patience: int = 2  # epochs without a lower held-out loss before it ends
+    epochs: int = 10  # at most
+    patience: int = 2  # early stopping: epochs without a lower held-out loss
     max_minutes: float | None = None
     batch: int | None = None  # parallel streams, or windows; None: what the text's length asks for
     unroll: int = 64  # characters of truncated backpropagation
@@ -113,7 +113,7 @@ class TrainingOptions(Options):
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
 
     def batch_of(self, network: NetworkOptions, characters: int) -> int:
-        """Streams or windows that a step reads, for a training text of that length.
+        """Return the streams or windows that a step reads from a training text of so many characters.
 
         Raises:
             InputError: a text that is shorter than one batch.
@@ -134,7 +134,7 @@ class TrainingOptions(Options):
 
 
 def continued(network: NetworkOptions | None, start: NetworkOptions | None) -> NetworkOptions:
-    """The network of a training: what was asked for, or that of the model it goes on from."""
+    """Return the network of a training: the one that was asked for, or that of the model to fine-tune."""
     if start and network:
         raise InputError(
             "A model that goes on keeps its network. Leave out cell, units, layers, dropout, max-len and preset"
@@ -146,13 +146,13 @@ NOTEBOOK_BATCH = 128
 PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "notebook": ({"dropout": 0.2, "max_len": 20}, {"batch": NOTEBOOK_BATCH, "precision": "float32"})
 }
-"""What each preset changes. `notebook`: as ml4a's recurrent_neural_networks.ipynb, with which this began."""
+"""Options that each preset changes. `notebook` follows ml4a's recurrent_neural_networks.ipynb, where this began."""
 
 
 def chosen_options(
     preset: str | None, network: Mapping[str, Any], training: Mapping[str, Any], *, continues: bool = False
 ) -> tuple[NetworkOptions | None, TrainingOptions]:
-    """Options from a preset and from what was asked for; None means left out.
+    """Return options from a preset and from what was asked for; None means left out.
 
     Args:
         continues: whether the network is to be that of a model.
@@ -182,34 +182,34 @@ STREAM_CHARACTERS = 65_536  # of the text for each stream: small texts get few, 
 
 
 def count_windows(characters: int, max_len: int, stride: int) -> int:
-    """Windows of a text, each with the character after it."""
+    """Return the number of windows in a text of so many characters, each with the character after it."""
     return len(range(0, characters - max_len, stride))
 
 
 def choose_streams(characters: int) -> int:
-    """A power of two of parallel streams that fits a training text of that length."""
+    """Return the number of parallel streams, a power of two, for a training text of so many characters."""
     wanted = max(1, characters // STREAM_CHARACTERS)
     power: int = 1 << (wanted.bit_length() - 1)
     return min(max(power, MIN_STREAMS), MAX_STREAMS)
 
 
 OVERRIDES = ("temperature", "length", "stop", "top_k", "top_p")
-"""What a seed may ask for itself, in the place of its job's options."""
+"""Options that a seed may set for itself, instead of those of its job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions(Options):
-    """What to sample from each seed."""
+    """How many texts to sample from each seed, and how."""
 
-    temperatures: tuple[float, ...] = (1.0,)  # 0 is argmax, 1 what the model learned
+    temperatures: tuple[float, ...] = (1.0,)  # 0 is greedy decoding, 1 what the model learned
     samples: int = 1  # texts for each seed and temperature
     length: int = 400  # new characters of each text, at most
     stop: tuple[str, ...] = ()  # a text ends before the first of these that it holds
     keep_stop: bool = False  # it ends after it
-    top_k: int | None = None  # draw from the likeliest so many characters
-    top_p: float | None = None  # and of these from the likeliest that have so much of the probability
-    logprobs: bool = False  # tell the log probability of every character
-    unknown: str = ERROR  # of characters in seeds that the model does not know
+    top_k: int | None = None  # top-k sampling: from the k likeliest characters
+    top_p: float | None = None  # nucleus sampling: from the likeliest of these that reach the probability p
+    logprobs: bool = False  # report the log probability of every character
+    unknown: str = ERROR  # policy for characters in seeds that the model does not know
     precision: str = AUTO  # of matrix products
     rng_seed: int = 0
 
@@ -229,13 +229,13 @@ class SamplingOptions(Options):
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
 
     def texts(self, values: Mapping[str, Any]) -> int:
-        """Rows of a seed that asks for this itself; cheaper than `overridden`, which checks it."""
+        """Return the rows of a seed with these values of its own; cheaper than `overridden`, which checks them."""
         own = values.get("temperature")
         temperatures = self.temperatures if own is None else (own,) if isinstance(own, int | float) else own
         return len(temperatures) * self.samples
 
     def overridden(self, values: Mapping[str, Any]) -> Self:
-        """These options, with what a seed asks for itself: of `OVERRIDES`, a temperature or several.
+        """Return these options with a seed's own values: some of `OVERRIDES`, one temperature or several.
 
         Raises:
             InputError: an option that is not of these, or out of its bounds.

@@ -53,13 +53,15 @@ dtypes = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
 
 def loaded(values: Any) -> Array:
-    """A NumPy array's copy. TensorFlow holds on to the original until its next operation: a file of several would be
-    in memory twice."""
+    """Return a copy of a NumPy array.
+
+    TensorFlow holds on to the original until its next operation: a file of several would be in memory twice.
+    """
     return tf.identity(tf.convert_to_tensor(values))
 
 
 def fast_precision() -> str:
-    """The precision in which this device multiplies matrices fastest: bfloat16 where it has instructions for
+    """Return the precision in which this device multiplies matrices fastest: bfloat16 where it has instructions for
     it (on AMD's Zen 4, 1.8 times the speed), else float32, which a GPU rounds to 19 bits by itself (TF32)."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
@@ -83,7 +85,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def gradients(loss: Callable[[], tuple[Array, Any]], variables: Sequence[Array]) -> tuple[Any, list[Array]]:
-    """`loss()`'s whole result, and the gradients of its first element."""
+    """Return `loss()`'s whole result and the gradients of its first element."""
     with tf.GradientTape() as tape:
         tape.watch(variables)
         result = loss()
@@ -92,7 +94,7 @@ def gradients(loss: Callable[[], tuple[Array, Any]], variables: Sequence[Array])
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:
-    """Nats of each id under softmax(logits). (..., V), (...) -> (...)"""
+    """Return the cross-entropy in nats of each id under softmax(logits). (..., V), (...) -> (...)"""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=ids, logits=logits)
 
 
@@ -101,23 +103,23 @@ def mean(values: Array) -> Array:
 
 
 def clipped(gradients: Sequence[Array], norm: float) -> list[Array]:
-    """Gradients scaled down so that their global norm is at most `norm`."""
+    """Return gradients scaled down so that their global norm is at most `norm`."""
     scaled: list[Array] = tf.clip_by_global_norm(gradients, norm)[0]
     return scaled
 
 
 def cumulative_sum(values: Array) -> Array:
-    """Running total along the last axis."""
+    """Return the running total along the last axis."""
     return tf.cumsum(values, axis=-1)
 
 
 def repeated(values: Sequence[float], times: int) -> Array:
-    """Each value so many times in a row."""
+    """Return each value `times` times in a row."""
     return tf.repeat(tf.constant(values), times)
 
 
 def one_hot(ids: Array, depth: int, dtype: Any) -> Array:
-    """(...) -> (..., depth)"""
+    """Return one-hot vectors. (...) -> (..., depth)"""
     return tf.one_hot(ids, depth, dtype=dtype)
 
 
@@ -126,17 +128,17 @@ def total(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
 
 
 def largest(values: Array) -> Array:
-    """Maximum along the last axis, kept as an axis of 1."""
+    """Return the maximum along the last axis, which remains as an axis of 1."""
     return tf.reduce_max(values, axis=-1, keepdims=True)
 
 
 def smallest(values: Array) -> Array:
-    """Minimum along the last axis, kept as an axis of 1."""
+    """Return the minimum along the last axis, which remains as an axis of 1."""
     return tf.reduce_min(values, axis=-1, keepdims=True)
 
 
 def descending(values: Array) -> Array:
-    """Sorted along the last axis, largest first."""
+    """Return values sorted along the last axis, largest first."""
     return tf.sort(values, axis=-1, direction="DESCENDING")
 
 
@@ -151,7 +153,7 @@ def index_of_largest(values: Array) -> Array:
 
 @lru_cache(maxsize=8)
 def keras_layer(cell: str, units: int, inputs: int) -> Any:
-    """Keras's own recurrent layer, which runs cuDNN on a GPU."""
+    """Return Keras's own recurrent layer, which runs cuDNN on a GPU."""
     import keras
 
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell](units, return_sequences=True, return_state=True)
@@ -160,9 +162,9 @@ def keras_layer(cell: str, units: int, inputs: int) -> Any:
 
 
 def dropout(values: Array, rate: float, seed: Array, *, locked: bool) -> Array:
-    """Values (T, B, N) with a share of `rate` set to 0, the others scaled up.
+    """Return values (T, B, N) with a share of `rate` set to 0, the others scaled up.
 
-    Which ones depends on `seed` (two integers) alone: `tf.nn.dropout` hides a counter that no checkpoint can
+    The mask depends on `seed` (two integers) alone: `tf.nn.dropout` hides a counter that no checkpoint can
     save. `locked` drops the same ones at all T (Gal and Ghahramani 2016).
     """
     drawn = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)

@@ -30,7 +30,7 @@ from charrnn.options import NetworkOptions
 
 Weights: TypeAlias = Mapping[str, Array]
 State: TypeAlias = list[CellState]
-"""Of each layer, before or after a sequence."""
+"""The state of each layer, before or after a sequence."""
 
 Carried: TypeAlias = list[tuple[Array, ...]]
 """From `step` to `step`: each layer's StepState; of a network with a `max_len` the window (max_len, B): ids, NOTHING
@@ -40,9 +40,9 @@ NOTHING = -1
 
 
 def initial_weights(network: NetworkOptions, vocabulary_size: int, rng_seed: int) -> dict[str, np.ndarray]:
-    """Keras's defaults: Glorot uniform kernels, orthogonal recurrent kernels, forget bias 1.
+    """Return Keras's defaults: Glorot uniform kernels, orthogonal recurrent kernels, forget bias 1.
 
-    But for the first kernel of a network that carries its state: of a one-hot input one entry is ever
+    The first kernel of a network that carries its state is the exception: one entry of a one-hot input is
     not 0, so its fan-in is 1 and not the vocabulary's size. Glorot leaves the network nearly blind to
     its input at the start (after one epoch of 2.8 million characters: 1.16 nats held out against 1.33).
     """
@@ -75,13 +75,13 @@ def _uniform(shape: tuple[int, ...], fans: float, rng: np.random.Generator) -> n
 
 
 def zero_state(network: NetworkOptions, batch: Array) -> State:
-    """The state of every layer before the first character."""
+    """Return the state of every layer before the first character."""
     states = CELLS[network.cell].states
     return [tuple(ops.zeros((batch, network.units)) for _ in range(states)) for _ in range(network.layers)]
 
 
 def first_state(network: NetworkOptions, batch: Array, precision: str) -> Carried:
-    """What `step` starts from."""
+    """Return what `step` carries into the first character."""
     if network.max_len is not None:
         return [(ops.fill((network.max_len, batch), NOTHING),)]
     shape = (batch, network.units)
@@ -100,7 +100,7 @@ def cast_kernels(network: NetworkOptions, weights: Weights, precision: str) -> W
 def step(
     network: NetworkOptions, weights: Weights, ids: Array, carried: Carried, keep_mask: Array
 ) -> tuple[Array, Carried]:
-    """One character for each row.
+    """Feed one character to each row.
 
     Args:
         weights: of `cast_kernels`.
@@ -141,7 +141,7 @@ def sequence(
     precision: str = "float32",
     dropout_seed: Array | None = None,
 ) -> tuple[Array, State]:
-    """T characters for each row: ids (T, B) -> logits and the last state.
+    """Feed T characters to each row: ids (T, B) -> logits and the last state.
 
     Args:
         state: from zero if None.
@@ -173,7 +173,7 @@ def _layer(network: NetworkOptions, weights: Weights, layer: int) -> LayerWeight
 
 
 def _logits(weights: Weights, outputs: Array) -> Array:
-    """(..., U) -> (..., V) float32"""
+    """Return logits in float32. (..., U) -> (..., V)"""
     kernel = ops.cast(weights["dense.kernel"], outputs.dtype)
     product = ops.matmul(ops.reshape(outputs, (-1, outputs.shape[-1])), kernel)
     logits = ops.cast(product, ops.float32) + weights["dense.bias"]

@@ -25,7 +25,7 @@ StepState: TypeAlias = tuple[Array, Array]
 """Between two single steps: h in the type of the products, and what the cell remembers in float32: an LSTM's c,
 a GRU's h. Each (B, U)."""
 
-HALVES = (0.5, 0.5, 1.0, 0.5)  # of an LSTM's gates: sigmoid(z) = (1 + tanh(z / 2)) / 2
+HALVES = (0.5, 0.5, 1.0, 0.5)  # factors of an LSTM's gates: sigmoid(z) = (1 + tanh(z / 2)) / 2
 
 
 def _lstm(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
@@ -99,7 +99,7 @@ def _total(parts: Sequence[Array]) -> Array:
 
 @dataclass(frozen=True)
 class CellArithmetic:
-    """What one kind of cell computes between its matrix products.
+    """The functions that one kind of cell computes between its matrix products.
 
     Attributes:
         forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
@@ -132,11 +132,11 @@ ARITHMETIC = {
     "lstm": CellArithmetic(forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
     "gru": CellArithmetic(forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
 }
-"""Of each of `cells.CELLS`."""
+"""The arithmetic of each kind in `cells.CELLS`."""
 
 
 class LayerWeights(NamedTuple):
-    """Of a layer of U units with N inputs: (N, gates U), (U, gates U), and the cell's bias x U."""
+    """Weights of a layer of U units with N inputs: (N, gates U), (U, gates U), and the bias as `cells` shapes it."""
 
     kernel: Array
     recurrent_kernel: Array
@@ -192,7 +192,7 @@ class _Kernels(NamedTuple):
 
 
 class _Steps(NamedTuple):
-    """What `_backward` needs of `_forward`.
+    """The values that `_forward` keeps for `_backward`.
 
     Attributes:
         states: T + 1, the first one before all steps.

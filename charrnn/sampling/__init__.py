@@ -1,1 +1,1 @@
-"""Sampling many rows at once."""
+"""Sampling many rows at once. Only defaults and randomness are free of TensorFlow."""

@@ -1,4 +1,4 @@
-"""Drawing the next character: temperature, top-k, top-p, and a number between 0 and 1 for each row."""
+"""Sampling the next character: temperature, top-k, top-p, and a number between 0 and 1 for each row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Limits(NamedTuple):
 
 
 def bounded(temperature: float) -> float:
-    """The temperature that `sample_ids` computes with."""
+    """Return the temperature that `sample_ids` computes with."""
     return 0.0 if temperature < MIN_TEMPERATURE else min(temperature, MAX_TEMPERATURE)
 
 
@@ -31,7 +31,7 @@ def sample_ids(
     Args:
         product: (B, V), logits without their bias.
         bias: (V,).
-        temperature: (B,), of `bounded`; 0 means argmax.
+        temperature: (B,), of `bounded`; 0 means greedy decoding.
         numbers: (B,), strictly between 0 and 1, so that no character of probability 0 is drawn.
         limits: without any, a row is drawn to the bit as with those that allow everything.
 
@@ -49,7 +49,7 @@ def sample_ids(
 
 @ops.fused
 def _weigh(product: Array, bias: Array, temperature: Array) -> tuple[Array, Array, Array]:
-    """Logits below their largest, the weights exp(logits / temperature), and log of the sum of exp(logits)."""
+    """Return logits below their largest, the weights exp(logits / temperature), and log of the sum of exp(logits)."""
     logits = ops.cast(product, ops.float32) + bias
     shifted = logits - ops.largest(logits)
     divisor = ops.where(temperature == 0.0, 1.0, temperature)[:, None]
@@ -67,7 +67,7 @@ def _choose(
 
 
 def _limited(weights: Array, limits: Limits) -> Array:
-    """Weights (B, V), 0 for the characters that may not be drawn."""
+    """Return weights (B, V) with 0 for the characters that may not be drawn."""
     ordered = ops.descending(weights)
     last = ops.take_along_rows(ordered, limits.top_k - 1)[:, None]
     ordered = ops.where(ordered >= last, ordered, 0.0)

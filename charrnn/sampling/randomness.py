@@ -15,20 +15,20 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def row_key(rng_seed: int, name: str, temperature: float, sample: int) -> int:
-    """The 64-bit key of a row's stream; `name` tells the seed apart from the job's others."""
+    """Return the 64-bit key of a row's stream; `name` tells the seed apart from the job's others."""
     identity = json.dumps([rng_seed, name, float(temperature), sample])
     return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")
 
 
 def seed_name(seed_id: str | None, seed: str, occurrence: int) -> str:
-    """What tells a seed apart: its id, else its text and how many equal texts came before it.
+    """Return the name that tells a seed apart: its id, else its text and how many equal texts came before it.
 
     Adding or moving other seeds changes neither."""
     return json.dumps(["id", seed_id] if seed_id is not None else ["seed", seed, occurrence])
 
 
 def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Numbers strictly between 0 and 1, one for each (key, position), as float32.
+    """Return numbers strictly between 0 and 1, one for each (key, position), as float32.
 
     SplitMix64 (Steele, Lea and Flood 2014); (n + 1/2) 2^-23 is exact in float32 and never 0 or 1.
     """

@@ -68,7 +68,7 @@ class _Sampler:
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
 
     def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
-        """The plan's steps -> ids and nats (K, B)."""
+        """Run the plan's steps -> ids and nats (K, B)."""
         numbers = uniforms(plan.key, plan.place)
         inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, plan.limits(self.vocabulary_size))
         arguments = (self.weights, self.carried, self.last, *inputs)
@@ -84,13 +84,13 @@ class _Sampler:
 
 @lru_cache(maxsize=16)
 def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
-    """A compiled function, and the shapes that it is compiled for."""
+    """Return a compiled function, and the shapes that it is compiled for."""
 
     def call(
         weights: Weights, carried: Carried, last: Array, feed: Array, keep_mask: Array, temperature: Array,
         numbers: Array, limits: Limits | None,
     ) -> tuple[Array, Array, Array, Carried]:  # fmt: skip
-        """K steps -> ids (K, B), nats (K, B), the last ids (B,) and what is carried on."""
+        """Run K steps -> ids (K, B), nats (K, B), the last ids (B,) and what is carried on."""
         ids, nats = [], []
         for k in range(feed.shape[0]):
             inputs = ops.where(feed[k] == SAMPLED, last, feed[k])

@@ -24,7 +24,7 @@ class Row:
     """One text to sample."""
 
     seed: Sequence[int]  # ids to feed first, at least one
-    temperature: float  # 0 is argmax
+    temperature: float  # 0 is greedy decoding
     length: int  # new characters at most, at least 1
     key: int  # of the row's random stream
     stop: tuple[tuple[int, ...], ...] = ()  # the text ends before the first of these, as ids
@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Text:
-    """What was sampled for the row of that index: ids (length,) and their nats at temperature 1."""
+    """The text sampled for the row at `index`: ids (length,) and their nats at temperature 1."""
 
     index: int
     ids: np.ndarray
@@ -56,18 +56,18 @@ class Text:
 
     @property
     def logprobs(self) -> list[float]:
-        """Of each character the natural logarithm of its probability at temperature 1, without limits."""
+        """Natural logarithm of each character's probability at temperature 1, without limits."""
         return [round(-nats, 4) + 0.0 for nats in self.nats.tolist()]
 
     @property
     def nats_per_char(self) -> float | None:
-        """None if it is empty."""
+        """Mean of the nats; None of an empty text."""
         return round(float(self.nats.mean(dtype=np.float64)), 4) if len(self.nats) else None
 
 
 @dataclass
 class Report:
-    """What a run of the sampler did."""
+    """Counts and times of a run of the sampler."""
 
     batch: int
     steps: int = 0  # of the whole batch
@@ -84,7 +84,7 @@ class Report:
 
 
 class Stop(NamedTuple):
-    """Where a stop string stands in a text. The least of several ends first, and of those that do is the longest."""
+    """The place of a stop string in a text. The least of several is the one that ends first, then the longest."""
 
     end: int
     start: int
@@ -182,7 +182,7 @@ class Plan:
 
 
 class _Settings:
-    """Of the row in each slot; every array is (B,)."""
+    """Settings of the row in each slot; every array is (B,)."""
 
     def __init__(self, batch: int) -> None:
         self.place = np.zeros(batch, np.int64)  # of the next step, in the row

@@ -59,7 +59,7 @@ class Corpus:
 
 
 class Encoder:
-    """Characters to ids, by a table over all code points."""
+    """Turns characters into ids, by a table over all code points."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.dtype = np.uint8 if len(vocabulary) <= 256 else np.uint16
@@ -67,7 +67,7 @@ class Encoder:
         self.table[[ord(character) for character in vocabulary.characters]] = np.arange(len(vocabulary))
 
     def __call__(self, text: str) -> tuple[np.ndarray, int]:
-        """Ids of the characters that are known (N,), and how many are not."""
+        """Return the ids of the known characters (N,) and the number of unknown ones."""
         ids = self.table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
         known = ids >= 0
         return ids[known].astype(self.dtype), int(np.count_nonzero(~known))

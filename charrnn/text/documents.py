@@ -86,12 +86,12 @@ class Document:
     url: str | None = None
 
     def __str__(self) -> str:
-        """As people know it."""
+        """Name it as people know it."""
         return self.url or str(self.path)
 
     @contextmanager
     def mapped(self) -> Iterator[mmap.mmap]:
-        """The file's bytes.
+        """Map the file's bytes.
 
         Raises:
             TextError: no regular file, unreadable or empty.
@@ -110,12 +110,12 @@ class Document:
             raise TextError(f"{self}: cannot be read: {error.strerror}") from error
 
     def size(self) -> int:
-        """Bytes."""
+        """Return its length in bytes."""
         with self.mapped() as data:
             return len(data)
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
-        """The text between two places, in bytes, chunk by chunk.
+        """Read the text between two places, in bytes, chunk by chunk.
 
         Raises:
             TextError: a byte that is not of the encoding, or NUL, which no text has.
@@ -129,7 +129,7 @@ class Document:
                 start = end
 
     def boundary(self, data: mmap.mmap, place: int) -> int:
-        """The start of the character that the byte at `place` belongs to."""
+        """Return the start of the character that the byte at `place` belongs to."""
         before = place
         while self.encoding == UTF_8 and before - 4 < place < len(data) and data[place] & 0xC0 == 0x80:
             place -= 1
@@ -157,7 +157,7 @@ def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> l
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
-    """Files named by `paths`: a file is itself, a folder its *.txt files (searched deeply), a
+    """Return the files named by `paths`: a file is itself, a folder its *.txt files (searched deeply), a
     pattern with *, ? or [ the files that match it. Sorted, each once, however it is named.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The held-out text, which the loss is measured on and training never sees: chosen, and found again in documents.
+"""The held-out (validation) text: how it is chosen, and how copies of it are found in documents.
 
 The held-out text is a few pieces: whole files where the corpus has several, else its tail. It is
 chosen once; later on, what is copied from it is cut away wherever it stands in a corpus: long stretches, most
@@ -28,7 +28,7 @@ JOINT = "\n"  # between two documents, and where something was cut away
 
 
 def whole(texts: Sequence[Document]) -> str:
-    """Documents as a held-out text.
+    """Join documents to a held-out text.
 
     Raises:
         TextError: a document that cannot be read.
@@ -44,7 +44,7 @@ def whole(texts: Sequence[Document]) -> str:
 
 
 def choose_held_out(corpus: Sequence[Document]) -> str:
-    """About 5 % of a corpus, 2 MB at most: whole files, or a tail if the files are too few or too large for that.
+    """Return about 5 % of a corpus, 2 MB at most: whole files, or a tail if the files are too few or too large.
 
     Raises:
         TextError: a document that cannot be read.
@@ -63,7 +63,7 @@ def choose_held_out(corpus: Sequence[Document]) -> str:
 
 
 def _shuffled(corpus: Sequence[Document]) -> list[Document]:
-    """In an order that has nothing to do with what the names say: neighbours are often alike."""
+    """Return documents in an order that has nothing to do with what the names say: neighbours are often alike."""
 
     def key(place: int) -> bytes:
         # The place too, since the files of several folders may all have one name.
@@ -89,7 +89,7 @@ class HeldOut:
         self.fingerprint = Fingerprint(encoded)
 
     def found_in(self, document: Document) -> list[Stretch]:
-        """What is copied from it, sorted; of a document shorter than WINDOW all or nothing."""
+        """Return the stretches that are copied from it, sorted; of a document shorter than WINDOW all or nothing."""
         with document.mapped() as data:
             if len(data) < WINDOW:
                 return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
@@ -99,13 +99,13 @@ class HeldOut:
             return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in found]
 
     def _is_copy(self, stretch: bytes) -> bool:
-        """Whether a stretch is long, or most of a piece."""
+        """Return whether a stretch is long, or most of a piece."""
         return len(stretch) >= LONG or any(
             stretch in piece or piece in stretch for piece in self.short if len(piece) <= 2 * len(stretch)
         )
 
 
 def stands_in(document: Document, text: str) -> bool:
-    """Whether a document has more of a held-out text than many documents may have in common."""
+    """Return whether a document has more of a held-out text than many documents may have in common."""
     held_out = HeldOut(text, document.encoding)
     return sum(stop - start for start, stop in held_out.found_in(document)) >= SEEN_SHARE * held_out.size

@@ -10,11 +10,11 @@ from charrnn.text.documents import Document
 from charrnn.text.held_out import PIECE_END
 
 LENGTH = 20  # characters, as the notebook's
-BYTES = 4 * LENGTH + 4  # that hold so many of UTF-8, whichever byte they begin in
+BYTES = 4 * LENGTH + 4  # that hold as many characters of UTF-8, whichever byte they begin in
 
 
 def draw_openings(text: Document, count: int, rng_seed: int) -> Iterator[str]:
-    """So many times LENGTH characters, fewer where a piece ends, of the text; the places are drawn by `rng_seed`."""
+    """Yield `count` stretches of LENGTH characters, fewer where a piece ends, from places that `rng_seed` draws."""
     with text.mapped() as data:
         for place in np.random.default_rng(rng_seed).integers(max(1, len(data) - BYTES), size=count):
             start = text.boundary(data, int(place))

@@ -28,7 +28,7 @@ class Fingerprint:
         self._table[_slots(self._hashes)] = True
 
     def stretches(self, data: bytes | mmap.mmap) -> list[Stretch]:
-        """Where `data` has WINDOW bytes or more of the text: sorted, and none touches the next."""
+        """Return where `data` has WINDOW bytes or more of the text: sorted, and none touches the next."""
         return list(_merged(stretch for start in range(0, len(data), CHUNK) for stretch in self._chunk(data, start)))
 
     def _chunk(self, data: bytes | mmap.mmap, start: int) -> Iterator[Stretch]:
@@ -46,7 +46,10 @@ class Fingerprint:
 
 
 def _hashes(data: bytes) -> np.ndarray:
-    """Of each window, (len(data) - WINDOW + 1,) uint64: of 8 bytes themselves, of 16 from two of 8, and so on."""
+    """Return the hash of each window, (len(data) - WINDOW + 1,) uint64.
+
+    The hash of 8 bytes is these bytes, that of 16 bytes is made from two of 8, and so on.
+    """
     if len(data) < WINDOW:
         return np.empty(0, np.uint64)
     hashes, size = np.ndarray(len(data) - 7, "<u8", data, strides=(1,)), 8
@@ -62,7 +65,7 @@ def _slots(hashes: np.ndarray) -> np.ndarray:
 
 
 def _merged(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-    """Stretches in order of their starts; those that touch as one."""
+    """Yield stretches in order of their starts; those that touch as one."""
     start = stop = -1
     for next_start, next_stop in stretches:
         if start >= 0 and next_start > stop:

@@ -56,7 +56,7 @@ class TrainingText:
 def prepare(
     corpus: Sequence[Document], held_out: str, vocabulary: Vocabulary | None = None, name: str = "the model"
 ) -> TrainingText:
-    """Read documents that are to be trained on, and see that a model can be.
+    """Read the documents of a training, choose its vocabulary, and check that both fit.
 
     Args:
         held_out: as `charrnn.text.held_out` makes it; what is copied from it is left out. "" holds nothing out.
@@ -102,8 +102,9 @@ def read(excerpts: Iterable[Excerpt]) -> Iterator[str]:
 
 
 def leave_out(corpus: Sequence[Document], held_out: str) -> tuple[Excerpt, ...]:
-    """Return what remains of documents without what is copied from a held-out text; of a text that does nothing but
-    repeat itself everything.
+    """Return what remains of documents without copies of a held-out text.
+
+    A text that only repeats itself remains whole: a held-out text would leave nothing of it.
 
     Raises:
         TextError: a document that cannot be read.
@@ -125,7 +126,7 @@ def leave_out(corpus: Sequence[Document], held_out: str) -> tuple[Excerpt, ...]:
 
 
 def _without(document: Document, copies: Sequence[Stretch]) -> Iterator[Excerpt]:
-    """What of a document is in none of the copies."""
+    """Yield what of a document is in none of the copies."""
     place, end = 0, document.size()
     for start, stop in [*copies, (end, end)]:
         if start > place:

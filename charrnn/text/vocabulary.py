@@ -40,7 +40,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """The vocabulary of a text: its distinct characters."""
+        """Return the vocabulary of a text: its distinct characters."""
         return cls("".join(sorted(set(text))))
 
     @cached_property
@@ -58,7 +58,7 @@ class Vocabulary:
         return character in self.ids
 
     def unknown(self, text: str) -> str:
-        """The distinct characters of `text` outside this vocabulary, sorted."""
+        """Return the distinct characters of `text` outside this vocabulary, sorted."""
         if self._known.issuperset(text):  # nearly always, and in a tenth of the time
             return ""
         return "".join(sorted(set(text) - self._known))
@@ -88,7 +88,7 @@ class Vocabulary:
         return ""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text's characters.
+        """Return the ids of a text's characters.
 
         Raises:
             InputError: a character outside the vocabulary.

@@ -1,1 +1,1 @@
-"""Training from checkpoint to checkpoint."""
+"""Training from checkpoint to checkpoint. Only progress and batches are free of TensorFlow."""

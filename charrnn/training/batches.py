@@ -1,4 +1,4 @@
-"""What a training step reads: parallel streams of a text, or windows of it.
+"""The batches of a training: parallel streams of a text, or windows of it.
 
 A batch is a function of the step alone, so that a training goes on from any checkpoint.
 """
@@ -35,7 +35,7 @@ class Streams:
         return self.batch * self.unroll
 
     def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and the characters that follow them, each (unroll, batch) int32.
+        """Return inputs and the characters that follow them, each (unroll, batch) int32.
 
         Where an epoch leaves characters over, those are the last ones of the text and, in every other epoch,
         the first ones.
@@ -52,7 +52,7 @@ class Streams:
 class Windows:
     """Windows of `max_len` characters over ids (N,), one at every `stride` characters, in random order.
 
-    As the notebook's, but cut as they are needed: as one-hot vectors they are 600 times the text.
+    They are the notebook's, but cut as they are needed: as one-hot vectors they would be 600 times the text.
     """
 
     ids: np.ndarray
@@ -75,7 +75,7 @@ class Windows:
         return self.batch
 
     def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Windows (max_len, batch) and the character that follows each, (1, batch), int32.
+        """Return windows (max_len, batch) and the character that follows each, (1, batch), int32.
 
         The last batch of an epoch is filled up with the epoch's first windows, so that all are of one shape.
         """
@@ -85,7 +85,7 @@ class Windows:
         return self.at(chosen)
 
     def at(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The windows of those numbers."""
+        """Return the windows of those numbers."""
         places = windows.astype(np.int64) * self.stride + np.arange(self.max_len + 1)[:, None]
         ids = self.ids[places].astype(np.int32)
         return ids[:-1], ids[-1:]

@@ -1,4 +1,4 @@
-"""Two models on one text, of which each knows its own characters."""
+"""Losses of two models on one text, although each knows other characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from charrnn.training.evaluation import held_out_nats
 def common_nats(
     first: Model, second: Model, held_out: str, after_block: Callable[[], object] = lambda: None
 ) -> tuple[float, float, int]:
-    """Mean nats per character of each, on the characters that both know -> those, and how many are left out.
+    """Return the nats per character of each, on the characters that both know, and how many others are left out.
 
     Args:
         held_out: as `charrnn.text.held_out` makes it.
@@ -21,11 +21,11 @@ def common_nats(
     """
     text = held_out.replace(PIECE_END, JOINT)
     common = {*first.vocabulary.characters} & {*second.vocabulary.characters}
-    kept = "".join(filter(common.__contains__, text))
-    if len(kept) < 2:  # nothing to predict: neither is better
+    known = "".join(filter(common.__contains__, text))
+    if len(known) < 2:  # nothing to predict: neither is better
         return 0.0, 0.0, len(text)
     nats = [
-        held_out_nats(model.network, model.weights, Encoder(model.vocabulary)(kept)[0], after_block)
+        held_out_nats(model.network, model.weights, Encoder(model.vocabulary)(known)[0], after_block)
         for model in (first, second)
     ]
-    return nats[0], nats[1], len(text) - len(kept)
+    return nats[0], nats[1], len(text) - len(known)

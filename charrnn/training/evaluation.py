@@ -31,7 +31,7 @@ def held_out_nats(
     after_block: Callable[[], object] = lambda: None,
     precision: str = FLOAT32,
 ) -> float:
-    """Mean nats of the characters of `ids` (N,), N at least 2, predicted as the network samples.
+    """Return the cross-entropy in nats per character of `ids` (N,), N at least 2, predicted as the network samples.
 
     With its state carried from character to character, of all but the first of each of 32 stretches; of
     a network with a `max_len` from the window before, of every third character.
@@ -56,7 +56,7 @@ def held_out_nats(
 def sampling_precision(
     network: NetworkOptions, weights: Weights, ids: np.ndarray, after_block: Callable[[], object] = lambda: None
 ) -> str:
-    """What to sample the model in: bfloat16 where this device multiplies it faster and its loss hardly moves.
+    """Return the precision to sample in: bfloat16 where this device multiplies it faster and the loss hardly moves.
 
     A network with a `max_len` stays in float32: its evaluation reads a whole window for each character.
     """
@@ -69,7 +69,7 @@ def sampling_precision(
 
 
 def _stretches(ids: np.ndarray) -> Iterator[Block]:
-    """Blocks of UNROLL characters; short texts in fewer stretches, the last, ragged columns masked out."""
+    """Yield blocks of UNROLL characters; short texts in fewer stretches, the last, ragged columns masked out."""
     count = max(1, min(STREAMS, (len(ids) - 1) // UNROLL))
     length = -(-(len(ids) - 1) // count)
     for start in range(0, length, UNROLL):
@@ -80,7 +80,7 @@ def _stretches(ids: np.ndarray) -> Iterator[Block]:
 
 
 def _windows(ids: np.ndarray, max_len: int) -> Iterator[Block]:
-    """Blocks of WINDOWS windows, the last filled up."""
+    """Yield blocks of WINDOWS windows, the last filled up."""
     windows = Windows(ids, WINDOWS, min(max_len, len(ids) - 1), STRIDE)
     for start in range(0, windows.count, WINDOWS):
         numbers = np.arange(start, start + WINDOWS)

@@ -28,7 +28,7 @@ Moments = tuple[Array, ...]
 
 @ops.fused
 def adam(weight: Array, moments: Moments, gradient: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
-    """Kingma and Ba 2015. `count` of updates is from 1."""
+    """Adam (Kingma and Ba 2015). `count` of updates is from 1."""
     mean = BETA_1 * moments[0] + (1.0 - BETA_1) * gradient
     square = BETA_2 * moments[1] + (1.0 - BETA_2) * gradient * gradient
     corrected_rate = rate * ops.sqrt(1.0 - BETA_2**count) / (1.0 - BETA_1**count)
@@ -37,13 +37,13 @@ def adam(weight: Array, moments: Moments, gradient: Array, rate: Array, count: A
 
 @ops.fused
 def rmsprop(weight: Array, moments: Moments, gradient: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
-    """Tieleman and Hinton 2012, as Keras does it."""
+    """RMSprop (Tieleman and Hinton 2012), as Keras does it."""
     square = RHO * moments[0] + (1.0 - RHO) * gradient * gradient
     return weight - rate * gradient / ops.sqrt(square + EPSILON), (square,)
 
 
 def cosine_rate(step: int, share: float, units: int) -> float:
-    """A short linear warm-up, then half a cosine down to FINAL_SHARE (Loshchilov and Hutter 2017).
+    """Return the learning rate: a linear warm-up, then half a cosine to FINAL_SHARE (Loshchilov and Hutter 2017).
 
     The peak falls with the width, as Adam's should (Yang et al. 2022), from MAX_LEARNING_RATE at 384 units and less.
 
@@ -64,7 +64,7 @@ def constant_rate(step: int, share: float, units: int) -> float:
 
 
 def average_share(step: int, share: float) -> float:
-    """What the newest weights count in the running average that is evaluated and kept.
+    """Return the share of the newest weights in the running average that is evaluated and kept.
 
     Averaging does for the loss what a low learning rate does (Polyak and Juditsky 1992), so that a training
     that ends early, by patience or by the clock, ends well. It spans fewer steps as the rate falls: the last
@@ -80,7 +80,7 @@ def average(averages: Weights, weights: Weights, share: Array) -> dict[str, Arra
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A rule, its schedule, and what is done around it.
+    """An update rule, its schedule of learning rates, clipping and averaging.
 
     Attributes:
         rate: of (step, share of the training that is done, units).

@@ -1,4 +1,4 @@
-"""What a model writes after each epoch of its training, for a person to see how it comes on."""
+"""Texts that a model writes after each epoch, to show how its training proceeds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLACES = 8
 
 
 def preview_seed(corpus: Corpus, rng_seed: int, epoch: int) -> str:
-    """Of some places drawn for that epoch the one with the most letters: a table's rule previews nothing."""
+    """Return the seed of an epoch: of some random places the one with the most letters, to avoid a table's rule."""
     held_out, rng = corpus.held_out, np.random.default_rng([rng_seed, epoch])
     starts = rng.integers(max(1, len(held_out) - SEED), size=PLACES)
     seeds = [corpus.vocabulary.decode(held_out[start : start + SEED]) for start in starts]
@@ -23,6 +23,6 @@ def preview_seed(corpus: Corpus, rng_seed: int, epoch: int) -> str:
 
 
 def write_previews(model: Model, seed: str, options: TrainingOptions) -> tuple[Preview, ...]:
-    """A text at each temperature, all of them from one seed."""
+    """Return a text at each temperature, all of them from one seed."""
     samples = model.sample([seed], temperature=options.preview_temperatures, length=LENGTH, rng_seed=options.rng_seed)
     return tuple(Preview(temperature=s.temperature, seed=s.seed, text=s.text) for s in samples)

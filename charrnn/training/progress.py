@@ -1,4 +1,4 @@
-"""What a training tells while it runs: its progress, its epochs, the texts it previews. Pure values."""
+"""Values that a training reports while it runs: progress, epochs, previews. Pure Python."""
 
 from __future__ import annotations
 

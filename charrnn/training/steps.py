@@ -15,9 +15,12 @@ Arrays: TypeAlias = dict[str, Array]
 
 
 def training_step(network: NetworkOptions, optimizer: Optimizer, precision: str) -> Callable[..., Any]:
-    """A compiled function of weights, their averages, the optimizer's moments, the state, inputs (T, B), targets,
-    two integers for dropout, and three numbers: learning rate, updates with this one, share of the newest weights
-    in the averages. It returns the mean nats, and weights, averages, moments and state after the step."""
+    """Return the compiled function of one step.
+
+    Its arguments are weights, their averages, the optimizer's moments, the state, inputs (T, B), targets, two integers
+    for dropout, and three numbers: learning rate, updates with this one, share of the newest weights in the averages.
+    It returns the mean nats, and weights, averages, moments and state after the step.
+    """
 
     def step(
         weights: Weights, averages: Weights, moments: list[Weights], state: State, inputs: Array,

@@ -59,7 +59,7 @@ class TrainedModel:
 
 
 class Trainer:
-    """Holds the corpus and the checkpoint it has reached.
+    """A training: its corpus, and the checkpoint that it has reached.
 
     Args:
         start: a model to go on from, of the corpus's vocabulary; from random weights if None.
@@ -98,7 +98,7 @@ class Trainer:
 
     @cached_property
     def _train_step(self) -> Callable[..., Any]:
-        # Of this trainer alone: Keras's layers make variables at the first call, and a function allows no second.
+        # A trainer has its own: Keras's layers make variables at the first call, and a function allows no second.
         return training_step(self.network, self.optimizer, self.checkpoint.precision)
 
     def _zero_state(self) -> State:
@@ -127,7 +127,7 @@ class Trainer:
 
     @property
     def _epoch_is_over(self) -> bool:
-        """Whether the next thing to do is an evaluation, by the clock or by steps."""
+        """Return whether the next thing to do is an evaluation, by the clock or by steps."""
         point = self.checkpoint
         done = point.history[-1].step if point.history else 0
         return point.step > done and (point.step % self.batches.epoch_steps == 0 or self._share >= 1.0)
@@ -177,12 +177,12 @@ class Trainer:
         )
 
     def _current(self) -> dict[str, Array]:
-        """The weights to evaluate and to keep: the averages, where there are any."""
+        """Return the weights to evaluate and to keep: the averages, where there are any."""
         return self.checkpoint.averages or self.checkpoint.weights
 
     @property
     def _share(self) -> float:
-        """How much of the training is done, by steps or by minutes."""
+        """Share of the training that is done, by steps or by minutes."""
         point, limit = self.checkpoint, self.options.max_minutes
         by_time = point.seconds / (60 * limit) if limit else 0.0
         return max(point.step / self.steps, by_time)
@@ -208,7 +208,7 @@ class Trainer:
             point.state = after
 
     def _end_epoch(self, after_block: Callable[[], object]) -> None:
-        """Evaluate, keep the best, and see whether it was the last epoch."""
+        """Evaluate, keep the best weights, and decide whether it was the last epoch."""
         point, weights = self.checkpoint, self._current()
         losses = [metrics.held_out_nats for metrics in point.history]
         nats = held_out_nats(self.network, weights, self.corpus.held_out, after_block)
