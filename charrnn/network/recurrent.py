@@ -228,8 +228,7 @@ def _backward(
         dhs: gradients of the outputs (T, B, U).
     """
     dx, dproduct = _backward_in_time(cell, dhs, steps, kernels.recurrent)
-    ones = ops.ones((*dx.shape[:2], 1), dx.dtype)
-    dbias = [_kernel_gradient(ones, gradient)[0] for gradient in (dx, dproduct)]
+    dbias = [_bias_gradient(gradients) for gradients in (dx, dproduct)]
     one_hot = inputs.dtype == ops.int32
     return (
         None if one_hot else _input_gradient(dx, ops.transpose(kernels.inputs)),
@@ -297,6 +296,11 @@ def _deep_products(values: Array, kernel: Array) -> list[Array]:
 def _kernel_gradient(inputs: Array, gradients: Array) -> Array:
     """(T, B, N) and (T, B, M) -> (N, M) float32, summed over time and batch."""
     return ops.cast(ops.matmul(_rows(inputs), _rows(gradients), transpose_a=True), ops.float32)
+
+
+def _bias_gradient(gradients: Array) -> Array:
+    """(T, B, M) -> (M,) float32, summed over time and batch by a matrix product."""
+    return _kernel_gradient(ops.ones((*gradients.shape[:2], 1), gradients.dtype), gradients)[0]
 
 
 def _rows(values: Array) -> Array:

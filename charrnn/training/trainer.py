@@ -210,34 +210,34 @@ class Trainer:
     def _end_epoch(self, after_block: Callable[[], object]) -> None:
         """Evaluate, keep the best weights, and decide whether it was the last epoch."""
         point, weights = self.checkpoint, self._current()
-        losses = [metrics.held_out_nats for metrics in point.history]
         nats = held_out_nats(self.network, weights, self.corpus.held_out, after_block)
         if not math.isfinite(nats):
             raise TrainingError(f"The held-out loss became {nats} at step {point.step:,}: training cannot go on")
-        since = point.step - (point.history[-1].step if point.history else 0)
-        epoch = len(losses) + 1
-        point.history.append(
-            EpochMetrics(
-                epoch=epoch,
-                step=point.step,
-                learning_rate=self._rate(),
-                train_nats=point.epoch_nats / since,
-                held_out_nats=nats,
-                previews=write_previews(
-                    Model(self.network, self.corpus.vocabulary, weights),
-                    preview_seed(self.corpus, self.options.rng_seed, epoch),
-                    self.options,
-                ),
-            )
-        )
+        losses = [metrics.held_out_nats for metrics in point.history]
+        point.history.append(self._epoch_metrics(weights, nats))
         point.epoch_nats = 0.0
         point.state = self._zero_state()  # the streams wrap: what follows is not what came before
         if nats < min(losses, default=math.inf):
             point.best = weights
         losses.append(nats)
-        waited = epoch - 1 - losses.index(min(losses))
+        epochs_since_best = len(losses) - 1 - losses.index(min(losses))
         self._count_time()  # or the time limit, passed meanwhile, would end an epoch of one step more
-        point.ended = self._share >= 1.0 or waited >= self.options.patience
+        point.ended = self._share >= 1.0 or epochs_since_best >= self.options.patience
+
+    def _epoch_metrics(self, weights: dict[str, Array], held_out: float) -> EpochMetrics:
+        """Return the line of the epoch that ends now, with its previews."""
+        point, options = self.checkpoint, self.options
+        epoch = len(point.history) + 1
+        steps = point.step - (point.history[-1].step if point.history else 0)
+        model = Model(self.network, self.corpus.vocabulary, weights)
+        return EpochMetrics(
+            epoch=epoch,
+            step=point.step,
+            learning_rate=self._rate(),
+            train_nats=point.epoch_nats / steps,
+            held_out_nats=held_out,
+            previews=write_previews(model, preview_seed(self.corpus, options.rng_seed, epoch), options),
+        )
 
 
 def train(
