@@ -7,16 +7,27 @@ READY := $(VENV)/.ready
 
 BENCH := .venv-bench
 
-.PHONY: help demo test faults soak bench lint format requirements clean
+.PHONY: help demo check test test-all faults soak bench lint unit format requirements clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(READY) ## train a small model on real text, sample it, show the results
 	@PATH="$(CURDIR)/$(BIN):$$PATH" CHARRNN_HOME="$(CURDIR)/.demo" sh examples/demo.sh
 
-test: lint ## lint, types, and the whole test suite against real servers
-	$(BIN)/pytest
+# What is quick: two things at once, as machines have two cores.
+check: $(READY) ## lint, types and the tests that need no server and no TensorFlow; under 30 seconds
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
+
+unit: $(READY)
+	$(BIN)/pytest tests/unit -p tests.fixtures.without_tensorflow
+
+# Most of these tests wait for processes: more workers than cores.
+test: check ## every promise once, against real servers; 8 minutes
+	$(BIN)/pytest tests/model tests/integration tests/acceptance -m "not slow" --numprocesses=3 --dist=loadfile
+
+test-all: test ## the rest: each hostile file, each real timeout, each race, more examples; half an hour
+	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=ci --numprocesses=3 --dist=loadfile
 
 faults: $(READY) ## every fault of docs/reliability.md, and the table there; an hour and a half
 	$(BIN)/pytest tests/faults --table docs/reliability.md
@@ -31,10 +42,11 @@ bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorc
 	$(BIN)/python bench/pipeline.py
 	$(BIN)/python bench/store.py
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	! grep -q importlinter pyproject.toml || $(BIN)/lint-imports
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

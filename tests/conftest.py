@@ -1,5 +1,8 @@
 """The suite's levels are folders: unit (no server), integration (real server and database),
-acceptance (real processes and the real command line). Fixtures are plugins, one resource a file."""
+acceptance (real processes and the real command line). Fixtures are plugins, one resource a file.
+
+`unit` needs neither a server nor TensorFlow. CONTRIBUTING.md says which of all this a command runs.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
 # A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
 pytest_plugins = [
@@ -14,10 +18,22 @@ pytest_plugins = [
     for name in ("model", "processes", "broker", "postgres", "s3", "store", "client", "nights", "hosts", "containers")
 ]
 
+# Examples that a property is tried with: `make test` uses dev, `make test-all` adds ci.
+settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None)
+settings.load_profile("dev")
+
 
 def pytest_configure() -> None:
     """Where a shell runs the suite in the background it ignores Ctrl-C, and what we start would too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> list[str]:
+    """Return the versions of the servers that the tests start."""
+    from tests.fixtures import broker, postgres, s3
+
+    return [f"servers: {broker.version()}, {postgres.version()}, {s3.version()}"]
 
 
 @pytest.fixture(autouse=True)

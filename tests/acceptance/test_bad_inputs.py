@@ -26,10 +26,11 @@ from typing import Any
 import pytest
 import redis
 
-from charrnn.jobs.queue import KEY_PREFIX, QUEUES, Queue, make_celery
+from charrnn.jobs.queue import KEY_PREFIX, Queue, make_celery
 from charrnn.jobs.settings import Settings
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import COMMAND, Home, until
+from tests.fixtures.refusals import broker, refuse, stored
 
 MEMORY_MB = 300  # of a command, whatever it reads
 COMMAND_S = 60
@@ -51,34 +52,6 @@ def written(tmp_path: Path) -> Inputs:
         return str(path)
 
     return write
-
-
-def stored(home: Home) -> list[object]:
-    """What a refused command must leave as it was: jobs, parts, models, versions and files."""
-    with closing(sqlite3.connect(home.path / "store.sqlite")) as store:
-        rows = [store.execute(f"select count(*) from {table}").fetchone()[0] for table in TABLES]  # noqa: S608
-    folders = ("seeds", "corpora", "held-out", "models")
-    return [*rows, sorted(str(path) for folder in folders for path in (home.path / "files" / folder).rglob("*"))]
-
-
-TABLES = ("jobs", "parts", "models", "versions", "aliases")
-
-
-def refuse(home: Home, code: int, message: str, *arguments: str, stdin: str | None = None) -> None:
-    """A command that must say what is wrong, and leave store, files and queues as they were."""
-    before = stored(home)
-    done = home.run(*arguments, stdin=stdin)
-    said = " ".join(done.stderr.split())
-    assert "Traceback" not in said
-    assert (done.returncode, done.stdout) == (code, ""), said
-    assert message in said
-    assert stored(home) == before
-    with broker(home) as client:
-        assert [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0]
-
-
-def broker(home: Home) -> redis.Redis:
-    return redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))
 
 
 # Text
@@ -184,7 +157,7 @@ def test_json_of_what_cannot_be_is_refused_with_its_line(stack: Home, written: I
 
 def test_a_message_about_a_seed_is_no_longer_than_a_screen(stack: Home, written: Inputs) -> None:
     path = written("seeds.jsonl", b'{"seed": [%b1]}' % (b"1," * 100_000))
-    assert len(stack.run("submit", "-m", "tiny", "--seeds", path).stderr) < 10_000
+    assert len(stack.call("submit", "-m", "tiny", "--seeds", path).stderr) < 10_000
 
 
 # Files that are none, and files without an end
@@ -452,7 +425,7 @@ def test_no_version_is_called_so(stack: Home, version: str) -> None:
     ],
 )
 def test_a_reference_that_is_not_utf_8_is_refused(stack: Home, arguments: tuple[str, ...]) -> None:
-    done = stack.run(*arguments)
+    done = stack.call(*arguments)
     assert "Traceback" not in done.stderr
     assert done.returncode in (2, 3)
 
@@ -510,7 +483,7 @@ FILES_URLS = (
 
 
 @pytest.mark.parametrize("url", FILES_URLS)
-@pytest.mark.parametrize("command", [("submit", "-m", "tiny"), ("worker", "--devices", "cpu"), ("results", "1")])
+@pytest.mark.parametrize("command", [("submit", "-m", "tiny"), ("results", "1")])
 def test_files_of_another_kind_of_url_are_refused(
     stack: Home, listener: tuple[socket.socket, str], url: str, command: tuple[str, ...]
 ) -> None:
@@ -519,6 +492,26 @@ def test_files_of_another_kind_of_url_are_refused(
     other = Home(stack.path, {**stack.settings, "CHARRNN_FILES_URL": url.format(address)})
     message = "is a training" if command[0] == "results" else "CHARRNN_FILES_URL must be "
     refuse(other, 2, message, *command)
+    check_uncalled(server)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        FILES_URLS[0],
+        *(
+            pytest.param(url, marks=pytest.mark.slow("test_files_of_another_kind_of_url_are_refused"))
+            for url in FILES_URLS[1:]
+        ),
+    ],
+)
+def test_a_worker_of_another_kind_of_url_does_not_start(
+    stack: Home, listener: tuple[socket.socket, str], url: str
+) -> None:
+    server, address = listener
+    other = Home(stack.path, {**stack.settings, "CHARRNN_FILES_URL": url.format(address)})
+    done = other.run("worker", "--devices", "cpu")
+    assert (done.returncode, "CHARRNN_FILES_URL must be " in done.stderr) == (2, True), done.stderr
     check_uncalled(server)
 
 
@@ -542,13 +535,13 @@ def test_a_store_of_another_kind_of_url_is_refused(stack: Home, listener: tuple[
     server, address = listener
     other = Home(stack.path, {**stack.settings, "CHARRNN_STORE_URL": url.format(address)})
     refuse(other, 2, "CHARRNN_STORE_URL ", "submit", "-m", "tiny")
-    assert "secret" not in other.run("jobs").stderr
+    assert "secret" not in other.call("jobs").stderr
     check_uncalled(server)
 
 
 @pytest.mark.parametrize("url", ["sqlite:///file::memory:?uri=true", "sqlite:///file:x?mode=memory&uri=true"])
 def test_a_store_in_memory_is_refused_however_it_is_written(stack: Home, url: str) -> None:
-    assert Home(stack.path, {**stack.settings, "CHARRNN_STORE_URL": url}).run("jobs").returncode == 2
+    assert Home(stack.path, {**stack.settings, "CHARRNN_STORE_URL": url}).call("jobs").returncode == 2
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/dev/zero", "/dev/null", "/proc/self/mem", "/tmp"])  # noqa: S108
@@ -576,7 +569,7 @@ def test_a_store_that_is_no_database_is_unreachable(stack: Home, path: str) -> N
     ],
 )
 def test_a_broker_that_is_none_is_told(stack: Home, url: str) -> None:
-    done = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": url}).run("submit", "-m", "tiny")
+    done = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": url}).call("submit", "-m", "tiny")
     assert "Traceback" not in done.stderr
     assert done.returncode in (2, 4)
     assert url in done.stderr or "CHARRNN_REDIS_URL is not of a Redis server" in done.stderr

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fixtures.processes import COMMAND, Home
+from tests.fixtures.refusals import refuse, stored
 
 OK_SEEDS = "the \n"
-
-
-def refused(home: Home, *arguments: str, stdin: str | None = None) -> tuple[int, str]:
-    """Exit code and message of a command that must not work; never a traceback."""
-    done = home.run(*arguments, stdin=stdin)
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    return done.returncode, " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -48,11 +42,7 @@ def refused(home: Home, *arguments: str, stdin: str | None = None) -> tuple[int,
     ],
 )
 def test_numbers_out_of_range_are_refused(stack: Home, options: tuple[str, ...], message: str) -> None:
-    before = stack.json("jobs")
-    code, said = refused(stack, "submit", "-m", "tiny", "--seeds", "-", *options, stdin=OK_SEEDS)
-    assert code == 2
-    assert message in said
-    assert stack.json("jobs") == before
+    refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", "-", *options, stdin=OK_SEEDS)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +59,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
     path = tmp_path / "seeds.txt"
     if content is not None:
         path.write_bytes(content)
-    before = stack.json("jobs")
-    code, said = refused(stack, "submit", "-m", "tiny", "--seeds", str(path))
-    assert code == 2
-    assert message in said
-    assert stack.json("jobs") == before
+    refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", str(path))
 
 
 @pytest.mark.parametrize(
@@ -88,9 +74,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
 def test_bad_json_seeds_are_refused(stack: Home, tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "seeds.jsonl"
     path.write_text(content)
-    code, said = refused(stack, "submit", "-m", "tiny", "--seeds", str(path))
-    assert code == 2
-    assert message in said
+    refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", str(path))
 
 
 @pytest.mark.parametrize(
@@ -110,20 +94,54 @@ def test_bad_corpora_and_names_are_refused(
     path = tmp_path / "corpus.txt"
     if content is not None:
         path.write_bytes(content)
-    before = stack.json("jobs"), stack.json("models")
-    code, said = refused(stack, "train", name, str(path))
-    assert code == 2
-    assert message in said
-    assert (stack.json("jobs"), stack.json("models")) == before
+    refuse(stack, 2, message, "train", name, str(path))
 
 
 def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
-    code, said = refused(stack, "submit", "-m", "tyni", "--seeds", "-", stdin=OK_SEEDS)
-    assert (code, "Did you mean tiny" in said) == (3, True)
+    refuse(stack, 3, "Did you mean tiny", "submit", "-m", "tyni", "--seeds", "-", stdin=OK_SEEDS)
     for command in ("status", "wait", "results", "cancel"):
-        code, said = refused(stack, command, "4711")
-        assert (code, "There is no job 4711" in said) == (3, True)
-        assert refused(stack, command, "9" * 25)[0] == 2
+        refuse(stack, 3, "There is no job 4711", command, "4711")
+        refuse(stack, 2, "Invalid value", command, "9" * 25)
+
+
+@pytest.fixture(scope="module")
+def jobs(stack: Home) -> Iterator[dict[str, str]]:
+    """State -> a job in it."""
+    done = stack.ok("submit", "-m", "tiny", "-l", "5", "--wait").strip()
+    running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
+    cancelled = stack.ok("submit", "-m", "tiny", "-l", "5").strip()
+    stack.ok("cancel", cancelled)
+    yield {"done": done, "running": running, "cancelled": cancelled}
+    stack.ok("cancel", running)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("results", "{done}"), 0),
+        (("wait", "{cancelled}"), 1),
+        (("submit", "-m", "tiny", "--seeds", "-", "-t", "warm"), 2),
+        (("submit", "--sedes"), 2),
+        (("status", "4711"), 3),
+        (("results", "{running}"), 5),
+    ],
+)
+def test_a_process_says_and_ends_as_its_entry_point_does(
+    stack: Home, jobs: dict[str, str], arguments: tuple[str, ...], code: int
+) -> None:
+    """One of each exit code, 4 below: the other tests of refusals only call the entry point."""
+    words = [word.format(**jobs) for word in arguments]
+    done, called = stack.run(*words, stdin=OK_SEEDS), stack.call(*words, stdin=OK_SEEDS)
+    assert (done.returncode, done.stdout, done.stderr) == (called.returncode, called.stdout, called.stderr)
+    assert done.returncode == code
+
+
+def refused(home: Home, *arguments: str) -> tuple[int, str]:
+    """Exit code and message of a process that must not work; never a traceback."""
+    done = home.run(*arguments)
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    return done.returncode, " ".join(done.stderr.split())
 
 
 def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(home: Home, text_file: Path) -> None:
@@ -141,9 +159,8 @@ def test_a_store_out_of_reach_is_exit_code_4(home: Home) -> None:
 
 
 def test_usage_errors_are_exit_code_2(home: Home) -> None:
-    assert home.run("sumbit").returncode == 2
-    assert home.run("submit").returncode == 2
-    assert home.run("status", "first").returncode == 2
+    for words in (["sumbit"], ["submit"], ["status", "first"]):
+        assert home.call(*words).returncode == 2
 
 
 def test_help_tells_the_exit_codes(home: Home) -> None:
@@ -152,21 +169,21 @@ def test_help_tells_the_exit_codes(home: Home) -> None:
 
 
 def test_escapes_of_a_stop_string_are_read(stack: Home) -> None:
-    done = stack.run("submit", "-m", "tiny", "--dry-run", "--stop", r"a\tb\n\\n")
+    done = stack.call("submit", "-m", "tiny", "--dry-run", "--stop", r"a\tb\n\\n")
     assert r"stop at 'a\tb\n\\n'" in done.stderr  # as Python writes it: a tab, a newline, a backslash, n
 
 
 def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
-    before = stack.json("jobs")
-    done = stack.run("submit", "-m", "tiny", "--seeds", "-", "-l", "10", "--dry-run", stdin="the \na \n")
+    before = stored(stack)
+    done = stack.call("submit", "-m", "tiny", "--seeds", "-", "-l", "10", "--dry-run", stdin="the \na \n")
     assert (done.returncode, done.stdout) == (0, "")
     assert "2 rows from tiny@1: 2 seeds x 1 temperature (1) x 1 sample of 10 characters" in done.stderr
-    assert stack.json("jobs") == before
+    assert stored(stack) == before
 
 
 def test_doctor_finds_a_running_stack_well_and_a_missing_one_not(stack: Home, home: Home) -> None:
     assert all(check["ok"] for check in stack.json("doctor"))
-    missing = home.run("doctor", "--json")
+    missing = home.call("doctor", "--json")
     assert missing.returncode == 4
     assert "Start charrnn-jobs up" in missing.stdout
 
@@ -176,7 +193,7 @@ def test_a_job_of_an_absent_worker_says_what_to_start(home: Home, text_file: Pat
         job = home.ok("train", "good", str(text_file)).strip()
         waiting = home.json("status", job)["waiting_for"]
         assert waiting == "no live worker serves train. Start one: charrnn-jobs up, or charrnn-jobs worker"
-        done = home.run("wait", job, "--timeout", "1s")
+        done = home.call("wait", job, "--timeout", "1s")
         assert (done.returncode, waiting in done.stderr) == (5, True)
         home.ok("cancel", job)
 
@@ -187,8 +204,7 @@ def test_a_second_stack_in_one_home_is_refused(stack: Home) -> None:
 
 
 def test_results_of_a_training_are_refused(stack: Home) -> None:
-    code, said = refused(stack, "results", "1")
-    assert (code, "is a training" in said) == (2, True)
+    refuse(stack, 2, "is a training", "results", "1")
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,6 @@ def test_status_and_lists_tell_the_job(stack: Home, job: str) -> None:
 
 
 def test_wait_on_an_ended_job_tells_how_it_ended(stack: Home, job: str) -> None:
-    done = stack.run("wait", job)
+    done = stack.call("wait", job)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"job {job}: done in" in done.stderr

@@ -50,7 +50,7 @@ def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) 
     assert newest["version"] > 2
     assert f" of poems@{champion} by 5" in newest["reason"]
     assert stack.json("models", "show", "poems")["version"] == champion
-    assert stack.run("train", "poems", str(stack.path / "first.txt"), "--margin", "-1").returncode == 2
+    assert stack.call("train", "poems", str(stack.path / "first.txt"), "--margin", "-1").returncode == 2
 
 
 def test_a_person_chooses_the_version_in_use(stack: Home, versions: list[str]) -> None:
@@ -89,7 +89,7 @@ def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versio
     assert [text["text"] for text in first["texts"]] != [text["text"] for text in second["texts"]]
     shown = stack.ok(*arguments)
     assert all(version in shown for version in versions)
-    assert stack.run("models", "compare", "poems", "nobody").returncode == 3
+    assert stack.call("models", "compare", "poems", "nobody").returncode == 3
     assert stack.json("jobs", "--name", "compare") == []  # Catches: jobs that nobody asked for, left in the list
 
 
@@ -98,12 +98,12 @@ def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[s
     copy = stack.ok("models", "import", str(stack.path / "poems.tar"), "--as", "copy").strip()
     arguments = ("-n", "1", "-l", "20")
     # Catches: models told apart by their names
-    assert "different texts" not in stack.run("models", "compare", "poems@1", copy, *arguments).stderr
-    assert "different texts" in stack.run("models", "compare", "poems@1", "welsh", *arguments).stderr
+    assert "different texts" not in stack.call("models", "compare", "poems@1", copy, *arguments).stderr
+    assert "different texts" in stack.call("models", "compare", "poems@1", "welsh", *arguments).stderr
 
 
 def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -> None:
-    refused = stack.run("models", "delete", "poems@champion")
+    refused = stack.call("models", "delete", "poems@champion")
     assert (refused.returncode, "Let that alias mean another version first" in refused.stderr) == (2, True)
     stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
     unneeded = stack.json("models", "show", "poems@candidate")
@@ -112,7 +112,7 @@ def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -
     assert folder.exists()
     stack.ok("models", "delete", f"poems@{unneeded['version']}")
     assert not folder.exists()
-    assert stack.run("models", "show", f"poems@{unneeded['version']}").returncode == 3
+    assert stack.call("models", "show", f"poems@{unneeded['version']}").returncode == 3
 
 
 def test_a_training_keeps_so_many_versions(stack: Home, versions: list[str]) -> None:
@@ -123,8 +123,8 @@ def test_a_training_keeps_so_many_versions(stack: Home, versions: list[str]) -> 
     assert named == [1, 3]  # champion and candidate. Catches: --keep that a worker does not know of
     until(lambda: len(list(stack.path.glob("files/models/tidy/*"))) == 2, "the files of the second to go")
     for wrong in (("tidy@1", "--keep", "1"), ("tidy", "--keep", "0")):
-        assert stack.run("models", "delete", *wrong).returncode == 2
-    assert stack.run("models", "delete", "nobody", "--keep", "1").returncode == 3
+        assert stack.call("models", "delete", *wrong).returncode == 2
+    assert stack.call("models", "delete", "nobody", "--keep", "1").returncode == 3
     stack.ok("models", "promote", "tidy@1", "--alias", "candidate")
     stack.ok("models", "delete", "tidy", "--keep", "1")  # the newest; the other is in use
     assert [version["version"] for version in stack.json("models") if version["model"] == "tidy"] == [1, 3]

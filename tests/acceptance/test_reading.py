@@ -47,20 +47,20 @@ def test_rows_are_chosen(stack: Home, job: str) -> None:
     assert stack.ok("results", job, "--rows", "30:35").splitlines() == lines[30:35]
     cold = stack.ok("results", job, "--where", "temperature=0.5", "--limit", "3").splitlines()
     assert cold == [lines[0], lines[1], lines[4]]
-    nothing = stack.run("results", job, "--failed")
+    nothing = stack.call("results", job, "--failed")
     assert (nothing.returncode, nothing.stdout, "no rows" in nothing.stderr) == (0, "", True)
-    assert "there is no such job" in stack.run("jobs", "-m", "tinny").stderr  # Catches: a typing error that is silent
+    assert "there is no such job" in stack.call("jobs", "-m", "tinny").stderr  # Catches: a typing error that is silent
     for wrong in (["--rows", "5"], ["--where", "temperature"], ["-f", "xml"]):
-        done = stack.run("results", job, *wrong)
+        done = stack.call("results", job, *wrong)
         assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_a_file_is_written_whole_or_not_at_all(stack: Home, job: str, tmp_path: Path) -> None:
     (tmp_path / "texts.jsonl").write_text("as it was")
-    done = stack.run("results", job, "-o", str(tmp_path / "none" / "texts.jsonl"))
+    done = stack.call("results", job, "-o", str(tmp_path / "none" / "texts.jsonl"))
     assert (done.returncode, "cannot be written" in done.stderr) == (2, True)
     (tmp_path / "closed").mkdir()
-    assert stack.run("results", job, "-o", str(tmp_path / "closed")).returncode == 2
+    assert stack.call("results", job, "-o", str(tmp_path / "closed")).returncode == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "texts.jsonl"]
     assert (tmp_path / "texts.jsonl").read_text() == "as it was"
     stack.ok("results", job, "-o", "/dev/null")
@@ -81,7 +81,7 @@ def test_of_a_job_that_goes_on_what_was_asked_for_is_enough(stack: Home, seeds: 
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-n", "500", "-l", "2000", "--part-rows", "16").strip()
     some = stack.ok("results", job, "--follow", "--limit", "3")
     assert some.splitlines() == stack.ok("results", job, "--follow", "--rows", "0:3").splitlines()
-    done = stack.run("results", job)
+    done = stack.call("results", job)
     assert (done.returncode, done.stdout.startswith(some), "is running" in done.stderr) == (5, True, True)
     following = stack.start("results", job, "--follow", "-o", str(tmp_path / "rows.jsonl"))
     until(lambda: list(tmp_path.iterdir()), "the file to arrive")
@@ -122,19 +122,19 @@ def test_jobs_are_found_and_deleted(stack: Home, seeds: str) -> None:
     assert [job["id"] for job in stack.json("jobs", "--name", "to go")] == [int(second), int(first)]
     assert [job["id"] for job in stack.json("jobs", "--name", "to go", "--before", second)] == [int(first)]
     assert stack.json("jobs", "--name", "to go", "--state", "failed") == []
-    assert stack.run("jobs", "--state", "finished").returncode == 2
+    assert stack.call("jobs", "--state", "finished").returncode == 2
     stack.ok("delete", first)
-    assert stack.run("status", first).returncode == 3
+    assert stack.call("status", first).returncode == 3
     assert not (stack.path / "files" / "jobs" / first).exists()
     assert stack.json("prune", "--older-than", "1h", "--dry-run") == {"jobs": 0, "files": 0, "bytes": 0}
 
 
 def test_a_dry_run_tells_what_a_job_would_take(stack: Home, job: str, seeds: str) -> None:
-    said = stack.run("submit", "-m", "tiny", "--seeds", seeds, "-n", "100000", "--dry-run").stderr
+    said = stack.call("submit", "-m", "tiny", "--seeds", seeds, "-n", "100000", "--dry-run").stderr
     assert "4,000,000 rows" in said
     assert "1,600,000,000 characters at most" in said
     assert "as JSON Lines 2.3 GB" in said
 
 
 def test_a_store_of_this_release_needs_no_upgrade(stack: Home) -> None:
-    assert "has schema 1 already" in stack.run("store", "upgrade").stderr
+    assert "has schema 1 already" in stack.call("store", "upgrade").stderr

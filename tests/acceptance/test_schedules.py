@@ -17,7 +17,7 @@ CRON = ("--cron", "0 3 * * *")
 @pytest.fixture
 def nightly(stack: Home) -> str:
     """A schedule's name that is free again after the test."""
-    stack.run("schedules", "remove", "nightly")
+    stack.call("schedules", "remove", "nightly")
     return "nightly"
 
 
@@ -64,7 +64,7 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     assert len(shown["upcoming"]) == 5
     assert nightly in stack.ok("schedules")
     for command, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "was removed")):
-        assert said in stack.run("schedules", command, nightly).stderr
+        assert said in stack.call("schedules", command, nightly).stderr
     assert stack.json("schedules") == []
 
 
@@ -92,25 +92,25 @@ def test_a_schedule_that_could_not_work_is_refused(
     stack: Home, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     text = str(stack.path / "text.txt")
-    done = stack.run("schedules", "add", "bad", *(word.format(text=text) for word in arguments))
+    done = stack.call("schedules", "add", "bad", *(word.format(text=text) for word in arguments))
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
-    assert stack.run("schedules", "show", "bad").returncode == 3
+    assert stack.call("schedules", "show", "bad").returncode == 3
 
 
 def test_a_run_without_a_broker_is_accepted(stack: Home, nightly: str) -> None:
     stack.ok("schedules", "add", nightly, *CRON, "--", "submit", "-m", "tiny", "-l", "5")
     away = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": "redis://127.0.0.1:1/0"})
-    done = away.run("schedules", "run", nightly)
+    done = away.call("schedules", "run", nightly)
     assert (done.returncode, done.stdout, "accepted" in done.stderr) == (4, "", True)
     stack.ok("schedules", "remove", nightly)
 
 
 def test_a_dry_run_of_a_training_stores_nothing(stack: Home) -> None:
     before = stack.json("jobs")[0]["id"]
-    done = stack.run("train", "tiny", str(stack.path / "text.txt"), "--units", "8", "--dry-run")
+    done = stack.call("train", "tiny", str(stack.path / "text.txt"), "--units", "8", "--dry-run")
     assert (done.returncode, done.stdout, "dry run: train tiny on" in done.stderr) == (0, "", True)
     assert stack.json("jobs")[0]["id"] == before
-    refused = stack.run("train", "tiny", str(stack.path / "nowhere.txt"), "--dry-run")
+    refused = stack.call("train", "tiny", str(stack.path / "nowhere.txt"), "--dry-run")
     assert refused.returncode == 2
 
 
