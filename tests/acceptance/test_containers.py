@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,9 @@ class Stack:
     @property
     def parts_done(self) -> int:
         return sum(self.container(name).log.count(" rows in ") for name in WORKERS)
+
+    def has_done_more_than(self, parts: int) -> bool:
+        return self.parts_done > parts
 
     def broker(self, user: str, password: str, *words: str) -> str:
         """A command of that user -> what the broker answers."""
@@ -101,8 +105,7 @@ def carried(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Carried:
     job = console.ok("submit", *SAMPLING, "--part-rows", str(PART_ROWS), stdin=seeds).strip()
     used, codes = set[str](), dict[str, int]()
     for name in (*WORKERS, "scheduler", "redis", "postgres"):
-        done = stack.parts_done
-        until(lambda before=done: stack.parts_done > before, "a part")
+        until(partial(stack.has_done_more_than, stack.parts_done), "a part")
         used |= stack.used()
         codes[name] = stack.container(name).stop()
         stack.start(name) if name != "scheduler" else stack.container(name).start()

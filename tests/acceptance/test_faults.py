@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,7 +110,8 @@ def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) ->
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # for longer than this takes
     until(lambda: stack.part_in_work(job), "progress")
     waiting = stack.start("wait", job)
-    until(lambda: waiting.stderr.readline(), "the first line of progress")
+    assert waiting.stderr
+    until(waiting.stderr.readline, "the first line of progress")
     waiting.send_signal(signal.SIGINT)
     _, errors = waiting.communicate(timeout=20)
     assert waiting.returncode == 130
@@ -117,10 +120,15 @@ def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) ->
     stack.ok("cancel", job)
 
 
+def _is_ready(worker: subprocess.Popen[str]) -> bool:
+    assert worker.stderr
+    return "worker ready" in worker.stderr.readline()
+
+
 def test_ctrl_c_ends_a_worker(stack: Home) -> None:
     # Catches: Celery's exit code after Ctrl-C, 1, taken for an error after which the worker starts again
     worker = stack.start("worker", "--devices", "cpu")
-    until(lambda: "worker ready" in worker.stderr.readline(), "the worker to be ready")
+    until(partial(_is_ready, worker), "the worker to be ready")
     worker.send_signal(signal.SIGINT)
     _, errors = worker.communicate(timeout=60)
     assert (worker.returncode, "starts again" in errors) == (0, False)

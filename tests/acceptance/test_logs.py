@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,15 @@ def test_a_broker_that_takes_rights_away_is_named_and_waited_for(
             begun = len(lines(log))
             broker.execute_command("ACL", "SETUSER", "default", taken)
             broker.client_kill_filter(_type="normal", skipme=True)
-            until(lambda text=named, after=begun: text in str(lines(log)[after:]), named)
+            until(partial(_names, log, begun, named), named)
             broker.execute_command("ACL", "SETUSER", "default", given)
             # Catches: a worker that ends, and one that does not come back to its queues
             until(lambda: _is_listening(broker), "a worker at its queues")
     assert worker.poll() is None
+
+
+def _names(log: Path, begun: int, reason: str) -> bool:
+    return reason in str(lines(log)[begun:])
 
 
 def _is_listening(broker: redis.Redis) -> bool:

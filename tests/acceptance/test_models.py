@@ -39,8 +39,8 @@ def test_a_version_that_lacks_characters_is_compared_on_common_ones(stack: Home,
 
 
 def held_out(stack: Home) -> str:
-    training = stack.json("models", "show", "poems@1")["training"]
-    return (stack.path / "files" / training["held_out"]["name"]).read_text()
+    name: str = stack.json("models", "show", "poems@1")["training"]["held_out"]["name"]
+    return (stack.path / "files" / name).read_text()
 
 
 def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) -> None:

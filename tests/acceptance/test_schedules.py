@@ -63,8 +63,8 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path of the worker's own folder
     assert len(shown["upcoming"]) == 5
     assert nightly in stack.ok("schedules")
-    for command, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "was removed")):
-        assert said in stack.call("schedules", command, nightly).stderr
+    for verb, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "was removed")):
+        assert said in stack.call("schedules", verb, nightly).stderr
     assert stack.json("schedules") == []
 
 

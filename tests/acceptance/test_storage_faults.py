@@ -253,7 +253,7 @@ def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) 
         troubles: with the first, which has begun.
     """
     for name, following in zip(names, [*names[1:], None], strict=True):
-        until(lambda name=name: waits(place, job, name), f"the part to wait: {name}")
+        until(partial(waits, place, job, name), f"the part to wait: {name}")
         assert re.search(rf"in work\s+part 0: waits: {place.message(name)}", place.home.ok("status", job))
         before = troubles.pop_all()
         if following:

@@ -145,9 +145,7 @@ def judge(fleet: Fleet) -> Judge:
         record = Record(fault, what, fleet.database, 0, 0, 0, numbers)
         records.append(record)
         for found in map(fleet.judge, jobs):
-            record.lost += found.lost
-            record.duplicated += found.duplicated
-            record.wasted += found.wasted
+            record.add(found)
             assert (found.lost, found.duplicated, found.sha256) == (0, 0, fleet.calm)
         return record
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,10 @@ from tests.fixtures.records import BASELINE, Record, records
 from tests.programs import plain_celery
 
 OBSERVED_S = 90.0  # twice what the product needs to notice that a host died
+
+
+def _is_ready(worker: Worker) -> bool:
+    return "ready." in worker.log.read_text()
 
 
 @dataclass
@@ -47,7 +52,7 @@ class Plain:
         started = [self._start_worker(f"worker-{len(self.workers) + index}", settings) for index in range(count)]
         self.workers += started
         for worker in started:
-            until(lambda worker=worker: "ready." in worker.log.read_text(), f"{worker.log} to be ready")
+            until(partial(_is_ready, worker), f"{worker.log} to be ready")
 
     def _start_worker(self, name: str, settings: dict[str, str]) -> Worker:
         log = self.home / f"{name}.log"
@@ -175,7 +180,7 @@ def test_a_message_that_dies_in_the_hands_of_its_taker(plain: Plain) -> None:
 
 
 def test_a_part_that_kills_every_process(plain: Plain) -> None:
-    plain.start_workers(**{plain_celery.POISON: "3"})
+    plain.start_workers(PLAIN_POISON="3")
     plain.submit()
     tell(plain, "F18", "a part kills every process that takes it")
 

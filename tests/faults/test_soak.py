@@ -169,9 +169,7 @@ class Soak:
                 self.fleet.ok("retry", str(job))
             found = self.fleet.judge(job)
             assert found.sha256 == self.fleet.calm
-            total.lost += found.lost
-            total.duplicated += found.duplicated
-            total.wasted += found.wasted
+            total.add(found)
         return total
 
 
@@ -207,6 +205,6 @@ def test_nothing_is_lost_and_nothing_grows(fleet: Fleet, request: pytest.Fixture
     print(f"{soak.faults}")  # noqa: T201
     records.append(total)
     assert (total.lost, total.duplicated) == (0, 0)
-    assert total.wasted > 0
+    assert total.wasted
     assert (files_after <= files + GROWN_FILES, memory_after <= memory + GROWN_BYTES) == (True, True)
     until(lambda: fleet.broker.doorbells() == 0, "surplus doorbells to be answered")

@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.store.tables import jobs, parts, rounds, workers
 from tests.faults.conftest import Judge
-from tests.fixtures.fleet import DEFAULTS, LENGTH, STOP_S, Fleet
+from tests.fixtures.fleet import DEFAULT_HEARTBEAT_S, LENGTH, STOP_S, Fleet
 from tests.fixtures.processes import COMMAND, until
 
 LOCKED_S, AWAY_S, STEP_MS = 25, 20, 7_200_000  # more than any lease
@@ -109,7 +109,7 @@ def test_workers_whose_clocks_disagree(fleet: Fleet, judge: Judge, tmp_path_fact
 
 def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge) -> None:
     # Catches: no look at the job at a heartbeat
-    fleet.start_workers(**DEFAULTS)
+    fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=4500)
     fleet.part_in_work(job)
     since = time.monotonic()

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.store.leases import OUT_OF_MEMORY
 from tests.faults.conftest import Judge
-from tests.fixtures.fleet import DEFAULTS, LONG, Fleet, Worker
+from tests.fixtures.fleet import DEFAULT_HEARTBEAT_S, LONG, Fleet, Worker
 from tests.fixtures.processes import until
 from worker.oom import CGROUPS
 
@@ -29,7 +30,7 @@ def owner_of(fleet: Fleet, worker: Worker) -> str:
 
 def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     # Catches: no take_over in begin_child, where the part waits for its lease
-    fleet.start_workers(**DEFAULTS)
+    fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job)
     killed, since = fleet.pids()[part.owner or ""], time.monotonic()
@@ -52,7 +53,7 @@ def test_a_child_killed_at_any_point(fleet: Fleet, judge: Judge, tmp_path: Path,
 
 def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
-    first, _ = fleet.start_workers(**DEFAULTS)
+    first, _ = fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job, first.owner)
     child, since = fleet.pids()[part.owner or ""], time.monotonic()
@@ -66,7 +67,7 @@ def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
 
 def test_a_host_that_dies(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
-    first, _ = fleet.start_workers(**DEFAULTS)
+    first, _ = fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
     part, since = fleet.part_in_work(job, first.owner), time.monotonic()
     fleet.workers.remove(first)
@@ -201,7 +202,7 @@ def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> Non
     jobs = [fleet.submit() for _ in range(3)]
     for worker in list(fleet.workers):
         fleet.start_workers(1)
-        part = until(lambda worker=worker: in_work(fleet, jobs, worker), "a part in work")
+        part = until(partial(in_work, fleet, jobs, worker), "a part in work")
         fleet.workers.remove(worker)
         assert worker.end() == 0
         assert not in_work(fleet, jobs, worker)

@@ -12,7 +12,8 @@ from threading import Barrier
 import pytest
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
-from charrnn.jobs.files.files import MARKER, Files
+from charrnn.jobs.files.files import Files
+from charrnn.jobs.files.storage import MARKER
 from charrnn.jobs.job.file_ref import FileRef
 from tests.fixtures.s3 import Fault, FaultyProxy
 
@@ -219,11 +220,16 @@ def test_a_folder_s_hash_is_over_its_names_too(files: Files, source: Path) -> No
     assert files.put_folder("models/b", source).sha256 != before
 
 
-CHANGES: dict[str, Callable[[Files], object]] = {
+def _rename(files: Files, name: str, other: str) -> None:
+    files.put(other, [b"12345"])
+    files.delete(name)
+
+
+CHANGES: dict[str, Callable[[Files], FileRef | None]] = {
     "content": lambda files: files.put("models/a/weights", [b"12346"]),
     "more": lambda files: files.put("models/a/more", []),
     "fewer": lambda files: files.delete("models/a/weights"),
-    "renamed": lambda files: (files.put("models/a/weighty", [b"12345"]), files.delete("models/a/weights")),
+    "renamed": lambda files: _rename(files, "models/a/weights", "models/a/weighty"),
 }
 
 

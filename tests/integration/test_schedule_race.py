@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_each_slot_becomes_exactly_one_job(client: Client, model: str, tickers: 
     for number in range(SCHEDULES):
         schedules.add(Schedule(name=f"every-hour-{number}", cron=Cron("0 * * * *"), request=request))
     for hour in range(1, HOURS + 1):
-        until(lambda hour=hour: all_submitted(client, tickers, clock, hour), f"the slots of hour {hour}")
+        until(partial(all_submitted, client, tickers, clock, hour), f"the slots of hour {hour}")
         with client.connections.store.write() as connection:
             connection.execute(update(jobs).values(state=JobState.DONE, parts_left=0))
     with client.connections.store.read() as connection:

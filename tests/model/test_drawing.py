@@ -39,7 +39,8 @@ def expected_shares(logits: np.ndarray, temperature: float, top_k: int = ALL, to
     ordered = np.sort(shares)[::-1]
     enough = int(np.searchsorted(np.cumsum(ordered), top_p - 1e-9)) if top_p < 1 else len(ordered) - 1
     shares[shares < ordered[min(enough, len(ordered) - 1)]] = 0
-    return shares / shares.sum()
+    found: np.ndarray = shares / shares.sum()
+    return found
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9, 0.5, 0.01])

@@ -54,7 +54,7 @@ def test_a_text_does_not_depend_on_order_slot_or_neighbours(
     rows = rows_of(sizes)
     expected = texts(each_model, rows, precision=precision)
     # Catches: draws that differ where a neighbour has limits
-    limits = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
+    limits: dict[str, Any] = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
     others = [replace(row, key=row.key + 1000, **limits) for row in rows]
     both = rows + others
     shuffled.shuffle(both)  # type: ignore[attr-defined]

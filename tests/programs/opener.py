@@ -19,8 +19,26 @@ from typing import Any
 
 from charrnn.errors import InputError
 
-WATCHED = ("compile", "ctypes.", "exec", "glob.", "import", "marshal.", "mmap.", "open", "os.", "pickle.", "pty.")
-WATCHED += ("shutil.", "socket.", "sqlite3.", "subprocess.", "syslog.", "tempfile.", "urllib.")
+WATCHED = (
+    "compile",
+    "ctypes.",
+    "exec",
+    "glob.",
+    "import",
+    "marshal.",
+    "mmap.",
+    "open",
+    "os.",
+    "pickle.",
+    "pty.",
+    "shutil.",
+    "socket.",
+    "sqlite3.",
+    "subprocess.",
+    "syslog.",
+    "tempfile.",
+    "urllib.",
+)
 
 
 def models_import(path: str) -> tuple[int, str]:

@@ -51,7 +51,8 @@ def test_an_epoch_reads_every_window_once_in_another_order() -> None:
         assert len(epoch) == 330  # 327 windows: the last batch is filled up
         assert len(set(epoch)) == windows.count == 327
         np.testing.assert_array_equal(epoch[327:], epoch[:3])
-    assert not np.array_equal(*epochs)
+    first, second = epochs
+    assert not np.array_equal(first, second)
 
 
 @pytest.mark.parametrize("rng_seed", [0, 2**63 - 1])

@@ -104,7 +104,12 @@ def test_what_a_killed_fetch_left_goes_with_the_next(cache: Cache) -> None:
 
 
 def _killed(root: Path) -> None:
-    Cache(root).get("ab", lambda path: fetch(path) and os.kill(os.getpid(), signal.SIGKILL) is None)
+    def fetch_and_die(path: Path) -> bool:
+        fetch(path)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    Cache(root).get("ab", fetch_and_die)
 
 
 def test_what_was_forgotten_is_fetched_anew(cache: Cache) -> None:

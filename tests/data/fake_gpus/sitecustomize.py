@@ -53,7 +53,7 @@ def install(tensorflow: ModuleType) -> None:
 
     config.list_physical_devices = list_physical_devices
     config.experimental.set_memory_growth = lambda gpu, on: tell("growth", gpu=gpu.name, on=on)
-    tensorflow.convert_to_tensor = convert_to_tensor
+    tensorflow.convert_to_tensor = convert_to_tensor  # type: ignore[attr-defined]  # any module, to mypy
 
 
 class Finder(MetaPathFinder):
@@ -83,4 +83,4 @@ def exit_and_tell(code: int, end: Callable[[int], NoReturn] = os._exit) -> NoRet
 
 
 sys.meta_path.insert(0, Finder())
-os._exit = exit_and_tell
+os._exit = exit_and_tell  # type: ignore[assignment]  # it has one argument more

@@ -21,6 +21,6 @@ def statements(dialect: Dialect) -> Iterator[str]:
             yield str(CreateIndex(index).compile(dialect=dialect)).strip()
 
 
-for dialect in (sqlite.dialect(), postgresql.dialect()):
+for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
     path = Path(__file__).with_name(f"{latest()}-{dialect.name}.sql")
     path.write_text("".join(f"{statement};\n\n" for statement in statements(dialect)))
