@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
-from tests.fixtures.kills import METHODS, SLICES, train_and_kill, train_calmly
+from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
 from tests.fixtures.processes import Home, until
 
 ROWS = ("-t", "0.5,1.0", "-n", "250", "-l", "400", "--rng-seed", "3", "--part-rows", "7500")  # in one part of seconds
@@ -72,7 +72,15 @@ def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> Non
         home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "stream",
+        pytest.param(
+            "window", marks=pytest.mark.slow("test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights")
+        ),
+    ],
+)
 def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     home: Home, text_file: Path, method: str
 ) -> None:

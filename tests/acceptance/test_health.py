@@ -34,7 +34,7 @@ class Worker:
         return int(name.removeprefix("worker "))
 
     def check(self) -> subprocess.CompletedProcess[str]:
-        return self.home.run("worker", "--check-health")
+        return self.home.call("worker", "--check-health")
 
     def is_well(self) -> bool:
         return self.check().returncode == 0
@@ -69,7 +69,7 @@ def workers() -> Iterator[dict[str, Worker]]:
         found["parent"].parent.send_signal(signal.SIGSTOP)
         found["away"].broker.kill()
         found["still"].broker.send_signal(signal.SIGSTOP)
-        until(lambda: not (found["child"].is_well() or found["parent"].is_well()), "two that hang", HANGS_S)
+        until(lambda: not (found["child"].is_well() or found["parent"].is_well()), "two that hang", HANGS_S, 1.0)
         yield found
 
 
@@ -95,6 +95,6 @@ def test_a_broker_that_does_not_answer_is_no_fault_of_its_workers(workers: dict[
 def test_the_file_of_a_dead_worker_is_no_sign_of_life(home: Home) -> None:
     # Catches: the time of a file looked at, and not who holds it
     with home.up():
-        assert home.run("worker", "--check-health").returncode == 0
+        assert home.call("worker", "--check-health").returncode == 0
     done = home.run("worker", "--check-health")
     assert (done.returncode, "No worker of this host runs" in done.stderr) == (1, True)

@@ -49,8 +49,9 @@ LEFT, ENDED = ("queued", "leased"), ("done", "failed", "cancelled")
 LAST_ROWS = 7  # of a job's last part, so that rows taken for another part's show
 MOST_JOBS = 4  # unended ones at once: the fewer, the more often one of them comes to its end
 CHARACTERS = 5  # that each part samples
-EXAMPLES, STEPS = 100, 40
-LEAST_SEEN = 20  # verbs accepted, stale ones refused, parts retried: with fewer the test would prove little
+STEPS = 40
+EXAMPLE_SHARE = 2  # an example is 40 steps: half as many of them as of a property's
+LEAST_SEEN = 10  # verbs accepted, stale ones refused, parts retried: with fewer the test would prove little
 
 # A lease is seven steps of the clock and a half, so that none ends within half a step of now: the real time that an
 # example takes decides nothing. Two leases are within what any lease can be, an hour.
@@ -648,13 +649,14 @@ def _epoch(epoch: int, step: int) -> EpochMetrics:
 # forgets cancel_requested, as does fail; give_back of all owners; a heartbeat that does not extend; end_parts that
 # counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done parts
 # again; a job that is done although a part was cancelled; a cancel that counts no parts; dependents that are not told.
+@pytest.mark.hypothesis
 @pytest.mark.timeout(900)  # a failure is made smaller for up to five minutes
 def test_no_order_of_verbs_breaks_a_promise(store: Store) -> None:
     seen: Counter[str] = Counter()
     run_state_machine_as_test(
         lambda: LeaseMachine(store, seen),  # type: ignore[arg-type]  # it takes any factory
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=settings().max_examples // EXAMPLE_SHARE,
             stateful_step_count=STEPS,
             deadline=None,
             phases=set(Phase) - {Phase.explain},  # which takes minutes more

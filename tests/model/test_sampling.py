@@ -23,7 +23,7 @@ from tests.fixtures.model import random_model
 
 BATCH = 16
 PRECISIONS = ("float32", "bfloat16")
-PROPERTIES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTIES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:

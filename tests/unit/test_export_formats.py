@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -123,13 +123,11 @@ RECORDS = st.builds(
 )
 
 
-@settings(max_examples=200)
 @given(st.lists(RECORDS, max_size=5))
 def test_csv_is_read_back(rows: list[dict[str, Any]]) -> None:
     assert read_csv(exported(rows, "csv")) == [as_cells(row) for row in rows]
 
 
-@settings(max_examples=50)
 @given(st.lists(RECORDS, max_size=5))
 def test_parquet_is_read_back(rows: list[dict[str, Any]]) -> None:
     # Catches: Arrow's reader of JSON taking a number, an escape or an empty text for something else than Python's does

@@ -205,7 +205,7 @@ def test_a_short_piece_is_no_part_of_a_slightly_longer_file(tmp_path: Path) -> N
     assert training(files(tmp_path, "aXYZ"), "a") == "aXYZ"
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.sampled_from("ab\né€"), min_size=1), min_size=1, max_size=4))
 def test_without_a_held_out_text_training_reads_everything(tmp_path: Path, texts: list[str]) -> None:
     for path in tmp_path.glob("*.txt"):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.jobs.job.file_ref import FileRef
@@ -91,7 +91,6 @@ def result_line(**values: Any) -> bytes:
     return json.dumps(line | values).encode()
 
 
-@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_no_control_character_survives(text: str) -> None:
     assert console.printable(text).isprintable()
@@ -107,7 +106,6 @@ def test_a_line_end_is_shown_as_a_sign() -> None:
     assert console.printable("a\nb") == "a⏎b"
 
 
-@settings(max_examples=50)
 @given(st.text().filter(str.isprintable))
 def test_other_characters_are_shown_as_they_are(text: str) -> None:
     assert console.printable(text) == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.jobs.job.report import SHOWN_TEMPERATURES, SKETCH, Distinct, Report, Seconds, Tallies, summarize
@@ -18,7 +18,6 @@ def distinct_of(texts: list[str]) -> Distinct:
     return distinct
 
 
-@settings(max_examples=50)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
 def test_few_distinct_texts_are_counted_exactly(texts: list[str]) -> None:
     assert distinct_of(texts * 2).count == len(set(texts))

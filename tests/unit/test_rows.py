@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.jobs.job.file_ref import FileRef
@@ -71,7 +71,6 @@ def test_rows_come_by_seed_then_temperature_then_sample() -> None:
 COUNTS = st.integers(1, 5)
 
 
-@settings(max_examples=200)
 @given(COUNTS, COUNTS, COUNTS, st.integers(0, 130), st.integers(0, 130))
 def test_a_part_is_a_slice_of_the_job(num_seeds: int, temperatures: int, samples: int, first: int, count: int) -> None:
     # Catches: a row lost or sampled twice where two parts meet
@@ -101,7 +100,6 @@ JSON = st.one_of(st.none(), st.booleans(), st.integers(), st.text())
 RECORDS = st.lists(st.dictionaries(st.text(), JSON), max_size=20)
 
 
-@settings(max_examples=100)
 @given(RECORDS)
 def test_lines_that_were_compressed_are_read_back(records: list[dict[str, Any]]) -> None:
     assert [json.loads(line) for line in lines_of(compress(records))] == records

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
@@ -33,7 +33,6 @@ def stored(seeds: list[Seed]) -> list[StoredSeed]:
     return list(read_seeds(io.BytesIO(written(seeds)[1])))
 
 
-@settings(max_examples=50)
 @given(st.lists(st.tuples(TEXTS, OPTIONS), min_size=1, max_size=10))
 def test_what_was_written_is_read_back(given: list[tuple[str, dict[str, Any]]]) -> None:
     found = stored([Seed(text, options=options) for text, options in given])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import TextError
@@ -37,7 +37,6 @@ def test_a_byte_order_mark_inside_the_text_is_kept() -> None:
     assert decode(b"a\xef\xbb\xbfb", "x") == "a\ufeffb"
 
 
-@settings(max_examples=50)
 @given(st.text().filter(lambda text: not text.startswith("\ufeff")))
 def test_nothing_else_is_repaired_or_normalised(text: str) -> None:
     # Catches: universal newlines, Unicode normalisation, stripping

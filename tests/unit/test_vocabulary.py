@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError, ModelFileError
@@ -21,14 +21,12 @@ def test_its_length_is_the_number_of_distinct_characters() -> None:
     assert len(Vocabulary.of("banana")) == 3
 
 
-@settings(max_examples=50)
 @given(TEXTS)
 def test_decoding_takes_encoding_back(text: str) -> None:
     vocabulary = Vocabulary.of(text)
     assert vocabulary.decode(vocabulary.encode(text)) == text
 
 
-@settings(max_examples=50)
 @given(TEXTS)
 def test_the_file_brings_the_same_characters_back(text: str) -> None:
     vocabulary = Vocabulary.of(text)
