@@ -29,15 +29,15 @@ def schema_of(database: Database) -> dict[str, Any]:
     inspector = inspect(database.engine)
     return {
         name: [
-            [(column.name, str(column["type"]), column["nullable"]) for column in inspector.get_columns(name)],
+            [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(name)],
             inspector.get_pk_constraint(name)["constrained_columns"],
             sorted(
                 (key["constrained_columns"], key["referred_table"], key["referred_columns"])
                 for key in inspector.get_foreign_keys(name)
             ),
             sorted(unique["column_names"] for unique in inspector.get_unique_constraints(name)),
-            sorted((str(index.name), index["column_names"]) for index in inspector.get_indexes(name)),
-            sorted(str(check.name) for check in inspector.get_check_constraints(name)),
+            sorted((str(index["name"]), index["column_names"]) for index in inspector.get_indexes(name)),
+            sorted(str(check["name"]) for check in inspector.get_check_constraints(name)),
         ]
         for name in sorted(inspector.get_table_names())
         if not name.startswith("sqlite_")
@@ -94,7 +94,7 @@ def test_an_older_store_is_refused_until_it_is_upgraded(
     assert store.upgrade(settings) == (1, 2)
     upgraded = Store.open(settings)
     assert upgraded.job(job).id == job  # nothing is lost
-    assert "owner" in {column.name for column in inspect(upgraded.engine).get_columns("jobs")}
+    assert "owner" in {column["name"] for column in inspect(upgraded.engine).get_columns("jobs")}
     assert store.upgrade(settings) == (2, 2)
     upgraded.close()
 
@@ -113,7 +113,7 @@ def test_a_migration_that_breaks_off_changes_nothing(
         with pytest.raises(InputError, match="the power went"):
             store.upgrade(settings)
     unchanged = Store.open(settings)
-    assert "owner" not in {column.name for column in inspect(unchanged.engine).get_columns("jobs")}
+    assert "owner" not in {column["name"] for column in inspect(unchanged.engine).get_columns("jobs")}
     unchanged.close()
 
 
