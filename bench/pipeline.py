@@ -113,7 +113,7 @@ def load_model() -> tuple[Model, list[float]]:
     from charrnn.jobs.settings import Settings
     from charrnn.jobs.store.registry import resolve
     from charrnn.jobs.store.store import Store
-    from worker.parts.model_cache import LoadedModels
+    from worker.parts.model_cache import ModelCache
 
     settings = Settings.from_env(os.environ)
     store = Store.open(settings)
@@ -123,7 +123,7 @@ def load_model() -> tuple[Model, list[float]]:
     seconds = []
     for _ in range(LOADS):
         started = time.perf_counter()
-        model = LoadedModels().get(files, reference)
+        model = ModelCache().get(files, reference)
         seconds.append(time.perf_counter() - started)
     return model, seconds
 

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,13 +24,6 @@ _process: dict[str, str] = {}
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON), help="lines for people, or JSON")
-
-
-def wanted_format(arguments: Sequence[str]) -> str:
-    """What the option says, whatever stands beside it."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_option(parser)
-    return str(parser.parse_known_args(arguments)[0].log_format)
 
 
 def begin(form: str) -> None:

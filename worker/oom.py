@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 from collections.abc import Iterator
+from multiprocessing import RawValue
 from pathlib import Path
 
 from charrnn.jobs.store.leases import DIED, OUT_OF_MEMORY
@@ -12,19 +12,19 @@ from charrnn.jobs.store.leases import DIED, OUT_OF_MEMORY
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
-_known = mmap.mmap(-1, 8)  # kills that were told of; shared by the parent and its children, which are of one fork
+_known = RawValue("q", 0)  # kills that were told of; shared by the parent and its children, which are of one fork
 
 
 def remember() -> None:
     """Count from now on. Called in the parent, before the first child."""
-    _known[:] = oom_kills().to_bytes(8)
+    _known.value = oom_kills()
 
 
 def why_died() -> str:
     """Of what a child's predecessor died, as far as it can be told: another group's kills are not counted."""
     count = oom_kills()
-    killed = count > int.from_bytes(_known[:])
-    _known[:] = count.to_bytes(8)
+    killed = count > _known.value
+    _known.value = count
     return OUT_OF_MEMORY if killed else DIED
 
 

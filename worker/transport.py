@@ -36,8 +36,13 @@ CONTENT = ("content-type", "content-encoding")  # of these, what stands beside t
 MAX_BODY = 1000  # characters; ours have 116
 
 
-def install() -> None:
-    """Use it in this process, for every URL that Kombu's own was for."""
+def install(on_connecting: Callable[[], None] = lambda: None) -> None:
+    """Use it in this process, for every URL that Kombu's own was for.
+
+    Args:
+        on_connecting: called before each attempt to connect.
+    """
+    Transport.on_connecting = staticmethod(on_connecting)
     for name in ("redis", "rediss"):
         TRANSPORT_ALIASES[name] = f"{__name__}:Transport"
 

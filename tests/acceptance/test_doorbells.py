@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 import redis
@@ -15,6 +16,10 @@ from tests.fixtures.model import make_text
 from tests.fixtures.processes import Home, make_home, until
 
 DEADLY = 100  # the number of the part whose first taker dies before it has rung on
+
+
+def _two_workers(home: Home) -> bool:
+    return len(home.workers()) == 2
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         with home.up():
             home.ok("train", "tiny", str(text), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
             with home.start("worker", "--devices", "cpu") as second:
-                until(lambda home=home: len(home.workers()) == 2, "a second worker")
+                until(partial(_two_workers, home), "a second worker")
                 yield home
                 second.terminate()
                 second.communicate(timeout=60)

@@ -17,8 +17,9 @@ from charrnn.jobs.settings import Settings
 from charrnn.options import SamplingOptions
 from tests.fixtures.client import submit
 from tests.fixtures.store import each_database, sampled
-from worker.heartbeat import Heartbeat, Watch
+from worker.child import Child
 from worker.parts import generation
+from worker.parts.watch import Watch
 
 pytestmark = each_database
 
@@ -26,63 +27,61 @@ SECONDS = Seconds(loading=0.0, compiling=0.0, sampling=2.0, writing=0.5)
 
 
 @pytest.fixture
-def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
-    """Of a child whose thread does not run."""
-    heartbeat = Heartbeat(settings, "owner", "cpu", ["generate"], lambda: None)
-    yield heartbeat
-    heartbeat.store.close()
-    heartbeat.queue.close()
+def child(settings: Settings) -> Iterator[Child]:
+    child = Child(settings, "owner", "cpu", ["generate"])
+    yield child
+    child.connections.close()
 
 
-def begin(client: Client, model: str, heartbeat: Heartbeat) -> tuple[Part, FileRef]:
+def begin(client: Client, model: str, child: Child) -> tuple[Part, FileRef]:
     """A claimed part, and its file, which is written."""
     submit(client, model, [Seed("a")], SamplingOptions())
-    part = heartbeat.leases.claim("generate", "owner")
+    part = child.leases.claim("generate", "owner")
     assert part is not None
     return part, client.connections.files.put(f"jobs/{part.job}/0-{part.token}.jsonl.zst", [b"rows"])
 
 
-def commit(heartbeat: Heartbeat, part: Part, output: FileRef) -> None:
+def commit(child: Child, part: Part, output: FileRef) -> None:
     report = sampled(part, steps=10, slot_steps=160, characters=100, seconds=SECONDS)
-    generation.commit(heartbeat, part, Watch(part, heartbeat.settings), output, report)
+    generation.commit(child, part, Watch(part, child.settings), output, report)
 
 
 def test_a_commit_whose_answer_is_lost_is_not_undone(
-    client: Client, model: str, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+    client: Client, model: str, child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part, output = begin(client, model, heartbeat)
-    complete, answers = heartbeat.leases.complete_rows, iter([False])
+    part, output = begin(client, model, child)
+    complete, answers = child.leases.complete_rows, iter([False])
 
     def lose_the_first_answer(*arguments: Any, **facts: Any) -> None:
         complete(*arguments, **facts)
         if not next(answers, True):
             raise UnreachableError("the connection went after the commit")
 
-    monkeypatch.setattr(heartbeat.leases, "complete_rows", lose_the_first_answer)
-    commit(heartbeat, part, output)
+    monkeypatch.setattr(child.leases, "complete_rows", lose_the_first_answer)
+    commit(child, part, output)
     # Catches: the file deleted as that of a lease that was lost
     assert client.connections.files.read(output) == b"rows"
     assert (client.status(part.job).state, client.status(part.job).rows_done) == ("done", 1)
     assert client.connections.store.speeds("speeches") == {"cpu": pytest.approx(160 / 2.5 / 0.45)}  # of slot_steps
 
 
-def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
+def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, child: Child) -> None:
     # Catches: files that nobody will read, left behind
-    part, output = begin(client, model, heartbeat)
-    heartbeat.leases.give_back("owner")
-    again = heartbeat.leases.claim("generate", "other")
+    part, output = begin(client, model, child)
+    child.leases.give_back("owner")
+    again = child.leases.claim("generate", "other")
     assert again is not None
     with pytest.raises(LeaseLostError):
-        commit(heartbeat, part, output)
+        commit(child, part, output)
     assert list(client.connections.files.list(f"jobs/{part.job}")) == []
 
 
-def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, heartbeat: Heartbeat) -> None:
-    begin(client, model, heartbeat)  # its worker dies between its file and its commit
-    heartbeat.leases.give_back("owner")
-    again = heartbeat.leases.claim("generate", "owner")
+def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, child: Child) -> None:
+    begin(client, model, child)  # its worker dies between its file and its commit
+    child.leases.give_back("owner")
+    again = child.leases.claim("generate", "owner")
     assert again is not None
-    commit(heartbeat, again, client.connections.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
+    commit(child, again, client.connections.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
     # Catches: rows twice for those who open the folder itself
     assert [file.name for file in client.connections.files.list(f"jobs/{again.job}")] == [
         f"jobs/{again.job}/0-2.jsonl.zst"

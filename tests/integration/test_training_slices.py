@@ -24,17 +24,23 @@ from charrnn.jobs.store.tables import workers
 from charrnn.options import NetworkOptions, TrainingOptions
 from tests.fixtures.client import train
 from tests.fixtures.store import AddJob
-from worker.heartbeat import Heartbeat, Interrupted, Watch
+from worker.child import Child
 from worker.parts import training
+from worker.parts.training import KeptTrainings
+from worker.parts.watch import Interrupted, Watch
 
 
 @pytest.fixture
-def heartbeat(settings: Settings) -> Iterator[Heartbeat]:
-    """Of a child that looks for others after each step; its thread does not run."""
-    heartbeat = Heartbeat(replace(settings, slice_s=0.0), "owner", "cpu", ["train", "generate"], lambda: None)
-    yield heartbeat
-    heartbeat.store.close()
-    heartbeat.queue.close()
+def child(settings: Settings) -> Iterator[Child]:
+    """One that looks for others after each step."""
+    child = Child(replace(settings, slice_s=0.0), "owner", "cpu", ["train", "generate"])
+    yield child
+    child.connections.close()
+
+
+@pytest.fixture
+def kept() -> KeptTrainings:
+    return KeptTrainings()
 
 
 @pytest.fixture
@@ -61,15 +67,15 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.trainer.Trai
     return made  # type: ignore[return-value]
 
 
-def run(heartbeat: Heartbeat) -> None:
+def run(child: Child, kept: KeptTrainings) -> None:
     """Claim the training and work on it, as a doorbell's task does."""
-    part = heartbeat.leases.claim("train", heartbeat.owner)
+    part = child.leases.claim("train", child.owner)
     assert part is not None
     assert isinstance(part.spec, TrainSpec)
     try:
-        training.train(heartbeat, part, part.spec, Watch(part, heartbeat.settings))
+        training.train(child, part, part.spec, Watch(part, child.settings), kept)
     except Interrupted:
-        heartbeat.leases.release(part)
+        child.leases.release(part)
 
 
 def checkpoint(client: Client) -> FileRef:
@@ -79,33 +85,33 @@ def checkpoint(client: Client) -> FileRef:
 
 
 def test_a_training_that_gave_its_device_back_goes_on_from_memory(
-    client: Client, heartbeat: Heartbeat, add_job: AddJob, built: list[Any]
+    client: Client, child: Child, kept: KeptTrainings, add_job: AddJob, built: list[Any]
 ) -> None:
     add_job()  # waits, so that the training gives its device back after each slice
     for step in (1, 2):
-        run(heartbeat)
+        run(child, kept)
         assert [trainer.checkpoint.step for trainer in built] == [step]  # Catches: a trainer made anew for each slice
 
 
 def test_what_another_worker_did_meanwhile_is_not_done_again(
-    client: Client, heartbeat: Heartbeat, add_job: AddJob, built: list[Any]
+    client: Client, child: Child, kept: KeptTrainings, add_job: AddJob, built: list[Any]
 ) -> None:
     add_job()
-    run(heartbeat)
+    run(child, kept)
     left = checkpoint(client)
     copied = client.connections.files.put("jobs/1/checkpoint-of-another", [client.connections.files.read(left)])
-    part = heartbeat.leases.claim("train", "another worker")
+    part = child.leases.claim("train", "another worker")
     assert part is not None
-    heartbeat.leases.checkpoint(part, copied, [])
-    heartbeat.leases.release(part)
-    run(heartbeat)
+    child.leases.checkpoint(part, copied, [])
+    child.leases.release(part)
+    run(child, kept)
     assert len(built) == 2  # Catches: a worker that goes on from what it kept, whatever the store says
 
 
 def test_a_checkpoint_that_is_not_committed_changes_nothing(
-    client: Client, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+    client: Client, child: Child, kept: KeptTrainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = heartbeat.leases.checkpoint
+    commit = child.leases.checkpoint
     committed: list[FileRef] = []
 
     def commit_once(part: Part, saved: FileRef, history: Any) -> None:
@@ -114,26 +120,26 @@ def test_a_checkpoint_that_is_not_committed_changes_nothing(
         committed.append(saved)
         commit(part, saved, history)
 
-    monkeypatch.setattr(heartbeat.leases, "checkpoint", commit_once)
+    monkeypatch.setattr(child.leases, "checkpoint", commit_once)
     with pytest.raises(ConnectionError):
-        run(heartbeat)
+        run(child, kept)
     assert checkpoint(client) == committed[0]
     # Catches: a checkpoint deleted, or written over, before the next is committed
     client.connections.files.checked(committed[0])
 
 
 def test_an_epoch_is_shown_before_the_checkpoint_that_holds_it(
-    client: Client, heartbeat: Heartbeat, monkeypatch: pytest.MonkeyPatch
+    client: Client, child: Child, kept: KeptTrainings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: losses that come a minute late
-    heartbeat.settings = replace(heartbeat.settings, slice_s=99.0)
+    child.settings = replace(child.settings, slice_s=99.0)
 
     def no_checkpoint(*_: Any) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(heartbeat.leases, "checkpoint", no_checkpoint)
+    monkeypatch.setattr(child.leases, "checkpoint", no_checkpoint)
     with pytest.raises(ConnectionError):
-        run(heartbeat)
+        run(child, kept)
     (epoch,) = client.status(1).history
     assert len(epoch.previews) == 4
     (part,) = client.connections.store.parts(1)
@@ -157,15 +163,15 @@ def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases
     assert "no live worker serves generate" in (client.status(waiting).waiting_for or "")
 
 
-def test_a_training_leaves_no_checkpoint(client: Client, heartbeat: Heartbeat, settings: Settings) -> None:
+def test_a_training_leaves_no_checkpoint(client: Client, child: Child, kept: KeptTrainings, settings: Settings) -> None:
     client.connections.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
-    run(heartbeat)
+    run(child, kept)
     assert client.status(1).state == JobState.DONE
     assert not (Path(settings.files_location) / "jobs" / "1").exists()
 
 
 def test_a_broker_that_is_away_at_the_end_leaves_no_old_version(
-    client: Client, heartbeat: Heartbeat, text_file: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, child: Child, kept: KeptTrainings, text_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object) -> None:
         raise UnreachableError("the broker does not answer")
@@ -174,6 +180,6 @@ def test_a_broker_that_is_away_at_the_end_leaves_no_old_version(
     for _ in range(2):
         train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1), margin=5.0, keep=1)
     while any(job.state != JobState.DONE for job in client.jobs()):
-        run(heartbeat)
+        run(child, kept)
     # Catches: what is done last left out, where one of three does not answer
     assert [version.version for version in client.models.list()] == [1, 3]

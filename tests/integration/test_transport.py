@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
-from kombu import Connection, transport
+from kombu import transport
+from kombu.connection import Connection
 from kombu.message import Message
 from kombu.transport import redis as kombus
 

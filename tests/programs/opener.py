@@ -65,11 +65,11 @@ def worker(path: str) -> tuple[int, str]:
     """`path` has where the files are and what the store says of the version."""
     from charrnn.jobs.files.files import Files
     from charrnn.jobs.job.file_ref import FileRef
-    from worker.parts.model_cache import LoadedModels
+    from worker.parts.model_cache import ModelCache
 
     def get() -> object:
         values = json.loads(Path(path).read_text())
-        return LoadedModels().get(Files(values.pop("root"), Path("none")), FileRef(**values))
+        return ModelCache().get(Files(values.pop("root"), Path("none")), FileRef(**values))
 
     return _tried(get)
 

@@ -12,8 +12,8 @@ from charrnn.errors import LeaseLostError
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.settings import Settings
 from tests.fixtures.store import generate_spec
-from worker import heartbeat
-from worker.heartbeat import COMPILING, WORKING, Interrupted, Watch, start_draining
+from worker.parts import watch as module
+from worker.parts.watch import COMPILING, WORKING, Interrupted, Watch, start_draining
 
 SETTINGS = Settings(home=Path("/none"), lease_s=30.0, stall_s=120.0)
 PART = Part(
@@ -39,7 +39,7 @@ def watch() -> Watch:
 @pytest.fixture(autouse=True)
 def not_draining() -> Iterator[None]:
     yield
-    heartbeat._draining[:] = bytes(len(heartbeat._draining))
+    module._drained_at.value = 0.0
 
 
 def test_work_goes_on_while_the_lease_is_fresh(watch: Watch) -> None:

@@ -16,9 +16,9 @@ from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.rows import JobRow, compress, result, stored_rows
 from charrnn.jobs.store import registry
-from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Watch
+from worker.child import Child
 from worker.logs import about
-from worker.parts.model_cache import LoadedModels
+from worker.parts.watch import COMPILING, WORKING, WRITING, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
@@ -27,17 +27,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_loaded = LoadedModels()
 
-
-def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch) -> None:
+def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None:
     """Sample, write, commit.
 
     Raises:
         Interrupted, LeaseLostError: from `watch`, between two calls of the sampler.
     """
-    started, files = time.monotonic(), heartbeat.files
-    model = watch.insist(lambda: _loaded.get(files, _version_files(heartbeat, spec)))
+    started, files = time.monotonic(), child.files
+    model = watch.insist(lambda: child.models.get(files, _version_files(child, spec)))
     rows = watch.insist(lambda: list(stored_rows(files, spec, part)))
     loading = time.monotonic() - started
     watch.enter(COMPILING)
@@ -65,14 +63,14 @@ def generate(heartbeat: Heartbeat, part: Part, spec: GenerateSpec, watch: Watch)
     writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
-    commit(heartbeat, part, watch, output, _part_report(report, spec, seconds, tallies))
+    commit(child, part, watch, output, _part_report(report, spec, seconds, tallies))
     took = time.monotonic() - started
     done = about(part, "done", rows=part.rows, seconds=round(took, 3))
     logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, took, extra=done)
 
 
-def _version_files(heartbeat: Heartbeat, spec: GenerateSpec) -> FileRef:
-    with heartbeat.store.read() as connection:
+def _version_files(child: Child, spec: GenerateSpec) -> FileRef:
+    with child.store.read() as connection:
         return registry.resolve(connection, spec.name).files
 
 
@@ -89,22 +87,22 @@ def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies
     )
 
 
-def commit(heartbeat: Heartbeat, part: Part, watch: Watch, output: FileRef, report: Report) -> None:
+def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Report) -> None:
     """End the part; then, or if it is somebody else's now, delete what will never be read.
 
     A commit whose answer was lost is tried again, and then finds the part ended: by itself.
     """
-    kind = device_kind(heartbeat.device)
+    kind = device_kind(child.device)
     try:
-        watch.insist(lambda: heartbeat.leases.complete_rows(part, output, report, kind))
+        watch.insist(lambda: child.leases.complete_rows(part, output, report, kind))
     except LeaseLostError:
-        if not heartbeat.leases.committed(part):
-            heartbeat.files.delete(output.name)
+        if not child.leases.committed(part):
+            child.files.delete(output.name)
             raise
     if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
-        for file in heartbeat.files.list(_folder(part)):
+        for file in child.files.list(_folder(part)):
             if file.name.startswith(f"{_folder(part)}/{part.number}-") and file.name != output.name:
-                heartbeat.files.delete(file.name)
+                child.files.delete(file.name)
 
 
 def _folder(part: Part) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 30  # of weights: 80 versions of 2 x LSTM(512)
 
 
-class LoadedModels:
+class ModelCache:
     """Versions by their sha256; those unused longest go when all take more than `max_bytes`."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

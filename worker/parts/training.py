@@ -15,14 +15,14 @@ from charrnn.jobs.faults import crash_point
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import Comparison, NewVersion, Version
-from charrnn.jobs.models.models import Models
 from charrnn.jobs.store import registry
 from charrnn.jobs.upkeep.maintenance import ring_missing
 from charrnn.release import release
 from charrnn.text.documents import Document
 from charrnn.text.vocabulary import Vocabulary
-from worker.heartbeat import COMPILING, WORKING, WRITING, Heartbeat, Interrupted, Watch
+from worker.child import Child
 from worker.logs import about
+from worker.parts.watch import COMPILING, WORKING, WRITING, Interrupted, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
@@ -32,18 +32,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_KEPT = 2  # of the trainings that take turns; each holds five times its weights, 70 MB of 2 x 512 units
-_kept: dict[int, _Work] = {}
-"""Job → the training that this child gave its device back from: to start one again takes seconds."""
 
 
-def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> None:
+class KeptTrainings:
+    """The trainings that a child gave its device back from: to start one again takes seconds."""
+
+    def __init__(self) -> None:
+        self._works: dict[int, _Work] = {}  # by job
+
+    def take(self, part: Part) -> _Work | None:
+        """Return the training as the child left it, unless another child went on with it."""
+        work = self._works.pop(part.job, None)
+        if work is None or work.saved != part.checkpoint:
+            return None
+        work.part = part
+        return work
+
+    def keep(self, work: _Work) -> None:
+        """Keep a training if there is a place: of three that take turns, the one to drop would always be the next."""
+        for job in set(self._works) - work.child.store.unended(self._works):
+            del self._works[job]
+        if len(self._works) < MAX_KEPT:
+            self._works[work.part.job] = work
+
+
+def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTrainings) -> None:
     """Train to the end, or give the device to another part that waits for it.
 
     Raises:
         Interrupted: after a checkpoint; the part goes back to the queue.
         LeaseLostError: from `watch`.
     """
-    work = watch.insist(lambda: _resumed(heartbeat, part, spec))
+    work = kept.take(part) or watch.insist(lambda: _Work(child, part, spec))
     watch.enter(COMPILING)
     while not work.trainer.finished:
         try:
@@ -53,8 +73,8 @@ def train(heartbeat: Heartbeat, part: Part, spec: TrainSpec, watch: Watch) -> No
             raise
         watch.enter(WRITING)
         watch.insist(work.save_checkpoint)
-        if not work.trainer.finished and watch.insist(lambda: _others_wait(heartbeat)):
-            watch.insist(lambda: _keep(work))
+        if not work.trainer.finished and watch.insist(child.others_wait):
+            watch.insist(lambda: kept.keep(work))
             raise Interrupted
     work.finish(watch)
 
@@ -67,37 +87,16 @@ def _save_if_possible(work: _Work) -> None:
         logger.warning("job %d: no checkpoint: %s", work.part.job, error)
 
 
-def _resumed(heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> _Work:
-    """The training where it stands: as this child left it, unless another went on with it, or from its files."""
-    work = _kept.pop(part.job, None)
-    if work is None or work.saved != part.checkpoint:
-        return _Work(heartbeat, part, spec)
-    work.part = part
-    return work
-
-
-def _keep(work: _Work) -> None:
-    """Where there is a place: of three that take turns, the one to be dropped would always be the next."""
-    for job in set(_kept) - work.heartbeat.store.unended(_kept):
-        del _kept[job]
-    if len(_kept) < MAX_KEPT:
-        _kept[work.part.job] = work
-
-
-def _others_wait(heartbeat: Heartbeat) -> bool:
-    return any(map(heartbeat.leases.waits, heartbeat.queues))
-
-
 class _Work:
     """A claimed training at its last checkpoint, or at its start."""
 
-    def __init__(self, heartbeat: Heartbeat, part: Part, spec: TrainSpec) -> None:
+    def __init__(self, child: Child, part: Part, spec: TrainSpec) -> None:
         from charrnn.text.corpus import Corpus
         from charrnn.training.checkpoint import Checkpoint
         from charrnn.training.trainer import Trainer
 
-        self.heartbeat, self.part, self.spec = heartbeat, part, spec
-        self.files = heartbeat.files
+        self.child, self.part, self.spec = child, part, spec
+        self.files = child.files
         text = Document(self.files.checked(spec.corpus)).read()
         held_out = self.files.read(spec.held_out).decode()
         corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.scratch)
@@ -114,12 +113,12 @@ class _Work:
 
         if self.spec.start is None:
             return None
-        with self.heartbeat.store.read() as connection:
+        with self.child.store.read() as connection:
             version = registry.resolve(connection, self.spec.start)
         return load(self.files.checked_folder(version.files))
 
     def run_slice(self, watch: Watch) -> None:
-        ends = time.monotonic() + self.heartbeat.settings.slice_s
+        ends = time.monotonic() + self.child.settings.slice_s
 
         def stop(progress: Progress) -> bool:
             watch.progress = PartProgress(work=progress)
@@ -136,7 +135,7 @@ class _Work:
         if len(history) > self.recorded:
             self.recorded = len(history)
             try:
-                self.heartbeat.leases.record(self.part, history)
+                self.child.leases.record(self.part, history)
             except UnreachableError as error:  # the checkpoint at the slice's end tells them too
                 logger.warning("job %d: an epoch is not shown yet: %s", self.part.job, error)
 
@@ -150,7 +149,7 @@ class _Work:
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
         crash_point("checkpoint", self.saves)
-        self.heartbeat.leases.checkpoint(self.part, saved, point.history)
+        self.child.leases.checkpoint(self.part, saved, point.history)
         self.saved = saved
         if before:
             self.files.delete(before.name)
@@ -195,16 +194,18 @@ class _Work:
 
     def _ring_for_dependents(self) -> None:
         """For jobs that waited for this version."""
-        ring_missing(self.heartbeat.leases, self.heartbeat.queue)
+        ring_missing(self.child.leases, self.child.queue)
 
     def _delete_older_versions(self) -> None:
+        from charrnn.jobs.models.models import Models
+
         if self.spec.keep is not None:
-            deleted = Models(self.heartbeat.connections).delete_older(self.spec.model, self.spec.keep)
+            deleted = Models(self.child.connections).delete_older(self.spec.model, self.spec.keep)
             logger.info("job %d: deleted older versions: %s", self.part.job, ", ".join(deleted) or "none")
 
     def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
         """Store it; where its loss and the champion's are of other characters, measure both, and come again."""
-        while champion := watch.insist(partial(self.heartbeat.leases.complete_training, self.part, version)):
+        while champion := watch.insist(partial(self.child.leases.complete_training, self.part, version)):
             try:
                 version = replace(version, comparison=self._compare(model, champion, watch))
             except ModelFileError as damaged:  # the champion's, or deleted meanwhile: no reason to lose this one

@@ -7,13 +7,12 @@ Celery's ping sees a parent that answers, and no child that hangs.
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import RawArray
 from pathlib import Path
 from typing import TextIO
 
@@ -24,28 +23,25 @@ FOLDER = "health"  # in the home
 TOUCH_S = 5.0
 SLOWEST_S = 90.0  # between two touches: a broker that stands still holds a parent for 60 s, timeouts and a pause of 30
 
-_beat = struct.Struct("d")  # seconds of the monotonic clock, which processes of a host share
-
 
 class Pulse:
     """The file of one worker. Made in the parent before its children, which share its memory."""
 
     def __init__(self, settings: Settings, children: int) -> None:
         self._parent = os.getpid()
-        self._beats = mmap.mmap(-1, children * _beat.size)
+        self._beats = RawArray("d", children)  # seconds of the monotonic clock, which processes of a host share
         for child in range(children):
             self.beat(child)
         self._file = _hold(settings.home, stale_s(settings))
 
     def beat(self, child: int) -> None:
         """Tell that this child moves. Called in the child."""
-        _beat.pack_into(self._beats, child * _beat.size, time.monotonic())
+        self._beats[child] = time.monotonic()
 
     def touch(self, ahead_s: float = 0.0) -> None:
         """Tell when the last child moved, as the parent does now; `ahead_s`: and that it may not for so long."""
         if os.getpid() == self._parent:
-            oldest = min(beat for (beat,) in _beat.iter_unpack(self._beats))
-            moved = time.time() - (time.monotonic() - oldest) + ahead_s
+            moved = time.time() - (time.monotonic() - min(self._beats)) + ahead_s
             os.utime(self._file.fileno(), (moved, moved))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import oom as memory
+from worker import oom
 
 V1 = "9:name=systemd:/\n4:cpu,memory:/box/worker\n0::/\n"
 V2 = "0::/box/worker\n"
@@ -15,13 +15,13 @@ V2 = "0::/box/worker\n"
 @pytest.fixture
 def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where cgroups are, with none."""
-    monkeypatch.setattr(memory, "CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(memory, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(oom, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(oom, "MEMBERSHIP", tmp_path / "membership")
     return tmp_path / "cgroup"
 
 
 def write(membership: str, counter: Path, kills: int) -> None:
-    memory.MEMBERSHIP.write_text(membership)
+    oom.MEMBERSHIP.write_text(membership)
     counter.parent.mkdir(parents=True, exist_ok=True)
     counter.write_text(f"oom 7\noom_kill {kills}\noom_group_kill 0\n")
 
@@ -38,18 +38,18 @@ LAYOUTS = {
 def test_kills_are_counted(counters: Path, membership: str, name: str) -> None:
     # Catches: a counter that is not read
     write(membership, counters / name, 3)
-    assert memory.oom_kills() == 3
+    assert oom.oom_kills() == 3
 
 
 def test_where_nothing_counts_there_are_none(counters: Path) -> None:
-    assert memory.oom_kills() == 0
+    assert oom.oom_kills() == 0
 
 
 def test_a_death_since_the_last_look_was_for_memory_if_the_counter_rose(counters: Path) -> None:
     # Catches: kills of before the worker's start; one kill told of twice
     counter = counters / "memory.events"
     write(V2, counter, 3)
-    memory.remember()
-    assert memory.why_died() == "process died"
+    oom.remember()
+    assert oom.why_died() == "process died"
     write(V2, counter, 4)
-    assert [memory.why_died() for _ in range(2)] == ["out of memory", "process died"]
+    assert [oom.why_died() for _ in range(2)] == ["out of memory", "process died"]

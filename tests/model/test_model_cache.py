@@ -13,7 +13,7 @@ from charrnn.model import Model
 from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions
 from charrnn.text.vocabulary import Vocabulary
-from worker.parts.model_cache import LoadedModels
+from worker.parts.model_cache import ModelCache
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store_version(files: Files, folder: Path, rng_seed: int) -> FileRef:
 
 
 def test_a_version_that_is_held_is_not_read_again(files: Files, tmp_path: Path) -> None:
-    loaded, reference = LoadedModels(), store_version(files, tmp_path / "m", 1)
+    loaded, reference = ModelCache(), store_version(files, tmp_path / "m", 1)
     model = loaded.get(files, reference)
     files.delete_folder(reference.name)
     assert loaded.get(files, reference) is model
@@ -38,8 +38,8 @@ def test_a_version_that_is_held_is_not_read_again(files: Files, tmp_path: Path) 
 
 def test_what_was_unused_longest_goes_first(files: Files, tmp_path: Path) -> None:
     first, second, third = (store_version(files, tmp_path / "m", seed) for seed in (1, 2, 3))
-    size = LoadedModels().get(files, first).size
-    loaded = LoadedModels(max_bytes=2 * size)
+    size = ModelCache().get(files, first).size
+    loaded = ModelCache(max_bytes=2 * size)
     for reference in (first, second, first, third):
         loaded.get(files, reference)
     # Catches: the oldest dropped, though it was used since
@@ -47,7 +47,7 @@ def test_what_was_unused_longest_goes_first(files: Files, tmp_path: Path) -> Non
 
 
 def test_a_version_larger_than_the_bound_is_held_alone(files: Files, tmp_path: Path) -> None:
-    loaded = LoadedModels(max_bytes=1)
+    loaded = ModelCache(max_bytes=1)
     for seed in (1, 2):
         loaded.get(files, store_version(files, tmp_path / "m", seed))
     assert len(loaded.models) == 1
@@ -58,4 +58,4 @@ def test_a_version_of_other_bytes_is_refused_before_it_is_read(files: Files, tmp
     with open((Path(files.url) / reference.name) / "model.safetensors", "ab") as file:
         file.write(b"x")
     with pytest.raises(ModelFileError, match="is not what was written"):
-        LoadedModels().get(files, reference)
+        ModelCache().get(files, reference)
