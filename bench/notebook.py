@@ -2,6 +2,7 @@
 
     python bench/notebook.py FOLDER --method stream --epochs 4 --held-out SPEECH.txt ...
     python bench/notebook.py FOLDER --method window --encoding latin-1
+    python bench/notebook.py --smoke
 
 `stream` is the library's default, `window` its notebook preset. It trains in this process as `charrnn.train`
 does: the same corpus, held-out text, batches and options. The seconds are wall time, evaluation included.
@@ -19,12 +20,15 @@ import argparse
 import json
 import math
 import resource
+import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.harness import make_parser, print_result, write_topics
 from charrnn.errors import InputError
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.corpus import Corpus
@@ -40,6 +44,8 @@ PRESETS = {"window": "notebook", "stream": None}
 PROGRESS_STEPS = 200
 CHECKED_BATCHES = 500
 BLOCK = 100  # batches whose mean losses are compared
+SMOKE = {"units": 16, "batch": 16, "epochs": 1}  # in the place of the options
+SMOKE_TEXT = 3_000  # characters
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
@@ -186,9 +192,9 @@ def assignment(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="FOLDER")
+def make_notebook_parser() -> argparse.ArgumentParser:
+    parser = make_parser(__doc__)
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="of texts; not with --smoke, which brings its own")
     parser.add_argument("--method", choices=PRESETS, default="stream")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--encoding", choices=ENCODINGS, default=UTF_8)
@@ -196,9 +202,16 @@ def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
     parser.add_argument("--max-steps", type=int, metavar="N", help="end early; the schedule is the whole training's")
     parser.add_argument("--set", type=assignment, action="append", default=[], metavar="NAME=VALUE", help="any option")
     parser.add_argument("--check-keras", type=int, nargs="?", const=CHECKED_BATCHES, metavar="N", help="batches")
+    return parser
+
+
+def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
+    parser = make_notebook_parser()
     options = parser.parse_args()
     if options.check_keras and options.method != "window":
         parser.error("--check-keras is of --method window")
+    if bool(options.folder) == options.smoke:
+        parser.error("expected FOLDER or --smoke")
     try:
         return options, *chosen(options)
     except InputError as error:
@@ -209,18 +222,27 @@ def chosen(options: argparse.Namespace) -> tuple[NetworkOptions, TrainingOptions
     asked = {"epochs": options.epochs, **dict(options.set)}
     if options.check_keras:
         asked["dropout"] = 0.0
+    if options.smoke:
+        asked |= SMOKE
     shape = {name: asked.pop(name) for name in NetworkOptions.names() & asked.keys()}
     network, training = chosen_options(PRESETS[options.method], shape, asked)
     return network or NetworkOptions(), training
 
 
-def main() -> None:
-    options, network, training = parse()
+def measure(options: argparse.Namespace, network: NetworkOptions, training: TrainingOptions) -> dict[str, Any]:
     trainer = make_trainer(read_corpus(options), network, training)
     if options.check_keras:
-        print(json.dumps(check_keras(trainer, options.check_keras)))
-    else:
-        print(json.dumps({"method": options.method, **train(trainer, options.max_steps)}))
+        return check_keras(trainer, options.check_keras)
+    return {"method": options.method, **train(trainer, options.max_steps)}
+
+
+def main() -> None:
+    options, network, training = parse()
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+        if options.smoke:
+            write_topics(Path(folder) / "topics.txt", SMOKE_TEXT)
+            options.folder = folder
+        print_result(measure(options, network, training))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the way through the queue costs: rows from submit to export, beside the sampler alone.
 
     python bench/pipeline.py
+    python bench/pipeline.py --smoke
 
 A stack of its own (`charrnn-jobs up` in a temporary home) trains 2 x LSTM(512) for some seconds on Python's language
 reference, then in each round a job of 20,000 rows is submitted, sampled by the worker, and exported: the clock runs
@@ -20,25 +21,25 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pydoc_data.topics import topics
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from players import busy_seconds
+from bench.cpu import CpuMeter, family_seconds
+from bench.harness import COMMAND, make_parser, print_result, write_topics
 
 if TYPE_CHECKING:
     from charrnn.model import Model
 
-COMMAND = str(Path(sys.executable).with_name("charrnn-jobs"))
 MAX_START_S = 120.0
 LOADS = 5
+WARM_UP_ROWS = 256
+SMOKE = {"units": 16, "minutes": 0.01, "rounds": 1, "rows": 20, "length": 20}  # in the place of the options
 
 
 def run(*arguments: str) -> str:
@@ -69,11 +70,12 @@ def doctor() -> list[dict[str, Any]]:
     return checks
 
 
-def train(home: Path) -> None:
-    """A model whose weights are of no consequence for the speed, but whose texts differ."""
+def train(home: Path, units: int, minutes: float) -> None:
+    """Train a model whose weights are of no consequence for the speed, but whose texts differ."""
     text = home / "topics.txt"
-    text.write_text("\n".join(topics[name] for name in sorted(topics)))
-    run("train", "bench", str(text), "--max-minutes", "0.5", "--rng-seed", "1", "--wait")
+    write_topics(text)
+    network = ("--units", str(units))
+    run("train", "bench", str(text), *network, "--max-minutes", str(minutes), "--rng-seed", "1", "--wait")
 
 
 def write_seeds(home: Path, count: int) -> Path:
@@ -91,7 +93,7 @@ SUBMIT = ("submit", "-m", "bench", "--rng-seed", "1", "--wait")
 def warm_up(home: Path, seeds: Path) -> None:
     """Let the worker load the version and compile its sampler."""
     few = home / "few.txt"
-    few.write_text("".join(seeds.read_text().splitlines(keepends=True)[:256]))
+    few.write_text("".join(seeds.read_text().splitlines(keepends=True)[:WARM_UP_ROWS]))
     run(*SUBMIT, "-l", "20", "--seeds", str(few))
 
 
@@ -108,18 +110,17 @@ def pipeline(seeds: Path, length: int, texts: Path) -> tuple[float, dict[str, An
 def load_model() -> tuple[Model, list[float]]:
     """The version, and how long each of some loads took."""
     import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
-    from charrnn.jobs.files.files import Files
-    from charrnn.jobs.job.file_ref import FileRef
+    from charrnn.jobs.connections import Connections
     from charrnn.jobs.settings import Settings
     from charrnn.jobs.store.registry import resolve
-    from charrnn.jobs.store.store import Store
     from worker.parts.model_cache import ModelCache
 
     settings = Settings.from_env(os.environ)
-    store = Store.open(settings)
-    reference = FileRef(**resolve(store, "bench").files)
-    store.close()
-    files = Files(settings.files_location, settings.cache)
+    connections = Connections(settings)
+    with connections.store.read() as connection:
+        reference = resolve(connection, "bench").files
+    connections.close()
+    files = connections.files
     seconds = []
     for _ in range(LOADS):
         started = time.perf_counter()
@@ -155,10 +156,10 @@ def play(home: Path, options: argparse.Namespace) -> Iterator[dict[str, float]]:
     model, loads = load_model()
     print(f"loading a version of {model.size / 1e6:.0f} MB: {min(loads) * 1e3:.0f} to {max(loads) * 1e3:.0f} ms")
     for number in range(1, options.rounds + 1):
-        busy, started = busy_seconds(), time.monotonic()
+        meter = CpuMeter(family_seconds)
         through, status = pipeline(seeds, options.length, exported)
         alone, texts = sample_alone(model, status["spec"], seeds.read_text().splitlines())
-        used = (busy_seconds() - busy) / (time.monotonic() - started) / len(os.sched_getaffinity(0))
+        used = meter.read().share
         rows = [json.loads(line)["text"] for line in exported.read_text().splitlines()]
         equal = sum(row == text for row, text in zip(rows, texts, strict=True)) / len(rows)
         report = status["report"]
@@ -174,17 +175,25 @@ def play(home: Path, options: argparse.Namespace) -> Iterator[dict[str, float]]:
         }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse() -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--length", type=int, default=200, help="characters of each row")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.set_defaults(units=512, minutes=0.5)
     options = parser.parse_args()
+    if options.smoke:
+        vars(options).update(SMOKE)
+    return options
+
+
+def main() -> None:
+    options = parse()
     with tempfile.TemporaryDirectory(prefix="charrnn-") as folder, stack(Path(folder)):
-        train(Path(folder))
+        train(Path(folder), options.units, options.minutes)
         rounds = list(play(Path(folder), options))
     figures = {name: round(median(figures[name] for figures in rounds), 4) for name in rounds[0]}
-    print(json.dumps(figures | {"rounds": len(rounds), "rows": options.rows, "length": options.length}))
+    print_result(figures | {"rounds": len(rounds), "rows": options.rows, "length": options.length})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """How fast sampling in bulk is, beside Keras, NumPy, PyTorch and the machine's own matrix products.
 
     python bench/sampling.py --torch-python PATH
+    python bench/sampling.py --smoke
 
-PATH is a Python with PyTorch, as `training.py` takes it. The contestants (see `samplers.py`) live in processes of their
-own and take turns of a second or two, so many steps that each fills its turn; figures are medians over the rounds.
+PATH is a Python with PyTorch, as `training.py` takes it. The contestants (see `peers/sampling.py`) live in processes of
+their own and take turns of a second or two, so many steps that each fills its turn; figures are medians over the
+rounds.
 
 A character takes four products: of U entries with two recurrent kernels and the second layer's kernel, all U x 4U, and
 with the dense layer's, U x V. The ceiling of a precision and batch size is the rate at which TensorFlow or PyTorch,
@@ -23,34 +25,38 @@ line is JSON, which `plot.py` draws.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
-from players import Player, Turn, others_share
-from samplers import CONTESTANTS, EQUAL_ROWS, LENGTH, RAGGED, ROW_BATCHES, STEPS
-from training import MAX_OTHERS, has_torch
+from bench.harness import MAX_OTHERS, Answer, Peers, Player, Turn, make_parser, others_share, print_result
+from bench.peers.forms import STEPS, UNITS
+from bench.peers.product import LENGTH, ROW_BATCHES
+from bench.peers.sampling import ALL, CONTESTANTS, EQUAL_ROWS, RAGGED
 
 BATCHES = (1, 8, 64, 256, 1024)
 MIN_TORCH_SHARE = {"float32": 0.7, "bfloat16": 0.6}  # of the ceiling: PyTorch's threads collapse on a busy machine
 LARGE = 1024  # the batch size of the ceiling shares
 PRODUCT = 256  # slots that the product takes at most
+SMOKE = {  # in the place of the options
+    "units": 16,
+    "rounds": 1,
+    "seconds": 0.01,
+    "batches": [1, 16],
+    "ragged_rounds": 1,
+    "ragged_batch": 16,
+    "ragged_rows": 1,
+    "row_batch": 16,
+    "row_length": STEPS,
+}
 PEERS = ("keras", "numpy", "torch")
 
 
-def start(stack: ExitStack, name: str, torch_python: str) -> Player:
-    python = torch_python if "torch" in name else sys.executable
-    return stack.enter_context(Player(name, [python, str(Path(__file__).with_name("samplers.py")), name]))
-
-
 def steps_of(player: Player, batch: int, seconds: float) -> int:
-    """How many steps fill a turn."""
+    """Return how many steps fill a turn."""
     player.turn(batch, STEPS)  # compiles, and chooses among its forms
     steps = STEPS
     while (taken := player.turn(batch, steps).answer["seconds"]) < seconds / 4:
@@ -59,17 +65,14 @@ def steps_of(player: Player, batch: int, seconds: float) -> int:
     return calls * STEPS
 
 
-Turns = dict[str, dict[int, list[Turn]]]
+Turns: TypeAlias = dict[str, dict[int, list[Turn]]]
 """Of each contestant and batch size, a round each."""
 
 
-def play(options: argparse.Namespace) -> tuple[Turns, dict[str, Any]]:
-    """The contestants' turns, and their facts."""
-    torch = has_torch(options.torch_python)
-    with ExitStack() as stack:
-        # One starts after the other, since compiling takes all the CPU.
-        names = [name for name in CONTESTANTS if torch or "torch" not in name]
-        players = {name: start(stack, name, options.torch_python) for name in names}
+def play(peers: Peers, options: argparse.Namespace) -> tuple[Turns, dict[str, Answer]]:
+    """Return the contestants' turns, and their facts."""
+    with peers.playing(CONTESTANTS) as playing:
+        players = {player.name: player for player in playing}
         # The notebook writes one text at a time.
         pairs = [(batch, name) for batch in options.batches for name in players if batch == 1 or "notebook" not in name]
         steps = {(batch, name): steps_of(players[name], batch, options.seconds) for batch, name in pairs}
@@ -81,10 +84,9 @@ def play(options: argparse.Namespace) -> tuple[Turns, dict[str, Any]]:
         return turns, {name: player.facts for name, player in players.items()}
 
 
-def play_ragged(options: argparse.Namespace) -> dict[str, list[Turn]]:
+def play_ragged(peers: Peers, options: argparse.Namespace) -> dict[str, list[Turn]]:
     turns: dict[str, list[Turn]] = {name: [] for name in RAGGED}
-    with ExitStack() as stack:
-        players = [start(stack, name, options.torch_python) for name in RAGGED]
+    with peers.playing(RAGGED) as players:
         for player in players:
             player.turn(options.ragged_batch, 1)  # compiles
         for number in range(1, options.ragged_rounds + 1):
@@ -94,12 +96,12 @@ def play_ragged(options: argparse.Namespace) -> dict[str, list[Turn]]:
     return turns
 
 
-def equal_rows(options: argparse.Namespace) -> dict[str, float]:
-    """The share of rows that are equal in batches of all sizes, by precision."""
+def equal_rows(peers: Peers, options: argparse.Namespace) -> dict[str, float]:
+    """Return the share of rows that are equal in batches of all sizes, by precision."""
     shares = {}
     for name in EQUAL_ROWS:
-        with ExitStack() as stack:
-            turn = start(stack, name, options.torch_python).turn(max(ROW_BATCHES), LENGTH)
+        with peers.playing([name]) as (player,):
+            turn = player.turn(options.row_batch, options.row_length)
         shares[name.split()[-1]] = turn.answer["equal"]
     return shares
 
@@ -143,7 +145,7 @@ class Result:
     @property
     def others(self) -> float:
         played = [turns for batches in self.turns.values() for turns in batches.values()]
-        return others_share([turn for turns in (*played, *self.ragged.values()) for turn in turns])
+        return others_share(turn for turns in (*played, *self.ragged.values()) for turn in turns)
 
     def objections(self) -> list[str]:
         """Why the run is void; empty if it is valid."""
@@ -194,7 +196,7 @@ class Result:
         return {name: forms for name, forms in chosen.items() if any(forms.values())}
 
 
-def print_table(result: Result, batches: Sequence[int], facts: dict[str, Any]) -> None:
+def print_table(result: Result, batches: Sequence[int], facts: Mapping[str, Answer]) -> None:
     print("\ncharacters/s, and share of the ceiling")
     print(f"{'contestant':28}" + "".join(f"{f'B = {batch:,}':>16}" for batch in batches) + "  library")
     for name in result.turns:
@@ -215,16 +217,17 @@ def print_ragged(result: Result, options: argparse.Namespace) -> None:
     for name, turns in result.ragged.items():
         share, fill = result.ragged_ratio(name, "charrnn equal") or 0, turns[0].answer["fill"]
         print(f"{name:28}{rate(turns) or 0:>16,.0f}{share:>16.1%}{fill:>8.1%}{others_share(turns):>8.1%}")
+    sizes = [str(size) for size in ROW_BATCHES if size <= options.row_batch]
     shares = ", ".join(f"{share:.1%} in {dtype}" for dtype, share in result.equal.items())
-    print(f"rows that are equal in batches of {', '.join(map(str, ROW_BATCHES))}: {shares}")
+    print(f"rows that are equal in batches of {', '.join(sizes)}: {shares}")
 
 
 def batch_sizes(text: str) -> list[int]:
     return [int(word) for word in text.split(",")]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse() -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="of a turn")
@@ -232,15 +235,24 @@ def main() -> None:
     parser.add_argument("--ragged-rounds", type=int, default=3)
     parser.add_argument("--ragged-batch", type=int, default=64)
     parser.add_argument("--ragged-rows", type=int, default=50, help="a slot")
+    parser.set_defaults(units=UNITS, row_batch=max(ROW_BATCHES), row_length=LENGTH)
     options = parser.parse_args()
-    turns, facts = play(options)
-    result = Result(turns, play_ragged(options), equal_rows(options))
+    if options.smoke:
+        vars(options).update(SMOKE)
+    return options
+
+
+def main() -> None:
+    options = parse()
+    with Peers(options, ALL, ["bench.peers.sampling", f"--units={options.units}"]) as peers:
+        turns, facts = play(peers, options)
+        result = Result(turns, play_ragged(peers, options), equal_rows(peers, options))
     print_table(result, options.batches, facts)
     print_ragged(result, options)
     print(f"others used {result.others:.1%} of the CPU")
     for objection in result.objections():
         print(f"void: {objection}")
-    print(json.dumps(result.to_dict()))
+    print_result(result.to_dict())
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """How fast a training is, beside Keras and PyTorch on the same machine and the same work.
 
     python bench/training.py --torch-python PATH
+    python bench/training.py --smoke
 
 PATH is a Python with PyTorch, which is no dependency of the product (`pip install torch==2.13.0 numpy` in a
 virtual environment of its own); without one, its ratios are null and the run is void.
 
 The work: 2 x LSTM(512), vocabulary 90, batch 128 x 100 characters, dropout 0.2, whole training steps. The
-contestants (see `contestants.py`) live in processes of their own and take turns, a few steps each, while the
+contestants (see `peers/training.py`) live in processes of their own and take turns, a few steps each, while the
 others wait; the figures are medians over the rounds. The ceiling is the best rate at which TensorFlow or
 PyTorch multiplies matrices; a contestant's share of it is
 
@@ -23,54 +24,31 @@ A Linux bench: it reads /proc. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from contestants import CONTESTANTS, DTYPES, WARM_UP, Work
-from players import Player, Turn, others_share
+from bench.harness import MAX_OTHERS, Answer, Peers, Turn, make_parser, others_share, print_result
+from bench.peers.training import CONTESTANTS, DTYPES, WARM_UP, Work
 
-MAX_OTHERS = 0.05  # of the CPU
 MIN_TORCH_SHARE = 0.5  # of the float32 ceiling: PyTorch's threads collapse on a busy machine
 LOSS_TOLERANCE = 0.1  # of ln V
-TORCH = "torch==2.13.0"
+SMOKE = {"rounds": 1, "steps": 1, "batch": 4, "unroll": 8, "units": 16}  # in the place of the options
 
 
-def has_torch(python: str) -> bool:
-    if subprocess.run([python, "-c", "import torch, numpy"], capture_output=True, check=False).returncode == 0:
-        return True
-    print(
-        f"{python} has no PyTorch, so there is nothing to compare with. In a virtual environment, "
-        f"pip install {TORCH} numpy, and pass its Python with --torch-python"
-    )
-    return False
-
-
-def command(name: str, torch_python: str, work: Work) -> list[str]:
-    python = torch_python if "torch" in name else sys.executable
-    return [python, str(Path(__file__).with_name("contestants.py")), name, *work.arguments()]
-
-
-def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]], dict[str, Any]]:
-    """All rounds: the turns, and the facts, of each contestant."""
-    torch = has_torch(options.torch_python)
-    names = [name for name in CONTESTANTS if torch or "torch" not in name]
-    turns: dict[str, list[Turn]] = {name: [] for name in names}
-    with ExitStack() as stack:
-        # One starts after the other, since compiling takes all the CPU.
-        players = [stack.enter_context(Player(name, command(name, options.torch_python, work))) for name in names]
+def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]], dict[str, Answer]]:
+    """Return the turns of all rounds, and the facts, of each contestant."""
+    command = ["bench.peers.training", *work.arguments()]
+    with Peers(options, CONTESTANTS, command) as peers, peers.playing(CONTESTANTS) as players:
+        turns: dict[str, list[Turn]] = {player.name: [] for player in players}
         for number in range(1, options.rounds + 1):
             for player in players:
                 turns[player.name].append(player.turn(options.steps))
             print(f"round {number} of {options.rounds}", flush=True)
-    return turns, {player.name: player.facts for player in players}
+        return turns, {player.name: player.facts for player in players}
 
 
 def middle(turns: Sequence[Turn], name: str) -> float:
@@ -110,7 +88,7 @@ class Result:
 
     @property
     def others(self) -> float:
-        return others_share([turn for turns in self.turns.values() for turn in turns])
+        return others_share(turn for turns in self.turns.values() for turn in turns)
 
     @property
     def trained(self) -> list[str]:
@@ -154,7 +132,7 @@ HEADINGS = ("contestant", "chars/s", "least", "most", "charrnn / it", "loss", "o
 ROW = "{:26}{:>9}{:>9}{:>9}{:>14}{:>8}{:>8}  {}"
 
 
-def print_table(result: Result, facts: dict[str, Any]) -> None:
+def print_table(result: Result, facts: Mapping[str, Answer]) -> None:
     print("\n" + ROW.format(*HEADINGS))
     for name in result.trained:
         library = f"{facts[name]['library']}, {facts[name]['threads']} threads"
@@ -169,17 +147,29 @@ def figures(result: Result, name: str) -> list[str]:
     _, dtype, *_ = name.split()
     rates, ours, turns = result.rates(name), result.best_rate(f"charrnn {dtype}") or math.nan, result.turns[name]
     speeds = [f"{rate:,.0f}" for rate in (median(rates), min(rates), max(rates))]
-    return [*speeds, f"{ours / median(rates):.2f}", f"{middle(turns, 'loss'):.3f}", f"{others_share(turns):.1%}"]
+    return [
+        *speeds,
+        f"{ours / median(rates):.2f}",
+        f"{middle(turns, 'loss'):.3f}",
+        f"{others_share(turns):.1%}",
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse() -> argparse.Namespace:
+    parser = make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=4, help="of each contestant in each round")
     for name in ("batch", "unroll", "units"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Work, name))
     options = parser.parse_args()
+    if options.smoke:
+        vars(options).update(SMOKE)
+    return options
+
+
+def main() -> None:
+    options = parse()
     # One step more than are played, so that no epoch ends, and is evaluated, in a turn.
     steps = WARM_UP + options.rounds * options.steps + 1
     work = Work(batch=options.batch, unroll=options.unroll, units=options.units, steps=steps)
@@ -188,7 +178,7 @@ def main() -> None:
     print_table(result, facts)
     for objection in result.objections():
         print(f"void: {objection}")
-    print(json.dumps(result.to_dict()))
+    print_result(result.to_dict())
 
 
 if __name__ == "__main__":

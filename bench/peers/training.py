@@ -1,10 +1,10 @@
-"""The contestants of `bench/training.py`, which runs this file once for each, in a process of its own.
+"""The contestants of `bench/training.py`, which starts this program once for each.
 
-A contestant builds its network, warms up, says so in a line of JSON, and then plays a turn for each number
-of steps it reads from stdin: a line of JSON with the seconds they took and the mean loss. The work is the
-same for all: the same characters, drawn at random, in the same batches, and whole training steps, that is
-forward, dropout, cross-entropy, backward and Adam. The product clips the gradients and averages the weights
-besides, and drops the same outputs at all characters of a step, which takes fewer random numbers.
+A contestant builds its network and warms up, then plays turns: it is told a number of steps and answers with the
+seconds they took and the mean loss. The work is the same for all: the same characters, drawn at random, in the same
+batches, and whole training steps, that is forward, dropout, cross-entropy, backward and Adam. The product clips the
+gradients and averages the weights besides, and drops the same outputs at all characters of a step, which takes fewer
+random numbers.
 
 Each in the fastest of the configurations that its users would choose:
 
@@ -26,7 +26,8 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-from players import serve
+
+from bench.harness import serve
 
 WARM_UP = 2  # steps; the first compiles
 PRODUCTS = 10  # at once, so that waiting for a device does not count
@@ -221,20 +222,20 @@ CONTESTANTS: dict[str, Callable[[Work], Play]] = {
 }
 
 
+def build(name: str, work: Work) -> Play:
+    play = CONTESTANTS[name](work)
+    play(WARM_UP)
+    return play
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=CONTESTANTS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", choices=CONTESTANTS, nargs="+", metavar="NAME")
     for field in fields(Work):
-        parser.add_argument(f"--{field.name}", type=type(field.default))
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     options = vars(parser.parse_args())
-    name = options.pop("name")
-
-    def build() -> Play:
-        play = CONTESTANTS[name](Work(**options))
-        play(WARM_UP)
-        return play
-
-    serve(build)
+    names = options.pop("names")
+    serve(names, partial(build, work=Work(**options)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""CPU time of this machine's processes, read from /proc: Linux only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")  # a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuUse:
+    """CPU seconds of a stretch of time.
+
+    Attributes:
+        own: of the processes that are measured.
+        busy: of all processes, and of other guests of the host.
+        available: of all CPUs that this process may use.
+    """
+
+    own: float
+    busy: float
+    available: float
+
+    @property
+    def share(self) -> float:
+        """The share of the CPU that all processes used together."""
+        return self.busy / self.available
+
+    @property
+    def others(self) -> float:
+        """The share of the CPU that others than the measured processes used."""
+        return max(0.0, (self.busy - self.own) / self.available)
+
+
+def total(uses: Iterable[CpuUse]) -> CpuUse:
+    """Return the sum of what several stretches used."""
+    uses = list(uses)
+    return CpuUse(
+        own=sum(use.own for use in uses),
+        busy=sum(use.busy for use in uses),
+        available=sum(use.available for use in uses),
+    )
+
+
+class CpuMeter:
+    """Measures the CPU time from its creation on; `own` returns the seconds of the processes that are measured."""
+
+    def __init__(self, own: Callable[[], float]) -> None:
+        self._own = own
+        self._started = time.monotonic(), busy_seconds(), own()
+
+    def read(self) -> CpuUse:
+        """Return what was used so far."""
+        started, busy, own = self._started
+        return CpuUse(
+            own=self._own() - own,
+            busy=busy_seconds() - busy,
+            available=(time.monotonic() - started) * len(os.sched_getaffinity(0)),
+        )
+
+
+def busy_seconds() -> float:
+    """Return the seconds since the start that our CPUs were not idle: also those given to other guests of the host."""
+    total = 0
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in os.sched_getaffinity(0):
+            user, nice, system, _idle, _waiting, interrupts, soft, stolen = map(int, ticks[:8])
+            total += user + nice + system + interrupts + soft + stolen
+    return total / TICKS
+
+
+def process_seconds(pid: int) -> float:
+    """Return the CPU time of a process and its threads."""
+    return sum(map(int, _stat(pid)[11:13])) / TICKS
+
+
+def family_seconds() -> float:
+    """Return the CPU time of this process and of all that it started, servers too."""
+    parents, seconds = {}, {}
+    for path in Path("/proc").glob("[0-9]*"):
+        pid = int(path.name)
+        try:
+            words = _stat(pid)
+        except OSError:  # it has ended
+            continue
+        parents[pid], seconds[pid] = int(words[1]), sum(map(int, words[11:15])) / TICKS  # with those it waited for
+    return sum(seconds[pid] for pid in seconds if os.getpid() in _lineage(pid, parents))
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat behind the name, which may contain blanks."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _lineage(pid: int, parents: dict[int, int]) -> Iterator[int]:
+    """Yield a process, its parent, and so on."""
+    while pid in parents:
+        yield pid
+        pid = parents[pid]

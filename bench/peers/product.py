@@ -1,0 +1,108 @@
+"""The product in `bench/sampling.py`: rows of equal and of other lengths, and the same rows in several batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from bench.harness import Answer
+from bench.peers.forms import LAYERS, VOCABULARY, Forms
+
+if TYPE_CHECKING:
+    from charrnn.options import NetworkOptions
+    from charrnn.sampling.slots import Row, Text
+
+LENGTH = 200  # of equal rows; uniform ones have 1 to 400
+ENDLESS = 4000  # at most, of a row that ends at a newline
+ENDING = 1 / 60  # probability of a newline at each step
+NEWLINE = 0
+ROWS = 256  # that are sampled in batches of several sizes
+ROW_BATCHES = (16, 64, 256, 1024)
+PEAKED = 3.0  # times the dense kernel: choices are open, but not all alike
+
+Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
+
+
+def initial(units: int, **changes: Change) -> tuple[NetworkOptions, dict[str, np.ndarray]]:
+    """Return the network and its first weights; `changes` are made to the dense layer's."""
+    from charrnn.network.network import initial_weights
+    from charrnn.options import NetworkOptions
+
+    network = NetworkOptions(layers=LAYERS, units=units)
+    weights = initial_weights(network, VOCABULARY, 0)
+    return network, weights | {f"dense.{name}": change(weights[f"dense.{name}"]) for name, change in changes.items()}
+
+
+def row(key: int, length: int, temperature: float = 1.0, stop: tuple[tuple[int, ...], ...] = ()) -> Row:
+    from charrnn.sampling.slots import Row
+
+    return Row(seed=(key % VOCABULARY,), temperature=temperature, length=length, key=key, stop=stop)
+
+
+def charrnn_sampler(batch: int, units: int, precision: str) -> Forms:
+    from charrnn.sampling.sampler import sample
+
+    network, weights = initial(units)
+
+    def run(steps: int) -> Answer:
+        rows = [row(key, steps) for key in range(batch)]
+        return {"characters": size_of(sample(network, weights, rows, batch, precision=precision))}
+
+    return {"": run}
+
+
+def size_of(texts: Iterable[Text]) -> int:
+    return sum(len(text.ids) for text in texts)
+
+
+def charrnn_ragged(batch: int, units: int, lengths: str, static: bool = False) -> Forms:
+    """Play so many rows a slot. `static` batches wait for their longest row, and the slots of the others idle."""
+    from charrnn.network.network import cast_kernels
+    from charrnn.sampling.sampler import sample
+    from charrnn.sampling.slots import Report
+
+    network, weights = initial(units, **ENDINGS) if lengths == "geometric" else initial(units)
+    weights = dict(cast_kernels(network, weights, "bfloat16"))  # once, and not for each static batch
+
+    def run(rows_a_slot: int) -> Answer:
+        rows, report = ragged_rows(lengths, batch * rows_a_slot), Report(batch)
+        waves = [rows[first : first + batch] for first in range(0, len(rows), batch)] if static else [rows]
+        texts = [sample(network, weights, wave, batch, precision="bfloat16", report=report) for wave in waves]
+        return {"characters": sum(map(size_of, texts)), "fill": report.fill}
+
+    return {"": run}
+
+
+ENDINGS: dict[str, Change] = {
+    "kernel": np.zeros_like,
+    "bias": lambda bias: np.log(
+        np.where(np.arange(len(bias)) == NEWLINE, ENDING, (1 - ENDING) / (len(bias) - 1)), dtype=np.float32
+    ),
+}
+"""The dense layer with which a row ends after 60 characters in the mean, whatever came before."""
+
+
+def ragged_rows(lengths: str, count: int) -> list[Row]:
+    if lengths == "geometric":
+        return [row(key, ENDLESS, stop=((NEWLINE,),)) for key in range(count)]
+    uniform = np.random.default_rng(0).integers(1, 2 * LENGTH, size=count, endpoint=True)
+    return [row(key, LENGTH if lengths == "equal" else int(uniform[key])) for key in range(count)]
+
+
+def charrnn_rows(batch: int, units: int, precision: str) -> Forms:
+    """Sample the same rows, so many characters each, in batches of every size up to `batch`, and compare."""
+    from charrnn.sampling.sampler import sample
+
+    network, weights = initial(units, kernel=lambda kernel: PEAKED * kernel)
+
+    def run(length: int) -> Answer:
+        rows = [row(key, length, temperature=(0.5, 1.0)[key % 2]) for key in range(ROWS)]
+        found: list[set[bytes]] = [set() for _ in rows]
+        for size in (size for size in ROW_BATCHES if size <= batch):
+            for text in sample(network, weights, rows, size, precision=precision):
+                found[text.index].add(np.asarray(text.ids, np.int32).tobytes())
+        return {"equal": sum(len(texts) == 1 for texts in found) / ROWS}
+
+    return {"": run}

@@ -1,0 +1,124 @@
+"""PyTorch in `bench/sampling.py`: sampling and the matrix products alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+from bench.peers.forms import LAYERS, VOCABULARY, Forms, Run, product_shapes
+
+FEW = 8  # rows, of which one thread may be faster than all
+
+
+def torch_sampler(batch: int, units: int, dtype: str) -> Forms:
+    import torch
+    from torch import nn
+
+    device, kind = torch_device(), getattr(torch, dtype)
+    lstm = nn.LSTM(VOCABULARY, units, num_layers=LAYERS).to(device, kind)
+    dense = nn.Linear(units, VOCABULARY).to(device, kind)
+
+    def run(step: Callable[[Any, Any], tuple[Any, Any]], steps: int) -> None:
+        ids, state, texts = torch.zeros(batch, dtype=torch.long, device=device), None, []
+        for _ in range(steps):
+            outputs, state = step(ids, state)
+            cumulative = torch.softmax(dense(outputs).float(), -1).cumsum(-1)
+            numbers = torch.rand(batch, 1, device=device) * cumulative[:, -1:]
+            ids = (cumulative[:, :-1] <= numbers).sum(-1)
+            texts.append(ids)
+        torch.stack(texts).cpu()
+
+    forms = {"nn.LSTM": torch_layer(lstm), "written out": torch_cells(lstm)}
+    return torch_threads(batch, {name: partial(run, step) for name, step in forms.items()})
+
+
+def torch_layer(lstm: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """A step of `nn.LSTM`: ids and state -> outputs and state."""
+    import torch
+
+    one_hot = torch.eye(VOCABULARY).to(lstm.weight_ih_l0)
+
+    def step(ids: Any, state: Any) -> tuple[Any, Any]:
+        outputs, state = lstm(one_hot[ids][None], state)
+        return outputs[0], state
+
+    return step
+
+
+def torch_cells(lstm: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """The same step written out, with the first layer's product looked up."""
+    import torch
+    from torch.nn import functional
+
+    table = lstm.weight_ih_l0.detach().t() + (lstm.bias_ih_l0 + lstm.bias_hh_l0).detach()
+    bias = (lstm.bias_ih_l1 + lstm.bias_hh_l1).detach()
+
+    def cell(gates: Any, memory: Any) -> tuple[Any, Any]:
+        i, f, g, o = gates.chunk(4, 1)
+        memory = torch.sigmoid(f) * memory + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(memory), memory
+
+    def step(ids: Any, state: Any) -> tuple[Any, Any]:
+        h0, c0, h1, c1 = state or [table.new_zeros(len(ids), lstm.hidden_size)] * 4
+        h0, c0 = cell(functional.embedding(ids, table) + functional.linear(h0, lstm.weight_hh_l0), c0)
+        h1, c1 = cell(functional.linear(h0, lstm.weight_ih_l1, bias) + functional.linear(h1, lstm.weight_hh_l1), c1)
+        return h1, (h0, c0, h1, c1)
+
+    return step
+
+
+def torch_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def torch_threads(batch: int, runs: Forms) -> Forms:
+    """Each with as many threads as PyTorch takes by itself, and for few rows also with one."""
+    import torch
+
+    def run(inner: Run, threads: int, steps: int) -> None:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            inner(steps)
+
+    return {
+        f"{name}, {threads} threads": partial(run, inner, threads)
+        for threads in sorted({1 if batch <= FEW else default_threads(), default_threads()})
+        for name, inner in runs.items()
+    }
+
+
+@cache
+def default_threads() -> int:
+    """As many as PyTorch takes by itself: read once, before any are set."""
+    import torch
+
+    threads: int = torch.get_num_threads()
+    return threads
+
+
+def torch_products(batch: int, units: int, dtype: str) -> Forms:
+    import torch
+    from torch.nn import functional
+
+    device, kind, shapes = torch_device(), getattr(torch, dtype), product_shapes(units)
+    h = torch.randn(batch, units, device=device).to(kind)
+    kernels = [torch.randn(shape, device=device).to(kind) for shape in shapes]
+    products = [torch.empty(batch, width, device=device, dtype=kind) for _, width in shapes]
+    transposed = [kernel.t().contiguous() for kernel in kernels]
+
+    def mm(steps: int) -> None:
+        for _ in range(steps):
+            for kernel, product in zip(kernels, products, strict=True):
+                torch.mm(h, kernel, out=product)
+        products[-1][0, 0].item()
+
+    def linear(steps: int) -> None:
+        for _ in range(steps):
+            for kernel in transposed:
+                product = functional.linear(h, kernel)
+        product[0, 0].item()
+
+    return torch_threads(batch, {"mm": mm, "linear": linear})

@@ -1,0 +1,192 @@
+"""What `bench/store.py` measures on: a broker, an empty database, a model, and the command line as whole processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.queues import Queue as Answers
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from bench.harness import COMMAND, write_topics
+from charrnn.jobs.client import Client
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.requests import TrainRequest
+from charrnn.jobs.job.sizing import CHARACTERS_PER_S
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.queue import KEY_PREFIX
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.database import upsert
+from charrnn.jobs.store.registry import add_version
+from charrnn.jobs.store.tables import speeds
+from charrnn.text.vocabulary import Vocabulary
+from producer.local import local_broker
+
+MODEL, QUEUE = "bench", GenerateSpec.QUEUE
+
+# A process counts as its own the peak of the one that it was forked from, so the command's parent is a small one.
+LAUNCH = """
+import json, os, sys, time
+started = time.perf_counter()
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ), 0)
+seconds = time.perf_counter() - started
+cpu_seconds, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+print(json.dumps([os.waitstatus_to_exitcode(status), seconds, cpu_seconds, peak_mb]), file=sys.stderr)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        rounds: of what a whole process does.
+        calls: of what is over in milliseconds.
+        costed_parts: whose bookkeeping is timed.
+        words: characters of random words that texts are cut from: few of a part overlap.
+        processes: that claim at once.
+        claim_s, beat_s: seconds of claiming, and of beating.
+    """
+
+    rows: int = 1_000_000
+    rounds: int = 3
+    calls: int = 100
+    costed_parts: int = 200
+    words: int = 1 << 24
+    processes: int = 8
+    claim_s: float = 6.0
+    beat_s: float = 25.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """A command that has ended."""
+
+    seconds: float
+    cpu_seconds: float  # of it alone: what it would take on a machine that does nothing else
+    peak_mb: float
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """One database, its broker and its files."""
+
+    settings: Settings
+    client: Client
+    size: Size
+
+    def run(self, *arguments: str) -> Ran:
+        """Run `charrnn-jobs` on it."""
+        environment = {name: text for name, text in os.environ.items() if not name.startswith("CHARRNN_")}
+        environment |= {"CHARRNN_HOME": str(self.settings.home), "CHARRNN_STORE_URL": self.settings.store_url}
+        command = [sys.executable, "-S", "-c", LAUNCH, COMMAND, *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        code, *figures = json.loads(done.stderr.splitlines()[-1])
+        if code:
+            raise SystemExit(f"{arguments}: exit code {code}\n{done.stderr}")
+        seconds, cpu_seconds, peak_mb = figures
+        return Ran(seconds=seconds, cpu_seconds=cpu_seconds, peak_mb=peak_mb, output=done.stdout.strip())
+
+    @property
+    def connections(self) -> Connections:
+        return self.client.connections
+
+    def num_parts(self, job: int) -> int:
+        return self.connections.store.job(job).parts_total
+
+    def num_rows_done(self, job: int) -> int:
+        return self.connections.store.job(job).rows_done
+
+    @contextmanager
+    def bells(self) -> Iterator[tuple[redis.Redis, str]]:
+        """Yield the broker itself, and the key of its list of doorbells."""
+        with redis.Redis(unix_socket_path=str(self.settings.broker_socket)) as client:
+            yield client, KEY_PREFIX + QUEUE
+
+
+def add_model(client: Client, home: Path) -> None:
+    """Add a version without weights, of a network that samples 40,000 characters a second."""
+    text = home / "text.txt"
+    write_topics(text)
+    training = client.train(TrainRequest(model=MODEL, paths=(str(text),)))
+    version = NewVersion(
+        model=MODEL,
+        files=FileRef(name="none", size=0, sha256="0"),
+        characters=Vocabulary.of(text.read_text()).characters,
+        network=training.spec.network,
+        held_out_nats=1.0,
+        precision="bfloat16",
+    )
+    assert training.id is not None  # noqa: S101  # it was no dry run
+    with client.connections.store.write() as connection:
+        add_version(connection, training.id, version)
+        upsert(connection, speeds, model=MODEL, device="cpu", characters_per_s=CHARACTERS_PER_S)
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Yield the URL of an empty database of a server that is started as the tests do it."""
+    from tests.fixtures.postgres import running_server
+
+    with running_server() as server:
+        yield server.new_database()
+
+
+@contextmanager
+def sqlite() -> Iterator[str]:
+    """Yield the setting that means the file in the home folder."""
+    yield ""
+
+
+DATABASES = {"sqlite": sqlite, "postgresql": postgresql}
+
+
+@contextmanager
+def open_stack(database: str, size: Size) -> Iterator[Stack]:
+    """Run a broker and an empty store with a model, while the block runs."""
+    opened = DATABASES[database]
+    with tempfile.TemporaryDirectory(prefix="charrnn-") as home, opened() as url:
+        settings = Settings(home=Path(home), store_url=url)
+        client = Client(settings)
+        with local_broker(settings):
+            try:
+                add_model(client, Path(home))
+                yield Stack(settings=settings, client=client, size=size)
+            finally:
+                client.close()
+
+
+def together(work: Callable[..., Any], processes: int, *arguments: Any) -> list[Any]:
+    """Do the work in so many processes that begin at once -> what each returned."""
+    spawn = multiprocessing.get_context("spawn")
+    start, answers = spawn.Barrier(processes), spawn.Queue()
+    started = [
+        spawn.Process(target=answer, args=(answers, work, number, *arguments, start)) for number in range(processes)
+    ]
+    for process in started:
+        process.start()
+    found = [answers.get(timeout=600) for _ in started]
+    for process in started:
+        process.join()
+    if failed := [text for text in found if isinstance(text, Exception)]:
+        raise failed[0]
+    return found
+
+
+def answer(answers: Answers[Any], work: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        answers.put(work(*arguments))
+    except Exception as error:
+        answers.put(error)

@@ -1,0 +1,71 @@
+"""Each bench runs to its last line, in the form that takes seconds; its figures mean nothing there.
+
+PyTorch is not installed beside the product, so its contestants are left out; `plot.py` needs Matplotlib, likewise.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+TRAINING = """
+    ratio_keras_float32 ratio_torch_float32 ratio_torch_bfloat16 ceiling_share_float32 ceiling_share_bfloat16
+    torch_share_of_ceiling_float32 cpu_share_of_others ceiling_gflops_float32 ceiling_gflops_bfloat16 valid
+    characters_per_second rounds steps work
+"""
+SAMPLING = """
+    ceiling_share_float32_b1024 ceiling_share_bfloat16_b1024 torch_share_of_ceiling_float32_b1024
+    torch_share_of_ceiling_bfloat16_b1024 ratio_torch_bfloat16_b1024 ratio_best_peer_b1 ratio_torch_b1 ratio_notebook
+    ragged_share ragged_vs_static ragged_share_geometric ragged_vs_static_geometric equal_rows_float32
+    equal_rows_bfloat16 cpu_share_of_others valid characters_per_second ragged_characters_per_second forms
+"""
+PIPELINE = """
+    share_of_sampler equal_rows characters_per_second sampler_characters_per_second load_seconds rounds rows length
+"""
+NOTEBOOK = """
+    method held_out_nats train_nats epoch_seconds seconds windows steps batch precision characters_per_second
+    peak_memory_mb
+"""
+CHECK_KERAS = "windows means largest_relative_difference"
+STORE = """
+    submit_rows_per_s submit_peak_mb message_bytes export_rows_per_s export_peak_mb progress_ms bookkeeping_share
+"""
+
+
+def last_line(bench: str, *options: str) -> dict[str, Any]:
+    """Run a bench as people do -> the JSON at its end."""
+    command = [sys.executable, str(ROOT / "bench" / f"{bench}.py"), "--smoke", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+# Catches: a bench that no longer fits what it measures; a key that was renamed.
+@pytest.mark.parametrize(
+    ("bench", "options", "keys"),
+    [
+        ("training", (), TRAINING),
+        ("sampling", (), SAMPLING),
+        ("pipeline", (), PIPELINE),
+        ("notebook", (), NOTEBOOK),
+        ("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS),
+    ],
+    ids=["training", "sampling", "pipeline", "notebook", "notebook beside Keras"],
+)
+def test_bench_runs_to_its_last_line(bench: str, options: tuple[str, ...], keys: str) -> None:
+    assert sorted(last_line(bench, *options)) == sorted(keys.split())
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_bench_of_the_store_runs_to_its_last_line(database: str) -> None:
+    found = last_line("store", "--databases", database)
+    assert list(found) == [database]
+    assert sorted(found[database]) == sorted(STORE.split())
