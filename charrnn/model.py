@@ -12,7 +12,6 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
@@ -23,20 +22,31 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from charrnn.checks import check_choice
 from charrnn.errors import InputError, ModelFileError
-from charrnn.model_files import CONFIG, MAX_WEIGHTS_HEADER, METRICS, VOCABULARY, WEIGHTS, check_file, check_values
+from charrnn.model_files import (
+    CONFIG,
+    CONFIG_FORMAT,
+    HISTORY,
+    METRICS,
+    SHOWN,
+    VOCABULARY,
+    WEIGHTS,
+    about,
+    check_weights,
+    read_metrics,
+    read_network,
+    read_vocabulary,
+)
 from charrnn.network import backend as ops
 from charrnn.network.network import Weights
-from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions, SamplingOptions
+from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.sampling.randomness import row_key, seed_name
 from charrnn.sampling.sampler import sample
 from charrnn.sampling.slots import ALL, Row, Text
 from charrnn.text.vocabulary import Vocabulary
 
-CONFIG_FORMAT = 1
-HISTORY = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")  # the columns of metrics.csv
+COLUMNS = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")  # of metrics.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +93,13 @@ class Model:
         folder.mkdir(parents=True, exist_ok=True)
         # safetensors writes an array's memory as it lies: a transposed one would be saved wrong.
         arrays = {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
-        save_file(arrays, folder / "model.safetensors")
+        save_file(arrays, folder / WEIGHTS)
         config = {"format": CONFIG_FORMAT, "network": self.network.to_dict()}
-        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        (folder / "vocabulary.json").write_text(self.vocabulary.to_json() + "\n", encoding="utf-8")
-        (folder / "metrics.json").write_text(json.dumps(self.metrics, indent=1) + "\n", encoding="utf-8")
-        with open(folder / "metrics.csv", "w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, HISTORY, extrasaction="ignore")
+        (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        (folder / VOCABULARY).write_text(self.vocabulary.to_json() + "\n", encoding="utf-8")
+        (folder / METRICS).write_text(json.dumps(self.metrics, indent=1) + "\n", encoding="utf-8")
+        with open(folder / HISTORY, "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             table.writeheader()
             table.writerows(self.metrics.get("history", ()))
 
@@ -196,70 +206,25 @@ def load(path: str | Path) -> Model:
     """Read a model's folder.
 
     Raises:
-        ModelFileError: a file is missing, damaged, or its weights are not the configuration's.
+        ModelFileError: a file is missing, damaged, or its weights are not the network's.
     """
     folder = Path(path)
-    network = _read_network(folder / CONFIG)
-    with _about(folder / VOCABULARY):
-        vocabulary = Vocabulary.from_json(_read(folder / VOCABULARY))
-    with _about(folder / METRICS):
-        metrics = dict(json.loads(_read(folder / METRICS)))
-        check_choice("sampling_precision", metrics.get("sampling_precision", FLOAT32), (FLOAT32, BFLOAT16))
-    weights = _read_weights(folder / WEIGHTS, network.weight_shapes(len(vocabulary)))
+    with about(folder / CONFIG):
+        network = read_network(folder / CONFIG)
+    with about(folder / VOCABULARY):
+        vocabulary = read_vocabulary(folder / VOCABULARY)
+    with about(folder / METRICS):
+        metrics = read_metrics(folder / METRICS)
+    with about(folder / WEIGHTS):
+        weights = _read_weights(folder / WEIGHTS, network.weight_shapes(len(vocabulary)))
     return Model(network, vocabulary, weights, metrics)
 
 
-@contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Whatever a file's content makes fail is told as one error, with its path."""
-    try:
-        yield
-    except OSError as error:
-        raise ModelFileError(
-            f"{path} cannot be read: {error.strerror}. Expected a folder that Model.save wrote"
-        ) from error
-    except (InputError, SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path} is damaged: {error!s:.500}. Expected a folder that Model.save wrote") from error
-
-
-def _read(path: Path) -> str:
-    check_file(path)
-    document = path.read_text(encoding="utf-8")
-    check_values(document)
-    return document
-
-
-def _read_network(path: Path) -> NetworkOptions:
-    with _about(path):
-        config = json.loads(_read(path))
-        if config["format"] != CONFIG_FORMAT:
-            raise ModelFileError(f"format {config['format']!r} is not known. Expected {CONFIG_FORMAT}")
-        return NetworkOptions.from_dict(config["network"])
-
-
 def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
-    with _about(path):
-        check_file(path)
-        _check_header(path)
+    check_weights(path, shapes)
+    try:
         # Not mapped, as is the default: its pages count beside the tensors, three times the file in all.
         with safe_open(path, framework="numpy", backend="pread") as file:
-            found = {name: file.get_slice(name) for name in file.keys()}
-            described = {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in found.items()}
-            expected = {name: (shape, "F32") for name, shape in shapes.items()}
-            if described != expected:
-                wrong = sorted(
-                    name for name in expected.keys() | described.keys() if described.get(name) != expected.get(name)
-                )
-                raise ModelFileError(f"weights that are not the configuration's: {', '.join(wrong)}")
             return {name: ops.loaded(file.get_tensor(name)) for name in shapes}
-
-
-def _check_header(path: Path) -> None:
-    """Refuse one of gigabytes before it is read."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-    if length > MAX_WEIGHTS_HEADER:
-        raise ModelFileError(
-            f"a header of {length:,} bytes. Expected at most {MAX_WEIGHTS_HEADER:,}, in a safetensors file; files of "
-            f"Keras, HDF5 and NumPy are not read"
-        )
+    except SafetensorError as error:
+        raise ModelFileError(f"damaged: {error!s:.{SHOWN}}") from error

@@ -117,5 +117,5 @@ class Vocabulary:
                 raise TypeError(f"characters is a {type(characters).__name__}")
             check_encodable("characters", characters)
             return cls(characters)
-        except (ValueError, KeyError, TypeError, InputError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, InputError) as error:
             raise ModelFileError(f"vocabulary.json is damaged: {error}") from error

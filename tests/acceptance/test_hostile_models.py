@@ -26,7 +26,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.models.archive import Manifest, write_archive
+from charrnn.jobs.models.archive import write_archive
+from charrnn.jobs.models.manifest import Manifest
 from charrnn.model import Model
 from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions

@@ -94,8 +94,8 @@ def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versio
 
 
 def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[str]) -> None:
-    stack.ok("models", "export", "poems@1", "-o", str(stack.path / "poems.tar"))
-    copy = stack.ok("models", "import", str(stack.path / "poems.tar"), "--as", "copy").strip()
+    stack.ok("models", "export", "poems@1", "-o", str(stack.path / "poems.zip"))
+    copy = stack.ok("models", "import", str(stack.path / "poems.zip"), "--as", "copy").strip()
     arguments = ("-n", "1", "-l", "20")
     # Catches: models told apart by their names
     assert "different texts" not in stack.call("models", "compare", "poems@1", copy, *arguments).stderr

@@ -101,7 +101,7 @@ def test_a_job_waits_for_its_training(stack: Home, seeds: str, tmp_path: Path) -
 
 
 def test_a_version_is_carried_to_another_home(stack: Home, home: Home, seeds: str, tmp_path: Path) -> None:
-    archive = str(tmp_path / "tiny.tar")
+    archive = str(tmp_path / "tiny.zip")
     sha256 = stack.ok("models", "export", "tiny", "-o", archive).strip()
     assert len(sha256) == 64
     with home.up():

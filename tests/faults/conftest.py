@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from charrnn.jobs.models.archive import Manifest, write_archive
+from charrnn.jobs.models.archive import write_archive
+from charrnn.jobs.models.manifest import Manifest
 from charrnn.model import Model, load
 from charrnn.options import NetworkOptions
 from tests.fixtures.fleet import SEEDS, Fleet, make_fleet
@@ -103,9 +104,9 @@ def archive(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         network=model.network,
         characters=model.vocabulary.characters,
     )
-    with open(folder / "tiny.tar", "wb") as file:
+    with open(folder / "tiny.zip", "wb") as file:
         write_archive(file, manifest, version, folder / "held-out.txt")
-    return folder / "tiny.tar"
+    return folder / "tiny.zip"
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from charrnn.errors import InputError
 from charrnn.jobs.files.files import Files, unique_name
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.version import NewVersion
-from charrnn.jobs.models.archive import HELD_OUT, Manifest, read_archive, write_archive
+from charrnn.jobs.models.archive import read_archive, write_archive
+from charrnn.jobs.models.manifest import HELD_OUT, Manifest
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
 from charrnn.text.held_out import JOINT, PIECE_END
