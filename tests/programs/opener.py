@@ -1,14 +1,17 @@
-"""Opens one model file under an audit hook and tells what that touched: a process of test_hostile_models.py.
+"""Opens model files under an audit hook and tells what that touched: a process of test_hostile_models.py.
 
-    python -m tests.programs.opener DOOR GENUINE DAMAGED FILE
+    python -m tests.programs.opener DOOR GENUINE DAMAGED
 
-A genuine and a damaged file are opened first, so that all is imported, and the events that are left are of the file. A
-last line of JSON on standard output has the error, the events and by how much the peak of memory grew.
+A genuine and a damaged file are opened first, so that all is imported, and the events that are left are of the file.
+Then each line of standard input is the path of a file. For each, a line of JSON on standard output has the error, the
+events, and how much more memory there was at the peak than before the first file: what one leaves counts for the next.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import io
 import json
 import re
@@ -39,6 +42,8 @@ WATCHED = (
     "tempfile.",
     "urllib.",
 )
+
+TRIM = ctypes.CDLL(None).malloc_trim  # looked up before the hook, which would see it
 
 
 def models_import(path: str) -> tuple[int, str]:
@@ -98,7 +103,14 @@ def _plain(argument: Any) -> str:
     return str(getattr(argument, "co_filename", argument))[:300]  # of code, where it stands
 
 
-def main(door: str, genuine: str, damaged: str, path: str) -> None:
+def _settle() -> None:
+    """Give back what is free, and let the peak of memory begin anew."""
+    gc.collect()
+    TRIM(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def main(door: str, genuine: str, damaged: str) -> None:
     open_it = {"import": models_import, "load": load, "worker": worker}[door]
     events = list[tuple[str, ...]]()
 
@@ -110,13 +122,16 @@ def main(door: str, genuine: str, damaged: str, path: str) -> None:
     sys.addaudithook(watch)
     check(open_it, damaged, 2)
     usual = {*events}  # such as Typer's evaluation of its annotations
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    _settle()
     before = _peak_mb()
-    events.clear()
-    code, message = open_it(path)
-    touched = [event for event in events if event not in usual]
-    ended = {"code": code, "message": message, "events": touched, "grown_mb": _peak_mb() - before}
-    sys.stdout.write(json.dumps(ended) + "\n")
+    for line in sys.stdin:
+        _settle()
+        events.clear()
+        code, message = open_it(line.rstrip("\n"))
+        touched = [event for event in events if event not in usual]
+        report = {"code": code, "message": message, "events": touched, "grown_mb": _peak_mb() - before}
+        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.flush()
 
 
 def check(open_it: Callable[[str], tuple[int, str]], path: str, expected: int) -> None:
