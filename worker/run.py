@@ -106,8 +106,7 @@ class Worker:
     def _check_store(self) -> None:
         """See that broker, store and files are there and belong together.
 
-        In a process of its own: no connection may cross the fork to the pool's children, and a bucket's client
-        leaves a thread behind, beside which Python warns of forks.
+        In a process of its own: no connection may cross the fork to the pool's children.
         """
         with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
             pool.submit(_probe, self.settings).result()

@@ -24,7 +24,7 @@ from threading import Event, Thread
 import pytest
 
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.upkeep.pruning import FOLDERS
+from charrnn.jobs.files.layout import FOLDERS
 from tests.fixtures.processes import Home, make_home, until
 from tests.fixtures.s3 import Fault, FaultyProxy, S3Server, faulty_proxy
 
@@ -70,10 +70,15 @@ class Place:
         """All that is visible."""
         files = Files(self.url, self.home.path / "cache")
         names = [file.name for folder in FOLDERS for file in files.list(folder)]
-        return {name: files.storage.read(name) or b"" for name in names}
+        return {name: _content(files, name) for name in names}
 
     def jobs(self) -> list[str]:
         return [job["id"] for job in self.home.json("jobs")]
+
+
+def _content(files: Files, name: str) -> bytes:
+    with files.storage.open(name) as file:
+        return file.read()
 
 
 def _run(*words: str) -> None:
@@ -194,7 +199,7 @@ def bucket_in_trouble(s3_server: S3Server, archive: Path) -> Iterator[Place]:
         troubles = {
             "503": Trouble(partial(_broken, proxy, 503), "Service Unavailable|Please reduce your request rate"),
             "403": Trouble(partial(_broken, proxy, 403), "Forbidden|Access Denied"),
-            "half": Trouble(partial(_broken, proxy, "half"), "Not enough data"),
+            "half": Trouble(partial(_broken, proxy, "half"), "total bytes expected"),
         }
         with _place(url, troubles, archive) as place:
             yield place

@@ -41,7 +41,7 @@ def start(settings: Settings, model: str, seeds_file: Path, *options: str) -> su
 
 def check_whole(client: Client, job: int) -> None:
     spec = GenerateSpec.from_dict(client.status(job).document)
-    with open(client.connections.files.checked(spec.seeds), "rb") as file:
+    with open(client.connections.files.verified_path(spec.seeds), "rb") as file:
         assert sum(1 for _ in read_seeds(file)) == SEEDS
     assert len(client.connections.store.parts(job, limit=2 * SEEDS)) == spec.parts == SEEDS
 

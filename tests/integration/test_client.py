@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
+from charrnn.jobs.files.layout import FOLDERS
 from charrnn.jobs.job.report import Seconds, Tallies, TemperatureSummary
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
@@ -25,7 +26,6 @@ from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import jobs, speeds, versions, workers
 from charrnn.jobs.submit.openings import training_openings
-from charrnn.jobs.upkeep.pruning import FOLDERS
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from tests.fixtures.client import submit, train
 from tests.fixtures.model import make_text
@@ -37,7 +37,7 @@ SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2)
 
 
 def seeds_of(client: Client, spec: GenerateSpec) -> list[StoredSeed]:
-    with open(client.connections.files.checked(spec.seeds), "rb") as file:
+    with open(client.connections.files.verified_path(spec.seeds), "rb") as file:
         return list(read_seeds(file))
 
 
@@ -313,7 +313,7 @@ def test_a_stop_string_that_can_never_occur_is_told(
 def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> None:
     seeds = list(training_openings(client.connections, model, 30, 5))
     corpus = TrainSpec.from_dict(client.status(1).document).corpus
-    text = client.connections.files.checked(corpus).read_text()
+    text = client.connections.files.verified_path(corpus).read_text()
     assert all(len(seed) == 20 and seed in text for seed in seeds)
     assert len(set(seeds)) > 20
     assert list(training_openings(client.connections, model, 30, 5)) == seeds

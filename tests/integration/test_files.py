@@ -13,7 +13,7 @@ import pytest
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.files.storage import MARKER
+from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.job.file_ref import FileRef
 from tests.fixtures.s3 import Fault, FaultyProxy
 
@@ -76,11 +76,11 @@ def opened(files: Files, reference: FileRef) -> bytes:
         return file.read()
 
 
-def checked(files: Files, reference: FileRef) -> bytes:
-    return files.checked(reference).read_bytes()
+def verified(files: Files, reference: FileRef) -> bytes:
+    return files.verified_path(reference).read_bytes()
 
 
-each_reader = pytest.mark.parametrize("reader", [read, opened, checked])
+each_reader = pytest.mark.parametrize("reader", [read, opened, verified])
 
 
 def broken_chunks() -> Iterator[bytes]:
@@ -144,7 +144,7 @@ def test_a_file_is_not_visible_before_its_last_byte(files: Files) -> None:
 
 @each_reader
 def test_content_that_was_changed_is_refused(files: Files, reader: Reader) -> None:
-    # Catches: each of the three _compare left out
+    # Catches: each of the three check_sha256 left out
     reference = files.put("a", [b"abc"])
     files.put("a", [b"abd"])
     with pytest.raises(ModelFileError, match="/a is not what was written: its sha256 is a52d159f262b"):
@@ -202,7 +202,7 @@ def test_a_folder_is_deleted_with_all_its_files_and_no_other(files: Files) -> No
 
 def test_a_folder_is_copied_with_all_its_files(files: Files, source: Path) -> None:
     reference = files.put_folder("models/a", source)
-    assert contents(files.checked_folder(reference)) == {"config.json": b"{}", "weights": b"12345"}
+    assert contents(files.verified_path(reference)) == {"config.json": b"{}", "weights": b"12345"}
 
 
 def test_a_folder_s_size_is_that_of_its_files(files: Files, source: Path) -> None:
@@ -238,12 +238,12 @@ def test_a_folder_that_was_changed_is_refused(files: Files, source: Path, change
     reference = files.put_folder("models/a", source)
     CHANGES[change](files)
     with pytest.raises(ModelFileError, match="/models/a is not what was written"):
-        files.checked_folder(reference)
+        files.verified_path(reference)
 
 
 def test_a_missing_folder_is_named(files: Files) -> None:
     with pytest.raises(ModelFileError, match="/models/gone is missing"):
-        files.checked_folder(FileRef(name="models/gone", size=0, sha256="00"))
+        files.verified_path(FileRef(name="models/gone", size=0, sha256="00"))
 
 
 def test_the_first_store_owns_the_files(unclaimed: Files) -> None:
@@ -284,7 +284,7 @@ def test_files_that_are_not_where_they_were_are_refused(unclaimed: Files) -> Non
     ],
 )
 def test_an_url_of_another_kind_is_refused(url: str, cache: Path) -> None:
-    # Catches: fsspec's protocols, which can read any URL and run through any chain
+    # Catches: protocols of other libraries, some of which read any URL and run through any chain
     with pytest.raises(InputError, match="must be a folder or s3://bucket/folder. Received: "):
         Files(url, cache)
 
@@ -318,30 +318,30 @@ def test_a_root_that_is_written_with_dots_serves_its_files(tmp_path: Path, cache
     (tmp_path / "here").mkdir()
     files = Files(f"{tmp_path}/here/../files", cache)
     files.claim_for("store-1", None)
-    assert files.checked(files.put("a", [b"abc"])) == tmp_path / "files" / "a"
+    assert files.verified_path(files.put("a", [b"abc"])) == tmp_path / "files" / "a"
 
 
 def test_a_file_is_given_as_it_lies_there_and_not_copied(local: Files, tmp_path: Path, cache: Path) -> None:
-    assert local.checked(local.put("a", [b"abc"])) == tmp_path / "a"
+    assert local.verified_path(local.put("a", [b"abc"])) == tmp_path / "a"
     assert list(cache.iterdir()) == []
 
 
 def test_a_file_that_changes_after_it_was_checked_is_refused(local: Files, tmp_path: Path) -> None:
     # Catches: a check remembered by name alone
     reference = local.put("a", [b"abc"])
-    local.checked(reference)
+    local.verified_path(reference)
     (tmp_path / "a").write_bytes(b"changed")
     with pytest.raises(ModelFileError, match="is not what was written"):
-        local.checked(reference)
+        local.verified_path(reference)
 
 
 def test_what_a_killed_writer_left_is_hidden_and_swept_when_it_is_old(local: Files, tmp_path: Path) -> None:
     # Catches: no sweep; a sweep that takes a file from its writer
-    with local.storage.staged("jobs/1/a") as old, local.storage.staged("jobs/1/b") as new:
+    with local.storage.stage("jobs/1/a") as old, local.storage.stage("jobs/1/b") as new:
         for path in (old, new):
             path.write_bytes(b"half")
         os.utime(old, (0, 0))
-        local.storage.sweep(DAY_S)
+        local.sweep(DAY_S)
         assert (names(local, "jobs"), old.exists(), new.exists()) == ([], False, True)
 
 
@@ -367,10 +367,10 @@ LOCAL_VERBS: dict[str, Callable[[Files, FileRef], object]] = {
     "put": lambda files, _: files.put("jobs/b", [b"abc"]),
     "read": read,
     "open": opened,
-    "checked": checked,
-    "checked_folder": lambda files, _: files.checked_folder(FileRef(name="jobs", size=0, sha256="00")),
+    "verified": verified,
+    "verified_folder": lambda files, _: files.verified_path(FileRef(name="jobs", size=0, sha256="00")),
     "list": lambda files, _: list(files.list("jobs")),
-    "age_s": lambda files, file: files.age_s(file.name),
+    "stat": lambda files, file: files.stat(file.name),
     "delete": lambda files, file: files.delete(file.name),
     "delete_folder": lambda files, _: files.delete_folder("jobs"),
     "claim_for": lambda files, _: files.claim_for("store-1", files.url),
@@ -390,7 +390,7 @@ def test_a_shared_folder_that_is_not_mounted_is_unreachable_and_not_empty(
     assert list(tmp_path.iterdir()) == []
     tmp_path.rmdir()
     away.rename(tmp_path)
-    assert (names(local, "jobs"), checked(local, reference)) == (["jobs/a"], b"abc")
+    assert (names(local, "jobs"), verified(local, reference)) == (["jobs/a"], b"abc")
 
 
 # A bucket alone
@@ -399,7 +399,7 @@ def test_a_shared_folder_that_is_not_mounted_is_unreachable_and_not_empty(
 @pytest.mark.parametrize("folder", ["", "/", "/deep/er", "/deep/"])
 def test_a_bucket_s_folder_may_be_left_out_or_deep(bucket: str, cache: Path, folder: str) -> None:
     files = Files(bucket.removesuffix("/prefix") + folder, cache)
-    assert files.checked(files.put("jobs/a", [b"abc"])).read_bytes() == b"abc"
+    assert files.verified_path(files.put("jobs/a", [b"abc"])).read_bytes() == b"abc"
     assert names(files, "jobs") == ["jobs/a"]
 
 
@@ -413,9 +413,9 @@ def test_a_file_is_fetched_once_for_all_of_a_host(faulty_bucket: tuple[str, Faul
     url, proxy = faulty_bucket
     files = Files(url, cache)
     reference = files.put("a", [b"abc"])
-    files.checked(reference)
+    path = files.verified_path(reference)
     before = proxy.requests
-    assert {files.checked(reference), Files(url, cache).checked(reference)} == {files.checked(reference)}
+    assert files.verified_path(reference) == Files(url, cache).verified_path(reference) == path
     assert proxy.requests == before
 
 
@@ -425,9 +425,9 @@ def test_a_folder_is_fetched_once_for_all_of_a_host(
     url, proxy = faulty_bucket
     files = Files(url, cache)
     reference = files.put_folder("models/a", source)
-    files.checked_folder(reference)
+    files.verified_path(reference)
     before = proxy.requests
-    assert Files(url, cache).checked_folder(reference) == files.checked_folder(reference)
+    assert Files(url, cache).verified_path(reference) == files.verified_path(reference)
     assert proxy.requests == before
 
 
@@ -440,7 +440,7 @@ def test_workers_that_start_together_fetch_once(faulty_bucket: tuple[str, Faulty
     def work(_: int) -> bytes:
         files = Files(url, cache)
         together.wait()
-        return checked(files, reference)
+        return verified(files, reference)
 
     with ThreadPoolExecutor(HOSTS_WORKERS) as pool:
         assert set(pool.map(work, range(HOSTS_WORKERS))) == {b"abc"}
@@ -450,14 +450,14 @@ def test_workers_that_start_together_fetch_once(faulty_bucket: tuple[str, Faulty
 def test_a_damaged_copy_is_not_given_out_but_fetched_anew(remote: Files) -> None:
     # Catches: no forget, where a job fails by a disk of one host
     reference = remote.put("a", [b"abc"])
-    remote.checked(reference).write_bytes(b"changed")
-    assert checked(remote, reference) == b"abc"
+    remote.verified_path(reference).write_bytes(b"changed")
+    assert verified(remote, reference) == b"abc"
 
 
 def test_a_damaged_copy_of_a_folder_is_not_given_out_but_fetched_anew(remote: Files, source: Path) -> None:
     reference = remote.put_folder("models/a", source)
-    (remote.checked_folder(reference) / "weights").unlink()
-    assert contents(remote.checked_folder(reference)) == contents(source)
+    (remote.verified_path(reference) / "weights").unlink()
+    assert contents(remote.verified_path(reference)) == contents(source)
 
 
 def test_what_is_damaged_in_the_bucket_is_read_anew_each_time(remote: Files) -> None:
@@ -465,25 +465,25 @@ def test_what_is_damaged_in_the_bucket_is_read_anew_each_time(remote: Files) -> 
     reference = remote.put("a", [b"abc"])
     remote.put("a", [b"changed"])
     with pytest.raises(ModelFileError, match="is not what was written"):
-        remote.checked(reference)
+        remote.verified_path(reference)
     remote.put("a", [b"abc"])
-    assert checked(remote, reference) == b"abc"
+    assert verified(remote, reference) == b"abc"
 
 
 VERBS: dict[str, Callable[[Files, FileRef], object]] = {
     "put": lambda files, _: files.put("jobs/b", [b"abc"]),
     "read": read,
     "open": opened,
-    "checked": checked,
-    "checked_folder": lambda files, _: files.checked_folder(FileRef(name="jobs", size=0, sha256="00")),
+    "verified": verified,
+    "verified_folder": lambda files, _: files.verified_path(FileRef(name="jobs", size=0, sha256="00")),
     "list": lambda files, _: list(files.list("jobs")),
     "delete": lambda files, file: files.delete(file.name),
     "claim_for": lambda files, _: files.claim_for("store-1", None),
 }
 FAULTS: list[tuple[Fault, str, str]] = [
     *((503, verb, "Service Unavailable|Please reduce your request rate") for verb in VERBS),
-    *((403, verb, "Forbidden|Access Denied") for verb in ("put", "read", "checked")),
-    *(("half", verb, "Not enough data") for verb in ("read", "open", "checked", "checked_folder")),
+    *((403, verb, "Forbidden|Access Denied") for verb in ("put", "read", "verified")),
+    *(("half", verb, "total bytes expected") for verb in ("read", "open", "verified", "verified_folder")),
 ]
 
 
@@ -491,7 +491,7 @@ FAULTS: list[tuple[Fault, str, str]] = [
 def test_a_bucket_in_trouble_is_unreachable_and_nothing_is_half_there(
     faulty_bucket: tuple[str, FaultyProxy], cache: Path, fault: Fault, verb: str, reason: str
 ) -> None:
-    # Catches: an error of botocore or aiohttp left out of _translated; a fetch that leaves half a copy
+    # Catches: an error of botocore or urllib3 left out of _errors; a fetch that leaves half a copy
     url, proxy = faulty_bucket
     files = Files(url, cache)
     reference = files.put("jobs/a", [b"abc" * 1000])
@@ -499,4 +499,4 @@ def test_a_bucket_in_trouble_is_unreachable_and_nothing_is_half_there(
     with pytest.raises(UnreachableError, match=f"The files in {url} cannot be read or written: .*({reason})"):
         VERBS[verb](files, reference)
     proxy.fault = None
-    assert (names(files, "jobs"), checked(files, reference)) == (["jobs/a"], b"abc" * 1000)
+    assert (names(files, "jobs"), verified(files, reference)) == (["jobs/a"], b"abc" * 1000)

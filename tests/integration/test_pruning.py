@@ -12,12 +12,13 @@ from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
+from charrnn.jobs.files.layout import FOLDERS
 from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.tables import jobs, parts
-from charrnn.jobs.upkeep.pruning import FOLDERS, GRACE_S, Pruned
+from charrnn.jobs.upkeep.pruning import GRACE_S, Pruned
 from charrnn.options import NetworkOptions, SamplingOptions
 from tests.fixtures.client import DoPart, submit, train
 from tests.fixtures.store import each_database
@@ -157,7 +158,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     gone = young - names(client)
     assert {name.partition("/")[0] for name in gone} == {"jobs", "seeds", "corpora"}
     assert swept.files == len(gone) == 3
-    assert client.connections.files.checked(submit(client, model, None, SamplingOptions()).spec.seeds)
+    assert client.connections.files.verified_path(submit(client, model, None, SamplingOptions()).spec.seeds)
     assert client.status(waiting).state == "queued"
 
 

@@ -125,7 +125,7 @@ def test_a_checkpoint_that_is_not_committed_changes_nothing(
         run(child, kept)
     assert checkpoint(client) == committed[0]
     # Catches: a checkpoint deleted, or written over, before the next is committed
-    client.connections.files.checked(committed[0])
+    client.connections.files.verified_path(committed[0])
 
 
 def test_an_epoch_is_shown_before_the_checkpoint_that_holds_it(

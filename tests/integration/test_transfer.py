@@ -68,7 +68,7 @@ def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, un
     job = submit(elsewhere, "speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
     assert job.spec.sampling.precision == "float32"  # of a single text
     version = resolve(elsewhere.connections.store, "speeches")
-    loaded = load(elsewhere.connections.files.checked_folder(version.files))
+    loaded = load(elsewhere.connections.files.verified_path(version.files))
     seeds, sampling = ["the "], {"length": 40, "rng_seed": 3}
     assert [s.text for s in loaded.sample(seeds, **sampling)] == [
         s.text for s in untrained_model.sample(seeds, **sampling)

@@ -140,7 +140,8 @@ class Member:
         size = len(self.data) if of["size"] is None else of["size"]
         length = size if of["length"] is None else of["length"]
         crc = zlib.crc32(self.data) if of["crc"] is None else of["crc"]
-        name, extra = of["name"].encode(), of["extra"]
+        name: bytes = of["name"].encode()
+        extra: bytes = of["extra"]
         facts = [of["version"], of["flags"], of["method"], 0, of["date"], crc, size, length, len(name), len(extra)]
         if place is None:
             return struct.pack(start + form, signature, *facts) + name + extra

@@ -19,26 +19,25 @@ TIMEOUT_S = 60
 SPAWN = get_context("spawn")
 
 
-def fetch(path: Path, content: bytes = b"abc") -> bool:
+def fetch(path: Path, content: bytes = b"abc") -> None:
     path.mkdir()
     (path / "file").write_bytes(content)
-    return True
 
 
-def not_to_be_called(path: Path) -> bool:
+def fetch_file(path: Path) -> None:
+    path.write_bytes(b"abc")
+
+
+def not_to_be_called(path: Path) -> None:
     raise AssertionError(f"{path} was fetched again")
 
 
-def nothing(_: Path) -> bool:
-    return False
-
-
-def cut_off(path: Path) -> bool:
+def cut_off(path: Path) -> None:
     fetch(path)
     raise UnreachableError("the bucket is away")
 
 
-def full_disk(path: Path) -> bool:
+def full_disk(path: Path) -> None:
     fetch(path)
     raise OSError(28, "No space left on device")
 
@@ -55,13 +54,11 @@ def held(cache: Cache) -> list[str]:
 
 def add(cache: Cache, sha256: str, size: int, used_at: float) -> None:
     path = cache.get(sha256, partial(fetch, content=b"x" * size))
-    assert path
     os.utime(path, (used_at, used_at))
 
 
 def test_what_was_fetched_is_held(cache: Cache) -> None:
     path = cache.get("ab", fetch)
-    assert path
     assert (cache.get("ab", not_to_be_called), (path / "file").read_bytes()) == (path, b"abc")
 
 
@@ -70,8 +67,16 @@ def test_only_its_owner_reads_the_cache(cache: Cache) -> None:
     assert cache.root.stat().st_mode & 0o077 == 0
 
 
-def test_what_is_not_to_be_had_is_none(cache: Cache) -> None:
-    assert (cache.get("ab", nothing), held(cache)) == (None, [])
+def test_a_file_is_held_as_a_file(cache: Cache) -> None:
+    # Catches: sizes, and deleting, of folders alone
+    path = cache.get("ab", fetch_file)
+    assert (cache.get("ab", not_to_be_called), path.read_bytes()) == (path, b"abc")
+    add(cache, "cd", 8, 2)
+    assert held(cache) == ["cd"]
+    cache.forget("cd")
+    cache.get("ab", fetch_file)
+    cache.forget("ab")
+    assert held(cache) == []
 
 
 def test_a_fetch_that_fails_leaves_nothing(cache: Cache) -> None:
@@ -104,12 +109,11 @@ def test_what_a_killed_fetch_left_goes_with_the_next(cache: Cache) -> None:
 
 
 def _killed(root: Path) -> None:
-    def fetch_and_die(path: Path) -> bool:
+    def fetch_half(path: Path) -> None:
         fetch(path)
         os.kill(os.getpid(), signal.SIGKILL)
-        return True
 
-    Cache(root).get("ab", fetch_and_die)
+    Cache(root).get("ab", fetch_half)
 
 
 def test_what_was_forgotten_is_fetched_anew(cache: Cache) -> None:
@@ -118,7 +122,6 @@ def test_what_was_forgotten_is_fetched_anew(cache: Cache) -> None:
     cache.forget("ab")
     assert held(cache) == []
     path = cache.get("ab", partial(fetch, content=b"new"))
-    assert path
     assert (path / "file").read_bytes() == b"new"
 
 
@@ -148,11 +151,11 @@ def test_what_is_larger_than_the_limit_is_held_alone(cache: Cache) -> None:
 
 
 def _work(root: Path, door: Semaphore, fetched: Semaphore) -> None:
-    def fetch_slowly(path: Path) -> bool:
+    def fetch_slowly(path: Path) -> None:
         """Until all processes are at the door."""
         assert all(door.acquire(timeout=TIMEOUT_S) for _ in range(PROCESSES))
         fetched.release()
-        return fetch(path)
+        fetch(path)
 
     door.release()
     assert Cache(root).get("ab", fetch_slowly)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.faults import crash_point
+from charrnn.jobs.files.layout import job_folder, part_file, part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.report import Report, Seconds, Tallies
@@ -59,7 +60,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     chunks = list(compress(lines))  # in memory, to be written as often as it takes: a few MB
     crash_point("sampled", part.number)
     watch.enter(WRITING)
-    output = watch.insist(lambda: files.put(f"{_folder(part)}/{part.number}-{part.token}.jsonl.zst", chunks))
+    output = watch.insist(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
     writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
@@ -100,13 +101,9 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
             child.files.delete(output.name)
             raise
     if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
-        for file in child.files.list(_folder(part)):
-            if file.name.startswith(f"{_folder(part)}/{part.number}-") and file.name != output.name:
+        for file in child.files.list(job_folder(part.job)):
+            if file.name.startswith(part_prefix(part.job, part.number)) and file.name != output.name:
                 child.files.delete(file.name)
-
-
-def _folder(part: Part) -> str:
-    return f"jobs/{part.job}"
 
 
 def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:

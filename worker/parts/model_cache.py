@@ -28,7 +28,7 @@ class ModelCache:
         """
         from charrnn.model import load
 
-        model = self.models.pop(reference.sha256, None) or load(files.checked_folder(reference))
+        model = self.models.pop(reference.sha256, None) or load(files.verified_path(reference))
         self.models[reference.sha256] = model
         while len(self.models) > 1 and sum(model.size for model in self.models.values()) > self.max_bytes:
             del self.models[next(iter(self.models))]

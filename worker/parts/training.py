@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
+from charrnn.jobs.files import layout
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import Comparison, NewVersion, Version
@@ -97,13 +98,13 @@ class _Work:
 
         self.child, self.part, self.spec = child, part, spec
         self.files = child.files
-        text = Document(self.files.checked(spec.corpus)).read()
+        text = Document(self.files.verified_path(spec.corpus)).read()
         held_out = self.files.read(spec.held_out).decode()
         corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.scratch)
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
         self.saved, self.saves = part.checkpoint, 0
         if self.saved:
-            self.trainer.checkpoint = Checkpoint.load(self.files.checked(self.saved))
+            self.trainer.checkpoint = Checkpoint.load(self.files.verified_path(self.saved))
             resumed = about(part, "resumed")
             logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step, extra=resumed)
         self.recorded = len(self.trainer.checkpoint.history)
@@ -115,7 +116,7 @@ class _Work:
             return None
         with self.child.store.read() as connection:
             version = registry.resolve(connection, self.spec.start)
-        return load(self.files.checked_folder(version.files))
+        return load(self.files.verified_path(version.files))
 
     def run_slice(self, watch: Watch) -> None:
         ends = time.monotonic() + self.child.settings.slice_s
@@ -142,8 +143,8 @@ class _Work:
     def save_checkpoint(self) -> None:
         """Write the checkpoint, commit it as progress, delete the one before."""
         point, before = self.trainer.checkpoint, self.saved
-        self.saves += 1  # a name of its own for each: the file that the store names must not change before the store
-        name = f"jobs/{self.part.job}/checkpoint-{self.part.token}-{self.saves}.safetensors"
+        self.saves += 1
+        name = layout.checkpoint_file(self.part.job, self.part.token, self.saves)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "checkpoint"
             point.save(path)
@@ -164,7 +165,7 @@ class _Work:
             watch.enter(COMPILING)
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
-            name = f"models/{self.spec.model}/{part.job}-{part.token}"
+            name = layout.version_folder(self.spec.model, part.job, part.token)
             files = watch.insist(lambda: self.files.put_folder(name, Path(folder)))
         version = NewVersion(
             model=self.spec.model,
@@ -190,7 +191,7 @@ class _Work:
 
     def _delete_checkpoints(self) -> None:
         """Those of killed attempts too."""
-        self.files.delete_folder(f"jobs/{self.part.job}")
+        self.files.delete_folder(layout.job_folder(self.part.job))
 
     def _ring_for_dependents(self) -> None:
         """For jobs that waited for this version."""
@@ -217,7 +218,7 @@ class _Work:
         from charrnn.training.comparison import common_nats
 
         watch.enter(COMPILING)
-        folder = watch.insist(lambda: self.files.checked_folder(champion.files))
+        folder = watch.insist(lambda: self.files.verified_path(champion.files))
         held_out = watch.insist(lambda: self.files.read(self.spec.held_out)).decode()
         nats, champion_nats, left_out = common_nats(model, load(folder), held_out, watch.check)
         return Comparison(champion=champion.version, nats=nats, champion_nats=champion_nats, left_out=left_out)

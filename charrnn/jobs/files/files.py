@@ -7,8 +7,6 @@ names, and only if its sha256 is still that of the day it was written.
 from __future__ import annotations
 
 import hashlib
-import secrets
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +14,13 @@ from typing import BinaryIO
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
-from charrnn.jobs.files.storage import MARKER, Storage, StoredFile, open_storage
+from charrnn.jobs.files.layout import MARKER
+from charrnn.jobs.files.location import open_storage
+from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 
 CHUNK = 1 << 20  # bytes
-
-Local = Callable[[str, str], Path | None]  # of a storage: name and sha256 to a path
 
 
 class Files:
@@ -37,7 +35,7 @@ class Files:
 
     def __init__(self, url: str, cache: Path) -> None:
         self.storage: Storage = open_storage(url, cache)
-        self._checked: dict[Path, tuple[str, int, int]] = {}  # sha256, size and time when it was last checked
+        self._hashed: dict[Path, tuple[str, int, int]] = {}  # sha256, size and time when it was last hashed
 
     @property
     def url(self) -> str:
@@ -58,7 +56,7 @@ class Files:
             InputError: they belong to another store, or are not where they were.
             UnreachableError: nothing is where they were: the shared folder is not mounted.
         """
-        owner = self.storage.read(MARKER)
+        owner = self._owner()
         if owner is None and known is None:
             self.put(MARKER, [store_id.encode()])
             return True
@@ -71,9 +69,17 @@ class Files:
                 f"The store keeps its files in {known}; {self.url} has none of them. Set CHARRNN_FILES_URL to where "
                 f"they are, a folder that every host sees or an s3:// URL"
             )
-        if owner.decode(errors="replace") != store_id:
+        if owner != store_id:
             raise InputError(f"{self.url} holds the files of another store. Set CHARRNN_FILES_URL to another place")
         return known is None
+
+    def _owner(self) -> str | None:
+        """Return the id of the store whose files these are, None if they are nobody's."""
+        try:
+            with self.storage.open(MARKER) as file:
+                return file.read().decode(errors="replace")
+        except ModelFileError:  # it is missing
+            return None
 
     def put(self, name: str, chunks: Iterable[bytes]) -> FileRef:
         """Write a file; one of that name is replaced at once."""
@@ -83,10 +89,10 @@ class Files:
         """Write a file named by its content: equal content is stored once."""
         return self._put(lambda sha256: f"{folder}/{sha256}{suffix}", f"{folder}/content", chunks)
 
-    def _put(self, named: Callable[[str], str], place: str, chunks: Iterable[bytes]) -> FileRef:
-        with self.storage.staged(place) as path:
+    def _put(self, name_for: Callable[[str], str], place: str, chunks: Iterable[bytes]) -> FileRef:
+        with self.storage.stage(place) as path:
             sha256, size = _write(path, chunks)
-            name = named(sha256)
+            name = name_for(sha256)
             crash_point("arriving")
             self.storage.publish(path, name)
         return FileRef(name=name, size=size, sha256=sha256)
@@ -102,11 +108,8 @@ class Files:
         Raises:
             ModelFileError: missing, or not the bytes that were written.
         """
-        data = self.storage.read(reference.name)
-        if data is None:
-            raise self._missing(reference)
-        self._compare(reference, hashlib.sha256(data).hexdigest())
-        return data
+        with self.open(reference) as file:
+            return file.read()
 
     @contextmanager
     def open(self, reference: FileRef) -> Iterator[BinaryIO]:
@@ -115,81 +118,48 @@ class Files:
         Raises:
             ModelFileError: missing or changed.
         """
-        with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
-            path = self.storage.fetched(reference.name, Path(folder))
-            if path is None:
-                raise self._missing(reference)
-            with self.storage.translated(), open(path, "rb") as file:
-                self._compare(reference, hashlib.file_digest(file, "sha256").hexdigest())
-                file.seek(0)
-                yield file
+        with self.storage.open(reference.name) as file:
+            check_sha256(self.url, reference, hashlib.file_digest(file, "sha256").hexdigest())
+            file.seek(0)
+            yield file
 
-    def checked(self, reference: FileRef) -> Path:
-        """The local path of a file that is still what was written; of a bucket's file, this host's one copy.
+    def verified_path(self, reference: FileRef) -> Path:
+        """Return the local path of a file or a folder that is still what was written; of a bucket, this host's copy.
 
         Raises:
             ModelFileError: missing or changed.
         """
-        return self._local(reference, self.storage.local, self._hash_once)
+        return self.storage.verified_path(reference, self._hash)
 
-    def checked_folder(self, reference: FileRef) -> Path:
-        """As `checked`, of what `put_folder` wrote."""
-        return self._local(reference, self.storage.local_folder, _hash_folder)
-
-    def _local(self, reference: FileRef, local: Local, hashed: Callable[[Path], str]) -> Path:
-        """A local path of what is unchanged; where this host's copy is damaged, a new one is fetched."""
-        path, sha256 = self._found(reference, local, hashed)
-        if sha256 != reference.sha256 and self.storage.forget(reference.sha256):
-            path, sha256 = self._found(reference, local, hashed)
-        self._compare(reference, sha256)
-        return path
-
-    def _found(self, reference: FileRef, local: Local, hashed: Callable[[Path], str]) -> tuple[Path, str]:
-        path = local(reference.name, reference.sha256)
-        if path is None:
-            raise self._missing(reference)
-        with self.storage.translated():
-            return path, hashed(path)
-
-    def _hash_once(self, path: Path) -> str:
-        """A part of many reads the same seeds, and hashing 100 MB takes 0.1 s."""
+    def _hash(self, path: Path) -> str:
+        """Hash a file once: a part of many reads the same seeds, and hashing 100 MB takes 0.1 s."""
+        if path.is_dir():
+            return _hash_folder(path)
         status = path.stat()
         size, time_ns = status.st_size, status.st_mtime_ns
-        if self._checked.get(path, ())[1:] != (size, time_ns):
-            self._checked[path] = _hash_file(path), size, time_ns
-        return self._checked[path][0]
+        if self._hashed.get(path, ())[1:] != (size, time_ns):
+            self._hashed[path] = _hash_file(path), size, time_ns
+        return self._hashed[path][0]
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
         self.storage.delete(name)
 
-    def age_s(self, name: str) -> float | None:
-        """Seconds since a file was last written, None if it is not there."""
-        return self.storage.age_s(name)
-
     def delete_folder(self, name: str) -> None:
-        for file in list(self.storage.files(name)):
-            self.storage.delete(file.name)
-        self.storage.delete_empty(name)
+        """Delete a folder with all its files; one that is not there is no error."""
+        self.storage.delete_folder(name)
+
+    def stat(self, name: str) -> StoredFile | None:
+        """Describe a file, None if it is not there."""
+        return self.storage.stat(name)
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Every file below a folder, deeply, without unfinished ones."""
-        return self.storage.files(folder)
+        """Yield every file below a folder, deeply, without unfinished ones."""
+        return self.storage.list(folder)
 
-    def _missing(self, reference: FileRef) -> ModelFileError:
-        return ModelFileError(f"{self.url}/{reference.name} is missing. Was it deleted by hand?")
-
-    def _compare(self, reference: FileRef, sha256: str) -> None:
-        if sha256 != reference.sha256:
-            raise ModelFileError(
-                f"{self.url}/{reference.name} is not what was written: its sha256 is {sha256[:12]}…, expected "
-                f"{reference.sha256[:12]}…"
-            )
-
-
-def unique_name(folder: str, suffix: str) -> str:
-    """A name that no other file has."""
-    return f"{folder}/{secrets.token_hex(16)}{suffix}"
+    def sweep(self, older_than_s: float) -> None:
+        """Delete what killed processes left unfinished."""
+        self.storage.sweep(older_than_s)
 
 
 def _write(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:

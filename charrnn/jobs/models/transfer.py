@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import InputError
-from charrnn.jobs.files.files import Files, unique_name
+from charrnn.jobs.files import layout
+from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.models.archive import read_archive, write_archive
@@ -37,8 +38,8 @@ def export_version(store: Store, files: Files, reference: str, target: BinaryIO)
         network=version.network,
         characters=version.characters,
     )
-    folder = files.checked_folder(version.files)
-    return write_archive(target, manifest, folder, files.checked(held_out))
+    folder = files.verified_path(version.files)
+    return write_archive(target, manifest, folder, files.verified_path(held_out))
 
 
 def import_version(store: Store, files: Files, path: Path, name: str | None) -> str:
@@ -53,9 +54,9 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
         if name is not None:
             manifest = replace(manifest, model=name)
         text = (folder / HELD_OUT).read_bytes()
-        held_out = files.put_content("held-out", ".txt", [text])
+        held_out = files.put_content(layout.HELD_OUT, layout.TEXT, [text])
         (folder / HELD_OUT).unlink()
-        stored = files.put_folder(unique_name(f"models/{manifest.model}", ""), folder)
+        stored = files.put_folder(layout.new_version_folder(manifest.model), folder)
     try:
         return f"{manifest.model}@{_add(store, manifest, stored, held_out, _skipped(text.decode(), manifest))}"
     except InputError:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from charrnn.jobs.files.files import Files
+from charrnn.jobs.files.storage import storage_errors
 from charrnn.jobs.files.zstd import zstd
 from charrnn.jobs.job.part import PartRows
 from charrnn.jobs.job.specs import GenerateSpec
@@ -57,7 +58,7 @@ def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[Jo
         ModelFileError: the seeds are missing or changed.
         UnreachableError: from the files.
     """
-    with files.storage.translated(), open(files.checked(spec.seeds), "rb") as file:
+    with storage_errors(files.url), open(files.verified_path(spec.seeds), "rb") as file:
         seeds = read_seeds(file, part.frame_offset)
         yield from part_rows(spec, seeds, part.first_row, part.rows, part.frame_row)
 

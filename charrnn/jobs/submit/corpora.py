@@ -9,14 +9,18 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError, UnreachableError
-from charrnn.jobs.files.storage import S3, open_bucket
+from charrnn.jobs.files.location import open_bucket
+from charrnn.jobs.files.storage import S3
 from charrnn.jobs.settings import Settings
 from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable, list_documents
+
+if TYPE_CHECKING:
+    from charrnn.jobs.files.bucket import Bucket
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,10 @@ class Corpora:
 
     Attributes:
         roots: s3:// URLs, below which corpora may lie.
-        cache: of the host, see storage.
         folder: for copies.
     """
 
     roots: Sequence[str]
-    cache: Path
     folder: Path
 
     def documents(self, paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
@@ -45,29 +47,22 @@ class Corpora:
         urls = [path for path in given if is_url(path)]
         local = [path for path in given if not is_url(path)]
         found = list_documents(local, encoding) if local or not urls else []
-        return found + self._copied(map(str, urls), encoding)
+        return found + self._copy(map(str, urls), encoding)
 
-    def _copied(self, urls: Iterable[str], encoding: str) -> list[Document]:
-        texts = sorted({text for url in urls for text in self._texts(url)})
+    def _copy(self, urls: Iterable[str], encoding: str) -> list[Document]:
+        named: dict[str, list[str]] = {}  # of each bucket
+        for url in urls:
+            self._check(url.rstrip("/"))
+            bucket, _, name = url.rstrip("/").removeprefix(S3).partition("/")
+            named.setdefault(f"{S3}{bucket}", []).append(name)
+        return [copy for url in sorted(named) for copy in self._copy_from(open_bucket(url), named[url], encoding)]
+
+    def _copy_from(self, bucket: Bucket, names: Iterable[str], encoding: str) -> list[Document]:
+        texts = sorted({text for name in names for text in _find_texts(bucket, name)})
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        found = [
-            Document(folder / f"{number:06}", encoding, f"{bucket}/{name}")
-            for number, (bucket, name) in enumerate(texts)
-        ]
-        for bucket, copies in groupby(zip(texts, found, strict=True), lambda copy: copy[0][0]):
-            open_bucket(bucket, self.cache).copy({name: document.path for (_, name), document in copies})
-        return found
-
-    def _texts(self, url: str) -> list[tuple[str, str]]:
-        """Bucket and name of each file that an URL stands for: itself, or the *.txt below it."""
-        self._check(url.rstrip("/"))
-        name, _, folder = url.rstrip("/").removeprefix(S3).partition("/")
-        bucket = open_bucket(f"{S3}{name}", self.cache)
-        names = [file.name for file in (bucket.files(folder) if folder else bucket.all_files())]
-        texts = [(bucket.url, name) for name in names if name == folder or name.endswith(CORPUS_SUFFIX)]
-        if not texts:
-            raise TextError(f"{url}: no such file, and no {CORPUS_SUFFIX} file below it. Expected text files")
-        return texts
+        paths = [folder / f"{number:06}" for number in range(len(texts))]
+        bucket.download(dict(zip(texts, paths, strict=True)))
+        return [Document(path, encoding, f"{bucket.url}/{text}") for text, path in zip(texts, paths, strict=True)]
 
     def _check(self, url: str) -> None:
         check_storable("A path", url)
@@ -91,9 +86,21 @@ def open_corpora(settings: Settings) -> Iterator[Corpora]:
     except OSError as error:
         raise UnreachableError(f"No folder for temporary files can be made: {error.strerror or error}") from error
     with copies as folder:
-        yield Corpora(roots, settings.cache, Path(folder))
+        yield Corpora(roots, Path(folder))
 
 
 def is_url(path: str | Path) -> bool:
     """Whether a path is one of a bucket."""
     return str(path).startswith(S3)
+
+
+def _find_texts(bucket: Bucket, name: str) -> list[str]:
+    """Return the *.txt below a folder of a bucket, or below all of it; else the file of that name."""
+    below = bucket.list_prefix(name and f"{name}/")
+    texts = [file.name for file in below if file.name.endswith(CORPUS_SUFFIX)]
+    if not texts and name:
+        texts = [file.name for file in bucket.list_prefix(name) if file.name == name]
+    if not texts:
+        url = f"{bucket.url}/{name}"
+        raise TextError(f"{url}: no such file, and no {CORPUS_SUFFIX} file below it. Expected text files")
+    return texts

@@ -67,6 +67,6 @@ class HeldOut:
             spec = registry.training_of(connection, model, version)
         if spec is None:
             return False
-        if stands_in(Document(self.files.checked(spec.corpus)), held_out):
+        if stands_in(Document(self.files.verified_path(spec.corpus)), held_out):
             return True
         return spec.needs is not None and self._was_trained_on(*spec.needs, held_out)

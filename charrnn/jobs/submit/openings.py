@@ -28,7 +28,7 @@ def training_openings(connections: Connections, model: str, count: int, rng_seed
     if version.job is None:
         raise InputError(f"{model} was imported, without the text that it was trained on. Give it seeds")
     spec = TrainSpec.from_dict(connections.store.job(version.job).document)
-    return draw_openings(Document(connections.files.checked(spec.corpus)), count, rng_seed)
+    return draw_openings(Document(connections.files.verified_path(spec.corpus)), count, rng_seed)
 
 
 def held_out_openings(connections: Connections, model: str, count: int, rng_seed: int) -> Iterator[str]:
@@ -44,4 +44,4 @@ def held_out_openings(connections: Connections, model: str, count: int, rng_seed
         held_out = registry.held_out(connection, version.model)
     if held_out is None:
         raise InputError(f"{version.model} has no held-out text")
-    return draw_openings(Document(connections.files.checked(held_out)), count, rng_seed)
+    return draw_openings(Document(connections.files.verified_path(held_out)), count, rng_seed)

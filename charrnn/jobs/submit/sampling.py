@@ -11,7 +11,7 @@ from functools import partial
 from charrnn.checks import check_integer
 from charrnn.errors import InputError, NotFoundError, UnreachableError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.files.files import unique_name
+from charrnn.jobs.files.layout import new_seeds_file
 from charrnn.jobs.job.document import Document
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.requests import GenerateRequest
@@ -201,7 +201,7 @@ def _measure(frames: Iterable[bytes]) -> FileRef:
 
 
 def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Slot | None) -> Submitted[GenerateSpec]:
-    put = partial(connections.files.put, unique_name("seeds", ".jsonl.zst"))
+    put = partial(connections.files.put, new_seeds_file())
     seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put)
     try:
         job = store_job(connections, plan.new_job(seeds), slot)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from charrnn.checks import check_integer, check_number
 from charrnn.jobs.connections import Connections
+from charrnn.jobs.files import layout
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.schedule import Slot
@@ -77,9 +78,9 @@ def _prepare(
     return TrainSpec(
         model=request.model,
         vocabulary=text.vocabulary.characters,
-        corpus=put("corpora", ".txt", (chunk.encode() for chunk in text.chunks())),
+        corpus=put(layout.CORPORA, layout.TEXT, (chunk.encode() for chunk in text.chunks())),
         characters=text.num_characters,
-        held_out=put("held-out", ".txt", [held_out.encode()]),
+        held_out=put(layout.HELD_OUT, layout.TEXT, [held_out.encode()]),
         held_out_characters=len(held_out),
         network=network,
         training=replace(request.training, rng_seed=choose_rng_seed(request, None if slot is None else str(slot))),

@@ -16,6 +16,7 @@ from sqlalchemy import case, select
 
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files.files import Files
+from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
 from charrnn.jobs.job.views import Job
@@ -25,9 +26,6 @@ from charrnn.jobs.store.tables import jobs, models, parts, versions
 
 logger = logging.getLogger(__name__)
 
-JOBS = "jobs"  # a folder of each, deleted with it
-OTHERS = ("seeds", "corpora", "held-out", "models")
-FOLDERS = (JOBS, *OTHERS)
 GRACE_S = 24 * 3600.0  # a file may be older than the row that will name it, by the time that a submit takes
 PAGE = 1000  # jobs
 
@@ -67,7 +65,7 @@ def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = Fa
         with suppress(NotFoundError):  # of two prunes at once the other was quicker
             total += _size(files, store.job(job)) if dry_run else _delete_old(store, files, job, older_than_ms)
     if not dry_run:
-        files.storage.sweep(GRACE_S)
+        files.sweep(GRACE_S)
     for file in _unnamed(store, files, gone=set(old) if dry_run else set()):
         if dry_run or _deleted(files, file):
             total += Pruned(files=1, bytes=file.size)
@@ -87,7 +85,7 @@ def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> 
 def _delete_files(files: Files, job: Job) -> Pruned:
     try:
         freed = _size(files, job)
-        files.delete_folder(_folder_of(job.id))
+        files.delete_folder(job_folder(job.id))
         if (spec := job.generate_spec) is not None:
             files.delete(spec.seeds.name)
         return freed
@@ -97,14 +95,10 @@ def _delete_files(files: Files, job: Job) -> Pruned:
 
 
 def _size(files: Files, job: Job) -> Pruned:
-    sizes = [file.size for file in files.list(_folder_of(job.id))]
+    sizes = [file.size for file in files.list(job_folder(job.id))]
     if (spec := job.generate_spec) is not None:
         sizes.append(spec.seeds.size)
     return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
-
-
-def _folder_of(job: int) -> str:
-    return f"{JOBS}/{job}"
 
 
 def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]:
@@ -113,12 +107,12 @@ def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]
     Args:
         gone: jobs that a dry run would have deleted, with the files that are theirs alone.
     """
-    old = [file for folder in OTHERS for file in _old(files, folder)]
+    old = [file for folder in FOLDERS if folder != JOBS for file in _old(files, folder)]
     named = _named(store, gone) if old else set()
     yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
     for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
         found = list(stored)
-        named = {folder} if folder in map(_folder_of, gone) else _named_of_job(store, folder)
+        named = {folder} if folder in map(job_folder, gone) else _named_of_job(store, folder)
         yield from (file for file in found if file.name not in named and folder not in named)
 
 
@@ -158,8 +152,8 @@ def _named_of_job(store: Store, folder: str) -> set[str]:
 
 def _deleted(files: Files, file: StoredFile) -> bool:
     """Delete it if it is as old still: files named by their content may have been written anew since the listing."""
-    age_s = files.age_s(file.name)
-    if age_s is None or age_s < GRACE_S:
+    now = files.stat(file.name)
+    if now is None or now.age_s < GRACE_S:
         return False
     files.delete(file.name)
     return True

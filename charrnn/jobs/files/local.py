@@ -1,0 +1,122 @@
+"""Files in a folder of this host, or in one that hosts share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from stat import S_ISREG
+
+from charrnn.errors import UnreachableError
+from charrnn.jobs.files.layout import MARKER
+from charrnn.jobs.files.storage import File, HashPath, StoredFile, check_name, check_sha256, missing, storage_errors
+from charrnn.jobs.job.file_ref import FileRef
+
+ARRIVING = ".arriving-"  # begins the name of a file that is not complete
+
+
+class LocalFolder:
+    """Files in a folder; see Storage.
+
+    A shared folder that is not mounted is an empty one. There nothing is missing and nothing may be written, so
+    whatever asks for a name looks for the marker first.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = self.scratch = root.resolve()
+        self.url = str(self.root)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Path]:
+        with self._errors():
+            path = self._path(name).parent / f"{ARRIVING}{secrets.token_hex(8)}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
+
+    def publish(self, path: Path, name: str) -> None:
+        with self._errors():
+            target = self._path(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sync(path)
+            path.replace(target)
+            _sync(target.parent)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[File]:
+        with self._errors(), open(self._existing_path(name), "rb") as file:
+            yield file
+
+    def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
+        with self._errors():
+            path = self._existing_path(reference.name)
+            check_sha256(self.url, reference, hash_path(path))
+        return path
+
+    def list(self, folder: str) -> Iterator[StoredFile]:
+        with self._errors():
+            for path in sorted(self._path(folder).rglob("*")):
+                if not path.name.startswith(ARRIVING) and (file := self._describe(path)):
+                    yield file
+
+    def stat(self, name: str) -> StoredFile | None:
+        with self._errors():
+            return self._describe(self._path(name))
+
+    def delete(self, name: str) -> None:
+        with self._errors():
+            self._path(name).unlink(missing_ok=True)
+
+    def delete_folder(self, name: str) -> None:
+        for file in self.list(name):
+            self.delete(file.name)
+        with self._errors():
+            path = self._path(name)
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+    def sweep(self, older_than_s: float) -> None:
+        with self._errors():
+            for path in self.root.rglob(f"{ARRIVING}*"):
+                file = self._describe(path)
+                if file and file.age_s > older_than_s:
+                    path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        path = self.root / check_name(name)
+        if name != MARKER and not (self.root / MARKER).exists():
+            raise UnreachableError(f"{self.url} has no {MARKER}, so no store's files are there. Is it mounted?")
+        return path
+
+    def _existing_path(self, name: str) -> Path:
+        path = self._path(name)
+        if not path.exists():
+            raise missing(self.url, name)
+        return path
+
+    def _describe(self, path: Path) -> StoredFile | None:
+        """None for what is no file, or has gone since it was listed: workers write and delete meanwhile."""
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return None
+        if not S_ISREG(status.st_mode):
+            return None
+        return StoredFile(path.relative_to(self.root).as_posix(), status.st_size, time.time() - status.st_mtime)
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return storage_errors(self.url)
+
+
+def _sync(path: Path) -> None:
+    """Make what is written reach the disk; for a folder, its names."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
