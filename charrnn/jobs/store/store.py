@@ -20,9 +20,9 @@ from charrnn.jobs.job.states import ENDED_JOBS, PartState
 from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
-from charrnn.jobs.store.database import NOW, Database, upsert
+from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import JOB, LEASED, READY, no_job, to_job
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds, workers
+from charrnn.jobs.store.tables import jobs, metrics, parts, previews, rounds, speeds, workers
 from charrnn.training.progress import EpochMetrics, Preview
 
 PAGE = 1000  # parts that are read at once
@@ -174,6 +174,22 @@ class Store(Database):
         """Drop the pool children whose owner begins so."""
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.owner.startswith(prefix, autoescape=True)))
+
+    def forget_silent_workers(self, after_ms: int) -> None:
+        """Drop the pool children that showed no sign of life for so long."""
+        with self.write() as connection:
+            connection.execute(delete(workers).where(workers.c.seen_at < NOW - after_ms))
+
+    def win_round(self, name: str, every_ms: int) -> bool:
+        """Take the next round of something that one of many processes does -> False if it is not due yet."""
+        due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
+        with self.read() as connection:  # most looks come too early, and need no lock
+            if connection.execute(select(rounds.c.name).where(rounds.c.name == name, ~due)).first():
+                return False
+        with self.write() as connection:
+            insert_missing(connection, rounds, name=name, at=0)
+            won = connection.execute(update(rounds).where(rounds.c.name == name, due).values(at=NOW))
+            return won.rowcount == 1
 
     def speeds(self, model: str) -> dict[str, float]:
         """Kind of device → characters a second that it sampled of that model, with a full batch."""

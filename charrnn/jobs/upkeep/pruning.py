@@ -12,22 +12,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
-from sqlalchemy import case, select
-
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
-from charrnn.jobs.job.states import ENDED_JOBS, PartState
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
+from charrnn.jobs.store.named_files import files_of_job, shared_files
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, models, parts, versions
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 24 * 3600.0  # a file may be older than the row that will name it, by the time that a submit takes
-PAGE = 1000  # jobs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +104,22 @@ def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]
         gone: jobs that a dry run would have deleted, with the files that are theirs alone.
     """
     old = [file for folder in FOLDERS if folder != JOBS for file in _old(files, folder)]
-    named = _named(store, gone) if old else set()
+    with store.read() as connection:
+        named = shared_files(connection, gone) if old else set()
     yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
     for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
         found = list(stored)
-        named = {folder} if folder in map(job_folder, gone) else _named_of_job(store, folder)
-        yield from (file for file in found if file.name not in named and folder not in named)
+        needed = None if folder in map(job_folder, gone) else _needed(store, folder)
+        yield from (file for file in found if needed is not None and file.name not in needed)
+
+
+def _needed(store: Store, folder: str) -> set[str] | None:
+    """The files of a job's folder that are needed; None: all of them."""
+    number = folder.removeprefix(f"{JOBS}/")
+    if not re.fullmatch("[0-9]{1,9}", number):  # nobody's; a longer number is none of the database's
+        return set()
+    with store.read() as connection:
+        return files_of_job(connection, int(number))
 
 
 def _old(files: Files, folder: str) -> Iterator[StoredFile]:
@@ -122,32 +128,6 @@ def _old(files: Files, folder: str) -> Iterator[StoredFile]:
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _named(store: Store, gone: set[int]) -> set[str]:
-    """Files and folders that rows name, but for those of jobs alone."""
-    names: set[str] = set()
-    with store.read() as connection:
-        for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec)).yield_per(PAGE):
-            fields = ("seeds",) if job in gone else ("seeds", "corpus", "held_out")
-            names.update(spec[field]["name"] for field in fields if field in spec)
-        for column in (models.c.held_out, versions.c.files):
-            names.update(file["name"] for file in connection.execute(select(column)).scalars())
-    return names
-
-
-def _named_of_job(store: Store, folder: str) -> set[str]:
-    """Results and checkpoints of an ended job; of one in work the folder: a file comes before the row that names it."""
-    number = folder.removeprefix(f"{JOBS}/")
-    if not re.fullmatch("[0-9]{1,9}", number):  # nobody's; a longer number is none of the database's
-        return set()
-    with store.read() as connection:
-        state = connection.execute(select(jobs.c.state).where(jobs.c.id == int(number))).scalar_one_or_none()
-        if state is not None and state not in ENDED_JOBS:
-            return {folder}
-        needed = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)  # to retry from
-        files = connection.execute(select(needed).where(parts.c.job == int(number))).scalars()
-        return {file["name"] for file in files if file}
 
 
 def _deleted(files: Files, file: StoredFile) -> bool:
