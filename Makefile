@@ -46,7 +46,7 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	! grep -q importlinter pyproject.toml || $(BIN)/lint-imports
+	$(BIN)/lint-imports
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""What is light stays light, in fresh interpreters. Who may import whom is checked by import-linter (pyproject.toml)."""
+"""What is light stays light, in fresh interpreters. Who may import whom is for import-linter: see pyproject.toml."""
 
 from __future__ import annotations
 
