@@ -8,11 +8,13 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
 from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
+from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.processes import Home, until
 
 ROWS = ("-t", "0.5,1.0", "-n", "250", "-l", "400", "--rng-seed", "3", "--part-rows", "7500")  # in one part of seconds
@@ -70,6 +72,22 @@ def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> Non
         assert broker.info("server")["process_id"] != killed
         assert "the broker died" in home.log()
         home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+
+
+def test_workers_outlive_a_store_that_is_away(home: Home, postgres_server: PostgresServer, postgres_url: str) -> None:
+    # Catches: a heartbeat thread that ends with its first error: parts are claimed, and no sign of life follows
+    def last_sign() -> int:
+        with psycopg.connect(postgres_url) as store:
+            (seen_at,) = store.execute("select max(seen_at) from workers").fetchone() or (0,)
+        return int(seen_at)
+
+    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_STORE_URL": postgres_url}
+    with home.up():
+        postgres_server.stop()
+        until(lambda: "heartbeat" in home.log() or "does not answer" in home.log(), "the worker to find out")
+        postgres_server.start()
+        before = last_sign()
+        until(lambda: last_sign() > before, "a sign of life")
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,10 @@ def test_memory_growth_is_on_in_each_process(machine: Machine) -> None:
     assert set(grown().values()) == {("/physical_device:GPU:0", True)}
 
 
-@pytest.mark.parametrize("device", [GPU_UUID, MIG_UUID])
+@pytest.mark.parametrize(
+    "device",
+    [GPU_UUID, pytest.param(MIG_UUID, marks=pytest.mark.slow("test_a_killed_child_s_replacement_has_its_device"))],
+)
 def test_a_killed_child_s_replacement_has_its_device(machine: Machine, device: str) -> None:
     before, places = keep_busy(machine), children(machine)
     (killed,) = [pid for pid, visible in before.items() if visible == device]
@@ -116,7 +119,10 @@ def test_a_lost_gpu_costs_one_attempt_and_nothing_is_done_on_the_cpu() -> None:
         assert all(at - looked[pid] > PAUSE_S for pid, at in ended.items())
 
 
-@pytest.mark.parametrize("wanted", ["gpu", "auto", "1"])
+unfound = pytest.mark.slow("test_a_gpu_that_tensorflow_does_not_find_is_an_error_at_the_start")
+
+
+@pytest.mark.parametrize("wanted", ["gpu", pytest.param("auto", marks=unfound), pytest.param("1", marks=unfound)])
 def test_a_gpu_that_tensorflow_does_not_find_is_an_error_at_the_start(wanted: str) -> None:
     # Catches: a wrong driver, or TensorFlow for CPUs, which computes on the CPU and says nothing
     with make_machine("0", "1") as machine:

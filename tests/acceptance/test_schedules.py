@@ -21,6 +21,9 @@ def nightly(stack: Home) -> str:
     return "nightly"
 
 
+@pytest.mark.slow(
+    "test_a_margin_keeps_a_version_a_candidate", "test_a_worker_submits_what_is_due_and_every_row_says_its_version"
+)
 def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home) -> None:
     environment = {**stack.environment, "PATH": f"{Path(COMMAND[0]).parent}:{os.environ['PATH']}"}
     script = ["sh", str(ROOT / "examples" / "nights.sh")]

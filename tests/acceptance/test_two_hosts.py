@@ -51,6 +51,13 @@ def at_its_start(part: dict[str, Any] | None) -> dict[str, Any] | None:
     return part if part and part["progress"]["characters"] < PART_ROWS * LENGTH / 2 else None
 
 
+# All processors work for the two minutes that this takes.
+@pytest.mark.slow(
+    "test_no_order_of_verbs_breaks_a_promise",
+    "test_a_connection_gives_a_silent_server_up",
+    "test_workers_outlive_a_store_that_is_away",
+    "test_a_child_killed_in_a_part_loses_nothing",
+)
 def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, place: Place, text: str) -> None:
     for host in network.hosts:
         host.settings |= QUICK

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import socket
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Connection, make_url, text
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.store.store import Store
@@ -58,3 +60,17 @@ def test_a_postgresql_without_an_encoding_keeps_text(postgres_url: str) -> None:
             assert read.execute(text("select 'é⏎'")).scalar_one() == "é⏎"
         store.close()
         connection.execute(f"drop database {name}")
+
+
+def test_a_connection_gives_a_silent_server_up(postgres_url: str) -> None:
+    # Catches: no tcp_user_timeout: who sends to a host that is cut off waits for a quarter of an hour
+    store = Store(postgres_url)
+    with store.read() as connection, socket.socket(fileno=os.dup(_file(connection))) as link:
+        assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000
+        assert link.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    store.close()
+
+
+def _file(connection: Connection) -> int:
+    driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver.fileno()
