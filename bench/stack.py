@@ -31,7 +31,7 @@ from charrnn.jobs.store.database import upsert
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.tables import speeds
 from charrnn.text.vocabulary import Vocabulary
-from producer.local import local_broker
+from producer.broker import local_broker
 
 MODEL, QUEUE = "bench", GenerateSpec.QUEUE
 

@@ -1,25 +1,23 @@
-"""`charrnn-jobs`: all commands, and those that run something.
+"""`charrnn-jobs`: the table of all commands, and what holds for each of them.
 
-Heavy modules are imported by the commands that need them, so that `--help` answers at once. No SQL
-and no broker in this package: commands parse, call the client, and print.
+A command's module is imported when that command is called, so that the table is shown at once.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
-from collections.abc import Callable
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from charrnn.errors import CharrnnError
-from charrnn.release import MODULE
-from producer.commands import jobs as reading
-from producer.commands import keeping, models, schedules, submission
-from producer.options import EXIT_CODES, TERMINATED, UNREACHABLE, JsonOption, open_client
+from charrnn.jobs.programs import TERMINATED, exit_code
+from charrnn.release import release
+from producer.output import console
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 usage or input; "
@@ -27,7 +25,52 @@ EPILOG = (
     "running job); 130 Ctrl-C; 143 SIGTERM."
 )
 
+# The module in producer.commands whose `app` has the command, and the command's own first line of help.
+COMMANDS = {
+    "up": ("up", "Run a broker and a worker here, until Ctrl-C."),
+    "train": ("train", "Train a new version of a model on text files."),
+    "submit": ("submit", "Sample a model from many seeds at once. Prints the job's id."),
+    "wait": ("jobs", "Follow a job until it has ended."),
+    "status": ("jobs", "Show a job: how far it is, why it waits, how it went."),
+    "jobs": ("jobs", "List jobs, newest first."),
+    "results": ("results", "Read a job's rows, in order: JSON Lines, or the first 20 for people on a terminal."),
+    "cancel": ("jobs", "End a job. Rows that are done stay readable."),
+    "retry": ("jobs", "Do again what failed or was cancelled; a training goes on from its last checkpoint."),
+    "delete": ("jobs", "Delete an ended job and its results, for good."),
+    "prune": ("jobs", "Delete old jobs and their results, but no training that a version came from."),
+    "worker": ("worker", "Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."),
+    "scheduler": (
+        "worker",
+        "Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled.",
+    ),
+    "doctor": ("doctor", "Look at broker, store, files and workers, and say what is wrong."),
+    "models": ("models", "List models and their versions; choose the one in use."),
+    "schedules": ("schedules", "Train or sample at set times."),
+    "store": ("store", "The store itself."),
+}
+
+
+class Commands(TyperGroup):
+    """All commands, of which only the one that is called is imported."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (_, help_line) in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=help_line))  # for the list; `load` has the command itself
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else None, rest
+
+
+def load(name: str) -> Any:
+    """Return the Click command, or group of commands, of this name."""
+    module, _ = COMMANDS[name]
+    return typer.main.get_group(import_module(f"producer.commands.{module}").app).commands[name]
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Train character-level language models and sample them in bulk, on a fleet of workers.",
     epilog=EPILOG,
     no_args_is_help=True,
@@ -35,28 +78,19 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DevicesOption = Annotated[str, typer.Option("--devices", help="auto, cpu, gpu, or GPU ids such as 0,1.")]
-LogFormatOption = Annotated[str, typer.Option("--log-format", help="text for people, or json, an object a line.")]
-QueuesOption = Annotated[str, typer.Option("--queues", help="Out of train and generate.")]
-
 
 def main() -> None:
-    """The entry point: every expected error is one message and an exit code."""
+    """Run a command: every expected error is one message and an exit code."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # `timeout` leaves no half a file
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:
-        from producer.output import console
-
         console.fail(str(error))
-        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+        sys.exit(exit_code(error))
 
 
 def _print_release(wanted: bool) -> None:
-    from charrnn.release import release
-    from producer.output import console
-
     if wanted:
         console.value(release())
         raise typer.Exit
@@ -69,74 +103,3 @@ def options(
     ] = False,
 ) -> None:
     """What stands before the command."""
-
-
-@app.command()
-def up(devices: DevicesOption = "auto", queues: QueuesOption = "train,generate") -> None:
-    """Run a broker and a worker here, until Ctrl-C."""
-    from charrnn.jobs.settings import Settings
-    from producer.local import run_stack
-
-    arguments = ["--devices", devices, "--queues", queues]
-    raise typer.Exit(run_stack(Settings.from_env(os.environ), arguments))
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (
-    submission.train,
-    submission.submit,
-    reading.wait,
-    reading.status,
-    reading.jobs,
-    reading.results,
-    keeping.cancel,
-    keeping.retry,
-    keeping.delete,
-    keeping.prune,
-)
-for command in COMMANDS:
-    app.command()(command)
-app.add_typer(models.models, name="models")
-app.add_typer(schedules.schedules, name="schedules")
-app.add_typer(keeping.store, name="store")
-
-
-@app.command()
-def worker(
-    devices: DevicesOption = "auto",
-    queues: QueuesOption = "train,generate",
-    log_format: LogFormatOption = "text",
-    check_health: Annotated[
-        bool, typer.Option("--check-health", help="See whether the workers of this host hang, and start none.")
-    ] = False,
-) -> None:
-    """Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."""
-    if check_health:
-        from charrnn.jobs.settings import Settings
-        from charrnn.jobs.upkeep import health
-
-        health.check(Settings.from_env(os.environ))
-    else:
-        options = ["--devices", devices, "--queues", queues, "--log-format", log_format]
-        os.execv(sys.executable, [*MODULE, "worker", *options])
-
-
-@app.command()
-def scheduler(log_format: LogFormatOption = "text") -> None:
-    """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled."""
-    os.execv(sys.executable, [*MODULE, "worker.scheduler", "--log-format", log_format])
-
-
-@app.command()
-def doctor(json: JsonOption = False) -> None:
-    """Look at broker, store, files and workers, and say what is wrong."""
-    from producer.commands.doctor import examine
-    from producer.output import console
-
-    with open_client() as client:
-        checks = examine(client)
-    if json:
-        console.records([vars(check) for check in checks])
-    else:
-        console.checks((check.name, check.ok, check.detail) for check in checks)
-    if any(check.needed and not check.ok for check in checks):
-        raise typer.Exit(UNREACHABLE)

@@ -1,4 +1,4 @@
-"""What the commands share: the client, exit codes, options that several have, and how they are read."""
+"""What several commands share: options, how they are read, and the client."""
 
 from __future__ import annotations
 
@@ -6,31 +6,15 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
+from charrnn.errors import InputError
+from charrnn.jobs.settings import Settings
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
-    from charrnn.jobs.job.views import JobStatus
-
-JOB_FAILED = 1
-BAD_INPUT = 2  # also Typer's own for usage
-NOT_FOUND = 3
-UNREACHABLE = 4
-NOT_FINISHED = 5
-INTERRUPTED = 130
-TERMINATED = 143
-
-EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
-    (InputError, BAD_INPUT),
-    (NotFoundError, NOT_FOUND),
-    (UnreachableError, UNREACHABLE),
-    (NotFinishedError, NOT_FINISHED),
-    (CharrnnError, JOB_FAILED),
-)
 
 MAX_ID = 2**31 - 1  # what a database's integer holds
 
@@ -49,67 +33,21 @@ TimeoutOption = Annotated[
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
 
 
+def read_settings() -> Settings:
+    """Return the settings of this environment."""
+    return Settings.from_env(os.environ)
+
+
 @contextmanager
 def open_client() -> Iterator[Client]:
-    from charrnn.jobs.client import Client
-    from charrnn.jobs.settings import Settings
+    """The client of this environment's settings, closed at the end of the block."""
+    from charrnn.jobs.client import Client  # SQLAlchemy, Celery, NumPy: none of them for help or a misspelt option
 
-    client = Client(Settings.from_env(os.environ))
+    client = Client(read_settings())
     try:
         yield client
     finally:
         client.close()
-
-
-class Keeper:
-    """Stands behind a command whose request is not to be submitted now but kept."""
-
-    request: Any = None
-
-
-def kept(context: typer.Context, request: Any, **options: object) -> bool:
-    """Whether the request of a command was kept; then options of a submit in person make no sense.
-
-    Raises:
-        InputError: one of these was given.
-    """
-    if not isinstance(context.obj, Keeper):
-        return False
-    if given := [f"--{name.replace('_', '-')}" for name, value in options.items() if value]:
-        raise InputError(f"{given[0]} is of a submit in person, and not of a schedule. Leave it out")
-    context.obj.request = request
-    return True
-
-
-def print_submitted(job: Any, json: bool) -> None:
-    from producer.output import console
-
-    if json:
-        estimate = vars(job.estimate) if job.estimate else None
-        facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": estimate}
-        console.records(facts | job.spec.to_dict())
-    elif job.id:
-        console.value(job.id)
-
-
-def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
-    """Show a job until it has ended; a job that did not do all it should is exit code 1."""
-    from producer.output import console
-    from producer.output import jobs as render
-    from producer.output import progress as following
-
-    job: JobStatus | None = None
-    try:
-        with following.follower(job_id) as show:
-            for job in client.follow(job_id, timeout_s):
-                show(job)
-    except KeyboardInterrupt:
-        console.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
-        raise typer.Exit(INTERRUPTED) from None
-    if job is not None:
-        render.ended(job)
-        if not job.succeeded:
-            raise typer.Exit(JOB_FAILED)
 
 
 def parse_temperatures(option: str, text: str) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What can be found out about the set-up: broker, store, files, workers."""
+"""`doctor`: what can be found out about the set-up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,34 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
 
 from charrnn.errors import CharrnnError, UnreachableError
-from charrnn.jobs.client import Client
+from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo
-from charrnn.jobs.queue import QUEUES
+from charrnn.jobs.programs import UNREACHABLE
+from producer.options import JsonOption, open_client
+from producer.output import console
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+
+app = typer.Typer()
+
+
+@app.command()
+def doctor(json: JsonOption = False) -> None:
+    """Look at broker, store, files and workers, and say what is wrong."""
+    with open_client() as client:
+        checks = examine(client)
+    if json:
+        console.records([vars(check) for check in checks])
+    else:
+        console.checks((check.name, check.ok, check.detail) for check in checks)
+    if any(check.needed and not check.ok for check in checks):
+        raise typer.Exit(UNREACHABLE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +103,7 @@ def _files(client: Client) -> str:
 def _workers(client: Client) -> list[Check]:
     alive = client.workers()
     checks = [_child(worker) for worker in sorted(alive, key=_place)]
-    unserved = [queue for queue in QUEUES if not any(queue in worker.queues for worker in alive)]
+    unserved = [queue for queue in SPECS if not any(queue in worker.queues for worker in alive)]
     if unserved:
         hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
         checks.append(Check("workers", False, hint, needed=False))

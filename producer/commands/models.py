@@ -5,52 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 from json import loads
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.jobs.job.document import Document
+from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
 from charrnn.options import SamplingOptions
-from producer.commands.jobs import whole_or_not
-from producer.options import (
-    JsonOption,
-    RngSeedOption,
-    TimeoutOption,
-    follow,
-    open_client,
-    parse_timeout,
-)
+from producer.follow import follow
+from producer.options import JsonOption, RngSeedOption, TimeoutOption, open_client, parse_timeout
+from producer.output import console
+from producer.output import models as render
+from producer.output.destination import whole_or_not
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
 
 VERSION_HELP = "NAME, NAME@VERSION or NAME@ALIAS."
 VersionArgument = Annotated[str, typer.Argument(metavar="MODEL", help=VERSION_HELP)]
 
-models = typer.Typer(help="List models and their versions; choose the one in use.")
+app = typer.Typer()
+models = typer.Typer()
+app.add_typer(models, name="models")
 
 
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, json: JsonOption = False) -> None:
     """List models and their versions; choose the one in use."""
-    from producer.output import console
-    from producer.output import models as render_models
-
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
         found = client.models.list()
-    console.records(found) if json else render_models.models(found)
+    console.records(found) if json else render.models(found)
 
 
-@models.command("show")
+@models.command()
 def show(model: VersionArgument, json: JsonOption = False) -> None:
     """Everything about a version: what it came from, and what the gate made of it."""
-    from producer.output import console
-    from producer.output import models as render_models
-
     with open_client() as client:
         found = client.models.show(model)
-    console.records(found) if json else render_models.version(found)
+    console.records(found) if json else render.version(found)
 
 
-@models.command("compare")
+@models.command()
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help=VERSION_HELP)],
     second: Annotated[str, typer.Argument(metavar="B", help=VERSION_HELP)],
@@ -62,64 +59,62 @@ def compare(
     timeout: TimeoutOption = None,
 ) -> None:
     """Losses and texts of two versions side by side. A worker writes the texts."""
-    from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
-    from producer.output import console
-    from producer.output import models as render_models
-
     timeout_s = parse_timeout(timeout)
     rng_seed = draw_rng_seed() if rng_seed is None else rng_seed
     sampling = SamplingOptions(temperatures=(temperature,), length=length, unknown="replace")
     with open_client() as client:
         versions = [client.models.show(name) for name in (first, second)]
         openings = list(client.held_out_openings(versions[0].name, count, rng_seed))
-        jobs: list[int] = []
-        try:
-            for version in versions:
-                request = GenerateRequest(model=version.name, sampling=sampling, rng_seed=rng_seed, label="compare")
-                jobs.append(client.submit(request, openings).id or 0)
-            for job in jobs:
-                follow(client, job, timeout_s)
-            compared = [
-                render_models.Compared(
-                    version=version.name,
-                    held_out_nats=version.held_out_nats,
-                    texts=tuple(map(loads, client.results(job))),
-                )
-                for version, job in zip(versions, jobs, strict=True)
-            ]
-        finally:
-            for job in jobs:
-                if not client.cancel(job):  # else it ends in a moment, and stays in the list as cancelled
-                    client.delete(job)
-    console.records(compared) if json else render_models.comparison(compared)
+        requests = [
+            GenerateRequest(model=version.name, sampling=sampling, rng_seed=rng_seed, label="compare")
+            for version in versions
+        ]
+        sampled = _sampled(client, requests, openings, timeout_s)
+    compared = [
+        render.Compared(version=version.name, held_out_nats=version.held_out_nats, texts=texts)
+        for version, texts in zip(versions, sampled, strict=True)
+    ]
+    console.records(compared) if json else render.comparison(compared)
     if len({(version.held_out, version.skipped) for version in versions}) > 1:
         console.note("the losses are of different texts: no measure of which is better")
 
 
-@models.command("promote")
+def _sampled(
+    client: Client, requests: Sequence[GenerateRequest], openings: Sequence[str], timeout_s: float | None
+) -> list[tuple[Document, ...]]:
+    """Return the result lines of each request, by jobs that are deleted afterwards."""
+    jobs: list[int] = []
+    try:
+        jobs.extend(client.submit(request, openings).id or 0 for request in requests)
+        for job in jobs:
+            follow(client, job, timeout_s)
+        return [tuple(map(loads, client.results(job))) for job in jobs]
+    finally:
+        for job in jobs:
+            if not client.cancel(job):  # else it ends in a moment, and stays in the list as cancelled
+                client.delete(job)
+
+
+@models.command()
 def promote(
     model: VersionArgument,
     alias: Annotated[str, typer.Option("--alias", help="What is to mean it; champion is the one in use.")] = "champion",
 ) -> None:
     """Put a version into use, or give it an alias. Jobs that were submitted keep theirs."""
-    from producer.output import console
-
     with open_client() as client:
         name = client.models.promote(model, alias)
     console.note(f"{name.partition('@')[0]}@{alias} is {name}")
 
 
-@models.command("rollback")
+@models.command()
 def rollback(name: Annotated[str, typer.Argument(help="The model's name.")]) -> None:
     """Go back to the champion of before; again, and it is the one before that."""
-    from producer.output import console
-
     with open_client() as client:
         version = client.models.rollback(name)
     console.note(f"{name}@champion is {version}")
 
 
-@models.command("delete")
+@models.command()
 def delete(
     model: VersionArgument,
     keep: Annotated[
@@ -127,8 +122,6 @@ def delete(
     ] = None,
 ) -> None:
     """Delete a version for good, unless an alias means it or a job needs it."""
-    from producer.output import console
-
     with open_client() as client:
         if keep is None:
             deleted: Sequence[str] = [client.models.delete(model)]
@@ -144,8 +137,6 @@ def export_model(
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
 ) -> None:
     """Write a version as one file. Prints the file's sha256."""
-    from producer.output import console
-
     with open_client() as client, whole_or_not(output) as file:
         sha256 = client.models.export_version(model, file)
     console.value(sha256)
@@ -157,7 +148,5 @@ def import_model(
     name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="The model's name here.")] = None,
 ) -> None:
     """Add an exported version as the next one of its model. Prints its name."""
-    from producer.output import console
-
     with open_client() as client:
         console.value(client.models.import_version(path, name))

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from charrnn.errors import InputError
-from producer.commands import submission
-from producer.options import JOB_FAILED, UNREACHABLE, JsonOption, Keeper, open_client, parse_seconds
+from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.job.requests import Request
+from charrnn.jobs.job.schedule import Schedule
+from charrnn.jobs.job.states import SlotState
+from charrnn.jobs.programs import JOB_FAILED, UNREACHABLE
+from producer.commands.submit import submit
+from producer.commands.train import train
+from producer.options import JsonOption, open_client, parse_seconds
+from producer.output import console
+from producer.output import schedules as render
+from producer.submission import Submission
 
 NameArgument = Annotated[str, typer.Argument(help="The schedule's name.")]
 
-schedules = typer.Typer(help="Train or sample at set times.")
+app = typer.Typer()
+schedules = typer.Typer()
+app.add_typer(schedules, name="schedules")
 
 requests = typer.Typer(help="What a schedule can ask for.", add_completion=False)
-for command in (submission.train, submission.submit):
+for command in (train, submit):
     requests.command()(command)
 
 
 @schedules.callback(invoke_without_command=True)
 def list_schedules(context: typer.Context, json: JsonOption = False) -> None:
     """Train or sample at set times."""
-    from producer.output import console
-    from producer.output import schedules as render_schedules
-
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
         found = client.schedules.list()
-    console.records(found) if json else render_schedules.schedules(found)
+    console.records(found) if json else render.schedules(found)
 
 
-@schedules.command("add")
+@schedules.command()
 def add(
     name: NameArgument,
     command: Annotated[
@@ -50,10 +58,6 @@ def add(
     always: Annotated[bool, typer.Option("--always", help="Train also where the text is unchanged.")] = False,
 ) -> None:
     """Submit a command's job at set times. Everything is checked as if it were submitted now."""
-    from charrnn.jobs.job.cron import Cron
-    from charrnn.jobs.job.schedule import Schedule
-    from producer.output import console
-
     schedule = Schedule(
         name=name,
         cron=Cron(cron, timezone),
@@ -68,54 +72,43 @@ def add(
         console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
 
 
-def _request(command: list[str]) -> Any:
+def _request(command: list[str]) -> Request:
     """What a command would submit."""
     if command[0] not in ("train", "submit"):
         raise InputError(f"A schedule can train or submit, such as: -- train speeches texts/. Received: {command[0]!r}")
-    keeper = Keeper()
-    typer.main.get_command(requests).main(command, "charrnn-jobs", standalone_mode=False, obj=keeper)
-    if keeper.request is None:  # after --help
+    wanted = typer.main.get_command(requests).main(command, "charrnn-jobs", standalone_mode=False)
+    if not isinstance(wanted, Submission):  # after --help
         raise typer.Exit
-    return keeper.request
+    return wanted.for_schedule()
 
 
-@schedules.command("show")
+@schedules.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
     """What a schedule does, its last ten times with what came of them, and the next five."""
-    from producer.output import console
-    from producer.output import schedules as render_schedules
-
     with open_client() as client:
         found = client.schedules.show(name)
-    console.records(found) if json else render_schedules.schedule(found)
+    console.records(found) if json else render.schedule(found)
 
 
-@schedules.command("pause")
+@schedules.command()
 def pause(name: NameArgument) -> None:
     """Submit nothing for it until it is resumed."""
-    from producer.output import console
-
     with open_client() as client:
         client.schedules.pause(name)
     console.note(f"schedule {name} is paused. Go on: charrnn-jobs schedules resume {name}")
 
 
-@schedules.command("resume")
+@schedules.command()
 def resume(name: NameArgument) -> None:
     """Go on with its next time. Times that came meanwhile are not caught up."""
-    from producer.output import console
-
     with open_client() as client:
         client.schedules.resume(name)
         console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
 
 
-@schedules.command("run")
+@schedules.command()
 def run(name: NameArgument) -> None:
     """Submit its job now, also if the text is unchanged. Prints the job's id."""
-    from charrnn.jobs.job.states import SlotState
-    from producer.output import console
-
     with open_client() as client:
         slot = client.schedules.run(name)
     if slot.state == SlotState.DUE:
@@ -127,11 +120,9 @@ def run(name: NameArgument) -> None:
     console.value(slot.job)
 
 
-@schedules.command("remove")
+@schedules.command()
 def remove(name: NameArgument) -> None:
     """Delete a schedule. Jobs that it submitted stay."""
-    from producer.output import console
-
     with open_client() as client:
         client.schedules.remove(name)
     console.note(f"schedule {name} was removed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -21,11 +20,9 @@ from producer.output import console
 from producer.output.plot import curve
 
 if TYPE_CHECKING:
-    from charrnn.jobs.submit.submitted import Estimate, Submitted
     from charrnn.jobs.upkeep.pruning import Pruned
 
 SHOWN_TEMPERATURES = 10  # of a job, in one line
-SHOWN_ROWS = 20  # of results on a terminal
 
 
 def jobs(rows: Iterable[Job]) -> None:
@@ -61,7 +58,7 @@ def status(job: JobStatus) -> None:
         ("error", job.error),
     ]
     if isinstance(spec, GenerateSpec):
-        lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", _sampling(spec))]
+        lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]
     lines += [("in work", line) for line in map(progress_line, job.progress)]
     lines += _report_facts(job.report) if job.report else []
     lines += [("training", training_line(spec))] if isinstance(spec, TrainSpec) else []
@@ -70,7 +67,7 @@ def status(job: JobStatus) -> None:
     console.facts(lines)
 
 
-def _sampling(spec: GenerateSpec) -> str:
+def sampling_line(spec: GenerateSpec) -> str:
     s = spec.sampling
     temperatures = ", ".join(f"{temperature:g}" for temperature in s.temperatures[:SHOWN_TEMPERATURES])
     more = ", …" if len(s.temperatures) > SHOWN_TEMPERATURES else ""
@@ -166,59 +163,9 @@ def ended(job: JobStatus) -> None:
     console.note(f"job {job.id}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
 
 
-def submitted_generate(job: Submitted[GenerateSpec]) -> None:
-    spec = job.spec
-    head = f"job {job.id}" if job.id else "dry run"
-    again = " (submitted before, with this key)" if job.existed else ""
-    console.note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {console.printable(_sampling(spec))}")
-    if job.blank_lines:
-        console.note(f"{console.counted(job.blank_lines, 'blank line')} skipped")
-    if job.id:
-        console.note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
-    elif job.estimate:
-        _estimate(spec, job.estimate)
-
-
-def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
-    time = f"about {console.duration(estimate.seconds)}" if estimate.seconds else "a time that is not known yet"
-    console.note(
-        f"nothing was stored; it would sample {spec.characters:,} characters at most, in "
-        f"{console.counted(spec.parts, 'part')} of {console.counted(spec.part_rows, 'row')} and {time}"
-    )
-    console.note(
-        f"its results would fill about {console.size(estimate.result_bytes)}, "
-        f"as JSON Lines {console.size(estimate.export_bytes)}"
-    )
-
-
 def pruned(found: Pruned, *, dry_run: bool) -> None:
     verb = "would delete" if dry_run else "deleted"
     console.note(
         f"{verb} {console.counted(found.jobs, 'job')} and {console.counted(found.files, 'file')} "
         f"of {console.size(found.bytes)}"
     )
-
-
-def submitted_train(job: Submitted[TrainSpec]) -> None:
-    spec = job.spec
-    console.note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {training_line(spec)}")
-    if job.id:
-        console.note(f"follow: charrnn-jobs wait {job.id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
-
-
-def results_table(lines: Iterable[bytes]) -> int:
-    """Result lines for a person -> how many."""
-    count = 0
-    for line in lines:
-        count += 1
-        row = json.loads(line)
-        head = Text.assemble(
-            (f"row {row['row']}", "bold"), f"  temperature {row['temperature']:g}  sample {row['sample']}"
-        )
-        if row["error"]:
-            console.out.print(head, Text(f" failed: {console.printable(row['error'])}", "red"))
-            continue
-        nats = row["nats_per_char"]
-        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats a character")
-        console.out.print(Text.assemble("  ", (console.printable(row["seed"]), "dim"), console.printable(row["text"])))
-    return count

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
-from producer.local import _start_server
+from producer.broker import start_server
 from tests.fixtures.processes import Home, make_home, until
 
 HANGS_S = 200  # 90 until a worker counts as one that hangs, and what a busy machine adds
@@ -45,7 +45,7 @@ def running_worker() -> Iterator[Worker]:
     for home in make_home():
         socket = Settings(home=home.path).broker_socket
         with redis.Redis(unix_socket_path=str(socket)) as client:
-            broker = _start_server(socket, home.path / "broker", client)
+            broker = start_server(socket, home.path / "broker", client)
         worker = Worker(home, broker, home.start("worker", "--devices", "cpu"))
         try:
             until(home.workers, "a live worker")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from charrnn.jobs.programs import UNREACHABLE
 from charrnn.jobs.queue import BELLS
-from producer.options import UNREACHABLE
 from tests.faults.conftest import Judge
 from tests.fixtures.fleet import PARTS, SAMPLES, SEEDS, Fleet
 from tests.fixtures.processes import until

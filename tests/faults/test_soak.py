@@ -20,8 +20,8 @@ import pytest
 from sqlalchemy import update
 
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.programs import UNREACHABLE
 from charrnn.jobs.store.tables import parts
-from producer.options import UNREACHABLE
 from tests.faults.test_broker_faults import used
 from tests.fixtures.fleet import STOP_S, Fleet, Worker
 from tests.fixtures.processes import until

@@ -18,7 +18,7 @@ from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.views import JobStatus
 from charrnn.options import SamplingOptions
 from charrnn.training.progress import EpochMetrics, Progress
-from producer.output import console
+from producer.output import console, results
 from producer.output import jobs as render
 from producer.output import progress as following
 from tests.fixtures.store import train_spec
@@ -112,19 +112,19 @@ def test_other_characters_are_shown_as_they_are(text: str) -> None:
 
 
 def test_generated_text_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
-    render.results_table([result_line(seed="\x1b[31ma", text="\x1b]0;b\x07")])
+    results.table([result_line(seed="\x1b[31ma", text="\x1b]0;b\x07")])
     assert capsys.readouterr().out.splitlines()[1] == "  �[31ma�]0;b�"
 
 
 @pytest.mark.parametrize("text", ["[bold]", "[/]", "a\\", "a\\\\", "a\\\\\\", ":smile:", "http://a.b"])
 def test_generated_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -> None:
     # Catches: rich's markup, emoji codes and escapes
-    render.results_table([result_line(seed=text, text=text)])
+    results.table([result_line(seed=text, text=text)])
     assert capsys.readouterr().out.splitlines()[1] == f"  {text}{text}"
 
 
 def test_an_error_of_a_row_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
-    render.results_table([result_line(error="broken \x1b[31m")])
+    results.table([result_line(error="broken \x1b[31m")])
     assert "\x1b" not in capsys.readouterr().out
 
 
@@ -135,12 +135,12 @@ def test_a_label_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_failed_row_shows_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    render.results_table([result_line(row=4, text=None, nats_per_char=None, error="broken [x]")])
+    results.table([result_line(row=4, text=None, nats_per_char=None, error="broken [x]")])
     assert capsys.readouterr().out == "row 4  temperature 1  sample 0  failed: broken [x]\n"
 
 
 def test_an_empty_text_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
-    render.results_table([result_line(row=4, nats_per_char=None)])
+    results.table([result_line(row=4, nats_per_char=None)])
     assert capsys.readouterr().out.splitlines()[0] == "row 4  temperature 1  sample 0  empty"
 
 
@@ -170,11 +170,11 @@ def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_results_are_counted() -> None:
-    assert render.results_table([result_line(), result_line(error="broken")]) == 2
+    assert results.table([result_line(), result_line(error="broken")]) == 2
 
 
 def test_no_results_are_counted_as_none() -> None:
-    assert render.results_table([]) == 0
+    assert results.table([]) == 0
 
 
 def shown(capsys: pytest.CaptureFixture[str], *jobs: JobStatus) -> list[str]:

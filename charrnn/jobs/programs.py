@@ -1,0 +1,30 @@
+"""What the programs have in common: exit codes, and the options of a worker, which the command line hands on to it."""
+
+from __future__ import annotations
+
+from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
+
+JOB_FAILED = 1
+BAD_INPUT = 2  # also Typer's own for usage
+NOT_FOUND = 3
+UNREACHABLE = 4
+NOT_FINISHED = 5
+INTERRUPTED = 130
+TERMINATED = 143
+
+EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
+    (InputError, BAD_INPUT),
+    (NotFoundError, NOT_FOUND),
+    (UnreachableError, UNREACHABLE),
+    (NotFinishedError, NOT_FINISHED),
+    (CharrnnError, JOB_FAILED),
+)
+
+DEVICES, DEVICES_HELP = "auto", "auto, cpu, gpu, or GPU ids such as 0,1."
+QUEUES, QUEUES_HELP = "train,generate", "Out of train and generate."
+LOG_FORMAT, LOG_FORMAT_HELP = "text", "text for people, or json, an object a line."
+
+
+def exit_code(error: CharrnnError) -> int:
+    """Return the exit code of a program that ends by this error."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))

@@ -1,0 +1,20 @@
+"""`store upgrade`."""
+
+from __future__ import annotations
+
+import typer
+
+from charrnn.jobs.store.store import upgrade as upgrade_store
+from producer.options import read_settings
+from producer.output import console
+
+app = typer.Typer()
+store = typer.Typer(help="The store itself.", no_args_is_help=True)
+app.add_typer(store, name="store")
+
+
+@store.command()
+def upgrade() -> None:
+    """Bring the store's tables up to this release. Stop all workers first."""
+    before, after = upgrade_store(read_settings())
+    console.note(f"the store has schema {after}" + (f"; it had {before}" if before != after else " already"))

@@ -1,0 +1,31 @@
+"""Follow a job on the terminal until it has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from charrnn.jobs.programs import INTERRUPTED, JOB_FAILED
+from producer.output import console, progress
+from producer.output import jobs as render
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+    from charrnn.jobs.job.views import JobStatus
+
+
+def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
+    """Show a job until it has ended; a job that did not do all it should is exit code 1."""
+    job: JobStatus | None = None
+    try:
+        with progress.follower(job_id) as show:
+            for job in client.follow(job_id, timeout_s):
+                show(job)
+    except KeyboardInterrupt:
+        console.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
+        raise typer.Exit(INTERRUPTED) from None
+    if job is not None:
+        render.ended(job)
+        if not job.succeeded:
+            raise typer.Exit(JOB_FAILED)

@@ -1,0 +1,30 @@
+"""Rows of a job, for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from rich.text import Text
+
+from producer.output import console
+
+SHOWN_ROWS = 20  # on a terminal
+
+
+def table(lines: Iterable[bytes]) -> int:
+    """Result lines for a person -> how many."""
+    count = 0
+    for line in lines:
+        count += 1
+        row = json.loads(line)
+        head = Text.assemble(
+            (f"row {row['row']}", "bold"), f"  temperature {row['temperature']:g}  sample {row['sample']}"
+        )
+        if row["error"]:
+            console.out.print(head, Text(f" failed: {console.printable(row['error'])}", "red"))
+            continue
+        nats = row["nats_per_char"]
+        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats a character")
+        console.out.print(Text.assemble("  ", (console.printable(row["seed"]), "dim"), console.printable(row["text"])))
+    return count

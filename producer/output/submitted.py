@@ -1,0 +1,57 @@
+"""What was submitted, or would be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from producer.output import console
+from producer.output.jobs import sampling_line, training_line
+
+if TYPE_CHECKING:
+    from charrnn.jobs.submit.submitted import Estimate, Submitted
+
+    SubmittedJob = Submitted[TrainSpec] | Submitted[GenerateSpec]
+
+
+def submitted(job: SubmittedJob, *, json: bool) -> None:
+    """The job's id, or everything about it as JSON, for the next program; and what was submitted, for people."""
+    if json:
+        facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": job.estimate}
+        console.records(facts | job.spec.to_dict())
+    elif job.id:
+        console.value(job.id)
+    if isinstance(job.spec, TrainSpec):
+        _train(job, job.spec)
+    else:
+        _generate(job, job.spec)
+
+
+def _train(job: SubmittedJob, spec: TrainSpec) -> None:
+    console.note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {training_line(spec)}")
+    if job.id:
+        console.note(f"follow: charrnn-jobs wait {job.id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
+
+
+def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
+    head = f"job {job.id}" if job.id else "dry run"
+    again = " (submitted before, with this key)" if job.existed else ""
+    console.note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {console.printable(sampling_line(spec))}")
+    if job.blank_lines:
+        console.note(f"{console.counted(job.blank_lines, 'blank line')} skipped")
+    if job.id:
+        console.note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
+    elif job.estimate:
+        _estimate(spec, job.estimate)
+
+
+def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
+    time = f"about {console.duration(estimate.seconds)}" if estimate.seconds else "a time that is not known yet"
+    console.note(
+        f"nothing was stored; it would sample {spec.characters:,} characters at most, in "
+        f"{console.counted(spec.parts, 'part')} of {console.counted(spec.part_rows, 'row')} and {time}"
+    )
+    console.note(
+        f"its results would fill about {console.size(estimate.result_bytes)}, "
+        f"as JSON Lines {console.size(estimate.export_bytes)}"
+    )

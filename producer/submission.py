@@ -1,0 +1,76 @@
+"""What `train` and `submit` ask for, which is submitted at once, or kept by a schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec
+
+from charrnn.errors import InputError
+from charrnn.jobs.job.requests import Request, TrainRequest
+from producer.follow import follow
+from producer.options import open_client
+from producer.output import submitted as output
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+    from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+    from charrnn.jobs.submit.submitted import Submitted
+
+Options = ParamSpec("Options")
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request, and the options that only make sense for a person who submits it."""
+
+    request: Request
+    json: bool
+    wait: bool
+    timeout_s: float | None
+    dry_run: bool
+    after: int | None = None
+    key: str | None = None
+
+    def for_schedule(self) -> Request:
+        """Return the request alone.
+
+        Raises:
+            InputError: one of a person's options was given.
+        """
+        given = {
+            "--json": self.json,
+            "--wait": self.wait,
+            "--timeout": self.timeout_s is not None,
+            "--dry-run": self.dry_run,
+            "--after": self.after is not None,
+            "--key": self.key is not None,
+        }
+        for option in (option for option, is_given in given.items() if is_given):
+            raise InputError(f"{option} is of a submit in person, and not of a schedule. Leave it out")
+        return self.request
+
+
+def in_person(command: Callable[Options, Submission]) -> Callable[Options, None]:
+    """A command with the options of `command`, which submits what it returns."""
+
+    @wraps(command)
+    def run(*args: Options.args, **kwargs: Options.kwargs) -> None:
+        _submit(command(*args, **kwargs))
+
+    return run
+
+
+def _submit(wanted: Submission) -> None:
+    with open_client() as client:
+        job = _submitted(client, wanted)
+        output.submitted(job, json=wanted.json)
+        if wanted.wait and job.id:
+            follow(client, job.id, wanted.timeout_s)
+
+
+def _submitted(client: Client, wanted: Submission) -> Submitted[TrainSpec] | Submitted[GenerateSpec]:
+    if isinstance(wanted.request, TrainRequest):
+        return client.train(wanted.request, dry_run=wanted.dry_run)
+    return client.submit(wanted.request, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)
