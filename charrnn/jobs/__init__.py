@@ -11,20 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
+    from charrnn.jobs.job.cron import Cron
+    from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
+    from charrnn.jobs.job.schedule import Schedule
     from charrnn.jobs.job.states import Priority
     from charrnn.jobs.rows.seeds import Seed
     from charrnn.jobs.settings import Settings
     from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
-__all__ = ["Client", "NetworkOptions", "Priority", "SamplingOptions", "Seed", "Settings", "TrainingOptions"]
+__all__ = [
+    "Client",
+    "Cron",
+    "GenerateRequest",
+    "NetworkOptions",
+    "Priority",
+    "SamplingOptions",
+    "Schedule",
+    "Seed",
+    "Settings",
+    "TrainRequest",
+    "TrainingOptions",
+]
 
 _HOMES = {
     "Client": "charrnn.jobs.client",
+    "Cron": "charrnn.jobs.job.cron",
+    "GenerateRequest": "charrnn.jobs.job.requests",
     "NetworkOptions": "charrnn.options",
     "Priority": "charrnn.jobs.job.states",
     "SamplingOptions": "charrnn.options",
+    "Schedule": "charrnn.jobs.job.schedule",
     "Seed": "charrnn.jobs.rows.seeds",
     "Settings": "charrnn.jobs.settings",
+    "TrainRequest": "charrnn.jobs.job.requests",
     "TrainingOptions": "charrnn.options",
 }
 

@@ -18,6 +18,8 @@ from producer.output import results as render
 
 app = typer.Typer()
 
+FORMATS_HELP = " or ".join((", ".join(formats.FORMATS[:-1]), formats.FORMATS[-1]))
+
 
 @app.command()
 def results(
@@ -29,7 +31,7 @@ def results(
         ),
     ] = None,
     format: Annotated[
-        str | None, typer.Option("-f", "--format", help="jsonl, csv, txt or parquet; else by the file's name.")
+        str | None, typer.Option("-f", "--format", help=f"{FORMATS_HELP}; else by the file's name.")
     ] = None,
     rows: Annotated[str, typer.Option(metavar="A:B", help="From row A to before row B; either may be left out.")] = ":",
     where: Annotated[

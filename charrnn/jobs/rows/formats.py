@@ -25,7 +25,7 @@ from charrnn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-FORMATS = (JSONL, CSV, TXT, PARQUET) = ("jsonl", "csv", "txt", "parquet")
+JSONL, CSV, TXT, PARQUET = "jsonl", "csv", "txt", "parquet"
 
 # What `rows.result` makes -> its type in Parquet
 FIELDS = {
@@ -166,6 +166,7 @@ def _table(lines: Sequence[bytes], schema: Any) -> Any:
 
 
 WRITERS = {JSONL: _write_jsonl, CSV: _write_csv, TXT: _write_txt, PARQUET: _write_parquet}
+FORMATS = tuple(WRITERS)
 
 
 def _peek(lines: Iterable[bytes]) -> tuple[Iterator[bytes], bool]:
