@@ -15,10 +15,11 @@ from typing import NoReturn
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs import programs
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.settings import Settings
 from charrnn.release import MODULE
-from worker import devices, logs
+from worker import logs
 from worker.parts.watch import RESTART_PAUSE_S, is_draining
 
 logger = logging.getLogger("worker")
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except CharrnnError as error:
         logs.fail(error)
-        return 2 if isinstance(error, InputError) else 4
+        return programs.exit_code(error)
 
 
 def _start_again(arguments: Sequence[str]) -> NoReturn:
@@ -61,8 +62,8 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Do the work of jobs.")
-    parser.add_argument("--devices", default=devices.AUTO, help="auto, cpu, gpu, or GPU ids such as 0,1")
-    parser.add_argument("--queues", default=",".join(QUEUES), help="out of train and generate")
+    parser.add_argument("--devices", default=programs.DEVICES, help=programs.DEVICES_HELP)
+    parser.add_argument("--queues", default=programs.QUEUES, help=programs.QUEUES_HELP)
     logs.add_option(parser)
     parser.add_argument(AGAIN, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

@@ -14,6 +14,7 @@ from billiard.util import get_logger
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.job.part import Part
+from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
 
 TEXT, JSON = "text", "json"
 OURS = ("charrnn", "scheduler", "worker")  # whose lines tell of work; those of libraries only of what is wrong
@@ -23,7 +24,7 @@ _process: dict[str, str] = {}
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--log-format", default=TEXT, choices=(TEXT, JSON), help="lines for people, or JSON")
+    parser.add_argument("--log-format", default=LOG_FORMAT, choices=(TEXT, JSON), help=LOG_FORMAT_HELP)
 
 
 def begin(form: str) -> None:

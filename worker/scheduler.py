@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from charrnn.errors import CharrnnError, InputError
+from charrnn.errors import CharrnnError
 from charrnn.jobs.connections import Connections
+from charrnn.jobs.programs import exit_code
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     except CharrnnError as error:
         logs.fail(error)
-        return 2 if isinstance(error, InputError) else 4
+        return exit_code(error)
 
 
 def run(settings: Settings) -> NoReturn:

@@ -35,7 +35,6 @@ from charrnn.jobs.submit.sampling import submit
 from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep import pruning
-from charrnn.jobs.upkeep.pruning import Pruned
 from charrnn.jobs.upkeep.status import job_status
 from charrnn.text.documents import check_storable
 
@@ -240,7 +239,7 @@ class Client:
         self.connections.claim_files()
         pruning.delete(self.connections.store, self.connections.files, job_id)
 
-    def prune(self, older_than_s: float, *, dry_run: bool = False) -> Pruned:
+    def prune(self, older_than_s: float, *, dry_run: bool = False) -> pruning.Pruned:
         """Delete the jobs that ended so long ago, but for trainings that a version came from; and what is left over
         of submits and workers that were killed."""
         self.connections.claim_files()

@@ -16,6 +16,7 @@ from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.programs import UNREACHABLE
+from charrnn.jobs.upkeep.status import no_worker
 from producer.options import JsonOption, open_client
 from producer.output import console
 
@@ -105,8 +106,7 @@ def _workers(client: Client) -> list[Check]:
     checks = [_child(worker) for worker in sorted(alive, key=_place)]
     unserved = [queue for queue in SPECS if not any(queue in worker.queues for worker in alive)]
     if unserved:
-        hint = f"no live worker serves {', '.join(unserved)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
-        checks.append(Check("workers", False, hint, needed=False))
+        checks.append(Check("workers", False, no_worker(*unserved), needed=False))
     return checks
 
 

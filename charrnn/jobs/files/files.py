@@ -7,6 +7,7 @@ names, and only if its sha256 is still that of the day it was written.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 
 CHUNK = 1 << 20  # bytes
+
+logger = logging.getLogger(__name__)
 
 
 class Files:
@@ -148,6 +151,13 @@ class Files:
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all its files; one that is not there is no error."""
         self.storage.delete_folder(name)
+
+    def discard(self, name: str, *, folder: bool = False) -> None:
+        """Delete what no row names any more; files that do not answer are only warned of, since `prune` finds it."""
+        try:
+            self.delete_folder(name) if folder else self.delete(name)
+        except UnreachableError as error:
+            logger.warning("%s is left over, for prune to delete: %s", name, error)
 
     def stat(self, name: str) -> StoredFile | None:
         """Describe a file, None if it is not there."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.checks import check_integer
-from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
 from charrnn.text.documents import check_storable
-
-logger = logging.getLogger(__name__)
 
 
 class Models:
@@ -83,7 +78,7 @@ class Models:
         with self._connections.store.write() as connection:
             version = registry.resolve(connection, reference)
             files = registry.delete_version(connection, version.model, version.version)
-        self._delete_files(files)
+        self._connections.files.discard(files.name, folder=True)
         return version.name
 
     def delete_older(self, model: str, keep: int) -> Sequence[str]:
@@ -102,14 +97,8 @@ class Models:
             registry.resolve(connection, model)
             deleted = registry.delete_older(connection, model, keep)
         for files in deleted.values():
-            self._delete_files(files)
+            self._connections.files.discard(files.name, folder=True)
         return [f"{model}@{number}" for number in deleted]
-
-    def _delete_files(self, files: FileRef) -> None:
-        try:
-            self._connections.files.delete_folder(files.name)
-        except UnreachableError as error:
-            logger.warning("%s is left over, for prune to delete: %s", files.name, error)
 
     def export_version(self, reference: str, target: BinaryIO) -> str:
         """Write a version as one file, to be imported elsewhere -> the file's sha256.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 from charrnn.checks import check_integer
-from charrnn.errors import InputError, NotFoundError, UnreachableError
+from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import new_seeds_file
 from charrnn.jobs.job.document import Document
@@ -29,8 +28,6 @@ from charrnn.options import AUTO, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.text.documents import check_storable
 from charrnn.text.vocabulary import Vocabulary
-
-logger = logging.getLogger(__name__)
 
 MAX_KEY = 200  # characters
 
@@ -206,22 +203,14 @@ def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Sl
     try:
         job = store_job(connections, plan.new_job(seeds), slot)
     except (InputError, NotFoundError, SkippedError):  # of others it is not known whether the job was stored
-        _discard(connections, seeds.file)
+        connections.files.discard(seeds.file.name)
         raise
     submitted = _submitted(job.id, job.spec, plan, seeds, existed=job.existed)
     if job.existed:
-        _discard(connections, seeds.file)
+        connections.files.discard(seeds.file.name)
     elif submitted.spec.version is not None:  # else its training rings for it
         connections.ring(GenerateSpec.QUEUE, job.id, submitted.parts)
     return submitted
-
-
-def _discard(connections: Connections, seeds: FileRef) -> None:
-    """Delete seeds that no job names; what is said to the caller matters more than they."""
-    try:
-        connections.files.delete(seeds.name)
-    except UnreachableError as error:
-        logger.warning("%s is left over, for prune to delete: %s", seeds.name, error)
 
 
 def _submitted(

@@ -48,7 +48,7 @@ def _waiting_for(connections: Connections, job: Job) -> str:
         return f"job {job.after}, whose version it will sample from, has not ended"
     serving = [worker.owner for worker in connections.workers() if job.kind in worker.queues]
     if not serving:
-        return f"no live worker serves {job.kind}. Start one: charrnn-jobs up, or charrnn-jobs worker"
+        return no_worker(job.kind)
     if ahead := connections.store.parts_ahead(job):
         return _ahead(ahead)
     others = [other for other in connections.store.jobs_in_work(serving) if other != job.id]  # its own may have begun
@@ -56,6 +56,10 @@ def _waiting_for(connections: Connections, job: Job) -> str:
         busy = ", ".join(map(str, sorted(set(others))))
         return f"the workers are busy with job {busy}; a training among them makes way at its next checkpoint"
     return "a worker is about to take it"
+
+
+def no_worker(*queues: str) -> str:
+    return f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
 
 
 def _ahead(parts: dict[int, int]) -> str:
