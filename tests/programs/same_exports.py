@@ -25,9 +25,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import tomllib
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -240,8 +242,8 @@ class Stack:
         self.export_json(f"{name}.submit.json", printed)
 
     def export_json(self, file: str, printed: str) -> None:
-        """Export the JSON that a command printed, without what depends on the run."""
-        shown = json.dumps(hide(json.loads(printed)), ensure_ascii=False, indent=1)
+        """Export the JSON that a command printed, without what depends on the run; the order of keys says nothing."""
+        shown = json.dumps(hide(json.loads(printed)), ensure_ascii=False, indent=1, sort_keys=True)
         shown = shown.replace(str(self.inputs), HIDDEN)
         (self.exports / file).write_text(f"{shown}\n", encoding="utf-8")
 
@@ -402,7 +404,21 @@ def export_all(stack: Stack, stages: Sequence[Mapping[str, str]], formats: Seque
 def export_version(stack: Stack, name: str) -> None:
     """Export what the store tells of a version, and its archive, which holds the weights and the losses."""
     stack.export_json(f"{name}.show.json", stack.run("models", "show", name, "--json"))
-    stack.run("models", "export", name, "-o", str(stack.exports / f"{name}.tar"))
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "version"
+        stack.run("models", "export", name, "-o", str(archive))
+        digests = [f"{member} {hashlib.sha256(data).hexdigest()}" for member, data in sorted(members(archive))]
+    (stack.exports / f"{name}.files").write_text("\n".join(digests) + "\n", encoding="utf-8")
+
+
+def members(archive: Path) -> list[tuple[str, bytes]]:
+    """Return the names and bytes of the files in an exported version: a zip file, before that a tar file."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped:
+            return [(name, zipped.read(name)) for name in zipped.namelist()]
+    with tarfile.open(archive) as tarred:
+        files = [(member.name, tarred.extractfile(member)) for member in tarred.getmembers()]
+        return [(name, file.read()) for name, file in files if file]
 
 
 def check_slices(stack: Stack) -> None:
