@@ -317,7 +317,9 @@ def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> No
     assert all(len(seed) == 20 and seed in text for seed in seeds)
     assert len(set(seeds)) > 20
     assert list(training_openings(client.connections, model, 30, 5)) == seeds
-    job = client.submit(GenerateRequest(model=model, random_seeds=30, rng_seed=5))
+    job = client.submit(
+        GenerateRequest(model=model, sampling=SamplingOptions(unknown="replace"), random_seeds=30, rng_seed=5)
+    )
     assert [seed.seed for seed in seeds_of(client, job.spec)] == seeds
     with pytest.raises(InputError, match="random-seeds must be a whole number from 1 to 1,000,000"):
         client.submit(GenerateRequest(model=model, random_seeds=2**60))

@@ -33,7 +33,7 @@ from worker.parts.watch import Interrupted, Watch
 @pytest.fixture
 def child(settings: Settings) -> Iterator[Child]:
     """One that looks for others after each step."""
-    child = Child(replace(settings, slice_s=0.0), "owner", "cpu", ["train", "generate"])
+    child = Child(replace(settings, slice_s=0.0, lease_s=600.0), "owner", "cpu", ["train", "generate"])
     yield child
     child.connections.close()
 
