@@ -201,7 +201,7 @@ def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Clien
     leases.fail(first, "broken", permanent=True)
     found = [json.loads(line) for line in client.results(job.id or 0)]
     assert [row["row"] for row in found] == list(range(13_000))  # Catches: failed rows left out
-    assert [row.error for row in found] == ["broken"] * 12_800 + [None] * 200
+    assert [row["error"] for row in found] == ["broken"] * 12_800 + [None] * 200
     assert (client.status(job.id).state, client.status(job.id).rows_failed) == ("done", 12_800)
 
 
