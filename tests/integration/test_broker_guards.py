@@ -40,7 +40,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
         queue.close()
 
 
-@pytest.mark.parametrize("login", ["", ":wrong@", f"nobody:{PASSWORD}@"])
+@pytest.mark.parametrize("login", ["", ":wrong@", f"nobody:{PASSWORD}@"], ids=["none", "wrong", "nobody"])
 def test_a_wrong_password_is_told_from_a_broker_that_is_away(
     connect: Connect, start_broker: StartBroker, login: str
 ) -> None:
