@@ -21,7 +21,17 @@ from urllib3.exceptions import HTTPError
 
 from charrnn.errors import ModelFileError
 from charrnn.jobs.files.cache import Cache
-from charrnn.jobs.files.storage import S3, File, HashPath, StoredFile, check_name, check_sha256, missing, storage_errors
+from charrnn.jobs.files.storage import (
+    S3,
+    File,
+    HashPath,
+    StoredFile,
+    check_name,
+    check_sha256,
+    missing,
+    storage_errors,
+    unreachable,
+)
 from charrnn.jobs.job.file_ref import FileRef
 
 CHUNK = 1 << 20  # bytes
@@ -144,13 +154,15 @@ class Bucket:
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
         """Raise ModelFileError in place of an answer that the file is not there, else UnreachableError."""
-        with storage_errors(self.url, ClientError, *BROKEN_OFF):
+        with storage_errors(self.url, *BROKEN_OFF):
             try:
                 yield
             except ClientError as error:
-                if error.response["Error"]["Code"] in NOT_FOUND:
+                answer = error.response["Error"]
+                if answer.get("Code") in NOT_FOUND:
                     raise missing(self.url, name) from error
-                raise
+                # botocore's own words are twice as long, with the operation and the tries.
+                raise unreachable(self.url, answer.get("Message") or str(error)) from error
 
 
 class CachedBucket(Bucket):

@@ -97,12 +97,16 @@ def missing(url: str, name: str) -> ModelFileError:
     return ModelFileError(f"{url}/{name} is missing. Was it deleted by hand?")
 
 
+def unreachable(url: str, reason: str) -> UnreachableError:
+    return UnreachableError(f"The files in {url} cannot be read or written: {reason}")
+
+
 @contextmanager
 def storage_errors(url: str, *others: type[Exception]) -> Iterator[None]:
     """Raise UnreachableError in place of an OSError, or one of `others`, of the block."""
-    unreachable: tuple[type[Exception], ...] = (OSError, *others)
+    kinds: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
-    except unreachable as error:
+    except kinds as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__  # a time-out has no words
-        raise UnreachableError(f"The files in {url} cannot be read or written: {reason}") from error
+        raise unreachable(url, reason) from error
