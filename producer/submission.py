@@ -47,7 +47,7 @@ class Submission:
             "--after": self.after is not None,
             "--key": self.key is not None,
         }
-        for option in (option for option, is_given in given.items() if is_given):
+        if option := next((option for option, is_given in given.items() if is_given), None):
             raise InputError(f"{option} is of a submit in person, and not of a schedule. Leave it out")
         return self.request
 
