@@ -605,6 +605,11 @@ def test_what_follows_the_end_is_refused(version: Version, more: bytes) -> None:
     version.refuse(version.write() + more, "not a whole zip archive")
 
 
+def test_a_comment_that_is_not_there_is_refused(version: Version) -> None:
+    # Catches: an end whose last two bytes may be anything
+    version.refuse(version.write()[:-2] + b"\1\0", "not a whole zip archive")
+
+
 def test_a_second_archive_behind_it_is_refused(version: Version) -> None:
     version.refuse(version.write() + joined([Member("manifest.json", b"{}")]), "'manifest.json' is at byte .* at 0,")
 
