@@ -22,12 +22,14 @@ check: $(READY) ## lint, types and the tests that need no server and no TensorFl
 unit: $(READY)
 	$(BIN)/pytest tests/unit -p tests.fixtures.without_tensorflow
 
-# Most of these tests wait for processes: more workers than cores.
-test: check ## every promise once, against real servers; 8 minutes
-	$(BIN)/pytest tests/model tests/integration tests/acceptance -m "not slow" --numprocesses=3 --dist=loadfile
+# Many of these tests wait for processes: more workers than cores, and what takes longest first.
+WORKERS := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-test-all: test ## the rest: each hostile file, each real timeout, each race, more examples; half an hour
-	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=ci --numprocesses=3 --dist=loadfile
+test: check ## every promise once, against real servers; 8 minutes
+	$(BIN)/pytest tests/acceptance tests/integration tests/model -m "not slow" $(WORKERS)
+
+test-all: test ## the rest: each real timeout, each race, more examples; half an hour with make test
+	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=ci $(WORKERS)
 
 faults: $(READY) ## every fault of docs/reliability.md, and the table there; an hour and a half
 	$(BIN)/pytest tests/faults --table docs/reliability.md

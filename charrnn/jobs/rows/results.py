@@ -26,11 +26,12 @@ class Results:
     """
 
     def __init__(self, connections: Connections, job_id: int) -> None:
-        self.store, self.files, self.job_id = connections.store, connections.files, job_id
+        self.store, self.job_id = connections.store, job_id
         job = self.store.job(job_id)
         if job.generate_spec is None:
             raise InputError(f"Job {job_id} is a training; it has no rows. See: charrnn-jobs status {job_id}")
         self.spec = job.generate_spec
+        self.files = connections.files  # a training is told from a job whose files are out of reach
 
     def lines(
         self, first: int = 0, stop: int | None = None, *, failed: bool = False, follow: bool = False
