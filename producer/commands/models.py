@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.jobs.job.document import Document
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
 from charrnn.options import SamplingOptions
 from producer.follow import follow
@@ -81,7 +81,7 @@ def compare(
 
 def _sampled(
     client: Client, requests: Sequence[GenerateRequest], openings: Sequence[str], timeout_s: float | None
-) -> list[tuple[Document, ...]]:
+) -> list[tuple[JsonObject, ...]]:
     """Return the result lines of each request, by jobs that are deleted afterwards."""
     jobs: list[int] = []
     try:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.jobs.job.document import to_document
+from charrnn.jobs.job.json_object import to_document
 
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two

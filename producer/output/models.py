@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from charrnn.jobs.job.document import Document
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import ListedVersion, VersionDetails
 from charrnn.options import NetworkOptions
@@ -21,7 +21,7 @@ class Compared:
 
     version: str
     held_out_nats: float
-    texts: tuple[Document, ...]  # result lines
+    texts: tuple[JsonObject, ...]  # result lines
 
 
 def models(rows: Iterable[ListedVersion]) -> None:

@@ -40,7 +40,7 @@ def start(settings: Settings, model: str, seeds_file: Path, *options: str) -> su
 
 
 def check_whole(client: Client, job: int) -> None:
-    spec = GenerateSpec.from_dict(client.status(job).document)
+    spec = GenerateSpec.from_dict(client.status(job).stored_spec)
     with open(client.connections.files.verified_path(spec.seeds), "rb") as file:
         assert sum(1 for _ in read_seeds(file)) == SEEDS
     assert len(client.connections.store.parts(job, limit=2 * SEEDS)) == spec.parts == SEEDS

@@ -312,7 +312,7 @@ def test_a_stop_string_that_can_never_occur_is_told(
 
 def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> None:
     seeds = list(training_openings(client.connections, model, 30, 5))
-    corpus = TrainSpec.from_dict(client.status(1).document).corpus
+    corpus = TrainSpec.from_dict(client.status(1).stored_spec).corpus
     text = client.connections.files.verified_path(corpus).read_text()
     assert all(len(seed) == 20 and seed in text for seed in seeds)
     assert len(set(seeds)) > 20

@@ -490,7 +490,7 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
         resolve(store, "speeches@1")
     from_it = replace(train_spec(), start="speeches@1")
     with store.write() as connection:
-        for spec in (GenerateSpec.from_dict(store.job(job).document), from_it):
+        for spec in (GenerateSpec.from_dict(store.job(job).stored_spec), from_it):
             with pytest.raises(NotFoundError):
                 registry.lock_needs(connection, spec)
         goes_on = lifecycle.add_job(connection, lifecycle.NewJob(spec=replace(from_it, start="speeches@2"))).id
@@ -514,7 +514,7 @@ def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJ
     training = add_job(train=True)
     for nats in (1.5, 1.6, 1.4, 1.7, 1.8):  # 1 and 3 become champions; 5 is the candidate
         add_version(store, training, nats)
-    samples = replace(GenerateSpec.from_dict(store.job(add_job()).document), version=2)
+    samples = replace(GenerateSpec.from_dict(store.job(add_job()).stored_spec), version=2)
     with store.write() as connection:
         job = lifecycle.add_job(connection, lifecycle.NewJob(spec=samples)).id
     assert delete_older(2) == []  # Catches: the version of a job that has not ended

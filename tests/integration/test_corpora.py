@@ -174,7 +174,7 @@ def test_a_schedule_reads_a_bucket_anew(open_client: OpenClient, bucket: str, fo
     schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *", "UTC"), request=request.absolute()))
     sources = []
     for name in ("e.txt", "f.txt"):
-        sources.append(TrainSpec.from_dict(client.status(schedules.run("nightly").job).document).num_sources)
+        sources.append(TrainSpec.from_dict(client.status(schedules.run("nightly").job).stored_spec).num_sources)
         write(f"{bucket}/{name}", make_text(100))
         with client.connections.store.write() as connection:
             connection.execute(jobs.update().values(state=JobState.DONE, parts_left=0))

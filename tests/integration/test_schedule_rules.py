@@ -44,13 +44,13 @@ def test_each_slot_draws_another_rng_seed_unless_one_was_given(nights: Nights, a
     drawn = []
     for night in range(1, 4):
         slot = nights.at(f"2026-01-0{night}T03:00")[-1]
-        drawn.append(nights.client.status(slot.job).document["sampling"]["rng_seed"])
+        drawn.append(nights.client.status(slot.job).stored_spec["sampling"]["rng_seed"])
         nights.end_jobs()
     assert len(set(drawn)) == 3  # Catches: every night's texts the same
     nights.schedules.remove("nightly")
     add(request=GenerateRequest(model=model, sampling=SamplingOptions(), rng_seed=7))
     slot = nights.at("2026-01-04T03:00")[-1]
-    assert nights.client.status(slot.job).document["sampling"]["rng_seed"] == 7
+    assert nights.client.status(slot.job).stored_spec["sampling"]["rng_seed"] == 7
 
 
 def test_a_slot_that_comes_while_the_job_before_it_runs_is_skipped(nights: Nights, add: Add) -> None:

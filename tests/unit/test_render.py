@@ -42,7 +42,7 @@ GENERATE = JobStatus(
     request=None,
     priority=0,
     state=JobState.RUNNING,
-    document=SPEC.to_dict(),
+    stored_spec=SPEC.to_dict(),
     model="speeches",
     version=3,
     after=None,
@@ -65,7 +65,7 @@ GENERATE = JobStatus(
 TRAIN = replace(
     GENERATE,
     kind="train",
-    document=train_spec().to_dict(),
+    stored_spec=train_spec().to_dict(),
     version=None,
     rows_total=0,
     rows_done=0,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from charrnn.jobs.job.json_object import JsonObject
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,5 +15,5 @@ class FileRef:
     size: int  # bytes
     sha256: str  # of a folder: of its files' names and hashes
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)

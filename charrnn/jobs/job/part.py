@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
 
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.training.progress import Progress as TrainingProgress
@@ -52,12 +52,12 @@ class PartProgress:
     work: WorkProgress | None = None
     waits: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         work = asdict(self.work) if self.work else {}
         return work | ({"waits": self.waits} if self.waits is not None else {})
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PartProgress:
+    def from_dict(cls, values: JsonObject) -> PartProgress:
         """Read what a worker wrote, perhaps one of a newer release with more to tell."""
         kind = TrainingProgress if "step" in values else SamplingProgress if "rows" in values else None
         known = {field.name for field in fields(kind)} if kind else set()
@@ -112,5 +112,5 @@ class RunningPart:
     attempt: int
     progress: PartProgress
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {"part": self.part, "attempt": self.attempt, **self.progress.to_dict()}

@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.sizing import full_speed
 
 SHOWN_TEMPERATURES = 20  # those that come first; the texts at further ones are counted together
@@ -76,11 +76,11 @@ class Tally:
         self.nats += more.nats
         self.distinct = Distinct(self.distinct.hashes | more.distinct.hashes)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**vars(self), "distinct": self.distinct.to_json()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Tally:
+    def from_dict(cls, values: JsonObject) -> Tally:
         return cls(**{**values, "distinct": Distinct.from_json(values["distinct"])})
 
 
@@ -100,11 +100,11 @@ class Tallies:
         for temperature, tally in more.tallies.items():
             self.at(temperature).merge(tally)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {temperature: tally.to_dict() for temperature, tally in self.tallies.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Tallies:
+    def from_dict(cls, values: JsonObject) -> Tallies:
         tallies = cls()
         tallies.tallies = {temperature: Tally.from_dict(tally) for temperature, tally in values.items()}
         return tallies
@@ -179,11 +179,11 @@ class Report:
             return None
         return full_speed(self.slot_steps, seconds, self.batch)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**vars(self), "seconds": asdict(self.seconds), "temperatures": self.temperatures.to_dict()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+    def from_dict(cls, values: JsonObject) -> Report:
         parsed = {"seconds": Seconds(**values["seconds"]), "temperatures": Tallies.from_dict(values["temperatures"])}
         return cls(**{**values, **parsed})
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from charrnn.errors import InputError
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
@@ -58,11 +58,11 @@ class TrainRequest:
         """The same from any folder."""
         return replace(self, paths=tuple(map(_absolute, self.paths)), held_out=tuple(map(_absolute, self.held_out)))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainRequest:
+    def from_dict(cls, values: JsonObject) -> TrainRequest:
         parts = {
             "paths": tuple(values["paths"]),
             "held_out": tuple(values["held_out"]),
@@ -118,11 +118,11 @@ class GenerateRequest:
             raise InputError("A schedule reads its seeds each time. Name a file with --seeds")
         return self if self.seeds is None else replace(self, seeds=_absolute(self.seeds))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> GenerateRequest:
+    def from_dict(cls, values: JsonObject) -> GenerateRequest:
         parts = {
             "sampling": SamplingOptions.from_dict(values["sampling"]),
             "priority": Priority(values["priority"]),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
 from charrnn.jobs.job.cron import Cron
-from charrnn.jobs.job.document import Document
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import REQUESTS, Request
 from charrnn.jobs.job.specs import TrainSpec, check_name
 from charrnn.jobs.job.states import JobState, SlotState
@@ -72,14 +71,14 @@ class StoredSchedule:
     """A schedule as the store has it, perhaps one of a newer release that `schedule` cannot read.
 
     Attributes:
-        document: the request, as stored.
+        stored_request: the request as stored, with the kind of its jobs.
         next_at: the first slot that was not decided on.
     """
 
     name: str
     cron: str
     timezone: str
-    document: Document
+    stored_request: JsonObject
     overlap: str
     catch_up: str
     deadline_s: float | None
@@ -101,25 +100,25 @@ class StoredSchedule:
 
     @property
     def request(self) -> Request:
-        return REQUESTS[self.kind].from_dict(self.document["arguments"])
+        return REQUESTS[self.kind].from_dict(self.stored_request["arguments"])
 
     @property
     def kind(self) -> str:
         """Of the jobs that it submits."""
-        return str(self.document["queue"])
+        return str(self.stored_request["queue"])
 
     @property
     def model(self) -> str:
-        return str(self.document["arguments"]["model"])
+        return str(self.stored_request["arguments"]["model"])
 
     @property
     def reads(self) -> list[str]:
         """Paths of the texts or the seeds."""
-        arguments = self.document["arguments"]
+        arguments = self.stored_request["arguments"]
         return list(arguments.get("paths") or filter(None, [arguments.get("seeds")]))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {("request" if name == "document" else name): value for name, value in vars(self).items()}
+    def to_dict(self) -> JsonObject:
+        return {("request" if name == "stored_request" else name): value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +165,7 @@ class Outcome:
         """The version that the job made or samples from, if it is known."""
         return f"{self.model}@{self.version}" if self.version else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         trained = ("held_out_nats", "gate") if self.gate is not None else ()
         return {name: getattr(self, name) for name in ("job_state", "model", "version", *trained)}
 
@@ -177,7 +176,7 @@ class ShownSlot(StoredSlot):
 
     outcome: Outcome | None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         facts = {name: value for name, value in vars(self).items() if name != "outcome"}
         return facts | (self.outcome.to_dict() if self.outcome else {})
 

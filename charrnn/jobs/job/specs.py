@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
 SPEC_VERSION = 1
@@ -62,11 +62,11 @@ class TrainSpec:
         model, _, number = (self.start or "").partition("@")
         return (model, int(number)) if number else None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> TrainSpec:
+    def from_dict(cls, values: JsonObject) -> TrainSpec:
         parts = {
             "corpus": FileRef(**values["corpus"]),
             "held_out": FileRef(**values["held_out"]),
@@ -107,11 +107,11 @@ class GenerateSpec:
         """Of the version, as results give it."""
         return f"{self.model}@{self.version}" if self.version else self.model
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> GenerateSpec:
+    def from_dict(cls, values: JsonObject) -> GenerateSpec:
         parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
         return cls(**{**values, **parts})
 

@@ -7,11 +7,10 @@ measures it, and the transaction that stores the version looks whether that was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
@@ -43,7 +42,7 @@ class Gate:
     comparison: Comparison | None = None
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Gate:
+    def from_dict(cls, values: JsonObject) -> Gate:
         comparison = values["comparison"] and Comparison(**values["comparison"])
         return cls(**{**values, "comparison": comparison})
 

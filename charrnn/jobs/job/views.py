@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from charrnn.jobs.job.document import Document, field_values
+from charrnn.jobs.job.json_object import JsonObject, field_values
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.specs import SPECS, GenerateSpec, TrainSpec
@@ -18,7 +18,7 @@ class Job:
     """A job as the store has it.
 
     Attributes:
-        document: its spec as stored. One of a newer release can be listed, though `spec` may not read it.
+        stored_spec: its spec as JSON. One of a newer release can be listed, though `spec` may not read it.
         version: sampled from, or trained; None until it is known.
         after: the training whose version it uses.
         characters: sampled so far, by parts that have ended.
@@ -31,7 +31,7 @@ class Job:
     request: str | None
     priority: int
     state: JobState
-    document: Document
+    stored_spec: JsonObject
     model: str
     version: int | None
     after: int | None
@@ -49,12 +49,12 @@ class Job:
 
     @cached_property
     def spec(self) -> TrainSpec | GenerateSpec:
-        return SPECS[self.kind].from_dict(self.document)
+        return SPECS[self.kind].from_dict(self.stored_spec)
 
     @property
     def generate_spec(self) -> GenerateSpec | None:
         """The spec of a generate job, None of a training."""
-        return GenerateSpec.from_dict(self.document) if self.kind == GenerateSpec.QUEUE else None
+        return GenerateSpec.from_dict(self.stored_spec) if self.kind == GenerateSpec.QUEUE else None
 
     @property
     def name(self) -> str:
@@ -70,8 +70,8 @@ class Job:
         """Whether it ended and did all that was asked."""
         return self.state == JobState.DONE and self.rows_failed == 0
 
-    def to_dict(self) -> Document:
-        return {("spec" if name == "document" else name): value for name, value in field_values(self).items()}
+    def to_dict(self) -> JsonObject:
+        return {("spec" if name == "stored_spec" else name): value for name, value in field_values(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,6 @@ class Results:
             with self.files.open(part.output) as file:
                 yield from read_lines(file)
             return
-        spec = GenerateSpec.from_dict(self.store.job(self.job_id).document)  # with the version that was awaited
+        spec = GenerateSpec.from_dict(self.store.job(self.job_id).stored_spec)  # with the version that was awaited
         for row in stored_rows(self.files, spec, part):
             yield dump_line(failed_result(row, spec.name, part.error or ""))

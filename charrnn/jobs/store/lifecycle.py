@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, or_, select, update
 
 from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs.job.document import Document
+from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
@@ -51,7 +51,7 @@ class StoredJob:
     """What became of a NewJob."""
 
     id: int
-    spec: Document  # of the first job with the key; with the version, if that is made
+    spec: JsonObject  # of the first job with the key; with the version, if that is made
     existed: bool  # the key stands for a job that was there
 
 
@@ -157,7 +157,7 @@ def no_job(job_id: int) -> NotFoundError:
 def to_job(row: Row[Any]) -> Job:
     """Return the job of a row with the columns of JOB."""
     values = {column.name: row._mapping[column.name] for column in JOB}
-    return Job(document=values.pop("spec"), **{**values, "state": JobState(row.state)})
+    return Job(stored_spec=values.pop("spec"), **{**values, "state": JobState(row.state)})
 
 
 def awaited_version(connection: Connection, training: int) -> int | None:

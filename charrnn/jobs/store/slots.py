@@ -81,7 +81,7 @@ def _schedule(row: Row[Any]) -> StoredSchedule:
         name=row.name,
         cron=row.cron,
         timezone=row.timezone,
-        document=row.request,
+        stored_request=row.request,
         overlap=row.overlap,
         catch_up=row.catch_up,
         deadline_s=row.deadline_s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.document import field_values
+from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.states import PartState

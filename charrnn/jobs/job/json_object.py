@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-Document = dict[str, Any]
+JsonObject = dict[str, Any]
 """A JSON object."""
 
 
@@ -26,6 +26,6 @@ def to_document(value: object) -> Any:
     return value
 
 
-def field_values(value: DataclassInstance) -> Document:
+def field_values(value: DataclassInstance) -> JsonObject:
     """Return the fields of a dataclass, the values as they are."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
