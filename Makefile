@@ -72,7 +72,7 @@ $(BENCH)/.ready:
 	@touch $@
 
 clean: ## remove what make demo and make test made
-	rm -rf $(VENV) $(BENCH) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .demo .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): requirements.txt pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/set-up.sh

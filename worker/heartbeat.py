@@ -81,7 +81,7 @@ class Heartbeat(threading.Thread):
         logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason, extra=hung)
         try:
             if self.child.leases.fail(part, reason) == PartState.QUEUED:
-                self.child.queue.ring(part.spec.QUEUE, 1)
+                self.child.ring(part.spec.QUEUE)
         finally:  # if the store is away, the child that replaces this one gives the part back
             if watch is self._watch:  # else it moved after all
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -121,10 +121,10 @@ class Worker:
             logger.warning("%s", error)
 
     def _connect_signals(self) -> None:
-        worker_process_init.connect(self._begin_child)
-        setup_logging.connect(_keep_logging)
-        worker_ready.connect(self._announce)
-        worker_shutting_down.connect(self._drain)
+        worker_process_init.connect(self._begin_child, weak=False)
+        setup_logging.connect(_keep_logging, weak=False)
+        worker_ready.connect(self._announce, weak=False)
+        worker_shutting_down.connect(self._drain, weak=False)
 
     def _begin_child(self, **_: object) -> None:
         index = current_process().index

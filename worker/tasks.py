@@ -10,7 +10,6 @@ import faulthandler
 import logging
 import os
 import time
-from contextlib import suppress
 from typing import NoReturn
 
 from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
@@ -74,8 +73,7 @@ def _has_gpu(child: Child) -> bool:
 def _end(child: Child, queue: str, reason: str) -> NoReturn:
     """Leave the doorbell to others and end this process: its TensorFlow looks for GPUs but once."""
     logger.error("device %s: %s; this process ends, and another one looks", child.device, reason)
-    with suppress(UnreachableError):  # then maintenance rings
-        child.queue.ring(queue, 1)
+    child.ring(queue)
     time.sleep(RESTART_PAUSE_S)
     os._exit(1)
 
@@ -97,16 +95,20 @@ def _do_next(child: Child, queue: str) -> bool:
             logger.warning("%s", error, extra=about(part, "lost"))
             return True
     if again:
-        child.queue.ring(queue, 1)
+        child.ring(queue)
     return True
 
 
 def _ring_on(child: Child, queue: str) -> None:
     """Ring once if more parts wait and no doorbell is left, before the work begins: other children are idle meanwhile,
     and a doorbell would die with this one. On a lease already, since a broker that stands still takes 20 s of it."""
-    with suppress(UnreachableError):  # then maintenance rings
-        if child.queue.lengths()[queue] == 0 and child.leases.waits(queue):
-            child.queue.ring(queue, 1)
+    try:
+        if not is_draining() and child.queue.lengths()[queue] == 0 and child.leases.waits(queue):
+            child.ring(queue)
+    except UnreachableError:
+        pass  # maintenance rings
+    except Exception:  # a doorbell must not cost a part
+        logger.exception("no doorbell was rung for queue %s", queue)
 
 
 def _attempt(child: Child, part: Part, watch: Watch) -> bool:

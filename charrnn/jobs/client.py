@@ -170,7 +170,10 @@ class Client:
             time.sleep(POLL_S)
             known = status.history  # of thousands of epochs only the new ones are read
             status = job_status(self.connections, job_id, after_epoch=known[-1].epoch if known else 0)
-            status = replace(status, history=known + status.history)
+            if status.ended:
+                status = self.status(job_id)  # whole: an epoch may have been done again, and ended otherwise
+            else:
+                status = replace(status, history=known + status.history)
 
     def results(
         self,
@@ -225,7 +228,7 @@ class Client:
             retried = lifecycle.retry_job(connection, job_id)
             if retried.parts:
                 registry.lock_needs(connection, retried.spec, but=job_id)
-        if retried.ready:  # else its training rings for it
+        if retried.parts and retried.ready:  # else its training rings for it
             self.connections.ring(retried.spec.QUEUE, job_id, retried.parts)
         return retried.parts
 

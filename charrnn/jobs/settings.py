@@ -16,7 +16,7 @@ import platformdirs
 
 from charrnn.checks import did_you_mean
 from charrnn.errors import InputError
-from charrnn.jobs import faults as crash
+from charrnn.jobs import faults
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Settings:
 
 def _warn_of_unknown(environ: Mapping[str, str], known: Sequence[str]) -> None:
     """Not an error: Kubernetes injects variables such as CHARRNN_REDIS_SERVICE_HOST by itself."""
-    for variable in sorted(environ.keys() - set(known) - {crash.VARIABLE}):
+    for variable in sorted(environ.keys() - set(known) - {faults.VARIABLE}):
         if variable.startswith(PREFIX):
             hint = did_you_mean(variable, known).replace("Did", "; did", 1)
             logger.warning("%s is not a setting and has no effect%s", variable, hint)

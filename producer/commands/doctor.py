@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from charrnn.errors import CharrnnError, UnreachableError
+from charrnn.jobs.files.layout import MODELS
 from charrnn.jobs.job.specs import SPECS
-from charrnn.jobs.job.views import WorkerInfo
+from charrnn.jobs.job.views import WorkerInfo, no_worker
 from charrnn.jobs.programs import UNREACHABLE
-from charrnn.jobs.upkeep.status import no_worker
 from producer.options import JsonOption, open_client
 from producer.output import console
 
@@ -92,7 +92,7 @@ def _files(client: Client) -> str:
     root = Path(client.connections.files.url)
     if not root.is_absolute():  # a bucket
         return (
-            f"{client.connections.files.url}, {sum(1 for _ in client.connections.files.list('models'))} files of models"
+            f"{client.connections.files.url}, {sum(1 for _ in client.connections.files.list(MODELS))} files of models"
         )
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not os.access(nearest, os.W_OK):

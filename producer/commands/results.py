@@ -22,7 +22,7 @@ FORMATS_HELP = " or ".join((", ".join(formats.FORMATS[:-1]), formats.FORMATS[-1]
 
 
 @app.command()
-def results(
+def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     job: JobArgument,
     output: Annotated[
         Path | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typer
 
-from charrnn.jobs.store.store import upgrade as upgrade_store
 from producer.options import read_settings
 from producer.output import console
 
@@ -16,5 +15,7 @@ app.add_typer(store, name="store")
 @store.command()
 def upgrade() -> None:
     """Bring the store's tables up to this release. Stop all workers first."""
+    from charrnn.jobs.store.store import upgrade as upgrade_store  # SQLAlchemy, which help does not need
+
     before, after = upgrade_store(read_settings())
     console.note(f"the store has schema {after}" + (f"; it had {before}" if before != after else " already"))

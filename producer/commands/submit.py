@@ -28,7 +28,7 @@ from producer.submission import Submission, in_person
 app = typer.Typer()
 
 
-def submit(
+def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     model: Annotated[str | None, typer.Option("-m", "--model", help="NAME, NAME@VERSION or NAME@ALIAS.")] = None,
     after: Annotated[
         int | None,

@@ -31,7 +31,7 @@ def _default(name: str) -> str:
     return f"Default: {values[name]}."
 
 
-def train(
+def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     name: Annotated[str, typer.Argument(help="The model's name.")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders of *.txt, patterns; s3://.")],
     held_out: Annotated[

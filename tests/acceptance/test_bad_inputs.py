@@ -436,7 +436,7 @@ def test_a_reference_that_is_not_utf_8_is_refused(stack: Home, arguments: tuple[
     [("", "A key must have 1 to 200 characters"), ("k" * 300, "Received: 300"), (SURROGATE, "The key: a surrogate")],
 )
 def test_a_key_that_cannot_be_is_refused(stack: Home, key: str, message: str) -> None:
-    # Catches: no check_key
+    # Catches: no check of the key
     refuse(stack, 2, message, "submit", "-m", "tiny", f"--key={key}")
 
 

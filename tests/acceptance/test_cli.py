@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.processes import COMMAND, Home
-from tests.fixtures.refusals import refuse, stored
+from charrnn.jobs.queue import KEY_PREFIX, QUEUES
+from tests.fixtures.processes import COMMAND, Home, until
+from tests.fixtures.refusals import broker, refuse, stored
 
 OK_SEEDS = "the \n"
 
@@ -108,9 +109,12 @@ def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
 def jobs(stack: Home) -> Iterator[dict[str, str]]:
     """State -> a job in it."""
     done = stack.ok("submit", "-m", "tiny", "-l", "5", "--wait").strip()
-    running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
-    cancelled = stack.ok("submit", "-m", "tiny", "-l", "5").strip()
+    cancelled = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
     stack.ok("cancel", cancelled)
+    stack.run("wait", cancelled)
+    running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
+    with broker(stack) as client:  # no doorbell is left, by which what a refused command rings would be seen
+        until(lambda: [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0], "the worker to be at work")
     yield {"done": done, "running": running, "cancelled": cancelled}
     stack.ok("cancel", running)
 

@@ -429,7 +429,7 @@ def folder_with(sandbox: Path, genuine: Version, name: str) -> Path:
 def test_hostile_weights_in_a_folder_are_refused(
     sandbox: Path, doors: Doors, genuine: Version, outside: Path, foreign: Path, kind: str
 ) -> None:
-    # Catches: no _check_header
+    # Catches: no check_weights
     path = folder_with(sandbox, genuine, WEIGHTS)
     path.write_bytes(weights_of(genuine, foreign, kind))
     with unread(outside):

@@ -29,7 +29,7 @@ def owner_of(fleet: Fleet, worker: Worker) -> str:
 
 
 def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
-    # Catches: no take_over in begin_child, where the part waits for its lease
+    # Catches: no take_over in Worker._begin_child, where the part waits for its lease
     fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job)

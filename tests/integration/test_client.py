@@ -15,7 +15,7 @@ from charrnn.errors import InputError, NotFinishedError, NotFoundError, Unreacha
 from charrnn.jobs.client import Client
 from charrnn.jobs.files.layout import FOLDERS
 from charrnn.jobs.job.report import Seconds, Tallies, TemperatureSummary
-from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.rows import compress, part_rows, result
@@ -27,6 +27,7 @@ from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import jobs, speeds, versions, workers
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.training.progress import EpochMetrics
 from tests.fixtures.client import submit, train
 from tests.fixtures.model import make_text
 from tests.fixtures.store import NO_FILE, each_database, sampled
@@ -323,6 +324,42 @@ def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> No
     assert [seed.seed for seed in seeds_of(client, job.spec)] == seeds
     with pytest.raises(InputError, match="random-seeds must be a whole number from 1 to 1,000,000"):
         client.submit(GenerateRequest(model=model, random_seeds=2**60))
+
+
+def test_a_random_seed_that_is_refused_stores_nothing(client: Client, text_file: Path, model: str) -> None:
+    # Catches: text and held-out text stored before the last option is looked at
+    before = file_names(client), count(client)
+    with pytest.raises(InputError, match="rng-seed must be a whole number"):
+        client.train(TrainRequest(model="poems", paths=(str(text_file),), rng_seed=-1))
+    with pytest.raises(InputError, match="rng-seed must be a whole number"):
+        client.submit(GenerateRequest(model=model, rng_seed=-1))
+    assert (file_names(client), count(client)) == before
+
+
+def test_what_is_followed_ends_with_the_epochs_as_they_ended(client: Client, text_file: Path) -> None:
+    job = train(client, "speeches", [text_file]).id or 0
+    leases = Leases(client.connections.store, 30)
+    part = leases.claim("train", "a")
+    assert part is not None
+    epoch = EpochMetrics(epoch=1, step=100, learning_rate=0.1, train_nats=3.0, held_out_nats=2.0)
+    leases.record(part, [epoch])
+    statuses = client.follow(job)
+    assert next(statuses).history == (epoch,)
+    again = replace(epoch, step=70, held_out_nats=2.5)
+    leases.record(part, [again, replace(epoch, epoch=2)])
+    assert [found.epoch for found in next(statuses).history] == [1, 2]
+    client.cancel(job)
+    leases.release(part)
+    assert list(statuses)[-1].history[0] == again  # Catches: the loss of an attempt that was killed
+
+
+def test_what_is_retried_is_rung(client: Client, model: str) -> None:
+    # Catches: a retry that waits for maintenance
+    job = submit(client, model, [Seed("a")], SAMPLING).id or 0
+    client.cancel(job)
+    (_, rung) = count(client)
+    client.retry(job)
+    assert count(client)[1] == rung + 1
 
 
 def test_parts_may_be_of_any_size(client: Client, model: str) -> None:

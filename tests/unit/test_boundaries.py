@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "producer" / "commands").glob("[!_]*.py"))
+COMMANDS_DO_WITHOUT = {"celery", "keras", "numpy", "redis", "sqlalchemy", "tensorflow"}  # for their help
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[2]
         ("charrnn.jobs.client", {"keras", "tensorflow"}),
         ("producer.cli", {"keras", "numpy", "tensorflow"}),
         ("worker.__main__", {"keras", "numpy", "tensorflow"}),
+        *((f"producer.commands.{name}", COMMANDS_DO_WITHOUT) for name in NAMES),
     ],
 )
 def test_importing_loads_nothing_heavy(module: str, heavy: set[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
@@ -53,3 +54,11 @@ def test_any_other_name_is_refused(name: str) -> None:
     # Catches: match in place of fullmatch ("a\n", "a/b"); \w or str.isalnum (é, ²)
     with pytest.raises(InputError, match=r"The model's name .* is not valid\. Expected 1 to 64 of a-z"):
         check_name("The model's name", name)
+
+
+def test_a_random_seed_has_one_place() -> None:
+    # Catches: a seed of the options that is replaced by a random one
+    with pytest.raises(InputError, match="Give it to the request"):
+        GenerateRequest(model="speeches", sampling=SamplingOptions(rng_seed=7))
+    with pytest.raises(InputError, match="Give it to the request"):
+        TrainRequest(model="speeches", paths=(), training=TrainingOptions(rng_seed=7))

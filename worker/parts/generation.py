@@ -103,7 +103,7 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
     if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
         for file in child.files.list(job_folder(part.job)):
             if file.name.startswith(part_prefix(part.job, part.number)) and file.name != output.name:
-                child.files.delete(file.name)
+                child.files.discard(file.name)
 
 
 def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:

@@ -22,7 +22,6 @@ from urllib3.exceptions import HTTPError
 from charrnn.errors import ModelFileError
 from charrnn.jobs.files.cache import Cache
 from charrnn.jobs.files.storage import (
-    S3,
     File,
     HashPath,
     StoredFile,
@@ -32,7 +31,7 @@ from charrnn.jobs.files.storage import (
     storage_errors,
     unreachable,
 )
-from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.file_ref import S3, FileRef
 
 CHUNK = 1 << 20  # bytes
 NOT_FOUND = ("NoSuchKey", "404")  # the answers to GET and HEAD

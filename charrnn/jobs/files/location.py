@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from charrnn.errors import InputError
 from charrnn.jobs.files.cache import Cache
 from charrnn.jobs.files.local import LocalFolder
-from charrnn.jobs.files.storage import S3, Storage
+from charrnn.jobs.files.storage import Storage
+from charrnn.jobs.job.file_ref import S3
 
 if TYPE_CHECKING:
     from charrnn.jobs.files.bucket import Bucket

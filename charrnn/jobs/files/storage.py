@@ -16,8 +16,6 @@ from typing import Protocol
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 
-S3 = "s3://"  # begins the URL of a bucket
-
 File = BufferedReader | BufferedRandom  # that is read
 HashPath = Callable[[Path], str]  # the sha256 of a file or a folder
 

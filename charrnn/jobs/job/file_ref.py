@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from charrnn.jobs.job.json_object import JsonObject
+
+S3 = "s3://"  # begins the URL of a bucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,3 +20,8 @@ class FileRef:
 
     def to_dict(self) -> JsonObject:
         return asdict(self)
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is one of a bucket."""
+    return str(path).startswith(S3)

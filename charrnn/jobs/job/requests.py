@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from charrnn.errors import InputError
+from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
@@ -19,7 +20,6 @@ from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.documents import UTF_8, check_storable
 
 STANDARD_INPUT = "-"
-S3 = "s3://"
 RNG_SEEDS = 1_000_000  # of those that are drawn: short enough to be typed
 
 
@@ -30,7 +30,8 @@ class TrainRequest:
     Attributes:
         paths: files, folders of *.txt, patterns, and s3:// files and folders below settings.corpus_roots.
         network: None for the default one, or that of `start`.
-        rng_seed: in the place of `training.rng_seed`; if None, another one is drawn each time and stored with the job.
+        rng_seed: of the job; if None, that of a schedule's slot, else another one is drawn each time. It is stored with
+            the job. `training.rng_seed` stays 0.
         held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several. Only
             for a model's first training: it keeps its held-out text.
         start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained on the
@@ -53,6 +54,10 @@ class TrainRequest:
     margin: float = 0.0
     keep: int | None = None
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.training.rng_seed:
+            raise InputError("rng_seed is of the request, and not of its training. Give it to the request")
 
     def absolute(self) -> TrainRequest:
         """The same from any folder."""
@@ -78,7 +83,8 @@ class GenerateRequest:
 
     Attributes:
         model: `name` for its champion, `name@3` for a version, `name@alias`; None for what a training makes.
-        rng_seed: in the place of `sampling.rng_seed`; if None, another one is drawn each time and stored with the job.
+        rng_seed: of the job; if None, that of a key or of a schedule's slot, else another one is drawn each time. It is
+            stored with the job. `sampling.rng_seed` stays 0.
         seeds: a file's path, or "-" for standard input; None for those that are given beside the request, or a single
             empty one.
         seeds_format: of the file, one of `rows.seed_file.FORMATS`; by its name if None.
@@ -101,6 +107,8 @@ class GenerateRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        if self.sampling.rng_seed:
+            raise InputError("rng_seed is of the request, and not of its sampling. Give it to the request")
         if self.random_seeds is not None and self.model is None:
             raise InputError("--random-seeds are of the text of a model that is trained. Name it with -m")
         if self.seeds_format is not None and self.seeds is None:
@@ -143,11 +151,6 @@ def draw_rng_seed() -> int:
 def rng_seed_of(text: str) -> int:
     """A random seed that a text stands for: to ask for the same again is to draw the same."""
     return int(hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8], 16) % RNG_SEEDS
-
-
-def is_url(path: str | Path) -> bool:
-    """Whether a path is one of a bucket."""
-    return str(path).startswith(S3)
 
 
 def _absolute(path: str) -> str:

@@ -15,7 +15,7 @@ PART_S = 20.0
 LEAST_S = 2.0  # of a job for one device: there is nobody to share with, and each part costs about 0.1 s
 TURNS = 4  # parts for each device, so that none has nothing to do while another ends a long one
 CHARACTERS_PER_S = 40_000.0  # of 2 x LSTM(512) on two cores: taken where no speed is known
-MAX_PARTS = 100_000  # each is a row of the store and a doorbell
+MAX_PARTS = 100_000  # each is a row of the store
 
 LINE_BYTES = 110  # that a result line has beside its text and the seed as it is stored
 LOGPROB_BYTES = 9  # of one, as JSON

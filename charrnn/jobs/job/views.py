@@ -101,3 +101,8 @@ class WorkerInfo:
     device: str
     queues: tuple[str, ...]
     seen_at: int
+
+
+def no_worker(*queues: str) -> str:
+    """Say that nobody serves some queues, and what to do."""
+    return f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker"

@@ -60,7 +60,7 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
     try:
         return f"{manifest.model}@{_add(store, manifest, stored, held_out, _skipped(text.decode(), manifest))}"
     except InputError:
-        files.delete_folder(stored.name)
+        files.discard(stored.name, folder=True)
         raise
 
 

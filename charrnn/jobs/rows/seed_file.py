@@ -11,11 +11,11 @@ from typing import BinaryIO
 
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError
+from charrnn.jobs.job.requests import STANDARD_INPUT
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import OVERRIDES
 from charrnn.text.documents import decode
 
-STANDARD_INPUT = "-"
 TEXT, JSONL = "text", "jsonl"
 FORMATS = (TEXT, JSONL)
 JSON_LINES = (".jsonl", ".ndjson")  # ends of names

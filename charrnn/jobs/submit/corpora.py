@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.files.location import open_bucket
-from charrnn.jobs.files.storage import S3
+from charrnn.jobs.job.file_ref import S3, is_url
 from charrnn.jobs.settings import Settings
 from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable, list_documents
 
@@ -87,11 +87,6 @@ def open_corpora(settings: Settings) -> Iterator[Corpora]:
         raise UnreachableError(f"No folder for temporary files can be made: {error.strerror or error}") from error
     with copies as folder:
         yield Corpora(roots, Path(folder))
-
-
-def is_url(path: str | Path) -> bool:
-    """Whether a path is one of a bucket."""
-    return str(path).startswith(S3)
 
 
 def _find_texts(bucket: Bucket, name: str) -> list[str]:

@@ -60,12 +60,13 @@ def submit(
             the job: that cannot be known. With a key it is safe to submit again.
     """
     _check(request, key)
+    rng_seed = choose_rng_seed(request, key if slot is None else str(slot))
+    sampling = replace(request.sampling, rng_seed=rng_seed)  # first, since it may be refused
     connections.probe()
     target = find_target(connections.store, request.model, after)
-    rng_seed = choose_rng_seed(request, key if slot is None else str(slot))
     plan = Plan(
         request=request,
-        sampling=replace(request.sampling, rng_seed=rng_seed),
+        sampling=sampling,
         after=after,
         key=key,
         target=target,

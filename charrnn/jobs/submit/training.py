@@ -18,7 +18,7 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.held_out import HeldOut
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
-from charrnn.options import continued
+from charrnn.options import TrainingOptions, continued
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.training_text import prepare
 from charrnn.text.vocabulary import Vocabulary
@@ -43,9 +43,11 @@ def train(
             the job: that cannot be known.
     """
     _check(request)
+    rng_seed = choose_rng_seed(request, None if slot is None else str(slot))
+    training = replace(request.training, rng_seed=rng_seed)  # first, since it may be refused
     put = _not_stored if dry_run else connections.files.put_content
     with open_corpora(connections.settings) as corpora:
-        spec = _prepare(connections, corpora, request, slot, put)
+        spec = _prepare(connections, corpora, request, training, put)
     if dry_run:
         return Submitted(id=None, spec=spec)
     job = store_job(connections, NewJob(spec=spec, label=request.label), slot)
@@ -62,7 +64,7 @@ def _check(request: TrainRequest) -> None:
 
 
 def _prepare(
-    connections: Connections, corpora: Corpora, request: TrainRequest, slot: Slot | None, put: Put
+    connections: Connections, corpora: Corpora, request: TrainRequest, training: TrainingOptions, put: Put
 ) -> TrainSpec:
     """Read the texts, check that they can be trained on, and store them."""
     corpus = corpora.documents(request.paths, request.encoding)
@@ -74,7 +76,7 @@ def _prepare(
     held_out = HeldOut(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
     text = prepare(corpus, held_out, vocabulary, request.start or request.model)
-    request.training.batch_of(network, text.num_characters)
+    training.batch_of(network, text.num_characters)
     return TrainSpec(
         model=request.model,
         vocabulary=text.vocabulary.characters,
@@ -83,7 +85,7 @@ def _prepare(
         held_out=put(layout.HELD_OUT, layout.TEXT, [held_out.encode()]),
         held_out_characters=len(held_out),
         network=network,
-        training=replace(request.training, rng_seed=choose_rng_seed(request, None if slot is None else str(slot))),
+        training=training,
         start=version.name if version else None,
         sources=tuple(map(_printable, corpus[:MAX_SOURCES])),
         num_sources=len(corpus),

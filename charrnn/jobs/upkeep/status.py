@@ -9,7 +9,7 @@ from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.job.views import Job, JobStatus
+from charrnn.jobs.job.views import Job, JobStatus, no_worker
 
 SHOWN_JOBS = 5  # that are ahead of one that waits
 
@@ -56,10 +56,6 @@ def _waiting_for(connections: Connections, job: Job) -> str:
         busy = ", ".join(map(str, sorted(set(others))))
         return f"the workers are busy with job {busy}; a training among them makes way at its next checkpoint"
     return "a worker is about to take it"
-
-
-def no_worker(*queues: str) -> str:
-    return f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
 
 
 def _ahead(parts: dict[int, int]) -> str:
