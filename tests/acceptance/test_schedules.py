@@ -48,7 +48,7 @@ def test_a_worker_submits_what_is_due_and_every_row_says_its_version(stack: Home
 
     def worked() -> int | None:
         slots = stack.json("schedules", "show", nightly)["slots"]
-        return slots[-1]["job"] if slots and slots[-1]["job_state"] == "done" else None
+        return slots[-1]["job"] if slots and slots[-1].get("job_state") == "done" else None
 
     done = until(worked, "the next minute's job")
     assert '"model": "tiny@1"' in stack.ok("results", str(done))

@@ -586,7 +586,7 @@ def _expected_facts(job: ModelJob) -> dict[str, Any]:
         "rows_total": sum(part.rows for part in job.parts),
         "rows_done": job.rows("done"),
         "rows_failed": job.rows("failed"),
-        "characters": CHARACTERS * job.count("done"),
+        "characters": 0 if job.kind == "train" else CHARACTERS * job.count("done"),
         "cancel_requested": job.cancelling,
         "started": job.started,
         "spec_version": job.version if job.kind == "generate" else None,

@@ -213,7 +213,7 @@ def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytes
 
     add()
     with monkeypatch.context() as patch:
-        patch.setattr(GenerateRequest, "submit", break_down)
+        patch.setattr("charrnn.jobs.schedules.submit", break_down)
         slot = nights.at("2026-01-01T03:00")[-1]
     assert (slot.state, slot.reason) == ("failed", "ZeroDivisionError: an accident")
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # Catches: a slot that is due for ever

@@ -177,7 +177,7 @@ def _check_end(file: _Bounded) -> None:
     """zipfile would take an end that is followed by a comment, and by anything."""
     file.seek(-min(END_SIZE, file.seek(0, io.SEEK_END)), io.SEEK_END)
     end = file.read(END_SIZE)
-    if not end.startswith(END) or any(end[-2:]):
+    if len(end) < END_SIZE or not end.startswith(END) or any(end[-2:]):
         raise InputError(
             "not a whole zip archive. Expected an exported model version, with nothing behind its end. Copy or export "
             "it again"

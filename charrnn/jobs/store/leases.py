@@ -143,7 +143,8 @@ class Leases:
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             attempts = max(self._lock_part(connection, part).attempts - 1, 0)
-            return _end_lease(connection, part, cancelled, failed=False, attempts=attempts)
+            again = {} if cancelled else {"attempts": attempts}
+            return _end_lease(connection, part, cancelled, failed=False, **again)
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
