@@ -170,10 +170,8 @@ class Client:
             time.sleep(POLL_S)
             known = status.history  # of thousands of epochs only the new ones are read
             status = job_status(self.connections, job_id, after_epoch=known[-1].epoch if known else 0)
-            if status.ended:
-                status = self.status(job_id)  # whole: an epoch may have been done again, and ended otherwise
-            else:
-                status = replace(status, history=known + status.history)
+            # In the end all of them: one may have been done again, and ended otherwise.
+            status = self.status(job_id) if status.ended else replace(status, history=known + status.history)
 
     def results(
         self,
@@ -243,8 +241,7 @@ class Client:
         pruning.delete(self.connections.store, self.connections.files, job_id)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False) -> pruning.Pruned:
-        """Delete the jobs that ended so long ago, but for trainings that a version came from; and what is left over
-        of submits and workers that were killed."""
+        """Delete jobs that ended so long ago, but no training that a version came from; and what killed processes left."""
         self.connections.claim_files()
         return pruning.prune(self.connections.store, self.connections.files, older_than_s, dry_run=dry_run)
 
