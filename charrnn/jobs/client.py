@@ -241,7 +241,7 @@ class Client:
         pruning.delete(self.connections.store, self.connections.files, job_id)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False) -> pruning.Pruned:
-        """Delete jobs that ended so long ago, but no training that a version came from; and what killed processes left."""
+        """Delete jobs that ended so long ago, but no training behind a version; and what killed processes left."""
         self.connections.claim_files()
         return pruning.prune(self.connections.store, self.connections.files, older_than_s, dry_run=dry_run)
 
