@@ -44,7 +44,7 @@ PRESETS = {"window": "notebook", "stream": None}
 PROGRESS_STEPS = 200
 CHECKED_BATCHES = 500
 BLOCK = 100  # batches whose mean losses are compared
-SMOKE = {"units": 16, "batch": 16, "epochs": 1}  # in the place of the options
+SMOKE = {"units": 16, "batch": 16, "epochs": 1}  # replaces the options
 SMOKE_TEXT = 3_000  # characters
 
 

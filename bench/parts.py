@@ -96,7 +96,7 @@ OUTPUT = FileRef(name=f"jobs/1/0-1-{'0' * 8}.jsonl.zst", size=300_000, sha256="0
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a part, in seconds."""
+    """The bookkeeping of one part, in seconds."""
 
     claim: float
     beats: float
@@ -104,7 +104,7 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """Of a part's work, in percent."""
+        """The bookkeeping as a percentage of the part's work."""
         return 100 * (self.claim + self.beats + self.complete) / PART_S
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MAX_START_S = 120.0
 LOADS = 5
 WARM_UP_ROWS = 256
-SMOKE = {"units": 16, "minutes": 0.01, "rounds": 1, "rows": 20, "length": 20}  # in the place of the options
+SMOKE = {"units": 16, "minutes": 0.01, "rounds": 1, "rows": 20, "length": 20}  # replaces the options
 
 
 def run(*arguments: str) -> str:

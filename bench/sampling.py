@@ -41,7 +41,7 @@ BATCHES = (1, 8, 64, 256, 1024)
 MIN_TORCH_SHARE = {"float32": 0.7, "bfloat16": 0.6}  # of the ceiling: PyTorch's threads collapse on a busy machine
 LARGE = 1024  # the batch size of the ceiling shares
 PRODUCT = 256  # slots that the product takes at most
-SMOKE = {  # in the place of the options
+SMOKE = {  # replaces the options
     "units": 16,
     "rounds": 1,
     "seconds": 0.01,

@@ -36,7 +36,7 @@ from bench.peers.training import CONTESTANTS, DTYPES, WARM_UP, Work
 
 MIN_TORCH_SHARE = 0.5  # of the float32 ceiling: PyTorch's threads collapse on a busy machine
 LOSS_TOLERANCE = 0.1  # of ln V
-SMOKE = {"rounds": 1, "steps": 1, "batch": 4, "unroll": 8, "units": 16}  # in the place of the options
+SMOKE = {"rounds": 1, "steps": 1, "batch": 4, "unroll": 8, "units": 16}  # replaces the options
 
 
 def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]], dict[str, Answer]]:

@@ -118,7 +118,8 @@ def rollback(name: Annotated[str, typer.Argument(help="The model's name.")]) -> 
 def delete(
     model: VersionArgument,
     keep: Annotated[
-        int | None, typer.Option(help="Of the model NAME, delete all but the newest so many and those in use.")
+        int | None,
+        typer.Option(help="Keep this many of the newest versions of NAME and those in use; delete the rest."),
     ] = None,
 ) -> None:
     """Delete a version for good, unless an alias means it or a job needs it."""

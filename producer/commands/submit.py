@@ -41,7 +41,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         str | None, typer.Option(help="text or jsonl, such as of standard input; else by the file's name.")
     ] = None,
     random_seeds: Annotated[
-        int | None, typer.Option(help="In their place: so many openings of the training text.")
+        int | None, typer.Option(help="Instead of --seeds: start from this many random places of the training text.")
     ] = None,
     temperature: Annotated[
         list[str] | None, typer.Option("-t", "--temperature", help="0.2,0.5; repeatable. 0 is argmax. Default: 1.")
@@ -53,17 +53,19 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     stop: Annotated[
         list[str] | None, typer.Option(help=r"End a text before this; repeatable. Reads \n, \t and \\.")
     ] = None,
-    keep_stop: Annotated[bool, typer.Option("--keep-stop", help="End it after that.")] = False,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the likeliest so many characters.")] = None,
+    keep_stop: Annotated[
+        bool, typer.Option("--keep-stop", help="Keep the stop string at the end of the text.")
+    ] = False,
+    top_k: Annotated[int | None, typer.Option(help="Sample from this many of the likeliest characters only.")] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Draw from the likeliest that have so much of the probability.")
+        float | None, typer.Option(help="Sample from the likeliest characters with this total probability only.")
     ] = None,
-    logprobs: Annotated[bool, typer.Option("--logprobs", help="Tell each character's log probability.")] = False,
+    logprobs: Annotated[bool, typer.Option("--logprobs", help="Add the log probability of each character.")] = False,
     unknown: Annotated[
         str, typer.Option(help="Characters in seeds that the model does not know: error, drop or replace.")
     ] = SamplingOptions().unknown,
     precision: Annotated[
-        str, typer.Option(help="Of products: float32, bfloat16 or auto.")
+        str, typer.Option(help="Precision of matrix products: float32, bfloat16 or auto.")
     ] = SamplingOptions().precision,
     part_rows: Annotated[
         int | None, typer.Option(help="Rows done under one lease. Default: about 20 seconds of work.")
@@ -82,7 +84,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     """Sample a model from many seeds at once. Prints the job's id."""
     timeout_s = parse_timeout(timeout)
     if model is None and after is None:
-        raise InputError("Of which model? Name it with -m, or with --after the training that makes it")
+        raise InputError("no model given. Expected -m MODEL, or --after JOB for the version that a training makes")
     check_choice("priority", priority, [level.name.lower() for level in Priority])
     sampling = SamplingOptions(
         temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),

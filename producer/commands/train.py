@@ -61,7 +61,8 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None, typer.Option(help=f"Characters from window to window, with the preset. {_default('stride')}")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help=f"Of products: float32, bfloat16 or auto. {_default('precision')}")
+        str | None,
+        typer.Option(help=f"Precision of matrix products: float32, bfloat16 or auto. {_default('precision')}"),
     ] = None,
     preview_temperature: Annotated[
         str | None, typer.Option(help="Of the texts shown after each epoch. Default: 0.2,0.5,1.0,1.2.")
@@ -70,7 +71,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         float, typer.Option(help="Nats per character by which it must be better than the champion to take its place.")
     ] = 0.0,
     keep: Annotated[
-        int | None, typer.Option(help="Delete versions older than the newest so many, but those in use.")
+        int | None, typer.Option(help="Keep this many of the newest versions and those in use; delete the rest.")
     ] = None,
     rng_seed: RngSeedOption = None,
     label: LabelOption = None,

@@ -466,7 +466,7 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="trains later, and not speeches"):
         submit(client, model, [Seed("a")], SAMPLING, after=training.id)
-    with pytest.raises(InputError, match="Of which model"):
+    with pytest.raises(InputError, match="no model given"):
         submit(client, None, [Seed("a")], SAMPLING)
 
 

@@ -22,7 +22,7 @@ def job_folder(job: int) -> str:
 
 
 def part_prefix(job: int, part: int) -> str:
-    """What the names of all files of one part begin with, whichever lease wrote them."""
+    """The common prefix of the files of one part, over all its leases."""
     return f"{job_folder(job)}/{part}-"
 
 

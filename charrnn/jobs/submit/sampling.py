@@ -145,7 +145,7 @@ def find_target(store: Store, model: str | None, after: int | None) -> Target:
     if after is not None:
         return _awaited(store, model, after)
     if model is None:
-        raise InputError("Of which model? Give its name, or with `after` the training that makes it")
+        raise InputError("no model given. Expected `model`, or `after` for the version that a training makes")
     with store.read() as connection:
         version = registry.resolve(connection, model)
     return Target(version.model, version.version, version.characters, version.precision)
