@@ -15,11 +15,23 @@ from hypothesis import settings
 # A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
 pytest_plugins = [
     f"tests.fixtures.{name}"
-    for name in ("model", "processes", "broker", "postgres", "s3", "store", "client", "nights", "hosts", "containers")
+    for name in (
+        "model",
+        "versions",
+        "processes",
+        "broker",
+        "postgres",
+        "s3",
+        "store",
+        "client",
+        "nights",
+        "hosts",
+        "containers",
+    )
 ]
 
 # Examples that a property is tried with: `make test` uses dev, `make test-all` adds ci.
-settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile("dev", max_examples=10, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None)
 settings.load_profile("dev")
 

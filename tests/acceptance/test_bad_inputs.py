@@ -815,7 +815,7 @@ FATAL: dict[str, bytes | Forge] = {
 }
 
 
-def test_a_message_of_no_known_form_does_not_end_the_worker(home: Home, genuine: Message, text_file: Path) -> None:
+def test_a_message_of_no_known_form_does_not_end_the_worker(home: Home, genuine: Message, untrained: str) -> None:
     """In a stack of its own, which it may take down. A doorbell follows each: a worker that is gone takes none."""
     doorbell = forged(genuine, FORGED["a doorbell too many"])
     with home.up():
@@ -824,7 +824,8 @@ def test_a_message_of_no_known_form_does_not_end_the_worker(home: Home, genuine:
             message = forge if isinstance(forge, bytes) else forged(genuine, forge)
             assert taken(home, message, doorbell), f"{name}: the worker ended"
             assert processes(home) == alive, f"{name}: the worker began anew"
-        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+        home.ok("models", "import", untrained)
+        home.ok("submit", "-m", "tiny", "-l", "5", "--wait")
         assert (processes(home), waiting(home)) == (alive, {})
 
 

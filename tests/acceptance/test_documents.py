@@ -27,7 +27,16 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     for code in codes:
-        exec(compile(code.replace("UNITS, EPOCHS = 128, 1", "UNITS, EPOCHS = 24, 1"), "notebook", "exec"), names)
+        exec(
+            compile(
+                code.replace("UNITS, EPOCHS = 128, 1", "UNITS, EPOCHS = 24, 1").replace(
+                    "sorted(topics)", "sorted(topics)[:30]"
+                ),
+                "notebook",
+                "exec",
+            ),
+            names,
+        )
     assert [len(sample.text) for sample in names["samples"]] == [120] * 6
     assert (tmp_path / "topics-model" / "model.safetensors").exists()
 

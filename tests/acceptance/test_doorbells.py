@@ -12,7 +12,6 @@ import redis
 
 from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.settings import Settings
-from tests.fixtures.model import make_text
 from tests.fixtures.processes import Home, make_home, until
 
 DEADLY = 100  # the number of the part whose first taker dies before it has rung on
@@ -23,15 +22,13 @@ def _two_workers(home: Home) -> bool:
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def pair(tmp_path_factory: pytest.TempPathFactory, untrained: str) -> Iterator[Home]:
     """Two workers, and no maintenance that would ring for them."""
     died = tmp_path_factory.mktemp("crash") / "died"
     crash = f"claimed/{DEADLY}:kill:{died}"
     for home in make_home(CHARRNN_MAINTAIN_S="3600", CHARRNN_HEARTBEAT_S="0.5", CHARRNN_CRASH_AT=crash):
-        text = home.path / "text.txt"
-        text.write_text(make_text(100))
         with home.up():
-            home.ok("train", "tiny", str(text), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+            home.ok("models", "import", untrained)
             with home.start("worker", "--devices", "cpu") as second:
                 until(partial(_two_workers, home), "a second worker")
                 yield home

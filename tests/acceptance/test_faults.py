@@ -17,7 +17,7 @@ from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.processes import Home, until
 
-ROWS = ("-t", "0.5,1.0", "-n", "250", "-l", "400", "--rng-seed", "3", "--part-rows", "7500")  # in one part of seconds
+ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # in one part of seconds
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
         assert stack.ok("results", job) == undisturbed
 
 
-def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> None:
+def test_a_broker_that_dies_is_started_again(home: Home, untrained: str) -> None:
     # Catches: a stack in which nothing starts any more, beside advice to start it
     broker = redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))
     with home.up(), broker:
@@ -71,7 +71,8 @@ def test_a_broker_that_dies_is_started_again(home: Home, text_file: Path) -> Non
         until(lambda: home.log().count("broker ready") == 2, "the second broker")
         assert broker.info("server")["process_id"] != killed
         assert "the broker died" in home.log()
-        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+        home.ok("models", "import", untrained)
+        home.ok("submit", "-m", "tiny", "-l", "5", "--wait")
 
 
 def test_workers_outlive_a_store_that_is_away(home: Home, postgres_server: PostgresServer, postgres_url: str) -> None:
@@ -112,7 +113,9 @@ def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
 def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, text_file: Path) -> None:
     home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1"}
     with home.up():
-        job = home.ok("train", "slow", str(text_file), "--units", "48", "--epochs", "8", "--rng-seed", "2").strip()
+        job = home.ok(
+            "train", "slow", str(text_file), "--units", "32", "--layers", "1", "--epochs", "8", "--rng-seed", "2"
+        ).strip()
         before = until(lambda: home.part_in_work(job), "progress")
     stopped = home.part(job)
     assert (stopped["state"], stopped["token"], stopped["attempts"]) == ("queued", before["token"], 0)

@@ -26,13 +26,9 @@ import pytest
 from safetensors.numpy import load, save
 
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.models.archive import write_archive
-from charrnn.jobs.models.manifest import Manifest
-from charrnn.model import Model
-from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions
-from charrnn.text.vocabulary import Vocabulary
 from tests.fixtures.processes import Home
+from tests.fixtures.versions import Version, make_version
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "model.safetensors"
@@ -48,40 +44,15 @@ NEVER = ("compile", "ctypes.", "exec", "marshal.", "os.exec", "os.fork", "os.pos
 # The genuine model
 
 
-@dataclass(frozen=True)
-class Version:
-    """A model's folder and its archive, which no test changes."""
-
-    folder: Path
-    archive: Path
-
-    @property
-    def size(self) -> int:
-        return (self.folder / WEIGHTS).stat().st_size
-
-
-def make_version(root: Path, units: int) -> Version:
-    network, vocabulary = NetworkOptions(units=units), Vocabulary(CHARACTERS)
-    version = Version(root / "folder", root / "version.zip")
-    weights = initial_weights(network, len(vocabulary), units)
-    Model(network, vocabulary, weights, {"held_out_nats": 1.25}).save(version.folder)
-    (root / "held-out.txt").write_text("every child forgets\n")
-    facts: dict[str, Any] = {"version": 1, "held_out_nats": 1.25, "precision": "float32", "characters": CHARACTERS}
-    with open(version.archive, "wb") as target:
-        manifest = Manifest(model=f"m{units}", network=network, **facts)
-        write_archive(target, manifest, version.folder, root / "held-out.txt")
-    return version
-
-
 @pytest.fixture(scope="module")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    return make_version(tmp_path_factory.mktemp("genuine"), UNITS)
+    return make_version(tmp_path_factory.mktemp("genuine"), f"m{UNITS}", NetworkOptions(units=UNITS), CHARACTERS)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Version:
     """Opened first, so that all is imported."""
-    return make_version(tmp_path_factory.mktemp("small"), 8)
+    return make_version(tmp_path_factory.mktemp("small"), "m8", NetworkOptions(units=8), CHARACTERS)
 
 
 # What is hostile
@@ -568,7 +539,8 @@ def test_a_job_of_such_a_version_fails_with_the_reason_and_the_worker_works_on(
     stack: Home, tmp_path: Path, outside: Path, foreign: Path, kind: str
 ) -> None:
     # Catches: a pipe that is waited for, a folder or a link that is tried again and again
-    version = make_version(tmp_path, units=9 + JOBS.index(kind))  # one that the worker does not hold yet
+    units = 9 + JOBS.index(kind)  # a version that the worker does not hold yet
+    version = make_version(tmp_path, f"m{units}", NetworkOptions(units=units), CHARACTERS)
     name = stack.ok("models", "import", str(version.archive)).strip()
     path = stack.path / "files" / stack.json("models", "show", name)["files"]["name"] / WEIGHTS
     path.unlink()

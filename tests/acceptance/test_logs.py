@@ -16,7 +16,6 @@ import pytest
 import redis
 
 from tests.fixtures.broker import StartBroker
-from tests.fixtures.model import make_text
 from tests.fixtures.processes import COMMAND, Home, until
 
 Line = dict[str, Any]
@@ -61,12 +60,10 @@ def events(log: Path, *names: str, job: str | None = None) -> list[Line]:
 
 
 def test_each_state_change_is_a_line_and_no_secret_is_in_one(
-    guarded: Home, log: Path, worker: subprocess.Popen[bytes]
+    guarded: Home, log: Path, worker: subprocess.Popen[bytes], untrained: str
 ) -> None:
-    (guarded.path / "text.txt").write_text(make_text(800))
-    small = ("--units", "16", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
-    guarded.ok("train", "tiny", str(guarded.path / "text.txt"), *small, "--wait")
-    seeds = ("--seeds", "-", "-n", "20000", "-l", "400", "--part-rows", "20000")
+    guarded.ok("models", "import", untrained)
+    seeds = ("--seeds", "-", "-n", "4000", "-l", "400", "--part-rows", "4000")
     job = guarded.ok("submit", "-m", "tiny", *seeds, stdin=SEED).strip()
     part = until(lambda: guarded.part_in_work(job), "work")
     os.kill(guarded.pid_of(part["owner"]), signal.SIGKILL)
@@ -78,7 +75,7 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     states = [line["event"] for line in events(log, "claimed", "done", "failed", "released", job=job)]
     assert states == ["claimed", "claimed", "done"]
     (done,) = events(log, "done", job=job)
-    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 20000, "cpu")
+    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 4000, "cpu")
     assert done["worker"] == part["owner"]
     assert done["seconds"] > 0
     assert [line["event"] for line in events(log, "started", "given back", "draining", "stopped")] == [

@@ -68,18 +68,18 @@ def test_a_person_chooses_the_version_in_use(stack: Home, versions: list[str]) -
 
 def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home, versions: list[str]) -> None:
     pinned = stack.json("models", "show", "poems")["version"]
-    arguments = ("-n", "800", "-l", "1000", "--part-rows", "16", "--rng-seed", "1")
+    arguments = ("-n", "320", "-l", "1000", "--part-rows", "16", "--rng-seed", "1")
     calm = stack.ok("submit", "-m", f"poems@{pinned}", *arguments, "--wait").strip()
     job = stack.ok("submit", "-m", "poems", *arguments).strip()
     until(lambda: stack.json("status", job)["rows_done"], "the first part's end")
     stack.ok("models", "promote", f"poems@{3 - pinned}")
     status = stack.json("status", job)
-    assert (status["parts_total"], 0 < status["rows_done"] < 800) == (50, True)  # the promotion came in between
+    assert (status["parts_total"], 0 < status["rows_done"] < 320) == (20, True)  # the promotion came in between
     stack.ok("wait", job)
     stack.ok("models", "rollback", "poems")
     rows = stack.ok("results", job)
     assert rows == stack.ok("results", calm)  # Catches: a version looked up when a part is sampled
-    assert rows.count(f'"model": "poems@{pinned}"') == 800
+    assert rows.count(f'"model": "poems@{pinned}"') == 320
 
 
 def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versions: list[str]) -> None:

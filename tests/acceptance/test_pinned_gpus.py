@@ -10,19 +10,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.gpus import VISIBLE, Machine, make_machine
-from tests.fixtures.model import make_text
 from tests.fixtures.processes import until
 
 GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
 PAUSE_S = 1.0  # before a child that can do nothing ends
 LOST = "device 1: TensorFlow finds no GPU there, and nothing is claimed"
-
-
-def train(machine: Machine) -> None:
-    (machine.path / "text.txt").write_text(make_text(800))
-    small = ("--units", "8", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
-    machine.ok("train", "tiny", str(machine.path / "text.txt"), *small, "--wait")
 
 
 def submit(machine: Machine, parts: int = 1) -> str:
@@ -49,11 +42,11 @@ def children(machine: Machine) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Machine]:
+def machine(untrained: str) -> Iterator[Machine]:
     """A running worker on two of three GPUs, with a model, and work that both children have done."""
     visible = f"{GPU_UUID},{MIG_UUID}"
     with make_machine("0", GPU_UUID, MIG_UUID, visible=visible) as machine, machine.up("--devices", "auto"):
-        train(machine)
+        machine.ok("models", "import", untrained)
         keep_busy(machine)
         yield machine
 
@@ -96,9 +89,9 @@ def test_a_killed_child_s_replacement_has_its_device(machine: Machine, device: s
     assert {pid for pid in after if pid not in before} == {pid for pid, visible in after.items() if visible == device}
 
 
-def test_a_lost_gpu_costs_one_attempt_and_nothing_is_done_on_the_cpu() -> None:
+def test_a_lost_gpu_costs_one_attempt_and_nothing_is_done_on_the_cpu(untrained: str) -> None:
     with make_machine("0", "1", visible="0,1") as machine, machine.up("--devices", "1"):
-        train(machine)
+        machine.ok("models", "import", untrained)
         calm = machine.ok("results", submit_and_wait(machine))
         begun = len(machine.told("imported"))
         machine.set_gpus("0")

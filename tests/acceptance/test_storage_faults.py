@@ -35,7 +35,7 @@ SETTINGS = {
     "CHARRNN_SLICE_S": "0.2",
     "COLUMNS": "400",  # messages on one line
 }
-ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # seconds of one part
+ROWS = ("-t", "0.5,1.0", "-n", "60", "-l", "400", "--rng-seed", "3", "--part-rows", "1800")  # seconds of one part
 TRAINING = ("--units", "32", "--epochs", "2", "--rng-seed", "1")  # as the stack's own
 SIZE = "16m"
 MOUNT, UMOUNT = (shutil.which(name) or f"/bin/{name}" for name in ("mount", "umount"))

@@ -17,7 +17,7 @@ from tests.fixtures.processes import Home, until
 from tests.fixtures.refusals import refuse
 
 GOOD = make_text(50).encode()
-QUICK = ("--units", "16", "--epochs", "2", "--rng-seed", "3")
+QUICK = ("--units", "16", "--layers", "1", "--epochs", "2", "--rng-seed", "3")
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +149,11 @@ def test_a_model_keeps_its_held_out_text(stack: Home, corpus: Path, trained: tup
     refuse(stack, 2, message, "train", "several", str(corpus), "--held-out", str(corpus / "03.txt"))
 
 
-def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path) -> None:
-    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_SLICE_S": "5"}
-    endless = ("--units", "48", "--epochs", "1000", "--patience", "1000")
+def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path, untrained: str) -> None:
+    home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_SLICE_S": "3"}
+    endless = ("--units", "48", "--layers", "1", "--epochs", "1000", "--patience", "1000")
     with home.up():
-        home.ok("train", "tiny", str(text_file), "--units", "8", "--layers", "1", "--epochs", "1", "--wait")
+        home.ok("models", "import", untrained)
         training = home.ok("train", "endless", str(text_file), *endless).strip()
         before = until(lambda: home.part_in_work(training), "the training's first turn")
         client = Client(Settings.from_env(home.environment))

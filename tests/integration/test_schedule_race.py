@@ -27,7 +27,7 @@ from tests.fixtures.store import each_database
 
 pytestmark = each_database
 
-PROCESSES, SCHEDULES, HOURS = 3, 20, 10
+PROCESSES, SCHEDULES, HOURS = 3, 20, 4
 HOUR_MS, LOOK_MS = 3_600_000, 5_000  # by so much the clock goes on from look to look: who died is soon taken for dead
 KILLED = 0.03  # of the looks
 
