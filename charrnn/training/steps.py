@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from charrnn.network import backend as ops
@@ -14,8 +15,14 @@ from charrnn.training.optimizers import Moments, Optimizer, average
 Arrays: TypeAlias = dict[str, Array]
 
 
-def training_step(network: NetworkOptions, optimizer: Optimizer, precision: str) -> Callable[..., Any]:
-    """Return the compiled function of one step.
+@lru_cache(maxsize=4)
+def training_step(
+    network: NetworkOptions, optimizer: Optimizer, precision: str, vocabulary_size: int, batch_shape: tuple[int, ...]
+) -> Callable[..., Any]:
+    """Return the compiled function of one step, the same one for the same arguments.
+
+    To trace it takes seconds. On a GPU, Keras's layers make variables while it is traced for the first time and it
+    allows no second: so there is one for each size.
 
     Its arguments are weights, their averages, the optimizer's moments, the state, inputs (T, B), targets, two integers
     for dropout, and three numbers: learning rate, updates with this one, share of the newest weights in the averages.

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +94,6 @@ class Trainer:
             state=self._zero_state(),
             precision=ops.fast_precision() if self.options.precision == "auto" else self.options.precision,
         )
-
-    @cached_property
-    def _train_step(self) -> Callable[..., Any]:
-        # A trainer has its own: Keras's layers make variables at the first call, and a function allows no second.
-        return training_step(self.network, self.optimizer, self.checkpoint.precision)
 
     def _zero_state(self) -> State:
         return zero_state(self.network, self.batches.batch)
@@ -193,7 +187,9 @@ class Trainer:
     def _step(self) -> None:
         point = self.checkpoint
         inputs, targets = self.batches.read(point.step)
-        loss, *updated, after = self._train_step(
+        vocabulary_size = len(self.corpus.vocabulary)
+        step = training_step(self.network, self.optimizer, point.precision, vocabulary_size, inputs.shape)
+        loss, *updated, after = step(
             point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
             np.array([self._rate(), point.step + 1, average_share(point.step, self._share)], dtype=np.float32),

@@ -243,12 +243,13 @@ def test_a_model_goes_on_at_a_lower_rate() -> None:
     assert moved[1] == pytest.approx(training.FINE_TUNING_SHARE * moved[0], rel=0.02)
 
 
-def test_trainings_of_two_vocabularies_share_a_process_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_of_several_sizes_share_a_process_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a compiled step or evaluation of both, in which Keras's layers would make variables twice
     monkeypatch.setattr(ops, "on_gpu", True)
-    for characters in ("ab", "abc"):
+    for characters, batch in (("ab", 1), ("abc", 1), ("abc", 2)):
         corpus = Corpus.of(Vocabulary(characters), [characters * 20], characters)
-        options = TrainingOptions(epochs=1, batch=1, unroll=4, precision="float32", preview_temperatures=0)  # type: ignore[arg-type]
+        options = TrainingOptions(epochs=1, batch=batch, unroll=4, precision="float32", preview_temperatures=0)  # type: ignore[arg-type]
+        ops.keras_layer.cache_clear()  # as trainings of other networks would
         one = Trainer(corpus, NetworkOptions(units=7, layers=1), options)
         one.run()
         assert one.checkpoint.history
