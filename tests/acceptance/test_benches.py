@@ -56,7 +56,10 @@ def last_line(bench: str, *options: str) -> dict[str, Any]:
         ("sampling", (), SAMPLING),
         ("pipeline", (), PIPELINE),
         ("notebook", (), NOTEBOOK),
-        ("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS),
+        pytest.param(
+            *("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS),
+            marks=pytest.mark.slow("test_bench_runs_to_its_last_line"),
+        ),
     ],
     ids=["training", "sampling", "pipeline", "notebook", "notebook beside Keras"],
 )
@@ -64,7 +67,13 @@ def test_bench_runs_to_its_last_line(bench: str, options: tuple[str, ...], keys:
     assert sorted(last_line(bench, *options)) == sorted(keys.split())
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize(
+    "database",
+    [
+        "sqlite",
+        pytest.param("postgresql", marks=pytest.mark.slow("test_bench_of_the_store_runs_to_its_last_line")),
+    ],
+)
 def test_bench_of_the_store_runs_to_its_last_line(database: str) -> None:
     found = last_line("store", "--databases", database)
     assert list(found) == [database]
