@@ -451,7 +451,10 @@ def test_a_name_that_other_systems_dislike_stays_in_its_folder(stack: Home, name
 
 @pytest.mark.parametrize("text", ["..", "a/../b", "/etc/passwd", "a ", "CON", "a\nb", "\u202e"])
 def test_keys_and_labels_are_any_text_and_no_paths(stack: Home, text: str) -> None:
-    stack.ok("submit", "-m", "tiny", f"--key={text}", f"--name={text}", "--dry-run")
+    words = ("submit", "-m", "tiny", "-l", "1", "--rng-seed", "1", f"--key={text}", f"--name={text}")
+    job = stack.ok(*words)
+    assert stack.ok(*words) == job
+    assert [str(found["id"]) for found in stack.json("jobs", f"--name={text}")] == [job.strip()]
 
 
 # URLs
