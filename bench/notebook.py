@@ -1,11 +1,11 @@
-"""What a training reaches on a folder of texts: loss per epoch, held-out loss, wall time.
+"""What a training reaches on a folder of texts: loss per epoch, validation loss, wall time.
 
-    python bench/notebook.py FOLDER --method stream --epochs 4 --held-out SPEECH.txt ...
+    python bench/notebook.py FOLDER --method stream --epochs 4 --validation SPEECH.txt ...
     python bench/notebook.py FOLDER --method window --encoding latin-1
     python bench/notebook.py --smoke
 
 `stream` is the library's default, `window` its notebook preset. It trains in this process as `charrnn.train`
-does: the same corpus, held-out text, batches and options. The seconds are wall time, evaluation included.
+does: the same corpus, validation text, batches and options. The seconds are wall time, evaluation included.
 
     python bench/notebook.py FOLDER --method window --encoding latin-1 --check-keras 500
 
@@ -33,8 +33,8 @@ from charrnn.errors import InputError
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import ENCODINGS, UTF_8, Document, list_documents
-from charrnn.text.held_out import choose_held_out, whole
 from charrnn.text.training_text import prepare
+from charrnn.text.validation import choose_validation, whole
 
 if TYPE_CHECKING:
     from charrnn.training.progress import Progress
@@ -50,20 +50,20 @@ SMOKE_TEXT = 3_000  # characters
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
     texts = list_documents(options.folder, options.encoding)
-    held_out = "" if options.check_keras else choose(options, texts)
-    text = prepare(texts, held_out)
+    validation = "" if options.check_keras else choose(options, texts)
+    text = prepare(texts, validation)
     # A check trains on all there is, but a corpus has to hold something out.
-    corpus = Corpus.of(text.vocabulary, text.chunks(), held_out or text.vocabulary.characters)
-    sizes = f"{len(corpus.training):,} characters to train on, {len(corpus.held_out):,} held out"
+    corpus = Corpus.of(text.vocabulary, text.chunks(), validation or text.vocabulary.characters)
+    sizes = f"{len(corpus.training):,} characters to train on, {len(corpus.validation):,} held out"
     print(f"{sizes}, {len(corpus.vocabulary)} distinct", flush=True)
     return corpus
 
 
 def choose(options: argparse.Namespace, texts: Sequence[Document]) -> str:
-    """The held-out text."""
-    if options.held_out:
-        return whole(list_documents(options.held_out, options.encoding))
-    return choose_held_out(texts)
+    """The validation text."""
+    if options.validation:
+        return whole(list_documents(options.validation, options.encoding))
+    return choose_validation(texts)
 
 
 def make_trainer(corpus: Corpus, network: NetworkOptions, training: TrainingOptions) -> Trainer:
@@ -95,7 +95,7 @@ class Report:
             self._print_epoch(time.monotonic() - self.started)
         elif progress.step % PROGRESS_STEPS == 0 and not progress.evaluating:
             seconds = time.monotonic() - self.started
-            place = f"step {progress.step:,} of {progress.steps:,}: train {progress.train_nats:.4f} nats"
+            place = f"step {progress.step:,} of {progress.steps:,}: train {progress.train_loss:.4f} nats"
             print(f"  {place}, {seconds:,.0f} s, {progress.characters / seconds:,.0f} characters/s", flush=True)
 
     def _print_epoch(self, seconds: float) -> None:
@@ -103,15 +103,15 @@ class Report:
         first = self.trainer.checkpoint.history[-2].step if self.seconds else 0
         speed = (latest.step - first) * self.trainer.batches.characters / (seconds - before)
         self.seconds.append(seconds)
-        held_out = f"held out {latest.held_out_nats:.4f} nats = {latest.held_out_nats / math.log(2):.4f} bits"
+        validation = f"held out {latest.val_loss:.4f} nats = {latest.val_loss / math.log(2):.4f} bits"
         when = f"{seconds:,.0f} s, {speed:,.0f} characters/s"
-        print(f"epoch {latest.epoch}: train {latest.train_nats:.4f} nats, {held_out}, {when}", flush=True)
+        print(f"epoch {latest.epoch}: train {latest.train_loss:.4f} nats, {validation}, {when}", flush=True)
 
     def to_dict(self) -> dict[str, Any]:
         point, seconds = self.trainer.checkpoint, time.monotonic() - self.started
         return {
-            "held_out_nats": [metrics.held_out_nats for metrics in point.history],
-            "train_nats": [metrics.train_nats for metrics in point.history],
+            "held_out_nats": [metrics.val_loss for metrics in point.history],
+            "train_nats": [metrics.train_loss for metrics in point.history],
             "epoch_seconds": [round(end, 1) for end in self.seconds],
             "seconds": round(seconds, 1),
             "windows": window_count(self.trainer),
@@ -161,9 +161,9 @@ def check_keras(trainer: Trainer, batches: int) -> dict[str, Any]:
     means: list[tuple[float, float]] = []
     for step in range(batches):
         windows, targets = trainer.batches.read(step)
-        before = trainer.checkpoint.epoch_nats
+        before = trainer.checkpoint.epoch_loss
         trainer.run(lambda progress: True)
-        ours = trainer.checkpoint.epoch_nats - before
+        ours = trainer.checkpoint.epoch_loss - before
         losses.append((ours, float(port.train_on_batch(one_hot[windows.T], one_hot[targets[0]]))))
         if (step + 1) % BLOCK == 0 or step + 1 == batches:
             means.append(mean_of(losses, step + 1))
@@ -198,7 +198,9 @@ def make_notebook_parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=PRESETS, default="stream")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--encoding", choices=ENCODINGS, default=UTF_8)
-    parser.add_argument("--held-out", metavar="FILE", nargs="+", action="extend", help="default: the library's choice")
+    parser.add_argument(
+        "--validation", metavar="FILE", nargs="+", action="extend", help="default: the library's choice"
+    )
     parser.add_argument("--max-steps", type=int, metavar="N", help="end early; the schedule is the whole training's")
     parser.add_argument("--set", type=assignment, action="append", default=[], metavar="NAME=VALUE", help="any option")
     parser.add_argument("--check-keras", type=int, nargs="?", const=CHECKED_BATCHES, metavar="N", help="batches")

@@ -126,7 +126,7 @@ def add_model(client: Client, home: Path) -> None:
         files=FileRef(name="none", size=0, sha256="0"),
         characters=Vocabulary.of(text.read_text()).characters,
         network=training.spec.network,
-        held_out_nats=1.0,
+        val_loss=1.0,
         precision="bfloat16",
     )
     assert training.id is not None  # noqa: S101  # it was no dry run

@@ -46,7 +46,7 @@ from charrnn.sampling.sampler import sample
 from charrnn.sampling.slots import ALL, Row, Text
 from charrnn.text.vocabulary import Vocabulary
 
-COLUMNS = ("epoch", "step", "learning_rate", "train_nats", "held_out_nats")  # of metrics.csv
+COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # of metrics.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Model:
         network: the architecture.
         vocabulary: the characters it knows.
         weights: name -> array, as `network.weight_shapes` lists them.
-        metrics: JSON-ready facts of its training, such as `held_out_nats` per character.
+        metrics: JSON-ready facts of its training, such as `val_loss` per character.
     """
 
     def __init__(

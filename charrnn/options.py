@@ -88,7 +88,7 @@ class TrainingOptions(Options):
     """How to train, how long, and from which random seed."""
 
     epochs: int = 10  # at most
-    patience: int = 2  # early stopping: epochs without a lower held-out loss
+    patience: int = 2  # early stopping: epochs without a lower validation loss
     max_minutes: float | None = None
     batch: int | None = None  # parallel streams, or windows; None: what the text's length asks for
     unroll: int = 64  # characters of truncated backpropagation
@@ -128,7 +128,7 @@ class TrainingOptions(Options):
         if characters < needed:
             raise InputError(
                 f"The training text has {characters:,} characters, fewer than one batch. Expected at least "
-                f"{needed:,} ({what}) beside the held-out text. Add text"
+                f"{needed:,} ({what}) beside the validation text. Add text"
             )
         return batch
 
@@ -173,7 +173,7 @@ def chosen_options(
     if "max_len" in chosen[0] and "unroll" in chosen[1]:
         raise InputError("--unroll is of streams. A window is as long as its --max-len")
     if "max_len" not in chosen[0] and "stride" in chosen[1] and not continues:
-        raise InputError("--step is of windows. Choose --preset notebook, or a --max-len")
+        raise InputError("--stride is of windows. Choose --preset notebook, or a --max-len")
     return NetworkOptions.from_dict(chosen[0]) if chosen[0] else None, TrainingOptions.from_dict(chosen[1])
 
 

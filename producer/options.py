@@ -20,7 +20,7 @@ MAX_ID = 2**31 - 1  # what a database's integer holds
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobArgument = Annotated[int, typer.Argument(help="The job's id.", show_default=False, min=1, max=MAX_ID)]
-LabelOption = Annotated[str | None, typer.Option("--name", help="A label to find the job by.", show_default=False)]
+LabelOption = Annotated[str | None, typer.Option("--label", help="A label to find the job by.", show_default=False)]
 RngSeedOption = Annotated[
     int | None, typer.Option("--rng-seed", help="Fixes chance; drawn, shown and stored if left out.")
 ]

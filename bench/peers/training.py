@@ -92,11 +92,11 @@ def charrnn_run(work: Work, precision: str) -> Play:
     trainer = Trainer(Corpus(vocabulary, ids, ids[: work.unroll + 1], 0), network, options)
 
     def play(steps: int) -> dict[str, float]:
-        before, last = trainer.checkpoint.epoch_nats, trainer.checkpoint.step + steps
+        before, last = trainer.checkpoint.epoch_loss, trainer.checkpoint.step + steps
         started = time.perf_counter()
         trainer.run(lambda progress: progress.step == last)
         seconds = time.perf_counter() - started
-        return {"seconds": seconds, "loss": (trainer.checkpoint.epoch_nats - before) / steps}
+        return {"seconds": seconds, "loss": (trainer.checkpoint.epoch_loss - before) / steps}
 
     return play
 

@@ -97,14 +97,14 @@ class Client:
         """
         return submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
 
-    def held_out_openings(self, model: str, count: int, rng_seed: int) -> Iterator[str]:
+    def validation_openings(self, model: str, count: int, rng_seed: int) -> Iterator[str]:
         """Openings of so many places of the text that a model is measured on.
 
         Raises:
             InputError: not 1 to 1,000,000 of them, or a model without such a text.
             NotFoundError: no such model.
         """
-        return openings.held_out_openings(self.connections, model, count, rng_seed)
+        return openings.validation_openings(self.connections, model, count, rng_seed)
 
     def job(self, job_id: int) -> Job:
         """A job as the store has it, without what `status` finds out.
@@ -216,7 +216,7 @@ class Client:
         """Do again what failed or was cancelled; results that are there stay -> the number of parts.
 
         Raises:
-            InputError: a training whose model is measured on another held-out text by now, or a job that waited for
+            InputError: a training whose model is measured on another validation text by now, or a job that waited for
                 a training that made no version.
             NotFoundError: no such job, or its version was deleted.
             UnreachableError: broker, store or files.

@@ -97,9 +97,9 @@ class Schedules:
         with self._connections.store.read() as connection:
             made = registry.get_version(connection, job.model, job.version)
         if made is not None:
-            return replace(outcome, held_out_nats=made.held_out_nats, gate=made.gate.reason(made.model))
-        best = min(epoch.held_out_nats for epoch in self._connections.store.history(job.id))
-        return replace(outcome, held_out_nats=best, gate="deleted since")
+            return replace(outcome, val_loss=made.val_loss, gate=made.gate.reason(made.model))
+        best = min(epoch.val_loss for epoch in self._connections.store.history(job.id))
+        return replace(outcome, val_loss=best, gate="deleted since")
 
     def pause(self, name: str) -> None:
         """Submit nothing for a schedule until it is resumed, but by hand."""

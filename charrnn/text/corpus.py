@@ -1,4 +1,4 @@
-"""A text as ids on the disk, under one vocabulary, with the held-out text beside it."""
+"""A text as ids on the disk, under one vocabulary, with the validation text beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import InputError
-from charrnn.text.held_out import JOINT, PIECE_END
+from charrnn.text.validation import JOINT, PIECE_END
 from charrnn.text.vocabulary import Vocabulary
 
 UNICODE = 0x110000  # code points
@@ -18,26 +18,26 @@ UNICODE = 0x110000  # code points
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training and held-out ids: uint8 where the vocabulary has at most 256 characters, else uint16.
+    """Training and validation ids: uint8 where the vocabulary has at most 256 characters, else uint16.
 
     Attributes:
         training: (N,), mapped into memory from a file without a name: a text may be larger than memory.
-        held_out: (M,).
-        skipped: characters of the held-out text that the vocabulary does not have.
+        validation: (M,).
+        skipped: characters of the validation text that the vocabulary does not have.
     """
 
     vocabulary: Vocabulary
     training: np.ndarray
-    held_out: np.ndarray
+    validation: np.ndarray
     skipped: int
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, training: Iterable[str], held_out: str, folder: Path | None = None) -> Corpus:
+    def of(cls, vocabulary: Vocabulary, training: Iterable[str], validation: str, folder: Path | None = None) -> Corpus:
         """Encode a text.
 
         Args:
             training: chunks of the text.
-            held_out: as `charrnn.text.held_out` makes and checks it.
+            validation: as `charrnn.text.validation` makes and checks it.
             folder: where there is room for the ids, 1 or 2 bytes a character; that for temporary files if None.
 
         Raises:
@@ -51,11 +51,11 @@ class Corpus:
                     raise InputError(f"The text has characters the vocabulary lacks: {vocabulary.unknown(chunk)!r}")
                 file.write(ids.tobytes())
             if not file.tell():
-                raise InputError("There is no text to train on beside the held-out text. Add text")
+                raise InputError("There is no text to train on beside the validation text. Add text")
             file.flush()
             mapped = np.memmap(file, dtype=encoder.dtype, mode="r")
-        held_out_ids, skipped = encoder(held_out.replace(PIECE_END, JOINT))
-        return cls(vocabulary, mapped, held_out_ids, skipped)
+        validation_ids, skipped = encoder(validation.replace(PIECE_END, JOINT))
+        return cls(vocabulary, mapped, validation_ids, skipped)
 
 
 class Encoder:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from charrnn.text.documents import Document
-from charrnn.text.held_out import PIECE_END
+from charrnn.text.validation import PIECE_END
 
 LENGTH = 20  # characters, as the notebook's
 BYTES = 4 * LENGTH + 4  # that hold as many characters of UTF-8, whichever byte they begin in
@@ -20,4 +20,4 @@ def draw_openings(text: Document, count: int, rng_seed: int) -> Iterator[str]:
             start = text.boundary(data, int(place))
             stop = text.boundary(data, min(start + BYTES, len(data)))
             opening = data[start:stop].decode(text.encoding)[:LENGTH]
-            yield max(opening.split(PIECE_END), key=len)  # a held-out text has pieces of several files
+            yield max(opening.split(PIECE_END), key=len)  # a validation text has pieces of several files

@@ -21,12 +21,12 @@ class Checkpoint:
     """A training after `step` steps.
 
     Attributes:
-        weights, averages, best: by name; `best` is of the epoch with the lowest held-out loss, or empty.
+        weights, averages, best: by name; `best` is of the epoch with the lowest validation loss, or empty.
         moments: of the optimizer, each by the weight's name.
         state: of the network, after the last character read.
         precision: of the matrix products, once it is chosen.
         seconds: spent on it.
-        epoch_nats: summed over the steps of this epoch.
+        epoch_loss: summed over the steps of this epoch.
         ended: no step is to follow.
     """
 
@@ -38,7 +38,7 @@ class Checkpoint:
     best: dict[str, Array] = field(default_factory=dict)
     step: int = 0
     seconds: float = 0.0
-    epoch_nats: float = 0.0
+    epoch_loss: float = 0.0
     ended: bool = False
     history: list[EpochMetrics] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class Checkpoint:
         )
 
 
-PROGRESS = ("step", "precision", "seconds", "epoch_nats", "ended")
+PROGRESS = ("step", "precision", "seconds", "epoch_loss", "ended")
 
 
 def _numbered(groups: dict[str, dict[str, Array]], name: str) -> list[dict[str, Array]]:

@@ -1,4 +1,4 @@
-"""Held-out loss: nats per character on text that training never sees."""
+"""Validation loss: nats per character on text that training never sees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Inputs (T, B), targets and mask: (T, B), or (1, B) of windows."""
 
 
-def held_out_nats(
+def validation_loss(
     network: NetworkOptions,
     weights: Weights,
     ids: np.ndarray,
@@ -63,7 +63,7 @@ def sampling_precision(
     if network.max_len is not None or ops.fast_precision() != BFLOAT16:
         return FLOAT32
     exact, rough = (
-        held_out_nats(network, weights, ids[:COMPARED], after_block, precision) for precision in (FLOAT32, BFLOAT16)
+        validation_loss(network, weights, ids[:COMPARED], after_block, precision) for precision in (FLOAT32, BFLOAT16)
     )
     return BFLOAT16 if abs(rough - exact) < MAX_MOVED else FLOAT32
 

@@ -9,16 +9,16 @@ from charrnn.options import TrainingOptions
 from charrnn.text.corpus import Corpus
 from charrnn.training.progress import Preview
 
-SEED = 24  # characters, of the held-out text
+SEED = 24  # characters, of the validation text
 LENGTH = 160  # characters
 PLACES = 8
 
 
 def preview_seed(corpus: Corpus, rng_seed: int, epoch: int) -> str:
     """Return the seed of an epoch: of some random places the one with the most letters, to avoid a table's rule."""
-    held_out, rng = corpus.held_out, np.random.default_rng([rng_seed, epoch])
-    starts = rng.integers(max(1, len(held_out) - SEED), size=PLACES)
-    seeds = [corpus.vocabulary.decode(held_out[start : start + SEED]) for start in starts]
+    validation, rng = corpus.validation, np.random.default_rng([rng_seed, epoch])
+    starts = rng.integers(max(1, len(validation) - SEED), size=PLACES)
+    seeds = [corpus.vocabulary.decode(validation[start : start + SEED]) for start in starts]
     return max(seeds, key=lambda seed: sum(map(str.isalpha, seed)))
 
 

@@ -15,10 +15,10 @@ class Progress:
     steps: int  # in all; of a training with a time limit, as many as it seems to reach
     epoch: int  # from 1
     epochs: int
-    train_nats: float  # mean of this epoch so far
-    held_out_nats: float | None  # after the last whole epoch
+    train_loss: float  # mean of this epoch so far
+    val_loss: float | None  # after the last whole epoch
     characters: int
-    evaluating: bool = False  # the epoch's steps are done, and the held-out text is being read
+    evaluating: bool = False  # the epoch's steps are done, and the validation text is being read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,8 @@ class EpochMetrics:
     epoch: int  # from 1
     step: int
     learning_rate: float
-    train_nats: float
-    held_out_nats: float
+    train_loss: float
+    val_loss: float
     previews: tuple[Preview, ...] = ()
 
     @classmethod

@@ -25,11 +25,11 @@ from charrnn.network.network import State, initial_weights, zero_state
 from charrnn.options import NetworkOptions, TrainingOptions, continued
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import UTF_8, list_documents
-from charrnn.text.held_out import choose_held_out, whole
 from charrnn.text.training_text import prepare
+from charrnn.text.validation import choose_validation, whole
 from charrnn.training.batches import Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
-from charrnn.training.evaluation import held_out_nats, sampling_precision
+from charrnn.training.evaluation import sampling_precision, validation_loss
 from charrnn.training.optimizers import ADAM, RMSPROP, average_share
 from charrnn.training.previews import preview_seed, write_previews
 from charrnn.training.progress import EpochMetrics, Progress
@@ -40,19 +40,19 @@ FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """The model of the epoch with the lowest held-out loss, and what is known of it.
+    """The model of the epoch with the lowest validation loss, and what is known of it.
 
     Attributes:
         model: its `metrics` have these facts too, JSON-ready.
-        held_out_nats: the held-out loss, in nats per character.
-        held_out_skipped: characters of the held-out text that the vocabulary lacks.
+        val_loss: the validation loss, in nats per character.
+        validation_skipped: characters of the validation text that the vocabulary lacks.
         sampling_precision: of the matrix products, in which to sample it.
         history: every epoch of the training.
     """
 
     model: Model
-    held_out_nats: float
-    held_out_skipped: int
+    val_loss: float
+    validation_skipped: int
     sampling_precision: str
     history: tuple[EpochMetrics, ...]
 
@@ -140,32 +140,32 @@ class Trainer:
             steps=round(point.step / min(1.0, self._share)) if point.step else self.steps,
             epoch=-(-point.step // epoch_steps),
             epochs=self.options.epochs,
-            train_nats=point.epoch_nats / since if since or not last else last.train_nats,
-            held_out_nats=last.held_out_nats if last else None,
+            train_loss=point.epoch_loss / since if since or not last else last.train_loss,
+            val_loss=last.val_loss if last else None,
             characters=point.step * self.batches.characters,
         )
 
     def trained_model(self, after_block: Callable[[], object] = lambda: None) -> TrainedModel:
-        """Return the model of the epoch with the lowest held-out loss; at least one epoch must have ended.
+        """Return the model of the epoch with the lowest validation loss; at least one epoch must have ended.
 
         Args:
-            after_block: as `held_out_nats` has it, while the precision to sample it in is chosen.
+            after_block: as `val_loss` has it, while the precision to sample it in is chosen.
         """
         point, corpus = self.checkpoint, self.corpus
-        best = min(point.history, key=lambda epoch: epoch.held_out_nats)
-        precision = sampling_precision(self.network, point.best, corpus.held_out, after_block)
+        best = min(point.history, key=lambda epoch: epoch.val_loss)
+        precision = sampling_precision(self.network, point.best, corpus.validation, after_block)
         metrics = {
             "history": [asdict(epoch) for epoch in point.history],
-            "held_out_characters": len(corpus.held_out),
-            "held_out_skipped": corpus.skipped,
-            "held_out_nats": best.held_out_nats,
+            "validation_characters": len(corpus.validation),
+            "validation_skipped": corpus.skipped,
+            "val_loss": best.val_loss,
             "epoch": best.epoch,
             "sampling_precision": precision,
         }
         return TrainedModel(
             model=Model(self.network, corpus.vocabulary, point.best, metrics),
-            held_out_nats=best.held_out_nats,
-            held_out_skipped=corpus.skipped,
+            val_loss=best.val_loss,
+            validation_skipped=corpus.skipped,
             sampling_precision=precision,
             history=tuple(point.history),
         )
@@ -197,7 +197,7 @@ class Trainer:
         if not math.isfinite(loss):
             raise TrainingError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
         point.weights, point.averages, point.moments = updated
-        point.epoch_nats += float(loss)
+        point.epoch_loss += float(loss)
         point.step += 1
         self._count_time()
         if self.network.max_len is None:
@@ -206,12 +206,12 @@ class Trainer:
     def _end_epoch(self, after_block: Callable[[], object]) -> None:
         """Evaluate, keep the best weights, and decide whether it was the last epoch."""
         point, weights = self.checkpoint, self._current()
-        nats = held_out_nats(self.network, weights, self.corpus.held_out, after_block)
+        nats = validation_loss(self.network, weights, self.corpus.validation, after_block)
         if not math.isfinite(nats):
-            raise TrainingError(f"The held-out loss became {nats} at step {point.step:,}: training cannot go on")
-        losses = [metrics.held_out_nats for metrics in point.history]
+            raise TrainingError(f"The validation loss became {nats} at step {point.step:,}: training cannot go on")
+        losses = [metrics.val_loss for metrics in point.history]
         point.history.append(self._epoch_metrics(weights, nats))
-        point.epoch_nats = 0.0
+        point.epoch_loss = 0.0
         point.state = self._zero_state()  # the streams wrap: what follows is not what came before
         if nats < min(losses, default=math.inf):
             point.best = weights
@@ -220,7 +220,7 @@ class Trainer:
         self._count_time()  # or the time limit, passed meanwhile, would end an epoch of one step more
         point.ended = self._share >= 1.0 or epochs_since_best >= self.options.patience
 
-    def _epoch_metrics(self, weights: dict[str, Array], held_out: float) -> EpochMetrics:
+    def _epoch_metrics(self, weights: dict[str, Array], validation: float) -> EpochMetrics:
         """Return the line of the epoch that ends now, with its previews."""
         point, options = self.checkpoint, self.options
         epoch = len(point.history) + 1
@@ -230,8 +230,8 @@ class Trainer:
             epoch=epoch,
             step=point.step,
             learning_rate=self._rate(),
-            train_nats=point.epoch_nats / steps,
-            held_out_nats=held_out,
+            train_loss=point.epoch_loss / steps,
+            val_loss=validation,
             previews=write_previews(model, preview_seed(self.corpus, options.rng_seed, epoch), options),
         )
 
@@ -239,7 +239,7 @@ class Trainer:
 def train(
     paths: str | Path | Iterable[str | Path],
     *,
-    held_out: str | Path | Iterable[str | Path] = (),
+    validation: str | Path | Iterable[str | Path] = (),
     encoding: str = UTF_8,
     start: Model | None = None,
     on_progress: Callable[[Progress], object] = lambda progress: None,
@@ -249,15 +249,15 @@ def train(
 
     Args:
         paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
-        held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several.
+        validation: files to measure the loss on; else about 5 % of the text, whole files where there are several.
         encoding: "utf-8", or "latin-1" to read bytes as characters.
         start: a model to go on from; its network and vocabulary are kept. Hold out a text that it has not seen.
         on_progress: called after each step, and through each evaluation.
         **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
 
     Returns:
-        The model of the epoch with the lowest loss; `model.metrics["held_out_nats"]` is that loss, in nats per
-        character of the held-out text, which training does not see.
+        The model of the epoch with the lowest loss; `model.metrics["val_loss"]` is that loss, in nats per
+        character of the validation text, which training does not see.
 
     Raises:
         InputError: text that cannot be read or is too short, characters that `start` does not know, an option
@@ -268,7 +268,7 @@ def train(
     network = continued(NetworkOptions.from_dict(shape) if shape else None, start.network if start else None)
     training = TrainingOptions.from_dict(options)
     documents = list_documents(paths, encoding)
-    chosen = whole(list_documents(held_out, encoding)) if held_out else choose_held_out(documents)
+    chosen = whole(list_documents(validation, encoding)) if validation else choose_validation(documents)
     text = prepare(documents, chosen, start.vocabulary if start else None)
     trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), chosen), network, training, start)
 

@@ -56,7 +56,7 @@ def jobs(
     state: Annotated[str | None, typer.Option(help="queued, running, done, failed or cancelled.")] = None,
     kind: Annotated[str | None, typer.Option(help="train or generate.")] = None,
     model: Annotated[str | None, typer.Option("-m", "--model", help="NAME or NAME@VERSION.")] = None,
-    label: Annotated[str | None, typer.Option("--name", help="With this label.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="With this label.")] = None,
     json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""

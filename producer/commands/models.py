@@ -51,7 +51,7 @@ def show(model: VersionArgument, json: JsonOption = False) -> None:
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help=VERSION_HELP)],
     second: Annotated[str, typer.Argument(metavar="B", help=VERSION_HELP)],
-    count: Annotated[int, typer.Option("-n", "--samples", help="Texts of each, from openings of held-out text.")] = 3,
+    count: Annotated[int, typer.Option("-n", "--samples", help="Texts of each, from openings of validation text.")] = 3,
     temperature: Annotated[float, typer.Option("-t", "--temperature")] = 0.5,
     length: Annotated[int, typer.Option("-l", "--length", help="Characters of each text.")] = 200,
     rng_seed: RngSeedOption = None,
@@ -64,18 +64,18 @@ def compare(
     sampling = SamplingOptions(temperatures=(temperature,), length=length, unknown="replace")
     with open_client() as client:
         versions = [client.models.show(name) for name in (first, second)]
-        openings = list(client.held_out_openings(versions[0].name, count, rng_seed))
+        openings = list(client.validation_openings(versions[0].name, count, rng_seed))
         requests = [
             GenerateRequest(model=version.name, sampling=sampling, rng_seed=rng_seed, label="compare")
             for version in versions
         ]
         sampled = _sampled(client, requests, openings, timeout_s)
     compared = [
-        render.Compared(version=version.name, held_out_nats=version.held_out_nats, texts=texts)
+        render.Compared(version=version.name, val_loss=version.val_loss, texts=texts)
         for version, texts in zip(versions, sampled, strict=True)
     ]
     console.records(compared) if json else render.comparison(compared)
-    if len({(version.held_out, version.skipped) for version in versions}) > 1:
+    if len({(version.validation, version.skipped) for version in versions}) > 1:
         console.note("the losses are of different texts: no measure of which is better")
 
 

@@ -34,9 +34,9 @@ def _default(name: str) -> str:
 def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     name: Annotated[str, typer.Argument(help="The model's name.")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders of *.txt, patterns; s3://.")],
-    held_out: Annotated[
+    validation: Annotated[
         list[str] | None,
-        typer.Option("--held-out", help="A file to measure the loss on; repeatable. Else about 5 % of the text."),
+        typer.Option("--validation", help="A file to measure the loss on; repeatable. Else about 5 % of the text."),
     ] = None,
     encoding: Annotated[str, typer.Option(help="utf-8, or latin-1: every byte a character.")] = UTF_8,
     start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="A version to go on from.")] = None,
@@ -57,7 +57,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None, typer.Option(help=f"Characters of truncated backpropagation. {_default('unroll')}")
     ] = None,
     max_len: Annotated[int | None, typer.Option(help="Characters of a window, with the preset. Default: 20.")] = None,
-    step: Annotated[
+    stride: Annotated[
         int | None, typer.Option(help=f"Characters from window to window, with the preset. {_default('stride')}")
     ] = None,
     precision: Annotated[
@@ -91,7 +91,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             "max_minutes": max_minutes,
             "batch": batch,
             "unroll": unroll,
-            "stride": step,
+            "stride": stride,
             "precision": precision,
             "preview_temperatures": preview_temperature
             and parse_temperatures("--preview-temperature", preview_temperature),
@@ -104,7 +104,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         network=network,
         training=options,
         rng_seed=rng_seed,
-        held_out=tuple(held_out or ()),
+        validation=tuple(validation or ()),
         encoding=encoding,
         start=start,
         margin=margin,

@@ -85,11 +85,11 @@ def sampling_line(spec: GenerateSpec) -> str:
 def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
     """What the sampler did so far."""
     seconds = {"in the queue": report.queue_seconds, **vars(report.seconds)}
-    yield "speed", f"{report.characters_per_second:,} characters a second, of one device"
-    yield "batch", f"{report.batch} slots, {report.fill:.0%} full"
+    yield "throughput", f"{report.characters_per_second:,} characters/s on one device"
+    yield "batch", f"{report.batch} slots, {report.fill:.0%} utilization"
     yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
     for texts in report.temperatures:
-        nats = f"{texts.nats_per_char:.3f} nats a character, " if texts.nats_per_char is not None else ""
+        nats = f"{texts.nats_per_char:.3f} nats/char, " if texts.nats_per_char is not None else ""
         where = "elsewhere" if texts.temperature is None else f"at {texts.temperature:g}"
         share = f"about {texts.distinct_share:.0%}" if texts.rows > SKETCH else f"{texts.distinct_share:.1%}"
         yield where, f"{nats}{share} of {texts.rows:,} texts distinct"
@@ -101,18 +101,19 @@ def training_line(spec: TrainSpec) -> str:
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     return (
-        f"{spec.characters:,} characters{windows}, {spec.held_out_characters:,} held out, "
+        f"{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation, "
         f"{console.counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
         f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )
 
 
 def epoch_line(epoch: EpochMetrics) -> str:
-    return f"{epoch.epoch}: {epoch.train_nats:.4f} nats training, {loss_text(epoch.held_out_nats)} held out"
+    return f"{epoch.epoch}: loss {epoch.train_loss:.4f}, val_loss {loss_text(epoch.val_loss)}"
 
 
 def loss_text(nats: float) -> str:
-    return f"{nats:.4f} nats ({nats / math.log(2):.3f} bits)"
+    """A cross-entropy in nats, in bits, and as a perplexity, each per character."""
+    return f"{nats:.4f} nats/char ({nats / math.log(2):.3f} bits, perplexity {math.exp(min(nats, 700.0)):.2f})"
 
 
 def preview_line(preview: Preview) -> str:
@@ -135,10 +136,10 @@ def progress_line(part: RunningPart) -> str:
     if part.progress.waits is not None:
         return f"part {part.part}: waits: {part.progress.waits}"
     if isinstance(work, TrainingProgress):
-        loss = f", {work.held_out_nats:.4f} held out" if work.held_out_nats else ""
+        loss = f", val_loss {work.val_loss:.4f}" if work.val_loss else ""
         return (
             f"epoch {work.epoch} of {work.epochs}, step {work.step:,} of {work.steps:,}, "
-            f"{work.train_nats:.4f} nats{loss}{', evaluating' if work.evaluating else ''}{attempt}"
+            f"loss {work.train_loss:.4f}{loss}{', evaluating' if work.evaluating else ''}{attempt}"
         )
     if isinstance(work, SamplingProgress):
         return f"part {part.part}: {work.rows:,} rows, {work.characters:,} characters{attempt}"
@@ -156,8 +157,8 @@ def ended(job: JobStatus) -> None:
     seconds = (finished_at - (job.started_at or finished_at)) / 1000
     facts = f"{characters(job):,} characters" if job.rows_total else ""
     if job.history and job.state == JobState.DONE:
-        best = min(epoch.held_out_nats for epoch in job.history)
-        facts = f"{job.name}, {loss_text(best)} a character held out"
+        best = min(epoch.val_loss for epoch in job.history)
+        facts = f"{job.name}, validation loss {loss_text(best)}"
     failed = f", {job.rows_failed:,} rows failed" if job.rows_failed else ""
     reason = f": {job.error}" if job.error else ""
     console.note(f"job {job.id}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")

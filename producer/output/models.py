@@ -20,18 +20,18 @@ class Compared:
     """A version beside another one: its loss, and the seeds and texts that it wrote."""
 
     version: str
-    held_out_nats: float
+    val_loss: float
     texts: tuple[JsonObject, ...]  # result lines
 
 
 def models(rows: Iterable[ListedVersion]) -> None:
     console.table(
-        ("version", "aliases", "held out", "network", "characters", "stored"),
+        ("version", "aliases", "val_loss", "network", "characters", "stored"),
         (
             (
                 v.name,
                 ", ".join(v.aliases),
-                f"{v.held_out_nats:.4f} nats",
+                f"{v.val_loss:.4f} nats",
                 _network(v.network),
                 len(v.characters),
                 console.when(v.created_at),
@@ -48,7 +48,7 @@ def version(found: VersionDetails) -> None:
         [
             ("version", found.name),
             ("aliases", ", ".join(found.aliases)),
-            ("held out", render.loss_text(found.held_out_nats)),
+            ("val_loss", render.loss_text(found.val_loss)),
             ("gate", f"{'passed' if found.gate.promoted else 'not passed'}: {found.reason}"),
             ("network", _network(found.network)),
             ("characters", len(found.characters)),
@@ -74,7 +74,7 @@ def _network(network: NetworkOptions) -> str:
 
 def comparison(compared: Sequence[Compared]) -> None:
     """Versions side by side, with their texts of the same seeds."""
-    rows: list[tuple[str, ...]] = [("held out", *(render.loss_text(version.held_out_nats) for version in compared))]
+    rows: list[tuple[str, ...]] = [("val_loss", *(render.loss_text(version.val_loss) for version in compared))]
     for texts in zip(*(version.texts for version in compared), strict=True):
         rows.append((texts[0]["seed"], *(text["text"] for text in texts)))
     console.table(("", *(version.version for version in compared)), rows)

@@ -8,12 +8,12 @@ from charrnn.training.progress import EpochMetrics
 
 HEIGHT = 12  # rows
 MAX_WIDTH = 60  # columns; of longer trainings, epochs share one
-TRAINING, HELD_OUT = "·", "●"
-MARKS = {TRAINING: "train_nats", HELD_OUT: "held_out_nats"}
+TRAINING, VALIDATION = "·", "●"
+MARKS = {TRAINING: "train_loss", VALIDATION: "val_loss"}
 
 
 def curve(history: Sequence[EpochMetrics]) -> list[str]:
-    """Lines of text: nats a character over epochs, the held-out loss above the training loss where they meet."""
+    """Lines of text: nats a character over epochs, the validation loss above the training loss where they meet."""
     if not history:
         return []
     losses = {mark: [getattr(epoch, name) for epoch in history] for mark, name in MARKS.items()}
@@ -27,7 +27,7 @@ def curve(history: Sequence[EpochMetrics]) -> list[str]:
             rows[row][index * width // len(values)] = mark
     step = (high - low) / (HEIGHT - 1)
     drawn = [f"{high - step * number:7.4f} ┤ {''.join(row)}".rstrip() for number, row in enumerate(rows)]
-    return [*drawn, _axis(len(history), width), f"{'':9}{HELD_OUT} held out   {TRAINING} training   nats a character"]
+    return [*drawn, _axis(len(history), width), f"{'':9}{VALIDATION} val_loss   {TRAINING} loss   (nats per character)"]
 
 
 def _axis(epochs: int, width: int) -> str:

@@ -25,6 +25,6 @@ def table(lines: Iterable[bytes]) -> int:
             console.out.print(head, Text(f" failed: {console.printable(row['error'])}", "red"))
             continue
         nats = row["nats_per_char"]
-        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats a character")
+        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats/char")
         console.out.print(Text.assemble("  ", (console.printable(row["seed"]), "dim"), console.printable(row["text"])))
     return count

@@ -45,7 +45,7 @@ def schedule(found: ScheduleDetails) -> None:
     )
     if found.slots:
         console.table(
-            ("time", "state", "job", "version", "held out", "why"),
+            ("time", "state", "job", "version", "val_loss", "why"),
             (
                 (console.when(slot.at), slot.state, "" if slot.job is None else str(slot.job), *_outcome(slot))
                 for slot in found.slots
@@ -57,7 +57,7 @@ def _outcome(slot: ShownSlot) -> tuple[str | None, str | None, str | None]:
     """Version, loss and why."""
     if (outcome := slot.outcome) is None:
         return None, None, slot.reason
-    loss = None if outcome.held_out_nats is None else render.loss_text(outcome.held_out_nats)
+    loss = None if outcome.val_loss is None else render.loss_text(outcome.val_loss)
     return outcome.name or outcome.job_state, loss, outcome.gate or slot.reason
 
 

@@ -88,7 +88,7 @@ def test_seeds_that_are_no_text_are_refused(stack: Home, written: Inputs, name: 
 def test_corpora_that_are_no_text_are_refused(stack: Home, written: Inputs, data: bytes, message: str) -> None:
     # Catches: errors="replace" in Document._decode
     if len(data) < len(PLAIN) // 2:
-        data += PLAIN  # the held-out text, a tail, is read first
+        data += PLAIN  # the validation text, a tail, is read first
     path = written("corpus.txt", data)
     if data.startswith((b"\xff\xfe", b"\x1f\x8b")):
         message = "line "  # of the first wrong byte, or NUL, of the tail
@@ -245,9 +245,9 @@ def test_a_stream_without_an_end_takes_little_memory(stack: Home, path: str) -> 
     check_refused(ended, ": line 1 is longer than 16 MiB")
 
 
-def test_a_held_out_file_of_10_gb_is_not_read(stack: Home, sparse: str, written: Inputs) -> None:
-    ended = watched(stack, "train", "good", written("corpus.txt", PLAIN * 10), "--held-out", sparse)
-    check_refused(ended, "The held-out text has 10,737,418,240 bytes")
+def test_a_validation_file_of_10_gb_is_not_read(stack: Home, sparse: str, written: Inputs) -> None:
+    ended = watched(stack, "train", "good", written("corpus.txt", PLAIN * 10), "--validation", sparse)
+    check_refused(ended, "The validation text has 10,737,418,240 bytes")
 
 
 def test_a_corpus_of_one_line_takes_little_memory(stack: Home, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def pipe(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("train", "good"), ("train", "good", __file__, "--held-out"), ("models", "import")]
+    "arguments", [("train", "good"), ("train", "good", __file__, "--validation"), ("models", "import")]
 )
 def test_a_pipe_without_a_writer_is_not_waited_for(stack: Home, pipe: str, arguments: tuple[str, ...]) -> None:
     refuse(stack, 2, f"{pipe}: not a regular file", *arguments, pipe)
@@ -422,7 +422,7 @@ def test_no_version_is_called_so(stack: Home, version: str) -> None:
         ("submit", "-m", f"tiny@{SURROGATE}"),
         ("train", "good", __file__, "--from", SURROGATE),
         ("jobs", "--model", SURROGATE),
-        ("jobs", "--name", SURROGATE),
+        ("jobs", "--label", SURROGATE),
         ("models", "export", SURROGATE, "-o", os.devnull),
     ],
 )
@@ -451,10 +451,10 @@ def test_a_name_that_other_systems_dislike_stays_in_its_folder(stack: Home, name
 
 @pytest.mark.parametrize("text", ["..", "a/../b", "/etc/passwd", "a ", "CON", "a\nb", "\u202e"])
 def test_keys_and_labels_are_any_text_and_no_paths(stack: Home, text: str) -> None:
-    words = ("submit", "-m", "tiny", "-l", "1", "--rng-seed", "1", f"--key={text}", f"--name={text}")
+    words = ("submit", "-m", "tiny", "-l", "1", "--rng-seed", "1", f"--key={text}", f"--label={text}")
     job = stack.ok(*words)
     assert stack.ok(*words) == job
-    assert [str(found["id"]) for found in stack.json("jobs", f"--name={text}")] == [job.strip()]
+    assert [str(found["id"]) for found in stack.json("jobs", f"--label={text}")] == [job.strip()]
 
 
 # URLs

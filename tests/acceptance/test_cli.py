@@ -31,7 +31,7 @@ OK_SEEDS = "the \n"
         (("--stop", ""), "A stop string must have 1 to 1,000 characters"),
         (("--stop", r"a\d"), r"--stop 'a\\d': \d is not known. Expected \n, \t, or \\ for a backslash"),
         (("--stop", "a\\"), r"\ is not known"),
-        (("--name", "\udcff"), "The job's name: a surrogate"),
+        (("--label", "\udcff"), "The job's name: a surrogate"),
         (("--stop", "\udcff"), "is not a character by itself"),
         (("--top-k", "0"), "top-k must be a whole number from 1"),
         (("--top-p", "1.5"), "top-p must be a number above 0 and at most 1"),

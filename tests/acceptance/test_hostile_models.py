@@ -422,10 +422,10 @@ def test_a_file_is_no_folder_of_a_model(
 
 
 JSON_BOMBS: dict[str, tuple[str, bytes]] = {
-    "lists": ("metrics.json", b'{"held_out_nats": 1.25, "x": [' + b"[]," * 5_000_000 + b"[]]}"),
-    "objects": ("metrics.json", b'{"held_out_nats": 1.25, "x": [' + b'{"":0},' * 2_000_000 + b"0]}"),
-    "quotes": ("metrics.json", b'{"held_out_nats": 1.25, "x": "' + b'\\"' * 8_000_000 + b"\\"),
-    "nested": ("metrics.json", b'{"held_out_nats": 1.25, "x": ' + b"[" * 400_000),
+    "lists": ("metrics.json", b'{"val_loss": 1.25, "x": [' + b"[]," * 5_000_000 + b"[]]}"),
+    "objects": ("metrics.json", b'{"val_loss": 1.25, "x": [' + b'{"":0},' * 2_000_000 + b"0]}"),
+    "quotes": ("metrics.json", b'{"val_loss": 1.25, "x": "' + b'\\"' * 8_000_000 + b"\\"),
+    "nested": ("metrics.json", b'{"val_loss": 1.25, "x": ' + b"[" * 400_000),
     "nested network": ("config.json", b'{"format": 1, "network": ' + b"[" * 60_000),
     "nested characters": ("vocabulary.json", b'{"characters": ' + b"[" * 400_000),
     "network a list": ("config.json", b'{"format": 1, "network": [1]}'),

@@ -35,7 +35,7 @@ def submit(stack: Home, seeds: str, *options: str) -> str:
 @pytest.fixture(scope="module")
 def job(stack: Home, seeds: str) -> str:
     """A job of 1,200 rows that is done."""
-    return submit(stack, seeds, "--rng-seed", "5", "--name", "first")
+    return submit(stack, seeds, "--rng-seed", "5", "--label", "first")
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_status_and_lists_tell_the_job(stack: Home, job: str) -> None:
     assert [epoch["epoch"] for epoch in training["history"]] == [1, 2]
     (tiny,) = [version for version in stack.json("models") if version["model"] == "tiny"]
     assert tiny["aliases"] == ["champion"]
-    assert tiny["held_out_nats"] == training["history"][-1]["held_out_nats"] < 2.5
+    assert tiny["val_loss"] == training["history"][-1]["val_loss"] < 2.5
 
 
 def test_wait_on_an_ended_job_tells_how_it_ended(stack: Home, job: str) -> None:

@@ -32,14 +32,14 @@ def test_a_version_that_lacks_characters_is_compared_on_common_ones(stack: Home,
     assert second["training"]["start"] == "welsh@1"
     comparison = second["gate"]["comparison"]
     # Catches: losses of other texts, compared
-    assert comparison["left_out"] == held_out(stack).count("w") > 0
-    assert comparison["champion_nats"] != first["held_out_nats"]
+    assert comparison["left_out"] == validation(stack).count("w") > 0
+    assert comparison["champion_nats"] != first["val_loss"]
     assert second["gate"]["promoted"] == (comparison["nats"] < comparison["champion_nats"])
     assert "characters that one of them lacks are left out" in stack.ok("models", "show", versions[1])
 
 
-def held_out(stack: Home) -> str:
-    name: str = stack.json("models", "show", "poems@1")["training"]["held_out"]["name"]
+def validation(stack: Home) -> str:
+    name: str = stack.json("models", "show", "poems@1")["training"]["validation"]["name"]
     return (stack.path / "files" / name).read_text()
 
 
@@ -90,7 +90,7 @@ def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versio
     shown = stack.ok(*arguments)
     assert all(version in shown for version in versions)
     assert stack.call("models", "compare", "poems", "nobody").returncode == 3
-    assert stack.json("jobs", "--name", "compare") == []  # Catches: jobs that nobody asked for, left in the list
+    assert stack.json("jobs", "--label", "compare") == []  # Catches: jobs that nobody asked for, left in the list
 
 
 def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[str]) -> None:

@@ -116,12 +116,12 @@ def test_a_version_is_carried_to_another_home(stack: Home, home: Home, seeds: st
 
 def test_jobs_are_found_and_deleted(stack: Home, seeds: str) -> None:
     first, second = (
-        stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-l", "5", "--name", "to go", "--wait").strip()
+        stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-l", "5", "--label", "to go", "--wait").strip()
         for _ in range(2)
     )
-    assert [job["id"] for job in stack.json("jobs", "--name", "to go")] == [int(second), int(first)]
-    assert [job["id"] for job in stack.json("jobs", "--name", "to go", "--before", second)] == [int(first)]
-    assert stack.json("jobs", "--name", "to go", "--state", "failed") == []
+    assert [job["id"] for job in stack.json("jobs", "--label", "to go")] == [int(second), int(first)]
+    assert [job["id"] for job in stack.json("jobs", "--label", "to go", "--before", second)] == [int(first)]
+    assert stack.json("jobs", "--label", "to go", "--state", "failed") == []
     assert stack.call("jobs", "--state", "finished").returncode == 2
     stack.ok("delete", first)
     assert stack.call("status", first).returncode == 3

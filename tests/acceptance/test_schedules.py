@@ -32,7 +32,7 @@ def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home
     slots = stack.json("schedules", "show", "nightly")["slots"][::-1]
     assert [slot["state"] for slot in slots] == ["submitted"] * 5
     versions = [stack.json("models", "show", f"reference@{slot['version']}") for slot in slots]
-    promoted = [version["held_out_nats"] for version in versions if version["gate"]["promoted"]]
+    promoted = [version["val_loss"] for version in versions if version["gate"]["promoted"]]
     assert promoted == sorted(promoted, reverse=True)  # Catches: a gate that passes all
     assert not versions[2]["gate"]["promoted"]  # the garbage
     assert "not better than" in versions[2]["reason"]

@@ -26,7 +26,7 @@ def hostile() -> Iterator[Home]:
             small = ("--units", "8", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
             home.ok("train", "tiny", str(home.path / "text.txt"), *small, "--wait")
             (home.path / "seeds.txt").write_text(f"{SEED}\n")
-            seeds = ("--seeds", str(home.path / "seeds.txt"), "-n", "3", "-l", "200", "--name", f"x{HOSTILE}")
+            seeds = ("--seeds", str(home.path / "seeds.txt"), "-n", "3", "-l", "200", "--label", f"x{HOSTILE}")
             home.ok("submit", "-m", "tiny", *seeds, "--wait")
             yield home
 

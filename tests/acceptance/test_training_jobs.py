@@ -43,18 +43,18 @@ def test_waiting_shows_each_epoch_and_what_the_model_writes(stack: Home, trained
     history = stack.json("status", job)["history"]
     assert [epoch["epoch"] for epoch in history] == [1, 2]
     for epoch in history:
-        assert f"epoch {epoch['epoch']}: {epoch['train_nats']:.4f} nats training" in said
+        assert f"epoch {epoch['epoch']}: loss {epoch['train_loss']:.4f}, val_loss {epoch['val_loss']:.4f}" in said
         assert [preview["temperature"] for preview in epoch["previews"]] == [0, 1.5]
         assert all(len(preview["text"]) == 160 for preview in epoch["previews"])
         for preview in epoch["previews"]:  # on one line each: Catches: line ends that reach the terminal
             written = f"{preview['seed']}|{preview['text']}".replace("\n", "⏎")
             assert f"  {preview['temperature']:g}: {written}\n" in said
-    assert "bits) a character held out" in said
+    assert "validation loss " in said
 
 
 def test_status_draws_the_losses(stack: Home, trained: tuple[str, str]) -> None:
     drawn = stack.ok("status", trained[0], "--plot")
-    assert "● held out   · training   nats a character" in drawn
+    assert "● val_loss   · loss   (nats per character)" in drawn
     assert "writes" in drawn
 
 
@@ -62,15 +62,15 @@ def test_the_losses_are_a_table_beside_the_version(stack: Home, trained: tuple[s
     (path,) = stack.path.glob("files/models/several/*/metrics.csv")
     rows = list(csv.DictReader(path.read_text().splitlines()))
     history = stack.json("status", trained[0])["history"]
-    assert [float(row["held_out_nats"]) for row in rows] == [epoch["held_out_nats"] for epoch in history]
+    assert [float(row["val_loss"]) for row in rows] == [epoch["val_loss"] for epoch in history]
 
 
-def test_whole_documents_are_held_out(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+def test_whole_documents_are_validation(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
     spec = stack.json("status", trained[0])["spec"]
-    held_out = (stack.path / "files" / spec["held_out"]["name"]).read_text()
+    validation = (stack.path / "files" / spec["validation"]["name"]).read_text()
     training = (stack.path / "files" / spec["corpus"]["name"]).read_text()
-    assert held_out in [path.read_text() for path in corpus.iterdir()]
-    assert held_out not in training
+    assert validation in [path.read_text() for path in corpus.iterdir()]
+    assert validation not in training
     assert spec["characters"] == len(training)
 
 
@@ -78,7 +78,7 @@ def test_a_version_goes_on_from_another(stack: Home, corpus: Path, trained: tupl
     job = stack.ok("train", "more", str(corpus), "--from", "several@1", "--epochs", "1", "--wait").strip()
     status = stack.json("status", job)
     first, again = stack.json("status", trained[0])["history"][-1], status["history"][-1]
-    assert again["train_nats"] < first["train_nats"]  # Catches: weights drawn anew
+    assert again["train_loss"] < first["train_loss"]  # Catches: weights drawn anew
     assert status["spec"]["start"] == "several@1"
     assert status["spec"]["network"]["units"] == 16
 
@@ -114,9 +114,9 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
         (("--precision", "half"), "precision must be one of auto, float32, bfloat16"),
         (("--preset", "book"), "preset must be one of notebook"),
         (("--encoding", "utf-16"), "encoding must be one of utf-8, latin-1"),
-        (("--step", "2"), "--step is of windows"),
+        (("--stride", "2"), "--stride is of windows"),
         (("--batch", "4096"), "fewer than one batch"),
-        (("--held-out", "/none.txt"), "/none.txt: no such file"),
+        (("--validation", "/none.txt"), "/none.txt: no such file"),
         (("--from", "several", "--units", "8"), "A model that goes on keeps its network"),
         (("--from", "nobody"), "There is no model 'nobody'"),
     ],
@@ -144,9 +144,9 @@ def test_a_text_that_cannot_be_used_is_refused(
     refuse(stack, 2, message, "train", "new", str(tmp_path / "bad.txt"), "--from", "several")
 
 
-def test_a_model_keeps_its_held_out_text(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
-    message = "several keeps the held-out text of its first training"
-    refuse(stack, 2, message, "train", "several", str(corpus), "--held-out", str(corpus / "03.txt"))
+def test_a_model_keeps_its_validation_text(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+    message = "several keeps the validation text of its first training"
+    refuse(stack, 2, message, "train", "several", str(corpus), "--validation", str(corpus / "03.txt"))
 
 
 def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path, untrained: str) -> None:

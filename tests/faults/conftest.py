@@ -87,7 +87,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model's folder. Nobody had to train it; its texts are as hard to get twice as any."""
     model = random_model(NetworkOptions(units=48))
     folder = tmp_path_factory.mktemp("model") / "version"
-    Model(model.network, model.vocabulary, model.weights, {"held_out_nats": 3.0}).save(folder)
+    Model(model.network, model.vocabulary, model.weights, {"val_loss": 3.0}).save(folder)
     return folder
 
 
@@ -95,17 +95,17 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as `models import` takes it."""
     folder, model = tmp_path_factory.mktemp("archive"), load(version)
-    (folder / "held-out.txt").write_text(make_text(20))
+    (folder / "validation.txt").write_text(make_text(20))
     manifest = Manifest(
         model="tiny",
         version=1,
-        held_out_nats=model.metrics["held_out_nats"],
+        val_loss=model.metrics["val_loss"],
         precision="float32",
         network=model.network,
         characters=model.vocabulary.characters,
     )
     with open(folder / "tiny.zip", "wb") as file:
-        write_archive(file, manifest, version, folder / "held-out.txt")
+        write_archive(file, manifest, version, folder / "validation.txt")
     return folder / "tiny.zip"
 
 

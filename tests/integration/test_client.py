@@ -59,11 +59,11 @@ def test_a_training_is_stored_and_rung(client: Client, text_file: Path) -> None:
     assert "no live worker serves train" in (status.waiting_for or "")
 
 
-def test_a_later_training_keeps_the_held_out_text(client: Client, text_file: Path) -> None:
+def test_a_later_training_keeps_the_validation_text(client: Client, text_file: Path) -> None:
     first = train(client, "speeches", [text_file], NetworkOptions(), TrainingOptions())
     text_file.write_text(text_file.read_text() + "more of it\n" * 50)
     second = train(client, "speeches", [text_file], NetworkOptions(), TrainingOptions())
-    assert first.spec.held_out == second.spec.held_out
+    assert first.spec.validation == second.spec.validation
     assert first.spec.corpus != second.spec.corpus
 
 
@@ -76,7 +76,7 @@ def train_version(client: Client, model: str, text: Path, start: str | None = No
         files=NO_FILE,
         characters=characters,
         network=NetworkOptions(),
-        held_out_nats=1.0,
+        val_loss=1.0,
         precision="float32",
     )
     with client.connections.store.write() as connection:
@@ -90,28 +90,28 @@ def prose(number: int) -> str:
     return "".join(random.Random(number).choices("etaoin shrdlu\n", k=30_000))
 
 
-def test_a_version_that_saw_the_held_out_text_is_not_gone_on_from(client: Client, tmp_path: Path) -> None:
+def test_a_version_that_saw_the_validation_text_is_not_gone_on_from(client: Client, tmp_path: Path) -> None:
     text, other, both = (tmp_path / name for name in ("text.txt", "other.txt", "both.txt"))
     text.write_text(prose(1))
     other.write_text(prose(2))
     both.write_text(prose(1) + prose(3))
     train_version(client, "speeches", text)
-    train_version(client, "all", both)  # its own held-out text is its tail: it saw what speeches holds out
+    train_version(client, "all", both)  # its own validation text is its tail: it saw what speeches holds out
     train_version(client, "some", other, start="all")
     for start in ("all@1", "some@1"):  # Catches: what a version goes on from left out
-        with pytest.raises(InputError, match=f"{start} was trained on the held-out text of speeches"):
+        with pytest.raises(InputError, match=f"{start} was trained on the validation text of speeches"):
             train(client, "speeches", [text], start=start)
-        with pytest.raises(InputError, match=f"{start} was trained on the held-out text of new"):
-            train(client, "new", [other], held_out=[text], start=start)
-    held_out = client.connections.files.read(train_version(client, "new", text, start="all").held_out).decode()
-    assert held_out == prose(3)[-len(held_out) :]  # chosen: what `all` holds out itself
+        with pytest.raises(InputError, match=f"{start} was trained on the validation text of new"):
+            train(client, "new", [other], validation=[text], start=start)
+    validation = client.connections.files.read(train_version(client, "new", text, start="all").validation).decode()
+    assert validation == prose(3)[-len(validation) :]  # chosen: what `all` holds out itself
     train_version(client, "speeches", both, start="speeches")
 
 
-def test_a_held_out_text_that_tells_nothing_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
+def test_a_validation_text_that_tells_nothing_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "short").write_text("x")
     with pytest.raises(InputError, match="fewer than 2 characters that speeches knows"):
-        train(client, "speeches", [text_file], held_out=[tmp_path / "short"])
+        train(client, "speeches", [text_file], validation=[tmp_path / "short"])
     assert count(client) == (0, 0)
 
 
@@ -245,14 +245,14 @@ def test_no_seeds_and_a_text_in_their_place_are_refused(
 
 
 def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Client, tmp_path: Path) -> None:
-    # Catches: a training that finds itself at work, and so the other's held-out text frozen
+    # Catches: a training that finds itself at work, and so the other's validation text frozen
     jobs: list[int] = []
     for name in ("first", "second"):
         (tmp_path / name).write_text(f"the {name} text, of its own\n" + make_text(200, rng_seed=len(jobs)))
         jobs.append(train(client, "poems", [tmp_path / name], NetworkOptions(), TrainingOptions()).id or 0)
         client.cancel(jobs[-1])
     assert client.retry(jobs[0]) == 1
-    with pytest.raises(InputError, match="is measured on another held-out text"):
+    with pytest.raises(InputError, match="is measured on another validation text"):
         client.retry(jobs[1])
 
 
@@ -260,7 +260,7 @@ def test_a_job_whose_version_was_deleted_is_not_retried(client: Client, model: s
     job = submit(client, model, ["a"], SAMPLING).id or 0
     client.cancel(job)
     new = NewVersion(
-        model=model, files=NO_FILE, characters="\nab", network=NetworkOptions(), held_out_nats=0.5, precision="float32"
+        model=model, files=NO_FILE, characters="\nab", network=NetworkOptions(), val_loss=0.5, precision="float32"
     )
     with client.connections.store.write() as connection:
         registry.import_version(connection, new)
@@ -327,7 +327,7 @@ def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> No
 
 
 def test_a_random_seed_that_is_refused_stores_nothing(client: Client, text_file: Path, model: str) -> None:
-    # Catches: text and held-out text stored before the last option is looked at
+    # Catches: text and validation text stored before the last option is looked at
     before = file_names(client), count(client)
     with pytest.raises(InputError, match="rng-seed must be a whole number"):
         client.train(TrainRequest(model="poems", paths=(str(text_file),), rng_seed=-1))
@@ -341,11 +341,11 @@ def test_what_is_followed_ends_with_the_epochs_as_they_ended(client: Client, tex
     leases = Leases(client.connections.store, 30)
     part = leases.claim("train", "a")
     assert part is not None
-    epoch = EpochMetrics(epoch=1, step=100, learning_rate=0.1, train_nats=3.0, held_out_nats=2.0)
+    epoch = EpochMetrics(epoch=1, step=100, learning_rate=0.1, train_loss=3.0, val_loss=2.0)
     leases.record(part, [epoch])
     statuses = client.follow(job)
     assert next(statuses).history == (epoch,)
-    again = replace(epoch, step=70, held_out_nats=2.5)
+    again = replace(epoch, step=70, val_loss=2.5)
     leases.record(part, [again, replace(epoch, epoch=2)])
     assert [found.epoch for found in next(statuses).history] == [1, 2]
     client.cancel(job)
@@ -446,7 +446,7 @@ def test_a_key_stands_for_what_was_asked_and_not_for_what_it_meant(client: Clien
         files=NO_FILE,
         characters="\nab",
         network=NetworkOptions(),
-        held_out_nats=0.5,
+        val_loss=0.5,
         precision="float32",
     )
     with client.connections.store.write() as connection:

@@ -270,7 +270,7 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
     job = add_job(train=True)
     first = claim(leases, queue="train")
     preview = Preview(temperature=0.5, seed="a", text="b")
-    losses = {"learning_rate": 0.1, "train_nats": 2.0, "held_out_nats": 2.5}
+    losses = {"learning_rate": 0.1, "train_loss": 2.0, "val_loss": 2.5}
     epoch = EpochMetrics(epoch=1, step=10, **losses, previews=(preview,))
     for _ in range(2):  # committing an epoch again changes nothing
         leases.checkpoint(first, OUTPUT, [epoch])
@@ -357,34 +357,34 @@ def test_an_epoch_that_was_done_again_is_shown_as_it_ended_then(store: Store, le
     job = add_job(train=True)
     part = claim(leases, queue="train")
     texts = (Preview(temperature=1.0, seed="a", text="b"),)
-    losses = {"learning_rate": 0.1, "train_nats": 3.0, "held_out_nats": 2.0}
+    losses = {"learning_rate": 0.1, "train_loss": 3.0, "val_loss": 2.0}
     first = EpochMetrics(epoch=1, step=100, **losses, previews=texts)
-    again = replace(first, step=70, held_out_nats=2.5)
+    again = replace(first, step=70, val_loss=2.5)
     leases.record(part, [first])
     leases.checkpoint(part, OUTPUT, [again])  # Catches: the loss of an attempt that was killed
-    assert [(epoch.step, epoch.held_out_nats) for epoch in store.history(job)] == [(70, 2.5)]
+    assert [(epoch.step, epoch.val_loss) for epoch in store.history(job)] == [(70, 2.5)]
     assert store.history(job)[0].previews == texts
 
 
-def new_version(held_out_nats: float, **values: Any) -> NewVersion:
+def new_version(val_loss: float, **values: Any) -> NewVersion:
     common = {"model": "speeches", "files": NO_FILE, "characters": "ab", "network": NetworkOptions(units=1)}
-    return NewVersion(**{**common, **values}, held_out_nats=held_out_nats, precision="float32")
+    return NewVersion(**{**common, **values}, val_loss=val_loss, precision="float32")
 
 
-def add_version(store: Store, job: int | None, held_out_nats: float, **values: Any) -> int:
-    new = new_version(held_out_nats, **values)
+def add_version(store: Store, job: int | None, val_loss: float, **values: Any) -> int:
+    new = new_version(val_loss, **values)
     with store.write() as connection:
-        registry.freeze_held_out(connection, new.model, NO_FILE)
+        registry.freeze_validation(connection, new.model, NO_FILE)
         if job is None:
             return registry.import_version(connection, new)
         assert registry.add_version(connection, job, new) is None
         return max(version.version for version in registry.all_versions(connection) if version.model == new.model)
 
 
-def to_compare_with(store: Store, job: int, held_out_nats: float, **values: Any) -> int | None:
+def to_compare_with(store: Store, job: int, val_loss: float, **values: Any) -> int | None:
     """The champion that a version must be compared with before it is stored."""
     with store.write() as connection:
-        champion = registry.add_version(connection, job, new_version(held_out_nats, **values))
+        champion = registry.add_version(connection, job, new_version(val_loss, **values))
     return None if champion is None else champion.version
 
 
@@ -430,7 +430,7 @@ def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(stor
     # Catches: one that was compared with the champion of before
     assert to_compare_with(store, job, 1.3, **lacks, comparison=worse) == 3
     add_version(store, None, 1.3, **lacks)  # imported: nobody can measure it
-    assert reason(store, 4) == "not compared: one of it and the champion lacks characters of the held-out text"
+    assert reason(store, 4) == "not compared: one of it and the champion lacks characters of the validation text"
 
 
 def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob) -> None:
@@ -542,17 +542,17 @@ def test_without_any_model_the_error_says_how_to_train_one(store: Store) -> None
         resolve(store, "speeches")
 
 
-def test_held_out_text_is_frozen_at_the_first_training(store: Store, add_job: AddJob) -> None:
+def test_validation_text_is_frozen_at_the_first_training(store: Store, add_job: AddJob) -> None:
     other = replace(NO_FILE, name="other")
     job = add_job(train=True)
     with store.write() as connection:
-        assert registry.freeze_held_out(connection, "speeches", NO_FILE) == NO_FILE
-        assert registry.freeze_held_out(connection, "speeches", other) == NO_FILE
+        assert registry.freeze_validation(connection, "speeches", NO_FILE) == NO_FILE
+        assert registry.freeze_validation(connection, "speeches", other) == NO_FILE
     cancel(store, job)
     with store.write() as connection:  # Catches: a name tied for ever to the text of a training that was cancelled
-        assert registry.freeze_held_out(connection, "speeches", other) == other
+        assert registry.freeze_validation(connection, "speeches", other) == other
         registry.add_version(connection, job, new_version(1.0))
-        assert registry.freeze_held_out(connection, "speeches", NO_FILE) == other
+        assert registry.freeze_validation(connection, "speeches", NO_FILE) == other
 
 
 def test_parts_are_claimed_by_priority_then_job(leases: Leases, add_job: AddJob) -> None:
@@ -623,7 +623,7 @@ def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, l
     assert leases.waiting() == {}  # Catches: doorbells for what nobody may take
     assert not leases.waits("generate")
     with store.write() as connection:
-        registry.freeze_held_out(connection, "speeches", NO_FILE)
+        registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(part, new_version(1.0))
     assert leases.waiting() == {"generate": 1}
     claimed = claim(leases)
@@ -723,7 +723,7 @@ def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases
     # Catches: a version whose text nobody knows any more
     training, part = train_job(add_job, leases)
     with store.write() as connection:
-        registry.freeze_held_out(connection, "speeches", NO_FILE)
+        registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(part, new_version(1.0))
     with pytest.raises(InputError, match=r"speeches@1 came from job"):
         delete(store, training)
@@ -751,7 +751,7 @@ def test_the_speed_of_a_part_is_kept_for_the_next_job(store: Store, leases: Leas
 def test_two_trainings_that_end_at_once_make_two_versions(store: Store, add_job: AddJob) -> None:
     job = add_job(train=True)
     with store.write() as connection:
-        registry.freeze_held_out(connection, "speeches", NO_FILE)
+        registry.freeze_validation(connection, "speeches", NO_FILE)
     barrier, numbers = threading.Barrier(6), []
 
     def end() -> None:
@@ -835,7 +835,7 @@ def test_a_job_whose_training_failed_can_be_retried_with_it(store: Store, leases
     assert retry(store, job) == 1
     assert leases.waiting() == {"train": 1}  # Catches: a job that is claimed before its version is there
     with store.write() as connection:
-        registry.freeze_held_out(connection, "speeches", NO_FILE)
+        registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(claim(leases, queue="train"), new_version(1.0))
     assert claim(leases).job == job
 
@@ -865,7 +865,7 @@ def test_a_retried_job_takes_the_version_that_was_made_meanwhile(store: Store, l
     leases.fail(part, "the loss is no number", permanent=True)
     retry(store, training)
     with store.write() as connection:
-        registry.freeze_held_out(connection, "speeches", NO_FILE)
+        registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(claim(leases, queue="train"), new_version(1.0))
     assert retry(store, job) == 1
     assert store.job(job).version == 1  # Catches: a job that waits for a training that has ended

@@ -76,8 +76,8 @@ def test_a_folder_of_a_bucket_is_read_as_one_of_the_disk(open_client: OpenClient
     upload(folder, bucket)
     client = open_client(bucket)
     local, remote = train_on(client, folder).spec, train_on(client, f"{bucket}/").spec
-    # Catches: a held-out text that depends on where the copies lie
-    assert (remote.corpus, remote.held_out) == (local.corpus, local.held_out)
+    # Catches: a validation text that depends on where the copies lie
+    assert (remote.corpus, remote.validation) == (local.corpus, local.validation)
     assert remote.sources == tuple(f"{bucket}/{name}" for name in NAMES)
 
 
@@ -95,14 +95,14 @@ def test_a_whole_bucket_beside_files_of_the_disk(open_client: OpenClient, bucket
     assert spec.sources == (*(str(folder / name) for name in NAMES), f"{bucket}/z.txt")
 
 
-def test_held_out_text_of_a_bucket_is_below_the_roots_too(open_client: OpenClient, bucket: str, folder: Path) -> None:
+def test_validation_text_of_a_bucket_is_below_the_roots_too(open_client: OpenClient, bucket: str, folder: Path) -> None:
     # Catches: roots that are asked of the training text alone
     upload(folder, bucket)
-    held_out = [f"{bucket}/a.txt"]
+    validation = [f"{bucket}/a.txt"]
     with pytest.raises(InputError, match="not below a root"):
-        train(open_client(""), "speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out)
-    spec = train(open_client(bucket), "speeches", [folder / "b.txt"], NetworkOptions(), held_out=held_out).spec
-    assert spec.held_out.sha256 == hashlib.sha256((folder / "a.txt").read_bytes()).hexdigest()
+        train(open_client(""), "speeches", [folder / "b.txt"], NetworkOptions(), validation=validation)
+    spec = train(open_client(bucket), "speeches", [folder / "b.txt"], NetworkOptions(), validation=validation).spec
+    assert spec.validation.sha256 == hashlib.sha256((folder / "a.txt").read_bytes()).hexdigest()
 
 
 def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
@@ -113,7 +113,7 @@ def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
     expected = ["deep/../c.txt", "deep/./b.txt", "deep//a.txt", "deep/a.txt"]
     assert spec.sources == tuple(f"{bucket}/{key}" for key in expected)
     texts = sum(len(make_text(100, rng_seed=number)) for number in range(4))
-    assert abs(spec.characters + spec.held_out_characters - texts) < 10
+    assert abs(spec.characters + spec.validation_characters - texts) < 10
 
 
 def test_without_a_place_for_copies_a_training_is_refused(

@@ -301,7 +301,7 @@ class LeaseMachine(RuleBasedStateMachine):
             for table in reversed(metadata.sorted_tables):
                 if table.name != "store":
                     connection.execute(delete(table))
-            registry.freeze_held_out(connection, MODEL, NO_FILE)
+            registry.freeze_validation(connection, MODEL, NO_FILE)
 
     @precondition(lambda self: len(self.model.unended()) < MOST_JOBS)
     @rule(num_parts=st.integers(1, 4), priority=PRIORITY)
@@ -634,13 +634,13 @@ def _version(claim: Part) -> NewVersion:
         files=_file(claim, "version"),
         characters="ab",
         network=NetworkOptions(units=1),
-        held_out_nats=1.0,
+        val_loss=1.0,
         precision="float32",
     )
 
 
 def _epoch(epoch: int, step: int) -> EpochMetrics:
-    return EpochMetrics(epoch=epoch, step=step, learning_rate=0.1, train_nats=2.0, held_out_nats=2.5)
+    return EpochMetrics(epoch=epoch, step=step, learning_rate=0.1, train_loss=2.0, val_loss=2.5)
 
 
 # Catches: no token, or no state, in Leases._change's condition; a claim that raises no token or counts no attempt; a

@@ -129,7 +129,7 @@ def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, t
     make_old(client, job, days=31)
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 1)  # the corpus; the held-out text is the model's
+    assert (counted.jobs, counted.files) == (1, 1)  # the corpus; the validation text is the model's
     assert client.prune(30 * DAY_S) == counted
 
 
@@ -185,7 +185,7 @@ def test_the_files_of_a_version_stay_and_those_of_none_do_not(client: Client, mo
     (source / "config.json").write_text("{}")
     kept, gone = (client.connections.files.put_folder(f"models/{model}/{name}", source) for name in ("kept", "gone"))
     new = NewVersion(
-        model=model, files=kept, characters="ab", network=NetworkOptions(), held_out_nats=1.0, precision="float32"
+        model=model, files=kept, characters="ab", network=NetworkOptions(), val_loss=1.0, precision="float32"
     )
     with client.connections.store.write() as connection:
         registry.import_version(connection, new)

@@ -126,13 +126,13 @@ def test_a_deleted_version_leaves_its_loss(nights: Nights, add: Add, train: Requ
     while (part := nights.leases.claim("train", "worker")) and part.job != slot.job:
         pass
     assert part is not None
-    epoch = EpochMetrics(epoch=1, step=1, learning_rate=0.1, train_nats=2.0, held_out_nats=1.5)
+    epoch = EpochMetrics(epoch=1, step=1, learning_rate=0.1, train_loss=2.0, val_loss=1.5)
     nights.leases.checkpoint(part, NO_FILE, [epoch])
     with nights.client.connections.store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == slot.job).values(version=7))
     (shown,) = nights.slots()
     assert shown.outcome is not None
-    outcome = (shown.outcome.version, shown.outcome.held_out_nats, shown.outcome.gate)
+    outcome = (shown.outcome.version, shown.outcome.val_loss, shown.outcome.gate)
     assert outcome == (7, 1.5, "deleted since")
 
 
@@ -154,9 +154,9 @@ def test_what_would_be_refused_is_refused_when_it_is_added(nights: Nights, add: 
 
 
 def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, add: Add, train: Request) -> None:
-    before = [len(list(nights.client.connections.files.list(folder))) for folder in ("corpora", "held-out")]
+    before = [len(list(nights.client.connections.files.list(folder))) for folder in ("corpora", "validation")]
     add(request=train)
-    assert [len(list(nights.client.connections.files.list(folder))) for folder in ("corpora", "held-out")] == before
+    assert [len(list(nights.client.connections.files.list(folder))) for folder in ("corpora", "validation")] == before
     assert [job.model for job in nights.client.jobs()] == ["speeches"]
 
 

@@ -28,14 +28,14 @@ pytestmark = each_database
 def version(client: Client, text_file: Path, untrained_model: Model, tmp_path: Path) -> str:
     """A version with files, as a worker stores it."""
     job = train(client, "speeches", [text_file])
-    model, metrics = untrained_model, {"held_out_nats": 1.5}
+    model, metrics = untrained_model, {"val_loss": 1.5}
     Model(model.network, model.vocabulary, model.weights, metrics).save(tmp_path / "version")
     new = NewVersion(
         model="speeches",
         files=client.connections.files.put_folder("models/speeches/1-1", tmp_path / "version"),
         characters=untrained_model.vocabulary.characters,
         network=untrained_model.network,
-        held_out_nats=1.5,
+        val_loss=1.5,
         precision="bfloat16",
     )
     with client.connections.store.write() as connection:
@@ -88,11 +88,11 @@ def test_an_import_is_the_next_version_and_measured_as_the_others(client: Client
     assert resolve(client.connections.store, "copied").job is None
 
 
-def test_a_model_with_another_held_out_text_refuses_it(elsewhere: Client, archive: Path, tmp_path: Path) -> None:
+def test_a_model_with_another_validation_text_refuses_it(elsewhere: Client, archive: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.txt"
     other.write_text("quite another text, which is long enough to be trained on\n" * 200)
     train(elsewhere, "speeches", [other])
-    with pytest.raises(InputError, match="another held-out text here.*--as NAME"):
+    with pytest.raises(InputError, match="another validation text here.*--as NAME"):
         elsewhere.models.import_version(archive)
     assert (elsewhere.models.list(), list(elsewhere.connections.files.list("models"))) == ([], [])
     assert elsewhere.models.import_version(archive, "theirs") == "theirs@1"

@@ -29,8 +29,8 @@ from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions
 from charrnn.text.vocabulary import Vocabulary
 
-HELD_OUT_TEXT = "the north wind paints a letter.\n\0every child forgets.\nà\n"
-FACTS = ("model", "version", "held_out_nats", "precision", "network", "characters")
+VALIDATION_TEXT = "the north wind paints a letter.\n\0every child forgets.\nà\n"
+FACTS = ("model", "version", "val_loss", "precision", "network", "characters")
 NESTED = b'{"a": ' + b"[" * 100_000
 
 
@@ -38,7 +38,7 @@ def manifest_of(model: Model) -> Manifest:
     return Manifest(
         model="speeches",
         version=3,
-        held_out_nats=1.25,
+        val_loss=1.25,
         precision="float32",
         network=model.network,
         characters=model.vocabulary.characters,
@@ -57,7 +57,7 @@ class Version:
         return self.root / "version"
 
     @property
-    def held_out(self) -> Path:
+    def validation(self) -> Path:
         return self.root / "text.txt"
 
     @property
@@ -70,7 +70,7 @@ class Version:
 
     def write(self) -> bytes:
         target = io.BytesIO()
-        sha256 = write_archive(target, self.manifest, self.folder, self.held_out)
+        sha256 = write_archive(target, self.manifest, self.folder, self.validation)
         assert sha256 == hashlib.sha256(target.getvalue()).hexdigest()
         return target.getvalue()
 
@@ -94,9 +94,9 @@ class Version:
 
 def version_of(model: Model, root: Path) -> Version:
     version = Version(root / "root", manifest_of(model))
-    metrics = {"held_out_nats": version.manifest.held_out_nats}
+    metrics = {"val_loss": version.manifest.val_loss}
     Model(model.network, model.vocabulary, model.weights, metrics).save(version.folder)
-    version.held_out.write_text(HELD_OUT_TEXT)
+    version.validation.write_text(VALIDATION_TEXT)
     version.unpacked.mkdir()
     return version
 
@@ -309,12 +309,12 @@ def overlapping(parts: Parts) -> None:
 
 def inside(parts: Parts) -> None:
     """The last member lies in the one before it."""
-    held_out = Member("held-out.txt", parts.files["held-out.txt"])
-    parts.list("metrics.csv", b"epoch\n" + held_out.local())
-    parts.files.pop("held-out.txt")
+    validation = Member("validation.txt", parts.files["validation.txt"])
+    parts.list("metrics.csv", b"epoch\n" + validation.local())
+    parts.files.pop("validation.txt")
     data = parts.join()
-    held_out.place, held_out.behind = data.index(b"epoch\n") + 6, b""
-    parts.last.append(held_out)
+    validation.place, validation.behind = data.index(b"epoch\n") + 6, b""
+    parts.last.append(validation)
 
 
 def config(**changes: object) -> Change:
@@ -378,11 +378,11 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "encrypted in the header": (member(header={"flags": 1}), "'metrics.csv' has another header than"),
     "another sum": (member(crc=1), "damaged: Bad CRC-32 for file 'metrics.csv'"),
     "another day": (member(date=34), "'metrics.csv' has another header than"),
-    "2 GB": (member(size=0x7FFFFFF0), "'held-out.txt' is at byte .* Expected it at 2,147"),
+    "2 GB": (member(size=0x7FFFFFF0), "'validation.txt' is at byte .* Expected it at 2,147"),
     "4 GB": (member(size=0xFFFFFFFE), "'metrics.csv' has a comment or other extra fields"),
     "place behind the end": (member(place=0x7FFFFFF0), "'metrics.csv' is at byte 2,147,483,632. Expected it at"),
-    "two at one place": (overlapping, "'held-out.txt' is at byte .* Expected it at .*, behind the last one"),
-    "one in the other": (inside, "'held-out.txt' is at byte .* Expected it at .*, behind the last one"),
+    "two at one place": (overlapping, "'validation.txt' is at byte .* Expected it at .*, behind the last one"),
+    "one in the other": (inside, "'validation.txt' is at byte .* Expected it at .*, behind the last one"),
     "bytes between": (member(before=b"x"), "'metrics.csv' is at byte .* Expected it at .*, behind the last one"),
     "a header of none": (
         member(before=Member("run.py").local()),
@@ -404,7 +404,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "folder's name": (added("config.json/", b""), "'config.json/' is no file"),
     "of Windows": (added("..\\\\config.json"), r"config.json' is no file"),
     "drive": (added("C:config.json"), "'C:config.json' is no file"),
-    "cut by a zero": (added("held-out.txt\0.py"), r"'held-out.txt\\x00.py' is no file"),
+    "cut by a zero": (added("validation.txt\0.py"), r"'validation.txt\\x00.py' is no file"),
     "other letters": (added("CONFIG.JSON"), "'CONFIG.JSON' is no file"),
     "control characters": (added("\x1b[31m\n"), r"'\\x1b\[31m\\n' is no file"),
     "another name": (added("run.py"), "'run.py' is no file"),
@@ -421,8 +421,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "smaller": (listed("config.json", size=900), "'config.json' has .* bytes. Expected 900, as the manifest says"),
     # Catches: no comparison at the end of _content
     "other content": (
-        lambda parts: parts.files.update({"held-out.txt": HELD_OUT_TEXT.replace("north", "south").encode()}),
-        "'held-out.txt' is not what the manifest lists: its sha256 is",
+        lambda parts: parts.files.update({"validation.txt": VALIDATION_TEXT.replace("north", "south").encode()}),
+        "'validation.txt' is not what the manifest lists: its sha256 is",
     ),
     "manifest not first": (
         lambda parts: parts.first.append(Member("metrics.csv")),
@@ -465,10 +465,10 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "version true": (fact("version", True), "version must be a whole number"),
     "version with a point": (fact("version", 1.0), "version must be a whole number"),
     "version of 10 digits": (fact("version", 10**9), "version must be a whole number"),
-    "nats infinite": (fact("held_out_nats", float("inf")), "held_out_nats must be a finite number"),
-    "nats no number": (fact("held_out_nats", float("nan")), "held_out_nats must be a finite number"),
-    "nats below 0": (fact("held_out_nats", -0.1), "held_out_nats must be a finite number"),
-    "nats as text": (fact("held_out_nats", "1"), "held_out_nats must be a finite number"),
+    "nats infinite": (fact("val_loss", float("inf")), "val_loss must be a finite number"),
+    "nats no number": (fact("val_loss", float("nan")), "val_loss must be a finite number"),
+    "nats below 0": (fact("val_loss", -0.1), "val_loss must be a finite number"),
+    "nats as text": (fact("val_loss", "1"), "val_loss must be a finite number"),
     "precision auto": (fact("precision", "auto"), "precision must be one of float32, bfloat16. Received: 'auto'"),
     "precision no text": (fact("precision", ["float32"]), "precision must be one of"),
     "network no object": (fact("network", [1]), r"network must be an object. Received: \[1\]"),
@@ -485,8 +485,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         r"files has unknown fields \['../evil'\]",
     ),
     "required file": (
-        lambda parts: [parts.document["files"].pop("held-out.txt"), parts.files.pop("held-out.txt")],
-        "files has no held-out.txt",
+        lambda parts: [parts.document["files"].pop("validation.txt"), parts.files.pop("validation.txt")],
+        "files has no validation.txt",
     ),
     "file no object": (lambda parts: parts.document["files"].update({"config.json": 5}), "config.json must be an"),
     "file with more": (listed("config.json", mode=1), r"config.json has unknown fields \['mode'\]"),
@@ -496,8 +496,11 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "size with a point": (listed("config.json", size=1.0), "config.json: size must be a whole number"),
     "sha256 no text": (listed("config.json", sha256=1), "config.json: sha256 must be a text"),
     "sha256 too short": (listed("config.json", sha256="abc"), "config.json: sha256 'abc' is none. Expected 64 of"),
-    "empty": (content("held-out.txt", b""), "'held-out.txt' has 0 bytes. Expected 1 to 30,000,000"),
-    "held-out too large": (listed("held-out.txt", size=30_000_001), "'held-out.txt' has 30,000,001 bytes. Expected 1"),
+    "empty": (content("validation.txt", b""), "'validation.txt' has 0 bytes. Expected 1 to 30,000,000"),
+    "validation too large": (
+        listed("validation.txt", size=30_000_001),
+        "'validation.txt' has 30,000,001 bytes. Expected 1",
+    ),
     "metrics too large": (listed("metrics.json", size=(16 << 20) + 1), "'metrics.json' has 16,777,217 bytes"),
     "history too large": (listed("metrics.csv", size=(16 << 20) + 1), "'metrics.csv' has 16,777,217 bytes"),
     "config too large": (listed("config.json", size=(1 << 16) + 1), "'config.json' has 65,537 bytes"),
@@ -517,7 +520,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         "vocabulary.json is damaged: string",
     ),
     "metrics nested": (content("metrics.json", NESTED), "metrics.json: not JSON in UTF-8: maximum recursion"),
-    "held-out not UTF-8": (content("held-out.txt", b"a\xff"), "held-out.txt: not UTF-8 text: invalid start byte"),
+    "validation not UTF-8": (content("validation.txt", b"a\xff"), "validation.txt: not UTF-8 text: invalid start byte"),
     "weights without a header": (content("model.safetensors", b"\0\0"), "model.safetensors: not JSON in UTF-8"),
     "weights of a short header": (
         content("model.safetensors", b"\xff\xff" + bytes(6) + b"{}"),
@@ -548,7 +551,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "other names": (weights(tensor()), "weights that are not the network's: 'a', 'dense.bias', 'dense.kernel'"),
     "another shape": (reshaped("dense.kernel"), "weights that are not the network's: 'dense.kernel'"),
     "another place": (cut_short("dense.kernel"), "weights that are not the network's: 'dense.kernel'"),
-    "other loss": (content("metrics.json", b'{"held_out_nats": 0.5}'), "metrics.json: not the held-out loss of"),
+    "other loss": (content("metrics.json", b'{"val_loss": 0.5}'), "metrics.json: not the validation loss of"),
     "bytes behind the tensors": (
         lambda parts: parts.list("model.safetensors", parts.files["model.safetensors"] + bytes(4)),
         "model.safetensors: .* bytes of weights. Expected",
@@ -676,8 +679,8 @@ def test_a_version_comes_back_whole(each_model: Model, tmp_path: Path) -> None:
     version = version_of(each_model, tmp_path)
     assert version.read(version.write()) == version.manifest
     unpacked = {path.name: path.read_bytes() for path in version.unpacked.iterdir()}
-    held_out = {"held-out.txt": HELD_OUT_TEXT.encode()}
-    assert unpacked == {path.name: path.read_bytes() for path in version.folder.iterdir()} | held_out
+    validation = {"validation.txt": VALIDATION_TEXT.encode()}
+    assert unpacked == {path.name: path.read_bytes() for path in version.folder.iterdir()} | validation
     assert load(version.unpacked).network == each_model.network
 
 
@@ -715,10 +718,10 @@ def test_one_of_more_than_2_gib_comes_back(version: Version, monkeypatch: pytest
 
 def test_its_manifest_is_its_version_and_its_files(version: Version) -> None:
     document = Parts(version.write()).document
-    held_out = HELD_OUT_TEXT.encode()
-    assert document["files"]["held-out.txt"] == {
-        "size": len(held_out),
-        "sha256": hashlib.sha256(held_out).hexdigest(),
+    validation = VALIDATION_TEXT.encode()
+    assert document["files"]["validation.txt"] == {
+        "size": len(validation),
+        "sha256": hashlib.sha256(validation).hexdigest(),
     }
     assert list(document.pop("files")) == list(FILES)
     assert document == {"format": 1, **asdict(version.manifest)}
@@ -734,18 +737,18 @@ def test_a_network_that_lacks_an_option_has_its_default(version: Version) -> Non
 
 def test_a_whole_number_of_nats_is_a_float_afterwards(version: Version) -> None:
     parts = Parts(version.write())
-    parts.document["held_out_nats"] = 10**30  # more than a database's whole numbers hold
-    parts.list("metrics.json", b'{"held_out_nats": 1e30}')
-    assert repr(version.read(parts.join()).held_out_nats) == "1e+30"
+    parts.document["val_loss"] = 10**30  # more than a database's whole numbers hold
+    parts.list("metrics.json", b'{"val_loss": 1e30}')
+    assert repr(version.read(parts.join()).val_loss) == "1e+30"
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
         ("version/run.py", b"x", r"has \['run.py'\], no part of a model version"),
-        ("version/held-out.txt", b"x", r"has \['held-out.txt'\], no part"),
+        ("version/validation.txt", b"x", r"has \['validation.txt'\], no part"),
         ("version/config.json", None, "files has no config.json"),
-        ("text.txt", None, "files has no held-out.txt"),
+        ("text.txt", None, "files has no validation.txt"),
         ("version/vocabulary.json", b'{"characters": "ab"}', "vocabulary.json: not the characters of the manifest"),
         ("version/metrics.json", b"x" * ((16 << 20) + 1), "'metrics.json' has 16,777,217 bytes"),
     ],
@@ -755,7 +758,7 @@ def test_what_could_not_be_read_is_not_written(version: Version, name: str, data
     path.write_bytes(data) if data is not None else path.unlink()
     target = io.BytesIO()
     with pytest.raises(InputError, match=message):
-        write_archive(target, version.manifest, version.folder, version.held_out)
+        write_archive(target, version.manifest, version.folder, version.validation)
     assert not target.getvalue()
 
 
@@ -763,13 +766,13 @@ def test_a_file_that_changes_meanwhile_is_told(version: Version, monkeypatch: py
     # Catches: no comparison at the end of _content, when it is written
     class Changing(io.BytesIO):
         def write(self, data: Any) -> int:
-            version.held_out.write_text(HELD_OUT_TEXT.upper())
+            version.validation.write_text(VALIDATION_TEXT.upper())
             return super().write(data)
 
     monkeypatch.setattr(tempfile, "TemporaryFile", Changing)
     target = io.BytesIO()
-    with pytest.raises(InputError, match="'held-out.txt' is not what the manifest lists"):
-        write_archive(target, version.manifest, version.folder, version.held_out)
+    with pytest.raises(InputError, match="'validation.txt' is not what the manifest lists"):
+        write_archive(target, version.manifest, version.folder, version.validation)
     assert not target.getvalue()
 
 
@@ -786,7 +789,7 @@ def test_it_is_written_into_a_pipe(version: Version) -> None:
             return len(data)
 
     pipe: Any = Pipe()
-    write_archive(pipe, version.manifest, version.folder, version.held_out)
+    write_archive(pipe, version.manifest, version.folder, version.validation)
     assert pipe.data == version.write()
 
 

@@ -1,4 +1,4 @@
-"""Held-out loss."""
+"""Validation loss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from charrnn.network import backend
 from charrnn.network.network import initial_weights, sequence
 from charrnn.options import NetworkOptions
-from charrnn.training.evaluation import held_out_nats, sampling_precision
+from charrnn.training.evaluation import sampling_precision, validation_loss
 
 LENGTHS = (2, 3, 70, 5000)  # one stretch, a ragged end, many stretches
 
@@ -22,7 +22,7 @@ def test_a_model_that_knows_nothing_has_uniform_nats(length: int, max_len: int |
     weights = {name: 0 * value for name, value in initial_weights(network, 10, 1).items()}
     ids = np.arange(length, dtype=np.uint8) % 10
     # Catches: padding counted as text
-    assert held_out_nats(network, weights, ids) == pytest.approx(math.log(10), rel=1e-5)
+    assert validation_loss(network, weights, ids) == pytest.approx(math.log(10), rel=1e-5)
 
 
 def test_windows_are_read_from_nothing_and_at_every_third_character() -> None:
@@ -33,7 +33,7 @@ def test_windows_are_read_from_nothing_and_at_every_third_character() -> None:
     for start in range(0, 900 - 7, 3):
         logits = np.asarray(sequence(network, weights, ids[start : start + 7, None].astype(np.int32))[0])[0, 0]
         nats.append(math.log(np.exp(logits).sum()) - logits[ids[start + 7]])
-    assert held_out_nats(network, weights, ids) == pytest.approx(np.mean(nats), rel=1e-5)
+    assert validation_loss(network, weights, ids) == pytest.approx(np.mean(nats), rel=1e-5)
 
 
 def test_a_model_is_sampled_in_bfloat16_where_that_is_faster_and_changes_little(

@@ -18,7 +18,7 @@ from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
 from charrnn.sampling.sampler import STEPS, sample
 from charrnn.sampling.slots import Report, Row, Text
-from charrnn.training.evaluation import held_out_nats
+from charrnn.training.evaluation import validation_loss
 from tests.fixtures.model import random_model
 
 BATCH = 16
@@ -83,8 +83,8 @@ def test_a_text_is_what_the_network_gives_for_seed_and_text(untrained_model: Mod
     text = texts(untrained_model, [row])[99]
     network, weights = untrained_model.network, untrained_model.weights
     ids = np.array([*row.seed, *text.ids])
-    seed_nats = held_out_nats(network, weights, ids[:3]) * 2
-    whole = held_out_nats(network, weights, np.append(ids, 0)[:-1]) * (len(ids) - 1)
+    seed_nats = validation_loss(network, weights, ids[:3]) * 2
+    whole = validation_loss(network, weights, np.append(ids, 0)[:-1]) * (len(ids) - 1)
     assert (whole - seed_nats) / 50 == pytest.approx(text.nats.mean(), rel=1e-4)
 
 

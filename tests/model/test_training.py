@@ -25,8 +25,8 @@ from charrnn.training.trainer import Trainer
 from tests.fixtures.model import make_text
 
 STREAM, WINDOW = NetworkOptions(units=16), NetworkOptions(units=16, max_len=12)
-TEXT, HELD_OUT = make_text(120), make_text(12, rng_seed=1)
-CORPUS = Corpus.of(Vocabulary.of(TEXT), [TEXT], HELD_OUT)
+TEXT, VALIDATION = make_text(120), make_text(12, rng_seed=1)
+CORPUS = Corpus.of(Vocabulary.of(TEXT), [TEXT], VALIDATION)
 
 each_method = pytest.mark.parametrize("network", [STREAM, WINDOW], ids=["stream", "window"])
 
@@ -62,7 +62,7 @@ def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights(
         resumed = trainer(network)
         resumed.checkpoint = Checkpoint.load(tmp_path / "checkpoint")
         resumed.run()
-        assert_equal(resumed, whole)  # Catches: state or epoch_nats left out of the checkpoint
+        assert_equal(resumed, whole)  # Catches: state or epoch_loss left out of the checkpoint
 
 
 def test_a_resumed_training_clips_its_gradients_alike(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_another_rng_seed_gives_other_weights() -> None:
 def test_dropout_masks_depend_on_the_rng_seed() -> None:
     first, second = trainer(rng_seed=1), trainer(rng_seed=2)
     second.checkpoint.weights = first.checkpoint.weights
-    losses = [stop_at(1, one).checkpoint.epoch_nats for one in (first, second)]
+    losses = [stop_at(1, one).checkpoint.epoch_loss for one in (first, second)]
     assert losses[0] != losses[1]  # Catches: masks from the step alone
 
 
@@ -93,7 +93,7 @@ def test_streams_start_an_epoch_without_a_memory() -> None:
     one = trainer()
     stop_at(one.batches.epoch_steps - 1, one)
     assert np.abs(one.checkpoint.state[0][0]).max() > 0
-    one.run(lambda progress: progress.held_out_nats is not None)
+    one.run(lambda progress: progress.val_loss is not None)
     # Catches: the state carried from the end of the text to its start
     assert all(not np.any(array) for layer in one.checkpoint.state for array in layer)
 
@@ -102,12 +102,12 @@ def test_training_learns_what_the_text_has_to_teach(text_file: Path) -> None:
     seen: list[Progress] = []
     model = charrnn.train(text_file, epochs=4, units=48, rng_seed=1, on_progress=seen.append)
     uniform = math.log(len(model.vocabulary))
-    assert model.metrics["held_out_nats"] < 0.35 * uniform
+    assert model.metrics["val_loss"] < 0.35 * uniform
     assert list(dict.fromkeys(progress.step for progress in seen)) == list(range(1, seen[-1].steps + 1))
-    losses = [epoch["held_out_nats"] for epoch in model.metrics["history"]]
+    losses = [epoch["val_loss"] for epoch in model.metrics["history"]]
     assert [epoch["epoch"] for epoch in model.metrics["history"]] == [1, 2, 3, 4]
-    assert seen[-1].held_out_nats == losses[-1]
-    assert model.metrics["held_out_nats"] == min(losses)
+    assert seen[-1].val_loss == losses[-1]
+    assert model.metrics["val_loss"] == min(losses)
 
 
 @each_method
@@ -121,12 +121,12 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
         kept.append(weights)
         return next(losses)
 
-    monkeypatch.setattr(training, "held_out_nats", nats)
+    monkeypatch.setattr(training, "val_loss", nats)
     one = trainer(network, epochs=9, patience=2)
     one.run()
-    assert [metrics.held_out_nats for metrics in one.checkpoint.history] == [3.0, 2.0, 2.5, 2.0]
+    assert [metrics.val_loss for metrics in one.checkpoint.history] == [3.0, 2.0, 2.5, 2.0]
     trained = one.trained_model()
-    assert (trained.held_out_nats, trained.model.metrics["epoch"]) == (2.0, 2)
+    assert (trained.val_loss, trained.model.metrics["epoch"]) == (2.0, 2)
     assert list(trained.history) == one.checkpoint.history
     for name, value in trained.model.weights.items():  # Catches: the last weights instead of the best
         np.testing.assert_array_equal(value, kept[1][name])
@@ -158,7 +158,7 @@ def test_previews_are_written_after_each_epoch_at_each_temperature() -> None:
     for metrics in one.checkpoint.history:
         assert [preview.temperature for preview in metrics.previews] == [0.0, 1.0]
         for preview in metrics.previews:
-            assert preview.seed in HELD_OUT
+            assert preview.seed in VALIDATION
             assert len(preview.text) == 160
 
 
@@ -169,7 +169,7 @@ def test_a_training_goes_on_from_a_model() -> None:
     again = Trainer(CORPUS, STREAM, TrainingOptions(epochs=1, rng_seed=5), trained.model)
     assert again.checkpoint.weights["dense.kernel"] is trained.model.weights["dense.kernel"]
     again.run()
-    assert again.trained_model().held_out_nats < trained.held_out_nats
+    assert again.trained_model().val_loss < trained.val_loss
 
 
 def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> None:
@@ -183,11 +183,11 @@ def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> Non
         charrnn.train(text_file, start=start)
 
 
-def test_chosen_files_are_held_out(tmp_path: Path) -> None:
+def test_chosen_files_are_validation(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(make_text(300))
     (tmp_path / "b.txt").write_text(make_text(50, rng_seed=2))
-    chosen = charrnn.train(tmp_path, held_out=tmp_path / "b.txt", epochs=1, units=8)
-    without = charrnn.train(tmp_path / "a.txt", held_out=tmp_path / "b.txt", epochs=1, units=8)
+    chosen = charrnn.train(tmp_path, validation=tmp_path / "b.txt", epochs=1, units=8)
+    without = charrnn.train(tmp_path / "a.txt", validation=tmp_path / "b.txt", epochs=1, units=8)
     assert chosen.metrics == without.metrics
 
 
@@ -226,9 +226,9 @@ def test_an_evaluation_that_was_interrupted_is_done_again(network: NetworkOption
     assert_equal(whole, resumed)
 
 
-def test_a_held_out_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "held_out_nats", lambda *_: math.nan)
-    with pytest.raises(TrainingError, match="The held-out loss became nan"):
+def test_a_validation_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "val_loss", lambda *_: math.nan)
+    with pytest.raises(TrainingError, match="The validation loss became nan"):
         trainer().run()
 
 

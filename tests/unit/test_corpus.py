@@ -7,7 +7,7 @@ import pytest
 
 from charrnn.errors import InputError
 from charrnn.text.corpus import Corpus
-from charrnn.text.held_out import PIECE_END
+from charrnn.text.validation import PIECE_END
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -15,19 +15,19 @@ def test_ids_are_places_in_the_vocabulary_across_chunks() -> None:
     vocabulary = Vocabulary("\nabcé😀")
     corpus = Corpus.of(vocabulary, ["ab", "é😀", "\n"], "cab")
     assert vocabulary.decode(corpus.training) == "abé😀\n"
-    assert vocabulary.decode(corpus.held_out) == "cab"
+    assert vocabulary.decode(corpus.validation) == "cab"
     assert corpus.skipped == 0
 
 
-def test_held_out_characters_that_the_vocabulary_lacks_are_skipped_and_counted() -> None:
+def test_validation_characters_that_the_vocabulary_lacks_are_skipped_and_counted() -> None:
     corpus = Corpus.of(Vocabulary("ab"), ["ab"], "abxaby")
-    assert corpus.vocabulary.decode(corpus.held_out) == "abab"
+    assert corpus.vocabulary.decode(corpus.validation) == "abab"
     assert corpus.skipped == 2
 
 
 def test_between_pieces_stands_a_newline() -> None:
     corpus = Corpus.of(Vocabulary("\nab"), ["ab"], f"a{PIECE_END}b")
-    assert corpus.vocabulary.decode(corpus.held_out) == "a\nb"
+    assert corpus.vocabulary.decode(corpus.validation) == "a\nb"
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(2, np.uint8), (256, np.uint8), (257, np.uint16)])
@@ -44,12 +44,12 @@ def test_the_training_text_stays_on_the_disk() -> None:
 
 
 @pytest.mark.parametrize(
-    ("training", "held_out", "error"),
+    ("training", "validation", "error"),
     [
         (["abc"], "ab", "the vocabulary lacks: 'c'"),
         ([], "ab", "no text to train on"),
     ],
 )
-def test_what_cannot_be_trained_or_measured_is_refused(training: list[str], held_out: str, error: str) -> None:
+def test_what_cannot_be_trained_or_measured_is_refused(training: list[str], validation: str, error: str) -> None:
     with pytest.raises(InputError, match=error):
-        Corpus.of(Vocabulary("ab"), training, held_out)
+        Corpus.of(Vocabulary("ab"), training, validation)

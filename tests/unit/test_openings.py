@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.text.documents import LATIN_1, Document
-from charrnn.text.held_out import PIECE_END
 from charrnn.text.openings import LENGTH, draw_openings
+from charrnn.text.validation import PIECE_END
 
 
 @pytest.mark.parametrize("text", ["naïve 😀 café\n" * 50, "ab" * 200])
@@ -22,10 +22,10 @@ def test_openings_are_pieces_of_the_text(tmp_path: Path, text: str) -> None:
     assert openings != list(draw_openings(Document(path), 100, 2))
 
 
-def test_an_opening_is_of_one_piece_of_a_held_out_text(tmp_path: Path) -> None:
+def test_an_opening_is_of_one_piece_of_a_validation_text(tmp_path: Path) -> None:
     # Catches: the end of one file glued to the beginning of another, with a NUL between
     pieces = [letter * 30 for letter in "abcdefgh"]
-    path = tmp_path / "held-out.txt"
+    path = tmp_path / "validation.txt"
     path.write_text(PIECE_END.join(pieces))
     for opening in draw_openings(Document(path), 100, 1):
         assert len(opening) >= LENGTH // 2

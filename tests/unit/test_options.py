@@ -155,7 +155,7 @@ def test_without_a_preset_nothing_asked_for_is_no_network() -> None:
 
 
 def test_a_step_without_windows_is_refused() -> None:
-    with pytest.raises(InputError, match="--step is of windows"):
+    with pytest.raises(InputError, match="--stride is of windows"):
         chosen_options(None, {}, {"stride": 1})
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from charrnn.training.progress import EpochMetrics
-from producer.output.plot import HEIGHT, HELD_OUT, MAX_WIDTH, TRAINING, curve
+from producer.output.plot import HEIGHT, MAX_WIDTH, TRAINING, VALIDATION, curve
 
 
 def history(*losses: tuple[float, float]) -> list[EpochMetrics]:
     return [
-        EpochMetrics(epoch=number, step=number, learning_rate=0.1, train_nats=train, held_out_nats=held_out)
-        for number, (train, held_out) in enumerate(losses, 1)
+        EpochMetrics(epoch=number, step=number, learning_rate=0.1, train_loss=train, val_loss=validation)
+        for number, (train, validation) in enumerate(losses, 1)
     ]
 
 
@@ -20,7 +20,7 @@ def test_losses_stand_at_their_heights_in_the_order_of_epochs() -> None:
     assert lines[0] == f" 3.0000 ┤ {TRAINING}"
     assert lines[HEIGHT - 1].rstrip().endswith(TRAINING)
     assert lines[HEIGHT - 1].startswith(" 1.0000 ┤")
-    columns = [line.index(HELD_OUT) for line in lines[:HEIGHT] if HELD_OUT in line]
+    columns = [line.index(VALIDATION) for line in lines[:HEIGHT] if VALIDATION in line]
     assert columns == sorted(columns)  # lower to the right
     assert len(columns) == 3
 
@@ -39,7 +39,7 @@ def test_any_number_of_epochs_fits_a_terminal(epochs: int) -> None:
 
 def test_equal_losses_are_drawn() -> None:
     # Catches: a division by their difference
-    assert HELD_OUT in "".join(curve(history((1.0, 1.0)))[:HEIGHT])
+    assert VALIDATION in "".join(curve(history((1.0, 1.0)))[:HEIGHT])
 
 
 def test_no_epoch_is_no_curve() -> None:

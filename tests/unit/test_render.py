@@ -72,9 +72,7 @@ TRAIN = replace(
     characters=0,
 )
 PART = RunningPart(part=2, attempt=1, progress=PartProgress(work=SamplingProgress(rows=500, characters=4_000)))
-STEP = Progress(
-    step=1_500, steps=9_000, epoch=2, epochs=10, train_nats=1.23456, held_out_nats=None, characters=1_000_000
-)
+STEP = Progress(step=1_500, steps=9_000, epoch=2, epochs=10, train_loss=1.23456, val_loss=None, characters=1_000_000)
 
 
 def training(step: Progress = STEP, attempt: int = 1) -> JobStatus:
@@ -82,8 +80,8 @@ def training(step: Progress = STEP, attempt: int = 1) -> JobStatus:
     return replace(TRAIN, progress=(RunningPart(part=0, attempt=attempt, progress=PartProgress(work=step)),))
 
 
-def epoch(number: int, held_out_nats: float) -> EpochMetrics:
-    return EpochMetrics(epoch=number, step=number, learning_rate=0.1, train_nats=1.0, held_out_nats=held_out_nats)
+def epoch(number: int, val_loss: float) -> EpochMetrics:
+    return EpochMetrics(epoch=number, step=number, learning_rate=0.1, train_loss=1.0, val_loss=val_loss)
 
 
 def result_line(**values: Any) -> bytes:
@@ -163,9 +161,9 @@ def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None
     render.status(replace(GENERATE, report=report))
     shown = " ".join(capsys.readouterr().out.split())
     assert "stop at '\\n', top-k 5, 256 slots, bfloat16, rng-seed 7" in shown
-    assert "speed 45,000 characters a second" in shown
+    assert "throughput 45,000 characters/s on one device" in shown
     assert "seconds 1.5 in the queue, 0.1 loading, 2.0 compiling, 30.0 sampling, 0.2 writing" in shown
-    assert "at 0.5 1.250 nats a character, 97.5% of 600 texts distinct" in shown
+    assert "at 0.5 1.250 nats/char, 97.5% of 600 texts distinct" in shown
     assert "elsewhere 50.0% of 2 texts distinct" in shown
 
 
@@ -196,18 +194,18 @@ def test_a_job_that_waits_says_what_for(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    assert shown(capsys, training()) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, 1.2346 nats"]
+    assert shown(capsys, training()) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, loss 1.2346"]
 
 
-def test_a_headline_tells_that_the_held_out_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_headline_tells_that_the_validation_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: a training that seems to stand still at the end of an epoch
     [line] = shown(capsys, training(replace(STEP, evaluating=True)))
-    assert line.endswith("1.2346 nats, evaluating")
+    assert line.endswith("loss 1.2346, evaluating")
 
 
-def test_a_headline_tells_the_held_out_loss_once_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
-    [line] = shown(capsys, training(replace(STEP, held_out_nats=1.5)))
-    assert line.endswith("1.2346 nats, 1.5000 held out")
+def test_a_headline_tells_the_validation_loss_once_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    [line] = shown(capsys, training(replace(STEP, val_loss=1.5)))
+    assert line.endswith("loss 1.2346, val_loss 1.5000")
 
 
 def test_a_headline_tells_a_second_attempt(capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,9 +262,8 @@ def test_the_end_of_a_job_tells_failed_rows_and_the_reason(capsys: pytest.Captur
 
 def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
     render.ended(replace(TRAIN, state=JobState.DONE, version=4, history=(epoch(1, 1.9), epoch(2, 1.25))))
-    assert (
-        capsys.readouterr().err == "job 7: done in 2.5 s, speeches@4, 1.2500 nats (1.803 bits) a character held out\n"
-    )
+    facts = "speeches@4, validation loss 1.2500 nats/char (1.803 bits, perplexity 3.49)"
+    assert capsys.readouterr().err == f"job 7: done in 2.5 s, {facts}\n"
 
 
 def test_the_end_of_a_cancelled_training_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,8 @@ TRAIN = TrainSpec(
     characters=9999,
     vocabulary="\nab",
     start="speeches@1",
-    held_out=FileRef(name="held-out/b.txt", size=1, sha256="bb"),
-    held_out_characters=500,
+    validation=FileRef(name="validation/b.txt", size=1, sha256="bb"),
+    validation_characters=500,
     network=NetworkOptions(layers=1, units=32, dropout=0.0),
     training=TrainingOptions(epochs=2, rng_seed=12),
 )

@@ -99,8 +99,8 @@ class _Work:
         self.child, self.part, self.spec = child, part, spec
         self.files = child.files
         text = Document(self.files.verified_path(spec.corpus)).read()
-        held_out = self.files.read(spec.held_out).decode()
-        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, held_out, self.files.scratch)
+        validation = self.files.read(spec.validation).decode()
+        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, validation, self.files.scratch)
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
         self.saved, self.saves = part.checkpoint, 0
         if self.saved:
@@ -172,8 +172,8 @@ class _Work:
             files=files,
             characters=model.vocabulary.characters,
             network=self.spec.network,
-            held_out_nats=trained.held_out_nats,
-            skipped=trained.held_out_skipped,
+            val_loss=trained.val_loss,
+            skipped=trained.validation_skipped,
             precision=trained.sampling_precision,
             release=release(),
             margin=self.spec.margin,
@@ -181,7 +181,11 @@ class _Work:
         self._commit(version, model, watch)
         done = about(part, "done")
         logger.info(
-            "job %d: %s trained, %.4f nats held out", part.job, self.spec.model, version.held_out_nats, extra=done
+            "job %d: trained %s, validation loss %.4f nats per character",
+            part.job,
+            self.spec.model,
+            version.val_loss,
+            extra=done,
         )
         for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
             try:
@@ -219,6 +223,6 @@ class _Work:
 
         watch.enter(COMPILING)
         folder = watch.insist(lambda: self.files.verified_path(champion.files))
-        held_out = watch.insist(lambda: self.files.read(self.spec.held_out)).decode()
-        nats, champion_nats, left_out = common_nats(model, load(folder), held_out, watch.check)
+        validation = watch.insist(lambda: self.files.read(self.spec.validation)).decode()
+        nats, champion_nats, left_out = common_nats(model, load(folder), validation, watch.check)
         return Comparison(champion=champion.version, nats=nats, champion_nats=champion_nats, left_out=left_out)

@@ -9,11 +9,11 @@ MARKER = "store-id"  # a file that tells whose files these are
 JOBS = "jobs"  # a folder of each, deleted with it
 SEEDS = "seeds"
 CORPORA = "corpora"
-HELD_OUT = "held-out"
+VALIDATION = "validation"
 MODELS = "models"  # a folder of each, with one of each version
-FOLDERS = (JOBS, SEEDS, CORPORA, HELD_OUT, MODELS)
+FOLDERS = (JOBS, SEEDS, CORPORA, VALIDATION, MODELS)
 
-TEXT = ".txt"  # ends the name of a corpus or of held-out text, which is its sha256
+TEXT = ".txt"  # ends the name of a corpus or of validation text, which is its sha256
 ROWS = ".jsonl.zst"  # ends the name of seeds or results
 
 

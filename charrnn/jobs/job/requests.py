@@ -32,10 +32,10 @@ class TrainRequest:
         network: None for the default one, or that of `start`.
         rng_seed: of the job; if None, that of a schedule's slot, else another one is drawn each time. It is stored with
             the job. `training.rng_seed` stays 0.
-        held_out: files to measure the loss on; else about 5 % of the text, whole files where there are several. Only
-            for a model's first training: it keeps its held-out text.
+        validation: files to measure the loss on; else about 5 % of the text, whole files where there are several. Only
+            for a model's first training: it keeps its validation text.
         start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained on the
-            held-out text.
+            validation text.
         margin: nats per character by which it must be better than the champion to take its place.
         keep: delete versions older than the newest so many afterwards, see `Models.delete_older`.
         label: to find the job by.
@@ -48,7 +48,7 @@ class TrainRequest:
     network: NetworkOptions | None = None
     training: TrainingOptions = field(default_factory=TrainingOptions)
     rng_seed: int | None = None
-    held_out: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
     encoding: str = UTF_8
     start: str | None = None
     margin: float = 0.0
@@ -61,7 +61,7 @@ class TrainRequest:
 
     def absolute(self) -> TrainRequest:
         """The same from any folder."""
-        return replace(self, paths=tuple(map(_absolute, self.paths)), held_out=tuple(map(_absolute, self.held_out)))
+        return replace(self, paths=tuple(map(_absolute, self.paths)), validation=tuple(map(_absolute, self.validation)))
 
     def to_dict(self) -> JsonObject:
         return asdict(self)
@@ -70,7 +70,7 @@ class TrainRequest:
     def from_dict(cls, values: JsonObject) -> TrainRequest:
         parts = {
             "paths": tuple(values["paths"]),
-            "held_out": tuple(values["held_out"]),
+            "validation": tuple(values["validation"]),
             "network": values["network"] and NetworkOptions.from_dict(values["network"]),
             "training": TrainingOptions.from_dict(values["training"]),
         }

@@ -152,12 +152,12 @@ class WaitingSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a slot's job; `held_out_nats` and `gate` are of a training's version."""
+    """What became of a slot's job; `val_loss` and `gate` are of a training's version."""
 
     job_state: JobState
     model: str
     version: int | None
-    held_out_nats: float | None = None
+    val_loss: float | None = None
     gate: str | None = None
 
     @property
@@ -166,7 +166,7 @@ class Outcome:
         return f"{self.model}@{self.version}" if self.version else None
 
     def to_dict(self) -> JsonObject:
-        trained = ("held_out_nats", "gate") if self.gate is not None else ()
+        trained = ("val_loss", "gate") if self.gate is not None else ()
         return {name: getattr(self, name) for name in ("job_state", "model", "version", *trained)}
 
 

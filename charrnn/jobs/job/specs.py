@@ -41,8 +41,8 @@ class TrainSpec:
     model: str
     corpus: FileRef  # the text to train on, without what is held out
     characters: int  # of it
-    held_out: FileRef  # as charrnn.text.held_out makes it
-    held_out_characters: int
+    validation: FileRef  # as charrnn.text.validation makes it
+    validation_characters: int
     vocabulary: str
     network: NetworkOptions
     training: TrainingOptions
@@ -69,7 +69,7 @@ class TrainSpec:
     def from_dict(cls, values: JsonObject) -> TrainSpec:
         parts = {
             "corpus": FileRef(**values["corpus"]),
-            "held_out": FileRef(**values["held_out"]),
+            "validation": FileRef(**values["validation"]),
             "network": NetworkOptions.from_dict(values["network"]),
             "training": TrainingOptions.from_dict(values["training"]),
             "sources": tuple(values.get("sources", ())),

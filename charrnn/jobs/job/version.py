@@ -1,6 +1,6 @@
-"""Versions of a model, and the gate: a new version becomes champion only if it is better on the held-out text.
+"""Versions of a model, and the gate: a new version becomes champion only if it is better on the validation text.
 
-A version that goes on from another model's may lack characters of the held-out text; then its loss and the
+A version that goes on from another model's may lack characters of the validation text; then its loss and the
 champion's are of different texts. What one of them lacks is left out for both, which takes both models: a worker
 measures it, and the transaction that stores the version looks whether that was against the champion of the moment.
 """
@@ -15,12 +15,12 @@ from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
 FIRST = "the first version"
-NOT_COMPARED = "not compared: one of it and the champion lacks characters of the held-out text"
+NOT_COMPARED = "not compared: one of it and the champion lacks characters of the validation text"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A version and a champion on the characters of the held-out text that both know. Losses are nats per character."""
+    """Losses of a version and a champion, in nats per character, on the validation characters that both know."""
 
     champion: int  # its number
     nats: float
@@ -71,8 +71,8 @@ class NewVersion:
     files: FileRef
     characters: str
     network: NetworkOptions
-    held_out_nats: float  # per character
-    skipped: int = 0  # characters of the held-out text that are not among its own
+    val_loss: float  # per character
+    skipped: int = 0  # characters of the validation text that are not among its own
     precision: str  # to sample it in
     release: str | None = None  # of this program, that trained it
     margin: float = 0.0  # nats by which it must be better to become champion
@@ -86,8 +86,8 @@ class Version:
 
     Attributes:
         job: the training that made it, None of an imported one.
-        held_out_nats: loss on the model's held-out text, nats per character.
-        skipped: characters of the held-out text that are not among its own.
+        val_loss: loss on the model's validation text, nats per character.
+        skipped: characters of the validation text that are not among its own.
         precision: to sample it in.
         release: of this program, that trained it; None of an imported one.
         promoted_at: when it became champion, unless it was rolled back since; milliseconds, as `created_at` is.
@@ -99,7 +99,7 @@ class Version:
     files: FileRef
     characters: str
     network: NetworkOptions
-    held_out_nats: float
+    val_loss: float
     skipped: int
     precision: str
     release: str | None
@@ -124,11 +124,11 @@ class VersionDetails(ListedVersion):
     """Everything about a version.
 
     Attributes:
-        held_out: the text that the model's versions are measured on.
+        validation: the text that the model's versions are measured on.
         reason: what the gate made of it, in words.
         training: what made it; None of an imported one.
     """
 
-    held_out: FileRef | None
+    validation: FileRef | None
     reason: str
     training: TrainSpec | None

@@ -2,7 +2,7 @@
 
 The file is a zip whose members are stored, not compressed: `unzip -l` shows it. The first one, `manifest.json`, tells
 what the version is and lists every other member with size and sha256: the files of the version's folder, and the
-model's frozen held-out text. The same version makes the same bytes.
+model's frozen validation text. The same version makes the same bytes.
 
 What is read is untrusted. A zip says everything twice, in each member's header and in the directory at its end, and two
 readers may see two contents. So a file is taken only if both are what an export writes and no byte lies elsewhere.
@@ -27,9 +27,9 @@ from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.models.manifest import (
     FILES,
-    HELD_OUT,
     MANIFEST,
     MAX_MANIFEST,
+    VALIDATION,
     Manifest,
     check_files,
     manifest_json,
@@ -56,18 +56,18 @@ UNIX = 3  # the system that a zip says it was made on
 REGULAR = (stat.S_IFREG | 0o644) << 16
 
 
-def write_archive(target: BinaryIO, manifest: Manifest, folder: Path, held_out: Path) -> str:
-    """Write a version's folder and its model's held-out text as one file -> the sha256 of it all.
+def write_archive(target: BinaryIO, manifest: Manifest, folder: Path, validation: Path) -> str:
+    """Write a version's folder and its model's validation text as one file -> the sha256 of it all.
 
     Raises:
         InputError: a file that is missing, of a size or with a content that no store would take back, or one that
             this release does not know. Nothing was written.
     """
     with about(folder):
-        paths = _paths(folder, held_out)
+        paths = _paths(folder, validation)
         files = {name: _described(name, path) for name, path in paths.items()}
         check_files(files, manifest)
-        _check_contents(folder, held_out, manifest)
+        _check_contents(folder, validation, manifest)
     digest = hashlib.sha256()
     with tempfile.TemporaryFile() as whole:  # a target may be a pipe, and zipfile goes back to each member's header
         _write(whole, manifest, files, paths)
@@ -96,11 +96,11 @@ def read_archive(path: Path, folder: Path) -> Manifest:
 # Writing
 
 
-def _paths(folder: Path, held_out: Path) -> dict[str, Path]:
+def _paths(folder: Path, validation: Path) -> dict[str, Path]:
     """Where the files are that a version has, in order."""
     if unknown := {path.name for path in folder.iterdir()} - {*FOLDER}:
         raise InputError(f"it has {sorted(unknown)}, no part of a model version that this release knows. Remove them")
-    paths = {name: folder / name for name in FOLDER} | {HELD_OUT: held_out}
+    paths = {name: folder / name for name in FOLDER} | {VALIDATION: validation}
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
@@ -169,7 +169,7 @@ def _unpack(file: _Bounded, folder: Path) -> Manifest:
                 )
             with archive.open(member) as source, open(folder / name, "xb") as target:
                 target.writelines(_content(source, expected))
-    _check_contents(folder, folder / HELD_OUT, manifest)
+    _check_contents(folder, folder / VALIDATION, manifest)
     return manifest
 
 
@@ -269,7 +269,7 @@ def _read_manifest(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[M
 # What the files hold, as far as it can be told without TensorFlow
 
 
-def _check_contents(folder: Path, held_out: Path, manifest: Manifest) -> None:
+def _check_contents(folder: Path, validation: Path, manifest: Manifest) -> None:
     with about(CONFIG):
         if read_network(folder / CONFIG) != manifest.network:
             raise InputError("not the network of the manifest. Export the version again")
@@ -277,12 +277,12 @@ def _check_contents(folder: Path, held_out: Path, manifest: Manifest) -> None:
         if read_vocabulary(folder / VOCABULARY).characters != manifest.characters:
             raise InputError("not the characters of the manifest. Export the version again")
     with about(METRICS):
-        if read_metrics(folder / METRICS).get("held_out_nats") != manifest.held_out_nats:
-            raise InputError("not the held-out loss of the manifest. Export the version again")
+        if read_metrics(folder / METRICS).get("val_loss") != manifest.val_loss:
+            raise InputError("not the validation loss of the manifest. Export the version again")
     with about(WEIGHTS):
         check_weights(folder / WEIGHTS, manifest.shapes)
-    with about(HELD_OUT):
-        _check_utf_8(held_out)
+    with about(VALIDATION):
+        _check_utf_8(validation)
 
 
 def _check_utf_8(path: Path) -> None:
@@ -291,4 +291,4 @@ def _check_utf_8(path: Path) -> None:
             while file.read(CHUNK):
                 pass
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text: {error.reason}. Expected a model's held-out text") from error
+        raise InputError(f"not UTF-8 text: {error.reason}. Expected a model's validation text") from error

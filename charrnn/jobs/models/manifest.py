@@ -25,18 +25,18 @@ from charrnn.model_files import (
 )
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions
 from charrnn.text.documents import check_encodable
-from charrnn.text.held_out import LARGEST_HELD_OUT
+from charrnn.text.validation import LARGEST_VALIDATION
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT = 1
 
 MANIFEST = "manifest.json"
-HELD_OUT = "held-out.txt"
-FILES = (*FOLDER, HELD_OUT)  # in the order in which they are written
+VALIDATION = "validation.txt"
+FILES = (*FOLDER, VALIDATION)  # in the order in which they are written
 REQUIRED = {*FILES} - {HISTORY}  # which no loader reads
 
 MAX_MANIFEST = 8 << 20  # bytes; 65,536 characters, all escaped, are 0.8 million
-MAX_HELD_OUT = 3 * LARGEST_HELD_OUT  # bytes; Latin-1 takes two a letter as UTF-8, and pieces have one between them
+MAX_VALIDATION = 3 * LARGEST_VALIDATION  # bytes; Latin-1 takes two a letter as UTF-8, and pieces have one between them
 MAX_VERSION = 10**9 - 1  # a reference such as speeches@3 has at most nine digits
 MAX_SIZE = 1 << 40  # bytes of a file; the largest network has 4 GB
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -52,7 +52,7 @@ class Manifest:
 
     model: str
     version: int
-    held_out_nats: float  # per character
+    val_loss: float  # per character
     precision: str  # to sample it in
     network: NetworkOptions
     characters: str  # of its vocabulary
@@ -61,8 +61,8 @@ class Manifest:
         _check_text("model", self.model)
         check_name("Model", self.model)
         check_integer("version", self.version, 1, MAX_VERSION)
-        check_number("held_out_nats", self.held_out_nats)
-        object.__setattr__(self, "held_out_nats", float(self.held_out_nats))
+        check_number("val_loss", self.val_loss)
+        object.__setattr__(self, "val_loss", float(self.val_loss))
         check_choice("precision", self.precision, (FLOAT32, BFLOAT16))
         _check_text("characters", self.characters)
         check_encodable("characters", self.characters)
@@ -103,7 +103,7 @@ def check_files(files: Mapping[str, FileRef], manifest: Manifest) -> None:
         InputError: they are not.
     """
     check_fields("files", files, {*FILES}, REQUIRED)
-    limits = LIMITS | {HELD_OUT: MAX_HELD_OUT, WEIGHTS: largest_weights(manifest.shapes)}
+    limits = LIMITS | {VALIDATION: MAX_VALIDATION, WEIGHTS: largest_weights(manifest.shapes)}
     for name, file in files.items():
         if not 0 < file.size <= limits[name]:
             raise InputError(f"{name!r} has {file.size:,} bytes. Expected 1 to {limits[name]:,} for such a network")

@@ -37,7 +37,7 @@ class Models:
             return VersionDetails(
                 **vars(found),
                 aliases=tuple(registry.aliases_of(connection, found.model, found.version)),
-                held_out=registry.held_out(connection, found.model),
+                validation=registry.validation(connection, found.model),
                 reason=found.gate.reason(found.model),
                 training=registry.training_of(connection, found.model, found.version),
             )
@@ -112,7 +112,7 @@ class Models:
         """Add an exported version as the next one of its model, or of the model `name` -> its name, as `speeches@3`.
 
         Raises:
-            InputError: no such file, one that is damaged, or a model that is measured on another held-out text.
+            InputError: no such file, one that is damaged, or a model that is measured on another validation text.
         """
         if name is not None:
             check_name("The model's name", name)

@@ -13,10 +13,10 @@ from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.models.archive import read_archive, write_archive
-from charrnn.jobs.models.manifest import HELD_OUT, Manifest
+from charrnn.jobs.models.manifest import VALIDATION, Manifest
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
-from charrnn.text.held_out import JOINT, PIECE_END
+from charrnn.text.validation import JOINT, PIECE_END
 
 
 def export_version(store: Store, files: Files, reference: str, target: BinaryIO) -> str:
@@ -27,63 +27,63 @@ def export_version(store: Store, files: Files, reference: str, target: BinaryIO)
     """
     with store.read() as connection:
         version = registry.resolve(connection, reference)
-        held_out = registry.held_out(connection, version.model)
-    if held_out is None:
-        raise InputError(f"{version.model} has no held-out text, so its versions cannot be compared elsewhere")
+        validation = registry.validation(connection, version.model)
+    if validation is None:
+        raise InputError(f"{version.model} has no validation text, so its versions cannot be compared elsewhere")
     manifest = Manifest(
         model=version.model,
         version=version.version,
-        held_out_nats=version.held_out_nats,
+        val_loss=version.val_loss,
         precision=version.precision,
         network=version.network,
         characters=version.characters,
     )
     folder = files.verified_path(version.files)
-    return write_archive(target, manifest, folder, files.verified_path(held_out))
+    return write_archive(target, manifest, folder, files.verified_path(validation))
 
 
 def import_version(store: Store, files: Files, path: Path, name: str | None) -> str:
     """Add an archive's version as the next one of its model, or of the model `name` -> its name here.
 
     Raises:
-        InputError: an archive that is damaged or not one; or a model that is measured on another held-out text.
+        InputError: an archive that is damaged or not one; or a model that is measured on another validation text.
     """
     with tempfile.TemporaryDirectory(prefix="charrnn-") as unpacked:
         folder = Path(unpacked)
         manifest = read_archive(path, folder)
         if name is not None:
             manifest = replace(manifest, model=name)
-        text = (folder / HELD_OUT).read_bytes()
-        held_out = files.put_content(layout.HELD_OUT, layout.TEXT, [text])
-        (folder / HELD_OUT).unlink()
+        text = (folder / VALIDATION).read_bytes()
+        validation = files.put_content(layout.VALIDATION, layout.TEXT, [text])
+        (folder / VALIDATION).unlink()
         stored = files.put_folder(layout.new_version_folder(manifest.model), folder)
     try:
-        return f"{manifest.model}@{_add(store, manifest, stored, held_out, _skipped(text.decode(), manifest))}"
+        return f"{manifest.model}@{_add(store, manifest, stored, validation, _skipped(text.decode(), manifest))}"
     except InputError:
         files.discard(stored.name, folder=True)
         raise
 
 
-def _skipped(held_out: str, manifest: Manifest) -> int:
+def _skipped(validation: str, manifest: Manifest) -> int:
     """Characters of the text that the version does not know."""
     known = {*manifest.characters}
-    return sum(character not in known for character in held_out.replace(PIECE_END, JOINT))
+    return sum(character not in known for character in validation.replace(PIECE_END, JOINT))
 
 
-def _add(store: Store, manifest: Manifest, stored: FileRef, held_out: FileRef, skipped: int) -> int:
+def _add(store: Store, manifest: Manifest, stored: FileRef, validation: FileRef, skipped: int) -> int:
     new = NewVersion(
         model=manifest.model,
         files=stored,
         characters=manifest.characters,
         network=manifest.network,
-        held_out_nats=manifest.held_out_nats,
+        val_loss=manifest.val_loss,
         skipped=skipped,
         precision=manifest.precision,
     )
     with store.write() as connection:
-        if registry.freeze_held_out(connection, new.model, held_out) != held_out:
+        if registry.freeze_validation(connection, new.model, validation) != validation:
             raise InputError(
-                f"{new.model} is measured on another held-out text here, so that the losses could not be compared. "
+                f"{new.model} is measured on another validation text here, so that the losses could not be compared. "
                 f"Import it under another name: --as NAME"
             )
         return registry.import_version(connection, new)

@@ -226,10 +226,10 @@ def _storable(text: str) -> str:
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:
     """Insert epochs, also for those that were done again and, by the clock or on another device, ended otherwise."""
-    columns = (metrics.c.epoch, metrics.c.step, metrics.c.held_out_nats)
+    columns = (metrics.c.epoch, metrics.c.step, metrics.c.val_loss)
     known = {tuple(row) for row in connection.execute(select(*columns).where(metrics.c.job == job))}
     for epoch in history:
-        if (epoch.epoch, epoch.step, epoch.held_out_nats) not in known:
+        if (epoch.epoch, epoch.step, epoch.val_loss) not in known:
             for table in (previews, metrics):
                 connection.execute(delete(table).where(table.c.job == job, table.c.epoch == epoch.epoch))
             values = asdict(epoch)

@@ -18,9 +18,9 @@ def shared_files(connection: Connection, gone: set[int]) -> set[str]:
     """
     names: set[str] = set()
     for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec)).yield_per(PAGE):
-        fields = ("seeds",) if job in gone else ("seeds", "corpus", "held_out")
+        fields = ("seeds",) if job in gone else ("seeds", "corpus", "validation")
         names.update(spec[field]["name"] for field in fields if field in spec)
-    for column in (models.c.held_out, versions.c.files):
+    for column in (models.c.validation, versions.c.files):
         names.update(file["name"] for file in connection.execute(select(column)).scalars())
     return names
 

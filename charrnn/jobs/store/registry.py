@@ -29,12 +29,12 @@ CANDIDATE = "candidate"
 MAX_DIGITS = 9  # of a version's number, as the database holds it
 
 
-def held_out(connection: Connection, model: str, but: int | None = None) -> FileRef | None:
-    """The model's frozen held-out text, or None before its first training, `but` for that job.
+def validation(connection: Connection, model: str, but: int | None = None) -> FileRef | None:
+    """The model's frozen validation text, or None before its first training, `but` for that job.
 
     A first training that came to nothing, cancelled or failed, froze none.
     """
-    found = connection.execute(select(models.c.held_out).where(models.c.name == model)).scalar_one_or_none()
+    found = connection.execute(select(models.c.validation).where(models.c.name == model)).scalar_one_or_none()
     if found is None or not (_has_versions(connection, model) or _in_training(connection, model, but)):
         return None
     return FileRef(**found)
@@ -50,13 +50,13 @@ def _in_training(connection: Connection, model: str, but: int | None) -> bool:
     return connection.execute(query).first() is not None
 
 
-def freeze_held_out(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
-    """Set a model's held-out text if it has none yet -> the one it has now; `but` as of `held_out`."""
-    insert_missing(connection, models, name=model, held_out=reference.to_dict())
+def freeze_validation(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
+    """Set a model's validation text if it has none yet -> the one it has now; `but` as of `validation`."""
+    insert_missing(connection, models, name=model, validation=reference.to_dict())
     _lock(connection, model)  # of two first trainings that are submitted at once the second sees the first
-    if (frozen := held_out(connection, model, but)) is not None:
+    if (frozen := validation(connection, model, but)) is not None:
         return frozen
-    connection.execute(update(models).where(models.c.name == model).values(held_out=reference.to_dict()))
+    connection.execute(update(models).where(models.c.name == model).values(validation=reference.to_dict()))
     return reference
 
 
@@ -102,7 +102,7 @@ def _insert(connection: Connection, job: int | None, new: NewVersion, gate: Gate
             files=new.files.to_dict(),
             characters=new.characters,
             network=new.network.to_dict(),
-            held_out_nats=new.held_out_nats,
+            val_loss=new.val_loss,
             skipped=new.skipped,
             precision=new.precision,
             release=new.release,
@@ -118,7 +118,7 @@ def _judge(best: Version | None, new: NewVersion) -> Gate | None:
     if best is None:
         return Gate(promoted=True)
     if best.characters == new.characters or best.skipped == new.skipped == 0:
-        against = Comparison(champion=best.version, nats=new.held_out_nats, champion_nats=best.held_out_nats)
+        against = Comparison(champion=best.version, nats=new.val_loss, champion_nats=best.val_loss)
         return judge(against, new.margin)
     if new.comparison is not None and new.comparison.champion == best.version:
         return judge(new.comparison, new.margin)
@@ -282,13 +282,15 @@ def lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int 
         but: the job itself, if it is stored already.
 
     Raises:
-        InputError: the model is measured on another held-out text by now.
+        InputError: the model is measured on another validation text by now.
         NotFoundError: the version was deleted since it was looked up.
     """
-    if isinstance(spec, TrainSpec) and freeze_held_out(connection, spec.model, spec.held_out, but) != spec.held_out:
+    if (
+        isinstance(spec, TrainSpec)
+        and freeze_validation(connection, spec.model, spec.validation, but) != spec.validation
+    ):
         raise InputError(
-            f"{spec.model} is measured on another held-out text: another first training of it was submitted meanwhile. "
-            f"Submit this one anew"
+            f"Another first training of {spec.model} was submitted meanwhile and fixed its validation text. Submit again"
         )
     if spec.needs is not None:
         _locked_version(connection, *spec.needs, share=True)

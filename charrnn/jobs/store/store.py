@@ -151,8 +151,8 @@ class Store(Database):
                 epoch=epoch.epoch,
                 step=epoch.step,
                 learning_rate=epoch.learning_rate,
-                train_nats=epoch.train_nats,
-                held_out_nats=epoch.held_out_nats,
+                train_loss=epoch.train_loss,
+                val_loss=epoch.val_loss,
                 previews=tuple(texts[epoch.epoch]),
             )
             for epoch in epochs

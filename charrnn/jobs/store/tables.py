@@ -104,7 +104,7 @@ models = Table(
     "models",
     metadata,
     Column("name", String, primary_key=True),
-    Column("held_out", JSON(none_as_null=True), nullable=False),  # frozen at the first training
+    Column("validation", JSON(none_as_null=True), nullable=False),  # frozen at the first training
     Column("newest", Integer, nullable=False, default=0),  # number given out; that of a deleted version stays taken
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
@@ -118,8 +118,8 @@ versions = Table(
     Column("files", JSON(none_as_null=True), nullable=False),
     Column("characters", Text, nullable=False),  # the vocabulary
     Column("network", JSON(none_as_null=True), nullable=False),
-    Column("held_out_nats", Float, nullable=False),
-    Column("skipped", Integer, nullable=False),  # characters of the held-out text that it does not know
+    Column("val_loss", Float, nullable=False),
+    Column("skipped", Integer, nullable=False),  # characters of the validation text that it does not know
     Column("precision", String, nullable=False),  # that it is sampled in
     Column("release", String),  # of this program, that trained it; none of a version that was imported
     Column("gate", JSON(none_as_null=True), nullable=False),  # how it was compared with the champion; see gate.Gate
@@ -142,8 +142,8 @@ metrics = Table(
     Column("epoch", Integer, primary_key=True),
     Column("step", Integer, nullable=False),
     Column("learning_rate", Float, nullable=False),
-    Column("train_nats", Float, nullable=False),
-    Column("held_out_nats", Float, nullable=False),
+    Column("train_loss", Float, nullable=False),
+    Column("val_loss", Float, nullable=False),
     Column("at", BigInteger, nullable=False, default=NOW),
 )
 

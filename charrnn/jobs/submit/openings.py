@@ -31,7 +31,7 @@ def training_openings(connections: Connections, model: str, count: int, rng_seed
     return draw_openings(Document(connections.files.verified_path(spec.corpus)), count, rng_seed)
 
 
-def held_out_openings(connections: Connections, model: str, count: int, rng_seed: int) -> Iterator[str]:
+def validation_openings(connections: Connections, model: str, count: int, rng_seed: int) -> Iterator[str]:
     """Return openings of so many places, drawn by `rng_seed`, of the text that a model is measured on.
 
     Raises:
@@ -41,7 +41,7 @@ def held_out_openings(connections: Connections, model: str, count: int, rng_seed
     check_integer("samples", count, 1, MAX_RANDOM_SEEDS)
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
-        held_out = registry.held_out(connection, version.model)
-    if held_out is None:
-        raise InputError(f"{version.model} has no held-out text")
-    return draw_openings(Document(connections.files.verified_path(held_out)), count, rng_seed)
+        validation = registry.validation(connection, version.model)
+    if validation is None:
+        raise InputError(f"{version.model} has no validation text")
+    return draw_openings(Document(connections.files.verified_path(validation)), count, rng_seed)

@@ -16,8 +16,8 @@ from charrnn.jobs.job.specs import MAX_KEEP, MAX_SOURCES, TrainSpec, check_name
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
-from charrnn.jobs.submit.held_out import HeldOut
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
+from charrnn.jobs.submit.validation import Validation
 from charrnn.options import TrainingOptions, continued
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.training_text import prepare
@@ -72,18 +72,18 @@ def _prepare(
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
     network = continued(request.network, version.network if version else None)
-    given = corpora.documents(request.held_out, request.encoding) if request.held_out else []
-    held_out = HeldOut(connections.store, connections.files).text(request.model, corpus, given, version)
+    given = corpora.documents(request.validation, request.encoding) if request.validation else []
+    validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
-    text = prepare(corpus, held_out, vocabulary, request.start or request.model)
+    text = prepare(corpus, validation, vocabulary, request.start or request.model)
     training.batch_of(network, text.num_characters)
     return TrainSpec(
         model=request.model,
         vocabulary=text.vocabulary.characters,
         corpus=put(layout.CORPORA, layout.TEXT, (chunk.encode() for chunk in text.chunks())),
         characters=text.num_characters,
-        held_out=put(layout.HELD_OUT, layout.TEXT, [held_out.encode()]),
-        held_out_characters=len(held_out),
+        validation=put(layout.VALIDATION, layout.TEXT, [validation.encode()]),
+        validation_characters=len(validation),
         network=network,
         training=training,
         start=version.name if version else None,

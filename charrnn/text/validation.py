@@ -1,6 +1,6 @@
-"""The held-out (validation) text: how it is chosen, and how copies of it are found in documents.
+"""The validation (validation) text: how it is chosen, and how copies of it are found in documents.
 
-The held-out text is a few pieces: whole files where the corpus has several, else its tail. It is
+The validation text is a few pieces: whole files where the corpus has several, else its tail. It is
 chosen once; later on, what is copied from it is cut away wherever it stands in a corpus: long stretches, most
 of a short piece, and of a document that has half of its text from it all that is WINDOW bytes and more. Shorter
 stretches in other documents are what such documents have in common: a header, a licence, a phrase.
@@ -16,34 +16,34 @@ from charrnn.errors import InputError
 from charrnn.text.documents import MARK_BYTES, Document
 from charrnn.text.overlap import WINDOW, Fingerprint, Stretch
 
-HELD_OUT_SHARE = 0.05
-MIN_HELD_OUT_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
-MAX_HELD_OUT = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
-LARGEST_HELD_OUT = 10_000_000  # bytes, on request; to hash its windows takes 65 times that for a moment
-PIECE_END = "\0"  # between the pieces of a held-out text; no document has it
+VALIDATION_SHARE = 0.05
+MIN_VALIDATION_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
+MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
+LARGEST_VALIDATION = 10_000_000  # bytes, on request; to hash its windows takes 65 times that for a moment
+PIECE_END = "\0"  # between the pieces of a validation text; no document has it
 LONG = 2_048  # bytes of a stretch that is no mere header
 COPIED_SHARE = 0.5  # of a document that is a copy, edited or not
-SEEN_SHARE = 0.1  # of a held-out text that a model may know; more than a licence
+SEEN_SHARE = 0.1  # of a validation text that a model may know; more than a licence
 JOINT = "\n"  # between two documents, and where something was cut away
 
 
 def whole(texts: Sequence[Document]) -> str:
-    """Join documents to a held-out text.
+    """Join documents to a validation text.
 
     Raises:
         TextError: a document that cannot be read.
-        InputError: more than LARGEST_HELD_OUT.
+        InputError: more than LARGEST_VALIDATION.
     """
     size = sum(document.size() for document in texts)
-    if size > LARGEST_HELD_OUT:
+    if size > LARGEST_VALIDATION:
         raise InputError(
-            f"The held-out text has {size:,} bytes. Expected at most {LARGEST_HELD_OUT:,}, since all of it is read "
-            f"after each epoch, which takes minutes for {MAX_HELD_OUT:,} already. Hold out fewer files"
+            f"The validation text has {size:,} bytes. Expected at most {LARGEST_VALIDATION:,}, since all of it is read "
+            f"after each epoch, which takes minutes for {MAX_VALIDATION:,} already. Hold out fewer files"
         )
     return PIECE_END.join("".join(document.read()) for document in texts)
 
 
-def choose_held_out(corpus: Sequence[Document]) -> str:
+def choose_validation(corpus: Sequence[Document]) -> str:
     """Return about 5 % of a corpus, 2 MB at most: whole files, or a tail if the files are too few or too large.
 
     Raises:
@@ -51,12 +51,12 @@ def choose_held_out(corpus: Sequence[Document]) -> str:
     """
     sizes = {document: document.size() for document in corpus}
     total, taken, chosen = sum(sizes.values()), 0, list[Document]()
-    wanted = min(HELD_OUT_SHARE * total, MAX_HELD_OUT)
+    wanted = min(VALIDATION_SHARE * total, MAX_VALIDATION)
     for document in _shuffled(corpus):
         if taken < wanted and taken + sizes[document] <= 2 * wanted:
             taken += sizes[document]
             chosen.append(document)
-    if taken >= MIN_HELD_OUT_SHARE / HELD_OUT_SHARE * wanted:
+    if taken >= MIN_VALIDATION_SHARE / VALIDATION_SHARE * wanted:
         return whole(sorted(chosen, key=lambda document: document.path))
     # At least what is cut out of every later corpus.
     return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(wanted)))
@@ -78,8 +78,8 @@ def _tail(document: Document, size: int) -> str:
     return "".join(document.read(start))
 
 
-class HeldOut:
-    """A held-out text, to be found in documents of one encoding."""
+class Validation:
+    """A validation text, to be found in documents of one encoding."""
 
     def __init__(self, text: str, encoding: str) -> None:
         encoded = text.encode(encoding, "replace")
@@ -106,6 +106,6 @@ class HeldOut:
 
 
 def stands_in(document: Document, text: str) -> bool:
-    """Return whether a document has more of a held-out text than many documents may have in common."""
-    held_out = HeldOut(text, document.encoding)
-    return sum(stop - start for start, stop in held_out.found_in(document)) >= SEEN_SHARE * held_out.size
+    """Return whether a document has more of a validation text than many documents may have in common."""
+    validation = Validation(text, document.encoding)
+    return sum(stop - start for start, stop in validation.found_in(document)) >= SEEN_SHARE * validation.size

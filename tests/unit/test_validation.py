@@ -1,4 +1,4 @@
-"""What is held out, and that training never sees it."""
+"""The choice of the validation text, and that training never sees it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.text import held_out as split
+from charrnn.text import validation as split
 from charrnn.text.documents import UTF_8, Document, list_documents
-from charrnn.text.held_out import PIECE_END, choose_held_out, stands_in, whole
 from charrnn.text.overlap import WINDOW
 from charrnn.text.training_text import leave_out, prepare, read
+from charrnn.text.validation import PIECE_END, choose_validation, stands_in, whole
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -25,8 +25,8 @@ def files(folder: Path, *texts: str) -> list[Document]:
     return list_documents(folder, UTF_8)
 
 
-def training(corpus: list[Document], held_out: str) -> str:
-    return "".join(read(leave_out(corpus, held_out)))
+def training(corpus: list[Document], validation: str) -> str:
+    return "".join(read(leave_out(corpus, validation)))
 
 
 def prose(number: int, size: int) -> str:
@@ -34,32 +34,32 @@ def prose(number: int, size: int) -> str:
     return "".join(random.Random(number).choices("etaoin shrdlu\n", k=size))  # no secret
 
 
-def test_of_several_files_whole_ones_are_held_out(tmp_path: Path) -> None:
+def test_of_several_files_whole_ones_are_validation(tmp_path: Path) -> None:
     texts = [f"This is document number {number}.\n" * 20 for number in range(100)]
     corpus = files(tmp_path, *texts)
-    held_out = choose_held_out(corpus)
-    pieces = held_out.split(PIECE_END)
+    validation = choose_validation(corpus)
+    pieces = validation.split(PIECE_END)
     assert set(pieces) < set(texts)
-    assert 0.05 <= len(held_out) / sum(map(len, texts)) <= 0.07
-    seen = training(corpus, held_out)
+    assert 0.05 <= len(validation) / sum(map(len, texts)) <= 0.07
+    seen = training(corpus, validation)
     assert all(piece not in seen for piece in pieces)
     assert len(seen) == sum(map(len, texts)) - sum(map(len, pieces)) + 99 - len(pieces)
 
 
 @pytest.mark.parametrize("sizes", [(1000,), (2000, 2000), (3000, 1, 1)])
-def test_where_no_whole_file_fits_the_tail_is_held_out(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+def test_where_no_whole_file_fits_the_tail_is_validation(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     texts = ["".join(f"{k} " for k in range(size))[:size] for size in sizes]
     corpus = files(tmp_path, *texts)
-    held_out = choose_held_out(corpus)
+    validation = choose_validation(corpus)
     largest = max(texts, key=len)
     # Catches: the tail of a last file that is a line long; a tail too short to be cut out of the training text
-    assert held_out == largest[-max(WINDOW, round(0.05 * sum(sizes))) :]
-    assert held_out not in training(corpus, held_out)
+    assert validation == largest[-max(WINDOW, round(0.05 * sum(sizes))) :]
+    assert validation not in training(corpus, validation)
 
 
 def test_the_choice_depends_on_names_and_sizes_alone(tmp_path: Path) -> None:
     here, there = (files(tmp_path / sign, *(sign * (90 + number) for number in range(60))) for sign in "ab")
-    chosen = [[len(piece) for piece in choose_held_out(corpus).split(PIECE_END)] for corpus in (here, there)]
+    chosen = [[len(piece) for piece in choose_validation(corpus).split(PIECE_END)] for corpus in (here, there)]
     assert chosen[0] == chosen[1]
 
 
@@ -67,110 +67,110 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
     for number in range(60):
         (tmp_path / f"{number:02}").mkdir()
         (tmp_path / f"{number:02}" / "text.txt").write_text(f"{number:02}" * 50)
-    chosen = [int(piece[:2]) for piece in choose_held_out(list_documents(tmp_path, UTF_8)).split(PIECE_END)]
+    chosen = [int(piece[:2]) for piece in choose_validation(list_documents(tmp_path, UTF_8)).split(PIECE_END)]
     assert chosen != list(range(len(chosen)))  # Catches: the first ones of the sorted corpus
 
 
-def test_more_than_can_be_read_after_each_epoch_is_not_held_out(
+def test_more_than_can_be_read_after_each_epoch_is_not_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split, "LARGEST_HELD_OUT", 8)
-    with pytest.raises(InputError, match="The held-out text has 9 bytes. Expected at most 8"):
+    monkeypatch.setattr(split, "LARGEST_VALIDATION", 8)
+    with pytest.raises(InputError, match="The validation text has 9 bytes. Expected at most 8"):
         whole(files(tmp_path, "12345", "6789"))
 
 
-def test_never_more_than_a_tenth_is_held_out(tmp_path: Path) -> None:
+def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
     # Catches: a large file taken because the share was not yet reached
     sizes = [300] * 20 + [900] * 4
     corpus = files(tmp_path, *("x" * size for size in sizes))
-    assert len(choose_held_out(corpus)) <= 0.1 * sum(sizes)
+    assert len(choose_validation(corpus)) <= 0.1 * sum(sizes)
 
 
 def test_a_tail_that_has_grown_is_cut_out_of_the_middle(tmp_path: Path) -> None:
     text = "".join(f"line {number} of it\n" for number in range(400))
     corpus = files(tmp_path, text)
-    held_out = choose_held_out(corpus)
+    validation = choose_validation(corpus)
     grown = files(tmp_path, "before\n" + text + "after\n")
-    assert training(grown, held_out) == "before\n" + text.removesuffix(held_out) + "\n" + "after\n"
+    assert training(grown, validation) == "before\n" + text.removesuffix(validation) + "\n" + "after\n"
 
 
-def test_a_held_out_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
+def test_a_validation_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
     piece, other = prose(0, 300), prose(1, 3000)
     corpus = files(tmp_path, other, piece, "a" + piece + "b" + piece + "c")
     assert training(corpus, piece) == other + "\na\nb\nc"
 
 
-def test_what_an_edit_left_of_a_held_out_file_is_cut(tmp_path: Path) -> None:
-    # Catches: a held-out file that is trained on as a whole, since it is another file after one edit
-    held_out, other = prose(0, 2000), prose(1, 9000)
-    edited = held_out[:1000] + "EDITED" + held_out[1001:]
-    assert training(files(tmp_path, other, edited), held_out) == other + "\nEDITED"
-    assert training(files(tmp_path, other, held_out[200:900]), held_out) == other
+def test_what_an_edit_left_of_a_validation_file_is_cut(tmp_path: Path) -> None:
+    # Catches: a validation file that is trained on as a whole, since it is another file after one edit
+    validation, other = prose(0, 2000), prose(1, 9000)
+    edited = validation[:1000] + "EDITED" + validation[1001:]
+    assert training(files(tmp_path, other, edited), validation) == other + "\nEDITED"
+    assert training(files(tmp_path, other, validation[200:900]), validation) == other
 
 
 def test_what_stands_in_both_by_custom_is_not_cut(tmp_path: Path) -> None:
     greeting = "Mr. Speaker, Mr. Vice President, members of Congress, distinguished guests: "
-    held_out, other = greeting + prose(0, 2000), greeting + prose(1, 2000)
-    assert training(files(tmp_path, other, held_out), held_out) == other
+    validation, other = greeting + prose(0, 2000), greeting + prose(1, 2000)
+    assert training(files(tmp_path, other, validation), validation) == other
 
 
 def test_a_long_header_that_documents_share_is_not_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # Catches: a third of a folder of manual pages left out, since their licence stands in a held-out one
+    # Catches: a third of a folder of manual pages left out, since their licence stands in a validation one
     licence = prose(0, 900)
-    held_out, other = licence + prose(1, 5000), licence + prose(2, 5000)
-    assert training(files(tmp_path, other, held_out), held_out) == other
+    validation, other = licence + prose(1, 5000), licence + prose(2, 5000)
+    assert training(files(tmp_path, other, validation), validation) == other
     assert not caplog.text
 
 
 def test_a_long_stretch_is_cut_out_of_any_document(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    held_out, other = prose(1, 9000), prose(2, 9000)
-    quoting = other[:5000] + held_out[2000:5000] + other[5000:]
-    assert training(files(tmp_path, quoting), held_out) == other[:5000] + "\n" + other[5000:]
+    validation, other = prose(1, 9000), prose(2, 9000)
+    quoting = other[:5000] + validation[2000:5000] + other[5000:]
+    assert training(files(tmp_path, quoting), validation) == other[:5000] + "\n" + other[5000:]
 
 
-def test_short_held_out_files_are_cut_out_of_a_document_that_joins_all(tmp_path: Path) -> None:
-    # Catches: held-out files that are trained on, since each is shorter than a long stretch
+def test_short_validation_files_are_cut_out_of_a_document_that_joins_all(tmp_path: Path) -> None:
+    # Catches: validation files that are trained on, since each is shorter than a long stretch
     pieces = [prose(number, 300 + 100 * number) for number in range(5)]
     others = [prose(10 + number, 3000) for number in range(5)]
     joined = "".join(other + piece for other, piece in zip(others, pieces, strict=True))
     assert training(files(tmp_path, joined), PIECE_END.join(pieces)) == "\n".join(others)
 
 
-def test_a_licence_in_common_is_no_training_on_the_held_out_text(tmp_path: Path) -> None:
-    licence, held_out = prose(0, 3000), prose(1, 60_000)
+def test_a_licence_in_common_is_no_training_on_the_validation_text(tmp_path: Path) -> None:
+    licence, validation = prose(0, 3000), prose(1, 60_000)
     (document,) = files(tmp_path, prose(2, 50_000) + licence)
-    assert not stands_in(document, held_out + licence)
-    (document,) = files(tmp_path, prose(2, 50_000) + held_out[:9000])
-    assert stands_in(document, held_out + licence)
+    assert not stands_in(document, validation + licence)
+    (document,) = files(tmp_path, prose(2, 50_000) + validation[:9000])
+    assert stands_in(document, validation + licence)
 
 
-def test_what_is_left_out_beside_the_held_out_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    held_out = prose(1, 3000)
-    training(files(tmp_path, held_out, held_out, prose(2, 9000)), held_out)
+def test_what_is_left_out_beside_the_validation_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    validation = prose(1, 3000)
+    training(files(tmp_path, validation, validation, prose(2, 9000)), validation)
     assert "6,000 bytes of the text are left out" in caplog.text
 
 
 @pytest.mark.parametrize("times", [15, 25, 1000])
 def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, times: int) -> None:
-    # Catches: a first try with one sentence many times, all of which stands in its held-out tail
+    # Catches: a first try with one sentence many times, all of which stands in its validation tail
     corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * times)
-    assert prepare(corpus, choose_held_out(corpus)).num_characters == 45 * times
+    assert prepare(corpus, choose_validation(corpus)).num_characters == 45 * times
     assert "repeats itself" in caplog.text
 
 
-def test_copies_of_a_held_out_text_are_not_trained_on(tmp_path: Path) -> None:
+def test_copies_of_a_validation_text_are_not_trained_on(tmp_path: Path) -> None:
     # Catches: a text taken for one that repeats itself, since most of it is held out
-    held_out, other = prose(0, 2000), prose(1, 900)
-    assert training(files(tmp_path, held_out, held_out, held_out, other), held_out) == other
+    validation, other = prose(0, 2000), prose(1, 900)
+    assert training(files(tmp_path, validation, validation, validation, other), validation) == other
 
 
-def test_a_held_out_text_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
-    held_out = prose(0, 2000)
-    assert training(files(tmp_path, held_out), held_out) == ""
+def test_a_validation_text_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
+    validation = prose(0, 2000)
+    assert training(files(tmp_path, validation), validation) == ""
 
 
 def test_a_short_piece_is_cut_as_a_whole_file_only(tmp_path: Path) -> None:
-    # Catches: a held-out file "a" that takes every a out of the text
+    # Catches: a validation file "a" that takes every a out of the text
     assert training(files(tmp_path, "a", "banana"), "a") == "banana"
 
 
@@ -183,16 +183,16 @@ def test_pieces_that_overlap_are_cut_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("before", ["", "a", "ab"])
 def test_the_tail_cuts_no_character(tmp_path: Path, before: str) -> None:
     corpus = files(tmp_path, before + "".join(chr(0x4E00 + k) for k in range(400)))
-    held_out = choose_held_out(corpus)
-    assert training(corpus, held_out).startswith(before + "\u4e00")
-    assert len(held_out.encode()) >= WINDOW
+    validation = choose_validation(corpus)
+    assert training(corpus, validation).startswith(before + "\u4e00")
+    assert len(validation.encode()) >= WINDOW
 
 
 def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(split, "MAX_HELD_OUT", 200)
-    assert len(choose_held_out(files(tmp_path, "x" * 9000))) == 200
+    monkeypatch.setattr(split, "MAX_VALIDATION", 200)
+    assert len(choose_validation(files(tmp_path, "x" * 9000))) == 200
 
 
 def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_short_piece_is_no_part_of_a_slightly_longer_file(tmp_path: Path) -> N
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.sampled_from("ab\né€"), min_size=1), min_size=1, max_size=4))
-def test_without_a_held_out_text_training_reads_everything(tmp_path: Path, texts: list[str]) -> None:
+def test_without_a_validation_text_training_reads_everything(tmp_path: Path, texts: list[str]) -> None:
     for path in tmp_path.glob("*.txt"):
         path.unlink()
     text = prepare(files(tmp_path, "ab", *texts), "")
@@ -224,7 +224,7 @@ def test_a_text_can_be_read_again(tmp_path: Path) -> None:
     assert text.num_characters == 7
 
 
-def test_the_vocabulary_covers_training_and_held_out_text(tmp_path: Path) -> None:
+def test_the_vocabulary_covers_training_and_validation_text(tmp_path: Path) -> None:
     text = prepare(files(tmp_path, "abc"), PIECE_END.join(("xy", "z")))
     assert text.vocabulary.characters == "abcxyz"
 
@@ -234,14 +234,14 @@ def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
         prepare(files(tmp_path, "abcé€"), "ab", Vocabulary("abcd"), "speeches@1")
 
 
-def test_a_held_out_text_of_which_a_model_knows_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_validation_text_of_which_a_model_knows_nothing_is_refused(tmp_path: Path) -> None:
     corpus = files(tmp_path, "abc")
     with pytest.raises(InputError, match="fewer than 2 characters that speeches@1 knows"):
         prepare(corpus, "axy", Vocabulary("abc"), "speeches@1")
     assert prepare(corpus, "axy", Vocabulary("abcx"), "speeches@1").vocabulary.characters == "abcx"
 
 
-def test_documents_held_out_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
+def test_documents_validation_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
     assert whole(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
 
 

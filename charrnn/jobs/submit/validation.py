@@ -1,4 +1,4 @@
-"""The held-out text of a training: the model's frozen one, the one asked for, or a choice."""
+"""The validation text of a training: the model's frozen one, the one asked for, or a choice."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
 from charrnn.text.documents import Document
-from charrnn.text.held_out import choose_held_out, stands_in, whole
+from charrnn.text.validation import choose_validation, stands_in, whole
 
 
-class HeldOut:
+class Validation:
     """Decides for one store."""
 
     def __init__(self, store: Store, files: Files) -> None:
@@ -35,30 +35,30 @@ class HeldOut:
         text = whole(given) if given else frozen or ""
         if frozen is not None and text != frozen:
             raise InputError(
-                f"{model} keeps the held-out text of its first training, so that its versions can be compared. "
-                f"Leave out --held-out, or train a model of another name"
+                f"{model} keeps the validation text of its first training, so that its versions can be compared. "
+                f"Leave out --validation, or train a model of another name"
             )
         if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
             raise InputError(
-                f"{start.model}@{start.version} was trained on the held-out text of {model}, so that a loss on it "
-                f"would say nothing. Go on from another version, or train a model of another name with a held-out "
+                f"{start.model}@{start.version} was trained on the validation text of {model}, so that a loss on it "
+                f"would say nothing. Go on from another version, or train a model of another name with a validation "
                 f"text of its own"
             )
         return text
 
     def _chosen(self, corpus: Sequence[Document], start: Version | None) -> str:
         """Text of the corpus; if `start` was trained on that, what `start` itself was measured on."""
-        text = choose_held_out(corpus)
+        text = choose_validation(corpus)
         if start is not None and self._was_trained_on(start.model, start.version, text):
             return self._frozen(start.model) or text
         return text
 
     def _frozen(self, model: str) -> str | None:
         with self.store.read() as connection:
-            frozen = registry.held_out(connection, model)
+            frozen = registry.validation(connection, model)
         return self.files.read(frozen).decode() if frozen else None
 
-    def _was_trained_on(self, model: str, version: int, held_out: str) -> bool:
+    def _was_trained_on(self, model: str, version: int, validation: str) -> bool:
         """Whether a piece of the text stands in what the version, or one that it goes on from, was trained on.
 
         What an imported version was trained on is not known here; it counts as not trained on it.
@@ -67,6 +67,6 @@ class HeldOut:
             spec = registry.training_of(connection, model, version)
         if spec is None:
             return False
-        if stands_in(Document(self.files.verified_path(spec.corpus)), held_out):
+        if stands_in(Document(self.files.verified_path(spec.corpus)), validation):
             return True
-        return spec.needs is not None and self._was_trained_on(*spec.needs, held_out)
+        return spec.needs is not None and self._was_trained_on(*spec.needs, validation)
