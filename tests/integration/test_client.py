@@ -252,7 +252,7 @@ def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Clien
         jobs.append(train(client, "poems", [tmp_path / name], NetworkOptions(), TrainingOptions()).id or 0)
         client.cancel(jobs[-1])
     assert client.retry(jobs[0]) == 1
-    with pytest.raises(InputError, match="is measured on another validation text"):
+    with pytest.raises(InputError, match="has fixed its validation text meanwhile"):
         client.retry(jobs[1])
 
 

@@ -290,7 +290,7 @@ def lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int 
         and freeze_validation(connection, spec.model, spec.validation, but) != spec.validation
     ):
         raise InputError(
-            f"Another first training of {spec.model} was submitted meanwhile and fixed its validation text. Submit again"
+            f"Another first training of {spec.model} has fixed its validation text meanwhile. Submit this one again"
         )
     if spec.needs is not None:
         _locked_version(connection, *spec.needs, share=True)
