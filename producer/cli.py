@@ -1,6 +1,6 @@
-"""`charrnn-jobs`: the table of all commands, and what holds for each of them.
+"""The program `charrnn-jobs`: the table of its commands, and the error handling that they share.
 
-A command's module is imported when that command is called, so that the table is shown at once.
+A command's module is imported when that command is called, so the table appears at once.
 """
 
 from __future__ import annotations
@@ -12,41 +12,54 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.programs import TERMINATED, exit_code
 from charrnn.release import release
+from producer.examples import EXAMPLES
 from producer.output import console
 
 EPILOG = (
-    "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 usage or input; "
+    "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 wrong usage or input; "
     "3 no such job or model; 4 broker or store unreachable; 5 not finished (timeout, or results of a "
     "running job); 130 Ctrl-C; 143 SIGTERM."
 )
 
-# The module in producer.commands whose `app` has the command, and the command's own first line of help.
+START, GENERATE, INSPECT, MAINTAIN, OPERATE = "Start", "Generate", "Inspect", "Maintain", "Operate"
+
+# The module in producer.commands whose `app` has the command, its panel in the list, and its first line of help.
 COMMANDS = {
-    "up": ("up", "Run a broker and a worker here, until Ctrl-C."),
-    "train": ("train", "Train a new version of a model on text files."),
-    "submit": ("submit", "Sample a model from many seeds at once. Prints the job's id."),
-    "wait": ("jobs", "Follow a job until it has ended."),
-    "status": ("jobs", "Show a job: how far it is, why it waits, how it went."),
-    "jobs": ("jobs", "List jobs, newest first."),
-    "results": ("results", "Read a job's rows, in order: JSON Lines, or the first 20 for people on a terminal."),
-    "cancel": ("jobs", "End a job. Rows that are done stay readable."),
-    "retry": ("jobs", "Do again what failed or was cancelled; a training goes on from its last checkpoint."),
-    "delete": ("jobs", "Delete an ended job and its results, for good."),
-    "prune": ("jobs", "Delete old jobs and their results, but no training that a version came from."),
-    "worker": ("worker", "Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."),
+    "up": ("up", START, "Start a broker and a worker on this machine. Stops at Ctrl-C."),
+    "train": ("train", START, "Train a new version of a model on text files."),
+    "submit": ("submit", GENERATE, "Generate texts from seeds. Prints the job's id."),
+    "wait": ("jobs", GENERATE, "Follow a job until it ends."),
+    "results": ("results", GENERATE, "Export the rows of a job in order. On a terminal: a table of the first 20."),
+    "schedules": ("schedules", GENERATE, "List and manage schedules: training and generation at set times."),
+    "status": ("jobs", INSPECT, "Show a job: progress, why it waits, results and report."),
+    "jobs": ("jobs", INSPECT, "List jobs, newest first."),
+    "models": (
+        "models",
+        INSPECT,
+        "List and manage model versions.",
+    ),
+    "doctor": ("doctor", INSPECT, "Check broker, store, files and workers, and say how to fix what is wrong."),
+    "cancel": ("jobs", MAINTAIN, "Cancel a job. Finished rows stay readable."),
+    "retry": (
+        "jobs",
+        MAINTAIN,
+        "Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint.",
+    ),
+    "delete": ("jobs", MAINTAIN, "Delete an ended job and its results permanently."),
+    "prune": ("jobs", MAINTAIN, "Delete old jobs and their results. Training jobs whose version exists are kept."),
+    "store": ("store", MAINTAIN, "Maintain the database."),
+    "worker": ("worker", OPERATE, "Start a worker: one process per device. Stops gracefully at SIGTERM or Ctrl-C."),
     "scheduler": (
         "worker",
-        "Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled.",
+        OPERATE,
+        "Run schedules and recovery without doing work. Every worker does both as well.",
     ),
-    "doctor": ("doctor", "Look at broker, store, files and workers, and say what is wrong."),
-    "models": ("models", "List models and their versions; choose the one in use."),
-    "schedules": ("schedules", "Train or sample at set times."),
-    "store": ("store", "The store itself."),
 }
 
 
@@ -55,8 +68,9 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        for name, (_, help_line) in COMMANDS.items():
-            self.add_command(TyperCommand(name, help=help_line))  # for the list; `load` has the command itself
+        for name, (_, panel, help_line) in COMMANDS.items():
+            # Only for the list: `load` returns the command itself.
+            self.add_command(TyperCommand(name, help=help_line, rich_help_panel=panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
@@ -64,14 +78,24 @@ class Commands(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """Return the Click command, or group of commands, of this name."""
-    module, _ = COMMANDS[name]
-    return typer.main.get_group(import_module(f"producer.commands.{module}").app).commands[name]
+    """Return the Click command, or group of commands, with this name, and its examples below its help."""
+    module, *_ = COMMANDS[name]
+    command = typer.main.get_group(import_module(f"producer.commands.{module}").app).commands[name]
+    command.epilog = epilog(name)
+    for verb, subcommand in getattr(command, "commands", {}).items():
+        subcommand.epilog = epilog(f"{name} {verb}")
+    return command
+
+
+def epilog(name: str) -> str:
+    """Return a command's examples as Typer takes them: an empty line ends a line."""
+    lines = [f"[dim]$[/dim] {escape(line)}" for line in EXAMPLES[name]]
+    return "\n\n".join(["[bold]Examples[/bold]", *lines])
 
 
 app = typer.Typer(
     cls=Commands,
-    help="Train character-level language models and sample them in bulk, on a fleet of workers.",
+    help="Train character-level language models on your own text and generate texts in bulk.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -102,4 +126,4 @@ def options(
         bool, typer.Option("--version", help="Print the release.", callback=_print_release, is_eager=True)
     ] = False,
 ) -> None:
-    """What stands before the command."""
+    """Options before the command."""

@@ -1,4 +1,4 @@
-"""Follow a job on the terminal until it has ended."""
+"""Follow a job on the terminal until it ends."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 
 
 def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
-    """Show a job until it has ended; a job that did not do all it should is exit code 1."""
+    """Show a job until it ends. A job that failed, was cancelled or has failed rows is exit code 1."""
     job: JobStatus | None = None
     try:
         with progress.follower(job_id) as show:
             for job in client.follow(job_id, timeout_s):
                 show(job)
     except KeyboardInterrupt:
-        console.note(f"job {job_id} goes on. Follow: charrnn-jobs wait {job_id}   end it: charrnn-jobs cancel {job_id}")
+        console.note(
+            f"job {job_id} continues. Follow: charrnn-jobs wait {job_id}   stop it: charrnn-jobs cancel {job_id}"
+        )
         raise typer.Exit(INTERRUPTED) from None
     if job is not None:
         render.ended(job)

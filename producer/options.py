@@ -1,12 +1,12 @@
-"""What several commands share: options, how they are read, and the client."""
+"""Options that several commands share, how all options look, how they are read, and the client."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,21 +16,89 @@ from charrnn.jobs.settings import Settings
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
 
-MAX_ID = 2**31 - 1  # what a database's integer holds
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-JobArgument = Annotated[int, typer.Argument(help="The job's id.", show_default=False, min=1, max=MAX_ID)]
-LabelOption = Annotated[str | None, typer.Option("--label", help="A label to find the job by.", show_default=False)]
-RngSeedOption = Annotated[
-    int | None, typer.Option("--rng-seed", help="Fixes chance; drawn, shown and stored if left out.")
-]
-WaitOption = Annotated[bool, typer.Option("--wait", help="Follow the job until it has ended.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, store nothing.")]
-TimeoutOption = Annotated[
-    str | None, typer.Option("--timeout", help="Give up waiting after 90s, 10m or 2h; the job goes on.")
-]
-
+MAX_ID = 2**31 - 1  # the largest integer of a database column
+JOB_PANEL = "Job"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
+
+
+def option(
+    *names: str,
+    help: str,
+    panel: str,
+    metavar: str | None = None,
+    default: object = None,
+    parser: Callable[[str], Any] | None = None,
+) -> Any:
+    """Return a Typer option with its default at the end of its help.
+
+    Args:
+        names: such as "-o", "--output"; the parameter's own name if left out.
+        metavar: a word for the value; choices stand for themselves.
+        default: shown only: several parameters must tell "left out" from a default that a preset may change.
+    """
+    shown = "" if default is None else rf" \[default: {default}]"
+    return typer.Option(
+        *names, help=help + shown, rich_help_panel=panel, metavar=metavar, show_default=False, parser=parser
+    )
+
+
+def flag(name: str, *, help: str, panel: str) -> Any:
+    """Return a Typer option that takes no value."""
+    return typer.Option(name, help=help, rich_help_panel=panel, metavar="")
+
+
+def whole_number(text: str) -> int:
+    """Read a whole number; each parameter has limits of its own."""
+    if not re.fullmatch(r"[+-]?\d{1,4000}", text, re.ASCII):
+        raise typer.BadParameter(f"expected a whole number. Received: {text[:80]!r}")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """Read a number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"expected a number. Received: {text[:80]!r}") from None
+
+
+def positive_number(text: str) -> int:
+    """Read a job's id, or a number of rows or jobs: what a database's integer holds."""
+    value = whole_number(text)
+    if not 1 <= value <= MAX_ID:
+        raise typer.BadParameter(f"expected a whole number from 1 to {MAX_ID:,}. Received: {text[:80]}")
+    return value
+
+
+JsonOption = Annotated[bool, flag("--json", help="Print JSON.", panel="Output")]
+JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Job id.", show_default=False, parser=positive_number)]
+LabelOption = Annotated[
+    str | None, option("--label", metavar="TEXT", help="Label to find the job by: jobs --label TEXT.", panel=JOB_PANEL)
+]
+RngSeedOption = Annotated[
+    int | None,
+    option(
+        "--rng-seed",
+        metavar="N",
+        parser=whole_number,
+        help="Random seed: the same seed gives the same bytes.",
+        default="random, and stored with the job",
+        panel="Sampling",
+    ),
+]
+WaitOption = Annotated[bool, flag("--wait", help="Follow the job until it ends.", panel=JOB_PANEL)]
+DryRunOption = Annotated[
+    bool, flag("--dry-run", help="Check everything and show what would be submitted; store nothing.", panel=JOB_PANEL)
+]
+TimeoutOption = Annotated[
+    str | None,
+    option(
+        "--timeout",
+        metavar="TIME",
+        help="Stop waiting after this time, such as 90s, 10m or 2h. The job continues.",
+        panel=JOB_PANEL,
+    ),
+]
 
 
 def read_settings() -> Settings:
@@ -40,8 +108,8 @@ def read_settings() -> Settings:
 
 @contextmanager
 def open_client() -> Iterator[Client]:
-    """The client of this environment's settings, closed at the end of the block."""
-    from charrnn.jobs.client import Client  # SQLAlchemy, Celery, NumPy: none of them for help or a misspelt option
+    """Yield a client with the settings of this environment, and close it at the end of the block."""
+    from charrnn.jobs.client import Client  # SQLAlchemy, Celery, NumPy: not for help or a misspelled option
 
     client = Client(read_settings())
     try:
@@ -51,6 +119,7 @@ def open_client() -> Iterator[Client]:
 
 
 def parse_temperatures(option: str, text: str) -> tuple[float, ...]:
+    """Read numbers with commas between them."""
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
@@ -58,8 +127,8 @@ def parse_temperatures(option: str, text: str) -> tuple[float, ...]:
 
 
 def parse_seconds(option: str, text: str) -> float:
-    """A time such as 90s, 10m, 2h or 30d."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd])", text)  # of "30", nobody knows whether days or seconds
+    """Read a time such as 90s, 10m, 2h or 30d."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smhd])", text)  # "30" alone could be days or seconds
     if not match:
         raise InputError(f"{option} must be a time such as 90s, 10m, 2h or 30d. Received: {text!r}")
     return float(match[1]) * UNITS[match[2]]

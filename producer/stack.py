@@ -1,4 +1,4 @@
-"""The stack of `charrnn-jobs up`: a broker and a worker on this machine, and both gone when it ends."""
+"""The stack of `charrnn-jobs up`: a broker and a worker on this machine, which end with it."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
             while worker.poll() is None:
                 keep_broker()
                 time.sleep(WATCH_S)
-            console.fail(f"the worker ended by itself with exit code {worker.returncode}")
+            console.fail(f"the worker ended unexpectedly with exit code {worker.returncode}")
             return 1
         except KeyboardInterrupt:
-            console.note("stopping: the worker gives its work back")
+            console.note("stopping: the worker finishes or requeues its work")
             return 0
 
 
@@ -63,8 +63,8 @@ def _lock(lock: TextIO, home: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise InputError(
-            f"charrnn-jobs up runs already in {home}. For more workers: charrnn-jobs worker; "
-            f"for a second stack set another CHARRNN_HOME"
+            f"charrnn-jobs up already runs in {home}. For more workers: charrnn-jobs worker. "
+            f"For a second stack, set another CHARRNN_HOME"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What `train` and `submit` ask for, which is submitted at once, or kept by a schedule."""
+"""The request of `train` or `submit`, which is submitted at once or stored in a schedule."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Options = ParamSpec("Options")
 
 @dataclass(frozen=True)
 class Submission:
-    """A request, and the options that only make sense for a person who submits it."""
+    """A request, with the options that apply only to a job that is submitted now."""
 
     request: Request
     json: bool
@@ -37,7 +37,7 @@ class Submission:
         """Return the request alone.
 
         Raises:
-            InputError: one of a person's options was given.
+            InputError: an option was given that applies only to a job that is submitted now.
         """
         given = {
             "--json": self.json,
@@ -48,12 +48,12 @@ class Submission:
             "--key": self.key is not None,
         }
         if option := next((option for option, is_given in given.items() if is_given), None):
-            raise InputError(f"{option} is of a submit in person, and not of a schedule. Leave it out")
+            raise InputError(f"{option} cannot be used in a schedule. Remove it")
         return self.request
 
 
 def in_person(command: Callable[Options, Submission]) -> Callable[Options, None]:
-    """A command with the options of `command`, which submits what it returns."""
+    """Return a command with the options of `command` that submits what `command` returns."""
 
     @wraps(command)
     def run(*args: Options.args, **kwargs: Options.kwargs) -> None:

@@ -20,9 +20,9 @@ EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
     (CharrnnError, JOB_FAILED),
 )
 
-DEVICES, DEVICES_HELP = "auto", "auto, cpu, gpu, or GPU ids such as 0,1."
-QUEUES, QUEUES_HELP = "train,generate", "Out of train and generate."
-LOG_FORMAT, LOG_FORMAT_HELP = "text", "text for people, or json, an object a line."
+DEVICES, DEVICES_HELP = "auto", "Devices: auto, cpu, gpu, or GPU ids such as 0,1."
+QUEUES, QUEUES_HELP = "train,generate", "Queues to serve, with commas between: train, generate."
+LOG_FORMAT, LOG_FORMAT_HELP = "text", "Log format: text, or json with one object per line."
 
 
 def exit_code(error: CharrnnError) -> int:

@@ -1,4 +1,4 @@
-"""`doctor`: what can be found out about the set-up."""
+"""The command `doctor`: checks of the installation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ app = typer.Typer()
 
 @app.command()
 def doctor(json: JsonOption = False) -> None:
-    """Look at broker, store, files and workers, and say what is wrong."""
+    """Check broker, store, files and workers, and say how to fix what is wrong."""
     with open_client() as client:
         checks = examine(client)
     if json:
@@ -41,7 +41,7 @@ def doctor(json: JsonOption = False) -> None:
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. What is not `needed` may be missing for now, such as a worker."""
+    """One finding. Something that is not `needed`, such as a worker, may be missing for now."""
 
     name: str
     ok: bool
@@ -50,8 +50,8 @@ class Check:
 
 
 def examine(client: Client) -> list[Check]:
-    """Look at everything and mend nothing. A new store, broker or place of files is tied to the others, as by any
-    command."""
+    """Check everything and repair nothing. As with any command, a new store, broker or file store is tied to the others
+    at first use."""
     checks = [
         _check("python", lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _check("home", lambda: str(client.connections.settings.home)),
@@ -61,7 +61,7 @@ def examine(client: Client) -> list[Check]:
     ]
     failed = {check.name for check in checks if not check.ok}
     if "broker" not in failed:
-        with suppress(UnreachableError):  # it went just now
+        with suppress(UnreachableError):  # it went away just now
             warnings = client.connections.queue.warnings()
             checks += [Check(warning.name, False, warning.advice, needed=False) for warning in warnings]
     if not failed & {"broker", "store", "files"}:
@@ -79,7 +79,7 @@ def _check(name: str, find: Callable[[], str]) -> Check:
 def _broker(client: Client) -> str:
     server = client.connections.queue.server()
     waiting = sum(client.connections.queue.lengths().values())
-    return f"{client.connections.queue.url}, {server.kind} {server.version}, {waiting} doorbells wait"
+    return f"{client.connections.queue.url}, {server.kind} {server.version}, {waiting} notifications waiting"
 
 
 def _pair(client: Client) -> str:
@@ -111,7 +111,7 @@ def _workers(client: Client) -> list[Check]:
 
 
 def _place(worker: WorkerInfo) -> tuple[str, int]:
-    """Of a pool child: its worker, as host, pid and a random name, and its number there."""
+    """Return the worker of a pool child (host, pid and a random name) and the child's number in it."""
     life, _, index = worker.owner.rpartition("/")
     return life, int(index)
 

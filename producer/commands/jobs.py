@@ -1,30 +1,35 @@
-"""The commands of jobs: `wait`, `status`, `jobs`, `cancel`, `retry`, `delete` and `prune`."""
+"""The commands for jobs: `wait`, `status`, `jobs`, `cancel`, `retry`, `delete` and `prune`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from producer.follow import follow
 from producer.options import (
-    MAX_ID,
+    JOB_PANEL,
     JobArgument,
     JsonOption,
     TimeoutOption,
+    flag,
     open_client,
+    option,
     parse_seconds,
     parse_timeout,
+    positive_number,
 )
 from producer.output import console
 from producer.output import jobs as render
+
+FILTER, OUTPUT = "Filter", "Output"
 
 app = typer.Typer()
 
 
 @app.command()
 def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
-    """Follow a job until it has ended."""
+    """Follow a job until it ends."""
     timeout_s = parse_timeout(timeout)
     with open_client() as client:
         follow(client, job, timeout_s)
@@ -32,11 +37,16 @@ def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
 
 @app.command()
 def status(
-    job: Annotated[int | None, typer.Argument(help="The job's id; the newest if left out.", min=1, max=MAX_ID)] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw a training's losses.")] = False,
+    job: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="[JOB]", help=r"Job id. \[default: the newest]", show_default=False, parser=positive_number
+        ),
+    ] = None,
+    plot: Annotated[bool, flag("--plot", help="Draw the loss curve of a training job.", panel=OUTPUT)] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show a job: how far it is, why it waits, how it went."""
+    """Show a job: progress, why it waits, results and report."""
     with open_client() as client:
         found = client.status(job)
     if json:
@@ -49,14 +59,24 @@ def status(
 
 @app.command()
 def jobs(
-    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=MAX_ID)] = 20,
-    before: Annotated[
-        int | None, typer.Option(metavar="JOB", help="Those before this one, to page on.", min=1, max=MAX_ID)
+    state: Annotated[
+        Literal["queued", "running", "done", "failed", "cancelled"] | None,
+        option(help="Jobs in this state.", panel=FILTER),
     ] = None,
-    state: Annotated[str | None, typer.Option(help="queued, running, done, failed or cancelled.")] = None,
-    kind: Annotated[str | None, typer.Option(help="train or generate.")] = None,
-    model: Annotated[str | None, typer.Option("-m", "--model", help="NAME or NAME@VERSION.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="With this label.")] = None,
+    kind: Annotated[Literal["train", "generate"] | None, option(help="Jobs of this kind.", panel=FILTER)] = None,
+    model: Annotated[
+        str | None,
+        option("-m", "--model", metavar="MODEL", help="Jobs of this model: NAME or NAME@VERSION.", panel=FILTER),
+    ] = None,
+    label: Annotated[str | None, option(metavar="TEXT", help="Jobs with this label.", panel=FILTER)] = None,
+    limit: Annotated[
+        int,
+        option(metavar="N", parser=positive_number, help="Maximum number of jobs.", default=20, panel=OUTPUT),
+    ] = 20,
+    before: Annotated[
+        int | None,
+        option(metavar="JOB", parser=positive_number, help="Jobs older than this one: the next page.", panel=OUTPUT),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """List jobs, newest first."""
@@ -67,43 +87,51 @@ def jobs(
         return
     render.jobs(found)
     if not found:
-        console.note("there is no such job")
+        console.note("no jobs match")
     if len(found) == limit:
-        console.note(f"older ones: --before {found[-1].id}")
+        console.note(f"older jobs: --before {found[-1].id}")
 
 
 @app.command()
 def cancel(job: JobArgument) -> None:
-    """End a job. Rows that are done stay readable."""
+    """Cancel a job. Finished rows stay readable."""
     with open_client() as client:
         asked = client.cancel(job)
-    console.note(f"job {job}: {'will end within seconds' if asked else 'had ended already'}")
+    console.note(f"job {job}: {'ends within seconds' if asked else 'already ended'}")
 
 
 @app.command()
 def retry(job: JobArgument) -> None:
-    """Do again what failed or was cancelled; a training goes on from its last checkpoint."""
+    """Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint."""
     with open_client() as client:
         count = client.retry(job)
-    again = f"{console.counted(count, 'part')} to do again" if count else "nothing failed or was cancelled"
+    again = f"{console.counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
     console.note(f"job {job}: {again}")
 
 
 @app.command()
 def delete(job: JobArgument) -> None:
-    """Delete an ended job and its results, for good."""
+    """Delete an ended job and its results permanently."""
     with open_client() as client:
         client.delete(job)
-    console.note(f"job {job} was deleted")
+    console.note(f"job {job} deleted")
 
 
 @app.command()
 def prune(
-    older_than: Annotated[str, typer.Option("--older-than", help="30d, 12h: jobs that ended so long ago.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted.")] = False,
+    older_than: Annotated[
+        str,
+        option(
+            "--older-than",
+            metavar="TIME",
+            help="Retention: delete jobs that ended longer ago, e.g. 30d or 12h.",
+            panel=JOB_PANEL,
+        ),
+    ],
+    dry_run: Annotated[bool, flag("--dry-run", help="Show what would be deleted.", panel=JOB_PANEL)] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete old jobs and their results, but no training that a version came from."""
+    """Delete old jobs and their results. Training jobs whose version exists are kept."""
     seconds = parse_seconds("--older-than", older_than)
     with open_client() as client:
         pruned = client.prune(seconds, dry_run=dry_run)

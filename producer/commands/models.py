@@ -1,4 +1,4 @@
-"""The commands of models: list, show, compare, promote, rollback, delete, export, import."""
+"""The commands for models: list, show, compare, promote, rollback, delete, export, import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
 from charrnn.options import SamplingOptions
 from producer.follow import follow
-from producer.options import JsonOption, RngSeedOption, TimeoutOption, open_client, parse_timeout
+from producer.options import (
+    JsonOption,
+    RngSeedOption,
+    TimeoutOption,
+    number,
+    open_client,
+    option,
+    parse_timeout,
+    whole_number,
+)
 from producer.output import console
 from producer.output import models as render
 from producer.output.destination import whole_or_not
@@ -21,7 +30,8 @@ from producer.output.destination import whole_or_not
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
 
-VERSION_HELP = "NAME, NAME@VERSION or NAME@ALIAS."
+VERSION_HELP = "Version: NAME, NAME@VERSION or NAME@ALIAS."
+SAMPLING, VERSION = "Sampling", "Version"
 VersionArgument = Annotated[str, typer.Argument(metavar="MODEL", help=VERSION_HELP)]
 
 app = typer.Typer()
@@ -31,7 +41,7 @@ app.add_typer(models, name="models")
 
 @models.callback(invoke_without_command=True)
 def list_models(context: typer.Context, json: JsonOption = False) -> None:
-    """List models and their versions; choose the one in use."""
+    """List and manage model versions."""
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
@@ -41,7 +51,7 @@ def list_models(context: typer.Context, json: JsonOption = False) -> None:
 
 @models.command()
 def show(model: VersionArgument, json: JsonOption = False) -> None:
-    """Everything about a version: what it came from, and what the gate made of it."""
+    """Show a version: its training, its losses, and why it is or is not the champion."""
     with open_client() as client:
         found = client.models.show(model)
     console.records(found) if json else render.version(found)
@@ -51,14 +61,41 @@ def show(model: VersionArgument, json: JsonOption = False) -> None:
 def compare(
     first: Annotated[str, typer.Argument(metavar="A", help=VERSION_HELP)],
     second: Annotated[str, typer.Argument(metavar="B", help=VERSION_HELP)],
-    count: Annotated[int, typer.Option("-n", "--samples", help="Texts of each, from openings of validation text.")] = 3,
-    temperature: Annotated[float, typer.Option("-t", "--temperature")] = 0.5,
-    length: Annotated[int, typer.Option("-l", "--length", help="Characters of each text.")] = 200,
+    count: Annotated[
+        int,
+        option(
+            "-n",
+            "--samples",
+            metavar="N",
+            parser=whole_number,
+            help="Texts per version; their seeds come from the validation text.",
+            default=3,
+            panel=SAMPLING,
+        ),
+    ] = 3,
+    temperature: Annotated[
+        float,
+        option(
+            "-t", "--temperature", metavar="T", parser=number, help="Sampling temperature.", default=0.5, panel=SAMPLING
+        ),
+    ] = 0.5,
+    length: Annotated[
+        int,
+        option(
+            "-l",
+            "--length",
+            metavar="N",
+            parser=whole_number,
+            help="Maximum number of new characters per text.",
+            default=200,
+            panel=SAMPLING,
+        ),
+    ] = 200,
     rng_seed: RngSeedOption = None,
     json: JsonOption = False,
     timeout: TimeoutOption = None,
 ) -> None:
-    """Losses and texts of two versions side by side. A worker writes the texts."""
+    """Compare the losses and texts of two versions. A worker generates the texts."""
     timeout_s = parse_timeout(timeout)
     rng_seed = draw_rng_seed() if rng_seed is None else rng_seed
     sampling = SamplingOptions(temperatures=(temperature,), length=length, unknown="replace")
@@ -76,7 +113,7 @@ def compare(
     ]
     console.records(compared) if json else render.comparison(compared)
     if len({(version.validation, version.skipped) for version in versions}) > 1:
-        console.note("the losses are of different texts: no measure of which is better")
+        console.note("the two losses were measured on different validation texts, so they cannot be compared")
 
 
 def _sampled(
@@ -91,24 +128,32 @@ def _sampled(
         return [tuple(map(loads, client.results(job))) for job in jobs]
     finally:
         for job in jobs:
-            if not client.cancel(job):  # else it ends in a moment, and stays in the list as cancelled
+            if not client.cancel(job):  # otherwise it ends in a moment, and stays in the list as cancelled
                 client.delete(job)
 
 
 @models.command()
 def promote(
     model: VersionArgument,
-    alias: Annotated[str, typer.Option("--alias", help="What is to mean it; champion is the one in use.")] = "champion",
+    alias: Annotated[
+        str,
+        option(
+            metavar="ALIAS",
+            help="Alias to point at this version. NAME alone means NAME@champion.",
+            default="champion",
+            panel=VERSION,
+        ),
+    ] = "champion",
 ) -> None:
-    """Put a version into use, or give it an alias. Jobs that were submitted keep theirs."""
+    """Make a version the champion, or point another alias at it. Submitted jobs keep their version."""
     with open_client() as client:
         name = client.models.promote(model, alias)
     console.note(f"{name.partition('@')[0]}@{alias} is {name}")
 
 
 @models.command()
-def rollback(name: Annotated[str, typer.Argument(help="The model's name.")]) -> None:
-    """Go back to the champion of before; again, and it is the one before that."""
+def rollback(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]) -> None:
+    """Make the previous champion the champion again. Repeat to go further back."""
     with open_client() as client:
         version = client.models.rollback(name)
     console.note(f"{name}@champion is {version}")
@@ -119,25 +164,30 @@ def delete(
     model: VersionArgument,
     keep: Annotated[
         int | None,
-        typer.Option(help="Keep this many of the newest versions of NAME and those in use; delete the rest."),
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Delete all versions of NAME but the N newest and those in use.",
+            panel=VERSION,
+        ),
     ] = None,
 ) -> None:
-    """Delete a version for good, unless an alias means it or a job needs it."""
+    """Delete a version permanently. A version that an alias or a job uses is refused."""
     with open_client() as client:
         if keep is None:
             deleted: Sequence[str] = [client.models.delete(model)]
         else:
             deleted = client.models.delete_older(model, keep)
-    kept = "nothing to delete: older versions have an alias, or a job or a rollback needs them"
+    kept = "nothing to delete: an alias, a job or a rollback uses each older version"
     console.note(f"deleted: {', '.join(deleted)}" if deleted else kept)
 
 
 @models.command("export")
 def export_model(
     model: VersionArgument,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    output: Annotated[Path, option("-o", "--output", metavar="FILE", help="Output file.", panel="Output")],
 ) -> None:
-    """Write a version as one file. Prints the file's sha256."""
+    """Export a version to one file. Prints the file's sha256."""
     with open_client() as client, whole_or_not(output) as file:
         sha256 = client.models.export_version(model, file)
     console.value(sha256)
@@ -145,9 +195,12 @@ def export_model(
 
 @models.command("import")
 def import_model(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What models export wrote.")],
-    name: Annotated[str | None, typer.Option("--as", metavar="NAME", help="The model's name here.")] = None,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="File that models export wrote.")],
+    name: Annotated[
+        str | None,
+        option("--as", metavar="NAME", help="Name of the model.", default="its name in the file", panel=VERSION),
+    ] = None,
 ) -> None:
-    """Add an exported version as the next one of its model. Prints its name."""
+    """Import an exported version as the next version of its model. Prints its name."""
     with open_client() as client:
         console.value(client.models.import_version(path, name))

@@ -1,8 +1,8 @@
-"""The commands of schedules: add, list, show, pause, resume, run, remove."""
+"""The commands for schedules: add, list, show, pause, resume, run, remove."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,25 +14,27 @@ from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.programs import JOB_FAILED, UNREACHABLE
 from producer.commands.submit import submit
 from producer.commands.train import train
-from producer.options import JsonOption, open_client, parse_seconds
+from producer.options import JsonOption, flag, open_client, option, parse_seconds
 from producer.output import console
 from producer.output import schedules as render
 from producer.submission import Submission
 
-NameArgument = Annotated[str, typer.Argument(help="The schedule's name.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
+
+TIMES = "Times"
 
 app = typer.Typer()
 schedules = typer.Typer()
 app.add_typer(schedules, name="schedules")
 
-requests = typer.Typer(help="What a schedule can ask for.", add_completion=False)
+requests = typer.Typer(help="Commands that a schedule can run.", add_completion=False)
 for command in (train, submit):
     requests.command()(command)
 
 
 @schedules.callback(invoke_without_command=True)
 def list_schedules(context: typer.Context, json: JsonOption = False) -> None:
-    """Train or sample at set times."""
+    """List and manage schedules: training and generation at set times."""
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
@@ -46,18 +48,38 @@ def add(
     command: Annotated[
         list[str], typer.Argument(metavar="-- COMMAND...", help="train or submit, with their arguments.")
     ],
-    cron: Annotated[str, typer.Option(help='Minute hour day month weekday, such as "0 3 * * *".')],
-    timezone: Annotated[str, typer.Option(help="That the times are of, such as Europe/Paris.")] = "UTC",
+    cron: Annotated[
+        str,
+        option(
+            metavar="CRON", help='Cron expression: minute hour day month weekday, such as "0 3 * * *".', panel=TIMES
+        ),
+    ],
+    timezone: Annotated[
+        str,
+        option(metavar="ZONE", help="IANA time zone of --cron, such as Europe/Paris.", default="UTC", panel=TIMES),
+    ] = "UTC",
     overlap: Annotated[
-        str, typer.Option(help="skip or queue: of a time that comes while the job before it has not ended.")
+        Literal["skip", "queue"],
+        option(help="If the previous job is still running: skip this run, or queue it.", default="skip", panel=TIMES),
     ] = "skip",
     catch_up: Annotated[
-        str, typer.Option("--catch-up", help="once or none: after a while in which nothing ran, one job, or none.")
+        Literal["once", "none"],
+        option(help="After downtime: run once for all missed times, or not at all.", default="once", panel=TIMES),
     ] = "once",
-    deadline: Annotated[str | None, typer.Option(help="90s, 10m, 2h: do not submit later than that.")] = None,
-    always: Annotated[bool, typer.Option("--always", help="Train also where the text is unchanged.")] = False,
+    deadline: Annotated[
+        str | None,
+        option(
+            metavar="TIME",
+            help="Skip a run that could not be submitted within this time, such as 90s, 10m or 2h.",
+            default="no limit",
+            panel=TIMES,
+        ),
+    ] = None,
+    always: Annotated[
+        bool, flag("--always", help="Train even if the text has not changed since the last run.", panel=TIMES)
+    ] = False,
 ) -> None:
-    """Submit a command's job at set times. Everything is checked as if it were submitted now."""
+    """Add a schedule for train or submit. The command is checked as if it were submitted now."""
     schedule = Schedule(
         name=name,
         cron=Cron(cron, timezone),
@@ -73,9 +95,11 @@ def add(
 
 
 def _request(command: list[str]) -> Request:
-    """What a command would submit."""
+    """Return the request that a command would submit."""
     if command[0] not in ("train", "submit"):
-        raise InputError(f"A schedule can train or submit, such as: -- train speeches texts/. Received: {command[0]!r}")
+        raise InputError(
+            f"A schedule runs train or submit, such as: -- train speeches texts/. Received: {command[0]!r}"
+        )
     wanted = typer.main.get_command(requests).main(command, "charrnn-jobs", standalone_mode=False)
     if not isinstance(wanted, Submission):  # after --help
         raise typer.Exit
@@ -84,7 +108,7 @@ def _request(command: list[str]) -> Request:
 
 @schedules.command()
 def show(name: NameArgument, json: JsonOption = False) -> None:
-    """What a schedule does, its last ten times with what came of them, and the next five."""
+    """Show a schedule: its command, its last ten runs, and the next five times."""
     with open_client() as client:
         found = client.schedules.show(name)
     console.records(found) if json else render.schedule(found)
@@ -92,15 +116,15 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 @schedules.command()
 def pause(name: NameArgument) -> None:
-    """Submit nothing for it until it is resumed."""
+    """Pause a schedule until it is resumed."""
     with open_client() as client:
         client.schedules.pause(name)
-    console.note(f"schedule {name} is paused. Go on: charrnn-jobs schedules resume {name}")
+    console.note(f"schedule {name} is paused. To resume it: charrnn-jobs schedules resume {name}")
 
 
 @schedules.command()
 def resume(name: NameArgument) -> None:
-    """Go on with its next time. Times that came meanwhile are not caught up."""
+    """Resume a schedule at its next time. Runs missed while it was paused are skipped."""
     with open_client() as client:
         client.schedules.resume(name)
         console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
@@ -108,11 +132,11 @@ def resume(name: NameArgument) -> None:
 
 @schedules.command()
 def run(name: NameArgument) -> None:
-    """Submit its job now, also if the text is unchanged. Prints the job's id."""
+    """Run a schedule now, even if it is paused or the text is unchanged. Prints the job's id."""
     with open_client() as client:
         slot = client.schedules.run(name)
     if slot.state == SlotState.DUE:
-        console.note(f"schedule {name}: accepted, and submitted when broker and files answer")
+        console.note(f"schedule {name}: accepted; its job is submitted once broker and files answer")
         raise typer.Exit(UNREACHABLE)
     if slot.job is None:
         console.fail(f"schedule {name}: {slot.state}: {slot.reason}")
@@ -122,7 +146,7 @@ def run(name: NameArgument) -> None:
 
 @schedules.command()
 def remove(name: NameArgument) -> None:
-    """Delete a schedule. Jobs that it submitted stay."""
+    """Remove a schedule. Jobs that it submitted stay."""
     with open_client() as client:
         client.schedules.remove(name)
-    console.note(f"schedule {name} was removed")
+    console.note(f"schedule {name} removed")

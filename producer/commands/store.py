@@ -1,4 +1,4 @@
-"""`store upgrade`."""
+"""The command `store upgrade`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from producer.options import read_settings
 from producer.output import console
 
 app = typer.Typer()
-store = typer.Typer(help="The store itself.", no_args_is_help=True)
+store = typer.Typer(help="Maintain the database.", no_args_is_help=True)
 app.add_typer(store, name="store")
 
 
 @store.command()
 def upgrade() -> None:
-    """Bring the store's tables up to this release. Stop all workers first."""
+    """Upgrade the database schema to this release. Stop all workers first."""
     from charrnn.jobs.store.store import upgrade as upgrade_store  # SQLAlchemy, which help does not need
 
     before, after = upgrade_store(read_settings())
-    console.note(f"the store has schema {after}" + (f"; it had {before}" if before != after else " already"))
+    console.note(
+        f"upgraded the schema from {before} to {after}" if before != after else f"the schema is up to date: {after}"
+    )

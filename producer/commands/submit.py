@@ -1,91 +1,185 @@
-"""`submit`."""
+"""The command `submit`."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from charrnn.checks import check_choice
 from charrnn.errors import InputError
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.states import Priority
 from charrnn.options import SamplingOptions
 from producer.options import (
-    MAX_ID,
+    JOB_PANEL,
     DryRunOption,
     JsonOption,
     LabelOption,
     RngSeedOption,
     TimeoutOption,
     WaitOption,
+    flag,
+    number,
+    option,
     parse_temperatures,
     parse_timeout,
+    positive_number,
+    whole_number,
 )
 from producer.submission import Submission, in_person
 
 app = typer.Typer()
 
 
+MODEL, SEEDS, SAMPLING, DEFAULTS = "Model", "Seeds", "Sampling", SamplingOptions()
+
+
 def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
-    model: Annotated[str | None, typer.Option("-m", "--model", help="NAME, NAME@VERSION or NAME@ALIAS.")] = None,
+    model: Annotated[
+        str | None,
+        option("-m", "--model", metavar="MODEL", help="Model: NAME, NAME@VERSION or NAME@ALIAS.", panel=MODEL),
+    ] = None,
     after: Annotated[
         int | None,
-        typer.Option(metavar="JOB", help="Wait for this training, and use its version.", min=1, max=MAX_ID),
+        option(
+            metavar="JOB",
+            parser=positive_number,
+            help="Wait for this training job and use the version that it produces.",
+            panel=MODEL,
+        ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="A file, one seed a line, or .jsonl; - reads standard input. Else a new line.")
+        str | None,
+        option(
+            metavar="FILE",
+            help="Seed file: one seed per line, or JSON Lines. - reads standard input.",
+            default="one seed, the start of a new line",
+            panel=SEEDS,
+        ),
     ] = None,
     seeds_format: Annotated[
-        str | None, typer.Option(help="text or jsonl, such as of standard input; else by the file's name.")
+        Literal["text", "jsonl"] | None,
+        option(help="Format of the seed file.", default="by the file's name", panel=SEEDS),
     ] = None,
     random_seeds: Annotated[
-        int | None, typer.Option(help="Instead of --seeds: start from this many random places of the training text.")
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Use N random places of the training text as seeds, instead of --seeds.",
+            panel=SEEDS,
+        ),
     ] = None,
+    unknown: Annotated[
+        Literal["error", "drop", "replace"],
+        option(help="Handling of seed characters outside the vocabulary.", default=DEFAULTS.unknown, panel=SEEDS),
+    ] = "error",
     temperature: Annotated[
-        list[str] | None, typer.Option("-t", "--temperature", help="0.2,0.5; repeatable. 0 is argmax. Default: 1.")
+        list[str] | None,
+        option(
+            "-t",
+            "--temperature",
+            metavar="T[,T...]",
+            help="Sampling temperatures. Repeatable. 0 is greedy decoding.",
+            default=1,
+            panel=SAMPLING,
+        ),
     ] = None,
-    samples: Annotated[int, typer.Option("-n", "--samples", help="Texts for each seed and temperature.")] = 1,
+    samples: Annotated[
+        int,
+        option(
+            "-n",
+            "--samples",
+            metavar="N",
+            parser=whole_number,
+            help="Texts per seed and temperature.",
+            default=1,
+            panel=SAMPLING,
+        ),
+    ] = 1,
     length: Annotated[
-        int, typer.Option("-l", "--length", help="New characters of each text, at most.")
-    ] = SamplingOptions().length,
+        int,
+        option(
+            "-l",
+            "--length",
+            metavar="N",
+            parser=whole_number,
+            help="Maximum number of new characters per text.",
+            default=DEFAULTS.length,
+            panel=SAMPLING,
+        ),
+    ] = DEFAULTS.length,
     stop: Annotated[
-        list[str] | None, typer.Option(help=r"End a text before this; repeatable. Reads \n, \t and \\.")
+        list[str] | None,
+        option(
+            metavar="TEXT",
+            help=r"Stop string: ends a text, and is not part of it. Repeatable. Escapes: \n, \t, \\.",
+            panel=SAMPLING,
+        ),
     ] = None,
     keep_stop: Annotated[
-        bool, typer.Option("--keep-stop", help="Keep the stop string at the end of the text.")
+        bool, flag("--keep-stop", help="Keep the stop string at the end of the text.", panel=SAMPLING)
     ] = False,
-    top_k: Annotated[int | None, typer.Option(help="Sample from this many of the likeliest characters only.")] = None,
+    top_k: Annotated[
+        int | None,
+        option(
+            metavar="K",
+            parser=whole_number,
+            help="Top-k sampling: sample from the K most likely characters.",
+            panel=SAMPLING,
+        ),
+    ] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Sample from the likeliest characters with this total probability only.")
+        float | None,
+        option(
+            metavar="P",
+            parser=number,
+            help="Top-p (nucleus) sampling: sample from the most likely characters whose total probability reaches P.",
+            panel=SAMPLING,
+        ),
     ] = None,
-    logprobs: Annotated[bool, typer.Option("--logprobs", help="Add the log probability of each character.")] = False,
-    unknown: Annotated[
-        str, typer.Option(help="Characters in seeds that the model does not know: error, drop or replace.")
-    ] = SamplingOptions().unknown,
     precision: Annotated[
-        str, typer.Option(help="Precision of matrix products: float32, bfloat16 or auto.")
-    ] = SamplingOptions().precision,
-    part_rows: Annotated[
-        int | None, typer.Option(help="Rows done under one lease. Default: about 20 seconds of work.")
-    ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="The same key and content are the same job, however often submitted.")
-    ] = None,
-    priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
+        Literal["auto", "float32", "bfloat16"],
+        option(help="Precision of matrix multiplication.", default=DEFAULTS.precision, panel=SAMPLING),
+    ] = "auto",
     rng_seed: RngSeedOption = None,
+    logprobs: Annotated[
+        bool, flag("--logprobs", help="Add the log probability of each character to the results.", panel="Output")
+    ] = False,
+    json: JsonOption = False,
+    key: Annotated[
+        str | None,
+        option(
+            metavar="KEY",
+            help="Idempotency key: submitting the same request again returns the existing job.",
+            panel=JOB_PANEL,
+        ),
+    ] = None,
+    priority: Annotated[
+        Literal["low", "normal", "high"], option(help="Priority in the queue.", default="normal", panel=JOB_PANEL)
+    ] = "normal",
+    part_rows: Annotated[
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Rows per part, the unit of work of a worker.",
+            default="about 20 seconds of work",
+            panel=JOB_PANEL,
+        ),
+    ] = None,
     label: LabelOption = None,
     dry_run: DryRunOption = False,
-    json: JsonOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
 ) -> Submission:
-    """Sample a model from many seeds at once. Prints the job's id."""
+    """Generate texts from seeds. Prints the job's id."""
     timeout_s = parse_timeout(timeout)
     if model is None and after is None:
-        raise InputError("no model given. Expected -m MODEL, or --after JOB for the version that a training makes")
-    check_choice("priority", priority, [level.name.lower() for level in Priority])
+        raise InputError(
+            "No model given. Pass -m MODEL, or --after JOB for the version that a training job will produce"
+        )
     sampling = SamplingOptions(
         temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
         samples=samples,
@@ -113,11 +207,11 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
 
 
 def _unescaped(stop: str) -> str:
-    """A stop string as a shell lets it be written."""
+    """Return a stop string without the escapes that a shell needs."""
     escapes = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
     _, backslash, rest = re.sub(r"\\[nt\\]", "", stop).partition("\\")
     if backslash:
-        raise InputError(rf"--stop {stop!r}: \{rest[:1]} is not known. Expected \n, \t, or \\ for a backslash")
+        raise InputError(rf"--stop {stop!r}: unknown escape \{rest[:1]}. Expected \n, \t, or \\ for a backslash")
     return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)
 
 

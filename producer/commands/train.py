@@ -1,13 +1,12 @@
-"""`train`."""
+"""The command `train`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from charrnn.jobs.job.requests import TrainRequest
-from charrnn.network.cells import CELLS
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.documents import UTF_8
 from producer.options import (
@@ -17,63 +16,165 @@ from producer.options import (
     RngSeedOption,
     TimeoutOption,
     WaitOption,
+    number,
+    option,
     parse_temperatures,
     parse_timeout,
+    whole_number,
 )
 from producer.submission import Submission, in_person
 
 app = typer.Typer()
 
 
-def _default(name: str) -> str:
-    """As Typer shows a default, of an option that must tell "left out" from its default."""
-    values = NetworkOptions().to_dict() | TrainingOptions().to_dict()
-    return f"Default: {values[name]}."
+TEXT, NETWORK, TRAINING, VERSION = "Text", "Network", "Training", "Version"
+DEFAULTS = NetworkOptions().to_dict() | TrainingOptions().to_dict()
 
 
 def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
-    name: Annotated[str, typer.Argument(help="The model's name.")],
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders of *.txt, patterns; s3://.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Text files, folders of *.txt files, patterns, or s3:// URLs."),
+    ],
     validation: Annotated[
         list[str] | None,
-        typer.Option("--validation", help="A file to measure the loss on; repeatable. Else about 5 % of the text."),
+        option(
+            "--validation",
+            metavar="FILE",
+            help="Validation text: measures the loss, is never trained on. Repeatable.",
+            default="about 5% of the text",
+            panel=TEXT,
+        ),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="utf-8, or latin-1: every byte a character.")] = UTF_8,
-    start: Annotated[str | None, typer.Option("--from", metavar="MODEL", help="A version to go on from.")] = None,
+    encoding: Annotated[
+        Literal["utf-8", "latin-1"], option(help="Text encoding.", default=UTF_8, panel=TEXT)
+    ] = "utf-8",
+    start: Annotated[
+        str | None,
+        option(
+            "--from", metavar="MODEL", help="Fine-tune this version, such as speeches or speeches@3.", panel=TRAINING
+        ),
+    ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="notebook: windows of 20 characters, RMSprop, as the Keras notebook.")
+        Literal["notebook"] | None,
+        option(
+            help="Named settings; notebook: shuffled windows of 20 characters and RMSprop, as in the Keras notebook.",
+            panel=TRAINING,
+        ),
     ] = None,
-    cell: Annotated[str | None, typer.Option(help=f"{' or '.join(CELLS)}. {_default('cell')}")] = None,
-    units: Annotated[int | None, typer.Option(help=f"Width of each layer. {_default('units')}")] = None,
-    layers: Annotated[int | None, typer.Option(help=f"Recurrent layers. {_default('layers')}")] = None,
-    dropout: Annotated[float | None, typer.Option(help=f"Share of outputs dropped. {_default('dropout')}")] = None,
-    epochs: Annotated[int | None, typer.Option(help=f"Readings of the text, at most. {_default('epochs')}")] = None,
+    cell: Annotated[
+        Literal["lstm", "gru"] | None, option(help="Recurrent cell.", default=DEFAULTS["cell"], panel=NETWORK)
+    ] = None,
+    units: Annotated[
+        int | None,
+        option(metavar="N", parser=whole_number, help="Units per layer.", default=DEFAULTS["units"], panel=NETWORK),
+    ] = None,
+    layers: Annotated[
+        int | None,
+        option(metavar="N", parser=whole_number, help="Recurrent layers.", default=DEFAULTS["layers"], panel=NETWORK),
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        option(metavar="RATE", parser=number, help="Dropout rate.", default=DEFAULTS["dropout"], panel=NETWORK),
+    ] = None,
+    max_len: Annotated[
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Window length in characters: trains and samples on windows.",
+            default="20 with --preset notebook",
+            panel=NETWORK,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Maximum number of epochs.",
+            default=DEFAULTS["epochs"],
+            panel=TRAINING,
+        ),
+    ] = None,
     patience: Annotated[
-        int | None, typer.Option(help=f"Epochs without a lower loss before it ends. {_default('patience')}")
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Early stopping: epochs without a lower validation loss before training stops.",
+            default=DEFAULTS["patience"],
+            panel=TRAINING,
+        ),
     ] = None,
-    max_minutes: Annotated[float | None, typer.Option(help="Train for so long at most.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Parallel streams; by the text's length if left out.")] = None,
+    max_minutes: Annotated[
+        float | None, option(metavar="N", parser=number, help="Maximum training time in minutes.", panel=TRAINING)
+    ] = None,
+    batch: Annotated[
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Batch size: parallel streams of text.",
+            default="from the length of the text",
+            panel=TRAINING,
+        ),
+    ] = None,
     unroll: Annotated[
-        int | None, typer.Option(help=f"Characters of truncated backpropagation. {_default('unroll')}")
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Characters of truncated backpropagation through time.",
+            default=DEFAULTS["unroll"],
+            panel=TRAINING,
+        ),
     ] = None,
-    max_len: Annotated[int | None, typer.Option(help="Characters of a window, with the preset. Default: 20.")] = None,
     stride: Annotated[
-        int | None, typer.Option(help=f"Characters from window to window, with the preset. {_default('stride')}")
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Characters from one window to the next; only with windows.",
+            default=DEFAULTS["stride"],
+            panel=TRAINING,
+        ),
     ] = None,
     precision: Annotated[
-        str | None,
-        typer.Option(help=f"Precision of matrix products: float32, bfloat16 or auto. {_default('precision')}"),
+        Literal["auto", "float32", "bfloat16"] | None,
+        option(help="Precision of matrix multiplication.", default=DEFAULTS["precision"], panel=TRAINING),
     ] = None,
     preview_temperature: Annotated[
-        str | None, typer.Option(help="Of the texts shown after each epoch. Default: 0.2,0.5,1.0,1.2.")
-    ] = None,
-    margin: Annotated[
-        float, typer.Option(help="Nats per character by which it must be better than the champion to take its place.")
-    ] = 0.0,
-    keep: Annotated[
-        int | None, typer.Option(help="Keep this many of the newest versions and those in use; delete the rest.")
+        str | None,
+        option(
+            metavar="T[,T...]",
+            help="Temperatures of the preview texts after each epoch.",
+            default="0.2,0.5,1.0,1.2",
+            panel=TRAINING,
+        ),
     ] = None,
     rng_seed: RngSeedOption = None,
+    margin: Annotated[
+        float,
+        option(
+            metavar="NATS",
+            parser=number,
+            help="Improvement in validation loss (nats per character) needed to replace the champion.",
+            default=0,
+            panel=VERSION,
+        ),
+    ] = 0.0,
+    keep: Annotated[
+        int | None,
+        option(
+            metavar="N",
+            parser=whole_number,
+            help="Retention: keep the N newest versions and those in use, delete the rest.",
+            default="keep all",
+            panel=VERSION,
+        ),
+    ] = None,
     label: LabelOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,

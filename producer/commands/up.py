@@ -1,4 +1,4 @@
-"""`up`."""
+"""The command `up`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = typer.Typer()
 
 @app.command()
 def up(devices: DevicesOption = DEVICES, queues: QueuesOption = QUEUES) -> None:
-    """Run a broker and a worker here, until Ctrl-C."""
-    from producer.stack import run_stack  # SQLAlchemy and redis, which --help has no use for
+    """Start a broker and a worker on this machine. Stops at Ctrl-C."""
+    from producer.stack import run_stack  # SQLAlchemy and redis, which --help does not need
 
     raise typer.Exit(run_stack(read_settings(), ["--devices", devices, "--queues", queues]))

@@ -1,4 +1,4 @@
-"""`worker` and `scheduler`: this process becomes one of them."""
+"""The commands `worker` and `scheduler`: this process becomes one of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ import typer
 from charrnn.jobs.programs import DEVICES, DEVICES_HELP, LOG_FORMAT, LOG_FORMAT_HELP, QUEUES, QUEUES_HELP
 from charrnn.jobs.upkeep import health
 from charrnn.release import MODULE
-from producer.options import read_settings
+from producer.options import flag, option, read_settings
 
-DevicesOption = Annotated[str, typer.Option("--devices", help=DEVICES_HELP)]
-LogFormatOption = Annotated[str, typer.Option("--log-format", help=LOG_FORMAT_HELP)]
-QueuesOption = Annotated[str, typer.Option("--queues", help=QUEUES_HELP)]
+WORKER = "Worker"
+
+DevicesOption = Annotated[str, option("--devices", metavar="DEVICES", help=DEVICES_HELP, default=DEVICES, panel=WORKER)]
+LogFormatOption = Annotated[
+    str, option("--log-format", metavar="FORMAT", help=LOG_FORMAT_HELP, default=LOG_FORMAT, panel=WORKER)
+]
+QueuesOption = Annotated[str, option("--queues", metavar="QUEUES", help=QUEUES_HELP, default=QUEUES, panel=WORKER)]
 
 app = typer.Typer()
 
@@ -26,10 +30,10 @@ def worker(
     queues: QueuesOption = QUEUES,
     log_format: LogFormatOption = LOG_FORMAT,
     check_health: Annotated[
-        bool, typer.Option("--check-health", help="See whether the workers of this host hang, and start none.")
+        bool, flag("--check-health", help="Check that the workers of this host respond, then exit.", panel=WORKER)
     ] = False,
 ) -> None:
-    """Do the work of jobs: one process for each device, until SIGTERM or Ctrl-C."""
+    """Start a worker: one process per device. Stops gracefully at SIGTERM or Ctrl-C."""
     if check_health:
         health.check(read_settings())
     else:
@@ -38,7 +42,7 @@ def worker(
 
 @app.command()
 def scheduler(log_format: LogFormatOption = LOG_FORMAT) -> None:
-    """Do nothing but maintenance: give dead workers' parts back, ring lost doorbells, submit what is scheduled."""
+    """Run schedules and recovery without doing work. Every worker does both as well."""
     _become("worker.scheduler", "--log-format", log_format)
 
 

@@ -1,4 +1,4 @@
-"""The only place that prints: notes, tables, facts, records.
+"""Everything that is printed: notes, tables, facts, records.
 
 Results, ids and records go to standard output, everything else to standard error. Generated text is
 untrusted: control characters never reach a terminal.
@@ -29,7 +29,7 @@ out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() el
 
 
 def note(message: str) -> None:
-    """A line for the person, on standard error."""
+    """Print a line for people on standard error."""
     err.print(_printable_lines(message))
 
 
@@ -38,17 +38,17 @@ def fail(message: str) -> None:
 
 
 def value(text: object) -> None:
-    """A line for the next program, on standard output."""
+    """Print a line for the next program on standard output."""
     print(_printable_lines(str(text)) if sys.stdout.isatty() else text, flush=True)
 
 
 def records(found: object) -> None:
-    """JSON on standard output, of values as `to_document` has them."""
+    """Print values as JSON on standard output, converted by `to_document`."""
     value(json.dumps(to_document(found), ensure_ascii=False, indent=1))
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """A table on standard output; a number's column is aligned right."""
+    """Print a table on standard output. Columns of numbers are right-aligned."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     body = [list(row) for row in rows]
     for index, column in enumerate(columns):
@@ -60,7 +60,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 
 def facts(lines: Iterable[tuple[str, object]]) -> None:
-    """A fact a line on standard output, without those that are not there."""
+    """Print one fact per line on standard output, without empty ones."""
     shown = Table(box=None, pad_edge=False, show_header=False)
     for name, fact in lines:
         if fact not in (None, ""):
@@ -75,7 +75,7 @@ def _cell(cell: object) -> Text:
 
 
 def when(milliseconds: int | None) -> str:
-    """A database time as local time."""
+    """Return a database time (milliseconds since 1970) as local time."""
     return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
 
 
@@ -84,12 +84,12 @@ def _printable_lines(message: str) -> Text:
 
 
 def printable(text: str) -> str:
-    """Text that is safe on a terminal, on one line."""
+    """Return text on one line, without characters that could control a terminal."""
     return "".join(SIGNS.get(c, c if c.isprintable() else "�") for c in text)
 
 
 def counted(count: int, noun: str) -> str:
-    """As "1 seed" or "1,000 seeds"."""
+    """Return a count with its noun, such as "1 seed" or "1,000 seeds"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
@@ -109,7 +109,7 @@ def size(count: float) -> str:
 
 @contextmanager
 def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
-    """Where bytes go that a next program reads, as they are unless a person does; `live`: each line at once."""
+    """Yield standard output for bytes: unchanged for programs, printable on a terminal; flushed per line if `live`."""
     try:
         if sys.stdout.isatty():
             with _Terminal() as terminal:
@@ -125,7 +125,7 @@ def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
 
 
 class _Terminal(io.BytesIO):
-    """Lines in UTF-8 on their way to a person."""
+    """UTF-8 lines made printable for a terminal."""
 
     def write(self, data: Any) -> int:
         lines = bytes(data).decode(errors="replace").replace("\r\n", "\n")  # CSV's ends of lines

@@ -1,4 +1,4 @@
-"""Where a command writes what it was asked for: a file that appears when it is whole, or standard output."""
+"""The destination of a command's output: standard output, or a file that appears once it is complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STANDARD_OUTPUT = Path("-")
 
 
 def opened(output: Path | None, *, live: bool) -> AbstractContextManager[BinaryIO]:
-    """The file at `output`, or standard output; `live`: each line of that at once."""
+    """Open `output`, or standard output, which is flushed after each line if `live`."""
     if output is None or output == STANDARD_OUTPUT:
         return console.standard_output(live=live)
     return whole_or_not(output)
@@ -23,7 +23,7 @@ def opened(output: Path | None, *, live: bool) -> AbstractContextManager[BinaryI
 
 @contextmanager
 def whole_or_not(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when the block ends well; what is not a regular file is written to."""
+    """Yield a file that replaces `path` if the block succeeds. Devices and pipes are written directly."""
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a named pipe
             with open(path, "wb") as file:

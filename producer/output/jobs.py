@@ -1,4 +1,4 @@
-"""Jobs and their results, for people."""
+"""Jobs as tables and facts for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from producer.output.plot import curve
 if TYPE_CHECKING:
     from charrnn.jobs.upkeep.pruning import Pruned
 
-SHOWN_TEMPERATURES = 10  # of a job, in one line
+SHOWN_TEMPERATURES = 10  # of a job, on one line
 
 
 def jobs(rows: Iterable[Job]) -> None:
@@ -40,7 +40,7 @@ def _done(job: Job) -> str:
 
 
 def status(job: JobStatus) -> None:
-    """One job, a fact a line."""
+    """Print one job, one fact per line."""
     spec = job.spec
     lines: list[tuple[str, object]] = [
         ("job", job.id),
@@ -54,7 +54,7 @@ def status(job: JobStatus) -> None:
         ("submitted", console.when(job.created_at)),
         ("started", console.when(job.started_at)),
         ("ended", console.when(job.finished_at)),
-        ("waits", job.waiting_for),
+        ("waiting for", job.waiting_for),
         ("error", job.error),
     ]
     if isinstance(spec, GenerateSpec):
@@ -83,14 +83,14 @@ def sampling_line(spec: GenerateSpec) -> str:
 
 
 def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
-    """What the sampler did so far."""
+    """Yield the facts of the sampling so far."""
     seconds = {"in the queue": report.queue_seconds, **vars(report.seconds)}
     yield "throughput", f"{report.characters_per_second:,} characters/s on one device"
     yield "batch", f"{report.batch} slots, {report.fill:.0%} utilization"
     yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
     for texts in report.temperatures:
         nats = f"{texts.nats_per_char:.3f} nats/char, " if texts.nats_per_char is not None else ""
-        where = "elsewhere" if texts.temperature is None else f"at {texts.temperature:g}"
+        where = "other" if texts.temperature is None else f"at {texts.temperature:g}"
         share = f"about {texts.distinct_share:.0%}" if texts.rows > SKETCH else f"{texts.distinct_share:.1%}"
         yield where, f"{nats}{share} of {texts.rows:,} texts distinct"
 
@@ -112,7 +112,7 @@ def epoch_line(epoch: EpochMetrics) -> str:
 
 
 def loss_text(nats: float) -> str:
-    """A cross-entropy in nats, in bits, and as a perplexity, each per character."""
+    """Return a cross-entropy in nats and bits per character, and its perplexity."""
     return f"{nats:.4f} nats/char ({nats / math.log(2):.3f} bits, perplexity {math.exp(min(nats, 700.0)):.2f})"
 
 
@@ -121,11 +121,11 @@ def preview_line(preview: Preview) -> str:
 
 
 def plot(job: JobStatus) -> None:
-    """The losses of a training's epochs."""
+    """Print the loss curve of a training job."""
     if job.kind != TrainSpec.QUEUE:
-        console.note(f"job {job.id} is no training: it has no losses to draw")
+        console.note(f"job {job.id} is not a training job, so it has no loss curve")
     elif not job.history:
-        console.note(f"job {job.id} has no epoch to draw yet")
+        console.note(f"job {job.id} has not finished an epoch yet")
     for line in curve(job.history):
         console.out.print(Text(line))
 
@@ -134,7 +134,7 @@ def progress_line(part: RunningPart) -> str:
     attempt = f" (attempt {part.attempt})" if part.attempt > 1 else ""
     work = part.progress.work
     if part.progress.waits is not None:
-        return f"part {part.part}: waits: {part.progress.waits}"
+        return f"part {part.part}: waiting: {part.progress.waits}"
     if isinstance(work, TrainingProgress):
         loss = f", val_loss {work.val_loss:.4f}" if work.val_loss else ""
         return (
@@ -147,12 +147,12 @@ def progress_line(part: RunningPart) -> str:
 
 
 def characters(job: JobStatus) -> int:
-    """Characters sampled so far, by finished and running parts."""
+    """Return the characters sampled so far by finished and running parts."""
     return job.characters + sum(part.progress.work.characters for part in job.progress if part.progress.work)
 
 
 def ended(job: JobStatus) -> None:
-    """How a followed job ended."""
+    """Print how a followed job ended."""
     finished_at = job.finished_at or job.created_at
     seconds = (finished_at - (job.started_at or finished_at)) / 1000
     facts = f"{characters(job):,} characters" if job.rows_total else ""

@@ -1,4 +1,4 @@
-"""Models and their versions, for people."""
+"""Model versions as tables and facts for people."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from charrnn.options import NetworkOptions
 from producer.output import console
 from producer.output import jobs as render
 
-SHOWN_SOURCES = 10  # of a version, in one line
+SHOWN_SOURCES = 10  # of a version, on one line
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """A version beside another one: its loss, and the seeds and texts that it wrote."""
+    """One of two compared versions: its loss, and the texts that it generated."""
 
     version: str
     val_loss: float
@@ -26,7 +26,7 @@ class Compared:
 
 def models(rows: Iterable[ListedVersion]) -> None:
     console.table(
-        ("version", "aliases", "val_loss", "network", "characters", "stored"),
+        ("version", "aliases", "val_loss", "network", "vocabulary", "stored"),
         (
             (
                 v.name,
@@ -42,7 +42,7 @@ def models(rows: Iterable[ListedVersion]) -> None:
 
 
 def version(found: VersionDetails) -> None:
-    """One version, a fact a line."""
+    """Print one version, one fact per line."""
     training = found.training
     console.facts(
         [
@@ -51,10 +51,10 @@ def version(found: VersionDetails) -> None:
             ("val_loss", render.loss_text(found.val_loss)),
             ("gate", f"{'passed' if found.gate.promoted else 'not passed'}: {found.reason}"),
             ("network", _network(found.network)),
-            ("characters", len(found.characters)),
-            ("sampled in", found.precision),
+            ("vocabulary", len(found.characters)),
+            ("sampling precision", found.precision),
             ("stored", console.when(found.created_at)),
-            ("job", found.job or "none: it was imported"),
+            ("job", found.job or "none (imported)"),
             ("training", training and render.training_line(training)),
             ("corpus", training and _corpus(training)),
             ("release", found.release),
@@ -73,7 +73,7 @@ def _network(network: NetworkOptions) -> str:
 
 
 def comparison(compared: Sequence[Compared]) -> None:
-    """Versions side by side, with their texts of the same seeds."""
+    """Print two versions side by side, with their texts for the same seeds."""
     rows: list[tuple[str, ...]] = [("val_loss", *(render.loss_text(version.val_loss) for version in compared))]
     for texts in zip(*(version.texts for version in compared), strict=True):
         rows.append((texts[0]["seed"], *(text["text"] for text in texts)))

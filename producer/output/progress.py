@@ -1,4 +1,4 @@
-"""A job that is followed: a live bar on a terminal, a line for each change elsewhere."""
+"""Progress of a followed job: a live bar on a terminal, one line per change elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 
 @contextmanager
 def follower(job_id: int) -> Iterator[Show]:
-    """A function that shows a job's status: a live bar on a terminal, a line for each change elsewhere."""
+    """Yield a function that shows a job's status: a live bar on a terminal, one line per change elsewhere."""
     if console.err.is_terminal:
         with _live(job_id) as show:
             yield show
@@ -51,14 +51,14 @@ def _live(job_id: int) -> Iterator[Show]:
 
 
 class _Speed(ProgressColumn):
-    """Characters a second."""
+    """Throughput in characters per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 class _Lines:
-    """Prints a job's headline when it has changed, numbers every LINE_S seconds at most."""
+    """Prints a job's headline when its words change, and its numbers at most every LINE_S seconds."""
 
     def __init__(self, job_id: int) -> None:
         self.job_id, self.last, self.at = job_id, "", 0.0
@@ -74,7 +74,7 @@ class _Lines:
 
 
 class _Epochs:
-    """Prints each epoch of a training once: its losses, and what the model writes."""
+    """Prints each epoch of a training job once: its losses and preview texts."""
 
     def __init__(self) -> None:
         self.shown = 0
@@ -88,12 +88,12 @@ class _Epochs:
 
 
 def _words(headline: str) -> str:
-    """A headline without its numbers."""
+    """Return a headline without its numbers."""
     return re.sub(r"[\d.,]+", "", headline)
 
 
 def _work(job: JobStatus) -> tuple[float, float]:
-    """Characters done and in all, to train on or to sample."""
+    """Return the characters done and the total, to train on or to sample."""
     if isinstance(job.spec, GenerateSpec):
         return render.characters(job), job.spec.characters
     for part in job.progress:

@@ -1,4 +1,4 @@
-"""Rows of a job, for people."""
+"""Rows of a job as text for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN_ROWS = 20  # on a terminal
 
 
 def table(lines: Iterable[bytes]) -> int:
-    """Result lines for a person -> how many."""
+    """Print result lines, and return how many there were."""
     count = 0
     for line in lines:
         count += 1

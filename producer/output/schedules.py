@@ -1,4 +1,4 @@
-"""Schedules and their slots, for people."""
+"""Schedules and their runs as tables and facts for people."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from producer.output import jobs as render
 
 def schedules(rows: Iterable[ListedSchedule]) -> None:
     console.table(
-        ("schedule", "cron", "time zone", "submits", "last", "", "next"),
+        ("schedule", "cron", "time zone", "command", "last run", "", "next run"),
         (
             (
                 s.name,
@@ -29,17 +29,17 @@ def schedules(rows: Iterable[ListedSchedule]) -> None:
 
 
 def schedule(found: ScheduleDetails) -> None:
-    """One schedule, a fact a line, and a table of its slots."""
+    """Print one schedule, one fact per line, and a table of its runs."""
     console.facts(
         [
             ("schedule", found.name + (" (paused)" if found.paused else "")),
             ("cron", f"{found.cron} in {found.timezone}"),
-            ("submits", _requested(found)),
+            ("command", _requested(found)),
             ("reads", ", ".join(found.reads)),
             ("overlap", found.overlap),
             ("catch up", found.catch_up),
             ("deadline", found.deadline_s and console.duration(found.deadline_s)),
-            ("always", "also on an unchanged text" if found.always else None),
+            ("always", "yes: trains even if the text is unchanged" if found.always else None),
             *(("next", console.when(time)) for time in found.upcoming),
         ]
     )
@@ -54,7 +54,7 @@ def schedule(found: ScheduleDetails) -> None:
 
 
 def _outcome(slot: ShownSlot) -> tuple[str | None, str | None, str | None]:
-    """Version, loss and why."""
+    """Return the version, its loss, and the reason."""
     if (outcome := slot.outcome) is None:
         return None, None, slot.reason
     loss = None if outcome.val_loss is None else render.loss_text(outcome.val_loss)

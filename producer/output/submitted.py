@@ -1,4 +1,4 @@
-"""What was submitted, or would be."""
+"""A submitted job, or one that would be submitted, for people and as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def submitted(job: SubmittedJob, *, json: bool) -> None:
-    """The job's id, or everything about it as JSON, for the next program; and what was submitted, for people."""
+    """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error."""
     if json:
         facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": job.estimate}
         console.records(facts | job.spec.to_dict())
@@ -30,28 +30,34 @@ def submitted(job: SubmittedJob, *, json: bool) -> None:
 def _train(job: SubmittedJob, spec: TrainSpec) -> None:
     console.note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {training_line(spec)}")
     if job.id:
-        console.note(f"follow: charrnn-jobs wait {job.id}     then: charrnn-jobs submit -m {spec.model} --seeds FILE")
+        console.note(
+            f"follow: charrnn-jobs wait {job.id}     generate: charrnn-jobs submit -m {spec.model} --seeds FILE"
+        )
 
 
 def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
     head = f"job {job.id}" if job.id else "dry run"
-    again = " (submitted before, with this key)" if job.existed else ""
+    again = " (submitted before with this key)" if job.existed else ""
     console.note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {console.printable(sampling_line(spec))}")
     if job.blank_lines:
         console.note(f"{console.counted(job.blank_lines, 'blank line')} skipped")
     if job.id:
-        console.note(f"follow: charrnn-jobs wait {job.id}     read: charrnn-jobs results {job.id}")
+        console.note(f"follow: charrnn-jobs wait {job.id}     export: charrnn-jobs results {job.id}")
     elif job.estimate:
         _estimate(spec, job.estimate)
 
 
 def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
-    time = f"about {console.duration(estimate.seconds)}" if estimate.seconds else "a time that is not known yet"
-    console.note(
-        f"nothing was stored; it would sample {spec.characters:,} characters at most, in "
-        f"{console.counted(spec.parts, 'part')} of {console.counted(spec.part_rows, 'row')} and {time}"
+    time = (
+        f"about {console.duration(estimate.seconds)}"
+        if estimate.seconds
+        else "an unknown time, as this model has not been sampled yet"
     )
     console.note(
-        f"its results would fill about {console.size(estimate.result_bytes)}, "
-        f"as JSON Lines {console.size(estimate.export_bytes)}"
+        f"nothing was stored; the job would sample at most {spec.characters:,} characters in "
+        f"{console.counted(spec.parts, 'part')} of {console.counted(spec.part_rows, 'row')}, and take {time}"
+    )
+    console.note(
+        f"its results would take about {console.size(estimate.result_bytes)} of storage, "
+        f"and {console.size(estimate.export_bytes)} as JSON Lines"
     )

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
+import pytest
 import typer
 
 import producer.commands
 from producer.cli import COMMANDS, load
+from producer.examples import EXAMPLES
 
+ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in Path(producer.commands.__file__ or "").parent.glob("[!_]*.py"))
+
+
+def commands() -> list[str]:
+    """Return the names of all commands: groups, and the commands in them."""
+    verbs = {name: getattr(load(name), "commands", {}) for name in COMMANDS}
+    return [*COMMANDS, *(f"{name} {verb}" for name in verbs for verb in verbs[name])]
 
 
 def test_the_table_has_every_command() -> None:
@@ -21,6 +33,30 @@ def test_the_table_has_every_command() -> None:
 
 def test_the_table_says_of_each_what_its_own_help_says() -> None:
     # Catches: a help text that was changed in one of its two places
-    for name, (_, help_line) in COMMANDS.items():
+    for name, (_, _, help_line) in COMMANDS.items():
         command = load(name)
         assert (command.name, command.help) == (name, help_line)
+
+
+def test_the_reference_is_what_the_commands_say() -> None:
+    # Catches: an option that was added or described anew without `make docs`
+    written = subprocess.run(
+        [sys.executable, ROOT / "docs" / "reference.py"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert (ROOT / "docs" / "reference.md").read_text() == written
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_option_has_a_help_that_starts_with_a_capital_and_a_word_for_its_value(name: str) -> None:
+    # Catches: `<list[str]>` and `[1<=x<=2147483647]` in the help
+    first, _, verb = name.partition(" ")
+    command = load(first).commands[verb] if verb else load(first)
+    for parameter in command.params:
+        assert parameter.help[0].isupper() or parameter.name == "command", parameter.name
+        choices = get_args(parameter.type_descriptor.annotation)
+        assert parameter.metavar is not None or choices, parameter.name
+        assert (parameter.min, parameter.max) == (None, None), parameter.name
+
+
+def test_every_command_has_examples() -> None:
+    assert set(EXAMPLES) == set(commands())

@@ -164,7 +164,7 @@ def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None
     assert "throughput 45,000 characters/s on one device" in shown
     assert "seconds 1.5 in the queue, 0.1 loading, 2.0 compiling, 30.0 sampling, 0.2 writing" in shown
     assert "at 0.5 1.250 nats/char, 97.5% of 600 texts distinct" in shown
-    assert "elsewhere 50.0% of 2 texts distinct" in shown
+    assert "other 50.0% of 2 texts distinct" in shown
 
 
 def test_results_are_counted() -> None:

@@ -1,0 +1,58 @@
+"""The examples below each command's help. A test runs every one of them."""
+
+from __future__ import annotations
+
+EXAMPLES = {
+    "up": ("charrnn-jobs up", "charrnn-jobs up --devices cpu"),
+    "train": (
+        "charrnn-jobs train speeches speeches/ --wait",
+        "charrnn-jobs train speeches speeches/ --units 256 --epochs 3 --max-minutes 60",
+        "charrnn-jobs train speeches speeches/ new.txt --from speeches",
+    ),
+    "submit": (
+        "charrnn-jobs submit -m speeches --seeds seeds.txt -t 0.5,1.0 -n 10 --wait",
+        r"charrnn-jobs submit -m speeches@2 --random-seeds 100 --top-p 0.9 --stop '\n'",
+        "charrnn-jobs submit -m speeches --seeds seeds.jsonl --rng-seed 7 --dry-run",
+    ),
+    "wait": ("charrnn-jobs wait 12", "charrnn-jobs wait 12 --timeout 10m"),
+    "results": (
+        "charrnn-jobs results 12 -o texts.jsonl",
+        "charrnn-jobs results 12 --where temperature=0.5 --distinct -o texts.csv",
+        "charrnn-jobs results 12 --follow -f jsonl",
+    ),
+    "schedules": ("charrnn-jobs schedules", "charrnn-jobs schedules --json"),
+    "schedules add": (
+        'charrnn-jobs schedules add nightly --cron "0 3 * * *" -- train speeches speeches/ --epochs 3',
+        'charrnn-jobs schedules add weekly --cron "0 8 * * mon" -- submit -m speeches --seeds seeds.txt -n 100',
+    ),
+    "schedules show": ("charrnn-jobs schedules show nightly", "charrnn-jobs schedules show nightly --json"),
+    "schedules pause": ("charrnn-jobs schedules pause nightly",),
+    "schedules resume": ("charrnn-jobs schedules resume nightly",),
+    "schedules run": ("charrnn-jobs schedules run nightly",),
+    "schedules remove": ("charrnn-jobs schedules remove nightly",),
+    "status": ("charrnn-jobs status", "charrnn-jobs status 12 --json"),
+    "jobs": ("charrnn-jobs jobs --state running", "charrnn-jobs jobs --model speeches --limit 100 --json"),
+    "models": ("charrnn-jobs models", "charrnn-jobs models --json"),
+    "models show": ("charrnn-jobs models show speeches", "charrnn-jobs models show speeches@2 --json"),
+    "models compare": ("charrnn-jobs models compare speeches@1 speeches@2 -n 5",),
+    "models promote": (
+        "charrnn-jobs models promote speeches@2",
+        "charrnn-jobs models promote speeches@2 --alias staging",
+    ),
+    "models rollback": ("charrnn-jobs models rollback speeches",),
+    "models delete": ("charrnn-jobs models delete speeches@3", "charrnn-jobs models delete speeches --keep 5"),
+    "models export": ("charrnn-jobs models export speeches -o speeches.zip",),
+    "models import": (
+        "charrnn-jobs models import speeches.zip",
+        "charrnn-jobs models import speeches.zip --as copy",
+    ),
+    "doctor": ("charrnn-jobs doctor", "charrnn-jobs doctor --json"),
+    "cancel": ("charrnn-jobs cancel 12",),
+    "retry": ("charrnn-jobs retry 12",),
+    "delete": ("charrnn-jobs delete 12",),
+    "prune": ("charrnn-jobs prune --older-than 30d --dry-run", "charrnn-jobs prune --older-than 12h"),
+    "store": ("charrnn-jobs store upgrade",),
+    "store upgrade": ("charrnn-jobs store upgrade",),
+    "worker": ("charrnn-jobs worker --devices cpu", "charrnn-jobs worker --check-health"),
+    "scheduler": ("charrnn-jobs scheduler", "charrnn-jobs scheduler --log-format json"),
+}
