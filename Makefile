@@ -52,7 +52,7 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/lint-imports
 
 docs: $(READY) ## write docs/reference.md from the commands
-	$(BIN)/python docs/reference.py > docs/reference.new
+	$(BIN)/python -m producer.reference > docs/reference.new
 	mv docs/reference.new docs/reference.md
 
 format: $(READY) ## fix what ruff can fix

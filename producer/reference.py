@@ -1,11 +1,9 @@
-"""Writes docs/reference.md from the commands themselves: `make docs`.
-
-python docs/reference.py > docs/reference.md
-"""
+"""The page docs/reference.md, written from the commands themselves: `make docs`."""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -16,14 +14,14 @@ HEAD = """\
 # Command reference
 
 Every command with its arguments, options and examples, as `charrnn-jobs COMMAND --help` shows them.
-[commands.md](commands.md) explains training, seeds, results, exit codes and settings. This page is generated: `make docs`.
+[commands.md](commands.md) explains training, seeds, results, exit codes and settings.
+This page is generated: `make docs`.
 """
 DEFAULT = re.compile(r" \\\[default: (.*)\]$")
 
 
 def main() -> None:
-    print(HEAD)
-    print("\n".join(page()), end="")
+    sys.stdout.write("\n".join([HEAD, *page()]))
 
 
 def page() -> Iterator[str]:
