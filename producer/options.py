@@ -48,7 +48,8 @@ def flag(name: str, *, help: str, panel: str) -> Any:
 
 
 def whole_number(text: str) -> int:
-    """Read a whole number; each parameter has limits of its own."""
+    """Read a whole number; each parameter has limits of its own. Typer passes defaults through here too."""
+    text = str(text)
     if not re.fullmatch(r"[+-]?\d{1,4000}", text, re.ASCII):
         raise typer.BadParameter(f"expected a whole number. Received: {text[:80]!r}")
     return int(text)
@@ -66,7 +67,7 @@ def positive_number(text: str) -> int:
     """Read a job's id, or a number of rows or jobs: what a database's integer holds."""
     value = whole_number(text)
     if not 1 <= value <= MAX_ID:
-        raise typer.BadParameter(f"expected a whole number from 1 to {MAX_ID:,}. Received: {text[:80]}")
+        raise typer.BadParameter(f"expected a whole number from 1 to {MAX_ID:,}. Received: {str(text)[:80]}")
     return value
 
 
