@@ -1,1 +1,1 @@
-"""Measures how fast and how well the product works, beside its peers; `README.md` has the results."""
+"""Benchmarks: speed and quality of the product beside other libraries. `README.md` has the results."""

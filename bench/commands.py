@@ -1,4 +1,4 @@
-"""Whole commands: `submit` of many seeds and `results` of many rows."""
+"""Benchmark of whole commands: `submit` of many seeds and `results` of many rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from bench.figures import say
-from bench.stack import MODEL, QUEUE, Ran, Size, Stack, together
+from bench.stack import MODEL, QUEUE, CommandRun, Size, Stack, together
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.part import Part
@@ -22,19 +22,19 @@ from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 
-TEXT_LENGTH = 400  # characters of a result
+TEXT_LENGTH = 400  # characters per result
 BATCH = 256  # slots
 
 
 def make_words(length: int) -> str:
-    """Return random words of Python's language reference, as often as they are there."""
+    """Return random words of Python's language reference, each as frequent as there."""
     words = " ".join(topics[name] for name in sorted(topics)).split()
     text = " ".join(random.Random(1).choices(words, k=length // 4))
     return text[:length]
 
 
 def write_seeds(path: Path, size: Size) -> None:
-    """Write distinct lines of 20 to 40 characters that begin with a word."""
+    """Write distinct lines of 20 to 40 characters, each beginning with a whole word."""
     words, draw = make_words(size.words), random.Random(2)
     lines: set[str] = set()
     while len(lines) < size.rows:
@@ -45,21 +45,21 @@ def write_seeds(path: Path, size: Size) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def submit(stack: Stack, seeds: Path, *options: str) -> tuple[int, Ran]:
-    """Submit a row for each seed -> the job, and how its command ran."""
+def submit(stack: Stack, seeds: Path, *options: str) -> tuple[int, CommandRun]:
+    """Submit one row per seed. Return the job and the run of its command."""
     ran = stack.run("submit", "-m", MODEL, "--rng-seed", "1", "--seeds", str(seeds), *options)
     return int(ran.output), ran
 
 
 def longest_message(stack: Stack) -> int:
-    """Return the bytes of the longest doorbell that waits."""
+    """Return the size in bytes of the longest doorbell in the queue."""
     with stack.bells() as (client, key):
         count = int(client.llen(key))
         return max(len(text) for first in range(0, count, 10_000) for text in client.lrange(key, first, first + 9_999))
 
 
 def clear(stack: Stack, jobs: Sequence[int]) -> None:
-    """Cancel jobs and take their doorbells away."""
+    """Cancel jobs and delete their doorbells."""
     for job in jobs:
         stack.client.cancel(job)
     with stack.bells() as (client, key):
@@ -67,7 +67,7 @@ def clear(stack: Stack, jobs: Sequence[int]) -> None:
 
 
 def submit_figures(stack: Stack, seeds: Path) -> tuple[dict[str, float], int]:
-    """Measure `submit` -> the figures, and a job whose parts have the size that the product chose."""
+    """Measure `submit`. Return the figures, and a job whose parts have the size that the product chose."""
     ran = [submit(stack, seeds) for _ in range(stack.size.rounds)]
     figures = {
         "submit_rows_per_s": stack.size.rows / median(one.seconds for _, one in ran),
@@ -76,23 +76,23 @@ def submit_figures(stack: Stack, seeds: Path) -> tuple[dict[str, float], int]:
     }
     *others, job = [job for job, _ in ran]
     clear(stack, others)
-    say(f"submit, rows/s ({times([one for _, one in ran])})", *named(figures, "submit_rows_per_s"))
-    say("  peak, MB", *named(figures, "submit_peak_mb"))
-    say(f"  longest of {stack.num_parts(job):,} messages, bytes", *named(figures, "message_bytes"))
+    say(f"submit, rows/s ({times([one for _, one in ran])})", *with_name(figures, "submit_rows_per_s"))
+    say("  peak, MB", *with_name(figures, "submit_peak_mb"))
+    say(f"  longest of {stack.num_parts(job):,} messages, bytes", *with_name(figures, "message_bytes"))
     return figures, job
 
 
-def times(ran: Sequence[Ran]) -> str:
+def times(ran: Sequence[CommandRun]) -> str:
     wall = ", ".join(f"{one.seconds:.1f}" for one in ran)
     return f"{wall} s; CPU {', '.join(f'{one.cpu_seconds:.1f}' for one in ran)} s"
 
 
-def named(figures: dict[str, float], name: str) -> tuple[float, str]:
+def with_name(figures: dict[str, float], name: str) -> tuple[float, str]:
     return figures[name], name
 
 
 def fill(number: int, settings: Settings, num_words: int, start: Barrier) -> int:
-    """Claim parts while there are any and write what a worker would -> their number."""
+    """Claim parts while any wait, and write the output that a worker would. Return the number of parts."""
     connections, words, draw = Connections(settings), make_words(num_words), random.Random(number)
     files, leases = connections.files, Leases(connections.store, settings.lease_s)
     start.wait()
@@ -107,7 +107,7 @@ def fill(number: int, settings: Settings, num_words: int, start: Barrier) -> int
 
 
 def make_report(rows: int, seconds: float, tallies: Tallies) -> Report:
-    """Return what a worker reports of a part that it sampled in so many seconds: its speed too, unless it was short."""
+    """Return a worker's report of a part sampled in `seconds`. It gives a speed too, unless the part was short."""
     steps = rows * TEXT_LENGTH // BATCH
     return Report(
         parts=1,
@@ -123,34 +123,34 @@ def make_report(rows: int, seconds: float, tallies: Tallies) -> Report:
 
 def result_lines(files: Files, part: Part, words: str, draw: random.Random) -> Iterator[dict[str, Any]]:
     spec = part.spec
-    assert isinstance(spec, GenerateSpec)  # noqa: S101  # of this queue
+    assert isinstance(spec, GenerateSpec)  # noqa: S101  # the queue holds only such parts
     for row in stored_rows(files, spec, part):
         start = draw.randrange(len(words) - TEXT_LENGTH)
         yield result(row, spec.name, words[start : start + TEXT_LENGTH], "length", draw.random())
 
 
 def export_figures(stack: Stack, job: int, formats: Sequence[str]) -> dict[str, float]:
-    """Fill a job and measure `results`: JSON Lines in rounds, other formats once -> the figures."""
+    """Fill a job and measure `results`: JSON Lines in rounds, other formats once. Return the figures."""
     together(fill, os.cpu_count() or 1, stack.settings, stack.size.words)
     if (done := stack.num_rows_done(job)) != stack.size.rows:
-        raise SystemExit(f"job {job} has {done:,} rows of {stack.size.rows:,}")
+        raise SystemExit(f"job {job} has {done:,} rows, expected {stack.size.rows:,}")
     ran = [export(stack, job, "jsonl") for _ in range(stack.size.rounds)]
     figures = {
         "export_rows_per_s": stack.size.rows / median(one.seconds for one in ran),
         "export_peak_mb": max(one.peak_mb for one in ran),
     }
-    say(f"results, rows/s ({times(ran)})", *named(figures, "export_rows_per_s"))
-    say("  peak, MB", *named(figures, "export_peak_mb"))
+    say(f"results, rows/s ({times(ran)})", *with_name(figures, "export_rows_per_s"))
+    say("  peak, MB", *with_name(figures, "export_peak_mb"))
     for name in formats:
         one = export(stack, job, name)
         say(f"  as {name}, rows/s ({times([one])}; peak {one.peak_mb:.0f} MB)", stack.size.rows / one.seconds)
     middle = stack.size.rows // 2
     one = export(stack, job, "jsonl", "--rows", f"{middle}:{middle + 100}")
-    say(f"  100 rows from row {middle:,} on, seconds (peak {one.peak_mb:.0f} MB)", one.seconds)
+    say(f"  100 rows starting at row {middle:,}, seconds (peak {one.peak_mb:.0f} MB)", one.seconds)
     return figures
 
 
-def export(stack: Stack, job: int, format: str, *options: str) -> Ran:
+def export(stack: Stack, job: int, format: str, *options: str) -> CommandRun:
     path = stack.settings.home / f"texts.{format}"
     ran = stack.run("results", str(job), "-o", str(path), *options)
     path.unlink()

@@ -1,4 +1,4 @@
-"""CPU time of this machine's processes, read from /proc: Linux only."""
+"""CPU time of this machine's processes, read from /proc. Linux only."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TICKS = os.sysconf("SC_CLK_TCK")  # a second
+TICKS = os.sysconf("SC_CLK_TCK")  # per second
 
 
 @dataclass(frozen=True, kw_only=True)
 class CpuUse:
-    """CPU seconds of a stretch of time.
+    """CPU seconds used during one interval.
 
     Attributes:
-        own: of the processes that are measured.
-        busy: of all processes, and of other guests of the host.
-        available: of all CPUs that this process may use.
+        own: CPU seconds of the measured processes.
+        busy: CPU seconds of all processes, and of other guests of the host.
+        available: CPU seconds that all CPUs of this process could have given.
     """
 
     own: float
@@ -27,17 +27,17 @@ class CpuUse:
 
     @property
     def share(self) -> float:
-        """The share of the CPU that all processes used together."""
+        """Return the share of the CPU that all processes used together."""
         return self.busy / self.available
 
     @property
     def others(self) -> float:
-        """The share of the CPU that others than the measured processes used."""
+        """Return the share of the CPU that processes other than the measured ones used."""
         return max(0.0, (self.busy - self.own) / self.available)
 
 
 def total(uses: Iterable[CpuUse]) -> CpuUse:
-    """Return the sum of what several stretches used."""
+    """Return the sum over several intervals."""
     uses = list(uses)
     return CpuUse(
         own=sum(use.own for use in uses),
@@ -47,14 +47,14 @@ def total(uses: Iterable[CpuUse]) -> CpuUse:
 
 
 class CpuMeter:
-    """Measures the CPU time from its creation on; `own` returns the seconds of the processes that are measured."""
+    """A meter of CPU time since its creation. `own` returns the CPU seconds of the measured processes so far."""
 
     def __init__(self, own: Callable[[], float]) -> None:
         self._own = own
         self._started = time.monotonic(), busy_seconds(), own()
 
     def read(self) -> CpuUse:
-        """Return what was used so far."""
+        """Return the CPU use since the creation of this meter."""
         started, busy, own = self._started
         return CpuUse(
             own=self._own() - own,
@@ -64,7 +64,7 @@ class CpuMeter:
 
 
 def busy_seconds() -> float:
-    """Return the seconds since the start that our CPUs were not idle: also those given to other guests of the host."""
+    """Return the seconds since boot during which our CPUs were not idle, including those given to other guests."""
     total = 0
     for line in Path("/proc/stat").read_text().splitlines():
         name, *ticks = line.split()
@@ -75,12 +75,12 @@ def busy_seconds() -> float:
 
 
 def process_seconds(pid: int) -> float:
-    """Return the CPU time of a process and its threads."""
+    """Return the CPU seconds of a process and its threads."""
     return sum(map(int, _stat(pid)[11:13])) / TICKS
 
 
 def family_seconds() -> float:
-    """Return the CPU time of this process and of all that it started, servers too."""
+    """Return the CPU seconds of this process and of all processes that it started, servers included."""
     parents, seconds = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)
@@ -88,17 +88,17 @@ def family_seconds() -> float:
             words = _stat(pid)
         except OSError:  # it has ended
             continue
-        parents[pid], seconds[pid] = int(words[1]), sum(map(int, words[11:15])) / TICKS  # with those it waited for
+        parents[pid], seconds[pid] = int(words[1]), sum(map(int, words[11:15])) / TICKS  # includes ended children
     return sum(seconds[pid] for pid in seconds if os.getpid() in _lineage(pid, parents))
 
 
 def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat behind the name, which may contain blanks."""
+    """Return the fields of /proc/PID/stat after the process name, which may contain blanks."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _lineage(pid: int, parents: dict[int, int]) -> Iterator[int]:
-    """Yield a process, its parent, and so on."""
+    """Yield a process, its parent, and all further ancestors."""
     while pid in parents:
         yield pid
         pid = parents[pid]

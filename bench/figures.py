@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-WANTED: dict[str, tuple[str, float]] = {
+TARGETS: dict[str, tuple[str, float]] = {
     "submit_rows_per_s": ("at least", 50_000),
     "submit_peak_mb": ("below", 300),
     "message_bytes": ("below", 1000),
@@ -16,10 +16,10 @@ WANTED: dict[str, tuple[str, float]] = {
 
 
 def say(what: str, figure: float, name: str = "") -> None:
-    """Print a line of the table, with the target of the figure of that name if it has one."""
+    """Print a line of the table. A figure whose name has a target is printed with it."""
     line = f"  {what:<92}{figure:>14,.{0 if figure >= 1000 else 3}f}"
-    if name in WANTED:
-        relation, target = WANTED[name]
+    if name in TARGETS:
+        relation, target = TARGETS[name]
         met = figure >= target if relation == "at least" else figure < target
-        line += f"   wanted: {relation} {target:,g}{'' if met else ', MISSED'}"
+        line += f"   target: {relation} {target:,g}{'' if met else ', MISSED'}"
     print(line, flush=True)

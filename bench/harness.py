@@ -1,9 +1,10 @@
-"""What the benches share: contestants in processes of their own, a text to train on, the last line.
+"""Parts that the benchmarks share: contestants in processes of their own, a training text, the last line of output.
 
-Contestants take turns: while one plays the others wait, and the CPU time of all is counted. A process holds one
-contestant, so that none disturbs another; with --smoke, where no figure counts, it holds all, so that TensorFlow is
-imported once. It writes a line of JSON when it is ready, then reads a line for each turn, the contestant's name and
-whole numbers such as how many steps it has, and answers with a line of JSON. It ends where its stdin does.
+Contestants take turns: one runs while the others wait, and the CPU time of all processes is measured. Each process
+holds one contestant, so that none disturbs another. With --smoke, where no figure counts, one process holds all of
+them, so that TensorFlow is imported only once. The process writes a line of JSON when it is ready. For each turn it
+then reads a line, with the contestant's name and integers such as the number of steps, and answers with a line of JSON.
+It ends when its stdin ends.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from bench.cpu import CpuMeter, CpuUse, process_seconds, total
 ROOT = Path(__file__).parents[1]
 COMMAND = str(Path(sys.executable).with_name("charrnn-jobs"))
 TORCH = "torch==2.13.0"
-MAX_OTHERS = 0.05  # share of the CPU; with more of it a comparison of speeds is void
-# Each library takes as many threads as it does by itself, whatever the shell says.
+MAX_OTHERS = 0.05  # share of the CPU; above it, a comparison of throughput is void
+# Each library uses its own default number of threads, whatever the shell's environment says.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 Answer: TypeAlias = dict[str, Any]
@@ -36,25 +37,25 @@ Answer: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What a contestant says of its turn, and the CPU time meanwhile: `own` is its process's."""
+    """One turn of a contestant: its answer, and the CPU use during the turn, where `own` is its process."""
 
     answer: Answer
     cpu: CpuUse
 
 
 def others_share(turns: Iterable[Turn]) -> float:
-    """Return the share of the CPU that was used by others than the contestant whose turn it was."""
+    """Return the share of the CPU that processes other than the contestant used during its turns."""
     return total(turn.cpu for turn in turns).others
 
 
 class Process:
-    """A process of contestants, which waits for turns."""
+    """A process that holds contestants and waits for turns."""
 
     def __init__(self, names: Sequence[str], command: Sequence[str]) -> None:
         self.label = ", ".join(names)
         environment = {key: value for key, value in os.environ.items() if key not in THREAD_VARIABLES}
         environment |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        environment |= {"PYTHONPATH": str(ROOT)}  # PyTorch's environment does not have this repository
+        environment |= {"PYTHONPATH": str(ROOT)}  # PyTorch's environment lacks this repository
         self._process = subprocess.Popen(
             [*command, *names], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -75,14 +76,14 @@ class Process:
     def _read(self) -> Answer:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise SystemExit(f"{self.label} ended before it answered; its last words are above")
+            raise SystemExit(f"{self.label} ended before it answered; its last output is above")
         answer: Answer = json.loads(line)
         return answer
 
 
 @dataclass(frozen=True)
 class Player:
-    """A contestant, in whichever process."""
+    """A contestant and the process that holds it."""
 
     name: str
     process: Process
@@ -96,10 +97,16 @@ class Player:
 
 
 class Peers:
-    """Starts the contestants of a bench as its command line has it: PyTorch's only where it is installed."""
+    """The contestants of a benchmark. Those of PyTorch take part only if PyTorch is installed."""
 
     def __init__(self, options: argparse.Namespace, names: Iterable[str], command: Sequence[str]) -> None:
-        """`command` is the module that holds contestants, and its arguments before their names."""
+        """Choose the Python of PyTorch's contestants.
+
+        Args:
+            options: options of the benchmark's command line.
+            names: names of all contestants.
+            command: the module that holds contestants, and its arguments before their names.
+        """
         self._torch_python = None if options.smoke or not has_torch(options.torch_python) else options.torch_python
         self._command = command
         self._shared = self._process(self._installed(names)) if options.smoke else None
@@ -115,9 +122,9 @@ class Peers:
 
     @contextmanager
     def playing(self, names: Iterable[str]) -> Iterator[list[Player]]:
-        """Hold those of the names that are installed, while the block runs."""
+        """Start the named contestants that are installed, and stop them when the block ends."""
         with ExitStack() as stack:
-            # One starts after the other, since compiling takes all the CPU.
+            # They start one after the other, since compiling takes the whole CPU.
             yield [
                 Player(name, self._shared or stack.enter_context(self._process([name])))
                 for name in self._installed(names)
@@ -132,19 +139,19 @@ class Peers:
 
 
 def has_torch(python: str) -> bool:
-    """Return whether that Python has PyTorch, and say how to install it if not."""
+    """Return whether that Python has PyTorch. If not, print how to install it."""
     if subprocess.run([python, "-c", "import torch, numpy"], capture_output=True, check=False).returncode == 0:
         return True
     print(
-        f"{python} has no PyTorch, so there is nothing to compare with. In a virtual environment, "
-        f"pip install {TORCH} numpy, and pass its Python with --torch-python"
+        f"{python} has no PyTorch, so its contestants are left out. Run pip install {TORCH} numpy in a virtual "
+        f"environment, and pass its Python with --torch-python"
     )
     return False
 
 
 def serve(names: Iterable[str], build: Callable[[str], Callable[..., Answer]]) -> None:
-    """Hold contestants, at the other end: build them, then answer turn by turn."""
-    # The parent reads stdout, so whatever a library prints goes to stderr.
+    """Build contestants and answer their turns. This is the other end of `Process`."""
+    # The parent reads stdout, so everything that a library prints goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     plays = {name: build(name) for name in names}
@@ -155,7 +162,7 @@ def serve(names: Iterable[str], build: Callable[[str], Callable[..., Answer]]) -
 
 
 def _facts() -> Answer:
-    """Return this process's library and its threads: all that it takes by itself."""
+    """Return this process's library and its default number of threads."""
     cores = len(os.sched_getaffinity(0))
     if torch := sys.modules.get("torch"):
         return {"library": f"torch {torch.__version__}", "threads": torch.get_num_threads()}
@@ -166,17 +173,19 @@ def _facts() -> Answer:
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser of a bench's options, with the one that all have."""
+    """Return a parser for a benchmark's options, with the option that all of them have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--smoke", action="store_true", help="run all of it in seconds; the figures mean nothing")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run everything in seconds, with tiny sizes; the figures mean nothing"
+    )
     return parser
 
 
 def print_result(figures: Mapping[str, Any]) -> None:
-    """Print the last line."""
+    """Print the last line of output: the figures as JSON."""
     print(json.dumps(figures))
 
 
 def write_topics(path: Path, size: int | None = None) -> None:
-    """Write Python's language reference, 436,000 characters that every machine has, or the first `size` of them."""
+    """Write Python's language reference: 436,000 characters that every machine has, or the first `size` of them."""
     path.write_text("\n".join(topics[name] for name in sorted(topics))[:size])

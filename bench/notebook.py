@@ -1,17 +1,18 @@
-"""What a training reaches on a folder of texts: loss per epoch, validation loss, wall time.
+"""Benchmark of training on a folder of texts: training and validation loss per epoch, wall time, memory.
 
     python bench/notebook.py FOLDER --method stream --epochs 4 --validation SPEECH.txt ...
     python bench/notebook.py FOLDER --method window --encoding latin-1
     python bench/notebook.py --smoke
 
-`stream` is the library's default, `window` its notebook preset. It trains in this process as `charrnn.train`
-does: the same corpus, validation text, batches and options. The seconds are wall time, evaluation included.
+`stream` is the library's default, `window` its notebook preset. Training runs in this process as in
+`charrnn.train`: with the same corpus, validation text, batches and options. The seconds are wall time, validation
+included.
 
     python bench/notebook.py FOLDER --method window --encoding latin-1 --check-keras 500
 
-compares the preset with a straight port of the notebook to Keras 3: the same initial weights and batches, over
-the folder's whole text, without dropout, whose masks no two libraries draw alike. Where both compute the same,
-their mean losses differ by rounding alone. The last line is JSON.
+compares the preset with a straight port of the notebook to Keras 3. Both train with the same initial weights and
+batches on the folder's whole text, without dropout, since no two libraries draw the same dropout masks. If both
+compute the same, their mean losses differ only by rounding. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -50,17 +51,17 @@ SMOKE_TEXT = 3_000  # characters
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
     texts = list_documents(options.folder, options.encoding)
-    validation = "" if options.check_keras else choose(options, texts)
+    validation = "" if options.check_keras else read_validation(options, texts)
     text = prepare(texts, validation)
-    # A check trains on all there is, but a corpus has to hold something out.
+    # A check trains on the whole text, but a corpus needs some validation text.
     corpus = Corpus.of(text.vocabulary, text.chunks(), validation or text.vocabulary.characters)
-    sizes = f"{len(corpus.training):,} characters to train on, {len(corpus.validation):,} held out"
-    print(f"{sizes}, {len(corpus.vocabulary)} distinct", flush=True)
+    sizes = f"{len(corpus.training):,} characters for training, {len(corpus.validation):,} for validation"
+    print(f"{sizes}, vocabulary of {len(corpus.vocabulary)}", flush=True)
     return corpus
 
 
-def choose(options: argparse.Namespace, texts: Sequence[Document]) -> str:
-    """The validation text."""
+def read_validation(options: argparse.Namespace, texts: Sequence[Document]) -> str:
+    """Return the validation text."""
     if options.validation:
         return whole(list_documents(options.validation, options.encoding))
     return choose_validation(texts)
@@ -71,7 +72,7 @@ def make_trainer(corpus: Corpus, network: NetworkOptions, training: TrainingOpti
 
     trainer = Trainer(corpus, network, training)
     count = window_count(trainer)
-    print(f"{trainer.batches.epoch_steps:,} steps an epoch" + (f", {count:,} windows" if count else ""), flush=True)
+    print(f"{trainer.batches.epoch_steps:,} steps per epoch" + (f", {count:,} windows" if count else ""), flush=True)
     return trainer
 
 
@@ -82,7 +83,7 @@ def window_count(trainer: Trainer) -> int | None:
 
 
 class Report:
-    """Prints how a training goes on, and keeps what its last line says."""
+    """Progress of a training run: prints it, and collects the figures of the last line."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -101,9 +102,9 @@ class Report:
     def _print_epoch(self, seconds: float) -> None:
         latest, before = self.trainer.checkpoint.history[-1], self.seconds[-1] if self.seconds else 0.0
         first = self.trainer.checkpoint.history[-2].step if self.seconds else 0
-        speed = (latest.step - first) * self.trainer.batches.characters / (seconds - before)
+        speed = (latest.step - first) * self.trainer.batches.step_characters / (seconds - before)
         self.seconds.append(seconds)
-        validation = f"held out {latest.val_loss:.4f} nats = {latest.val_loss / math.log(2):.4f} bits"
+        validation = f"validation {latest.val_loss:.4f} nats = {latest.val_loss / math.log(2):.4f} bits"
         when = f"{seconds:,.0f} s, {speed:,.0f} characters/s"
         print(f"epoch {latest.epoch}: train {latest.train_loss:.4f} nats, {validation}, {when}", flush=True)
 
@@ -118,7 +119,7 @@ class Report:
             "steps": point.step,
             "batch": self.trainer.batches.batch,
             "precision": point.precision,
-            "characters_per_second": round(point.step * self.trainer.batches.characters / seconds),
+            "characters_per_second": round(point.step * self.trainer.batches.step_characters / seconds),
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
 
@@ -135,7 +136,7 @@ def train(trainer: Trainer, max_steps: int | None) -> dict[str, Any]:
 
 
 def keras_port(trainer: Trainer) -> Any:
-    """The notebook's network without its dropout, with the product's weights."""
+    """Return the notebook's network without dropout, in Keras, with the weights of the product."""
     import keras
 
     units, size = trainer.network.units, len(trainer.corpus.vocabulary)
@@ -153,9 +154,11 @@ def keras_port(trainer: Trainer) -> Any:
 
 
 def check_keras(trainer: Trainer, batches: int) -> dict[str, Any]:
-    """Train both on the same batches."""
+    """Train the product and the port to Keras on the same batches. Return the mean losses of both."""
     if batches > trainer.batches.epoch_steps:
-        raise SystemExit(f"An epoch has {trainer.batches.epoch_steps:,} batches. Expected at most so many to check")
+        raise SystemExit(
+            f"--check-keras {batches} is more than an epoch has. Expected at most {trainer.batches.epoch_steps:,}"
+        )
     port, one_hot = keras_port(trainer), np.eye(len(trainer.corpus.vocabulary), dtype=np.float32)
     losses: list[tuple[float, float]] = []
     means: list[tuple[float, float]] = []
@@ -184,7 +187,7 @@ def relative_difference(ours: float, keras: float) -> float:
 
 
 def assignment(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, the value as JSON where it is that."""
+    """Return the name and the value of NAME=VALUE. The value is read as JSON if possible, otherwise as a string."""
     name, _, value = text.partition("=")
     try:
         return name, json.loads(value)
@@ -194,16 +197,36 @@ def assignment(text: str) -> tuple[str, Any]:
 
 def make_notebook_parser() -> argparse.ArgumentParser:
     parser = make_parser(__doc__)
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="of texts; not with --smoke, which brings its own")
+    parser.add_argument(
+        "folder", metavar="FOLDER", nargs="?", help="folder of texts; not with --smoke, which has its own"
+    )
     parser.add_argument("--method", choices=PRESETS, default="stream")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--encoding", choices=ENCODINGS, default=UTF_8)
     parser.add_argument(
-        "--validation", metavar="FILE", nargs="+", action="extend", help="default: the library's choice"
+        "--validation",
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        help="validation files; default: part of the text, as in the library",
     )
-    parser.add_argument("--max-steps", type=int, metavar="N", help="end early; the schedule is the whole training's")
-    parser.add_argument("--set", type=assignment, action="append", default=[], metavar="NAME=VALUE", help="any option")
-    parser.add_argument("--check-keras", type=int, nargs="?", const=CHECKED_BATCHES, metavar="N", help="batches")
+    parser.add_argument(
+        "--max-steps",
+        type=int,
+        metavar="N",
+        help="stop after N steps; the learning rate schedule stays that of the whole run",
+    )
+    parser.add_argument(
+        "--set",
+        type=assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any option of the network or the training",
+    )
+    parser.add_argument(
+        "--check-keras", type=int, nargs="?", const=CHECKED_BATCHES, metavar="N", help="compare N batches"
+    )
     return parser
 
 
@@ -211,16 +234,16 @@ def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
     parser = make_notebook_parser()
     options = parser.parse_args()
     if options.check_keras and options.method != "window":
-        parser.error("--check-keras is of --method window")
+        parser.error("--check-keras requires --method window")
     if bool(options.folder) == options.smoke:
         parser.error("expected FOLDER or --smoke")
     try:
-        return options, *chosen(options)
+        return options, *options_of(options)
     except InputError as error:
         parser.error(str(error))
 
 
-def chosen(options: argparse.Namespace) -> tuple[NetworkOptions, TrainingOptions]:
+def options_of(options: argparse.Namespace) -> tuple[NetworkOptions, TrainingOptions]:
     asked = {"epochs": options.epochs, **dict(options.set)}
     if options.check_keras:
         asked["dropout"] = 0.0

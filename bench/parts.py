@@ -1,4 +1,4 @@
-"""What parts cost a worker beside its work: claims, heartbeats, ends; in one process and in several at once."""
+"""Benchmark of a part's bookkeeping: claim, heartbeats and completion, in one process and in several at once."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
 from worker.child import Child
 from worker.heartbeat import Heartbeat
 
-SMALL_PART = 10  # rows: as many parts as a job may have
-PART_TEXTS = 2000  # that a part's report tallies: 20 seconds of work
-BEATS_FASTER = 4  # than workers beat, for four times as many samples
-COMPLETED_PER_S = 5.0  # parts, meanwhile
+SMALL_PART = 10  # rows; gives the largest number of parts that a job may have
+PART_TEXTS = 2000  # texts that a part's report counts: 20 seconds of work
+BEATS_FASTER = 4  # times as fast as workers beat, for four times as many measurements
+COMPLETED_PER_S = 5.0  # parts per second, completed while the processes beat
 
 
 class TimedHeartbeat(Heartbeat):
-    """A worker's heartbeat, in seconds: those of each beat, and of each look whether maintenance is due."""
+    """A worker's heartbeat that records the seconds of each beat, and of each check whether maintenance is due."""
 
     def __init__(self, settings: Settings, number: int) -> None:
         super().__init__(Child(settings, f"bench:{number}", "cpu", [QUEUE]), lambda: None)
@@ -41,7 +41,7 @@ class TimedHeartbeat(Heartbeat):
         self.rounds: list[float] = []
 
     def beat(self) -> None:
-        """Beat once, in the thread of the caller."""
+        """Beat once, in the caller's thread."""
         self._beat()
         self._maintain()
 
@@ -53,7 +53,7 @@ class TimedHeartbeat(Heartbeat):
 
 
 def small_parts(stack: Stack, seeds: Path) -> tuple[int, int]:
-    """Submit a job of as many parts as there may be -> it, and the bytes of its longest message."""
+    """Submit a job with the largest number of parts. Return it, and the size in bytes of its longest message."""
     job, ran = submit(stack, seeds, "--part-rows", str(SMALL_PART))
     facts = f"{times([ran])}; peak {ran.peak_mb:.0f} MB"
     say(f"submit with {stack.num_parts(job):,} parts, seconds ({facts})", ran.seconds)
@@ -61,28 +61,28 @@ def small_parts(stack: Stack, seeds: Path) -> tuple[int, int]:
 
 
 def lose_bells(stack: Stack) -> None:
-    """Time the mending of lost doorbells."""
+    """Time the repair of lost doorbells, and a round of maintenance without repairs."""
     store, queue = stack.connections.store, stack.connections.queue
     leases = Leases(store, stack.settings.lease_s)
     with stack.bells() as (client, key):
         client.delete(key)
         seconds = timed(lambda: ring_missing(leases, queue))
         if client.llen(key) != BELLS:
-            raise SystemExit(f"{client.llen(key)} doorbells of {BELLS} after the repair")
-    say(f"ring_missing of {BELLS} doorbells, seconds", seconds)
+            raise SystemExit(f"{client.llen(key)} doorbells after the repair, expected {BELLS}")
+    say(f"repair of {BELLS} lost doorbells, seconds", seconds)
     rounds = [timed(lambda: maintain(store, leases, queue, 0)) for _ in range(stack.size.rounds)]
-    say("a round of maintenance that finds nothing to mend, seconds", median(rounds))
+    say("a round of maintenance without repairs, seconds", median(rounds))
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Return how many seconds it takes."""
+    """Return the seconds that an action takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
 
 
 def full_report(temperatures: int) -> Report:
-    """Return what a worker reports of 20 seconds of work; the texts differ from call to call."""
+    """Return a worker's report of 20 seconds of work. The texts differ from call to call."""
     tallies = Tallies()
     for number in range(PART_TEXTS):
         temperature = repr(round(0.2 * (1 + number % temperatures), 1))
@@ -90,7 +90,7 @@ def full_report(temperatures: int) -> Report:
     return make_report(PART_TEXTS, PART_S, tallies)
 
 
-# All parts that are completed here have it: nobody reads their rows, and writing a part file has its own figure.
+# The output of all parts completed here. Nobody reads their rows, and writing a part file is measured separately.
 OUTPUT = FileRef(name=f"jobs/1/0-1-{'0' * 8}.jsonl.zst", size=300_000, sha256="0" * 64)
 
 
@@ -104,20 +104,20 @@ class Cost:
 
     @property
     def share(self) -> float:
-        """The bookkeeping as a percentage of the part's work."""
+        """Return the bookkeeping as a percentage of the part's work."""
         return 100 * (self.claim + self.beats + self.complete) / PART_S
 
 
 def costs(stack: Stack, temperatures: int, beats: int) -> list[Cost]:
-    """Do parts one after another, each with so many beats."""
-    heartbeat = TimedHeartbeat(stack.settings, 0)  # not started: its thread's work is done here
+    """Return the bookkeeping of parts done one after another, each with this number of beats."""
+    heartbeat = TimedHeartbeat(stack.settings, 0)  # not started: this function does the work of its thread
     reports = [full_report(temperatures) for _ in range(8)]
     found = []
     for number in range(stack.size.costed_parts):
         started = time.perf_counter()
         part = heartbeat.child.leases.claim(QUEUE, heartbeat.child.owner)
         claimed = time.perf_counter()
-        assert part is not None  # noqa: S101  # enough of them wait
+        assert part is not None  # noqa: S101  # enough parts wait
         with heartbeat.watching(part) as watch:
             watch.progress = PartProgress(work=SamplingProgress(rows=1000, characters=400_000))
             for _ in range(beats):
@@ -130,7 +130,7 @@ def costs(stack: Stack, temperatures: int, beats: int) -> list[Cost]:
 
 
 def say_costs(costs: Sequence[Cost], temperatures: int, beats: int) -> float:
-    """Print the medians -> that of the shares."""
+    """Print the medians. Return the median share."""
     parts = {name: 1e3 * median(getattr(cost, name) for cost in costs) for name in ("claim", "beats", "complete")}
     share = median(cost.share for cost in costs)
     figures = f"claim {parts['claim']:.2f}, {beats} beats {parts['beats']:.2f}, complete {parts['complete']:.2f} ms"
@@ -140,12 +140,12 @@ def say_costs(costs: Sequence[Cost], temperatures: int, beats: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
-    """What a process did that claims and completes parts as fast as it can.
+    """The work of one process that claims and completes parts as fast as it can.
 
     Attributes:
-        errors: how often the store did not answer.
-        longest_s: of a part.
-        cpu_s: of all parts.
+        errors: number of times that the store did not answer.
+        longest_s: longest seconds for one part.
+        cpu_s: CPU seconds for all parts.
     """
 
     parts: int
@@ -173,18 +173,18 @@ def claim_and_complete(number: int, settings: Settings, seconds: float, start: B
 
 
 def say_claims(stack: Stack) -> None:
-    """Claim and complete in several processes at once."""
+    """Claim and complete parts in several processes at once, and print the throughput."""
     size = stack.size
     found: list[Claims] = together(claim_and_complete, size.processes, stack.settings, size.claim_s)
     count, errors = sum(claims.parts for claims in found), sum(claims.errors for claims in found)
     longest, cpu = max(claims.longest_s for claims in found), sum(claims.cpu_s for claims in found) / max(1, count)
-    facts = f"longest {longest:.2f} s; CPU {1e3 * cpu:.1f} ms a part; {errors} errors"
+    facts = f"longest {longest:.2f} s; CPU {1e3 * cpu:.1f} ms per part; {errors} errors"
     say(f"{size.processes} processes claim and complete, parts/s ({facts})", count / size.claim_s, "parts_per_s")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beats:
-    """What a process did that beats while it completes parts at a worker's pace; beats and rounds in seconds."""
+    """The work of one process that beats while it completes parts at a worker's pace; beats and rounds in seconds."""
 
     beats: list[float]
     rounds: list[float]
@@ -194,7 +194,7 @@ class Beats:
 def beat_and_complete(number: int, settings: Settings, size: Size, start: Barrier) -> Beats:
     heartbeat, report = TimedHeartbeat(settings, number), full_report(1)
     start.wait()
-    heartbeat.beat()  # so that there is one, however little time there is
+    heartbeat.beat()  # at least one beat, however short the time is
     heartbeat.start()
     now = time.monotonic()
     due, ends, count = now + number / COMPLETED_PER_S, now + size.beat_s, 0
@@ -209,7 +209,7 @@ def beat_and_complete(number: int, settings: Settings, size: Size, start: Barrie
 
 
 def say_beats(stack: Stack) -> None:
-    """Beat in several processes at once, while they complete a few parts."""
+    """Beat in several processes at once while they complete a few parts, and print the longest beat."""
     size = stack.size
     settings = replace(stack.settings, heartbeat_s=stack.settings.heartbeat_s / BEATS_FASTER)
     found: list[Beats] = together(beat_and_complete, size.processes, settings, size)
@@ -217,18 +217,18 @@ def say_beats(stack: Stack) -> None:
     rounds = [seconds for process in found for seconds in process.rounds]
     pace = sum(process.parts for process in found) / size.beat_s
     say(f"longest of {len(beats)} beats while {pace:.1f} parts/s are completed, seconds", beats[-1], "beat_max_s")
-    say("  99 % were shorter than", beats[int(len(beats) * 0.99)])
-    say("  longest look at maintenance between two of them", max(rounds))
+    say("  99% were shorter than", beats[int(len(beats) * 0.99)])
+    say("  longest check for maintenance between two beats", max(rounds))
 
 
 def progress(stack: Stack, job: int) -> float:
-    """Return the milliseconds that it takes to read a job's progress."""
+    """Return the milliseconds that reading a job's progress takes."""
     store = stack.connections.store
     return 1e3 * median(timed(lambda: store.job(job)) for _ in range(stack.size.calls))
 
 
 def part_figures(stack: Stack, seeds: Path) -> dict[str, float]:
-    """Measure with 100,000 parts that wait; their job's report is small at first, and has five temperatures at last."""
+    """Measure with 100,000 waiting parts. Their job's report has one temperature at first, and five in the end."""
     job, message_bytes = small_parts(stack, seeds)
     lose_bells(stack)
     beats = round(PART_S / stack.settings.heartbeat_s)
@@ -237,5 +237,5 @@ def part_figures(stack: Stack, seeds: Path) -> dict[str, float]:
     say_beats(stack)
     share = say_costs(costs(stack, 5, beats), 5, beats)
     milliseconds = progress(stack, job)
-    say("progress of that job, ms", milliseconds, "progress_ms")
+    say("reading the progress of that job, ms", milliseconds, "progress_ms")
     return {"message_bytes": float(message_bytes), "progress_ms": milliseconds, "bookkeeping_share": share}

@@ -1,16 +1,16 @@
-"""What the way through the queue costs: rows from submit to export, beside the sampler alone.
+"""Benchmark of the whole pipeline: throughput of rows from submit to export, beside the sampler alone.
 
     python bench/pipeline.py
     python bench/pipeline.py --smoke
 
 A stack of its own (`charrnn-jobs up` in a temporary home) trains 2 x LSTM(512) for some seconds on Python's language
-reference, then in each round a job of 20,000 rows is submitted, sampled by the worker, and exported: the clock runs
-from before the submit to after the export, of a worker that has compiled its sampler. Then this process samples the
-same rows, in another order, with the sampler alone, while the worker idles. `share_of_sampler` is the median of the
-rounds' ratios, since a shared machine is faster at one time than at another; `equal_rows` is the share of rows with
-equal texts: another process, order, neighbours and parts must change none.
+reference. In each round a job of 20,000 rows is submitted, sampled by the worker and exported. The clock runs from
+before the submit to after the export; the worker has compiled its sampler before. Then this process samples the same
+rows in another order with the sampler alone, while the worker idles. `share_of_sampler` is the median of the rounds'
+ratios, since the speed of a shared machine varies with time. `equal_rows` is the share of rows with equal texts:
+another process, order, neighbors or parts must change no row.
 
-Switching is measured too: how long a worker takes to load a version that it does not hold. The last line is JSON.
+The time that a worker takes to load a version that it does not hold is measured too. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def run(*arguments: str) -> str:
 
 @contextmanager
 def stack(home: Path) -> Iterator[None]:
-    """Broker and worker in that home, while the block runs."""
+    """Run a broker and a worker in that home until the block ends."""
     os.environ["CHARRNN_HOME"] = str(home)
     with open(home / "up.log", "w") as log:
         process = subprocess.Popen([COMMAND, "up"], stderr=log)
@@ -71,7 +71,7 @@ def doctor() -> list[dict[str, Any]]:
 
 
 def train(home: Path, units: int, minutes: float) -> None:
-    """Train a model whose weights are of no consequence for the speed, but whose texts differ."""
+    """Train a model. Its weights do not matter for the speed, but its texts must differ."""
     text = home / "topics.txt"
     write_topics(text)
     network = ("--units", str(units))
@@ -79,7 +79,7 @@ def train(home: Path, units: int, minutes: float) -> None:
 
 
 def write_seeds(home: Path, count: int) -> Path:
-    """Openings of the text's lines, cut where chance has it."""
+    """Write seeds: beginnings of the text's lines, cut at random lengths."""
     lines = [line for line in (home / "topics.txt").read_text().split("\n") if line.strip()]
     draw = random.Random(1)
     path = home / "seeds.txt"
@@ -91,14 +91,14 @@ SUBMIT = ("submit", "-m", "bench", "--rng-seed", "1", "--wait")
 
 
 def warm_up(home: Path, seeds: Path) -> None:
-    """Let the worker load the version and compile its sampler."""
+    """Make the worker load the version and compile its sampler."""
     few = home / "few.txt"
     few.write_text("".join(seeds.read_text().splitlines(keepends=True)[:WARM_UP_ROWS]))
     run(*SUBMIT, "-l", "20", "--seeds", str(few))
 
 
 def pipeline(seeds: Path, length: int, texts: Path) -> tuple[float, dict[str, Any]]:
-    """Characters/s from submit to export, and the job's status."""
+    """Return the throughput from submit to export in characters/s, and the job's status."""
     started = time.perf_counter()
     job = run(*SUBMIT, "-l", str(length), "--seeds", str(seeds))
     run("results", job, "-o", str(texts))
@@ -108,8 +108,8 @@ def pipeline(seeds: Path, length: int, texts: Path) -> tuple[float, dict[str, An
 
 
 def load_model() -> tuple[Model, list[float]]:
-    """The version, and how long each of some loads took."""
-    import charrnn.model  # noqa: F401  # TensorFlow's own import is not the version's loading
+    """Return the version, and the seconds of each of LOADS loads."""
+    import charrnn.model  # noqa: F401  # before the clock starts: importing TensorFlow is not part of loading a version
     from charrnn.jobs.connections import Connections
     from charrnn.jobs.settings import Settings
     from charrnn.jobs.store.registry import resolve
@@ -130,7 +130,7 @@ def load_model() -> tuple[Model, list[float]]:
 
 
 def sample_alone(model: Model, spec: dict[str, Any], seeds: Sequence[str]) -> tuple[float, list[str]]:
-    """Characters/s of the sampler on the same rows in another order, and the texts in the job's order."""
+    """Return the sampler's throughput in characters/s on the same rows, shuffled, and their texts in job order."""
     from charrnn.options import SamplingOptions
     from charrnn.sampling.randomness import seed_name
     from charrnn.sampling.slots import Report
@@ -150,7 +150,7 @@ def sample_alone(model: Model, spec: dict[str, Any], seeds: Sequence[str]) -> tu
 
 
 def play(home: Path, options: argparse.Namespace) -> Iterator[dict[str, float]]:
-    """The figures of each round."""
+    """Yield the figures of each round."""
     seeds, exported = write_seeds(home, options.rows), home / "texts.jsonl"
     warm_up(home, seeds)
     model, loads = load_model()
@@ -164,7 +164,7 @@ def play(home: Path, options: argparse.Namespace) -> Iterator[dict[str, float]]:
         equal = sum(row == text for row, text in zip(rows, texts, strict=True)) / len(rows)
         report = status["report"]
         phases = ", ".join(f"{spent:.1f} {phase}" for phase, spent in report["seconds"].items())
-        print(f"round {number}: {through:,.0f} characters/s ({phases}), {report['fill']:.1%} full")
+        print(f"round {number}: {through:,.0f} characters/s ({phases}), batch utilization {report['fill']:.1%}")
         print(f"  the sampler alone: {alone:,.0f} characters/s; {equal:.2%} of rows equal; {used:.0%} of the CPU used")
         yield {
             "share_of_sampler": through / alone,
@@ -178,7 +178,7 @@ def play(home: Path, options: argparse.Namespace) -> Iterator[dict[str, float]]:
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--length", type=int, default=200, help="characters of each row")
+    parser.add_argument("--length", type=int, default=200, help="characters per row")
     parser.add_argument("--rounds", type=int, default=3)
     parser.set_defaults(units=512, minutes=0.5)
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""Draws the last line of `bench/sampling.py`: characters/s over the batch size, a line a contestant.
+"""Plot of the last line of `bench/sampling.py`: throughput over batch size, one line per contestant.
 
     python bench/sampling.py … | tee /dev/stderr | python bench/plot.py sampling.png
 
-Needs matplotlib, which the product does not. Libraries have a colour; bfloat16 has filled marks, float32 hollow ones,
-and the ceilings, the faster library's products and nothing else, are dashed and grey.
+Needs Matplotlib, which is no dependency of the product. Each library has a color. bfloat16 has filled markers, float32
+hollow ones. The ceilings, which are the matrix products of the faster library and nothing else, are dashed and gray.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot
 
-COLOURS = {
+COLORS = {
     "charrnn": "#c1272d",
     "torch": "#1f5fa8",
     "keras": "#2f7d4f",
@@ -25,17 +25,17 @@ COLOURS = {
     "notebook": "#6b4c9a",
     "ceiling": "#8c8c8c",
 }
-NAMES = {kind: kind for kind in COLOURS} | {"torch": "PyTorch", "keras": "Keras", "numpy": "NumPy"}
-BOTH = ("charrnn", "torch", "ceiling")  # precisions
+NAMES = {kind: kind for kind in COLORS} | {"torch": "PyTorch", "keras": "Keras", "numpy": "NumPy"}
+BOTH = ("charrnn", "torch", "ceiling")  # run in both precisions
 INCHES, DOTS = (12.8, 8.0), 120  # 1536 x 960
-LABEL_GAP = 0.034  # of the height, between the middles of two labels
+LABEL_GAP = 0.034  # between the centers of two labels, as a share of the height
 
 Line = dict[int, float]
 """Characters/s by batch size."""
 
 
 def lines(rates: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], Line]:
-    """By kind and precision; of several of a kind, as the ceilings are, the faster at each size."""
+    """Return the line of each kind and precision. The fastest contestant of a kind counts: there are two ceilings."""
     found: dict[tuple[str, str], Line] = {}
     for name, speeds in rates.items():
         line = found.setdefault((name.split()[0], name.split()[-1]), {})
@@ -46,12 +46,12 @@ def lines(rates: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], Lin
 
 def draw(axes: Any, key: tuple[str, str], line: Line) -> None:
     kind, precision = key
-    colour, filled = COLOURS[kind], precision == "bfloat16"
-    style = {"color": colour, "linewidth": 2.4 if kind == "charrnn" else 1.4}
+    color, filled = COLORS[kind], precision == "bfloat16"
+    style = {"color": color, "linewidth": 2.4 if kind == "charrnn" else 1.4}
     if kind == "ceiling":
         axes.plot(*points(line), linestyle=(0, (5, 3)), zorder=1, **style)
     else:
-        axes.plot(*points(line), marker="o", markersize=6, markerfacecolor=colour if filled else "white", **style)
+        axes.plot(*points(line), marker="o", markersize=6, markerfacecolor=color if filled else "white", **style)
 
 
 def points(line: Line) -> tuple[list[int], list[float]]:
@@ -59,7 +59,7 @@ def points(line: Line) -> tuple[list[int], list[float]]:
 
 
 def label(axes: Any, found: Mapping[tuple[str, str], Line]) -> None:
-    """The name of each line at its last point."""
+    """Write the name of each line beside its last point."""
     place = axes.transData + axes.transAxes.inverted()
     columns: dict[float, list[tuple[float, str, str]]] = {}
     for key, line in found.items():
@@ -69,11 +69,11 @@ def label(axes: Any, found: Mapping[tuple[str, str], Line]) -> None:
         ends.sort()
         for height, (_, kind, precision) in zip(spread([end[0] for end in ends]), ends, strict=True):
             text = NAMES[kind] + (f" {precision}" if kind in BOTH else "")
-            axes.text(x + 0.012, height, text, color=COLOURS[kind], fontsize=11, va="center", transform=axes.transAxes)
+            axes.text(x + 0.012, height, text, color=COLORS[kind], fontsize=11, va="center", transform=axes.transAxes)
 
 
 def spread(heights: Sequence[float]) -> list[float]:
-    """Ascending heights at least a gap apart: midway between moving up and moving down all that would overlap."""
+    """Return ascending heights at least a gap apart: the mean of moving overlapping ones up and moving them down."""
     up, down = list(heights), list(heights)
     for k in range(1, len(heights)):
         up[k] = max(up[k], up[k - 1] + LABEL_GAP)
@@ -96,9 +96,9 @@ def main() -> None:
     batches = sorted({batch for line in found.values() for batch in line})
     axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlabel("rows at once")
+    axes.set_xlabel("batch size")
     void = "" if result["valid"] else " (a void run)"
-    axes.set_title(f"Characters/s of sampling, 2 x LSTM(512), vocabulary 90{void}", loc="left", fontsize=13)
+    axes.set_title(f"Sampling throughput in characters/s, 2 x LSTM(512), vocabulary 90{void}", loc="left", fontsize=13)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)

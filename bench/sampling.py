@@ -1,25 +1,26 @@
-"""How fast sampling in bulk is, beside Keras, NumPy, PyTorch and the machine's own matrix products.
+"""Benchmark of sampling throughput, beside Keras, NumPy, PyTorch and the machine's own matrix products.
 
     python bench/sampling.py --torch-python PATH
     python bench/sampling.py --smoke
 
-PATH is a Python with PyTorch, as `training.py` takes it. The contestants (see `peers/sampling.py`) live in processes of
-their own and take turns of a second or two, so many steps that each fills its turn; figures are medians over the
+PATH is a Python with PyTorch, as in `training.py`. The contestants (see `peers/sampling.py`) run in processes of their
+own and take turns. The number of steps is chosen so that each turn takes a second or two. Figures are medians over the
 rounds.
 
-A character takes four products: of U entries with two recurrent kernels and the second layer's kernel, all U x 4U, and
-with the dense layer's, U x V. The ceiling of a precision and batch size is the rate at which TensorFlow or PyTorch,
-whichever is the faster, does these and nothing else. With one row that is no bound: NumPy multiplies it faster than
-both.
+A character takes four matrix products: U entries times the two recurrent kernels and the second layer's kernel, all
+U x 4U, and times the dense layer's kernel, U x V. The ceiling of a precision and batch size is the throughput of the
+faster of TensorFlow and PyTorch doing these products and nothing else. For one row it is no upper bound: NumPy
+multiplies one row faster than both.
 
-Then rows of very unequal length, in bfloat16, at least 50 a slot: of 1 to 400 characters, which the sampler knows
-before, and of 60 in the mean, which end at a newline that nobody foresees. "static" is the same sampler on one batch
-after the other, each until its longest row has ended. `ragged_share` is the share of the rate of equal rows.
-Last, the share of 256 rows that come out equal in batches of 16, 64, 256 and 1024 slots.
+Then rows of very unequal length are sampled in bfloat16, at least 50 per slot. Uniform lengths are 1 to 400 characters,
+which the sampler knows beforehand. Geometric lengths have a mean of 60 and end at a newline, which the sampler cannot
+foresee. "static" is the same sampler on one batch after another, each until its longest row has ended. `ragged_share`
+is the throughput relative to rows of equal length. Finally 256 rows are sampled in batches of 16, 64, 256 and 1024
+slots, and the share of rows that are equal in all of them is measured.
 
-A run is valid if PyTorch at B = 1024 reaches 70 % of the float32 and 60 % of the bfloat16 ceiling and other processes
-(and other guests of the host) used at most 5 % of the CPU during the turns. A Linux bench: it reads /proc. The last
-line is JSON, which `plot.py` draws.
+A run is valid if PyTorch at B = 1024 reaches 70% of the float32 and 60% of the bfloat16 ceiling, and other processes
+(and other guests of the host) used at most 5% of the CPU during the turns. It runs on Linux only, since it reads /proc.
+The last line is JSON, which `plot.py` draws.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ from bench.peers.product import LENGTH, ROW_BATCHES
 from bench.peers.sampling import ALL, CONTESTANTS, EQUAL_ROWS, RAGGED
 
 BATCHES = (1, 8, 64, 256, 1024)
-MIN_TORCH_SHARE = {"float32": 0.7, "bfloat16": 0.6}  # of the ceiling: PyTorch's threads collapse on a busy machine
-LARGE = 1024  # the batch size of the ceiling shares
-PRODUCT = 256  # slots that the product takes at most
+MIN_TORCH_SHARE = {"float32": 0.7, "bfloat16": 0.6}  # of the ceiling; on a busy machine PyTorch's threads collapse
+LARGE = 1024  # batch size at which the shares of the ceiling are measured
+PRODUCT = 256  # largest batch size of the product
 SMOKE = {  # replaces the options
     "units": 16,
     "rounds": 1,
@@ -55,9 +56,9 @@ SMOKE = {  # replaces the options
 PEERS = ("keras", "numpy", "torch")
 
 
-def steps_of(player: Player, batch: int, seconds: float) -> int:
-    """Return how many steps fill a turn."""
-    player.turn(batch, STEPS)  # compiles, and chooses among its forms
+def num_steps(player: Player, batch: int, seconds: float) -> int:
+    """Return the number of steps that fill a turn of this many seconds."""
+    player.turn(batch, STEPS)  # compiles, and chooses the fastest form
     steps = STEPS
     while (taken := player.turn(batch, steps).answer["seconds"]) < seconds / 4:
         steps *= 4
@@ -66,16 +67,16 @@ def steps_of(player: Player, batch: int, seconds: float) -> int:
 
 
 Turns: TypeAlias = dict[str, dict[int, list[Turn]]]
-"""Of each contestant and batch size, a round each."""
+"""The turns of each contestant and batch size, one per round."""
 
 
 def play(peers: Peers, options: argparse.Namespace) -> tuple[Turns, dict[str, Answer]]:
-    """Return the contestants' turns, and their facts."""
+    """Return the turns and the facts of all contestants."""
     with peers.playing(CONTESTANTS) as playing:
         players = {player.name: player for player in playing}
-        # The notebook writes one text at a time.
+        # The notebook generates one text at a time.
         pairs = [(batch, name) for batch in options.batches for name in players if batch == 1 or "notebook" not in name]
-        steps = {(batch, name): steps_of(players[name], batch, options.seconds) for batch, name in pairs}
+        steps = {(batch, name): num_steps(players[name], batch, options.seconds) for batch, name in pairs}
         turns: Turns = {name: {batch: [] for batch, other in pairs if other == name} for name in players}
         for number in range(1, options.rounds + 1):
             for batch, name in pairs:
@@ -97,7 +98,7 @@ def play_ragged(peers: Peers, options: argparse.Namespace) -> dict[str, list[Tur
 
 
 def equal_rows(peers: Peers, options: argparse.Namespace) -> dict[str, float]:
-    """Return the share of rows that are equal in batches of all sizes, by precision."""
+    """Return the share of rows that are equal at all batch sizes, by precision."""
     shares = {}
     for name in EQUAL_ROWS:
         with peers.playing([name]) as (player,):
@@ -107,7 +108,7 @@ def equal_rows(peers: Peers, options: argparse.Namespace) -> dict[str, float]:
 
 
 def rate(turns: Sequence[Turn]) -> float | None:
-    """The median of characters/s."""
+    """Return the median throughput in characters/s."""
     return median(turn.answer["characters"] / turn.answer["seconds"] for turn in turns) if turns else None
 
 
@@ -117,7 +118,7 @@ def ratio(ours: float | None, theirs: float | None) -> float | None:
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of a run; None where there was no PyTorch, or not that batch size."""
+    """The figures of a run. A figure is None if PyTorch or its batch size was not measured."""
 
     turns: Turns
     ragged: dict[str, list[Turn]]
@@ -127,13 +128,13 @@ class Result:
         return rate(self.turns[name].get(batch, ()))
 
     def best(self, kinds: str | Iterable[str], batch: int, dtype: str = "") -> float | None:
-        """Of the contestants of these kinds, the first word of their names."""
+        """Return the throughput of the fastest contestant of these kinds, which are the first words of their names."""
         kinds = {kinds} if isinstance(kinds, str) else set(kinds)
         names = [name for name in self.turns if name.split()[0] in kinds and name.endswith(dtype)]
         return max(filter(None, (self.rate(name, batch) for name in names)), default=None)
 
     def share(self, name: str, batch: int) -> float | None:
-        """Of the ceiling."""
+        """Return a contestant's share of the ceiling."""
         return ratio(self.rate(name, batch), self.best("ceiling", batch, name.split()[-1]))
 
     def share_of(self, kind: str, dtype: str) -> float | None:
@@ -148,16 +149,16 @@ class Result:
         return others_share(turn for turns in (*played, *self.ragged.values()) for turn in turns)
 
     def objections(self) -> list[str]:
-        """Why the run is void; empty if it is valid."""
+        """Return the reasons why the run is void; empty if it is valid."""
         found = []
         for dtype, expected in MIN_TORCH_SHARE.items():
             share = self.share_of("torch", dtype)
             if share is None:
-                found.append(f"there is no PyTorch in {dtype} at B = {LARGE}")
+                found.append(f"PyTorch was not measured in {dtype} at B = {LARGE}")
             elif share < expected:
                 found.append(f"PyTorch reached {share:.0%} of the {dtype} ceiling, expected {expected:.0%}")
         if self.others > MAX_OTHERS:
-            found.append(f"others used {self.others:.1%} of the CPU, expected at most {MAX_OTHERS:.0%}")
+            found.append(f"other processes used {self.others:.1%} of the CPU, expected at most {MAX_OTHERS:.0%}")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,7 +190,7 @@ class Result:
         return {"characters_per_second": rates, "ragged_characters_per_second": ragged, "forms": self.forms()}
 
     def forms(self) -> dict[str, dict[int, str]]:
-        """The fastest form, of the contestants that have several."""
+        """Return the fastest form at each batch size, for the contestants that have several forms."""
         chosen = {
             name: {batch: turns[0].answer["form"] for batch, turns in self.turns[name].items()} for name in self.turns
         }
@@ -197,7 +198,7 @@ class Result:
 
 
 def print_table(result: Result, batches: Sequence[int], facts: Mapping[str, Answer]) -> None:
-    print("\ncharacters/s, and share of the ceiling")
+    print("\nthroughput in characters/s, and share of the ceiling")
     print(f"{'contestant':28}" + "".join(f"{f'B = {batch:,}':>16}" for batch in batches) + "  library")
     for name in result.turns:
         cells = "".join(f"{cell(result, name, batch):>16}" for batch in batches)
@@ -212,11 +213,11 @@ def cell(result: Result, name: str, batch: int) -> str:
 
 
 def print_ragged(result: Result, options: argparse.Namespace) -> None:
-    print(f"\nrows of unequal length, bfloat16, B = {options.ragged_batch}, {options.ragged_rows} rows a slot")
-    print(f"{'contestant':28}{'characters/s':>16}{'share of equal':>16}{'fill':>8}{'others':>8}")
+    print(f"\nrows of unequal length, bfloat16, B = {options.ragged_batch}, {options.ragged_rows} rows per slot")
+    print(f"{'contestant':28}{'characters/s':>16}{'share of equal':>16}{'utilization':>13}{'others':>8}")
     for name, turns in result.ragged.items():
-        share, fill = result.ragged_ratio(name, "charrnn equal") or 0, turns[0].answer["fill"]
-        print(f"{name:28}{rate(turns) or 0:>16,.0f}{share:>16.1%}{fill:>8.1%}{others_share(turns):>8.1%}")
+        share, utilization = result.ragged_ratio(name, "charrnn equal") or 0, turns[0].answer["fill"]
+        print(f"{name:28}{rate(turns) or 0:>16,.0f}{share:>16.1%}{utilization:>13.1%}{others_share(turns):>8.1%}")
     sizes = [str(size) for size in ROW_BATCHES if size <= options.row_batch]
     shares = ", ".join(f"{share:.1%} in {dtype}" for dtype, share in result.equal.items())
     print(f"rows that are equal in batches of {', '.join(sizes)}: {shares}")
@@ -230,11 +231,11 @@ def parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of a turn")
+    parser.add_argument("--seconds", type=float, default=1.5, help="seconds per turn")
     parser.add_argument("--batches", type=batch_sizes, default=list(BATCHES), metavar="B,B,...")
     parser.add_argument("--ragged-rounds", type=int, default=3)
     parser.add_argument("--ragged-batch", type=int, default=64)
-    parser.add_argument("--ragged-rows", type=int, default=50, help="a slot")
+    parser.add_argument("--ragged-rows", type=int, default=50, help="rows per slot")
     parser.set_defaults(units=UNITS, row_batch=max(ROW_BATCHES), row_length=LENGTH)
     options = parser.parse_args()
     if options.smoke:
@@ -249,7 +250,7 @@ def main() -> None:
         result = Result(turns, play_ragged(peers, options), equal_rows(peers, options))
     print_table(result, options.batches, facts)
     print_ragged(result, options)
-    print(f"others used {result.others:.1%} of the CPU")
+    print(f"other processes used {result.others:.1%} of the CPU")
     for objection in result.objections():
         print(f"void: {objection}")
     print_result(result.to_dict())

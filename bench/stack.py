@@ -1,4 +1,4 @@
-"""What `bench/store.py` measures on: a broker, an empty database, a model, and the command line as whole processes."""
+"""Stack that `bench/store.py` measures: a broker, an empty database, a model, and commands run as whole processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from producer.broker import local_broker
 
 MODEL, QUEUE = "bench", GenerateSpec.QUEUE
 
-# A process counts as its own the peak of the one that it was forked from, so the command's parent is a small one.
+# A process inherits the peak memory of the process that forked it, so a small process starts the command.
 LAUNCH = """
 import json, os, sys, time
 started = time.perf_counter()
@@ -48,15 +48,16 @@ print(json.dumps([os.waitstatus_to_exitcode(status), seconds, cpu_seconds, peak_
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much is measured.
+    """Amounts of work to measure.
 
     Attributes:
-        rounds: of what a whole process does.
-        calls: of what is over in milliseconds.
-        costed_parts: whose bookkeeping is timed.
-        words: characters of random words that texts are cut from: few of a part overlap.
-        processes: that claim at once.
-        claim_s, beat_s: seconds of claiming, and of beating.
+        rows: rows of the job.
+        rounds: repetitions of each command.
+        calls: repetitions of calls that take milliseconds.
+        costed_parts: parts whose bookkeeping is timed.
+        words: characters of random words that texts are cut from; so many that few texts of a part overlap.
+        processes: processes that claim at once.
+        claim_s, beat_s: seconds of claiming and of beating.
     """
 
     rows: int = 1_000_000
@@ -70,25 +71,25 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
-    """A command that has ended."""
+class CommandRun:
+    """The run of a command that has ended."""
 
     seconds: float
-    cpu_seconds: float  # of it alone: what it would take on a machine that does nothing else
+    cpu_seconds: float  # of the command alone: its time on a machine that does nothing else
     peak_mb: float
     output: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One database, its broker and its files."""
+    """One database with its broker and its files."""
 
     settings: Settings
     client: Client
     size: Size
 
-    def run(self, *arguments: str) -> Ran:
-        """Run `charrnn-jobs` on it."""
+    def run(self, *arguments: str) -> CommandRun:
+        """Run a command of `charrnn-jobs` on this stack."""
         environment = {name: text for name, text in os.environ.items() if not name.startswith("CHARRNN_")}
         environment |= {"CHARRNN_HOME": str(self.settings.home), "CHARRNN_STORE_URL": self.settings.store_url}
         command = [sys.executable, "-S", "-c", LAUNCH, COMMAND, *arguments]
@@ -97,7 +98,7 @@ class Stack:
         if code:
             raise SystemExit(f"{arguments}: exit code {code}\n{done.stderr}")
         seconds, cpu_seconds, peak_mb = figures
-        return Ran(seconds=seconds, cpu_seconds=cpu_seconds, peak_mb=peak_mb, output=done.stdout.strip())
+        return CommandRun(seconds=seconds, cpu_seconds=cpu_seconds, peak_mb=peak_mb, output=done.stdout.strip())
 
     @property
     def connections(self) -> Connections:
@@ -111,13 +112,13 @@ class Stack:
 
     @contextmanager
     def bells(self) -> Iterator[tuple[redis.Redis, str]]:
-        """Yield the broker itself, and the key of its list of doorbells."""
+        """Yield a connection to the broker, and the key of its list of doorbells."""
         with redis.Redis(unix_socket_path=str(self.settings.broker_socket)) as client:
             yield client, KEY_PREFIX + QUEUE
 
 
 def add_model(client: Client, home: Path) -> None:
-    """Add a version without weights, of a network that samples 40,000 characters a second."""
+    """Add a version without weights, whose recorded speed is 40,000 characters/s."""
     text = home / "text.txt"
     write_topics(text)
     training = client.train(TrainRequest(model=MODEL, paths=(str(text),)))
@@ -129,7 +130,7 @@ def add_model(client: Client, home: Path) -> None:
         val_loss=1.0,
         precision="bfloat16",
     )
-    assert training.id is not None  # noqa: S101  # it was no dry run
+    assert training.id is not None  # noqa: S101  # not a dry run
     with client.connections.store.write() as connection:
         add_version(connection, training.id, version)
         upsert(connection, speeds, model=MODEL, device="cpu", characters_per_s=CHARACTERS_PER_S)
@@ -137,7 +138,7 @@ def add_model(client: Client, home: Path) -> None:
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Yield the URL of an empty database of a server that is started as the tests do it."""
+    """Yield the URL of an empty database on a server started as in the tests."""
     from tests.fixtures.postgres import running_server
 
     with running_server() as server:
@@ -146,7 +147,7 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def sqlite() -> Iterator[str]:
-    """Yield the setting that means the file in the home folder."""
+    """Yield the setting for the SQLite file in the home folder."""
     yield ""
 
 
@@ -155,7 +156,7 @@ DATABASES = {"sqlite": sqlite, "postgresql": postgresql}
 
 @contextmanager
 def open_stack(database: str, size: Size) -> Iterator[Stack]:
-    """Run a broker and an empty store with a model, while the block runs."""
+    """Run a broker and a store that holds one model, until the block ends."""
     opened = DATABASES[database]
     with tempfile.TemporaryDirectory(prefix="charrnn-") as home, opened() as url:
         settings = Settings(home=Path(home), store_url=url)
@@ -169,7 +170,7 @@ def open_stack(database: str, size: Size) -> Iterator[Stack]:
 
 
 def together(work: Callable[..., Any], processes: int, *arguments: Any) -> list[Any]:
-    """Do the work in so many processes that begin at once -> what each returned."""
+    """Do the work in several processes that begin at once. Return the answers of all of them."""
     spawn = multiprocessing.get_context("spawn")
     start, answers = spawn.Barrier(processes), spawn.Queue()
     started = [

@@ -1,24 +1,24 @@
-"""How fast a training is, beside Keras and PyTorch on the same machine and the same work.
+"""Benchmark of training throughput, beside Keras and PyTorch on the same machine and the same work.
 
     python bench/training.py --torch-python PATH
     python bench/training.py --smoke
 
 PATH is a Python with PyTorch, which is no dependency of the product (`pip install torch==2.13.0 numpy` in a
-virtual environment of its own); without one, its ratios are null and the run is void.
+virtual environment of its own). Without one, its ratios are null and the run is void.
 
-The work: 2 x LSTM(512), vocabulary 90, batch 128 x 100 characters, dropout 0.2, whole training steps. The
-contestants (see `peers/training.py`) live in processes of their own and take turns, a few steps each, while the
-others wait; the figures are medians over the rounds. The ceiling is the best rate at which TensorFlow or
-PyTorch multiplies matrices; a contestant's share of it is
+The work is whole training steps of 2 x LSTM(512), vocabulary 90, batches of 128 x 100 characters, dropout 0.2. The
+contestants (see `peers/training.py`) run in processes of their own and take turns of a few steps each, while the
+others wait. The figures are medians over the rounds. The ceiling is the best rate at which TensorFlow or PyTorch
+multiplies matrices. A contestant's share of it is
 
     characters/s x 3 x 2 x (layers U 4U + (layers - 1) U 4U + U V) / ceiling
 
-with U units and V characters: three products of two operations an entry, for the recurrent kernels, the
+with U units and V characters: three products with two operations per entry, for the recurrent kernels, the
 inputs of all layers but the first, and the dense layer.
 
-A run is valid if PyTorch reaches half of the float32 ceiling, other processes (and other guests of the
-host) used at most 5 % of the CPU during the turns, and every loss is that of guessing at random characters.
-A Linux bench: it reads /proc. The last line is JSON.
+A run is valid if PyTorch reaches half of the float32 ceiling, if other processes (and other guests of the host)
+used at most 5% of the CPU during the turns, and if every loss is that of guessing random characters. It runs on
+Linux only, since it reads /proc. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from typing import Any
 from bench.harness import MAX_OTHERS, Answer, Peers, Turn, make_parser, others_share, print_result
 from bench.peers.training import CONTESTANTS, DTYPES, WARM_UP, Work
 
-MIN_TORCH_SHARE = 0.5  # of the float32 ceiling: PyTorch's threads collapse on a busy machine
-LOSS_TOLERANCE = 0.1  # of ln V
+MIN_TORCH_SHARE = 0.5  # of the float32 ceiling; on a busy machine PyTorch's threads collapse
+LOSS_TOLERANCE = 0.1  # relative to ln V
 SMOKE = {"rounds": 1, "steps": 1, "batch": 4, "unroll": 8, "units": 16}  # replaces the options
 
 
 def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]], dict[str, Answer]]:
-    """Return the turns of all rounds, and the facts, of each contestant."""
+    """Return the turns and the facts of each contestant."""
     command = ["bench.peers.training", *work.arguments()]
     with Peers(options, CONTESTANTS, command) as peers, peers.playing(CONTESTANTS) as players:
         turns: dict[str, list[Turn]] = {player.name: [] for player in players}
@@ -58,23 +58,23 @@ def middle(turns: Sequence[Turn], name: str) -> float:
 
 @dataclass(frozen=True)
 class Result:
-    """The figures of a run; None where there was no PyTorch."""
+    """The figures of a run. Ratios to PyTorch are None if it was not measured."""
 
     work: Work
     steps: int
     turns: dict[str, list[Turn]]
 
     def rates(self, name: str) -> list[float]:
-        """Characters/s in each round."""
+        """Return the throughput in each round, in characters/s."""
         return [self.steps * self.work.characters / turn.answer["seconds"] for turn in self.turns[name]]
 
     def best_rate(self, prefix: str) -> float | None:
-        """The median of the fastest contestant of that name."""
+        """Return the median throughput of the fastest contestant whose name begins with `prefix`."""
         medians = [median(self.rates(name)) for name in self.turns if name.startswith(prefix)]
         return max(medians, default=None)
 
     def ceiling(self, dtype: str) -> float:
-        """GFLOP/s."""
+        """Return the best rate of matrix multiplication, in GFLOP/s."""
         return max(middle(turns, dtype) for name, turns in self.turns.items() if name.startswith("ceiling"))
 
     def ratio(self, peer: str, dtype: str) -> float | None:
@@ -82,7 +82,7 @@ class Result:
         return ours / theirs if ours and theirs else None
 
     def share(self, contestant: str, dtype: str) -> float | None:
-        """Of the ceiling."""
+        """Return a contestant's share of the ceiling."""
         rate = self.best_rate(f"{contestant} {dtype}")
         return rate * self.work.flops / (1e9 * self.ceiling(dtype)) if rate else None
 
@@ -92,23 +92,23 @@ class Result:
 
     @property
     def trained(self) -> list[str]:
-        """The contestants that train: all but the ceilings."""
+        """Return the names of the contestants that train: all but the ceilings."""
         return [name for name in self.turns if not name.startswith("ceiling")]
 
     def objections(self) -> list[str]:
-        """Why the run is void; empty if it is valid."""
+        """Return the reasons why the run is void; empty if it is valid."""
         found, torch = [], self.share("torch", "float32")
         if torch is None:
-            found.append("there is no PyTorch")
+            found.append("PyTorch was not measured")
         elif torch < MIN_TORCH_SHARE:
             found.append(f"PyTorch reached {torch:.0%} of the float32 ceiling, expected {MIN_TORCH_SHARE:.0%}")
         if self.others > MAX_OTHERS:
-            found.append(f"others used {self.others:.1%} of the CPU, expected at most {MAX_OTHERS:.0%}")
+            found.append(f"other processes used {self.others:.1%} of the CPU, expected at most {MAX_OTHERS:.0%}")
         guessing = math.log(self.work.vocabulary)
         for name in self.trained:
             loss = middle(self.turns[name], "loss")
             if not abs(loss - guessing) < LOSS_TOLERANCE * guessing:
-                found.append(f"{name} has a loss of {loss:.3f}, expected about {guessing:.3f}: is its work equal?")
+                found.append(f"{name} has a loss of {loss:.3f}, expected about {guessing:.3f}. Is its work the same?")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Result:
         return rounded | {"valid": not self.objections(), "characters_per_second": rates, **run}
 
 
-HEADINGS = ("contestant", "chars/s", "least", "most", "charrnn / it", "loss", "others", "library")
+HEADINGS = ("contestant", "chars/s", "min", "max", "charrnn / it", "loss", "others", "library")
 ROW = "{:26}{:>9}{:>9}{:>9}{:>14}{:>8}{:>8}  {}"
 
 
@@ -140,7 +140,7 @@ def print_table(result: Result, facts: Mapping[str, Answer]) -> None:
     for name in [name for name in result.turns if name not in result.trained]:
         rates = ", ".join(f"{middle(result.turns[name], dtype):,.0f} GFLOP/s {dtype}" for dtype in DTYPES)
         print(f"{name:26}{rates}; others {others_share(result.turns[name]):.1%}")
-    print("least, most: of the rounds. others: the share of the CPU that other processes used meanwhile.")
+    print("min, max: over the rounds. others: share of the CPU that other processes used during the turns.")
 
 
 def figures(result: Result, name: str) -> list[str]:
@@ -159,7 +159,7 @@ def parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=4, help="of each contestant in each round")
+    parser.add_argument("--steps", type=int, default=4, help="steps per contestant and round")
     for name in ("batch", "unroll", "units"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Work, name))
     options = parser.parse_args()
@@ -170,7 +170,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    # One step more than are played, so that no epoch ends, and is evaluated, in a turn.
+    # One step more than the turns take, so that no epoch ends during a turn, which would run a validation.
     steps = WARM_UP + options.rounds * options.steps + 1
     work = Work(batch=options.batch, unroll=options.unroll, units=options.units, steps=steps)
     turns, facts = play(options, work)

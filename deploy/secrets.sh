@@ -1,11 +1,11 @@
 #!/bin/sh
-# Make deploy/secrets/ for docker-compose.yml: passwords, an authority of its own, and certificates of broker and
-# database. Nothing is overwritten. Needs openssl.
+# Create deploy/secrets/ for docker-compose.yml: passwords, a certificate authority of its own, and the certificates of
+# broker and database. It overwrites nothing. Needs openssl.
 set -eu
 cd "$(dirname "$0")"
 
 [ ! -e secrets ] || {
-    echo "secrets: deploy/secrets is there already. For new ones see 'New passwords' in deploy/README.md" >&2
+    echo "secrets: deploy/secrets is there already. For new passwords see 'New passwords' in deploy/README.md" >&2
     exit 1
 }
 umask 077
@@ -15,7 +15,7 @@ trap 'rm -rf "$new"' EXIT
 cd secrets.new
 
 days=3650
-key="ec -pkeyopt ec_paramgen_curve:prime256v1" # not Ed25519, whose certificates libpq cannot bind a password to
+key="ec -pkeyopt ec_paramgen_curve:prime256v1" # not Ed25519: libpq cannot bind a password to its certificates
 quiet() { "$@" 2>openssl.log || { cat openssl.log >&2; exit 1; }; rm -f openssl.log; }
 password() { openssl rand -hex 24; }
 
@@ -28,7 +28,7 @@ certificate() {
 }
 certificate redis
 certificate postgres
-rm ca.key # with it anybody could pose as either; a new run makes all anew
+rm ca.key # with this key anybody could impersonate both servers; another run creates a new authority
 
 redis=$(password)
 sed "s/PASSWORD_SHA256/$(printf %s "$redis" | sha256sum | cut -d ' ' -f 1)/" ../redis.acl >redis.acl
@@ -39,14 +39,15 @@ printf %s "$postgres" >postgres_password
 echo "postgresql://charrnn:$postgres@postgres/charrnn?sslmode=verify-full&sslrootcert=/run/secrets/ca.crt" >store_url
 
 cat >aws_credentials <<'END'
-# For CHARRNN_FILES_URL=s3://bucket/folder, remove the signs and fill in:
+# For CHARRNN_FILES_URL=s3://bucket/folder, remove the # signs and fill in:
 # [default]
 # aws_access_key_id =
 # aws_secret_access_key =
 END
 
-# Compose mounts these files as they are: a container's user is another one, and must read them. The folder is closed.
+# Compose mounts these files with their modes, and a container's user is another one that must read them. Only the
+# owner can enter the folder.
 chmod 444 ./*
 cd ..
 mv secrets.new secrets
-echo "secrets: made in deploy/secrets, which only $(id -un) can enter"
+echo "secrets: made in deploy/secrets, which only the user $(id -un) can enter"

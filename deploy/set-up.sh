@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make the virtual environment $VENV with the pinned requirements, by uv where it is on PATH, else
-# by venv and pip. Needs no rights beyond this folder.
+# Create the virtual environment $VENV with the pinned requirements, by uv if it is on PATH, otherwise
+# by venv and pip. Needs no rights outside of this folder.
 set -eu
 
 fail() {
@@ -8,18 +8,19 @@ fail() {
     exit 1
 }
 
-command -v "$PYTHON" >/dev/null || fail "there is no $PYTHON. Install Python 3.11, 3.12 or 3.13 (Debian: apt-get install python3 python3-venv), or name one: make PYTHON=python3.12 ..."
+command -v "$PYTHON" >/dev/null || fail "$PYTHON was not found. Expected Python 3.11, 3.12 or 3.13. Install it (Debian: apt-get install python3 python3-venv), or name another one: make PYTHON=python3.12 ..."
 "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
-    fail "$("$PYTHON" --version) does not fit: TensorFlow needs 3.11, 3.12 or 3.13. Name one: make PYTHON=python3.12 ..."
+    fail "$PYTHON is $("$PYTHON" --version). TensorFlow needs 3.11, 3.12 or 3.13. Name one of these: make PYTHON=python3.12 ..."
 
 echo "set-up: installing into $VENV (TensorFlow is large: about 300 MB, once)"
 if command -v uv >/dev/null; then
     [ -x "$VENV/bin/python" ] || uv venv --quiet --python "$PYTHON" "$VENV"
-    # pip compiles too. Without it, and with PYTHONDONTWRITEBYTECODE set, each command compiles its imports: 2 s more.
+    # pip compiles bytecode too. Without it, and with PYTHONDONTWRITEBYTECODE set, each command compiles its imports,
+    # which takes 2 s.
     install="uv pip install --quiet --compile-bytecode --python $VENV/bin/python"
 else
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail "this Python cannot make virtual environments. Debian: apt-get install python3-venv; or install uv"
+        fail "$PYTHON cannot create virtual environments. Install venv (Debian: apt-get install python3-venv) or uv"
     [ -x "$VENV/bin/pip" ] || "$PYTHON" -m venv --clear "$VENV"
     install="$VENV/bin/pip install --quiet --disable-pip-version-check"
 fi

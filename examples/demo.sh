@@ -1,6 +1,6 @@
 #!/bin/sh
-# The main job from start to end: start the local stack, train a small model on the language
-# reference that ships with every Python, submit seeds at three temperatures, read the results.
+# The whole path from a text to samples: start the local stack, train a small model on the language
+# reference that ships with every Python, sample from seeds at three temperatures, and read the results.
 # `make demo` runs it, with charrnn-jobs on PATH and CHARRNN_HOME set to ./.demo.
 set -eu
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Five nights of a schedule: the text grows each night, but on the third an export went wrong, and it is garbage.
-# Needs a running `charrnn-jobs up`, and CHARRNN_HOME as it has it. A night does not wait for its hour here:
-# `schedules run` submits what the hour would.
+# Five nights of a schedule: the text grows each night. On the third night an export went wrong and wrote garbage.
+# Needs a running `charrnn-jobs up`, and CHARRNN_HOME set as there. Nights do not wait for their hour here:
+# `schedules run` submits the job that the schedule would submit at that hour.
 set -eu
 
 texts="$CHARRNN_HOME/nights"
@@ -12,7 +12,7 @@ show() {
     "$@"
 }
 
-# A fifth of Python's language reference each night.
+# Write the text that one night adds: a fifth of the first 400,000 characters of Python's language reference.
 part() {
     python -c 'import sys
 from pydoc_data.topics import topics

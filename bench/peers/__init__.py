@@ -1,1 +1,1 @@
-"""The contestants: the product and what it is measured beside, each in a process of its own."""
+"""The contestants of the benchmarks: the product and its peers, each in a process of its own."""

@@ -1,4 +1,4 @@
-"""Keras, the notebook, NumPy and TensorFlow's products in `bench/sampling.py`."""
+"""Contestants of `bench/sampling.py`: Keras, the notebook, NumPy and TensorFlow's matrix products."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def notebook_generate(batch: int, units: int) -> Forms:
 
 def numpy_sampler(batch: int, units: int) -> Forms:
     rng = np.random.default_rng(0)
-    # Gates in the order i, f, o, g. Kernels and biases of the first three, which are sigmoids, are halved
-    # beforehand: sigmoid(z) = (1 + tanh(z / 2)) / 2, so that one tanh goes over all four.
+    # The gates are in the order i, f, o, g. The first three are sigmoids. Their kernels and biases are halved
+    # beforehand: sigmoid(z) = (1 + tanh(z / 2)) / 2, so that one tanh computes all four gates.
     table, kernel, first, second = (
         (rng.normal(0, 0.04, (rows, 4 * units)) * np.repeat((0.5, 0.5, 0.5, 1.0), units)).astype(np.float32)
         for rows in (VOCABULARY, units, units, units)
@@ -89,7 +89,7 @@ def numpy_sampler(batch: int, units: int) -> Forms:
     def run(steps: int) -> None:
         ids = np.zeros(batch, np.int64)
         for _ in range(steps):
-            np.take(table, ids, axis=0, out=gates, mode="clip")  # without a mode it copies once more
+            np.take(table, ids, axis=0, out=gates, mode="clip")  # without a mode, NumPy makes one more copy
             np.matmul(h0, first, out=product)
             cell(h0, c0)
             np.matmul(h0, kernel, out=gates)
@@ -110,7 +110,7 @@ def tensorflow_products(batch: int, units: int, dtype: str) -> Forms:
 
     @tf.function  # type: ignore[untyped-decorator]
     def multiply(h: Any, kernels: Sequence[Any]) -> Any:
-        # Inputs that differ, and a sum of one entry of each product: else most of them would be optimised away.
+        # Different inputs, and a sum of one entry of each product, keep most products from being optimized away.
         inputs = [h * (1 + number) for number in range(STEPS)]
         return tf.add_n([tf.matmul(values, kernel)[0, 0] for values in inputs for kernel in kernels])
 

@@ -1,4 +1,4 @@
-"""The product in `bench/sampling.py`: rows of equal and of other lengths, and the same rows in several batch sizes."""
+"""Contestants of `bench/sampling.py`: the product with rows of equal and unequal length, and at several batch sizes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from charrnn.options import NetworkOptions
     from charrnn.sampling.slots import Row, Text
 
-LENGTH = 200  # of equal rows; uniform ones have 1 to 400
-ENDLESS = 4000  # at most, of a row that ends at a newline
+LENGTH = 200  # characters of rows of equal length; uniform lengths are 1 to 400
+ENDLESS = 4000  # maximum length of a row that ends at a newline
 ENDING = 1 / 60  # probability of a newline at each step
 NEWLINE = 0
-ROWS = 256  # that are sampled in batches of several sizes
+ROWS = 256  # rows that are sampled at several batch sizes
 ROW_BATCHES = (16, 64, 256, 1024)
-PEAKED = 3.0  # times the dense kernel: choices are open, but not all alike
+PEAKED = 3.0  # factor of the dense kernel, for choices that are open but not equally likely
 
 Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 def initial(units: int, **changes: Change) -> tuple[NetworkOptions, dict[str, np.ndarray]]:
-    """Return the network and its first weights; `changes` are made to the dense layer's."""
+    """Return the network and its initial weights; `changes` are applied to the weights of the dense layer."""
     from charrnn.network.network import initial_weights
     from charrnn.options import NetworkOptions
 
@@ -58,13 +58,13 @@ def size_of(texts: Iterable[Text]) -> int:
 
 
 def charrnn_ragged(batch: int, units: int, lengths: str, static: bool = False) -> Forms:
-    """Play so many rows a slot. `static` batches wait for their longest row, and the slots of the others idle."""
+    """Sample a number of rows per slot. A `static` batch waits for its longest row, while the other slots idle."""
     from charrnn.network.network import cast_kernels
     from charrnn.sampling.sampler import sample
     from charrnn.sampling.slots import Report
 
     network, weights = initial(units, **ENDINGS) if lengths == "geometric" else initial(units)
-    weights = dict(cast_kernels(network, weights, "bfloat16"))  # once, and not for each static batch
+    weights = dict(cast_kernels(network, weights, "bfloat16"))  # once, not for each static batch
 
     def run(rows_a_slot: int) -> Answer:
         rows, report = ragged_rows(lengths, batch * rows_a_slot), Report(batch)
@@ -81,7 +81,7 @@ ENDINGS: dict[str, Change] = {
         np.where(np.arange(len(bias)) == NEWLINE, ENDING, (1 - ENDING) / (len(bias) - 1)), dtype=np.float32
     ),
 }
-"""The dense layer with which a row ends after 60 characters in the mean, whatever came before."""
+"""Changes of the dense layer with which a row ends after 60 characters on average, whatever came before."""
 
 
 def ragged_rows(lengths: str, count: int) -> list[Row]:
@@ -92,7 +92,7 @@ def ragged_rows(lengths: str, count: int) -> list[Row]:
 
 
 def charrnn_rows(batch: int, units: int, precision: str) -> Forms:
-    """Sample the same rows, so many characters each, in batches of every size up to `batch`, and compare."""
+    """Sample the same rows at every batch size up to `batch`, and measure the share of rows with equal texts."""
     from charrnn.sampling.sampler import sample
 
     network, weights = initial(units, kernel=lambda kernel: PEAKED * kernel)

@@ -1,4 +1,4 @@
-"""PyTorch in `bench/sampling.py`: sampling and the matrix products alone."""
+"""Contestants of `bench/sampling.py`: sampling with PyTorch, and PyTorch's matrix products alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.peers.forms import LAYERS, VOCABULARY, Forms, Run, product_shapes
 
-FEW = 8  # rows, of which one thread may be faster than all
+FEW = 8  # rows; up to this batch size, one thread may be faster than all
 
 
 def torch_sampler(batch: int, units: int, dtype: str) -> Forms:
@@ -34,7 +34,7 @@ def torch_sampler(batch: int, units: int, dtype: str) -> Forms:
 
 
 def torch_layer(lstm: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """A step of `nn.LSTM`: ids and state -> outputs and state."""
+    """Return a step of `nn.LSTM`, which takes ids and state and returns outputs and state."""
     import torch
 
     one_hot = torch.eye(VOCABULARY).to(lstm.weight_ih_l0)
@@ -47,7 +47,7 @@ def torch_layer(lstm: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
 
 
 def torch_cells(lstm: Any) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """The same step written out, with the first layer's product looked up."""
+    """Return the same step with its arithmetic written out; the first layer's product is looked up."""
     import torch
     from torch.nn import functional
 
@@ -75,7 +75,7 @@ def torch_device() -> str:
 
 
 def torch_threads(batch: int, runs: Forms) -> Forms:
-    """Each with as many threads as PyTorch takes by itself, and for few rows also with one."""
+    """Return each form with PyTorch's default number of threads, and for few rows also with one thread."""
     import torch
 
     def run(inner: Run, threads: int, steps: int) -> None:
@@ -92,7 +92,7 @@ def torch_threads(batch: int, runs: Forms) -> Forms:
 
 @cache
 def default_threads() -> int:
-    """As many as PyTorch takes by itself: read once, before any are set."""
+    """Return PyTorch's default number of threads. It is read once, before any number is set."""
     import torch
 
     threads: int = torch.get_num_threads()

@@ -1,22 +1,24 @@
-"""The contestants of `bench/sampling.py`, which starts this program once for each.
+"""Contestants of `bench/sampling.py`, which starts this program once for each.
 
-A turn is a batch size and a number of steps; its answer has the characters that were sampled and the seconds.
-The work is the same for all: 2 x LSTM(512), vocabulary 90, random weights; each row starts from one character,
-each step draws from the softmax at temperature 1, and what was drawn is the next input.
+A turn is a batch size and a number of steps. Its answer has the number of sampled characters and the seconds. The work
+is the same for all contestants: 2 x LSTM(512), vocabulary 90, random weights. Each row starts from one character. Each
+step draws a character from the softmax at temperature 1, which is the next input.
 
-Each in the fastest of the forms that its users would choose. Where that depends on the batch size, such as the
-number of threads, all of them are timed before the first turn of that size:
+Each contestant runs in the fastest of the forms that its users would choose. If that depends on the batch size, as the
+number of threads does, all forms are timed before the first turn of that size:
 
-- charrnn: `charrnn.sampling.sampler.sample`, so planning and collecting texts count; compiling does not.
-- Keras: a stateful model, `predict_on_batch` (`predict` takes 2 to 40 times as long), NumPy draws.
-- the notebook: its `generate`, which reads a window of 20 characters for each one, one text at a time.
-- PyTorch: `nn.LSTM`, or its arithmetic written out, which at small sizes is faster; of few rows with one thread or
-  all. It draws by inverting the distribution function: `torch.multinomial` is never faster, and with it a step of
-  1024 rows in bfloat16 takes 11 % longer. bfloat16 is the whole model.
+- charrnn: `charrnn.sampling.sampler.sample`. Planning and collecting texts count; compiling does not.
+- Keras: a stateful model with `predict_on_batch` (`predict` takes 2 to 40 times as long); NumPy draws.
+- the notebook: its `generate`, which reads a window of 20 characters for each new one, and generates one text at a
+  time.
+- PyTorch: `nn.LSTM`, or its arithmetic written out, which is faster at small batch sizes; for few rows with one thread
+  or all. It draws by inverting the distribution function: `torch.multinomial` is never faster, and with it a step of
+  1024 rows in bfloat16 takes 11% longer. In bfloat16 the whole model is bfloat16.
 - NumPy: the same loop, in place.
 
-The ceilings are the network's four matrix products for each character, and nothing else. The "ragged" and "static"
-contestants are the same sampler on rows of other lengths, "rows" samples the same rows in batches of several sizes.
+The ceilings are the network's four matrix products for each character, and nothing else. The "uniform", "geometric" and
+"static" contestants are the same sampler on rows of unequal length. "rows" samples the same rows at several batch
+sizes.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ from bench.peers.libraries import keras_sampler, notebook_generate, numpy_sample
 from bench.peers.product import charrnn_ragged, charrnn_rows, charrnn_sampler
 from bench.peers.pytorch import torch_products, torch_sampler
 
-TRIAL_SECONDS = 0.3  # of each form
+TRIAL_SECONDS = 0.3  # per form
 
 Contestant: TypeAlias = Callable[[int, int], Forms]
-"""Builds what plays a batch size, with layers of so many units."""
+"""Builds the forms for a batch size and a number of units per layer."""
 
 CONTESTANTS: dict[str, Contestant] = {
     "charrnn float32": partial(charrnn_sampler, precision="float32"),
@@ -66,22 +68,22 @@ ALL = CONTESTANTS | RAGGED | EQUAL_ROWS
 
 
 def fastest(runs: Forms) -> tuple[str, Run]:
-    """The form that takes least for its steps, and its name."""
+    """Return the name of the fastest form, and the form."""
 
     def seconds(run: Run) -> float:
-        run(STEPS)  # compiles, and wakes threads
+        run(STEPS)  # compiles, and starts threads
         taken, started = [], time.perf_counter()
         while time.perf_counter() - started < TRIAL_SECONDS:
             before = time.perf_counter()
             run(STEPS)
             taken.append(time.perf_counter() - before)
-        return min(taken)  # what else runs slows some calls down
+        return min(taken)  # the minimum, because other work slows down some calls
 
     return min(runs.items(), key=lambda item: seconds(item[1]) if len(runs) > 1 else 0.0)
 
 
 def build(name: str, units: int) -> Callable[[int, int], Answer]:
-    # Now, so that a process is ready when its library is. The product's lets others have some of a GPU's memory.
+    # Imported now, so that a process is ready when its library is. The product's backend leaves GPU memory to others.
     import_module(next((library for library in ("torch", "numpy") if library in name), "charrnn.network.backend"))
     chosen = cache(lambda batch: fastest(ALL[name](batch, units)))
 
@@ -97,7 +99,7 @@ def build(name: str, units: int) -> Callable[[int, int], Answer]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", choices=ALL, nargs="+", metavar="NAME")
-    parser.add_argument("--units", type=int, default=UNITS, help="of each layer")
+    parser.add_argument("--units", type=int, default=UNITS, help="units per layer")
     options = parser.parse_args()
     serve(options.names, partial(build, units=options.units))
 

@@ -1,18 +1,18 @@
-"""The contestants of `bench/training.py`, which starts this program once for each.
+"""Contestants of `bench/training.py`, which starts this program once for each.
 
-A contestant builds its network and warms up, then plays turns: it is told a number of steps and answers with the
-seconds they took and the mean loss. The work is the same for all: the same characters, drawn at random, in the same
-batches, and whole training steps, that is forward, dropout, cross-entropy, backward and Adam. The product clips the
-gradients and averages the weights besides, and drops the same outputs at all characters of a step, which takes fewer
-random numbers.
+A contestant builds its network, warms up, and then takes turns: it reads a number of steps and answers with the seconds
+that they took and the mean loss. The work is the same for all contestants: the same random characters in the same
+batches, and whole training steps, which are forward, dropout, cross-entropy, backward and Adam. In addition, the
+product clips the gradients and averages the weights. It drops the same outputs at all characters of a step, which takes
+fewer random numbers.
 
-Each in the fastest of the configurations that its users would choose:
+Each contestant runs in the fastest configuration that its users would choose:
 
 - Keras: `fit` of one-hot, LSTM, dropout, LSTM, dropout, dense; `jit_compile` left at "auto".
-- PyTorch: `nn.LSTM` with time first and fused Adam; bfloat16 by autocast, with weights and optimizer in
-  float32 as the product's are, and with the whole model in bfloat16.
+- PyTorch: `nn.LSTM` with time first and fused Adam. bfloat16 runs once by autocast, with weights and optimizer in
+  float32 as in the product, and once with the whole model in bfloat16.
 
-The ceilings are of TensorFlow's and PyTorch's own product of 1024x1024 by 1024x2048.
+The ceilings are TensorFlow's and PyTorch's own matrix product of 1024x1024 by 1024x2048.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ import numpy as np
 from bench.harness import serve
 
 WARM_UP = 2  # steps; the first compiles
-PRODUCTS = 10  # at once, so that waiting for a device does not count
+PRODUCTS = 10  # per measurement, so that waiting for a device does not count
 PRODUCT_SHAPES = (1024, 1024), (1024, 2048)
 PRODUCT_GFLOP = 2 * 1024 * 1024 * 2048 / 1e9
 PRODUCT_SECONDS = 0.5
 
 Play: TypeAlias = Callable[[int], dict[str, float]]
-"""Plays so many steps: the seconds they took, and their mean loss."""
+"""Runs a number of steps. Returns the seconds that they took, and their mean loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What each contestant trains, and on how much."""
+    """The network that each contestant trains, and the amount of text."""
 
     batch: int = 128
     unroll: int = 100
@@ -49,18 +49,18 @@ class Work:
     layers: int = 2
     vocabulary: int = 90
     dropout: float = 0.2
-    steps: int = 64  # that there is text for
+    steps: int = 64  # steps that the text is long enough for
 
     @property
     def characters(self) -> int:
-        """Of a step."""
+        """Return the characters per step."""
         return self.batch * self.unroll
 
     @property
     def flops(self) -> int:
-        """Of training on one character: 3 (forward, slopes of the inputs, slopes of the weights) x 2 (multiply,
-        add) x the entries of the kernels. The first layer's product with a one-hot row is none: it can be
-        looked up."""
+        """Return the operations of training on one character: 3 (forward, gradients of the inputs, gradients of the
+        weights) x 2 (multiply, add) x the entries of the kernels. The first layer's product with a one-hot row does
+        not count, since it can be looked up."""
         square = self.units * 4 * self.units
         recurrent, inputs, dense = self.layers * square, (self.layers - 1) * square, self.units * self.vocabulary
         return 3 * 2 * (recurrent + inputs + dense)
@@ -70,7 +70,7 @@ class Work:
         return np.random.default_rng(0).integers(self.vocabulary, size=size, dtype=np.uint8)
 
     def batches(self) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and targets, each (steps, batch, unroll) int32: those that the product reads."""
+        """Return inputs and targets, each of shape (steps, batch, unroll), int32, as the product reads them."""
         ids = self.ids().astype(np.int32)
         shape = (self.batch, self.steps, self.unroll)
         return ids[:-1].reshape(shape).swapaxes(0, 1), ids[1:].reshape(shape).swapaxes(0, 1)
@@ -110,7 +110,7 @@ def keras_fit(work: Work) -> Play:
     data = tf.data.Dataset.from_tensor_slices(work.batches()).repeat().prefetch(1)
 
     def play(steps: int) -> dict[str, float]:
-        started: list[float] = []  # at its first batch, since it is the steps that are compared
+        started: list[float] = []  # at the first batch, since only steps are compared
         clock = keras.callbacks.LambdaCallback(
             on_train_batch_begin=lambda batch, logs: started.append(time.perf_counter())
         )
@@ -198,7 +198,7 @@ DTYPES = ("float32", "bfloat16")
 
 
 def _products(multiply: Callable[[str], None], steps: int) -> dict[str, float]:
-    """GFLOP/s in each precision; one turn whatever the steps."""
+    """Return GFLOP/s in each precision. A turn takes the same time, whatever the steps."""
     return {dtype: _gflops(partial(multiply, dtype)) for dtype in DTYPES}
 
 
