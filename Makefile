@@ -7,16 +7,15 @@ READY := $(VENV)/.ready
 
 BENCH := .venv-bench
 
-# `docs` is a folder as well.
 .PHONY: help demo check test test-all faults soak bench lint unit docs format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: $(READY) ## train a small model on real text, sample it, show the results
+demo: $(READY) ## train a small model on names, generate new ones, show the results; under 3 minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" CHARRNN_HOME="$(CURDIR)/.demo" sh examples/demo.sh
 
-# What is quick: two things at once, as machines have two cores.
+# Both at once, since machines have two cores.
 check: $(READY) ## lint, types and the tests that need no server and no TensorFlow; under 30 seconds
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
 
@@ -63,7 +62,7 @@ format: $(READY) ## fix what ruff can fix
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header
 PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml --extra postgres --extra s3 --extra parquet
 requirements: ## pin and hash the dependencies anew (needs uv)
-	$(COMPILE) --upgrade --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra dev \
+	$(COMPILE) --upgrade --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra demo --extra dev \
 	  --output-file requirements.txt pyproject.toml
 	echo hatchling | $(COMPILE) --constraint requirements.txt --output-file deploy/requirements/build.txt -
 	$(PINNED) --output-file deploy/requirements/producer.txt

@@ -1,25 +1,30 @@
 #!/bin/sh
-# The whole path from a text to samples: start the local stack, train a small model on the language
-# reference that ships with every Python, sample from seeds at three temperatures, and read the results.
-# `make demo` runs it, with charrnn-jobs on PATH and CHARRNN_HOME set to ./.demo.
+# The whole path from a text to generated texts: start the local stack, train a small model on 17,000 first names,
+# generate new names at three temperatures, and read the results. `make demo` runs it, with charrnn-jobs on PATH and
+# CHARRNN_HOME set to ./.demo.
 set -eu
 
 here=$(dirname "$0")
-text="$CHARRNN_HOME/topics.txt"
+text="$CHARRNN_HOME/names.txt"
 log="$CHARRNN_HOME/up.log"
 
 show() {
-    echo
-    echo "\$ $*"
+    printf '\n$'
+    for word; do
+        case $word in
+            *\\*) printf " '%s'" "$word" ;; # a shell would read \n as n
+            *) printf ' %s' "$word" ;;
+        esac
+    done
+    printf '\n'
     "$@"
 }
 
 mkdir -p "$CHARRNN_HOME"
-python -c 'from pydoc_data.topics import topics
-print("\n".join(topics[name] for name in sorted(topics)))' >"$text"
-echo "text: $(wc -c <"$text") bytes of Python's language reference, in $text"
+python "$here/names.py" >"$text"
+echo "text: $(wc -l <"$text") first names, one per line, in $text"
 
-echo "\$ charrnn-jobs up --devices cpu &        (its log: $log)"
+echo "\$ charrnn-jobs up --devices cpu &        (log: $log)"
 charrnn-jobs up --devices cpu >"$log" 2>&1 &
 up=$!
 trap 'kill "$up" 2>/dev/null && wait "$up" || true' EXIT
@@ -36,23 +41,35 @@ until charrnn-jobs doctor --json 2>/dev/null | grep -q '"name": "worker '; do
     sleep 0.5
 done
 
-if charrnn-jobs models --json | grep -q '"model": "topics"'; then
-    echo "the model of the last demo is there: training is skipped (make clean forgets it)"
+if charrnn-jobs models --json | grep -q '"model": "names"'; then
+    echo "the model of the last demo exists, so training is skipped (make clean removes it)"
 else
-    show charrnn-jobs train topics "$text" --units 256 --epochs 2 --rng-seed 1 --wait
+    show charrnn-jobs train names "$text" --units 192 --batch 32 --epochs 8 --preview-temperature 0.7 --rng-seed 1 --wait
 fi
 show charrnn-jobs models
-show charrnn-jobs submit -m topics --seeds "$here/seeds.txt" -t 0.2,0.5,1.0 -n 4 -l 200 --wait
+show charrnn-jobs submit -m names --seeds "$here/seeds.txt" -t 0.4,0.7,1.0 -n 20 -l 30 --stop '\n' --rng-seed 2 --wait
 
 job=$(charrnn-jobs jobs --json --limit 1 | sed -n 's/^ *"id": \([0-9]*\),$/\1/p' | head -n 1)
 show charrnn-jobs status "$job"
 show charrnn-jobs results "$job" -o "$CHARRNN_HOME/results.jsonl"
-show charrnn-jobs results "$job" --limit 12
+show charrnn-jobs results "$job" --distinct --where temperature=0.7 -o "$CHARRNN_HOME/names.csv"
+
+echo
+echo "Generated at temperature 0.7, and not among the 17,000 names:"
+python - "$text" "$CHARRNN_HOME/results.jsonl" <<'END'
+import json, sys, textwrap
+known = set(open(sys.argv[1]).read().splitlines())
+rows = [json.loads(line) for line in open(sys.argv[2])]
+names = [row["seed"] + row["text"] for row in rows if row["temperature"] == 0.7]
+new = [name for name in dict.fromkeys(names) if name not in known]
+print(textwrap.fill(", ".join(new[:: len(new) // 50 + 1]), 80))
+print(f"{len(new)} of {len(set(names))} distinct names are new")
+END
 
 cat <<END
 
-Everything of this demo is in $CHARRNN_HOME (export CHARRNN_HOME to go on with it).
-With your own text:
+All files of this demo are in $CHARRNN_HOME. To continue with them: export CHARRNN_HOME=$CHARRNN_HOME
+To train on your own text:
 
   . .venv/bin/activate
   charrnn-jobs up                                   # in one terminal: broker and worker
