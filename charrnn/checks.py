@@ -1,4 +1,4 @@
-"""Checks of values that people hand in, with one wording for each kind of error. Pure Python."""
+"""Checks of values from users, with one wording for each kind of error. Pure Python."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ MAX_TEMPERATURES = 1000
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is not one of `choices`."""
+    """Raise InputError unless `value` is one of `choices`."""
     if value not in choices:
         raise InputError(f"{name} must be one of {', '.join(choices)}. Received: {value!r}")
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> None:
-    """Refuse everything but an integer from `low` to `high`."""
+    """Raise InputError unless `value` is an integer from `low` to `high`, both included. Booleans are refused."""
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
 
 
 def check_number(name: str, value: object) -> None:
-    """Refuse everything but a finite number of at least 0."""
+    """Raise InputError unless `value` is a finite number of at least 0. Booleans are refused."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
         raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
 
 
 def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:
-    """Return one or several temperatures as floats; -0.0 becomes 0.0, since random streams depend on the spelling.
+    """Return one or several temperatures as a tuple of floats.
+
+    -0.0 becomes 0.0, since the random stream of a row depends on how its temperature is spelled.
 
     Raises:
-        InputError: none or more than MAX_TEMPERATURES, a repeated one, or one that is not a number of at least 0.
+        InputError: there are no temperatures or more than MAX_TEMPERATURES, one is repeated, or one is not a finite
+            number of at least 0.
     """
     if isinstance(temperatures, int | float):
         temperatures = (temperatures,)
     if isinstance(temperatures, str) or not isinstance(temperatures, Iterable):
-        raise InputError(f"temperature must be a number, or several. Received: {temperatures!r}")
+        raise InputError(f"temperature must be a number or several numbers. Received: {temperatures!r}")
     temperatures = tuple(temperatures)
     if not 0 < len(temperatures) <= MAX_TEMPERATURES:
         raise InputError(f"Expected 1 to {MAX_TEMPERATURES:,} temperatures. Received: {len(temperatures):,}")
@@ -46,16 +49,18 @@ def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ..
         check_number("temperature", temperature)
     checked = tuple(float(temperature) + 0.0 for temperature in temperatures)
     if len(set(checked)) < len(checked):
-        raise InputError(f"A temperature stands twice in {list(checked)}. Expected each once")
+        raise InputError(f"Temperatures must be distinct. Received: {list(checked)}")
     return checked
 
 
 def did_you_mean(name: str, known: Sequence[str], *, suggest_any: bool = False) -> str:
-    """Return the question "Did you mean NAME?", with the known name nearest to an unknown one, or "" if none is near.
+    """Return the question "Did you mean NAME?" with the known name closest to `name`, or "" if none is close.
 
     Args:
-        suggest_any: offer up to three names, and the first ones if none is near. For names that people gave: the one
-            that was meant may look quite different.
+        name: the unknown name.
+        known: the names to choose from.
+        suggest_any: offer up to three names, and the first ones if none is close. Use it for names that users chose,
+            because the intended one may look quite different.
     """
     if suggest_any:
         nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known[:3])

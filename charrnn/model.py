@@ -1,8 +1,8 @@
-"""A trained model: its folder on disk, and sampling from it here and now.
+"""A trained model: its folder on disk, and sampling from it in this process.
 
-The folder holds `config.json` (the network), `vocabulary.json`, `model.safetensors` (the weights),
-`metrics.json`, and `metrics.csv` with a line an epoch. All of it is untrusted: shapes are checked against
-the configuration before any weight is read, and nothing in it is ever executed.
+The folder holds `config.json` (the network), `vocabulary.json`, `model.safetensors` (the weights), `metrics.json`, and
+`metrics.csv` with one line per epoch. All of it is untrusted: shapes are checked against the configuration before any
+weight is read, and nothing in it is ever executed.
 """
 
 from __future__ import annotations
@@ -46,30 +46,30 @@ from charrnn.sampling.sampler import sample
 from charrnn.sampling.slots import ALL, Row, Text
 from charrnn.text.vocabulary import Vocabulary
 
-COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # of metrics.csv
+COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # the columns of metrics.csv
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A text that a model wrote. `text` holds new characters only; the seed has its own field."""
+    """One sampled text. `text` holds only the new characters; the seed has its own field."""
 
     seed: str
     temperature: float
-    sample: int  # the k-th text of this seed and temperature, from 0
+    sample: int  # index among the texts of this seed and temperature, from 0
     text: str
-    finish_reason: str  # "length", or "stop" where a stop string ended it
-    nats_per_char: float | None  # mean over the text, at temperature 1; None of an empty text
-    logprobs: list[float] = field(repr=False)  # of each character, at temperature 1
+    finish_reason: str  # "length", or "stop" if a stop string ended the text
+    nats_per_char: float | None  # mean cross-entropy of the text at temperature 1; None for an empty text
+    logprobs: list[float] = field(repr=False)  # natural log probability of each character at temperature 1
 
 
 class Model:
-    """Weights with the network and vocabulary that they belong to.
+    """A network's weights, together with its architecture and vocabulary.
 
     Attributes:
         network: the architecture.
-        vocabulary: the characters it knows.
-        weights: name -> array, as `network.weight_shapes` lists them.
-        metrics: JSON-ready facts of its training, such as `val_loss` per character.
+        vocabulary: the characters that the model can read and write.
+        weights: arrays by name; `network.weight_shapes` lists names and shapes.
+        metrics: JSON-ready facts about its training, such as `val_loss` in nats per character.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Model:
 
     @property
     def size(self) -> int:
-        """Bytes of its weights."""
+        """Size of the weights in bytes."""
         return sum(4 * int(np.prod(value.shape)) for value in self.weights.values())
 
     def save(self, path: str | Path) -> None:
-        """Write the model's folder; an existing one is overwritten."""
+        """Write the model's folder. Files of an existing one are overwritten."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        # safetensors writes an array's memory as it lies: a transposed one would be saved wrong.
+        # safetensors writes the memory of an array in its order there, so a transposed one would be saved wrong.
         arrays = {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
         save_file(arrays, folder / WEIGHTS)
         config = {"format": CONFIG_FORMAT, "network": self.network.to_dict()}
@@ -111,12 +111,12 @@ class Model:
         rng_seed: int | None = None,
         **options: Any,
     ) -> Iterator[Sample]:
-        """Write texts: every seed at every temperature, `samples` times, all as one batch.
+        """Sample texts: `samples` texts for every seed at every temperature, together in one batch.
 
         Args:
-            seeds: what each text starts from, one or several; an empty seed starts a new line.
-            temperature: 0 always takes the likeliest character; 1 is what the model learned.
-            rng_seed: drawn at random if None. The same number gives the same texts.
+            seeds: one or several texts to continue. An empty seed stands for a newline.
+            temperature: one or several numbers of at least 0. 0 is greedy decoding; 1 is the learned distribution.
+            rng_seed: random seed; the same one gives the same texts. Random if None.
             **options: fields of `SamplingOptions`, such as length=400, samples=1, stop="\\n", top_k, top_p=0.9,
                 unknown="replace".
 
@@ -124,29 +124,29 @@ class Model:
             Samples in order: by seed, then temperature, then sample.
 
         Raises:
-            InputError: a seed with characters the model does not know, or a number out of range.
+            InputError: a seed has characters outside the vocabulary, or an option is unknown or out of range.
         """
         if taken := options.keys() & {"temperatures", "logprobs"}:
             raise InputError(
-                f"sample() has no option {', '.join(sorted(taken))}: temperature takes one or several, and every "
-                f"Sample has its logprobs"
+                f"sample() has no option {', '.join(sorted(taken))}. Pass one or several numbers as temperature; every "
+                f"Sample has logprobs"
             )
-        chosen = SamplingOptions.from_dict(
+        sampling = SamplingOptions.from_dict(
             {
                 **options,
                 "temperatures": temperature,
                 "rng_seed": secrets.randbits(31) if rng_seed is None else rng_seed,
             }
         )
-        wanted = list(_wanted([seeds] if isinstance(seeds, str) else seeds, chosen))
-        rows = [self.row(*row, chosen) for row in wanted]  # checked before the first text is yielded
-        return self._samples(wanted, rows, chosen.precision)
+        plan = list(_plan_rows([seeds] if isinstance(seeds, str) else seeds, sampling))
+        rows = [self.row(*entry, sampling) for entry in plan]  # checked before the first text is yielded
+        return self._samples(plan, rows, sampling.precision)
 
-    def _samples(self, wanted: list[tuple[str, str, float, int]], rows: list[Row], precision: str) -> Iterator[Sample]:
+    def _samples(self, plan: list[tuple[str, str, float, int]], rows: list[Row], precision: str) -> Iterator[Sample]:
         batch = choose_batch(len(rows))
         precision = choose_precision(precision, self.metrics.get("sampling_precision", FLOAT32), batch)
         texts = in_order(self.sample_rows(rows, batch, precision=precision))
-        for (_, seed, temperature, k), text in zip(wanted, texts, strict=True):
+        for (_, seed, temperature, k), text in zip(plan, texts, strict=True):
             yield Sample(
                 seed=seed,
                 temperature=temperature,
@@ -158,31 +158,42 @@ class Model:
             )
 
     def row(self, name: str, seed: str, temperature: float, k: int, options: SamplingOptions) -> Row:
-        """The sampler's row for one text; `name` is `seed_name`'s."""
+        """Return the sampler's row for one text.
+
+        Args:
+            name: the seed's name, from `seed_name`.
+            seed: the text to continue.
+            temperature: at least 0.
+            k: index of the text among those of this seed and temperature, from 0.
+            options: length, stop strings and limits.
+
+        Raises:
+            InputError: the seed has characters outside the vocabulary.
+        """
         return Row(
             seed=self.vocabulary.encode(self.vocabulary.prepare_seed(seed, options.unknown)),
             temperature=temperature,
             length=options.length,
             key=row_key(options.rng_seed, name, temperature, k),
-            stop=_stops(self.vocabulary, options.stop),
+            stop=_encode_stops(self.vocabulary, options.stop),
             keep_stop=options.keep_stop,
             top_k=ALL if options.top_k is None else options.top_k,
             top_p=1.0 if options.top_p is None else options.top_p,
         )
 
     def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
-        """`sampling.sample` on this model."""
+        """Sample rows with this model. See `charrnn.sampling.sampler.sample` for the options."""
         return sample(self.network, self.weights, rows, batch, **options)
 
 
-@lru_cache(maxsize=16)  # rows of a job have the same, and these may be long
-def _stops(vocabulary: Vocabulary, stops: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-    """As ids; those with characters that the model does not know never occur and are left out."""
+@lru_cache(maxsize=16)  # the rows of a job share their stop strings, which may be many and long
+def _encode_stops(vocabulary: Vocabulary, stops: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return stop strings as ids, without those that have characters outside the vocabulary: they can never match."""
     return tuple(tuple(vocabulary.encode(stop)) for stop in stops if not vocabulary.unknown(stop))
 
 
-def _wanted(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[str, str, float, int]]:
-    """(name, seed, temperature, k) of every row, in order."""
+def _plan_rows(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[str, str, float, int]]:
+    """Yield (name, seed, temperature, k) for every row, in order."""
     seen: Counter[str] = Counter()
     for seed in seeds:
         name = seed_name(None, seed, seen[seed])
@@ -192,7 +203,7 @@ def _wanted(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[st
 
 
 def in_order(texts: Iterable[Text]) -> Iterator[Text]:
-    """Put texts back into the order of their rows, holding only those that came early."""
+    """Yield texts in the order of their rows. Only texts that finish before their turn are held in memory."""
     early: dict[int, Text] = {}
     expected = 0
     for text in texts:
@@ -203,10 +214,10 @@ def in_order(texts: Iterable[Text]) -> Iterator[Text]:
 
 
 def load(path: str | Path) -> Model:
-    """Read a model's folder.
+    """Load a model from a folder that `Model.save` wrote.
 
     Raises:
-        ModelFileError: a file is missing, damaged, or its weights are not the network's.
+        ModelFileError: a file is missing or damaged, or the weights do not match the network.
     """
     folder = Path(path)
     with about(folder / CONFIG):
@@ -223,8 +234,9 @@ def load(path: str | Path) -> Model:
 def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
     check_weights(path, shapes)
     try:
-        # Not mapped, as is the default: its pages count beside the tensors, three times the file in all.
+        # Read instead of mapped, which is the default: mapped pages count in addition to the tensors, so loading
+        # would take three times the size of the file.
         with safe_open(path, framework="numpy", backend="pread") as file:
             return {name: ops.loaded(file.get_tensor(name)) for name in shapes}
     except SafetensorError as error:
-        raise ModelFileError(f"damaged: {error!s:.{SHOWN}}") from error
+        raise ModelFileError(f"the file is damaged: {error!s:.{SHOWN}}. Copy or export it again") from error

@@ -1,7 +1,7 @@
-"""The files of a model's folder: their names, their largest sizes, and what they must hold. Pure Python.
+"""The files of a model's folder: names, size limits and checks of their content. Pure Python.
 
-What is in them is untrusted: no link is followed, no pipe waited for, and nothing is parsed that would take more memory
-than such a file of ours does.
+Their content is untrusted. No link is followed, no pipe is waited for, and nothing is parsed that would take more
+memory than a file that `Model.save` wrote.
 """
 
 from __future__ import annotations
@@ -29,25 +29,28 @@ CONFIG_FORMAT = 1
 LIMITS = {
     CONFIG: 1 << 16,
     VOCABULARY: 1 << 20,
-    METRICS: 16 << 20,  # an epoch with four previews has 1.3 kB; 5 kB where all letters are escaped
+    METRICS: 16 << 20,  # an epoch with four previews takes 1.3 kB, or 5 kB if all letters are escaped
     HISTORY: 16 << 20,
 }
-"""Bytes of each file but the weights, at most."""
+"""Maximum size in bytes of each file except the weights."""
 
-LENGTH = 8  # bytes, which tell the length of a safetensors header
-MAX_WEIGHTS_HEADER = 1 << 20  # bytes; of 8 layers it has 2,500
-MAX_VALUES = 500_000  # of a JSON document; the metrics of 10,000 epochs with four previews each have 280,000
-TOKEN = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{,]', re.DOTALL)  # in linear time, whatever is not closed
-SHOWN = 500  # characters of an error, which may quote what was read
+LENGTH = 8  # bytes at the start of a safetensors file, which hold the length of its header
+MAX_WEIGHTS_HEADER = 1 << 20  # bytes; the header of 8 layers has 2,500
+MAX_VALUES = 500_000  # in a JSON document; the metrics of 10,000 epochs with four previews each have 280,000
+TOKEN = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{,]', re.DOTALL)  # linear time, even with unclosed strings
+SHOWN = 500  # characters of an error message, which may quote the file
 SHOWN_TENSORS = 5
 
 
 @contextmanager
 def about(what: object) -> Iterator[None]:
-    """Name the file that an error of the block is about.
+    """Add the name of a file to errors raised in the block.
+
+    Args:
+        what: the file or folder to name.
 
     Raises:
-        ModelFileError: in the place of an InputError or OSError.
+        ModelFileError: replaces an InputError or OSError.
     """
     try:
         yield
@@ -60,54 +63,54 @@ def about(what: object) -> Iterator[None]:
 
 
 def check_file(path: Path) -> None:
-    """See that a file can be opened: that it is a regular one, and of those above none too large.
+    """Check that a file is safe to open: a regular file, and within `LIMITS` if it has one.
 
     Raises:
-        ModelFileError: it is not.
-        OSError: it is missing.
+        ModelFileError: the file is not a regular file or is too large.
+        OSError: the file is missing.
     """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
-        raise ModelFileError(f"{path} is a link, a folder, a pipe or a device. Put the regular file there that it was")
+        raise ModelFileError(
+            f"{path} is a link, a folder, a pipe or a device. Expected a regular file: restore the original"
+        )
     limit = LIMITS.get(path.name, status.st_size)
     if status.st_size > limit:
-        raise ModelFileError(
-            f"{path} has {status.st_size:,} bytes. Expected at most {limit:,}, as Model.save writes it"
-        )
+        raise ModelFileError(f"{path} has {status.st_size:,} bytes. Expected at most {limit:,}, as Model.save writes")
 
 
 # JSON
 
 
 def read_network(path: Path) -> NetworkOptions:
-    """Read `config.json`.
+    """Read the network's architecture from `config.json`.
 
     Raises:
-        InputError: one of another release, or no network.
-        OSError: it is missing.
+        InputError: the file has the format of another release, or does not describe a network.
+        OSError: the file is missing.
     """
     config = parse_object(_read(path))
     if config.get("format") != CONFIG_FORMAT:
-        raise ModelFileError(f"format {config.get('format')!r:.80} is not known. Expected {CONFIG_FORMAT}")
+        raise ModelFileError(f"unknown format {config.get('format')!r:.80}. Expected {CONFIG_FORMAT}")
     return parse_network(config.get("network"))
 
 
 def read_vocabulary(path: Path) -> Vocabulary:
-    """Read `vocabulary.json`.
+    """Read the vocabulary from `vocabulary.json`.
 
     Raises:
-        ModelFileError: no vocabulary.
-        OSError: it is missing.
+        ModelFileError: the file does not hold a vocabulary.
+        OSError: the file is missing.
     """
     return Vocabulary.from_json(_read(path))
 
 
 def read_metrics(path: Path) -> dict[str, object]:
-    """Read `metrics.json`: facts of a training, by name.
+    """Read the facts about a training run, by name, from `metrics.json`.
 
     Raises:
-        InputError: no object, or a precision to sample in that is not known.
-        OSError: it is missing.
+        InputError: the file is not a JSON object, or `sampling_precision` is unknown.
+        OSError: the file is missing.
     """
     metrics = parse_object(_read(path))
     check_choice("sampling_precision", metrics.get("sampling_precision", FLOAT32), (FLOAT32, BFLOAT16))
@@ -115,10 +118,10 @@ def read_metrics(path: Path) -> dict[str, object]:
 
 
 def parse_network(values: object) -> NetworkOptions:
-    """Return the network that a JSON document describes.
+    """Return the network that a parsed JSON object describes.
 
     Raises:
-        InputError: no object, an option that is not known, or one out of its bounds.
+        InputError: `values` is not an object, or an option is unknown or out of range.
     """
     return NetworkOptions.from_dict(check_fields("network", values, NetworkOptions.names(), set()))
 
@@ -127,23 +130,23 @@ def parse_object(document: str) -> dict[str, object]:
     """Parse an untrusted JSON object.
 
     Raises:
-        ModelFileError: no JSON, no object, nested too deep or of too many values.
+        ModelFileError: the document is not a JSON object, is nested too deeply, or has more than MAX_VALUES values.
     """
     check_values(document)
     try:
         values = json.loads(document)
-    except (ValueError, RecursionError) as error:  # brackets, thousands deep
+    except (ValueError, RecursionError) as error:  # the latter for brackets nested thousands deep
         raise ModelFileError(f"not JSON in UTF-8: {error}") from error
     if not isinstance(values, dict):
-        raise ModelFileError(f"not an object. Received: {values!r:.80}")
+        raise ModelFileError(f"not a JSON object. Received: {values!r:.80}")
     return values
 
 
 def decode(data: bytes) -> str:
-    """Return bytes as text.
+    """Decode UTF-8.
 
     Raises:
-        ModelFileError: not UTF-8.
+        ModelFileError: the bytes are not UTF-8.
     """
     try:
         return data.decode()
@@ -152,23 +155,29 @@ def decode(data: bytes) -> str:
 
 
 def check_values(document: str) -> None:
-    """Refuse JSON of so many values that they would take 25 times the memory that it does, such as [[],[],…
+    """Refuse JSON with so many values that parsing it would take 25 times its own memory, such as [[],[],…
 
     Raises:
-        ModelFileError: more than such files have.
+        ModelFileError: the document has more than MAX_VALUES values.
     """
     values = 0
     for token in TOKEN.finditer(document):
         values += document[token.start()] != '"'
         if values > MAX_VALUES:
-            raise ModelFileError(f"more than {MAX_VALUES:,} values in JSON. No file of a model has so many")
+            raise ModelFileError(f"more than {MAX_VALUES:,} JSON values. Expected fewer, as in any file of a model")
 
 
 def check_fields(what: str, values: object, known: set[str], required: set[str]) -> dict[str, object]:
-    """Return an object's fields, if they are these.
+    """Return the fields of an object after checking their names.
+
+    Args:
+        what: the object's name in error messages.
+        values: a parsed JSON value.
+        known: the fields that it may have.
+        required: the fields that it must have.
 
     Raises:
-        InputError: no object, or one with other fields.
+        InputError: `values` is not an object, lacks a required field, or has an unknown one.
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{what} must be an object. Received: {values!r:.80}")
@@ -191,19 +200,21 @@ def _read(path: Path) -> str:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """What a safetensors header says of a tensor."""
+    """One tensor as a safetensors header describes it."""
 
     shape: tuple[int, ...]
-    start: int  # byte, from the end of the header
+    start: int  # byte offset from the end of the header
     size: int  # bytes
 
 
 def check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """See that a safetensors file has float32 tensors of these names and shapes, and nothing else.
+    """Check that a safetensors file has float32 tensors with these names and shapes, and nothing else.
+
+    Only the header is read, none of the weights.
 
     Raises:
-        InputError: another header. No number was read.
-        OSError: it is missing.
+        InputError: the header describes anything else.
+        OSError: the file is missing.
     """
     check_file(path)
     data = _read_header(path)
@@ -211,26 +222,28 @@ def check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     found = {name: _tensor(name, values, room) for name, values in header.items()}
     _check_shapes(found, shapes)
     _check_places(found.values(), room)
-    if data.rstrip(b" ") != json.dumps(header, separators=(",", ":")).encode():  # such as with a name twice
-        raise ModelFileError("a header in another form than safetensors writes. Export the version again")
+    if data.rstrip(b" ") != json.dumps(header, separators=(",", ":")).encode():  # for example if a name occurs twice
+        raise ModelFileError("the header is not in the form that safetensors writes. Export the version again")
 
 
 def largest_weights(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """Return the bytes that `model.safetensors` has at most with tensors of these shapes."""
+    """Return the maximum size in bytes of `model.safetensors` with tensors of these shapes."""
     return LENGTH + MAX_WEIGHTS_HEADER + sum(map(_bytes_of, shapes.values()))
 
 
 def _read_header(path: Path) -> bytes:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(LENGTH), "little")
-        if length > MAX_WEIGHTS_HEADER:  # before gigabytes are read
+        if length > MAX_WEIGHTS_HEADER:  # checked before reading, which could mean gigabytes
             raise ModelFileError(
-                f"a header of {length:,} bytes. Expected at most {MAX_WEIGHTS_HEADER:,}, in a safetensors file that "
-                f"Model.save wrote; files of Keras, HDF5 and NumPy are not read"
+                f"the header has {length:,} bytes. Expected at most {MAX_WEIGHTS_HEADER:,}, as in a safetensors file "
+                f"that Model.save wrote. Keras, HDF5 and NumPy files are not supported"
             )
         data = file.read(length)
     if missing := length - len(data):
-        raise ModelFileError(f"cut off: {missing:,} bytes or more of its header are missing. Copy or export it again")
+        raise ModelFileError(
+            f"truncated: at least {missing:,} bytes of its header are missing. Copy or export it again"
+        )
     return data
 
 
@@ -242,18 +255,18 @@ def _tensor(name: str, values: object, room: int) -> _Tensor:
     names = {"dtype", "shape", "data_offsets"}
     known = check_fields(f"{name!r:.80}", values, names, names)
     if known["dtype"] != "F32":
-        raise ModelFileError(f"{name!r:.80} is of type {known['dtype']!r:.80}. Expected F32")
+        raise ModelFileError(f"{name!r:.80} has type {known['dtype']!r:.80}. Expected F32")
     shape, places = _whole_numbers(known["shape"]), _whole_numbers(known["data_offsets"])
     if shape is None or places is None or len(places) != 2 or not 0 <= places[0] <= places[1] <= room:
         raise ModelFileError(
-            f"{name!r:.80} has the shape {known['shape']!r:.80} and is at {known['data_offsets']!r:.80}. Expected "
-            f"whole numbers, and a start and an end up to {room:,}"
+            f"{name!r:.80} has shape {known['shape']!r:.80} and data_offsets {known['data_offsets']!r:.80}. Expected "
+            f"whole numbers, and a start and an end of at most {room:,}"
         )
     return _Tensor(shape, places[0], places[1] - places[0])
 
 
 def _whole_numbers(values: object) -> tuple[int, ...] | None:
-    """The numbers of a list; None if there are others, such as true and 1.0, which equal 1."""
+    """Return a list of integers as a tuple, or None for anything else. true and 1.0, which equal 1, are refused too."""
     if isinstance(values, list) and all(type(value) is int for value in values):
         return tuple(values)
     return None
@@ -266,18 +279,18 @@ def _check_shapes(found: Mapping[str, _Tensor], shapes: Mapping[str, tuple[int, 
     if wrong:
         shown = ", ".join(f"{name!r:.80}" for name in wrong[:SHOWN_TENSORS])
         raise ModelFileError(
-            f"weights that are not the network's: {shown}{', …' if len(wrong) > SHOWN_TENSORS else ''}"
+            f"weights that do not match the network: {shown}{', …' if len(wrong) > SHOWN_TENSORS else ''}"
         )
 
 
 def _check_places(tensors: Iterable[_Tensor], room: int) -> None:
-    """See that they fill the file one after the other, without a gap and without a byte of two."""
+    """Check that the tensors fill the file one after another, with no gap and no overlap."""
     place = 0
     for start, size in sorted((tensor.start, tensor.size) for tensor in tensors):
         if start != place:
             raise ModelFileError(
-                f"a tensor at byte {start:,} of the weights. Expected it at {place:,}, behind the one before"
+                f"a tensor starts at byte {start:,} of the weights. Expected {place:,}, where the previous one ends"
             )
         place += size
     if place != room:
-        raise ModelFileError(f"{room:,} bytes of weights. Expected {place:,}")
+        raise ModelFileError(f"the file has {room:,} bytes of weights. Expected {place:,}")

@@ -1,7 +1,7 @@
-"""Options of a network, a training and a sampling, with their bounds.
+"""Options of networks, training and sampling, with their bounds.
 
-The library takes these, and jobs carry them, so that both refuse the same input with the same
-words. Pure Python: the producer imports this without TensorFlow.
+The library takes these options and jobs carry them, so both refuse the same input with the same message. Pure Python:
+the producer imports this module without TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
 UNKNOWN = (ERROR, DROP, REPLACE) = ("error", "drop", "replace")
 MAX_LAYERS = 8
 MAX_UNITS = 4096
-MAX_UNROLL = 1024  # characters; a step's graph and its memory grow with it
+MAX_UNROLL = 1024  # characters; the graph and the memory of a training step grow with it
 MAX_BATCH = 4096
 MAX_EPOCHS = 10_000
 MAX_SAMPLES = 1_000_000
-MAX_TOP_K = 65_536  # as many characters as a vocabulary can have
+MAX_TOP_K = 65_536  # the maximum size of a vocabulary
 MAX_STOPS = 100
 MAX_STOP = 1000  # characters
 MAX_LENGTH = 1_000_000  # characters
@@ -32,10 +32,10 @@ MAX_RNG_SEED = 2**63 - 1
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base class of the three: a JSON round trip.
+    """Base class of all options: conversion to and from JSON-ready dictionaries.
 
     Raises:
-        InputError: a field out of its bounds, or one that is not known.
+        InputError: a field is unknown or out of range.
     """
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,13 +54,17 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """The architecture of a network. Only the size of the vocabulary is missing."""
+    """The architecture of a network, except for the size of its vocabulary.
+
+    Raises:
+        InputError: a field is out of range.
+    """
 
     cell: str = "lstm"
     layers: int = 2
-    units: int = 512  # of each layer
-    dropout: float = 0.1  # dropout rate of each layer's outputs in training
-    max_len: int | None = None  # characters that it sees; None: all before, by the state it carries
+    units: int = 512  # in each layer
+    dropout: float = 0.1  # dropout rate of the outputs of each layer during training, at least 0 and below 1
+    max_len: int | None = None  # characters in its window; None: it carries its state and sees all characters before
 
     def __post_init__(self) -> None:
         check_choice("cell", self.cell, list(CELLS))
@@ -85,15 +89,19 @@ class NetworkOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
-    """How to train, how long, and from which random seed."""
+    """The settings of a training run.
 
-    epochs: int = 10  # at most
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    epochs: int = 10  # maximum
     patience: int = 2  # early stopping: epochs without a lower validation loss
-    max_minutes: float | None = None
-    batch: int | None = None  # parallel streams, or windows; None: what the text's length asks for
-    unroll: int = 64  # characters of truncated backpropagation
-    stride: int = 3  # characters from one window to the next
-    precision: str = "auto"  # of matrix products: bfloat16 where the device multiplies it faster
+    max_minutes: float | None = None  # maximum training time in minutes; None: no limit
+    batch: int | None = None  # parallel streams, or windows; None: chosen by the length of the text
+    unroll: int = 64  # characters of truncated backpropagation through time
+    stride: int = 3  # characters from the start of one window to that of the next
+    precision: str = "auto"  # of matrix multiplication; auto: bfloat16 where the device multiplies it faster
     preview_temperatures: tuple[float, ...] = (0.2, 0.5, 1.0, 1.2)
     rng_seed: int = 0
 
@@ -107,37 +115,41 @@ class TrainingOptions(Options):
         if self.batch is not None:
             check_integer("batch", self.batch, 1, MAX_BATCH)
         check_integer("unroll", self.unroll, 1, MAX_UNROLL)
-        check_integer("step", self.stride, 1, MAX_LENGTH)
+        check_integer("stride", self.stride, 1, MAX_LENGTH)
         check_choice("precision", self.precision, PRECISIONS)
         object.__setattr__(self, "preview_temperatures", check_temperatures(self.preview_temperatures))
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
 
-    def batch_of(self, network: NetworkOptions, characters: int) -> int:
-        """Return the streams or windows that a step reads from a training text of so many characters.
+    def batch_of(self, network: NetworkOptions, num_characters: int) -> int:
+        """Return the batch size: the streams or windows in one step over a training text of this length.
 
         Raises:
-            InputError: a text that is shorter than one batch.
+            InputError: the text is shorter than one batch.
         """
         if network.max_len is not None:
             batch, needed = self.batch or NOTEBOOK_BATCH, network.max_len + 1
-            what = f"one window of {network.max_len}, and the character after it"
+            what = f"one window of {network.max_len} characters, and the next character"
         else:
-            batch = self.batch or choose_streams(characters)
+            batch = self.batch or choose_streams(num_characters)
             needed = batch * self.unroll + 1
-            what = f"{batch} streams of {self.unroll}, and one"
-        if characters < needed:
+            what = f"{batch} streams of {self.unroll} characters, and the next character"
+        if num_characters < needed:
             raise InputError(
-                f"The training text has {characters:,} characters, fewer than one batch. Expected at least "
-                f"{needed:,} ({what}) beside the validation text. Add text"
+                f"The training text has {num_characters:,} characters, fewer than one batch. Expected at least "
+                f"{needed:,} ({what}) in addition to the validation text. Add text"
             )
         return batch
 
 
 def continued(network: NetworkOptions | None, start: NetworkOptions | None) -> NetworkOptions:
-    """Return the network of a training: the one that was asked for, or that of the model to fine-tune."""
+    """Return the network to train: the one requested, that of the model to fine-tune, or the default.
+
+    Raises:
+        InputError: both are given.
+    """
     if start and network:
         raise InputError(
-            "A model that goes on keeps its network. Leave out cell, units, layers, dropout, max-len and preset"
+            "A model that is fine-tuned keeps its network. Leave out cell, units, layers, dropout, max-len and preset"
         )
     return start or network or NetworkOptions()
 
@@ -146,22 +158,26 @@ NOTEBOOK_BATCH = 128
 PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "notebook": ({"dropout": 0.2, "max_len": 20}, {"batch": NOTEBOOK_BATCH, "precision": "float32"})
 }
-"""Options that each preset changes. `notebook` follows ml4a's recurrent_neural_networks.ipynb, where this began."""
+"""Network and training options that each preset changes. `notebook` follows ml4a's recurrent_neural_networks.ipynb, on
+which this project is based."""
 
 
 def chosen_options(
     preset: str | None, network: Mapping[str, Any], training: Mapping[str, Any], *, continues: bool = False
 ) -> tuple[NetworkOptions | None, TrainingOptions]:
-    """Return options from a preset and from what was asked for; None means left out.
+    """Combine the options of a preset with explicit ones, which take precedence.
 
     Args:
-        continues: whether the network is to be that of a model.
-
-    Raises:
-        InputError: an option out of its bounds, not known, or of the other way to train.
+        preset: a key of `PRESETS`, or None.
+        network: fields of `NetworkOptions`; None values count as left out.
+        training: fields of `TrainingOptions`; None values count as left out.
+        continues: whether a model is fine-tuned, which determines the network.
 
     Returns:
-        The network, or None if nothing of it was asked for, and the training.
+        The network, or None if none of its options was given, and the training options.
+
+    Raises:
+        InputError: an option is unknown, out of range, or applies to the other way of training (streams or windows).
     """
     if preset is not None:
         check_choice("preset", preset, list(PRESETS))
@@ -171,46 +187,52 @@ def chosen_options(
         for values, asked in zip(base, (network, training), strict=True)
     ]
     if "max_len" in chosen[0] and "unroll" in chosen[1]:
-        raise InputError("--unroll is of streams. A window is as long as its --max-len")
+        raise InputError(
+            "unroll applies only to streams. With max-len, each window has max-len characters: leave out unroll"
+        )
     if "max_len" not in chosen[0] and "stride" in chosen[1] and not continues:
-        raise InputError("--stride is of windows. Choose --preset notebook, or a --max-len")
+        raise InputError("stride applies only to windows. Set max-len, or choose the preset notebook")
     return NetworkOptions.from_dict(chosen[0]) if chosen[0] else None, TrainingOptions.from_dict(chosen[1])
 
 
 MIN_STREAMS, MAX_STREAMS = 8, 128
-STREAM_CHARACTERS = 65_536  # of the text for each stream: small texts get few, so that an epoch has many steps
+STREAM_CHARACTERS = 65_536  # per stream: small texts get few streams, so that an epoch has many steps
 
 
-def count_windows(characters: int, max_len: int, stride: int) -> int:
-    """Return the number of windows in a text of so many characters, each with the character after it."""
-    return len(range(0, characters - max_len, stride))
+def count_windows(num_characters: int, max_len: int, stride: int) -> int:
+    """Return the number of windows in a text of this length. Each has `max_len` characters and one that follows."""
+    return len(range(0, num_characters - max_len, stride))
 
 
-def choose_streams(characters: int) -> int:
-    """Return the number of parallel streams, a power of two, for a training text of so many characters."""
-    wanted = max(1, characters // STREAM_CHARACTERS)
-    power: int = 1 << (wanted.bit_length() - 1)
+def choose_streams(num_characters: int) -> int:
+    """Return the number of parallel streams, a power of two from 8 to 128, for a training text of this length."""
+    proportional = max(1, num_characters // STREAM_CHARACTERS)
+    power: int = 1 << (proportional.bit_length() - 1)
     return min(max(power, MIN_STREAMS), MAX_STREAMS)
 
 
 OVERRIDES = ("temperature", "length", "stop", "top_k", "top_p")
-"""Options that a seed may set for itself, instead of those of its job."""
+"""Options that a seed may set for itself. They replace those of its job."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions(Options):
-    """How many texts to sample from each seed, and how."""
+    """The settings of sampling, and how many texts to sample from each seed.
 
-    temperatures: tuple[float, ...] = (1.0,)  # 0 is greedy decoding, 1 what the model learned
+    Raises:
+        InputError: a field is out of range.
+    """
+
+    temperatures: tuple[float, ...] = (1.0,)  # 0 is greedy decoding, 1 the learned distribution
     samples: int = 1  # texts for each seed and temperature
-    length: int = 400  # new characters of each text, at most
-    stop: tuple[str, ...] = ()  # a text ends before the first of these that it holds
-    keep_stop: bool = False  # it ends after it
-    top_k: int | None = None  # top-k sampling: from the k likeliest characters
-    top_p: float | None = None  # nucleus sampling: from the likeliest of these that reach the probability p
-    logprobs: bool = False  # report the log probability of every character
-    unknown: str = ERROR  # policy for characters in seeds that the model does not know
-    precision: str = AUTO  # of matrix products
+    length: int = 400  # maximum number of new characters in each text
+    stop: tuple[str, ...] = ()  # stop strings: a text ends before the first one that occurs in it
+    keep_stop: bool = False  # a text ends after its stop string instead
+    top_k: int | None = None  # top-k sampling: only the k most likely characters
+    top_p: float | None = None  # nucleus sampling: of these, only the most likely that together reach probability p
+    logprobs: bool = False  # report the natural log probability of every character
+    unknown: str = ERROR  # policy for characters in seeds that are outside the vocabulary
+    precision: str = AUTO  # of matrix multiplication
     rng_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -229,28 +251,34 @@ class SamplingOptions(Options):
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
 
     def texts(self, values: Mapping[str, Any]) -> int:
-        """Return the rows of a seed with these values of its own; cheaper than `overridden`, which checks them."""
+        """Return the number of rows of a seed with these options of its own.
+
+        This is cheaper than `overridden`, which checks the options.
+        """
         own = values.get("temperature")
         temperatures = self.temperatures if own is None else (own,) if isinstance(own, int | float) else own
         return len(temperatures) * self.samples
 
     def overridden(self, values: Mapping[str, Any]) -> Self:
-        """Return these options with a seed's own values: some of `OVERRIDES`, one temperature or several.
+        """Return these options with some replaced by a seed's own.
+
+        Args:
+            values: by names in `OVERRIDES`, with one or several temperatures. None values count as left out.
 
         Raises:
-            InputError: an option that is not of these, or out of its bounds.
+            InputError: an option is not in `OVERRIDES` or is out of range.
         """
         if not values:
             return self
         if unknown := values.keys() - set(OVERRIDES):
-            raise InputError(f"A seed cannot choose {', '.join(sorted(unknown))}. Expected: {', '.join(OVERRIDES)}")
+            raise InputError(f"A seed cannot set {', '.join(sorted(unknown))}. Expected: {', '.join(OVERRIDES)}")
         named = {"temperatures" if name == "temperature" else name: value for name, value in values.items()}
         return replace(self, **{name: value for name, value in named.items() if value is not None})
 
 
 def _check_stops(stops: str | Iterable[str]) -> tuple[str, ...]:
     if not isinstance(stops, str | list | tuple):
-        raise InputError(f"stop must be a text, or several. Received: {stops!r}")
+        raise InputError(f"stop must be a string or several strings. Received: {stops!r}")
     stops = (stops,) if isinstance(stops, str) else tuple(stops)
     if len(stops) > MAX_STOPS:
         raise InputError(f"Expected at most {MAX_STOPS} stop strings. Received: {len(stops):,}")

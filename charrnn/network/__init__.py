@@ -1,1 +1,1 @@
-"""Networks of recurrent layers. Only cells is free of TensorFlow."""
+"""Networks of recurrent layers. Only the module `cells` works without TensorFlow."""

@@ -1,7 +1,7 @@
-"""The one place that names TensorFlow: the operations that the model is written in.
+"""The only module that names TensorFlow: the operations that the model is written in.
 
-Everything above it is plain functions over arrays, so a port to another backend is this file
-and little more. Importing it takes seconds and much memory: only code that computes does so.
+All code above it consists of plain functions over arrays, so a port to another backend changes little more than this
+file. Importing it takes seconds and much memory, so only code that computes imports it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no start-up notices on a user's stderr
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep start-up notices off the user's stderr
 
 import tensorflow as tf
 
@@ -22,7 +22,7 @@ for _gpu in tf.config.list_physical_devices("GPU"):
     tf.config.experimental.set_memory_growth(_gpu, True)  # a GPU may be shared with its owner
 
 Array: TypeAlias = Any
-"""A tensor. TensorFlow ships no types, so shapes stand in the docstrings."""
+"""A tensor. TensorFlow ships no types, so docstrings give the shapes."""
 
 add = tf.add_n
 array = tf.convert_to_tensor
@@ -55,14 +55,18 @@ dtypes = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 def loaded(values: Any) -> Array:
     """Return a copy of a NumPy array.
 
-    TensorFlow holds on to the original until its next operation: a file of several would be in memory twice.
+    Without a copy, TensorFlow keeps the original until its next operation, so a file of several arrays would be in
+    memory twice.
     """
     return tf.identity(tf.convert_to_tensor(values))
 
 
 def fast_precision() -> str:
-    """Return the precision in which this device multiplies matrices fastest: bfloat16 where it has instructions for
-    it (on AMD's Zen 4, 1.8 times the speed), else float32, which a GPU rounds to 19 bits by itself (TF32)."""
+    """Return the precision in which this device multiplies matrices fastest.
+
+    This is "bfloat16" on CPUs with instructions for it (1.8 times the speed on AMD's Zen 4), otherwise "float32", which
+    a GPU by itself rounds to 19 bits (TF32).
+    """
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux
@@ -71,26 +75,27 @@ def fast_precision() -> str:
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Trace `function` once for each set of argument shapes and run it as a graph.
+    """Return `function` as a graph, traced once for each set of argument shapes.
 
-    Without AutoGraph: loops and conditions are those of Python, run while it is traced. AutoGraph would leave a file in
-    the temporary folder for each function, since pool children end without Python's exit handlers.
+    AutoGraph is off: loops and conditions run in Python during tracing. AutoGraph would leave a file in the temporary
+    folder for each function, since the children of a worker's pool end without Python's exit handlers.
     """
     return tf.function(function, autograph=False)  # type: ignore[no-any-return]
 
 
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile elementwise arithmetic into one loop (XLA), inside or outside a graph. Without AutoGraph, as above."""
+    """Return elementwise arithmetic compiled by XLA into one loop, for use in or outside a graph. AutoGraph is off here
+    too, see `compiled`."""
     return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
 def gradients(loss: Callable[[], tuple[Array, Any]], variables: Sequence[Array]) -> tuple[Any, list[Array]]:
-    """Return `loss()`'s whole result and the gradients of its first element."""
+    """Return the result of `loss()`, and the gradients of its first element with respect to `variables`."""
     with tf.GradientTape() as tape:
         tape.watch(variables)
         result = loss()
-    found = tape.gradient(result[0], variables)
-    return result, [tf.convert_to_tensor(gradient) for gradient in found]
+    partials = tape.gradient(result[0], variables)
+    return result, [tf.convert_to_tensor(gradient) for gradient in partials]
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:
@@ -99,11 +104,12 @@ def cross_entropy(logits: Array, ids: Array) -> Array:
 
 
 def mean(values: Array) -> Array:
+    """Return the mean over all elements, ()."""
     return tf.reduce_mean(values)
 
 
 def clipped(gradients: Sequence[Array], norm: float) -> list[Array]:
-    """Return gradients scaled down so that their global norm is at most `norm`."""
+    """Return gradients, scaled down together if needed so that their global norm is at most `norm`."""
     scaled: list[Array] = tf.clip_by_global_norm(gradients, norm)[0]
     return scaled
 
@@ -124,16 +130,17 @@ def one_hot(ids: Array, depth: int, dtype: Any) -> Array:
 
 
 def total(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Return the sum over `axis`, or over all elements if it is None."""
     return tf.reduce_sum(values, axis=axis)
 
 
 def largest(values: Array) -> Array:
-    """Return the maximum along the last axis, which remains as an axis of 1."""
+    """Return the maximum along the last axis. (..., N) -> (..., 1)"""
     return tf.reduce_max(values, axis=-1, keepdims=True)
 
 
 def smallest(values: Array) -> Array:
-    """Return the minimum along the last axis, which remains as an axis of 1."""
+    """Return the minimum along the last axis. (..., N) -> (..., 1)"""
     return tf.reduce_min(values, axis=-1, keepdims=True)
 
 
@@ -148,12 +155,13 @@ def take_along_rows(values: Array, indices: Array) -> Array:
 
 
 def index_of_largest(values: Array) -> Array:
+    """Return the index of the maximum along the last axis, int32. (..., N) -> (...)"""
     return tf.argmax(values, axis=-1, output_type=tf.int32)
 
 
 @lru_cache(maxsize=8)
 def keras_layer(cell: str, units: int, inputs: int) -> Any:
-    """Return Keras's own recurrent layer, which runs cuDNN on a GPU."""
+    """Return Keras's own recurrent layer for (B, T, inputs), which runs cuDNN on a GPU. `cell` is "lstm" or "gru"."""
     import keras
 
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell](units, return_sequences=True, return_state=True)
@@ -162,15 +170,16 @@ def keras_layer(cell: str, units: int, inputs: int) -> Any:
 
 
 def dropout(values: Array, rate: float, seed: Array, *, locked: bool) -> Array:
-    """Return values (T, B, N) with a share of `rate` set to 0, the others scaled up.
+    """Apply dropout to values (T, B, N): set a share of `rate` to 0 and divide the others by 1 - `rate`.
 
-    The mask depends on `seed` (two integers) alone: `tf.nn.dropout` hides a counter that no checkpoint can
-    save. `locked` drops the same ones at all T (Gal and Ghahramani 2016).
+    The mask depends only on `seed` (two integers), because `tf.nn.dropout` hides a counter that no checkpoint can save.
+    With `locked`, the mask is the same at all T steps (Gal and Ghahramani 2016).
     """
-    drawn = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)
-    keep_mask = tf.cast(drawn >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 rounds it
+    uniform = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)
+    keep_mask = tf.cast(uniform >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 would round it
     return tf.cast(tf.cast(values, tf.float32) * keep_mask, values.dtype)
 
 
 def shape(values: Array) -> Array:
+    """Return the shape as a tensor, also where it is known only when the graph runs."""
     return tf.shape(values)

@@ -1,4 +1,4 @@
-"""The kinds of recurrent cells: all facts of each but its arithmetic. Pure Python."""
+"""The kinds of recurrent cells: everything about each except its arithmetic. Pure Python."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ class CellKind:
     """Shapes and initial values of one kind of cell.
 
     Attributes:
-        initial_biases: of each gate, in the order of the gates in the kernels.
-        bias_rows: biases of each gate: 2 where the products with the input and with the state have one each.
-        states: arrays that are carried from character to character, each of a layer's units.
+        initial_biases: the initial bias of each gate, in the order of the gates in the kernels.
+        bias_rows: number of biases per gate: 2 if the products with the input and with the state have one each.
+        states: number of (B, U) arrays that a layer carries from character to character.
     """
 
     initial_biases: tuple[float, ...]
@@ -20,7 +20,7 @@ class CellKind:
     states: int
 
     def weight_shapes(self, inputs: int, units: int) -> dict[str, tuple[int, ...]]:
-        """Return name and shape of each weight of a layer, in the order in which they are stored."""
+        """Return the name and shape of each weight of a layer, in the order in which they are stored."""
         width = len(self.initial_biases) * units
         bias = (width,) if self.bias_rows == 1 else (self.bias_rows, width)
         return {"kernel": (inputs, width), "recurrent_kernel": (units, width), "bias": bias}
@@ -32,4 +32,4 @@ CELLS = {
     # Update gate, reset gate and candidate.
     "gru": CellKind(initial_biases=(0.0, 0.0, 0.0), bias_rows=2, states=1),
 }
-"""Every kind that the option `cell` accepts. `recurrent.py` has the arithmetic of each, `backend.py` Keras's layer."""
+"""All kinds that the option `cell` accepts. `recurrent.py` has the arithmetic of each, `backend.py` its Keras layer."""

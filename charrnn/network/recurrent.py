@@ -1,12 +1,12 @@
-"""LSTM and GRU: one step, a layer over a sequence, and its gradient.
+"""LSTM and GRU layers: one step, a sequence, and its gradients.
 
-Weights, gate order and arithmetic are those of `keras.layers.LSTM` and of `keras.layers.GRU` with its
-`reset_after`, so the two interchange. Sources: Hochreiter and Schmidhuber 1997, forget gate Gers et
-al. 2000; GRU, Cho et al. 2014.
+Weights, gate order and arithmetic are those of `keras.layers.LSTM`, and of `keras.layers.GRU` with `reset_after`, so
+weights can be exchanged with Keras. Sources: LSTM, Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al.
+2000; GRU, Cho et al. 2014.
 
-The product with the inputs needs no recurrence, and neither do the gradients of the kernels: they are
-a few large matrix products outside the time loop, where a framework's own loop does T small ones and
-reaches a third of a CPU.
+The product with the inputs needs no recurrence, and neither do the gradients of the kernels. They are a few large
+matrix products outside of the loop over time. A framework's own loop computes T small ones and reaches a third of a
+CPU.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 
 CellState: TypeAlias = tuple[Array, ...]
-"""h, and for an LSTM c, each (B, U) float32."""
+"""The hidden state h, and for an LSTM also the cell state c, each (B, U) float32."""
 
 StepState: TypeAlias = tuple[Array, Array]
-"""Between two single steps: h in the type of the products, and what the cell remembers in float32: an LSTM's c,
-a GRU's h. Each (B, U)."""
+"""The state between two single steps: h in the type of matrix multiplication, and the memory in float32, which is c of
+an LSTM and h of a GRU. Each (B, U)."""
 
-HALVES = (0.5, 0.5, 1.0, 0.5)  # factors of an LSTM's gates: sigmoid(z) = (1 + tanh(z / 2)) / 2
+HALVES = (0.5, 0.5, 1.0, 0.5)  # factors of the gates of an LSTM: sigmoid(z) = (1 + tanh(z / 2)) / 2
 
 
 def _lstm(x: Array, product: Array, bias: Array, state: CellState) -> tuple[CellState, Array, Array]:
-    # The sums are made here and not in the graph: there the optimizer joins them to the product at some
-    # steps of a call and not at others, and a text would depend on the step at which it began.
+    # The sums are computed here and not in the graph. There, the graph optimizer would join them to the product at some
+    # steps of a call and not at others, so a text would depend on the step at which it began.
     z = ops.cast(x, ops.float32) + ops.cast(product, ops.float32) + bias
-    # One tanh over all gates: 0.21 ms against 0.34 ms for each gate by itself (B 128, U 512).
+    # One tanh over all gates takes 0.21 ms, against 0.34 ms for each gate by itself (B 128, U 512).
     tanhs = ops.tanh(z * ops.repeated(HALVES, state[-1].shape[-1]))
     i, f, g, o = ops.split(tanhs, 4, axis=-1)
     c = _sigmoid(f) * state[-1] + _sigmoid(i) * g
@@ -41,10 +41,12 @@ def _lstm(x: Array, product: Array, bias: Array, state: CellState) -> tuple[Cell
 
 
 def _sigmoid(tanh: Array) -> Array:
+    """Return sigmoid(z), given tanh(z / 2)."""
     return 0.5 + 0.5 * tanh
 
 
 def _sigmoid_derivative(tanh: Array) -> Array:
+    """Return the derivative of sigmoid at z, given tanh(z / 2)."""
     return 0.25 - 0.25 * tanh * tanh
 
 
@@ -102,13 +104,14 @@ class CellArithmetic:
     """The functions that one kind of cell computes between its matrix products.
 
     Attributes:
-        forward: (x, product (B, gates U), bias, state) -> the next state, its h in the product's type,
-            and what `gradient` needs of it.
-        step: (x, or a table and the ids of its rows; product, bias; keep_mask (B,), 0 for a row that starts from
-            nothing; memory) -> the next state, and no more: with what only `gradient` needs it takes 0.53 ms
-            instead of 0.38 (B 256, U 512).
-        gradient: (gradients of h, to be summed; what is carried back beside the product, (B, U); saved;
-            state before and after the step) -> gradients of x and product (B, gates U), what is carried on.
+        forward: (x, product (B, gates U), bias, state) -> the next state, its h in the type of the product, and the
+            values that `gradient` needs later.
+        step: (x, or a table and the ids of its rows; product; bias; keep_mask (B,), 0 for a row that starts from a zero
+            state; memory) -> the next state and nothing else. Computing the values that only `gradient` needs would
+            take 0.53 ms instead of 0.38 ms (B 256, U 512).
+        gradient: (gradients of h, to be summed; the gradient carried back in time beside that of the product, (B, U);
+            saved values; states before and after the step) -> gradients of x and of the product, each (B, gates U), and
+            the gradient to carry further back, (B, U).
     """
 
     forward: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]
@@ -116,8 +119,8 @@ class CellArithmetic:
     gradient: Callable[[Sequence[Array], Array, Array, CellState, CellState], tuple[Array, Array, Array]]
 
 
-def _single(cell: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]) -> Any:
-    """Return the cell's `step`. The table is looked up in the same loop, and a row's start costs no pass of its own."""
+def _make_step(cell: Callable[[Array, Array, Array, CellState], tuple[CellState, Array, Array]]) -> Any:
+    """Return the cell's `step`. Looking up the table and resetting rows happen in the same loop, with no extra pass."""
 
     @ops.fused
     def step(x: Array | tuple[Array, Array], product: Array, bias: Array, keep_mask: Array, memory: Array) -> StepState:
@@ -129,14 +132,14 @@ def _single(cell: Callable[[Array, Array, Array, CellState], tuple[CellState, Ar
 
 
 ARITHMETIC = {
-    "lstm": CellArithmetic(forward=ops.fused(_lstm), step=_single(_lstm), gradient=_lstm_gradient),
-    "gru": CellArithmetic(forward=ops.fused(_gru), step=_single(_gru), gradient=_gru_gradient),
+    "lstm": CellArithmetic(forward=ops.fused(_lstm), step=_make_step(_lstm), gradient=_lstm_gradient),
+    "gru": CellArithmetic(forward=ops.fused(_gru), step=_make_step(_gru), gradient=_gru_gradient),
 }
-"""The arithmetic of each kind in `cells.CELLS`."""
+"""The arithmetic of each kind of cell in `cells.CELLS`."""
 
 
 class LayerWeights(NamedTuple):
-    """Weights of a layer of U units with N inputs: (N, gates U), (U, gates U), and the bias as `cells` shapes it."""
+    """The weights of a layer of U units with N inputs: (N, gates U), (U, gates U), and a bias as `cells` shapes it."""
 
     kernel: Array
     recurrent_kernel: Array
@@ -146,10 +149,17 @@ class LayerWeights(NamedTuple):
 def layer_step(
     cell: CellArithmetic, inputs: Array, state: StepState, keep_mask: Array, weights: LayerWeights
 ) -> StepState:
-    """Return the state after one character: ids (B,), each a one-hot row, or the h below (B, N).
+    """Return the state after one character.
 
-    Two products of a depth of U and no joined one of 2 U: deeper than 512, oneDNN sums in an order that depends
-    on the size of B.
+    There are two products of depth U instead of one joined product of depth 2 U: beyond a depth of 512, oneDNN sums in
+    an order that depends on B.
+
+    Args:
+        cell: the arithmetic.
+        inputs: ids (B,), which stand for one-hot rows, or h of the layer below, (B, N).
+        state: from the previous step.
+        keep_mask: (B,) float32; 0 for rows that start from a zero state, otherwise 1.
+        weights: of the layer.
     """
     x = (weights.kernel, inputs) if inputs.dtype == ops.int32 else ops.matmul(inputs, weights.kernel)
     return cell.step(x, ops.matmul(state[0], weights.recurrent_kernel), weights.bias, keep_mask, state[1])
@@ -158,12 +168,14 @@ def layer_step(
 def layer_sequence(
     cell: CellArithmetic, inputs: Array, state: CellState, weights: LayerWeights, dtype: Array
 ) -> tuple[Array, CellState]:
-    """Run all T steps of truncated backpropagation.
+    """Run a layer over T steps, with gradients for truncated backpropagation through time.
 
     Args:
-        inputs: ids (T, B), each a one-hot row, or (T, B, N) in `dtype`; T is static.
-        state: carried over from the characters before; no gradient flows into it.
-        dtype: of the matrix products; sums, gates and state are float32.
+        cell: the arithmetic.
+        inputs: ids (T, B), which stand for one-hot rows, or (T, B, N) in `dtype`; T is static.
+        state: carried over from the characters before. No gradient flows into it.
+        weights: of the layer.
+        dtype: of matrix multiplication; sums, gates and state are float32.
 
     Returns:
         Outputs (T, B, U) in `dtype`, and the last state, which carries no gradient either.
@@ -185,7 +197,7 @@ def layer_sequence(
 
 
 class _Kernels(NamedTuple):
-    """A layer's kernels in the type of the matrix products."""
+    """The kernels of a layer in the type of matrix multiplication."""
 
     inputs: Array
     recurrent: Array
@@ -195,9 +207,9 @@ class _Steps(NamedTuple):
     """The values that `_forward` keeps for `_backward`.
 
     Attributes:
-        states: T + 1, the first one before all steps.
-        hs: T + 1, as `states` has them, in the type of the products.
-        saved: T, each what the cell's `gradient` needs of a step.
+        states: T + 1; the first is the one before all steps.
+        hs: T + 1; h of each state, in the type of matrix multiplication.
+        saved: T; the values that the cell's `gradient` needs for each step.
     """
 
     states: list[CellState]
@@ -206,7 +218,7 @@ class _Steps(NamedTuple):
 
 
 def _forward(cell: CellArithmetic, inputs: Array, state: CellState, weights: LayerWeights, kernels: _Kernels) -> _Steps:
-    """Run the steps in order of time; the product with all inputs is made before them."""
+    """Run the steps in order of time. The product with all inputs is computed before them."""
     one_hot = inputs.dtype == ops.int32
     xs = ops.unstack(inputs if one_hot else _product(inputs, kernels.inputs))
     steps = _Steps(states=[state], hs=[ops.cast(state[0], kernels.recurrent.dtype)], saved=[])
@@ -222,10 +234,15 @@ def _forward(cell: CellArithmetic, inputs: Array, state: CellState, weights: Lay
 def _backward(
     cell: CellArithmetic, inputs: Array, dhs: Array, steps: _Steps, weights: LayerWeights, kernels: _Kernels
 ) -> tuple[Array | None, Array, Array, Array]:
-    """Return the gradients of the inputs (None of ids), kernel, recurrent kernel and bias.
+    """Return the gradients of the inputs (None if they are ids), kernel, recurrent kernel and bias.
 
     Args:
-        dhs: gradients of the outputs (T, B, U).
+        cell: the arithmetic.
+        inputs: as `layer_sequence` takes them.
+        dhs: gradients of the outputs, (T, B, U).
+        steps: from `_forward`.
+        weights: of the layer.
+        kernels: the same kernels as `_forward` took.
     """
     dx, dproduct = _backward_in_time(cell, dhs, steps, kernels.recurrent)
     dbias = [_bias_gradient(gradients) for gradients in (dx, dproduct)]
@@ -239,7 +256,7 @@ def _backward(
 
 
 def _backward_in_time(cell: CellArithmetic, dhs: Array, steps: _Steps, recurrent_kernel: Array) -> tuple[Array, Array]:
-    """Go from the last step to the first -> gradients of x and of the product with h, each (T, B, gates U)."""
+    """Return the gradients of x and of the product with h, each (T, B, gates U), from the last step to the first."""
     carried = ops.zeros(ops.shape(steps.states[0][0]))
     from_product = [ops.zeros(ops.shape(steps.hs[0]), steps.hs[0].dtype)]
     dxs: list[Array] = []
@@ -255,54 +272,54 @@ def _backward_in_time(cell: CellArithmetic, dhs: Array, steps: _Steps, recurrent
 
 
 def keras_sequence(cell: str, inputs: Array, state: CellState, weights: LayerWeights) -> tuple[Array, CellState]:
-    """Compute what `layer_sequence` does by Keras's layer: on a GPU that is cuDNN. float32."""
+    """Run a layer as `layer_sequence` does, but with Keras's layer in float32, which uses cuDNN on a GPU."""
     if inputs.dtype == ops.int32:
         inputs = ops.one_hot(inputs, weights.kernel.shape[0], ops.float32)
     layer = ops.keras_layer(cell, weights.recurrent_kernel.shape[0], inputs.shape[-1])
     results, _ = layer.stateless_call(
-        list(weights), layer.non_trainable_variables, _swapped(inputs), initial_state=list(state)
+        list(weights), layer.non_trainable_variables, _swap_axes(inputs), initial_state=list(state)
     )
-    return _swapped(results[0]), tuple(results[1:])
+    return _swap_axes(results[0]), tuple(results[1:])
 
 
-def _swapped(values: Array) -> Array:
-    """(T, B, N) <-> (B, T, N)"""
+def _swap_axes(values: Array) -> Array:
+    """Swap time and batch. (T, B, N) <-> (B, T, N)"""
     return ops.transpose(values, (1, 0, 2))
 
 
 def _product(values: Array, kernel: Array) -> Array:
-    """(T, B, N) times (N, M) -> (T, B, M), as one matrix product."""
+    """Multiply the values of all steps in one matrix product. (T, B, N), (N, M) -> (T, B, M)"""
     product = ops.matmul(_rows(values), kernel)
     return ops.reshape(product, (*values.shape[:2], kernel.shape[1]))
 
 
 def _input_gradient(gradients: Array, kernel: Array) -> Array:
-    """(T, B, M) times (M, N) -> (T, B, N)"""
+    """Return the gradient of the inputs. (T, B, M), (M, N) -> (T, B, N)"""
     product = ops.add(_deep_products(_rows(gradients), kernel))
     return ops.reshape(product, (*gradients.shape[:2], kernel.shape[1]))
 
 
 def _deep_products(values: Array, kernel: Array) -> list[Array]:
-    """(B, M) times (M, N), as one product or as two to be summed.
+    """Return (B, M) times (M, N) as one product, or as two products to be summed.
 
-    In float32 a product much deeper than wide falls into a slow way of sharing work between threads: 0.50 ms
-    against 0.14 ms for two halves (B 32, M 1024, N 256, two cores); for M 2048 and N 512, 0.61 against 0.47 ms
-    at B 32, 182 against 154 ms at B 12,800.
+    In float32, a product that is much deeper than wide shares its work between threads in a slow way. With M 1,024,
+    N 256, B 32 and two cores it takes 0.50 ms, against 0.14 ms for two halves. With M 2,048 and N 512 it takes 0.61 ms
+    against 0.47 ms at B 32, and 182 ms against 154 ms at B 12,800.
     """
     halves = 2 if values.dtype == ops.float32 and values.shape[1] % 2 == 0 else 1
     return [ops.matmul(*pair) for pair in zip(ops.split(values, halves, 1), ops.split(kernel, halves, 0), strict=True)]
 
 
 def _kernel_gradient(inputs: Array, gradients: Array) -> Array:
-    """(T, B, N) and (T, B, M) -> (N, M) float32, summed over time and batch."""
+    """Return the gradient of a kernel, summed over time and batch. (T, B, N), (T, B, M) -> (N, M) float32"""
     return ops.cast(ops.matmul(_rows(inputs), _rows(gradients), transpose_a=True), ops.float32)
 
 
 def _bias_gradient(gradients: Array) -> Array:
-    """(T, B, M) -> (M,) float32, summed over time and batch by a matrix product."""
+    """Return the gradient of a bias, summed over time and batch by a matrix product. (T, B, M) -> (M,) float32"""
     return _kernel_gradient(ops.ones((*gradients.shape[:2], 1), gradients.dtype), gradients)[0]
 
 
 def _rows(values: Array) -> Array:
-    """(T, B, N) -> (T B, N)"""
+    """Flatten time and batch. (T, B, N) -> (T B, N)"""
     return ops.reshape(values, (-1, values.shape[-1]))

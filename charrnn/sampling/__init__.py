@@ -1,1 +1,1 @@
-"""Sampling many rows at once. Only defaults and randomness are free of TensorFlow."""
+"""Sampling of many rows at once. Only the modules `defaults` and `randomness` work without TensorFlow."""

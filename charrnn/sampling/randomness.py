@@ -1,7 +1,7 @@
-"""One random stream for each row, by counting instead of by state.
+"""One stream of random numbers for each row, based on counters instead of state.
 
-The number at a place in a row's text is a hash of the row's key and that place: it does not
-depend on the slot, the neighbours or the order in which rows are sampled.
+The number for a place in a row's text is a hash of the row's key and that place. It does not depend on the slot, the
+neighbors or the order in which rows are sampled.
 """
 
 from __future__ import annotations
@@ -15,22 +15,30 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def row_key(rng_seed: int, name: str, temperature: float, sample: int) -> int:
-    """Return the 64-bit key of a row's stream; `name` tells the seed apart from the job's others."""
+    """Return the 64-bit key of the random stream of a row.
+
+    Args:
+        rng_seed: random seed of the job.
+        name: distinguishes the seed from the other seeds of the job, see `seed_name`.
+        temperature: of the row.
+        sample: index among the rows of this seed and temperature, from 0.
+    """
     identity = json.dumps([rng_seed, name, float(temperature), sample])
     return int.from_bytes(hashlib.blake2b(identity.encode(), digest_size=8).digest(), "little")
 
 
 def seed_name(seed_id: str | None, seed: str, occurrence: int) -> str:
-    """Return the name that tells a seed apart: its id, else its text and how many equal texts came before it.
+    """Return a name that distinguishes a seed: its id, or without one its text and the number of equal texts before it.
 
-    Adding or moving other seeds changes neither."""
+    The name does not change when other seeds are added or moved.
+    """
     return json.dumps(["id", seed_id] if seed_id is not None else ["seed", seed, occurrence])
 
 
 def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return numbers strictly between 0 and 1, one for each (key, position), as float32.
+    """Return random numbers strictly between 0 and 1 as float32, one for each key and position.
 
-    SplitMix64 (Steele, Lea and Flood 2014); (n + 1/2) 2^-23 is exact in float32 and never 0 or 1.
+    They are computed by SplitMix64 (Steele, Lea and Flood 2014). (n + 1/2) 2^-23 is exact in float32 and never 0 or 1.
     """
     z = keys.astype(np.uint64) + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,7 +1,8 @@
-"""Continuous batching: many rows, each with its own seed, temperature and length, as one batch.
+"""Continuous batching: many rows, each with its own seed, temperature and length, in one batch.
 
-B slots run K steps a compiled call. Feeding the seed and sampling are the same step: the input is the seed's next
-character while there is one, else the character just sampled. `slots` says which row each slot works on at each step.
+B slots run K steps per compiled call. Feeding a seed and sampling are the same step: the input is the next character of
+the seed while there is one, then the character that was just sampled. `slots` plans which row each slot works on at
+each step.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from charrnn.sampling.next_character import Limits, sample_ids
 from charrnn.sampling.randomness import uniforms
 from charrnn.sampling.slots import SAMPLED, Plan, Report, Row, Slots, Text
 
-STEPS = 16  # K: steps a call. More calls cost their overhead, longer ones make cancelling slow
-WINDOW_STEPS = 1  # the same of a network with a `max_len`, which reads its whole window at each step
+STEPS = 16  # K, steps per call. Shorter calls cost more overhead, longer ones make canceling slow
+WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 
 
 def sample(
@@ -34,13 +35,17 @@ def sample(
     report: Report | None = None,
     on_call: Callable[[Report], object] = lambda report: None,
 ) -> Iterator[Text]:
-    """Sample every row; texts come as they finish, each with its row's index.
+    """Sample every row, and yield the texts as they finish, each with the index of its row.
 
     Args:
-        batch: slots. For one batch size and precision a row's text depends on the weights and the row alone.
-        precision: of the matrix products; gates, state and probabilities are float32.
-        report: filled in while it runs.
-        on_call: called after each compiled call; may raise to stop.
+        network: the architecture.
+        weights: in float32, by name.
+        rows: the rows to sample. They are read when a slot is free.
+        batch: number of slots. With one batch size and precision, the text of a row depends only on the weights and the
+            row.
+        precision: of matrix multiplication, "float32" or "bfloat16". Gates, memory and probabilities are float32.
+        report: filled in while sampling runs.
+        on_call: called after each compiled call. It may raise to stop.
     """
     report = report or Report(batch)
     slots = Slots(rows, batch)
@@ -54,11 +59,11 @@ def sample(
         away = time.perf_counter()
         yield from texts
         on_call(report)
-        started += time.perf_counter() - away  # what is done with the texts is not sampling
+        started += time.perf_counter() - away  # time that the caller spends on the texts is not sampling time
 
 
 class _Sampler:
-    """A network's weights, and what its slots carry from call to call."""
+    """The weights of a network, and the values that its slots carry from call to call."""
 
     def __init__(self, network: NetworkOptions, weights: Weights, batch: int, precision: str) -> None:
         self.network, self.weights = network, weights
@@ -68,7 +73,7 @@ class _Sampler:
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
 
     def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
-        """Run the plan's steps -> ids and nats (K, B)."""
+        """Run the steps of a plan, and return ids and their negative log probabilities, each (K, B)."""
         numbers = uniforms(plan.key, plan.place)
         inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, plan.limits(self.vocabulary_size))
         arguments = (self.weights, self.carried, self.last, *inputs)
@@ -84,13 +89,13 @@ class _Sampler:
 
 @lru_cache(maxsize=16)
 def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
-    """Return a compiled function, and the shapes that it is compiled for."""
+    """Return a compiled function, and the set of shapes for which it has been compiled."""
 
     def call(
         weights: Weights, carried: Carried, last: Array, feed: Array, keep_mask: Array, temperature: Array,
         numbers: Array, limits: Limits | None,
     ) -> tuple[Array, Array, Array, Carried]:  # fmt: skip
-        """Run K steps -> ids (K, B), nats (K, B), the last ids (B,) and what is carried on."""
+        """Run K steps, and return ids (K, B), nats (K, B), the last ids (B,) and the carried values."""
         ids, nats = [], []
         for k in range(feed.shape[0]):
             inputs = ops.where(feed[k] == SAMPLED, last, feed[k])

@@ -1,7 +1,7 @@
-"""The slots of a batch: which row each works on, what a call feeds them, and what becomes of its answer.
+"""The slots of a batch: the row that each works on, the inputs of a call, and the distribution of its outputs.
 
-The end of a row is known when it starts, unless it has stop strings: so the next row takes over its slot at the very
-step after, inside the call. A row that meets a stop string leaves its slot with the end of the call.
+The end of a row without stop strings is known when it starts, so the next row takes over its slot at the next step,
+within the same call. A row that meets a stop string leaves its slot at the end of the call.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.sampling.next_character import Limits, bounded
+from charrnn.sampling.next_character import Limits, clamp_temperature
 
-SAMPLED = -1  # in a plan's feed: the input is what was sampled the step before
+SAMPLED = -1  # in the feed of a plan: the input is the character sampled at the step before
 ALL = 2**31 - 1  # top_k without a limit
 
 
@@ -25,118 +25,132 @@ class Row:
 
     seed: Sequence[int]  # ids to feed first, at least one
     temperature: float  # 0 is greedy decoding
-    length: int  # new characters at most, at least 1
-    key: int  # of the row's random stream
-    stop: tuple[tuple[int, ...], ...] = ()  # the text ends before the first of these, as ids
-    keep_stop: bool = False  # it ends after it
+    length: int  # maximum number of new characters, at least 1
+    key: int  # of the random stream of the row
+    stop: tuple[tuple[int, ...], ...] = ()  # stop strings as ids: the text ends before the first
+    keep_stop: bool = False  # the text ends after its stop string instead
     top_k: int = ALL
     top_p: float = 1.0
 
     @property
     def steps(self) -> int:
+        """Number of steps until the row reaches its length."""
         return len(self.seed) + self.length - 1
 
     @property
     def limited(self) -> bool:
+        """Whether top-k or top-p excludes characters."""
         return self.top_k < ALL or self.top_p < 1.0
 
 
 @dataclass(frozen=True)
 class Text:
-    """The text sampled for the row at `index`: ids (length,) and their nats at temperature 1."""
+    """The text sampled for the row at `index`.
+
+    Attributes:
+        index: number of the row, from 0.
+        ids: of the characters, (length,).
+        nats: negative natural log probability of each character at temperature 1, (length,).
+        stopped: whether a stop string ended the text, and not its length.
+    """
 
     index: int
     ids: np.ndarray
     nats: np.ndarray
-    stopped: bool  # by a stop string, not by its length
+    stopped: bool
 
     @property
     def finish_reason(self) -> str:
+        """The reason why the text ended: "stop" or "length"."""
         return "stop" if self.stopped else "length"
 
     @property
     def logprobs(self) -> list[float]:
-        """Natural logarithm of each character's probability at temperature 1, without limits."""
+        """The natural log probability of each character at temperature 1 and without limits, to 4 decimals."""
         return [round(-nats, 4) + 0.0 for nats in self.nats.tolist()]
 
     @property
     def nats_per_char(self) -> float | None:
-        """Mean of the nats; None of an empty text."""
+        """The mean of `nats`, to 4 decimals: the cross-entropy of the text. None if it is empty."""
         return round(float(self.nats.mean(dtype=np.float64)), 4) if len(self.nats) else None
 
 
 @dataclass
 class Report:
-    """Counts and times of a run of the sampler."""
+    """Counters and times of one run of the sampler."""
 
     batch: int
-    steps: int = 0  # of the whole batch
-    slot_steps: int = 0  # of slots that held a row, until its end
-    characters: int = 0  # sampled, stop strings too
+    steps: int = 0  # of the batch as a whole
+    slot_steps: int = 0  # steps of single slots that worked on a row
+    characters: int = 0  # sampled, including stop strings
     rows: int = 0
     compile_seconds: float = 0.0
-    seconds: float = 0.0  # of sampling, compiling left out
+    seconds: float = 0.0  # of sampling, without compilation
 
     @property
     def fill(self) -> float:
-        """Share of slots x steps that worked on a row."""
+        """Batch utilization: the share of slots x steps that worked on a row."""
         return self.slot_steps / max(1, self.steps * self.batch)
 
 
 class Stop(NamedTuple):
-    """The place of a stop string in a text. The least of several is the one that ends first, then the longest."""
+    """The place of a stop string in a text.
+
+    The minimum of several is the one that ends first, and the longest of those that end there.
+    """
 
     end: int
     start: int
 
 
 @dataclass
-class _Held:
-    """The row that a slot works on, how far it has come, and what was sampled for it."""
+class _Task:
+    """A row in progress in a slot: how many of its steps are planned, and the characters sampled for it."""
 
     index: int
     row: Row
-    done: int = 0  # steps planned so far
+    planned: int = 0  # number of steps planned so far
     ids: list[np.ndarray] = field(default_factory=list)
     nats: list[np.ndarray] = field(default_factory=list)
 
     @property
     def finished(self) -> bool:
-        return self.done == self.row.steps
+        """Whether all steps are planned."""
+        return self.planned == self.row.steps
 
     @property
     def sampled(self) -> int:
-        """Characters of its text, planned so far."""
-        return max(0, self.done - len(self.row.seed) + 1)
+        """Number of characters of its text, as far as planned."""
+        return max(0, self.planned - len(self.row.seed) + 1)
 
     def find_stop(self) -> Stop | None:
-        """Return the first stop string that ends in the newest piece of the text; it may begin in earlier pieces.
+        """Return the first stop string that ends in the newest piece of the text. It may begin in earlier pieces.
 
         With the stop strings "END" and "D", and the pieces "the E" and "ND of":
 
             text    t h e   E N D   o f
             place   0 1 2 3 4 5 6 7 8 9
-            found           E N D           Stop(end=7, start=4)
+            matches         E N D           Stop(end=7, start=4)
                                 D           Stop(end=7, start=6)
 
-        Both end first, so the longer one is taken, and the text is "the ".
+        Both end at the same place, so the longer one is taken, and the text is "the ".
         """
         newest, longest = len(self.ids[-1]), max(map(len, self.row.stop))
-        recent = ""  # the newest piece, and as many before it as a stop string that ends in it can begin in
+        recent = ""  # the newest piece, and those before it in which a stop string that ends in it may begin
         for piece in reversed(self.ids):
             if len(recent) >= newest + longest - 1:
                 break
-            recent = _string(piece.tolist()) + recent
+            recent = _to_string(piece.tolist()) + recent
         before, searched = self.sampled - len(recent), len(recent) - newest
         stops = []
-        for stop in map(_string, self.row.stop):
+        for stop in map(_to_string, self.row.stop):
             place = recent.find(stop, max(0, searched - len(stop) + 1))
             if place >= 0:
                 stops.append(Stop(end=before + place + len(stop), start=before + place))
         return min(stops, default=None)
 
     def text(self, stop: Stop | None) -> Text:
-        """Return the whole text, or what comes before a stop string (with it, if the row keeps it)."""
+        """Return the whole text, or the text before a stop string (including it if the row keeps it)."""
         ids, nats = np.concatenate(self.ids), np.concatenate(self.nats)
         if stop is not None:
             end = stop.end if self.row.keep_stop else stop.start
@@ -144,24 +158,24 @@ class _Held:
         return Text(self.index, ids, nats, stop is not None)
 
 
-def _string(ids: Iterable[int]) -> str:
-    """Return ids as a string of as many characters: `str.find` is the fastest search for a sequence."""
+def _to_string(ids: Iterable[int]) -> str:
+    """Return ids as a string with one character per id, because `str.find` is the fastest search for a sequence."""
     return "".join(map(chr, ids))
 
 
 class Span(NamedTuple):
-    """The steps start..stop of a call in which a slot works on one row."""
+    """The steps of a call, from `start` to before `stop`, in which a slot works on one row."""
 
     slot: int
     start: int
     stop: int
-    held: _Held
-    sampled: int  # first step whose output is text: until the seed's last character it is not
-    last: bool  # the row ends with this span
+    task: _Task
+    sampled: int  # the first step whose output is text: that of the last character of the seed
+    last: bool  # whether the row ends with this span
 
 
 class Plan:
-    """The inputs of one call; every array is (K, B)."""
+    """The inputs of one call. Every array is (K, B)."""
 
     def __init__(self, settings: _Settings, steps: int) -> None:
         batch = len(settings.key)
@@ -177,15 +191,15 @@ class Plan:
         self.spans: list[Span] = []
 
     def limits(self, vocabulary_size: int) -> Limits | None:
-        """(K, B); None where every row may draw every character."""
+        """Return the limits, (K, B), or None if no row excludes any character."""
         return Limits(np.minimum(self.top_k, vocabulary_size), self.top_p) if self.limited else None
 
 
 class _Settings:
-    """Settings of the row in each slot; every array is (B,)."""
+    """The settings of the row in each slot. Every array is (B,)."""
 
     def __init__(self, batch: int) -> None:
-        self.place = np.zeros(batch, np.int64)  # of the next step, in the row
+        self.place = np.zeros(batch, np.int64)  # of the next step within the row
         self.temperature = np.zeros(batch, np.float32)
         self.key = np.zeros(batch, np.uint64)
         self.top_k = np.full(batch, ALL, np.int32)
@@ -197,16 +211,16 @@ class Slots:
 
     def __init__(self, rows: Iterable[Row], batch: int) -> None:
         self.waiting = enumerate(rows)
-        self.held: list[_Held | None] = [None] * batch
+        self.tasks: list[_Task | None] = [None] * batch
         self.settings = _Settings(batch)
         self.stop_ends: set[int] = set()  # last ids of all stop strings so far
 
     def plan(self, steps: int) -> Plan:
-        """Fill a call's steps: each slot goes on with its row; the slot that is free first takes the next."""
+        """Plan the steps of a call. Each slot continues its row, and the slot that is free first takes the next row."""
         plan = Plan(self.settings, steps)
-        free: list[tuple[int, int]] = []  # (step, slot), a heap
-        for slot, held in enumerate(self.held):
-            stop = self._go_on(plan, slot, 0, held) if held else 0
+        free: list[tuple[int, int]] = []  # a heap of (step, slot)
+        for slot, task in enumerate(self.tasks):
+            stop = self._plan_steps(plan, slot, 0, task) if task else 0
             if stop < steps:
                 free.append((stop, slot))
         heapq.heapify(free)
@@ -214,56 +228,62 @@ class Slots:
             start, slot = heapq.heappop(free)
             if (entry := next(self.waiting, None)) is None:
                 break
-            stop = self._start(plan, slot, start, _Held(*entry))
+            stop = self._start(plan, slot, start, _Task(*entry))
             if stop < steps:
                 heapq.heappush(free, (stop, slot))
         self.settings.place += steps
         return plan
 
-    def _start(self, plan: Plan, slot: int, start: int, held: _Held) -> int:
-        """Give the slot's steps from `start` on to a new row -> the step after its last."""
-        row, settings, steps = held.row, self.settings, slice(start, None)
+    def _start(self, plan: Plan, slot: int, start: int, task: _Task) -> int:
+        """Assign the steps of a slot from `start` on to a new row. Return the step after its last one in this call."""
+        row, settings, steps = task.row, self.settings, slice(start, None)
         plan.keep_mask[start, slot] = 0.0
         settings.place[slot] = -start
         plan.place[steps, slot] = np.arange(plan.steps - start)
         settings.key[slot] = plan.key[steps, slot] = row.key
-        settings.temperature[slot] = plan.temperature[steps, slot] = bounded(row.temperature)
+        settings.temperature[slot] = plan.temperature[steps, slot] = clamp_temperature(row.temperature)
         settings.top_k[slot] = plan.top_k[steps, slot] = row.top_k
         settings.top_p[slot] = plan.top_p[steps, slot] = row.top_p
         self.stop_ends.update(stop[-1] for stop in row.stop)
-        self.held[slot] = held
-        return self._go_on(plan, slot, start, held)
+        self.tasks[slot] = task
+        return self._plan_steps(plan, slot, start, task)
 
-    def _go_on(self, plan: Plan, slot: int, start: int, held: _Held) -> int:
-        """Plan the row's next steps, at most to the call's end -> the step after the last of them."""
-        row, first = held.row, held.done
+    def _plan_steps(self, plan: Plan, slot: int, start: int, task: _Task) -> int:
+        """Plan the next steps of a row, at most to the end of the call. Return the step after the last of them."""
+        row, first = task.row, task.planned
         stop = min(plan.steps, start + row.steps - first)
-        held.done += stop - start
-        if seed := row.seed[first : held.done]:
+        task.planned += stop - start
+        if seed := row.seed[first : task.planned]:
             plan.feed[start : start + len(seed), slot] = seed
         plan.limited |= row.limited
         sampled = min(stop, start + max(0, len(row.seed) - 1 - first))
-        plan.spans.append(Span(slot, start, stop, held, sampled, held.finished))
-        if held.finished:
-            self.held[slot] = None
+        plan.spans.append(Span(slot, start, stop, task, sampled, task.finished))
+        if task.finished:
+            self.tasks[slot] = None
         return stop
 
     def collect(self, plan: Plan, ids: np.ndarray, nats: np.ndarray, report: Report) -> Iterator[Text]:
-        """Hand each span's sampled characters (K, B) to its row; yield the rows that are complete.
+        """Give the characters sampled in a call to their rows, and yield the texts of rows that are complete.
 
-        A row that met a stop string leaves its slot. What was sampled behind the stop string is not counted.
+        A row that met a stop string leaves its slot. Characters sampled behind the stop string are not counted.
+
+        Args:
+            plan: the plan of the call.
+            ids: outputs of the call, (K, B).
+            nats: their negative log probabilities, (K, B).
+            report: its counters are increased.
         """
         may_stop = np.any(np.isin(ids, list(self.stop_ends)), axis=0).tolist()
-        for slot, start, end, held, sampled, last in plan.spans:
+        for slot, start, end, task, sampled, last in plan.spans:
             if sampled < end:
-                held.ids.append(ids[sampled:end, slot])
-                held.nats.append(nats[sampled:end, slot])
-            stop = held.find_stop() if held.row.stop and may_stop[slot] and held.ids else None
-            behind = held.sampled - stop.end if stop else 0
+                task.ids.append(ids[sampled:end, slot])
+                task.nats.append(nats[sampled:end, slot])
+            stop = task.find_stop() if task.row.stop and may_stop[slot] and task.ids else None
+            behind = task.sampled - stop.end if stop else 0
             report.slot_steps += end - start - behind
             report.characters += end - sampled - behind
-            if stop and self.held[slot] is held:
-                self.held[slot] = None
+            if stop and self.tasks[slot] is task:
+                self.tasks[slot] = None
             if stop or last:
                 report.rows += 1
-                yield held.text(stop)
+                yield task.text(stop)

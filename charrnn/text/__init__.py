@@ -1,1 +1,1 @@
-"""Text for training: documents, vocabulary, validation text. Uses NumPy at most."""
+"""Text for training: documents, vocabulary and validation text. Depends only on NumPy."""

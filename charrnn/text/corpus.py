@@ -1,4 +1,4 @@
-"""A text as ids on the disk, under one vocabulary, with the validation text beside it."""
+"""A training text as ids on disk, and its validation text, encoded with one vocabulary."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ UNICODE = 0x110000  # code points
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training and validation ids: uint8 where the vocabulary has at most 256 characters, else uint16.
+    """Training and validation ids: uint8 if the vocabulary has at most 256 characters, otherwise uint16.
 
     Attributes:
-        training: (N,), mapped into memory from a file without a name: a text may be larger than memory.
+        vocabulary: the characters that the ids stand for.
+        training: (N,), mapped into memory from an unnamed file, because a text may be larger than memory.
         validation: (M,).
-        skipped: characters of the validation text that the vocabulary does not have.
+        skipped: number of characters in the validation text that are outside the vocabulary and left out.
     """
 
     vocabulary: Vocabulary
@@ -33,25 +34,26 @@ class Corpus:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, training: Iterable[str], validation: str, folder: Path | None = None) -> Corpus:
-        """Encode a text.
+        """Encode a training text and a validation text.
 
         Args:
-            training: chunks of the text.
-            validation: as `charrnn.text.validation` makes and checks it.
-            folder: where there is room for the ids, 1 or 2 bytes a character; that for temporary files if None.
+            vocabulary: the characters to encode with.
+            training: chunks of the training text.
+            validation: the validation text as `charrnn.text.validation` makes and checks it.
+            folder: a folder with space for the ids, 1 or 2 bytes per character. Default: the system's temporary folder.
 
         Raises:
-            InputError: a training text with characters outside the vocabulary, or none.
+            InputError: the training text is empty or has characters outside the vocabulary.
         """
         encoder = Encoder(vocabulary)
         with tempfile.TemporaryFile(dir=folder) as file:
             for chunk in training:
                 ids, unknown = encoder(chunk)
                 if unknown:
-                    raise InputError(f"The text has characters the vocabulary lacks: {vocabulary.unknown(chunk)!r}")
+                    raise InputError(f"The text has characters outside the vocabulary: {vocabulary.unknown(chunk)!r}")
                 file.write(ids.tobytes())
             if not file.tell():
-                raise InputError("There is no text to train on beside the validation text. Add text")
+                raise InputError("No text is left to train on beside the validation text. Add text")
             file.flush()
             mapped = np.memmap(file, dtype=encoder.dtype, mode="r")
         validation_ids, skipped = encoder(validation.replace(PIECE_END, JOINT))
@@ -59,7 +61,7 @@ class Corpus:
 
 
 class Encoder:
-    """Turns characters into ids, by a table over all code points."""
+    """An encoder from characters to ids, with a table over all code points."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.dtype = np.uint8 if len(vocabulary) <= 256 else np.uint16
@@ -67,7 +69,7 @@ class Encoder:
         self.table[[ord(character) for character in vocabulary.characters]] = np.arange(len(vocabulary))
 
     def __call__(self, text: str) -> tuple[np.ndarray, int]:
-        """Return the ids of the known characters (N,) and the number of unknown ones."""
+        """Return the ids of the characters in the vocabulary, (N,), and the number of all others."""
         ids = self.table[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
         known = ids >= 0
         return ids[known].astype(self.dtype), int(np.count_nonzero(~known))

@@ -1,7 +1,7 @@
-"""Reading text that people hand in: its characters, or a clear error with file, line and byte.
+"""Reading of text files: their characters, or an error with file, line and byte.
 
-Nothing is repaired and nothing is normalised but a byte order mark at the start, which is dropped:
-a model learns the characters that are in the file. Pure Python.
+Nothing is repaired or normalized, except that a byte order mark at the start is dropped: a model learns the characters
+that are in the file. Pure Python.
 """
 
 from __future__ import annotations
@@ -21,14 +21,19 @@ BYTE_ORDER_MARK = "\ufeff"
 MARK_BYTES = BYTE_ORDER_MARK.encode()
 CORPUS_SUFFIX = ".txt"
 UTF_8, LATIN_1 = ENCODINGS = ("utf-8", "latin-1")
-CHUNK = 1 << 20  # bytes that are read at once
+CHUNK = 1 << 20  # bytes read at once
 
 
 def decode(data: bytes, name: str, line: int = 1) -> str:
-    """Decode UTF-8; `name` is what an error calls the source, `line` the number of the first line.
+    """Decode UTF-8. A byte order mark at the start of line 1 is dropped.
+
+    Args:
+        data: the bytes to decode.
+        name: the source's name in error messages.
+        line: the number of the first line in `data`, from 1.
 
     Raises:
-        TextError: with line and byte (both from 1) of the first byte that is not UTF-8.
+        TextError: the bytes are not UTF-8. Names line and byte, both from 1, of the first invalid byte.
     """
     try:
         text = data.decode("utf-8")
@@ -38,10 +43,10 @@ def decode(data: bytes, name: str, line: int = 1) -> str:
 
 
 def check_encodable(name: str, text: str) -> None:
-    """Refuse half a character, which no file and no database takes.
+    """Check that text has no surrogate: half a character, which no file and no database can store.
 
     Raises:
-        TextError: a surrogate.
+        TextError: the text has a surrogate.
     """
     try:
         text.encode()
@@ -50,14 +55,14 @@ def check_encodable(name: str, text: str) -> None:
 
 
 def check_storable(name: str, text: str) -> None:
-    """Refuse also NUL, which PostgreSQL does not take.
+    """Check that text has no surrogate and no NUL, which PostgreSQL cannot store.
 
     Raises:
-        TextError: a surrogate or a NUL.
+        TextError: the text has a surrogate or a NUL.
     """
     check_encodable(name, text)
     if "\0" in text:
-        raise TextError(f"{name}: a NUL, which no text has")
+        raise TextError(f"{name}: a NUL character, which text cannot contain")
 
 
 def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str, line: int = 1) -> TextError:
@@ -75,10 +80,12 @@ def _place(data: bytes | mmap.mmap, offset: int, line: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Document:
-    """A file of a corpus. It is mapped into memory and read in pieces, however large it is.
+    """One file of a corpus. It is mapped into memory and read in chunks, so its size does not matter.
 
     Attributes:
-        url: where it was copied from, if it is a copy.
+        path: the file.
+        encoding: "utf-8" or "latin-1".
+        url: the source, if the file is a copy.
     """
 
     path: Path
@@ -86,39 +93,43 @@ class Document:
     url: str | None = None
 
     def __str__(self) -> str:
-        """Name it as people know it."""
+        """Return the name that users know: the URL of the source, or the path."""
         return self.url or str(self.path)
 
     @contextmanager
     def mapped(self) -> Iterator[mmap.mmap]:
-        """Map the file's bytes.
+        """Map the file into memory as bytes.
 
         Raises:
-            TextError: no regular file, unreadable or empty.
+            TextError: the file is not a regular file, cannot be read, or is empty.
         """
         try:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):
-                raise TextError(f"{self}: not a regular file. Write a pipe's text to a file first")
+                raise TextError(f"{self}: not a regular file. Save the output of a pipe to a file first")
             if not status.st_size:
                 raise TextError(f"{self}: the file is empty. Expected text")
             with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 if len(data) == len(MARK_BYTES) and data[:] == MARK_BYTES:
-                    raise TextError(f"{self}: the file has a byte order mark and nothing else. Expected text")
+                    raise TextError(f"{self}: the file contains only a byte order mark. Expected text")
                 yield data
         except OSError as error:
             raise TextError(f"{self}: cannot be read: {error.strerror}") from error
 
     def size(self) -> int:
-        """Return its length in bytes."""
+        """Return the size of the file in bytes."""
         with self.mapped() as data:
             return len(data)
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
-        """Read the text between two places, in bytes, chunk by chunk.
+        """Yield the text in chunks.
+
+        Args:
+            start: byte offset of the first character.
+            stop: byte offset behind the last character. Default: the end of the file.
 
         Raises:
-            TextError: a byte that is not of the encoding, or NUL, which no text has.
+            TextError: a byte is invalid in the encoding, or is NUL, which text cannot contain.
         """
         with self.mapped() as data:
             stop = len(data) if stop is None else stop
@@ -129,27 +140,29 @@ class Document:
                 start = end
 
     def boundary(self, data: mmap.mmap, place: int) -> int:
-        """Return the start of the character that the byte at `place` belongs to."""
+        """Return the byte offset at which the character that includes the byte at `place` starts."""
         before = place
         while self.encoding == UTF_8 and before - 4 < place < len(data) and data[place] & 0xC0 == 0x80:
             place -= 1
         return place
 
     def _decode(self, data: mmap.mmap, start: int, stop: int) -> str:
-        if (nul := data.find(b"\0", start, stop)) >= 0:  # first: a picture is no text in another encoding
-            raise TextError(f"{self}: {_place(data, nul)}: a NUL, which no text has. Is it a text file?")
+        if (nul := data.find(b"\0", start, stop)) >= 0:  # checked first: another encoding does not make an image text
+            raise TextError(
+                f"{self}: {_place(data, nul)}: a NUL character, which text cannot contain. Is it a text file?"
+            )
         try:
             return data[start:stop].decode(self.encoding)
         except UnicodeDecodeError as error:
-            refused = _not_utf_8(data, str(self), start + error.start, error.reason)
-            raise TextError(f"{refused}, or read every byte as a character: --encoding latin-1") from error
+            invalid = _not_utf_8(data, str(self), start + error.start, error.reason)
+            raise TextError(f"{invalid}, or read every byte as a character with encoding latin-1") from error
 
 
 def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
-    """Return the documents of files, folders and patterns, in sorted order.
+    """Return the documents that files, folders and patterns name, in sorted order. See `expand`.
 
     Raises:
-        InputError: a path that names no file, or an encoding that is not known.
+        InputError: a path names no file, or the encoding is unknown.
     """
     check_choice("encoding", encoding, ENCODINGS)
     given = [paths] if isinstance(paths, str | Path) else paths
@@ -157,35 +170,37 @@ def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> l
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the files named by `paths`: a file is itself, a folder its *.txt files (searched deeply), a
-    pattern with *, ? or [ the files that match it. Sorted, each once, however it is named.
+    """Return the files that `paths` name, sorted, each once even if it is named in several ways.
+
+    A file names itself, a folder names the *.txt files in it and in its subfolders, and a pattern with *, ? or [ names
+    the files that match it.
 
     Raises:
-        TextError: a path that names no file.
+        TextError: a path names no file or cannot be read, or there are no paths.
     """
     paths, files = list(paths), dict[Path, Path]()
     if not paths or "" in paths:
-        raise TextError("A path is empty, or there is none. Expected text files or folders of them")
+        raise TextError("A path is empty, or no path was given. Expected text files or folders of them")
     for path in (Path(path).absolute() for path in paths):
         try:
-            found = _files(path)
+            matches = _list_files(path)
         except OSError as error:
             raise TextError(f"{path}: cannot be read: {error.strerror}") from error
-        if not found:
-            raise TextError(f"{path}: {_why_none(path)}. Expected text files or folders of them")
-        for file in found:
+        if not matches:
+            raise TextError(f"{path}: {_explain_no_files(path)}. Expected text files or folders of them")
+        for file in matches:
             real = file.resolve()
             files[real] = min(file, files.get(real, file))
     return sorted(files.values())
 
 
-def _why_none(path: Path) -> str:
+def _explain_no_files(path: Path) -> str:
     if path.is_dir():
         return f"a folder without {CORPUS_SUFFIX} files"
     return "a pattern that no file matches" if set(str(path)) & set("*?[") else "no such file"
 
 
-def _files(path: Path) -> list[Path]:
+def _list_files(path: Path) -> list[Path]:
     if path.is_dir():
         return [file for file in path.rglob(f"*{CORPUS_SUFFIX}") if file.is_file()]
     if path.exists():

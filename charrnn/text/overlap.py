@@ -1,6 +1,6 @@
-"""The stretches of one text that stand in another, by hashes of all windows of WINDOW bytes.
+"""Search for stretches of one text that occur in another, by hashes of all windows of WINDOW bytes.
 
-What Lee et al. (2022, "Deduplicating training data makes language models better") do with a suffix array.
+Lee et al. (2022, "Deduplicating training data makes language models better") do this with a suffix array.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-WINDOW = 128  # bytes, a power of two: two lines. Shorter stretches are in many texts by chance or custom
-CHUNK = 1 << 20  # windows that are hashed at once
-TABLE_BITS = 24  # 16 MB; of 2 MB of text it passes one foreign window in eight
+WINDOW = 128  # bytes, a power of two, about two lines. Many texts share shorter stretches by chance or custom
+CHUNK = 1 << 20  # windows hashed at once
+TABLE_BITS = 24  # a table of 16 MB; with 2 MB of text, one unrelated window in eight passes it
 ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, as in Fibonacci hashing
 
 Stretch = tuple[int, int]
-"""Start and stop, in bytes."""
+"""Start and stop as byte offsets."""
 
 
 class Fingerprint:
-    """Hashes of all windows of a text."""
+    """The hashes of all windows of a text."""
 
     def __init__(self, text: bytes) -> None:
         self._hashes = np.unique(_hashes(text))
@@ -28,8 +28,11 @@ class Fingerprint:
         self._table[_slots(self._hashes)] = True
 
     def stretches(self, data: bytes | mmap.mmap) -> list[Stretch]:
-        """Return where `data` has WINDOW bytes or more of the text: sorted, and none touches the next."""
-        return list(_merged(stretch for start in range(0, len(data), CHUNK) for stretch in self._chunk(data, start)))
+        """Return the stretches of `data` that have WINDOW bytes or more in common with the text, sorted and disjoint.
+
+        Stretches that touch are merged into one.
+        """
+        return list(_merge(stretch for start in range(0, len(data), CHUNK) for stretch in self._chunk(data, start)))
 
     def _chunk(self, data: bytes | mmap.mmap, start: int) -> Iterator[Stretch]:
         hashes = _hashes(data[start : start + CHUNK + WINDOW - 1])
@@ -40,15 +43,15 @@ class Fingerprint:
                 yield int(run[0]), int(run[-1]) + WINDOW
 
     def _has(self, hashes: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(self._hashes, hashes)
-        same: np.ndarray = self._hashes[np.minimum(found, len(self._hashes) - 1)] == hashes
+        places = np.searchsorted(self._hashes, hashes)
+        same: np.ndarray = self._hashes[np.minimum(places, len(self._hashes) - 1)] == hashes
         return same
 
 
 def _hashes(data: bytes) -> np.ndarray:
-    """Return the hash of each window, (len(data) - WINDOW + 1,) uint64.
+    """Return the hash of each window, (len(data) - WINDOW + 1,) uint64. Empty if `data` is shorter than a window.
 
-    The hash of 8 bytes is these bytes, that of 16 bytes is made from two of 8, and so on.
+    The hash of 8 bytes is these bytes themselves. The hash of 16 bytes combines those of its two halves, and so on.
     """
     if len(data) < WINDOW:
         return np.empty(0, np.uint64)
@@ -64,8 +67,8 @@ def _slots(hashes: np.ndarray) -> np.ndarray:
     return (hashes * ODD) >> np.uint64(64 - TABLE_BITS)
 
 
-def _merged(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
-    """Yield stretches in order of their starts; those that touch as one."""
+def _merge(stretches: Iterable[Stretch]) -> Iterator[Stretch]:
+    """Yield stretches, which must come sorted by start, with those that touch merged into one."""
     start = stop = -1
     for next_start, next_stop in stretches:
         if start >= 0 and next_start > stop:

@@ -1,4 +1,4 @@
-"""The text of a training: documents without what is held out, read once to be counted and checked."""
+"""The training text: documents without the validation text and copies of it, counted and checked in one pass."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from charrnn.text.overlap import WINDOW, Stretch
 from charrnn.text.validation import JOINT, PIECE_END, Validation
 from charrnn.text.vocabulary import Vocabulary
 
-REPEATING_SHARE = 0.1  # a text of which less is new, validation text included, does nothing but repeat itself
-NOTED_SHARE = 0.01  # of a text, left out beside the validation text itself
-SHOWN = 40  # characters in an error
+REPEATING_SHARE = 0.1  # a text with a smaller share of new text, validation text included, only repeats itself
+NOTED_SHARE = 0.01  # of the text; leaving out more than this beside the validation text itself is logged
+SHOWN = 40  # characters quoted in an error message
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A stretch of a document, in bytes."""
+    """A stretch of a document. Start and stop are byte offsets."""
 
     document: Document
     start: int
@@ -31,12 +31,13 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class TrainingText:
-    """Excerpts of documents, joined by newlines, that were read and found to fit a vocabulary.
+    """Excerpts of documents, joined by newlines, whose characters are all in the vocabulary.
 
     Attributes:
-        validation: the text that the loss is measured on; none of it is in the excerpts.
-        vocabulary: covers the excerpts; and the validation text, unless the vocabulary was given.
-        num_characters: of the excerpts with their joints.
+        excerpts: the text to train on.
+        validation: the validation text; none of it is in the excerpts.
+        vocabulary: covers the excerpts, and also the validation text unless the vocabulary was given.
+        num_characters: number of characters in the excerpts and the newlines between them.
     """
 
     excerpts: tuple[Excerpt, ...]
@@ -45,10 +46,10 @@ class TrainingText:
     num_characters: int
 
     def chunks(self) -> Iterator[str]:
-        """Read the text, about 1 MB at once.
+        """Yield the text in chunks of about 1 MB.
 
         Raises:
-            TextError: a document that cannot be read any more.
+            TextError: a document can no longer be read.
         """
         return read(self.excerpts)
 
@@ -56,17 +57,19 @@ class TrainingText:
 def prepare(
     corpus: Sequence[Document], validation: str, vocabulary: Vocabulary | None = None, name: str = "the model"
 ) -> TrainingText:
-    """Read the documents of a training, choose its vocabulary, and check that both fit.
+    """Read a corpus, choose its vocabulary, and check that both fit together.
 
     Args:
-        validation: as `charrnn.text.validation` makes it; what is copied from it is left out. "" holds nothing out.
-        vocabulary: of a model that is trained further; None makes one of all characters.
-        name: what an error calls that model.
+        corpus: the documents to train on.
+        validation: the validation text as `charrnn.text.validation` makes it. Copies of it are left out of the training
+            text. "" reserves nothing.
+        vocabulary: the vocabulary of a model to fine-tune; None makes one of all characters.
+        name: that model's name in error messages.
 
     Raises:
-        TextError: a document that cannot be read.
-        InputError: fewer than 2 distinct characters, a character that the vocabulary lacks, or a validation text with
-            fewer than 2 characters that it has.
+        TextError: a document cannot be read.
+        InputError: the text has fewer than 2 distinct characters or one outside the vocabulary, or the validation text
+            has fewer than 2 characters in the vocabulary.
     """
     excerpts = leave_out(corpus, validation)
     num_characters, seen = 0, set[str]()
@@ -82,18 +85,21 @@ def prepare(
 def _check_characters(seen: set[str], validation: str, vocabulary: Vocabulary, name: str) -> None:
     if unknown := "".join(sorted(seen - set(vocabulary.characters))):
         raise InputError(
-            f"The text has {len(unknown)} characters that {name} does not know: {unknown[:SHOWN]!r}. "
-            f"A model's vocabulary cannot grow: remove them from the text, or train anew without --from"
+            f"The text has {len(unknown)} characters outside the vocabulary of {name}: {unknown[:SHOWN]!r}. "
+            f"A vocabulary cannot grow: remove them from the text, or train a new model instead of fine-tuning"
         )
     if validation and sum(character in vocabulary for character in validation) < 2:
-        raise InputError(f"The validation text has fewer than 2 characters that {name} knows. Hold out more text")
+        raise InputError(
+            f"The validation text has fewer than 2 characters in the vocabulary of {name}. "
+            f"Reserve more text for validation"
+        )
 
 
 def read(excerpts: Iterable[Excerpt]) -> Iterator[str]:
-    """Read excerpts chunk by chunk, with a newline between two of them.
+    """Yield the text of excerpts in chunks, with a newline between two excerpts.
 
     Raises:
-        TextError: a document that cannot be read.
+        TextError: a document cannot be read.
     """
     for number, excerpt in enumerate(excerpts):
         if number:
@@ -102,12 +108,13 @@ def read(excerpts: Iterable[Excerpt]) -> Iterator[str]:
 
 
 def leave_out(corpus: Sequence[Document], validation: str) -> tuple[Excerpt, ...]:
-    """Return what remains of documents without copies of a validation text.
+    """Return the excerpts of documents that are not copies of a validation text.
 
-    A text that only repeats itself remains whole: a validation text would leave nothing of it.
+    A text that only repeats itself remains whole, because nothing of it would be left. A warning is logged then, and
+    also if more than NOTED_SHARE of the text is left out beside the validation text itself.
 
     Raises:
-        TextError: a document that cannot be read.
+        TextError: a document cannot be read.
     """
     finders = {encoding: Validation(validation, encoding) for encoding in {document.encoding for document in corpus}}
     copies = [finders[document.encoding].found_in(document) for document in corpus]
@@ -116,17 +123,17 @@ def leave_out(corpus: Sequence[Document], validation: str) -> tuple[Excerpt, ...
     validation_size = len(validation.encode())
     if copied > 2 * validation_size and size - copied + validation_size <= max(REPEATING_SHARE * size, 2 * WINDOW):
         logger.warning(
-            "The text repeats itself: what is held out stands in most of it, so all of it is trained on. "
+            "The text repeats itself: most of it is a copy of the validation text, so training uses all of it. "
             "The validation loss says nothing about other text"
         )
         copies = [[] for _ in corpus]
     elif copied - validation_size > NOTED_SHARE * size:
-        logger.warning("%s bytes of the text are left out, validation text and copies of it", f"{copied:,}")
+        logger.warning("Training leaves out %s bytes of the text: the validation text and copies of it", f"{copied:,}")
     return tuple(chain.from_iterable(map(_without, corpus, copies)))
 
 
 def _without(document: Document, copies: Sequence[Stretch]) -> Iterator[Excerpt]:
-    """Yield what of a document is in none of the copies."""
+    """Yield the excerpts of a document that lie outside of all copies."""
     place, end = 0, document.size()
     for start, stop in [*copies, (end, end)]:
         if start > place:

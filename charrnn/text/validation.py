@@ -1,9 +1,13 @@
-"""The validation (validation) text: how it is chosen, and how copies of it are found in documents.
+"""The validation text: how it is chosen, and how copies of it are found in documents.
 
-The validation text is a few pieces: whole files where the corpus has several, else its tail. It is
-chosen once; later on, what is copied from it is cut away wherever it stands in a corpus: long stretches, most
-of a short piece, and of a document that has half of its text from it all that is WINDOW bytes and more. Shorter
-stretches in other documents are what such documents have in common: a header, a licence, a phrase.
+The validation text consists of pieces: whole files if the corpus has several, otherwise its tail. It is chosen once.
+Later, copies of it are removed from every corpus. These are copies:
+
+- stretches of LONG bytes or more;
+- most of a short piece;
+- stretches of WINDOW bytes or more in a document that has half of its text from the validation text.
+
+Shorter stretches in other documents are common to documents of a kind: a header, a license, a phrase.
 """
 
 from __future__ import annotations
@@ -17,56 +21,56 @@ from charrnn.text.documents import MARK_BYTES, Document
 from charrnn.text.overlap import WINDOW, Fingerprint, Stretch
 
 VALIDATION_SHARE = 0.05
-MIN_VALIDATION_SHARE = 0.02  # fewer whole files than this tell too little: the tail is better
-MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to read after each epoch and tells no more
-LARGEST_VALIDATION = 10_000_000  # bytes, on request; to hash its windows takes 65 times that for a moment
-PIECE_END = "\0"  # between the pieces of a validation text; no document has it
-LONG = 2_048  # bytes of a stretch that is no mere header
-COPIED_SHARE = 0.5  # of a document that is a copy, edited or not
-SEEN_SHARE = 0.1  # of a validation text that a model may know; more than a licence
-JOINT = "\n"  # between two documents, and where something was cut away
+MIN_VALIDATION_SHARE = 0.02  # whole files with a smaller share tell too little, so the tail is better
+MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to evaluate after each epoch and tells no more
+LARGEST_VALIDATION = 10_000_000  # bytes, on request; hashing its windows briefly takes 65 times as much memory
+PIECE_END = "\0"  # separates the pieces of a validation text; no document contains it
+LONG = 2_048  # bytes; a longer stretch is more than a common header
+COPIED_SHARE = 0.5  # of a document; with more from the validation text it is a copy, edited or not
+SEEN_SHARE = 0.1  # of the validation text; a model that was trained on less may still use it. More than a license
+JOINT = "\n"  # joins two documents, and the text before and after a removed stretch
 
 
 def whole(texts: Sequence[Document]) -> str:
-    """Join documents to a validation text.
+    """Return a validation text made of whole documents.
 
     Raises:
-        TextError: a document that cannot be read.
-        InputError: more than LARGEST_VALIDATION.
+        TextError: a document cannot be read.
+        InputError: the documents have more than LARGEST_VALIDATION bytes.
     """
     size = sum(document.size() for document in texts)
     if size > LARGEST_VALIDATION:
         raise InputError(
             f"The validation text has {size:,} bytes. Expected at most {LARGEST_VALIDATION:,}, since all of it is read "
-            f"after each epoch, which takes minutes for {MAX_VALIDATION:,} already. Hold out fewer files"
+            f"after each epoch, which takes minutes for {MAX_VALIDATION:,} already. Reserve fewer files for validation"
         )
     return PIECE_END.join("".join(document.read()) for document in texts)
 
 
 def choose_validation(corpus: Sequence[Document]) -> str:
-    """Return about 5 % of a corpus, 2 MB at most: whole files, or a tail if the files are too few or too large.
+    """Return about 5% of a corpus, at most 2 MB: whole files, or a tail if the files are too few or too large.
 
     Raises:
-        TextError: a document that cannot be read.
+        TextError: a document cannot be read.
     """
     sizes = {document: document.size() for document in corpus}
-    total, taken, chosen = sum(sizes.values()), 0, list[Document]()
-    wanted = min(VALIDATION_SHARE * total, MAX_VALIDATION)
-    for document in _shuffled(corpus):
-        if taken < wanted and taken + sizes[document] <= 2 * wanted:
-            taken += sizes[document]
+    total, size, chosen = sum(sizes.values()), 0, list[Document]()
+    target = min(VALIDATION_SHARE * total, MAX_VALIDATION)
+    for document in _shuffle(corpus):
+        if size < target and size + sizes[document] <= 2 * target:
+            size += sizes[document]
             chosen.append(document)
-    if taken >= MIN_VALIDATION_SHARE / VALIDATION_SHARE * wanted:
+    if size >= MIN_VALIDATION_SHARE / VALIDATION_SHARE * target:
         return whole(sorted(chosen, key=lambda document: document.path))
-    # At least what is cut out of every later corpus.
-    return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(wanted)))
+    # At least WINDOW bytes: shorter stretches are not removed from later corpora.
+    return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(target)))
 
 
-def _shuffled(corpus: Sequence[Document]) -> list[Document]:
-    """Return documents in an order that has nothing to do with what the names say: neighbours are often alike."""
+def _shuffle(corpus: Sequence[Document]) -> list[Document]:
+    """Return documents in an order that does not depend on what their names say, since neighbors are often alike."""
 
     def key(place: int) -> bytes:
-        # The place too, since the files of several folders may all have one name.
+        # Includes the place, since files in several folders may all have the same name.
         return hashlib.sha256(f"{Path(str(corpus[place])).name}/{place}".encode("utf-8", "surrogateescape")).digest()
 
     return [corpus[place] for place in sorted(range(len(corpus)), key=key)]
@@ -79,7 +83,7 @@ def _tail(document: Document, size: int) -> str:
 
 
 class Validation:
-    """A validation text, to be found in documents of one encoding."""
+    """A search for copies of a validation text in documents of one encoding."""
 
     def __init__(self, text: str, encoding: str) -> None:
         encoded = text.encode(encoding, "replace")
@@ -89,23 +93,26 @@ class Validation:
         self.fingerprint = Fingerprint(encoded)
 
     def found_in(self, document: Document) -> list[Stretch]:
-        """Return the stretches that are copied from it, sorted; of a document shorter than WINDOW all or nothing."""
+        """Return the stretches of a document that are copies, sorted.
+
+        A document shorter than WINDOW is a copy as a whole or not at all.
+        """
         with document.mapped() as data:
             if len(data) < WINDOW:
                 return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
-            found = self.fingerprint.stretches(data)
-            if sum(stop - start for start, stop in found) < COPIED_SHARE * len(data):
-                found = [(start, stop) for start, stop in found if self._is_copy(data[start:stop])]
-            return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in found]
+            copies = self.fingerprint.stretches(data)
+            if sum(stop - start for start, stop in copies) < COPIED_SHARE * len(data):
+                copies = [(start, stop) for start, stop in copies if self._is_copy(data[start:stop])]
+            return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in copies]
 
     def _is_copy(self, stretch: bytes) -> bool:
-        """Return whether a stretch is long, or most of a piece."""
+        """Return whether a stretch is long or is most of a short piece."""
         return len(stretch) >= LONG or any(
             stretch in piece or piece in stretch for piece in self.short if len(piece) <= 2 * len(stretch)
         )
 
 
 def stands_in(document: Document, text: str) -> bool:
-    """Return whether a document has more of a validation text than many documents may have in common."""
+    """Return whether a document has at least SEEN_SHARE of a validation text, more than documents have in common."""
     validation = Validation(text, document.encoding)
     return sum(stop - start for start, stop in validation.found_in(document)) >= SEEN_SHARE * validation.size

@@ -1,4 +1,4 @@
-"""The characters that a model knows, and their ids. Pure Python."""
+"""The characters that a model can read and write, and their ids. Pure Python."""
 
 from __future__ import annotations
 
@@ -13,24 +13,30 @@ from charrnn.text.documents import check_encodable
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
 NEW_LINE = "\n"
-INVISIBLE = (
-    "Mn",
-    "Me",
-    "Cf",
-)  # accents that follow their letter, as macOS writes them, and joiners: no space for these
+INVISIBLE = ("Mn", "Me", "Cf")
+"""Unicode categories of characters that are dropped and not replaced by a space: accents that follow their letter, as
+macOS writes them, and joiners."""
+
 PLAIN = {**dict.fromkeys("‘’‚′", "'"), **dict.fromkeys("“”„«»″", '"'), **dict.fromkeys("‐‑–—−", "-")}
 
 
 class Vocabulary:
-    """A fixed, sorted set of characters; a character's id is its place in it.
+    """A fixed, sorted set of characters. The id of a character is its place in it, from 0.
 
-    Saved with the model, because an order that depends on the process (a `set`'s) makes the
-    weights useless to the next one.
+    It is saved with the model: the weights would be useless with an order that differs between processes, such as that
+    of a `set`.
+
+    Attributes:
+        characters: distinct, in sorted order.
+
+    Raises:
+        ModelFileError: the characters are not distinct or not sorted.
+        InputError: there are fewer than 2 or more than MAX_CHARACTERS.
     """
 
     def __init__(self, characters: str) -> None:
         if list(characters) != sorted(set(characters)):
-            raise ModelFileError("Vocabulary: expected distinct characters in sorted order")
+            raise ModelFileError("The characters of a vocabulary must be distinct and in sorted order")
         if not 1 < len(characters) <= MAX_CHARACTERS:
             raise InputError(
                 f"A text with {len(characters)} distinct characters cannot train a model. "
@@ -40,11 +46,16 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """Return the vocabulary of a text: its distinct characters."""
+        """Return the vocabulary of a text: its distinct characters.
+
+        Raises:
+            InputError: the text has fewer than 2 or more than MAX_CHARACTERS distinct characters.
+        """
         return cls("".join(sorted(set(text))))
 
     @cached_property
     def ids(self) -> dict[str, int]:
+        """The id of each character."""
         return {character: index for index, character in enumerate(self.characters)}
 
     @cached_property
@@ -59,26 +70,28 @@ class Vocabulary:
 
     def unknown(self, text: str) -> str:
         """Return the distinct characters of `text` outside this vocabulary, sorted."""
-        if self._known.issuperset(text):  # nearly always, and in a tenth of the time
+        if self._known.issuperset(text):  # nearly always true, and takes a tenth of the time
             return ""
         return "".join(sorted(set(text) - self._known))
 
     def prepare_seed(self, seed: str, unknown: str) -> str:
-        """Return what a model reads of a seed: a newline for an empty one, known characters only for others.
+        """Return the text that a model reads for a seed. An empty one becomes a newline.
 
         Args:
-            unknown: of `options.UNKNOWN`, what becomes of characters that are not known. "drop" leaves them out.
-                "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...), else as a space,
-                where the model knows that. "error" leaves them for `encode` to refuse.
+            seed: the text to continue.
+            unknown: policy for characters outside the vocabulary, one of `options.UNKNOWN`. "drop" leaves them out.
+                "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...), or as a space, or
+                leaves them out if the vocabulary lacks these too. "error" keeps them, so that `encode` refuses them.
         """
-        return self._without_unknown(seed, unknown) or NEW_LINE
+        return self._handle_unknown(seed, unknown) or NEW_LINE
 
-    def _without_unknown(self, text: str, unknown: str) -> str:
+    def _handle_unknown(self, text: str, unknown: str) -> str:
         if unknown == ERROR or not self.unknown(text):
             return text
-        return "".join(c if c in self.ids else "" if unknown == DROP else self._stand_in(c) for c in text)
+        return "".join(c if c in self.ids else "" if unknown == DROP else self._substitute(c) for c in text)
 
-    def _stand_in(self, character: str) -> str:
+    def _substitute(self, character: str) -> str:
+        """Return a plain form of an unknown character in characters of the vocabulary, or ""."""
         if unicodedata.category(character) in INVISIBLE:
             return ""
         folded = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
@@ -88,28 +101,30 @@ class Vocabulary:
         return ""
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text's characters.
+        """Return the ids of the characters of a text.
 
         Raises:
-            InputError: a character outside the vocabulary.
+            InputError: a character is outside the vocabulary.
         """
         try:
             return [self.ids[character] for character in text]
         except KeyError as error:
-            raise InputError(f"{text!r} has characters the model does not know: {self.unknown(text)!r}") from error
+            raise InputError(f"{text!r} has characters outside the vocabulary: {self.unknown(text)!r}") from error
 
     def decode(self, ids: Iterable[int]) -> str:
+        """Return the text with these ids."""
         return "".join(map(self.characters.__getitem__, ids))
 
     def to_json(self) -> str:
+        """Return the content of `vocabulary.json`."""
         return json.dumps({"characters": self.characters}, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, document: str) -> Vocabulary:
-        """Read `to_json`'s form back.
+        """Return the vocabulary that `to_json` wrote.
 
         Raises:
-            ModelFileError: not that form.
+            ModelFileError: the document has another form.
         """
         try:
             characters = json.loads(document)["characters"]

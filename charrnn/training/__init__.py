@@ -1,1 +1,1 @@
-"""Training from checkpoint to checkpoint. Only progress and batches are free of TensorFlow."""
+"""Training from checkpoint to checkpoint. Only the modules `progress` and `batches` work without TensorFlow."""

@@ -1,6 +1,6 @@
-"""The batches of a training: parallel streams of a text, or windows of it.
+"""Training batches: parallel streams of a text, or windows of it.
 
-A batch is a function of the step alone, so that a training goes on from any checkpoint.
+A batch depends only on the step, so training can resume from any checkpoint.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from charrnn.options import count_windows
 
 @dataclass(frozen=True)
 class Streams:
-    """Parallel streams over ids (N,), N at least streams x unroll + 1.
+    """Parallel streams over ids (N,), with N at least batch x unroll + 1.
 
-    A stream is a stretch of the text that one row of the batch reads from start to end. An epoch reads
-    every stream once, `unroll` characters a step, with the state carried from step to step.
+    A stream is a stretch of the text that one row of the batch reads from start to end. An epoch reads every stream
+    once, `unroll` characters per step, with the hidden state carried from step to step (truncated backpropagation
+    through time).
     """
 
     ids: np.ndarray
@@ -27,18 +28,18 @@ class Streams:
 
     @property
     def epoch_steps(self) -> int:
-        return (len(self.ids) - 1) // self.characters
+        """Number of steps in an epoch."""
+        return (len(self.ids) - 1) // self.step_characters
 
     @property
-    def characters(self) -> int:
-        """Characters a step learns to predict."""
+    def step_characters(self) -> int:
+        """Number of characters that a step learns to predict."""
         return self.batch * self.unroll
 
     def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return inputs and the characters that follow them, each (unroll, batch) int32.
+        """Return inputs and the characters that follow them (teacher forcing), each (unroll, batch) int32.
 
-        Where an epoch leaves characters over, those are the last ones of the text and, in every other epoch,
-        the first ones.
+        If an epoch leaves characters over, they are alternately the last and the first ones of the text.
         """
         epoch, within = divmod(step, self.epoch_steps)
         span = self.epoch_steps * self.unroll  # characters of one stream
@@ -50,9 +51,10 @@ class Streams:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of `max_len` characters over ids (N,), one at every `stride` characters, in random order.
+    """Windows of `max_len` characters over ids (N,), one every `stride` characters, in random order.
 
-    They are the notebook's, but cut as they are needed: as one-hot vectors they would be 600 times the text.
+    They are the windows of the notebook, but cut when they are needed: as one-hot vectors they would take 600 times the
+    size of the text.
     """
 
     ids: np.ndarray
@@ -63,21 +65,23 @@ class Windows:
 
     @property
     def count(self) -> int:
+        """Number of windows in the text."""
         return count_windows(len(self.ids), self.max_len, self.stride)
 
     @property
     def epoch_steps(self) -> int:
+        """Number of steps in an epoch."""
         return -(-self.count // self.batch)
 
     @property
-    def characters(self) -> int:
-        """Characters a step learns to predict: one a window."""
+    def step_characters(self) -> int:
+        """Number of characters that a step learns to predict: one per window."""
         return self.batch
 
     def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return windows (max_len, batch) and the character that follows each, (1, batch), int32.
+        """Return windows (max_len, batch) and the character that follows each, (1, batch), both int32.
 
-        The last batch of an epoch is filled up with the epoch's first windows, so that all are of one shape.
+        The last batch of an epoch is filled up with the epoch's first windows, so that all batches have one shape.
         """
         epoch, within = divmod(step, self.epoch_steps)
         order = _order(self.count, self.rng_seed, epoch)
@@ -85,7 +89,7 @@ class Windows:
         return self.at(chosen)
 
     def at(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the windows of those numbers."""
+        """Return windows by number, (W,), as inputs (max_len, W) and the character that follows each, (1, W)."""
         places = windows.astype(np.int64) * self.stride + np.arange(self.max_len + 1)[:, None]
         ids = self.ids[places].astype(np.int32)
         return ids[:-1], ids[-1:]
@@ -93,6 +97,7 @@ class Windows:
 
 @lru_cache(maxsize=1)
 def _order(count: int, rng_seed: int, epoch: int) -> np.ndarray:
-    order = np.arange(count, dtype=np.min_scalar_type(count))  # 4 bytes a window, where `permutation` takes 8
+    """Return the numbers of all windows in the random order of an epoch, (count,)."""
+    order = np.arange(count, dtype=np.min_scalar_type(count))  # at most 4 bytes per window; `permutation` takes 8
     np.random.default_rng([rng_seed, epoch]).shuffle(order)
     return order

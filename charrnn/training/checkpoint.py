@@ -1,4 +1,4 @@
-"""All that a training needs to go on, in one file."""
+"""Checkpoints: everything that a training run needs to resume, in one file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from charrnn.training.progress import EpochMetrics
 
 @dataclass(kw_only=True)
 class Checkpoint:
-    """A training after `step` steps.
+    """The state of a training run after `step` steps.
 
     Attributes:
-        weights, averages, best: by name; `best` is of the epoch with the lowest validation loss, or empty.
-        moments: of the optimizer, each by the weight's name.
-        state: of the network, after the last character read.
-        precision: of the matrix products, once it is chosen.
-        seconds: spent on it.
-        epoch_loss: summed over the steps of this epoch.
-        ended: no step is to follow.
+        weights: the weights being trained, by name.
+        averages: the running averages of the weights, by name, or empty without weight averaging.
+        moments: the moments of the optimizer, each by the name of the weight.
+        state: the hidden state of the network after the last character that was read.
+        precision: of matrix multiplication, "float32" or "bfloat16".
+        best: the weights of the epoch with the lowest validation loss, by name, or empty before the first epoch ends.
+        step: number of steps taken.
+        seconds: training time so far.
+        epoch_loss: training loss summed over the steps of the current epoch, in nats per character.
+        ended: whether training has ended, so that no step follows.
+        history: the metrics of the epochs so far.
     """
 
     weights: dict[str, Array]
@@ -43,6 +47,7 @@ class Checkpoint:
     history: list[EpochMetrics] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
+        """Write the checkpoint to a safetensors file."""
         groups = {"weights": self.weights, "averages": self.averages, "best": self.best}
         for number, moments in enumerate(self.moments):
             groups[f"moments.{number}"] = moments
@@ -55,6 +60,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
+        """Return the checkpoint that `save` wrote."""
         groups: dict[str, dict[str, Array]] = {"best": {}, "averages": {}}
         with safe_open(path, framework="numpy") as file:
             progress = json.loads(file.metadata()["progress"])
@@ -65,18 +71,20 @@ class Checkpoint:
             weights=groups["weights"],
             averages=groups["averages"],
             best=groups["best"],
-            moments=_numbered(groups, "moments"),
-            state=[tuple(arrays[key] for key in sorted(arrays)) for arrays in _numbered(groups, "state")],
+            moments=_list_groups(groups, "moments"),
+            state=[tuple(arrays[key] for key in sorted(arrays)) for arrays in _list_groups(groups, "state")],
             history=[EpochMetrics.from_dict(metrics) for metrics in progress.pop("history")],
             **progress,
         )
 
 
 PROGRESS = ("step", "precision", "seconds", "epoch_loss", "ended")
+"""Attributes that are stored as JSON in the metadata of the file, together with `history`."""
 
 
-def _numbered(groups: dict[str, dict[str, Array]], name: str) -> list[dict[str, Array]]:
-    found = {
+def _list_groups(groups: dict[str, dict[str, Array]], name: str) -> list[dict[str, Array]]:
+    """Return the groups NAME.0, NAME.1 and so on, in this order."""
+    numbered = {
         int(group.removeprefix(f"{name}.")): arrays for group, arrays in groups.items() if group.startswith(f"{name}.")
     }
-    return [found[number] for number in sorted(found)]
+    return [numbered[number] for number in sorted(numbered)]

@@ -1,4 +1,4 @@
-"""Losses of two models on one text, although each knows other characters."""
+"""Comparison of two models on one text, even if their vocabularies differ."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from charrnn.training.evaluation import validation_loss
 def common_nats(
     first: Model, second: Model, validation: str, after_block: Callable[[], object] = lambda: None
 ) -> tuple[float, float, int]:
-    """Return the nats per character of each, on the characters that both know, and how many others are left out.
+    """Return the validation losses of two models on the characters that are in both vocabularies.
 
     Args:
-        validation: as `charrnn.text.validation` makes it.
-        after_block: as `val_loss` has it.
+        first: a model.
+        second: the model to compare it with.
+        validation: the validation text as `charrnn.text.validation` makes it.
+        after_block: called after each block of an evaluation, see `validation_loss`.
+
+    Returns:
+        The cross-entropy of each in nats per character, and the number of characters left out. Both losses are 0 if
+        fewer than 2 characters remain.
     """
     text = validation.replace(PIECE_END, JOINT)
     common = {*first.vocabulary.characters} & {*second.vocabulary.characters}
     known = "".join(filter(common.__contains__, text))
-    if len(known) < 2:  # nothing to predict: neither is better
+    if len(known) < 2:  # nothing to predict, so neither is better
         return 0.0, 0.0, len(text)
     nats = [
         validation_loss(model.network, model.weights, Encoder(model.vocabulary)(known)[0], after_block)

@@ -1,4 +1,4 @@
-"""Texts that a model writes after each epoch, to show how its training proceeds."""
+"""Preview texts, sampled after each epoch to show how training proceeds."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from charrnn.options import TrainingOptions
 from charrnn.text.corpus import Corpus
 from charrnn.training.progress import Preview
 
-SEED = 24  # characters, of the validation text
+SEED = 24  # characters of the validation text
 LENGTH = 160  # characters
-PLACES = 8
+PLACES = 8  # random places to choose a seed from
 
 
 def preview_seed(corpus: Corpus, rng_seed: int, epoch: int) -> str:
-    """Return the seed of an epoch: of some random places the one with the most letters, to avoid a table's rule."""
+    """Return the seed of an epoch: among PLACES random snippets of the validation text, the one with the most letters.
+
+    This avoids snippets such as the rule of a table.
+    """
     validation, rng = corpus.validation, np.random.default_rng([rng_seed, epoch])
     starts = rng.integers(max(1, len(validation) - SEED), size=PLACES)
     seeds = [corpus.vocabulary.decode(validation[start : start + SEED]) for start in starts]
@@ -23,6 +26,6 @@ def preview_seed(corpus: Corpus, rng_seed: int, epoch: int) -> str:
 
 
 def write_previews(model: Model, seed: str, options: TrainingOptions) -> tuple[Preview, ...]:
-    """Return a text at each temperature, all of them from one seed."""
+    """Return one preview at each of `options.preview_temperatures`, all from one seed."""
     samples = model.sample([seed], temperature=options.preview_temperatures, length=LENGTH, rng_seed=options.rng_seed)
     return tuple(Preview(temperature=s.temperature, seed=s.seed, text=s.text) for s in samples)

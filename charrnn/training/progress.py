@@ -1,4 +1,4 @@
-"""Values that a training reports while it runs: progress, epochs, previews. Pure Python."""
+"""Values that training reports while it runs: progress, epochs and previews. Pure Python."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a training stands after a step."""
+    """The progress of training after a step. Losses are cross-entropy in nats per character."""
 
     step: int
-    steps: int  # in all; of a training with a time limit, as many as it seems to reach
+    steps: int  # in total; with a time limit, an estimate of how many fit into it
     epoch: int  # from 1
     epochs: int
-    train_loss: float  # mean of this epoch so far
-    val_loss: float | None  # after the last whole epoch
-    characters: int
-    evaluating: bool = False  # the epoch's steps are done, and the validation text is being read
+    train_loss: float  # mean over the current epoch so far
+    val_loss: float | None  # after the last complete epoch; None before
+    characters: int  # number of characters trained on so far, over all epochs
+    evaluating: bool = False  # the steps of the epoch are done, and the validation loss is being computed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """A text that a model wrote while it was trained."""
+    """A text that a model generated during its training."""
 
     temperature: float
     seed: str
@@ -32,7 +32,7 @@ class Preview:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """One line of a training's history. Losses are nats per character."""
+    """The metrics of one epoch. Losses are cross-entropy in nats per character."""
 
     epoch: int  # from 1
     step: int
@@ -43,5 +43,6 @@ class EpochMetrics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> EpochMetrics:
+        """Return the metrics that `dataclasses.asdict` made a dictionary of."""
         previews = tuple(Preview(**preview) for preview in values["previews"])
         return cls(**{**values, "previews": previews})

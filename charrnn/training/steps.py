@@ -1,4 +1,4 @@
-"""A training step: the loss of a batch, its gradients, and the weights they lead to."""
+"""The training step: the loss of a batch, its gradients, and the update of the weights."""
 
 from __future__ import annotations
 
@@ -19,21 +19,29 @@ Arrays: TypeAlias = dict[str, Array]
 def training_step(
     network: NetworkOptions, optimizer: Optimizer, precision: str, vocabulary_size: int, batch_shape: tuple[int, ...]
 ) -> Callable[..., Any]:
-    """Return the compiled function of one step, the same one for the same arguments.
+    """Return the compiled function of one training step. The same arguments return the same function.
 
-    To trace it takes seconds. On a GPU, Keras's layers make variables while it is traced for the first time and it
-    allows no second: so there is one for each size.
+    Tracing it takes seconds. On a GPU, Keras's layers create variables during the first tracing, and a compiled
+    function allows no further ones, so there is one function for each size.
 
-    Its arguments are weights, their averages, the optimizer's moments, the state, inputs (T, B), targets, two integers
-    for dropout, and three numbers: learning rate, updates with this one, share of the newest weights in the averages.
-    It returns the mean nats, and weights, averages, moments and state after the step.
+    The function takes weights, their averages, the moments of the optimizer, the state, inputs (T, B), targets (T, B)
+    or (1, B) for windows, two integers for dropout, and three numbers: the learning rate, the number of updates
+    including this one, and the share of the newest weights in the averages. It returns the mean cross-entropy in nats
+    per character, and weights, averages, moments and state after the step.
+
+    Args:
+        network: the architecture.
+        optimizer: the update rule.
+        precision: of matrix multiplication, "float32" or "bfloat16".
+        vocabulary_size: V, the number of characters.
+        batch_shape: (T, B), the shape of the inputs.
     """
 
     def step(
         weights: Weights, averages: Weights, moments: list[Weights], state: State, inputs: Array,
         targets: Array, dropout_seed: Array, numbers: Array,
     ) -> tuple[Array, Arrays, Arrays, list[Arrays], State]:  # fmt: skip
-        # Sorted, since a checkpoint has an order of its own, and the norm's last bit depends on the order of its sum.
+        # Sorted, because a checkpoint has its own order, and the last bit of the norm depends on the order of its sum.
         names, (rate, count, newest) = sorted(weights), ops.unstack(numbers)
         before = state if network.max_len is None else None
 

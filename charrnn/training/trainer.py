@@ -1,9 +1,9 @@
 """Training, from checkpoint to checkpoint.
 
-Two ways: truncated backpropagation over parallel streams with the state carried over, and the notebook's
-windows, for a network with a `max_len`. Data order, learning rate and dropout masks are functions of
-(rng_seed, step); evaluation, patience and previews come at the steps that end an epoch. So a training that
-goes on from a checkpoint ends in the same weights, wherever it was cut.
+There are two ways of training: truncated backpropagation through time over parallel streams, with the hidden state
+carried from step to step, and the notebook's windows, for a network with a `max_len`. Data order, learning rate and
+dropout masks are functions of (rng_seed, step). Evaluation, early stopping and previews happen at the steps that end an
+epoch. Training that is resumed from a checkpoint therefore ends with the same weights, wherever it was interrupted.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from charrnn.training.previews import preview_seed, write_previews
 from charrnn.training.progress import EpochMetrics, Progress
 from charrnn.training.steps import training_step
 
-FINE_TUNING_SHARE = 0.25  # of the learning rate, when a trained model goes on
+FINE_TUNING_SHARE = 0.25  # of the learning rate, for fine-tuning
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """The model of the epoch with the lowest validation loss, and what is known of it.
+    """The model of the epoch with the lowest validation loss, and facts about its training.
 
     Attributes:
         model: its `metrics` have these facts too, JSON-ready.
         val_loss: the validation loss, in nats per character.
-        validation_skipped: characters of the validation text that the vocabulary lacks.
-        sampling_precision: of the matrix products, in which to sample it.
-        history: every epoch of the training.
+        validation_skipped: number of characters in the validation text that are outside the vocabulary.
+        sampling_precision: the precision of matrix multiplication in which to sample the model.
+        history: the metrics of every epoch.
     """
 
     model: Model
@@ -58,10 +58,16 @@ class TrainedModel:
 
 
 class Trainer:
-    """A training: its corpus, and the checkpoint that it has reached.
+    """A training run: its corpus, and the checkpoint that it has reached.
 
     Args:
-        start: a model to go on from, of the corpus's vocabulary; from random weights if None.
+        corpus: the training and validation text as ids.
+        network: the architecture.
+        options: the settings of the run.
+        start: a model to fine-tune, with the vocabulary of the corpus. Training starts from random weights if None.
+
+    Raises:
+        InputError: the training text is shorter than one batch.
     """
 
     def __init__(
@@ -100,15 +106,18 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
+        """Whether training has ended."""
         return self.checkpoint.ended
 
     def run(self, stop: Callable[[Progress], bool] = lambda progress: False) -> None:
-        """Train until the end, or until `stop`, asked after each step, says so.
+        """Train until the end, or until `stop` returns True.
 
-        `stop` is called after each block of an evaluation too. There it may raise: the evaluation is done again.
+        Args:
+            stop: called after each step, and after each block of an evaluation, where its result is ignored. It may
+                raise there to stop: a later call of `run` repeats the evaluation.
 
         Raises:
-            TrainingError: the loss is no number any more.
+            TrainingError: the training or validation loss is infinite or not a number.
         """
         self._clock = time.monotonic()
         while not self.finished:
@@ -121,7 +130,7 @@ class Trainer:
 
     @property
     def _epoch_is_over(self) -> bool:
-        """Return whether the next thing to do is an evaluation, by the clock or by steps."""
+        """Whether an evaluation is due, by the number of steps or by the time limit."""
         point = self.checkpoint
         done = point.history[-1].step if point.history else 0
         return point.step > done and (point.step % self.batches.epoch_steps == 0 or self._share >= 1.0)
@@ -132,6 +141,7 @@ class Trainer:
         self._clock = now
 
     def progress(self) -> Progress:
+        """Return the progress at the current checkpoint."""
         point, epoch_steps = self.checkpoint, self.batches.epoch_steps
         last = point.history[-1] if point.history else None
         since = point.step - (last.step if last else 0)
@@ -142,14 +152,15 @@ class Trainer:
             epochs=self.options.epochs,
             train_loss=point.epoch_loss / since if since or not last else last.train_loss,
             val_loss=last.val_loss if last else None,
-            characters=point.step * self.batches.characters,
+            characters=point.step * self.batches.step_characters,
         )
 
     def trained_model(self, after_block: Callable[[], object] = lambda: None) -> TrainedModel:
-        """Return the model of the epoch with the lowest validation loss; at least one epoch must have ended.
+        """Return the model of the epoch with the lowest validation loss. At least one epoch must have ended.
 
         Args:
-            after_block: as `val_loss` has it, while the precision to sample it in is chosen.
+            after_block: called after each block of the evaluations that choose the precision for sampling, see
+                `validation_loss`.
         """
         point, corpus = self.checkpoint, self.corpus
         best = min(point.history, key=lambda epoch: epoch.val_loss)
@@ -170,13 +181,13 @@ class Trainer:
             history=tuple(point.history),
         )
 
-    def _current(self) -> dict[str, Array]:
-        """Return the weights to evaluate and to keep: the averages, where there are any."""
+    def _current_weights(self) -> dict[str, Array]:
+        """Return the weights to evaluate and save: the running averages if the optimizer has them."""
         return self.checkpoint.averages or self.checkpoint.weights
 
     @property
     def _share(self) -> float:
-        """Share of the training that is done, by steps or by minutes."""
+        """The completed share of the training, by steps or by the time limit, whichever is larger."""
         point, limit = self.checkpoint, self.options.max_minutes
         by_time = point.seconds / (60 * limit) if limit else 0.0
         return max(point.step / self.steps, by_time)
@@ -195,7 +206,9 @@ class Trainer:
             np.array([self._rate(), point.step + 1, average_share(point.step, self._share)], dtype=np.float32),
         )  # fmt: skip
         if not math.isfinite(loss):
-            raise TrainingError(f"The loss became {float(loss)} at step {point.step:,}: training cannot go on")
+            raise TrainingError(
+                f"The training loss became {float(loss)} at step {point.step:,}. Training cannot continue"
+            )
         point.weights, point.averages, point.moments = updated
         point.epoch_loss += float(loss)
         point.step += 1
@@ -204,24 +217,24 @@ class Trainer:
             point.state = after
 
     def _end_epoch(self, after_block: Callable[[], object]) -> None:
-        """Evaluate, keep the best weights, and decide whether it was the last epoch."""
-        point, weights = self.checkpoint, self._current()
+        """Evaluate, save the best weights, and decide whether this was the last epoch."""
+        point, weights = self.checkpoint, self._current_weights()
         nats = validation_loss(self.network, weights, self.corpus.validation, after_block)
         if not math.isfinite(nats):
-            raise TrainingError(f"The validation loss became {nats} at step {point.step:,}: training cannot go on")
+            raise TrainingError(f"The validation loss became {nats} at step {point.step:,}. Training cannot continue")
         losses = [metrics.val_loss for metrics in point.history]
         point.history.append(self._epoch_metrics(weights, nats))
         point.epoch_loss = 0.0
-        point.state = self._zero_state()  # the streams wrap: what follows is not what came before
+        point.state = self._zero_state()  # the streams start again, so the next characters do not follow the last ones
         if nats < min(losses, default=math.inf):
             point.best = weights
         losses.append(nats)
         epochs_since_best = len(losses) - 1 - losses.index(min(losses))
-        self._count_time()  # or the time limit, passed meanwhile, would end an epoch of one step more
+        self._count_time()  # or a time limit that passed meanwhile would end the next epoch after one step
         point.ended = self._share >= 1.0 or epochs_since_best >= self.options.patience
 
     def _epoch_metrics(self, weights: dict[str, Array], validation: float) -> EpochMetrics:
-        """Return the line of the epoch that ends now, with its previews."""
+        """Return the metrics of the epoch that ends now, with its previews."""
         point, options = self.checkpoint, self.options
         epoch = len(point.history) + 1
         steps = point.step - (point.history[-1].step if point.history else 0)
@@ -245,32 +258,35 @@ def train(
     on_progress: Callable[[Progress], object] = lambda progress: None,
     **options: Any,
 ) -> Model:
-    """Train a model on text files, here and now.
+    """Train a model on text files, in this process.
 
     Args:
         paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
-        validation: files to measure the loss on; else about 5 % of the text, whole files where there are several.
-        encoding: "utf-8", or "latin-1" to read bytes as characters.
-        start: a model to go on from; its network and vocabulary are kept. Hold out a text that it has not seen.
-        on_progress: called after each step, and through each evaluation.
+        validation: files to reserve for validation. Default: about 5% of the text, in whole files if there are several.
+        encoding: "utf-8", or "latin-1" to read every byte as a character.
+        start: a model to fine-tune. Its network and vocabulary are kept. Reserve text for validation that it was not
+            trained on.
+        on_progress: called after each step, and during each evaluation.
         **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
 
     Returns:
-        The model of the epoch with the lowest loss; `model.metrics["val_loss"]` is that loss, in nats per
-        character of the validation text, which training does not see.
+        The model of the epoch with the lowest validation loss. `model.metrics["val_loss"]` is that loss: cross-entropy
+        in nats per character of the validation text, which is never trained on.
 
     Raises:
-        InputError: text that cannot be read or is too short, characters that `start` does not know, an option
-            that is not known or out of its bounds.
-        TrainingError: the loss became infinite or no number.
+        InputError: the text cannot be read, is too short or has characters outside the vocabulary of `start`, or an
+            option is unknown or out of range.
+        TrainingError: the loss became infinite or not a number.
     """
-    shape = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
-    network = continued(NetworkOptions.from_dict(shape) if shape else None, start.network if start else None)
+    network_options = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
+    network = continued(
+        NetworkOptions.from_dict(network_options) if network_options else None, start.network if start else None
+    )
     training = TrainingOptions.from_dict(options)
     documents = list_documents(paths, encoding)
-    chosen = whole(list_documents(validation, encoding)) if validation else choose_validation(documents)
-    text = prepare(documents, chosen, start.vocabulary if start else None)
-    trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), chosen), network, training, start)
+    validation_text = whole(list_documents(validation, encoding)) if validation else choose_validation(documents)
+    text = prepare(documents, validation_text, start.vocabulary if start else None)
+    trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), validation_text), network, training, start)
 
     def report(progress: Progress) -> bool:
         on_progress(progress)

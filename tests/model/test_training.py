@@ -121,7 +121,7 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
         kept.append(weights)
         return next(losses)
 
-    monkeypatch.setattr(training, "val_loss", nats)
+    monkeypatch.setattr(training, "validation_loss", nats)
     one = trainer(network, epochs=9, patience=2)
     one.run()
     assert [metrics.val_loss for metrics in one.checkpoint.history] == [3.0, 2.0, 2.5, 2.0]
@@ -179,7 +179,7 @@ def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> Non
     with pytest.raises(InputError, match="keeps its network"):
         charrnn.train(text_file, start=start, units=8)
     text_file.write_text("é" + text_file.read_text())
-    with pytest.raises(InputError, match="1 characters that the model does not know: 'é'"):
+    with pytest.raises(InputError, match="1 characters outside the vocabulary of the model: 'é'"):
         charrnn.train(text_file, start=start)
 
 
@@ -199,7 +199,7 @@ def test_an_unknown_option_is_refused(text_file: Path) -> None:
 def test_a_loss_that_is_not_finite_ends_the_training_with_that_reason() -> None:
     broken = trainer()
     broken.checkpoint.weights["dense.bias"] = broken.checkpoint.weights["dense.bias"] * np.float32("nan")
-    with pytest.raises(TrainingError, match="The loss became nan at step 0"):
+    with pytest.raises(TrainingError, match="The training loss became nan at step 0"):
         broken.run()
 
 
@@ -227,7 +227,7 @@ def test_an_evaluation_that_was_interrupted_is_done_again(network: NetworkOption
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "val_loss", lambda *_: math.nan)
+    monkeypatch.setattr(training, "validation_loss", lambda *_: math.nan)
     with pytest.raises(TrainingError, match="The validation loss became nan"):
         trainer().run()
 
