@@ -1,24 +1,24 @@
-"""Every error that a person can cause or meet, as one tree.
+"""All errors that a user can cause or encounter, as one tree.
 
     CharrnnError
     ├── InputError            bad text, seed, name, number or setting: change the input
     │   ├── TextError         a file that is missing, empty or not UTF-8
     │   └── ModelFileError    a model version that is damaged, swapped or of another shape
-    ├── TrainingError         a loss that became infinite or no number
+    ├── TrainingError         the loss became infinite or NaN
     ├── NotFoundError         no such job, model or version
     ├── UnreachableError      the broker or the store does not answer
-    ├── NotFinishedError      asked for the whole of something that still runs
+    ├── NotFinishedError      complete results were requested of something that still runs
     └── LeaseLostError        another worker owns the part now: drop the work, commit nothing
 
-A message says what happened, what was expected and how to mend it. Pure Python: the
-producer imports this without TensorFlow.
+A message says what happened, what was expected and how to fix it. The module is pure Python: the producer imports it
+without TensorFlow.
 """
 
 from __future__ import annotations
 
 
 class CharrnnError(Exception):
-    """Root of the errors that are shown to a person as one message, without a traceback."""
+    """Base class of the errors that users see as one message, without a traceback."""
 
 
 class InputError(CharrnnError):
@@ -30,11 +30,11 @@ class TextError(InputError):
 
 
 class ModelFileError(InputError):
-    """A model version's files are not what they claim to be."""
+    """The files of a model version are damaged, or are not the expected ones."""
 
 
 class TrainingError(CharrnnError):
-    """A training cannot go on; what it stored before stays."""
+    """Training cannot continue. What it has stored so far is kept."""
 
 
 class NotFoundError(CharrnnError):

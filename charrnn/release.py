@@ -1,4 +1,4 @@
-"""Which release of this program runs, and how its programs are started: (*MODULE, "worker", ...)."""
+"""The release of this program, and how to start its modules: (*MODULE, "worker", ...)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 MODULE = (sys.executable, "-P", "-m")
-"""-P: the installed one, and not what lies in the current folder under that name."""
+"""-P: start the installed module, and not one of the same name in the current folder."""
 
 
 @cache
 def release() -> str:
-    """Such as "0.1.0"; "unknown" of a copy that was not installed."""
+    """Return the release, such as "0.1.0", or "unknown" if this copy was not installed."""
     try:
         return version("charrnn-jobs")
     except PackageNotFoundError:

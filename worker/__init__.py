@@ -1,1 +1,1 @@
-"""Workers: processes that claim parts and do them. Nobody imports this; `charrnn-jobs worker` starts it."""
+"""Workers: processes that claim parts and run them. No other package imports this; `charrnn-jobs worker` starts it."""

@@ -1,4 +1,4 @@
-"""The command `python -m worker`: read its options, run a worker, and start another one in its place if Celery ends."""
+"""The command `python -m worker`: read the options, run a worker, and replace it by a new one if Celery ends."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from worker.parts.watch import RESTART_PAUSE_S, is_draining
 
 logger = logging.getLogger("worker")
 
-AGAIN = "--again"  # of a worker that replaces one whose Celery ended
+AGAIN = "--again"  # passed to a worker that replaces one whose Celery ended
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
-    logs.begin(options.log_format)  # first, for the warnings of what is imported
+    logs.begin(options.log_format)  # before the imports, whose warnings belong in the log
     from worker.run import Worker
 
-    # Celery warns of root because of pickle, which is not accepted here, and, when it loses its connection, of late
-    # acknowledgement, which is not used.
+    # Celery warns about running as root because of pickle, which is not accepted here. When it loses its connection, it
+    # also warns about late acknowledgement, which is not used.
     for category in (SecurityWarning, CPendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
     try:
         worker = Worker(Settings.from_env(os.environ), options.devices, _queues(options.queues))
         code = worker.run(again=options.again)
-        if code and not is_draining():  # Celery's code after Ctrl-C is another number than 0 too
+        if code and not is_draining():  # Celery's code after Ctrl-C is not 0 either
             _start_again(arguments)
         logger.info("worker stopped", extra={"event": "stopped"})
         return 0
@@ -49,11 +49,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _start_again(arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by a new worker. Celery ends where the broker answers with an error, such as that its memory
-    is full, and not only where it does not answer; what was in work has ended before.
+    """Replace this process by a new worker.
+
+    Celery ends not only when the broker does not answer, but also when it answers with an error, for example
+    because its memory is full. All work in progress has ended by then.
     """
-    logger.warning("Celery ended by an error; the worker starts again", extra={"event": "restarting"})
-    for number in (signal.SIGTERM, signal.SIGINT):  # Celery's handlers are of nobody now
+    logger.warning("Celery stopped because of an error; restarting the worker", extra={"event": "restarting"})
+    for number in (signal.SIGTERM, signal.SIGINT):  # Celery's handlers have nothing left to stop
         signal.signal(number, lambda *_: sys.exit(0))
     time.sleep(RESTART_PAUSE_S)
     again = [*(word for word in arguments if word != AGAIN), AGAIN]
@@ -61,7 +63,7 @@ def _start_again(arguments: Sequence[str]) -> NoReturn:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Do the work of jobs.")
+    parser = argparse.ArgumentParser(prog="charrnn-jobs worker", description="Run training and generate jobs.")
     parser.add_argument("--devices", default=programs.DEVICES, help=programs.DEVICES_HELP)
     parser.add_argument("--queues", default=programs.QUEUES, help=programs.QUEUES_HELP)
     logs.add_option(parser)
@@ -72,7 +74,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _queues(wanted: str) -> list[str]:
     queues = [queue.strip() for queue in wanted.split(",")]
     if unknown := [queue for queue in queues if queue not in QUEUES]:
-        raise InputError(f"--queues: there is no queue {unknown[0]!r}. Expected one or more of {', '.join(QUEUES)}")
+        raise InputError(f"Unknown queue {unknown[0]!r} in --queues. Expected one or more of {', '.join(QUEUES)}")
     return queues
 
 

@@ -1,4 +1,4 @@
-"""Devices: one for each child of the pool, pinned by the environment before TensorFlow is imported."""
+"""Devices: one for each child of the pool, pinned through the environment before TensorFlow is imported."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ CPU = "cpu"
 GPU = "gpu"
 AUTO = "auto"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
-ANSWER_S = 60.0  # a driver that nobody has used since the start of the machine takes seconds for each GPU
-IMPORT_S = 300.0  # of TensorFlow; 3 s on a quiet machine
+ANSWER_S = 60.0  # a driver that was not used since the machine started takes seconds for each GPU
+IMPORT_S = 300.0  # limit for the import of TensorFlow, which takes 3 s on a quiet machine
 
 
 def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
-    """The devices of a worker, one for each child.
+    """Return the devices of a worker, one for each child.
 
     Args:
-        wanted: `auto` (every GPU in sight, else the CPU), `gpu` (every GPU in sight, one at least), `cpu`, or GPU ids
-            such as `0,1`.
-        environ: an inherited CUDA_VISIBLE_DEVICES is narrowed, never widened.
+        wanted: `auto` (every visible GPU, or the CPU if there is none), `gpu` (every visible GPU, at least one), `cpu`,
+            or GPU ids such as `0,1`.
+        environ: the environment. An inherited CUDA_VISIBLE_DEVICES is narrowed, never widened.
 
     Raises:
-        InputError: a GPU that is not there or is named twice, or a driver that fails.
+        InputError: a GPU does not exist or is named twice, or the driver fails.
     """
     if wanted == CPU:
         return [CPU]
@@ -41,18 +41,19 @@ def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
     missing = [device for device in devices if device not in visible]
     if wanted == GPU and not devices:
         raise InputError(
-            f"--devices gpu: there is no GPU in sight: {VISIBLE} hides them, or there is no {QUERY[0]} on PATH. Mend "
-            f"that, or use --devices cpu"
+            f"--devices gpu found no GPU: {VISIBLE} hides them, or {QUERY[0]} is not on PATH. Fix that, or use "
+            f"--devices cpu"
         )
     if missing or len(set(devices)) < len(devices):
         raise InputError(
-            f"--devices {wanted}: expected auto, cpu, gpu, or GPUs out of {', '.join(visible) or 'none'}, each once"
+            f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once. Visible GPUs: "
+            f"{', '.join(visible) or 'none'}"
         )
     return devices
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """GPUs that this process may use, as ids or UUIDs.
+    """Return the GPUs that this process may use, as ids or UUIDs.
 
     Raises:
         InputError: the driver fails.
@@ -65,7 +66,10 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
 
 
 def _ask_driver() -> list[str]:
-    """The ids of all GPUs. A driver that fails is no machine without GPUs: who has one does not want the CPU."""
+    """Return the ids of all GPUs.
+
+    A failing driver is an error and does not count as a machine without GPUs: users who have a GPU do not want the CPU.
+    """
     try:
         answer = subprocess.run(QUERY, capture_output=True, text=True, check=False, timeout=ANSWER_S)
         said, ids = f"{answer.stdout}{answer.stderr}".strip(), answer.stdout.split()
@@ -74,52 +78,54 @@ def _ask_driver() -> list[str]:
     except (OSError, subprocess.TimeoutExpired) as error:
         said = str(error)
     raise InputError(
-        f"nvidia-smi answers {said!r}; expected the numbers of the GPUs. Mend the driver, set {VISIBLE}, or use "
+        f"nvidia-smi returned {said!r}. Expected the numbers of the GPUs. Repair the driver, set {VISIBLE}, or use "
         f"--devices cpu"
     )
 
 
 def pin(device: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Leave one device in sight of the TensorFlow that this process will import."""
+    """Make one device visible to the TensorFlow that this process will import."""
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device
 
 
 def check(devices: Sequence[str]) -> None:
-    """See that TensorFlow finds each GPU: else it would compute on the CPU, and say nothing.
+    """Check that TensorFlow finds each GPU. Otherwise it would silently compute on the CPU.
 
-    In processes of their own, all at once: who has imported it must not fork, and sees one choice of devices for good.
+    The checks run in separate processes, all at once: a process that has imported TensorFlow must not fork, and its
+    choice of devices is final.
 
     Raises:
-        InputError: it does not find one.
+        InputError: TensorFlow does not find one of them.
     """
-    looks = {device: _start_look(device) for device in devices if device != CPU}
-    if lost := [device for device, look in looks.items() if not _found(look)]:
+    probes = {device: _start_probe(device) for device in devices if device != CPU}
+    if lost := [device for device, probe in probes.items() if not _probe_succeeds(probe)]:
         raise InputError(
-            f"TensorFlow finds no GPU with {VISIBLE}={lost[0]}; expected one. See that nvidia-smi shows it, that its "
-            f"driver is new enough and that the extra gpu is installed, or choose others by --devices, such as cpu"
+            f"TensorFlow finds no GPU with {VISIBLE}={lost[0]}. Expected one. Check that nvidia-smi shows it, that its "
+            f"driver is new enough and that the gpu extra is installed, or choose other devices with --devices, such "
+            f"as cpu"
         )
 
 
 def sees_gpu() -> bool:
-    """Whether TensorFlow, which this imports, finds the one GPU that this process is pinned to."""
+    """Import TensorFlow and return whether it finds the one GPU that this process is pinned to."""
     from charrnn.network.backend import gpus
 
     return gpus == 1
 
 
-def _start_look(device: str) -> subprocess.Popen[bytes]:
+def _start_probe(device: str) -> subprocess.Popen[bytes]:
     environ = dict(os.environ)
     pin(device, environ)
     return subprocess.Popen([*MODULE, "worker.devices"], env=environ)
 
 
-def _found(look: subprocess.Popen[bytes]) -> bool:
-    with look:
+def _probe_succeeds(probe: subprocess.Popen[bytes]) -> bool:
+    with probe:
         try:
-            return look.wait(IMPORT_S) == 0
+            return probe.wait(IMPORT_S) == 0
         except subprocess.TimeoutExpired:
-            look.kill()
+            probe.kill()
             return False
 
 

@@ -1,4 +1,4 @@
-"""The background of a pool child: signs of life, the lease of the part in work, maintenance, schedules."""
+"""Background threads of a pool child: signs of life, the lease of the part in work, maintenance and schedules."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 class Heartbeat(threading.Thread):
-    """Beats for one child.
+    """The heartbeat thread of one child.
 
     Args:
-        alive: tells the parent that the child moves.
+        alive: called to tell the parent that the child makes progress.
     """
 
     def __init__(self, child: Child, alive: Callable[[], None]) -> None:
-        from charrnn.jobs.schedules import Schedules  # here, in the child: it brings NumPy, and the parent stays small
+        # Imported in the child: it imports NumPy, and the parent stays small.
+        from charrnn.jobs.schedules import Schedules
 
         super().__init__(name="heartbeat", daemon=True)
         self.child, self.alive = child, alive
@@ -37,8 +38,8 @@ class Heartbeat(threading.Thread):
         self._watch: Watch | None = None
 
     def run(self) -> None:
-        # Threads of their own: a broker that stands still holds maintenance up for 20 s, which no lease would survive,
-        # and a schedule may have to read a large text. That a database stands still is no fault of this process.
+        # Each action has its own thread: a broker that hangs delays maintenance by 20 s, which no lease would survive,
+        # and a schedule may have to read a large text. A database that hangs is not a fault of this process.
         settings = self.child.settings
         for action in (self._live, self._maintain, self._tick):
             repeat = (action, settings.look_s)
@@ -52,7 +53,7 @@ class Heartbeat(threading.Thread):
 
     @contextmanager
     def watching(self, part: Part) -> Iterator[Watch]:
-        """Beat for a part while the block runs."""
+        """Send heartbeats for a part while the block runs."""
         self._watch = watch = Watch(part, self.child.settings)
         try:
             yield watch
@@ -66,24 +67,24 @@ class Heartbeat(threading.Thread):
         self.child.show_life()
         if watch is None or watch.lost or watch is not self._watch:
             return
-        begun = time.monotonic()  # an answer may be old when it comes, and the lease with it
+        begun = time.monotonic()  # before the call: the answer, and with it the lease, may be old when it arrives
         try:
             watch.cancelled = self.child.leases.heartbeat(watch.part, watch.progress)
             watch.beaten = begun
         except LeaseLostError:
-            # The work may have ended and committed since it was looked at.
+            # The work may have ended and been committed since `watch` was read.
             watch.lost = watch is self._watch
 
     def _give_up(self, watch: Watch, reason: str) -> None:
-        """End the attempt and this process, whose work nobody can end otherwise."""
+        """End the attempt and this process: there is no other way to stop its work."""
         part = watch.part
         hung = about(part, "hung")
-        logger.error("job %d part %d: %s; this process ends", part.job, part.number, reason, extra=hung)
+        logger.error("job %d part %d: %s; ending this process", part.job, part.number, reason, extra=hung)
         try:
             if self.child.leases.fail(part, reason) == PartState.QUEUED:
                 self.child.ring(part.spec.QUEUE)
-        finally:  # if the store is away, the child that replaces this one gives the part back
-            if watch is self._watch:  # else it moved after all
+        finally:  # if the store does not answer, the child that replaces this one requeues the part
+            if watch is self._watch:  # otherwise the part has ended after all
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _live(self) -> None:
@@ -97,7 +98,7 @@ class Heartbeat(threading.Thread):
         self.schedules.tick()
 
     def _guarded(self, action: Callable[[], None]) -> None:
-        """Outlive a store or broker that does not answer."""
+        """Run an action and log its errors, so that the thread survives a store or broker that does not answer."""
         try:
             action()
         except CharrnnError as error:

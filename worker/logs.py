@@ -1,4 +1,4 @@
-"""The log of worker and scheduler on standard error: lines for people, or a JSON object a line."""
+"""The log of worker and scheduler on standard error: plain text, or one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from charrnn.jobs.job.part import Part
 from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
 
 TEXT, JSON = "text", "json"
-OURS = ("charrnn", "scheduler", "worker")  # whose lines tell of work; those of libraries only of what is wrong
+OURS = ("charrnn", "scheduler", "worker")  # loggers that log from level INFO; those of libraries, from WARNING
 FIELDS = ("event", "job", "part", "attempt", "rows", "seconds", "schedule")
 
 _process: dict[str, str] = {}
@@ -28,20 +28,20 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def begin(form: str) -> None:
-    """Write the log in this form from now on, in the children of this process too."""
+    """Write the log in this format from now on, in this process and its children."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == JSON else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    get_logger().addHandler(handler)  # the pool's, which passes nothing on: how a child ended
+    get_logger().addHandler(handler)  # the pool's logger, which does not propagate, tells how a child ended
     if form == JSON:
         logging.captureWarnings(capture=True)
-        sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115  # Celery's last words
+        sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115  # Celery prints here as it ends
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
 def fail(error: CharrnnError) -> None:
-    """Why a process does not start: an error of the log, or as the command line has them."""
+    """Report why a process does not start: as a line of a JSON log, or in text as the command line does."""
     handlers = logging.getLogger().handlers
     if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
         logging.getLogger("worker").error("%s", error)
@@ -50,17 +50,20 @@ def fail(error: CharrnnError) -> None:
 
 
 def identify(worker: str, device: str | None = None) -> None:
-    """Name this process in all its lines to come."""
+    """Add the names of worker and device to all further lines of this process."""
     _process.update({"worker": worker} | ({"device": device} if device else {}))
 
 
 def about(part: Part, event: str, **facts: Any) -> dict[str, Any]:
-    """The fields of a line that tells of a part: `logger.info(..., extra=about(part, "claimed"))`."""
+    """Return the fields of a line about a part: `logger.info(..., extra=about(part, "claimed"))`."""
     return {"event": event, "job": part.job, "part": part.number, "attempt": part.attempt, **facts}
 
 
 class JsonLines(logging.Formatter):
-    """One object a line, of ASCII alone: time, level, logger, message; those of FIELDS that are known; exception."""
+    """A formatter that writes one object per line, in ASCII.
+
+    Each has time, level, logger, pid and message, the known ones of FIELDS, and the exception if there is one.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,4 +1,4 @@
-"""How often the kernel has killed a process of our cgroup because its memory was full: why a child died."""
+"""Out-of-memory kills: how often the kernel killed a process of our cgroup. Tells why a child died."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from charrnn.jobs.store.leases import DIED, OUT_OF_MEMORY
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
-_known = RawValue("q", 0)  # kills that were told of; shared by the parent and its children, which are of one fork
+_known = RawValue("q", 0)  # kills reported so far; shared by the parent and its forked children
 
 
 def remember() -> None:
-    """Count from now on. Called in the parent, before the first child."""
+    """Count kills from now on. Called in the parent, before the first child."""
     _known.value = oom_kills()
 
 
 def why_died() -> str:
-    """Of what a child's predecessor died, as far as it can be told: another group's kills are not counted."""
+    """Return why a child's predecessor died, as far as it is known. Kills in another cgroup are not counted."""
     count = oom_kills()
     killed = count > _known.value
     _known.value = count
@@ -29,18 +29,18 @@ def why_died() -> str:
 
 
 def oom_kills() -> int:
-    """So far; 0 where no counter can be read."""
+    """Return the number of kills so far, or 0 where no counter can be read."""
     for counter in _counters(MEMBERSHIP.read_text() if MEMBERSHIP.exists() else ""):
         try:
             if found := re.search(r"^oom_kill (\d+)$", counter.read_text(), re.MULTILINE):
                 return int(found[1])
-        except OSError:  # another layout, or a container that does not show it
+        except OSError:  # another layout, or a container that hides the file
             continue
     return 0
 
 
 def _counters(membership: str) -> Iterator[Path]:
-    """Where the counter may be: by cgroup v2 and v1, as the host names our group and as a container sees it."""
+    """Yield where the counter may be: for cgroup v2 and v1, by the host's name of our group and by a container's."""
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
         for place in (path, "/"):

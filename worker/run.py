@@ -1,5 +1,7 @@
-"""A worker: one child for each device; a child that dies is replaced, and its replacement takes its place, its device
-and, at once, the part that it held."""
+"""A worker: one child process for each device.
+
+A child that dies is replaced. The new child takes its place and its device, and requeues its part at once.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,14 @@ LIBRARY = ("keras", "safetensors", "tensorflow")
 
 
 class Worker:
-    """The parent of the children.
+    """The parent process of the children.
 
     Args:
-        wanted: devices, as `choose_devices` reads them.
-        queues: that are served.
+        wanted: the devices, in the form that `choose_devices` reads.
+        queues: the queues to serve.
 
     Raises:
-        InputError: a device that is not there, or a library that is not installed.
+        InputError: a device does not exist, or a library is not installed.
     """
 
     def __init__(self, settings: Settings, wanted: str, queues: Sequence[str]) -> None:
@@ -56,16 +58,16 @@ class Worker:
         self.pulse: Pulse
 
     def run(self, *, again: bool) -> int:
-        """Serve until SIGTERM or Ctrl-C -> 0, or another number if Celery ends by an error.
+        """Serve until SIGTERM or Ctrl-C. Return 0, or another number if Celery ends because of an error.
 
         Args:
-            again: in the place of a worker that was at work: what does not answer now will.
+            again: this worker replaces one that was working, so it waits for a store or broker that does not answer.
 
         Raises:
             InputError: the settings do not fit together, or TensorFlow finds no GPU.
-            UnreachableError: broker, store or files.
+            UnreachableError: broker, store or files do not answer.
         """
-        if not again:  # then each child sees for itself, and one lost GPU does not keep the others from work
+        if not again:  # in a restart each child checks its own GPU, so that one lost GPU does not stop the others
             devices.check(self.devices)
         self.pulse = Pulse(self.settings, len(self.devices))
         self._wait_for_store() if again else self._check_store()
@@ -81,7 +83,7 @@ class Worker:
             loglevel="WARNING",
             without_gossip=True,
             without_mingle=True,
-            without_heartbeat=True,  # of Celery: nobody listens; ours is in the store
+            without_heartbeat=True,  # Celery's heartbeat, which nobody reads; ours is in the store
             quiet=True,
         )
         worker.start()
@@ -89,7 +91,7 @@ class Worker:
         return worker.exitcode or 0
 
     def _application(self) -> Celery:
-        transport.install(on_connecting=self.pulse.touch)  # an absent broker is tried for ever, in Celery's loop
+        transport.install(on_connecting=self.pulse.touch)  # Celery's loop tries forever to reach a missing broker
         app = make_celery(self.settings)
         app.task(work, name=TASK)
         return app
@@ -104,15 +106,15 @@ class Worker:
                 time.sleep(RESTART_PAUSE_S)
 
     def _check_store(self) -> None:
-        """See that broker, store and files are there and belong together.
+        """Check that broker, store and files answer and belong together.
 
-        In a process of its own: no connection may cross the fork to the pool's children.
+        The check runs in a separate process: no connection may cross the fork to the pool's children.
         """
         with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
             pool.submit(_probe, self.settings).result()
 
     def _sign_off(self) -> None:
-        """Say that the children are gone, or they would seem to live for a lease's length."""
+        """Remove the children from the store, or they would seem alive for the length of a lease."""
         try:
             store = Store.open(self.settings)
             store.forget_workers(f"{self.life}/")
@@ -132,37 +134,38 @@ class Worker:
         devices.pin(device)
         self.pulse.beat(index)
         logs.identify(f"{self.life}/{index}", device)
-        logger.info("child %d started: device %s", index, device, extra={"event": "started"})
+        logger.info("child process %d started: device %s", index, device, extra={"event": "started"})
         try:
             child = Child(self.settings, f"{self.life}/{index}", device, self.queues)
             child.take_over(oom.why_died())
             begin(child, Heartbeat(child, partial(self.pulse.beat, index)))
-        except Exception:  # Celery would log it and keep a child that can do nothing but eat doorbells
-            logger.exception("a child cannot start; another one is tried")
+        except Exception:  # Celery would log it and keep a child that only swallows doorbells
+            logger.exception("a child process cannot start; trying another one")
             time.sleep(RESTART_PAUSE_S)
             os._exit(1)
 
     def _announce(self, sender: Consumer, **_: object) -> None:
         sender.hub.timer.call_repeatedly(TOUCH_S, self.pulse.touch)
-        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal; Celery would start again
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal; Celery would restart
         ready = {"event": "ready"}
         logger.info("worker ready: devices %s, queues %s", ", ".join(self.devices), ", ".join(self.queues), extra=ready)
 
     def _drain(self, **_: object) -> None:
-        self.pulse.touch(ahead_s=self.settings.drain_s)  # Celery's loop ends before the children do
+        self.pulse.touch(ahead_s=self.settings.drain_s)  # in advance: Celery's loop ends before the children do
         start_draining(self.settings.drain_s)
-        logger.info("worker stops: %g s to end what is in work", self.settings.drain_s, extra={"event": "draining"})
+        draining = {"event": "draining"}
+        logger.info("worker shutting down: %g s to finish work in progress", self.settings.drain_s, extra=draining)
 
 
 def _keep_logging(**_: object) -> None:
-    """Celery sets up logging of its own, and drops our lines, where nobody answers this signal."""
+    """Do nothing. If nothing handles this signal, Celery sets up its own logging and drops our lines."""
 
 
 def _check_library() -> None:
-    """See that what the children import is there; the parent itself must not import it."""
+    """Check that the libraries of the children are installed. The parent itself must not import them."""
     if missing := [name for name in LIBRARY if find_spec(name) is None]:
         raise InputError(
-            f"A worker needs {', '.join(missing)}. Install one of the extras cpu and gpu: pip install '.[cpu]'"
+            f"A worker needs {', '.join(missing)}. Install the cpu extra or the gpu extra: pip install '.[cpu]'"
         )
 
 

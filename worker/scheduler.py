@@ -1,4 +1,4 @@
-"""Maintenance and schedules alone: `python -m worker.scheduler [--log-format text|json]`. Any number may run."""
+"""Maintenance and schedules only: `python -m worker.scheduler [--log-format text|json]`. Any number may run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("scheduler")
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="charrnn-jobs scheduler", description="Maintenance and schedules alone.")
+    parser = argparse.ArgumentParser(prog="charrnn-jobs scheduler", description="Run maintenance and schedules only.")
     logs.add_option(parser)
     logs.begin(parser.parse_args(arguments).log_format)
     try:
@@ -36,26 +36,26 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def run(settings: Settings) -> NoReturn:
-    """A round every `maintain_s` seconds, and a look at the schedules in between, for ever.
+    """Run maintenance every `maintain_s` seconds and check the schedules in between, forever.
 
-    A broker or store that goes away is waited for.
+    If the broker or the store stops answering, wait for it.
 
     Raises:
-        InputError, UnreachableError: at the start.
+        InputError, UnreachableError: only at the start.
     """
     connections = Connections(settings)
     connections.probe()
     store, queue, schedules = connections.store, connections.queue, Schedules(connections)
     leases = Leases(store, settings.lease_s)
-    logger.info("scheduler ready: a round every %g s", settings.maintain_s, extra={"event": "ready"})
+    logger.info("scheduler ready: maintenance every %g s", settings.maintain_s, extra={"event": "ready"})
     while True:
         try:
             maintain(store, leases, queue, settings.maintain_s)
             schedules.tick()
         except CharrnnError as error:
             logger.warning("%s", error)
-        except Exception:  # outlived, as by the workers
-            logger.exception("a round failed")
+        except Exception:  # keep running, as the workers do
+            logger.exception("maintenance or schedules failed")
         time.sleep(settings.look_s)
 
 

@@ -1,7 +1,7 @@
-"""The task behind a doorbell: claim a part, do it, or say why not.
+"""The task behind a doorbell: claim a part and run it, or report why it failed.
 
-TensorFlow is imported by the work itself, or for a look at the GPU before it, in the pool's child and never in the
-parent: a fork of an initialised TensorFlow hangs, and a child must have its device by then.
+TensorFlow is imported by the work itself, or by the check of the GPU before it. Both run in the pool's child and never
+in the parent: a fork of an initialized TensorFlow hangs, and a child must have its device by then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class Current:
-    """The child of the pool that this process is; set once, after the fork."""
+    """The pool child that this process is. Set once, after the fork."""
 
     child: Child
     heartbeat: Heartbeat
@@ -37,20 +37,21 @@ class Current:
 
 
 def begin(child: Child, heartbeat: Heartbeat) -> None:
-    """Become that child."""
+    """Make this process the given child and start its heartbeat."""
     Current.child, Current.heartbeat, Current.kept = child, heartbeat, KeptTrainings()
     heartbeat.start()
 
 
 def work(queue: str) -> None:
-    """Answer a doorbell. It may be late or one too many: then nothing waits.
+    """Answer a doorbell: claim a part and run it. If the doorbell is late or surplus, no part waits.
 
-    A training keeps the device for a slice, so sampling before which one waits may keep it as long: else each small job
-    would wait for a slice of its own. The doorbells of what is done meanwhile are then too many.
+    A training job keeps the device for a slice. While a training job waits, generate parts may also keep the device for
+    that long: otherwise each small job would have to wait for one slice. The doorbells of the parts that are done
+    meanwhile become surplus.
     """
     child = Current.child
     if child.device != CPU and not _has_gpu(child):
-        _end(child, queue, "TensorFlow finds no GPU there, and nothing is claimed")
+        _end(child, queue, "TensorFlow finds no GPU, so no work is claimed")
     ends = time.monotonic() + child.settings.slice_s
     while _do_next(child, queue) and queue == GenerateSpec.QUEUE and child.leases.waits(TrainSpec.QUEUE):
         if time.monotonic() > ends or is_draining():
@@ -58,8 +59,10 @@ def work(queue: str) -> None:
 
 
 def _has_gpu(child: Child) -> bool:
-    """Look before each claim; all but the first look cost nothing. One that hangs, for which no part's watch waits yet,
-    ends the process."""
+    """Return whether TensorFlow finds the GPU. Called before each claim; only the first call costs time.
+
+    A call that hangs ends the process, since no part is being watched yet.
+    """
     faulthandler.dump_traceback_later(child.settings.stall_s * PATIENCE[LOADING], exit=True)
     try:
         return sees_gpu()
@@ -71,15 +74,15 @@ def _has_gpu(child: Child) -> bool:
 
 
 def _end(child: Child, queue: str, reason: str) -> NoReturn:
-    """Leave the doorbell to others and end this process: its TensorFlow looks for GPUs but once."""
-    logger.error("device %s: %s; this process ends, and another one looks", child.device, reason)
+    """Ring for another child and end this process, whose TensorFlow looks for GPUs only once."""
+    logger.error("device %s: %s; restarting this process", child.device, reason)
     child.ring(queue)
     time.sleep(RESTART_PAUSE_S)
     os._exit(1)
 
 
 def _do_next(child: Child, queue: str) -> bool:
-    """Claim a part and do it -> False if none waits."""
+    """Claim a part and run it. Return False if none waits."""
     part = child.leases.claim(queue, child.owner)
     if part is None:
         return False
@@ -100,19 +103,22 @@ def _do_next(child: Child, queue: str) -> bool:
 
 
 def _ring_on(child: Child, queue: str) -> None:
-    """Ring once if more parts wait and no doorbell is left, before the work begins: other children are idle meanwhile,
-    and a doorbell would die with this one. On a lease already, since a broker that stands still takes 20 s of it."""
+    """Ring once if more parts wait and no doorbell is left.
+
+    This happens before the work begins: meanwhile other children are idle, and the doorbell would be lost if this one
+    died. The part is already leased then, since a broker that hangs takes 20 s.
+    """
     try:
         if not is_draining() and child.queue.lengths()[queue] == 0 and child.leases.waits(queue):
             child.ring(queue)
     except UnreachableError:
-        pass  # maintenance rings
-    except Exception:  # a doorbell must not cost a part
-        logger.exception("no doorbell was rung for queue %s", queue)
+        pass  # maintenance rings later
+    except Exception:  # a doorbell that cannot be sent must not fail the part
+        logger.exception("no notification was sent to queue %s", queue)
 
 
 def _attempt(child: Child, part: Part, watch: Watch) -> bool:
-    """Do a part, commit how it ended -> whether it went back to the queue."""
+    """Run a part and commit how it ended. Return whether it went back to the queue."""
     try:
         if isinstance(part.spec, GenerateSpec):
             generate(child, part, part.spec, watch)
@@ -123,7 +129,7 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
         raise
     except Interrupted:
         state = child.leases.release(part)
-        logger.info("job %d part %d: given back", part.job, part.number, extra=about(part, "released"))
+        logger.info("job %d part %d: released", part.job, part.number, extra=about(part, "released"))
         return state == PartState.QUEUED
     except Exception as error:
         failed = about(part, "failed")
@@ -131,11 +137,11 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
         reason = f"{type(error).__name__}: {error}"
         permanent = _is_permanent(error)
         again = child.leases.fail(part, reason, permanent=permanent) == PartState.QUEUED
-        if child.device != CPU and not permanent:  # of a lost GPU: it would fail all parts, three times each
+        if child.device != CPU and not permanent:  # the GPU may be lost: it would fail every part three times
             _end(child, part.spec.QUEUE, "the attempt failed")
         return again
 
 
 def _is_permanent(error: Exception) -> bool:
-    """No further attempt would end otherwise. What a disk or a network file system refuses now it may give later."""
+    """Return whether any further attempt would fail too. An error of a disk or a network file system may pass."""
     return isinstance(error, InputError | TrainingError) and not isinstance(error.__cause__, OSError)

@@ -1,7 +1,8 @@
-"""Kombu's Redis transport, in which whatever waits in a queue is a doorbell: of its content nothing is believed.
+"""Kombu's Redis transport, which treats every message in a queue as a doorbell and trusts none of its content.
 
-Whoever reaches the broker can push. Of messages that are not of its form Celery ends the worker, some of them go back
-and end the next one too, and it does what headers ask for: calls back, kills a child by a time limit.
+Anyone who can reach the broker can push messages. A malformed message ends a Celery worker, and some malformed messages
+go back to the queue and end the next worker too. Celery also obeys a message's headers: it runs callbacks, and it kills
+a child after a time limit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from charrnn.jobs.queue import TASK
 
 logger = logging.getLogger(__name__)
 
-OURS = {  # of a doorbell as `Queue.ring` sends it
+OURS = {  # headers and content type of a doorbell as `Queue.ring` sends it
     "content-type": "application/json",
     "content-encoding": "utf-8",
     "task": TASK,
@@ -32,12 +33,12 @@ OURS = {  # of a doorbell as `Queue.ring` sends it
     "group": None,
     "compression": None,
 }
-CONTENT = ("content-type", "content-encoding")  # of these, what stands beside the headers
+CONTENT = ("content-type", "content-encoding")  # those of OURS that stand beside the headers
 MAX_BODY = 1000  # characters; ours have 116
 
 
 def install(on_connecting: Callable[[], None] = lambda: None) -> None:
-    """Use it in this process, for every URL that Kombu's own was for.
+    """Use this transport in this process, for every URL that Kombu's own Redis transport serves.
 
     Args:
         on_connecting: called before each attempt to connect.
@@ -48,27 +49,30 @@ def install(on_connecting: Callable[[], None] = lambda: None) -> None:
 
 
 class QoS(redis.QoS):
-    """Forgets what a worker took and did not acknowledge: maintenance rings for it, and it may be anything by now."""
+    """Unacknowledged messages, which are forgotten and not restored.
+
+    Maintenance rings again for the parts that wait, and the content of a restored message could not be trusted.
+    """
 
     def restore_by_tag(self, tag: str, client: object = None, leftmost: bool = False) -> None:
         self._remove_from_indices(tag).execute()  # type: ignore[no-untyped-call]
 
 
 class Channel(redis.Channel):
-    """Outlives what is no JSON."""
+    """A channel that survives messages that are not JSON."""
 
     QoS = QoS
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[no-untyped-call]
-        except (RecursionError, ValueError) as error:  # of the message: `_deliver` raises none of its own
-            logger.warning("dropped what is no message: %.80s", error)
+        except (RecursionError, ValueError) as error:  # caused by the message: `_deliver` raises neither
+            logger.warning("dropped an unreadable message: %.80s", error)
             raise Empty from error
 
 
 class Transport(redis.Transport):
-    """Delivers a doorbell of ours in the place of whatever came."""
+    """A transport that delivers one of our doorbells in place of every message that arrives."""
 
     Channel = Channel
     on_connecting: Callable[[], None] = staticmethod(lambda: None)  # called before each attempt
@@ -79,15 +83,19 @@ class Transport(redis.Transport):
 
     def _deliver(self, message: object, queue: str) -> None:
         if fault := _fault(message, queue):
-            logger.warning("queue %s: no message of ours came, and rang: %s. See who else writes there", queue, fault)
+            logger.warning(
+                "queue %s: took a foreign message for a notification: %s. Check which other program writes there",
+                queue,
+                fault,
+            )
         try:
             super()._deliver(_doorbell(queue), queue)  # type: ignore[no-untyped-call]
-        except (RecursionError, ValueError) as error:  # of Celery, which must not pass for a message that is none
-            raise RuntimeError(f"Celery did not take a doorbell: {error}") from error
+        except (RecursionError, ValueError) as error:  # raised by Celery; must not look like an unreadable message
+            raise RuntimeError(f"Celery rejected a notification: {error}") from error
 
 
 def _doorbell(queue: str) -> dict[str, Any]:
-    """As Kombu keeps a message; one that asks Celery for nothing but its task."""
+    """Return a doorbell in the form in which Kombu stores a message. It asks Celery for nothing but its task."""
     number, body = secrets.token_hex(8), json.dumps([[queue], {}, {}])
     return {
         "body": base64.b64encode(body.encode()).decode(),
@@ -103,7 +111,7 @@ def _doorbell(queue: str) -> dict[str, Any]:
 
 
 def _fault(message: Any, queue: str) -> str | None:
-    """What is wrong with a message, on one line; None of a doorbell."""
+    """Return what is wrong with a message, on one line, or None for a doorbell."""
     found: dict[object, object]
     match message:
         case {"headers": {"id": str(), **headers}, "properties": {"delivery_tag": str()}, "body": str(body)}:
@@ -130,5 +138,5 @@ def _is_ours(body: str, queue: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    """A little of it: `repr` escapes what moves a terminal's cursor, and a message may have 500 MB."""
+    """Return a short form of a value: a message may have 500 MB, and `repr` escapes what moves a terminal's cursor."""
     return f"{reprlib.repr(value):.80}"

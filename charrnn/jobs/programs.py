@@ -1,11 +1,11 @@
-"""What the programs have in common: exit codes, and the options of a worker, which the command line hands on to it."""
+"""Exit codes of all programs, and the options of a worker, which the command line passes on to it."""
 
 from __future__ import annotations
 
 from charrnn.errors import CharrnnError, InputError, NotFinishedError, NotFoundError, UnreachableError
 
 JOB_FAILED = 1
-BAD_INPUT = 2  # also Typer's own for usage
+BAD_INPUT = 2  # also Typer's code for wrong usage
 NOT_FOUND = 3
 UNREACHABLE = 4
 NOT_FINISHED = 5
@@ -26,5 +26,5 @@ LOG_FORMAT, LOG_FORMAT_HELP = "text", "Log format: text, or json with one object
 
 
 def exit_code(error: CharrnnError) -> int:
-    """Return the exit code of a program that ends by this error."""
+    """Return the exit code of a program that ends because of this error."""
     return next(code for kind, code in EXIT_CODES if isinstance(error, kind))

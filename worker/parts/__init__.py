@@ -1,1 +1,1 @@
-"""What a worker does with a part that it claimed."""
+"""The work on a claimed part: generation, training, and the watch over its lease."""

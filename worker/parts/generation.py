@@ -1,4 +1,4 @@
-"""A part of a generate job: sample its rows into its part file."""
+"""The work on a part of a generate job: sample its rows and write them to its part file."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ logger = logging.getLogger(__name__)
 
 
 def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None:
-    """Sample, write, commit.
+    """Sample the rows of a part, write its part file and commit it.
 
     Raises:
-        Interrupted, LeaseLostError: from `watch`, between two calls of the sampler.
+        Interrupted, LeaseLostError: raised by `watch` between two calls of the sampler.
     """
     started, files = time.monotonic(), child.files
     model = watch.insist(lambda: child.models.get(files, _version_files(child, spec)))
@@ -57,7 +57,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
         _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
     )
     lines = _result_lines(rows, in_order(sampled), model, spec.name, tallies)
-    chunks = list(compress(lines))  # in memory, to be written as often as it takes: a few MB
+    chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
     crash_point("sampled", part.number)
     watch.enter(WRITING)
     output = watch.insist(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
@@ -89,9 +89,13 @@ def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies
 
 
 def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Report) -> None:
-    """End the part; then, or if it is somebody else's now, delete what will never be read.
+    """Complete the part, then delete the files that nobody will read.
 
-    A commit whose answer was lost is tried again, and then finds the part ended: by itself.
+    If the part belongs to another worker now, this attempt's own file is deleted. A commit whose answer was lost is
+    tried again; it then finds that the part has ended, and that this lease ended it.
+
+    Raises:
+        LeaseLostError: the part belongs to another worker now.
     """
     kind = device_kind(child.device)
     try:
@@ -100,7 +104,7 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
         if not child.leases.committed(part):
             child.files.delete(output.name)
             raise
-    if part.token > 1:  # an earlier lease's worker may have died between its file and its commit
+    if part.token > 1:  # the worker of an earlier lease may have died between writing its file and committing it
         for file in child.files.list(job_folder(part.job)):
             if file.name.startswith(part_prefix(part.job, part.number)) and file.name != output.name:
                 child.files.discard(file.name)

@@ -1,4 +1,4 @@
-"""The versions that a child holds ready to sample: parts of several models need not load them anew each time."""
+"""The loaded versions of a child, so that parts of several models need not load them again each time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from charrnn.jobs.job.file_ref import FileRef
 if TYPE_CHECKING:
     from charrnn.model import Model
 
-MAX_BYTES = 1 << 30  # of weights: 80 versions of 2 x LSTM(512)
+MAX_BYTES = 1 << 30  # bytes of weights: 80 versions of 2 x LSTM(512)
 
 
 class ModelCache:
-    """Versions by their sha256; those unused longest go when all take more than `max_bytes`."""
+    """Loaded versions by their sha256. The least recently used ones are dropped above `max_bytes` in total."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
-        self.models: dict[str, Model] = {}  # the one used last stands last
+        self.models: dict[str, Model] = {}  # the most recently used model is the last
 
     def get(self, files: Files, reference: FileRef) -> Model:
-        """The version in that folder; read, and checked against its sha256, where it is not held.
+        """Return the version in that folder. If it is not loaded yet, check it against its sha256 and load it.
 
         Raises:
-            ModelFileError: missing, changed, or not what its configuration says.
+            ModelFileError: its files are missing or changed, or do not match its configuration.
         """
         from charrnn.model import load
 

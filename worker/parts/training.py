@@ -1,4 +1,4 @@
-"""A training: slice after slice, each ending in a checkpoint, until a version is stored."""
+"""The work on a training job: slice after slice, each ending with a checkpoint, until a version is stored."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_KEPT = 2  # of the trainings that take turns; each holds five times its weights, 70 MB of 2 x 512 units
+MAX_KEPT = 2  # training jobs that take turns; each holds five times its weights: 70 MB for 2 x 512 units
 
 
 class KeptTrainings:
-    """The trainings that a child gave its device back from: to start one again takes seconds."""
+    """Paused training jobs that a child keeps in memory, since starting one again takes seconds."""
 
     def __init__(self) -> None:
         self._works: dict[int, _Work] = {}  # by job
 
     def take(self, part: Part) -> _Work | None:
-        """Return the training as the child left it, unless another child went on with it."""
+        """Return the training job as the child left it, or None if another child has continued it."""
         work = self._works.pop(part.job, None)
         if work is None or work.saved != part.checkpoint:
             return None
@@ -50,7 +50,10 @@ class KeptTrainings:
         return work
 
     def keep(self, work: _Work) -> None:
-        """Keep a training if there is a place: of three that take turns, the one to drop would always be the next."""
+        """Keep a training job if there is room.
+
+        None is dropped to make room: with three that take turns, the dropped one would always be the next in turn.
+        """
         for job in set(self._works) - work.child.store.unended(self._works):
             del self._works[job]
         if len(self._works) < MAX_KEPT:
@@ -58,11 +61,11 @@ class KeptTrainings:
 
 
 def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTrainings) -> None:
-    """Train to the end, or give the device to another part that waits for it.
+    """Train to the end, or yield the device to another part that waits for it.
 
     Raises:
-        Interrupted: after a checkpoint; the part goes back to the queue.
-        LeaseLostError: from `watch`.
+        Interrupted: raised after a checkpoint; the part goes back to the queue.
+        LeaseLostError: raised by `watch`.
     """
     work = kept.take(part) or watch.insist(lambda: _Work(child, part, spec))
     watch.enter(COMPILING)
@@ -81,15 +84,15 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
 
 
 def _save_if_possible(work: _Work) -> None:
-    """A worker that stops while the disk is full goes without: the training is then a slice behind."""
+    """Save a checkpoint, or log why not. If a worker stops while the disk is full, the job loses one slice."""
     try:
         work.save_checkpoint()
     except UnreachableError as error:
-        logger.warning("job %d: no checkpoint: %s", work.part.job, error)
+        logger.warning("job %d: no checkpoint was saved: %s", work.part.job, error)
 
 
 class _Work:
-    """A claimed training at its last checkpoint, or at its start."""
+    """A claimed training job at its last checkpoint, or at its start."""
 
     def __init__(self, child: Child, part: Part, spec: TrainSpec) -> None:
         from charrnn.text.corpus import Corpus
@@ -106,7 +109,7 @@ class _Work:
         if self.saved:
             self.trainer.checkpoint = Checkpoint.load(self.files.verified_path(self.saved))
             resumed = about(part, "resumed")
-            logger.info("job %d: goes on from step %d", part.job, self.trainer.checkpoint.step, extra=resumed)
+            logger.info("job %d: resumed at step %d", part.job, self.trainer.checkpoint.step, extra=resumed)
         self.recorded = len(self.trainer.checkpoint.history)
 
     def _start(self) -> Model | None:
@@ -131,17 +134,17 @@ class _Work:
         self.trainer.run(stop)
 
     def _record_epochs(self) -> None:
-        """An epoch is shown when it has ended, and not only with the checkpoint after it."""
+        """Store new epochs as soon as they end, and not only with the next checkpoint."""
         history = self.trainer.checkpoint.history
         if len(history) > self.recorded:
             self.recorded = len(history)
             try:
                 self.child.leases.record(self.part, history)
-            except UnreachableError as error:  # the checkpoint at the slice's end tells them too
-                logger.warning("job %d: an epoch is not shown yet: %s", self.part.job, error)
+            except UnreachableError as error:  # the checkpoint at the end of the slice stores them too
+                logger.warning("job %d: the metrics of an epoch are not stored yet: %s", self.part.job, error)
 
     def save_checkpoint(self) -> None:
-        """Write the checkpoint, commit it as progress, delete the one before."""
+        """Write the checkpoint, commit it as progress and delete the previous one."""
         point, before = self.trainer.checkpoint, self.saved
         self.saves += 1
         name = layout.checkpoint_file(self.part.job, self.part.token, self.saves)
@@ -156,7 +159,7 @@ class _Work:
             self.files.delete(before.name)
 
     def finish(self, watch: Watch) -> None:
-        """Save the model, see that it loads and samples, and commit it as a version."""
+        """Save the model, check that it loads and samples, and commit it as a version."""
         from charrnn.model import load
 
         trained, part = self.trainer.trained_model(watch.check), self.part
@@ -190,15 +193,15 @@ class _Work:
         for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
             try:
                 tidy()
-            except UnreachableError as error:  # prune, maintenance and the next training do what is left
-                logger.warning("job %d: %s", part.job, error)
+            except UnreachableError as error:  # prune, maintenance and the next training job do the rest
+                logger.warning("job %d: cleanup is left for later: %s", part.job, error)
 
     def _delete_checkpoints(self) -> None:
-        """Those of killed attempts too."""
+        """Delete the job's checkpoints, including those of killed attempts."""
         self.files.delete_folder(layout.job_folder(self.part.job))
 
     def _ring_for_dependents(self) -> None:
-        """For jobs that waited for this version."""
+        """Ring for the jobs that waited for this version."""
         ring_missing(self.child.leases, self.child.queue)
 
     def _delete_older_versions(self) -> None:
@@ -209,12 +212,15 @@ class _Work:
             logger.info("job %d: deleted older versions: %s", self.part.job, ", ".join(deleted) or "none")
 
     def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:
-        """Store it; where its loss and the champion's are of other characters, measure both, and come again."""
+        """Store the version.
+
+        If its loss and the champion's were measured on different characters, measure both on common ones and try again.
+        """
         while champion := watch.insist(partial(self.child.leases.complete_training, self.part, version)):
             try:
                 version = replace(version, comparison=self._compare(model, champion, watch))
-            except ModelFileError as damaged:  # the champion's, or deleted meanwhile: no reason to lose this one
-                logger.warning("job %d: not compared with %s: %s", self.part.job, champion.name, damaged)
+            except ModelFileError as damaged:  # the champion is damaged or deleted: no reason to lose this version
+                logger.warning("job %d: cannot be compared with %s: %s", self.part.job, champion.name, damaged)
                 version = replace(version, measurable=False)
 
     def _compare(self, model: Model, champion: Version, watch: Watch) -> Comparison:

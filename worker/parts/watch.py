@@ -1,7 +1,7 @@
-"""What a part's work and the heartbeat's thread share: the two clocks of a lease, its phases, and the way out.
+"""The state that a part's work and the heartbeat thread share: the two clocks of a lease, its phases, and how to stop.
 
-The work calls `watch.check()` between two steps; the heartbeat's thread is the only one that asks the store
-whether the lease still holds and whether the job was cancelled.
+The work calls `watch.check()` between two steps. Only the heartbeat thread asks the store whether the lease still holds
+and whether the job was cancelled.
 """
 
 from __future__ import annotations
@@ -24,38 +24,40 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 LONGEST_PAUSE_S = 15.0
 CHECK_S = 0.5
-RESTART_PAUSE_S = 1.0  # of a process that can do nothing, before it ends and another one is tried
+RESTART_PAUSE_S = 1.0  # before a process that cannot work ends and another one is tried
 
 LOADING, COMPILING, WORKING, WRITING = "loading", "compiling", "working", "writing"
-PATIENCE = {LOADING: 5, COMPILING: 5, WORKING: 1, WRITING: 5}  # times `stall_s`; a version may come from a far bucket
+# Multiples of `stall_s` that each phase may take without progress; loading may read from a distant bucket.
+PATIENCE = {LOADING: 5, COMPILING: 5, WORKING: 1, WRITING: 5}
 
-_drained_at = RawValue("d", 0.0)  # seconds of the monotonic clock; 0: not asked for
-"""Shared by the parent and its children, which are of one fork; processes of a host share that clock."""
+_drained_at = RawValue("d", 0.0)  # deadline in seconds of the monotonic clock; 0: the worker is not draining
+"""Shared by the parent and its forked children. All processes of a host share that clock."""
 
 
 def start_draining(within_s: float) -> None:
-    """Ask every child of this parent to end its work or give it back within so long. Called in the parent."""
+    """Ask every child of this parent to finish or release its work within that time. Called in the parent."""
     _drained_at.value = time.monotonic() + within_s
 
 
 def is_draining() -> bool:
-    """Whether the worker was asked to end."""
+    """Return whether the worker is shutting down."""
     return bool(_drained_at.value)
 
 
 class Interrupted(Exception):
-    """The work should stop at this step and be given back: cancelled, or the worker stops."""
+    """The work should stop at this step and be released: it was cancelled, the worker shuts down, or others wait."""
 
 
 class Watch:
     """The lease of a part in work.
 
-    A lease has two clocks: the thread's beats say that the process lives, the work's checks that it moves.
+    A lease has two clocks: heartbeats of the thread show that the process is alive, checks of the work that it makes
+    progress.
 
     Attributes:
-        progress: for people.
-        remaining_s: until the part ends, about; None where nobody knows.
-        beaten, moved: when the thread last reached the store, and the work last came by.
+        progress: the progress to show to users.
+        remaining_s: estimated seconds until the part ends, or None if unknown.
+        beaten, moved: when the thread last reached the store, and when the work last called `check` or `enter`.
     """
 
     def __init__(self, part: Part, settings: Settings) -> None:
@@ -67,16 +69,16 @@ class Watch:
         self.beaten = self.moved = time.monotonic()
 
     def enter(self, phase: str) -> None:
-        """Tell what begins now: it may take as long as PATIENCE has it, until the next `enter` or `check`."""
-        self.moved = time.monotonic()  # first: the thread may look in between, at the old phase as begun now
+        """Enter a phase. PATIENCE limits the time until the next `enter` or `check`."""
+        self.moved = time.monotonic()  # first: if the thread reads in between, it sees the old phase as begun just now
         self.phase = phase
 
     def check(self) -> None:
-        """Go on?
+        """Record progress, and raise if the work must stop.
 
         Raises:
-            LeaseLostError: the part is somebody else's, or may be by now; commit nothing.
-            Interrupted: give the part back.
+            LeaseLostError: another worker owns the part, or may own it by now; commit nothing.
+            Interrupted: release the part.
         """
         now = self.moved = time.monotonic()
         if self.lost or now - self.beaten > self.settings.lease_s:
@@ -85,23 +87,25 @@ class Watch:
             raise Interrupted
 
     def _must_stop(self, now: float) -> bool:
-        """The worker ends, and this part would not before it."""
+        """Return whether the worker is shutting down and this part would not end in time."""
         ends = _drained_at.value
         return ends > 0.0 and (self.remaining_s is None or now + self.remaining_s > ends)
 
     @property
     def stalled(self) -> str | None:
-        """What takes too long, if anything does."""
+        """The phase that takes too long, as the reason of a failed attempt, or None."""
         limit_s = self.settings.stall_s * PATIENCE[self.phase]
-        return f"{HUNG}: {limit_s:g} s of {self.phase}" if time.monotonic() - self.moved > limit_s else None
+        if time.monotonic() - self.moved <= limit_s:
+            return None
+        return f"{HUNG}: no progress for {limit_s:g} s while {self.phase}"
 
     def insist(self, action: Callable[[], T]) -> T:
-        """Do what needs store or files; while these do not answer, keep the work in hand and try again.
+        """Run an action that needs the store or the files. While these do not answer, keep the part and try again.
 
-        A full disk or a bucket that is away for an hour costs no attempt and no work.
+        A full disk, or a bucket that is unavailable for an hour, costs no attempt and no work.
 
         Raises:
-            LeaseLostError, Interrupted: from `check`, while it waits.
+            LeaseLostError, Interrupted: raised by `check` during the wait.
         """
         pause_s = CHECK_S
         while True:
@@ -111,7 +115,7 @@ class Watch:
                 return done
             except UnreachableError as error:
                 waits = about(self.part, "waits")
-                logger.warning("job %d part %d waits: %s", self.part.job, self.part.number, error, extra=waits)
+                logger.warning("job %d part %d: waiting: %s", self.part.job, self.part.number, error, extra=waits)
                 self.progress = replace(self.progress, waits=str(error))
             self._pause(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -1,1 +1,1 @@
-"""What a job is: frozen values, without SQL and without files."""
+"""The values that describe a job: frozen, without SQL and without files."""

@@ -1,4 +1,4 @@
-"""What the store keeps of a file: where it is and what it must be."""
+"""References to files, as rows of the store hold them: where a file is and what its content must be."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from charrnn.jobs.job.json_object import JsonObject
 
-S3 = "s3://"  # begins the URL of a bucket
+S3 = "s3://"  # start of a bucket's URL
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileRef:
-    """A file or a folder of the store."""
+    """A reference to a file or folder of the store."""
 
-    name: str  # below the root, with forward slashes
+    name: str  # path below the root, with forward slashes
     size: int  # bytes
-    sha256: str  # of a folder: of its files' names and hashes
+    sha256: str  # for a folder, the hash of its files' names and hashes
 
     def to_dict(self) -> JsonObject:
         return asdict(self)
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a path is one of a bucket."""
+    """Return whether a path is the URL of something in a bucket."""
     return str(path).startswith(S3)

@@ -1,4 +1,4 @@
-"""Values as JSON: the one place where what the store and the client return becomes a document."""
+"""Conversion to JSON: the one place where values of the store and the client become documents."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JsonObject = dict[str, Any]
 
 
 def to_document(value: object) -> Any:
-    """Return a value's JSON: a dataclass becomes an object of its fields, unless it has a `to_dict` of its own."""
+    """Return a value as JSON. A dataclass becomes an object of its fields, unless it has its own `to_dict`."""
     if hasattr(value, "to_dict"):
         return to_document(value.to_dict())
     if is_dataclass(value) and not isinstance(value, type):
@@ -27,5 +27,5 @@ def to_document(value: object) -> Any:
 
 
 def field_values(value: DataclassInstance) -> JsonObject:
-    """Return the fields of a dataclass, the values as they are."""
+    """Return the fields of a dataclass with their values, which are not converted."""
     return {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,4 +1,4 @@
-"""A part: the unit of leased work, as a worker claims it and as the store shows it."""
+"""Parts, the units of leased work: as a worker claims them and as the store shows them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from charrnn.training.progress import Progress as TrainingProgress
 
 @dataclass(frozen=True)
 class Frame:
-    """Where in the seeds file one can begin to read."""
+    """A place in the seeds file where reading can begin."""
 
-    row: int  # the first row of the seed that stands there
+    row: int  # the first row of the seed at that place
     offset: int  # bytes
 
 
@@ -25,13 +25,13 @@ START = Frame(0, 0)
 
 
 def frame_of(frames: Sequence[Frame], row: int) -> Frame:
-    """The last frame that begins at that row or before it."""
+    """Return the last frame that begins at or before the given row."""
     return frames[bisect_right(frames, row, key=lambda frame: frame.row) - 1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingProgress:
-    """How far the sampling of a part is."""
+    """The progress of sampling a part: rows and characters so far."""
 
     rows: int
     characters: int
@@ -42,11 +42,11 @@ WorkProgress = SamplingProgress | TrainingProgress
 
 @dataclass(frozen=True, kw_only=True)
 class PartProgress:
-    """What the worker of a part told last.
+    """The latest progress that the worker of a part reported.
 
     Attributes:
-        work: None before the first step.
-        waits: the error for which it waits, while store or files do not answer.
+        work: the progress of the work, or None before the first step.
+        waits: the error that the worker is waiting out while store or files do not answer, or None.
     """
 
     work: WorkProgress | None = None
@@ -58,7 +58,7 @@ class PartProgress:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> PartProgress:
-        """Read what a worker wrote, perhaps one of a newer release with more to tell."""
+        """Read the progress that a worker stored. A newer release may have stored more fields."""
         kind = TrainingProgress if "step" in values else SamplingProgress if "rows" in values else None
         known = {field.name for field in fields(kind)} if kind else set()
         work = kind(**{name: value for name, value in values.items() if name in known}) if kind else None
@@ -67,17 +67,17 @@ class PartProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class PartRows:
-    """Which rows of a job a part has, and where the seed of the first one stands in the seeds file."""
+    """The rows of a part, and the place of the first one's seed in the seeds file."""
 
     first_row: int
     rows: int
-    frame_offset: int  # bytes, where to begin to read
-    frame_row: int  # the first row of the seed that stands there
+    frame_offset: int  # byte of the seeds file to start reading at
+    frame_row: int  # the first row of the seed at that offset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part(PartRows):
-    """A claimed part: what to do, and the token to commit it with."""
+    """One claimed part of a job, with the token to commit it."""
 
     id: int
     job: int
@@ -90,7 +90,7 @@ class Part(PartRows):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredPart(PartRows):
-    """A part as the store has it."""
+    """A part as stored."""
 
     job: int
     number: int

@@ -1,6 +1,6 @@
-"""What was sampled for a job: each part reports it, and the job's row holds the sum.
+"""Reports about sampling: each part has one, and the job's row holds their sum.
 
-A report is JSON, so that the transaction that ends a part can add it to the job's.
+A report is stored as JSON, so that the transaction that ends a part can add it to the job's report.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from dataclasses import asdict, dataclass, field, replace
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.sizing import full_speed
 
-SHOWN_TEMPERATURES = 20  # those that come first; the texts at further ones are counted together
-SKETCH = 1024  # hashes: exact below so many distinct texts, above with a standard error of 3 %
+SHOWN_TEMPERATURES = 20  # the first ones to occur; the texts at all others are counted together
+SKETCH = 1024  # hashes; the count is exact for fewer distinct texts, and has a standard error of 3% for more
 HASHES = 1 << 32
 
-MEASURED_S = 1.0  # seconds of sampling that tell a speed
-MEASURED_FILL = 0.5  # share of the slots that were busy
+MEASURED_S = 1.0  # least seconds of sampling from which a throughput is measured
+MEASURED_FILL = 0.5  # least batch utilization (share of busy slots) from which it is measured
 
 
 class Distinct:
-    """How many distinct texts there were, in bounded memory: the smallest of their hashes tell how dense these lie.
+    """The number of distinct texts, estimated in bounded memory from the density of their smallest hashes.
 
     K minimum values, Bar-Yossef et al. 2002, "Counting distinct elements in a data stream".
     """
@@ -35,7 +35,7 @@ class Distinct:
     def add(self, text: str) -> None:
         digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
         self.hashes.add(int.from_bytes(digest, "little"))
-        self._trim(2 * SKETCH)  # seldom, since it sorts
+        self._trim(2 * SKETCH)  # rarely, since it sorts
 
     def _trim(self, most: int) -> None:
         if len(self.hashes) > most:
@@ -57,11 +57,11 @@ class Distinct:
 
 @dataclass
 class Tally:
-    """Of the texts at one temperature."""
+    """Totals of the texts at one temperature."""
 
     rows: int = 0
     characters: int = 0
-    nats: float = 0.0  # of all characters together
+    nats: float = 0.0  # sum over all characters
     distinct: Distinct = field(default_factory=Distinct)
 
     def add(self, text: str, nats_per_char: float | None) -> None:
@@ -85,7 +85,7 @@ class Tally:
 
 
 class Tallies:
-    """By temperature, as JSON's keys are: texts."""
+    """Tallies by temperature. The temperatures are strings, as keys in JSON are."""
 
     OTHERS = "others"
 
@@ -112,7 +112,7 @@ class Tallies:
 
 @dataclass(frozen=True, kw_only=True)
 class Seconds:
-    """How long the phases of a part took, in seconds."""
+    """The durations of a part's phases in seconds."""
 
     loading: float
     compiling: float
@@ -130,16 +130,16 @@ class Seconds:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was sampled: by one part, or by all parts of a job so far.
+    """A report about the sampling of one part, or of all parts of a job so far.
 
     Attributes:
-        steps: of the batch.
-        slot_steps: steps of slots that were busy, with those that fed a seed.
-        characters: sampled.
+        steps: number of batch steps.
+        slot_steps: number of steps of busy slots, including those that read a seed.
+        characters: number of sampled characters.
     """
 
     parts: int
-    batch: int  # slots
+    batch: int  # batch size in slots
     precision: str
     steps: int
     slot_steps: int
@@ -148,7 +148,7 @@ class Report:
     temperatures: Tallies
 
     def __add__(self, part: Report) -> Report:
-        """The report of a job with that of one more part."""
+        """Return the report of a job with the report of one more part added."""
         temperatures = Tallies()
         temperatures.merge(self.temperatures)
         temperatures.merge(part.temperatures)
@@ -164,15 +164,15 @@ class Report:
 
     @property
     def fill(self) -> float:
-        """Share of the slots that were busy."""
+        """Batch utilization: the share of slots that were busy."""
         return self.slot_steps / max(1, self.steps * self.batch)
 
     def measured_speed(self) -> float | None:
-        """Return characters a second with a full batch, by which the next job's parts are sized.
+        """Return the throughput with a full batch in characters/s, by which the next job's parts are sized.
 
-        None of a single text, whose products are others, of a part that was short, and of one that left slots empty.
-        All characters that passed count, those of seeds too: a long seed of a short text would tell a speed of nearly
-        nothing.
+        It is None for a single text, which is computed by other matrix products, for a short part, and for one that
+        left slots empty. All processed characters count, including those of seeds: otherwise a short text with a long
+        seed would have a throughput of almost 0.
         """
         seconds = self.seconds.sampling + self.seconds.writing
         if self.batch == 1 or seconds < MEASURED_S or self.fill < MEASURED_FILL:
@@ -190,7 +190,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class TemperatureSummary:
-    """The texts at one temperature, for people; `temperature` is None for those beyond SHOWN_TEMPERATURES."""
+    """The texts at one temperature, for users. `temperature` is None for all beyond SHOWN_TEMPERATURES together."""
 
     temperature: float | None
     rows: int
@@ -200,7 +200,7 @@ class TemperatureSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """A job's report, for people; rounded. `queue_seconds` is the time from submit to the first claim."""
+    """A job's report with rounded numbers, for users. `queue_seconds` is the time from submit to the first claim."""
 
     queue_seconds: float
     parts: int
@@ -215,7 +215,7 @@ class ReportSummary:
 
 
 def summarize(report: Report, queue_seconds: float) -> ReportSummary:
-    """Return a report as people read it."""
+    """Return a report for users."""
     return ReportSummary(
         queue_seconds=queue_seconds,
         parts=report.parts,

@@ -1,6 +1,6 @@
-"""What a person asks for, before anything of it is read: a schedule keeps it, and asks for it again and again.
+"""Requests: what a user submits, before any file is read. A schedule stores a request and submits it each time.
 
-Each has a JSON round trip. Paths are read when it is submitted.
+Each can be converted to JSON and back. Its paths are read when it is submitted.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.documents import UTF_8, check_storable
 
 STANDARD_INPUT = "-"
-RNG_SEEDS = 1_000_000  # of those that are drawn: short enough to be typed
+RNG_SEEDS = 1_000_000  # random seeds to draw from: few enough to be short to type
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """A training of a new version of a model on text files.
+    """A request to train a new version of a model on text files.
 
     Attributes:
         paths: files, folders of *.txt, patterns, and s3:// files and folders below settings.corpus_roots.
-        network: None for the default one, or that of `start`.
-        rng_seed: of the job; if None, that of a schedule's slot, else another one is drawn each time. It is stored with
-            the job. `training.rng_seed` stays 0.
-        validation: files to measure the loss on; else about 5 % of the text, whole files where there are several. Only
-            for a model's first training: it keeps its validation text.
-        start: a version to go on from, as `name`, `name@3` or `name@alias`; it must not have been trained on the
+        network: the network, or None for the default one or that of `start`.
+        rng_seed: random seed of the job. If it is None, it is derived from a schedule's slot or drawn each time. It is
+            stored with the job. `training.rng_seed` must be 0.
+        validation: files to use as validation text. By default, about 5% of the text is reserved for validation, as
+            whole files if there are several. Only for a model's first training job: a model keeps its validation text.
+        start: a version to fine-tune, as `name`, `name@3` or `name@alias`. It must not have been trained on the
             validation text.
-        margin: nats per character by which it must be better than the champion to take its place.
-        keep: delete versions older than the newest so many afterwards, see `Models.delete_older`.
-        label: to find the job by.
+        margin: nats per character by which the version must be better than the champion to replace it.
+        keep: number of newest versions to keep after the training job; see `Models.delete_older`.
+        label: a label to find the job by.
     """
 
     QUEUE: ClassVar[str] = TrainSpec.QUEUE
@@ -57,10 +57,10 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         if self.training.rng_seed:
-            raise InputError("rng_seed is of the request, and not of its training. Give it to the request")
+            raise InputError("training.rng_seed must be 0. Set rng_seed of the request instead")
 
     def absolute(self) -> TrainRequest:
-        """The same from any folder."""
+        """Return the request with absolute paths, so that it means the same in any folder."""
         return replace(self, paths=tuple(map(_absolute, self.paths)), validation=tuple(map(_absolute, self.validation)))
 
     def to_dict(self) -> JsonObject:
@@ -79,19 +79,20 @@ class TrainRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRequest:
-    """Seeds x temperatures x samples to be sampled from a model.
+    """A request to sample seeds x temperatures x samples from a model.
 
     Attributes:
-        model: `name` for its champion, `name@3` for a version, `name@alias`; None for what a training makes.
-        rng_seed: of the job; if None, that of a key or of a schedule's slot, else another one is drawn each time. It is
-            stored with the job. `sampling.rng_seed` stays 0.
-        seeds: a file's path, or "-" for standard input; None for those that are given beside the request, or a single
-            empty one.
-        seeds_format: of the file, one of `rows.seed_file.FORMATS`; by its name if None.
-        random_seeds: as many openings of the text that the model was trained on, in the place of seeds.
-        priority: of its parts among those that wait.
-        part_rows: rows that are done under one lease, about 20 seconds of work if None; no text depends on it.
-        label: to find the job by.
+        model: `name` for its champion, `name@3` for a version, or `name@alias`; None for the version that a training
+            job will make.
+        rng_seed: random seed of the job. If it is None, it is derived from an idempotency key or a schedule's slot, or
+            drawn each time. It is stored with the job. `sampling.rng_seed` must be 0.
+        seeds: path of the seeds file, or "-" for standard input. None: the seeds are given beside the request, or there
+            is a single empty one.
+        seeds_format: format of the file, one of `rows.seed_file.FORMATS`; None: decided by its name.
+        random_seeds: number of random places in the model's training text to use as seeds.
+        priority: priority of its parts among the waiting ones.
+        part_rows: rows to sample under one lease; None: about 20 seconds of work. It changes no text.
+        label: a label to find the job by.
     """
 
     QUEUE: ClassVar[str] = GenerateSpec.QUEUE
@@ -108,22 +109,24 @@ class GenerateRequest:
 
     def __post_init__(self) -> None:
         if self.sampling.rng_seed:
-            raise InputError("rng_seed is of the request, and not of its sampling. Give it to the request")
+            raise InputError("sampling.rng_seed must be 0. Set rng_seed of the request instead")
         if self.random_seeds is not None and self.model is None:
-            raise InputError("--random-seeds are of the text of a model that is trained. Name it with -m")
+            raise InputError("random_seeds requires a trained model, whose text it uses. Set model")
         if self.seeds_format is not None and self.seeds is None:
-            raise InputError("--seeds-format is of a file. Name it with --seeds")
+            raise InputError("seeds_format requires a seeds file. Set seeds, or leave seeds_format out")
         if self.seeds is not None and self.random_seeds is not None:
-            raise InputError("--random-seeds stands in the place of --seeds. Leave one of them out")
+            raise InputError("random_seeds and seeds cannot be combined. Leave one of them out")
 
     def absolute(self) -> GenerateRequest:
-        """The same from any folder.
+        """Return the request with an absolute path, so that it means the same in any folder.
 
         Raises:
-            InputError: of seeds that come from standard input.
+            InputError: the seeds come from standard input.
         """
         if self.seeds == STANDARD_INPUT:
-            raise InputError("A schedule reads its seeds each time. Name a file with --seeds")
+            raise InputError(
+                "A schedule cannot read seeds from standard input, since it reads them each time. Use a file"
+            )
         return self if self.seeds is None else replace(self, seeds=_absolute(self.seeds))
 
     def to_dict(self) -> JsonObject:
@@ -149,11 +152,14 @@ def draw_rng_seed() -> int:
 
 
 def rng_seed_of(text: str) -> int:
-    """A random seed that a text stands for: to ask for the same again is to draw the same."""
+    """Return a random seed derived from a text, so that the same request gives the same random numbers."""
     return int(hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8], 16) % RNG_SEEDS
 
 
 def _absolute(path: str) -> str:
-    """Links stay: what they lead to may change. URLs too, and an empty path, to be refused."""
+    """Return an absolute path. Symbolic links are not resolved, since their targets may change.
+
+    URLs stay as they are, and so does an empty path, which is refused later.
+    """
     check_storable("A path", path)
     return str(Path(path).absolute()) if path and not is_url(path) else path

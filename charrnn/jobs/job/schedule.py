@@ -1,4 +1,4 @@
-"""Schedules: what to submit and when, their slots, and both as the store shows them. Times are milliseconds."""
+"""Schedules and their slots, also as the store shows them. Times are milliseconds."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ CATCH_UPS = (NONE, ONCE) = ("none", "once")
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What to submit, and when.
+    """A request to submit, and the times at which to submit it.
+
+    Attributes:
+        overlap: whether to SKIP or to QUEUE a slot that is due while the previous slot's job has not ended.
+        catch_up: whether to submit a job for slots at which nothing ran: NONE, or ONCE, which is one job for all.
+        deadline_s: seconds after which a slot is no longer submitted, or None.
+        always: submit a training job even if the text has not changed.
 
     Raises:
-        InputError: a name, expression, zone, rule or deadline that is none.
+        InputError: the name, a rule or the deadline is not valid.
     """
 
     name: str
     cron: Cron
     request: Request
-    overlap: str = SKIP  # of a slot that comes while the job of one before has not ended: skip it, or let it wait
-    catch_up: str = ONCE  # of slots at which nothing ran: submit none of them, or one for all
+    overlap: str = SKIP
+    catch_up: str = ONCE
     deadline_s: float | None = None
     always: bool = False
 
@@ -40,12 +46,12 @@ class Schedule:
         if self.deadline_s is not None:
             check_number("deadline", self.deadline_s)
             if self.deadline_s == 0:
-                raise InputError("deadline must be more than 0, or every time is over when it comes")
+                raise InputError("deadline must be greater than 0, or every slot would expire at once")
         if self.always and self.request.QUEUE != TrainSpec.QUEUE:
-            raise InputError("--always is of trainings, which an unchanged text is skipped for. Leave it out")
+            raise InputError("always applies only to training schedules, which skip an unchanged text. Leave it out")
 
     def expired(self, slot: Slot, now: int) -> str | None:
-        """Why a slot is too late to be submitted, if it is."""
+        """Return why a slot is too late to be submitted, or None if it is not."""
         if self.deadline_s is None or now - slot.at <= 1000 * self.deadline_s:
             return None
         return f"not submitted within its deadline of {self.deadline_s:g} s"
@@ -63,16 +69,16 @@ class Slot:
 
 
 class SkippedError(Exception):
-    """A slot's job was not stored: by a rule of its schedule, or because somebody else was quicker."""
+    """A slot's job was not stored: because of a rule of its schedule, or because another process was quicker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSchedule:
-    """A schedule as the store has it, perhaps one of a newer release that `schedule` cannot read.
+    """A schedule as stored. If a newer release stored it, `schedule` may be unable to read it.
 
     Attributes:
         stored_request: the request as stored, with the kind of its jobs.
-        next_at: the first slot that was not decided on.
+        next_at: the first slot that is not decided yet.
     """
 
     name: str
@@ -104,7 +110,7 @@ class StoredSchedule:
 
     @property
     def kind(self) -> str:
-        """Of the jobs that it submits."""
+        """The kind of the jobs that it submits."""
         return str(self.stored_request["queue"])
 
     @property
@@ -113,7 +119,7 @@ class StoredSchedule:
 
     @property
     def reads(self) -> list[str]:
-        """Paths of the texts or the seeds."""
+        """The paths of its texts or seeds."""
         arguments = self.stored_request["arguments"]
         return list(arguments.get("paths") or filter(None, [arguments.get("seeds")]))
 
@@ -123,12 +129,12 @@ class StoredSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSlot:
-    """A slot as the store has it.
+    """A slot as stored.
 
     Attributes:
-        job: that was submitted for it; it may have been deleted since.
-        reason: why it has no job, or more to know about it.
-        claimed_until: by who is about to submit it.
+        job: the job that was submitted for it; it may have been deleted since.
+        reason: why it has no job, or other details.
+        claimed_until: the end of the claim of the process that is about to submit it.
     """
 
     schedule: str
@@ -142,7 +148,7 @@ class StoredSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingSlot:
-    """A slot whose job is to be submitted; `blocked` while a job of its schedule is in work."""
+    """A slot whose job is to be submitted. It is `blocked` while a job of its schedule has not ended."""
 
     slot: Slot
     by_hand: bool
@@ -152,7 +158,7 @@ class WaitingSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a slot's job; `val_loss` and `gate` are of a training's version."""
+    """The outcome of a slot's job. Only the version of a training job has `val_loss` and `gate`."""
 
     job_state: JobState
     model: str
@@ -172,7 +178,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownSlot(StoredSlot):
-    """A slot with what became of its job; None of one without a job that is still there."""
+    """A slot with the outcome of its job, or None if it has no job or the job was deleted."""
 
     outcome: Outcome | None
 
@@ -183,19 +189,19 @@ class ShownSlot(StoredSlot):
 
 @dataclass(frozen=True, kw_only=True)
 class ListedSchedule(StoredSchedule):
-    """A schedule with its latest slot, if it had one."""
+    """A schedule with its latest slot, or None if it had none yet."""
 
     last: StoredSlot | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleDetails(StoredSchedule):
-    """A schedule with its latest slots, latest first, and its next times; none while it is paused."""
+    """A schedule with its latest slots, latest first, and its next times, of which a paused schedule has none."""
 
     slots: tuple[ShownSlot, ...]
     upcoming: tuple[int, ...]
 
 
 def utc(ms: int) -> str:
-    """A time for people."""
+    """Return a time for users."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,4 +1,4 @@
-"""What a job asks for, as it is stored: frozen values with a JSON round trip and a version."""
+"""Specs: the full description of a job's work as it is stored. They can be converted to JSON and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from charrnn.jobs.job.json_object import JsonObject
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
 SPEC_VERSION = 1
-"""Raised when a worker of before could not do the work; it leaves such parts to others."""
+"""Increased when older workers could not do the work. They leave such parts to others."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_PART_ROWS = 1_000_000
@@ -21,14 +21,15 @@ MAX_KEEP = 1_000_000  # versions
 
 
 def check_name(what: str, name: str) -> None:
-    """Refuse a name that is not fit for a path, an URL and a shell.
+    """Check that a name can be used in a path, an URL and a shell.
 
     Raises:
-        InputError: with the expected form.
+        InputError: it cannot; the message has the expected form.
     """
     if not NAME.fullmatch(name):
         raise InputError(
-            f"{what} {name!r} is not valid. Expected 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+            f"{what} {name!r} is not valid. Expected 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or "
+            f"digit"
         )
 
 
@@ -39,18 +40,18 @@ class TrainSpec:
     QUEUE: ClassVar[str] = "train"
 
     model: str
-    corpus: FileRef  # the text to train on, without what is held out
-    characters: int  # of it
-    validation: FileRef  # as charrnn.text.validation makes it
+    corpus: FileRef  # the text to train on, without the validation text
+    characters: int  # number of characters of the corpus
+    validation: FileRef  # validation text, in the form that charrnn.text.validation makes
     validation_characters: int
     vocabulary: str
     network: NetworkOptions
     training: TrainingOptions
-    start: str | None  # the version to go on from
+    start: str | None  # the version to fine-tune
     sources: tuple[str, ...] = ()  # files that the corpus was read from: the first MAX_SOURCES
     num_sources: int = 0
-    margin: float = 0.0  # nats by which it must be better than the champion
-    keep: int | None = None  # newest versions, when this one is stored; older ones are deleted
+    margin: float = 0.0  # nats per character by which it must be better than the champion
+    keep: int | None = None  # number of newest versions to keep when this one is stored; older ones are deleted
 
     @property
     def parts(self) -> int:
@@ -58,7 +59,7 @@ class TrainSpec:
 
     @property
     def needs(self) -> tuple[str, int] | None:
-        """The model and version that it goes on from."""
+        """The model and version that it fine-tunes."""
         model, _, number = (self.start or "").partition("@")
         return (model, int(number)) if number else None
 
@@ -84,13 +85,13 @@ class GenerateSpec:
     QUEUE: ClassVar[str] = "generate"
 
     model: str
-    version: int | None  # None while the training that makes it is awaited
+    version: int | None  # None while the job waits for the training job that will make it
     seeds: FileRef
     num_seeds: int
     rows: int
-    characters: int  # to sample at most
-    sampling: SamplingOptions  # but for what a seed asks for itself
-    batch: int  # slots; stored, as is the precision, since a row's text may depend on it
+    characters: int  # maximum number of characters to sample
+    sampling: SamplingOptions  # options that a seed may override for its rows
+    batch: int  # batch size in slots; stored like the precision, since a row's text may depend on it
     part_rows: int
 
     @property
@@ -104,7 +105,7 @@ class GenerateSpec:
 
     @property
     def name(self) -> str:
-        """Of the version, as results give it."""
+        """The name of the version, as results give it."""
         return f"{self.model}@{self.version}" if self.version else self.model
 
     def to_dict(self) -> JsonObject:

@@ -2,8 +2,8 @@
 
 job:   queued → running → done | failed | cancelled
 part:  queued → leased → done | failed | cancelled
-       leased → queued, when the lease is released or runs out
-retry: failed | cancelled → queued, of parts; the job's state follows them
+       leased → queued, when the lease is released or expires
+retry: failed | cancelled → queued, for parts; the job's state follows
 slot:  due → submitted | skipped | expired | failed
 """
 
@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 
 
 class JobState(StrEnum):
-    QUEUED = "queued"  # no part was claimed yet
+    QUEUED = "queued"  # no part has been claimed yet
     RUNNING = "running"
     DONE = "done"  # perhaps with failed rows: `rows_failed` tells
     FAILED = "failed"
@@ -24,22 +24,22 @@ class PartState(StrEnum):
     QUEUED = "queued"
     LEASED = "leased"  # a worker holds it until `lease_until`
     DONE = "done"
-    FAILED = "failed"  # three attempts without progress, or one that no other would better
+    FAILED = "failed"  # three attempts without progress, or one error that a retry cannot fix
     CANCELLED = "cancelled"
 
 
 class SlotState(StrEnum):
-    """Of a time at which a schedule was due."""
+    """The state of a slot: a time at which a schedule was due."""
 
-    DUE = "due"  # its job is about to be submitted, or waits for the one of before to end
+    DUE = "due"  # its job is about to be submitted, or waits for the previous one to end
     SUBMITTED = "submitted"
-    SKIPPED = "skipped"  # by a rule of its schedule
-    EXPIRED = "expired"  # its deadline passed first
+    SKIPPED = "skipped"  # because of a rule of its schedule
+    EXPIRED = "expired"  # its deadline passed before it was submitted
     FAILED = "failed"  # its job was refused
 
 
 class Priority(IntEnum):
-    """Of a job's parts among those that wait in its queue."""
+    """The priority of a job's parts among those that wait in its queue."""
 
     LOW = -1
     NORMAL = 0
@@ -55,7 +55,7 @@ PART_SOURCES = {
     PartState.FAILED: (PartState.LEASED,),
     PartState.CANCELLED: (PartState.QUEUED, PartState.LEASED),
 }
-"""State → the states that a part may come from by a worker's doing."""
+"""The states from which a worker may move a part into each state."""
 
 RETRIED = (PartState.FAILED, PartState.CANCELLED)
 

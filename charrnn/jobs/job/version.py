@@ -1,8 +1,9 @@
 """Versions of a model, and the gate: a new version becomes champion only if it is better on the validation text.
 
-A version that goes on from another model's may lack characters of the validation text; then its loss and the
-champion's are of different texts. What one of them lacks is left out for both, which takes both models: a worker
-measures it, and the transaction that stores the version looks whether that was against the champion of the moment.
+A version that was fine-tuned from another model's version may lack characters of the validation text. Then its loss and
+the champion's are losses on different texts. Characters that one of them lacks are left out for both, and this takes
+both models: a worker measures the losses, and the transaction that stores the version checks that they were compared
+with the current champion.
 """
 
 from __future__ import annotations
@@ -15,26 +16,26 @@ from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
 FIRST = "the first version"
-NOT_COMPARED = "not compared: one of it and the champion lacks characters of the validation text"
+NOT_COMPARED = "not compared: this version or the champion lacks characters of the validation text"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Losses of a version and a champion, in nats per character, on the validation characters that both know."""
 
-    champion: int  # its number
+    champion: int  # version number of the champion
     nats: float
     champion_nats: float
-    left_out: int = 0  # characters of the text that one of them lacks
+    left_out: int = 0  # characters of the validation text that one of them lacks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What the gate made of a version.
+    """The gate's verdict on a version.
 
     Attributes:
-        margin: nats by which it had to be better.
-        comparison: None of a first version, which has nobody to be better than, and of one that was not compared.
+        margin: nats per character by which it had to be better than the champion.
+        comparison: the comparison with the champion; None for a first version and for one that was not compared.
     """
 
     promoted: bool
@@ -47,7 +48,7 @@ class Gate:
         return cls(**{**values, "comparison": comparison})
 
     def reason(self, model: str) -> str:
-        """For people: why it was promoted, or was not."""
+        """Return why the version was promoted or not, for users."""
         if (against := self.comparison) is None:
             return FIRST if self.promoted else NOT_COMPARED
         champion = f"{against.champion_nats:.4f} of {model}@{against.champion}"
@@ -58,39 +59,40 @@ class Gate:
 
 
 def judge(comparison: Comparison, margin: float) -> Gate:
-    """Pass a version that is better by more than nothing, and by the margin."""
+    """Return the verdict: a version passes if it is better than the champion, and by at least the margin."""
     better = comparison.champion_nats - comparison.nats
     return Gate(promoted=better > 0 and better >= margin, margin=margin, comparison=comparison)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NewVersion:
-    """A trained version that is about to be stored; its number is given then."""
+    """A trained version that is about to be stored. It gets its number then."""
 
     model: str
     files: FileRef
     characters: str
     network: NetworkOptions
-    val_loss: float  # per character
-    skipped: int = 0  # characters of the validation text that are not among its own
-    precision: str  # to sample it in
-    release: str | None = None  # of this program, that trained it
-    margin: float = 0.0  # nats by which it must be better to become champion
-    comparison: Comparison | None = None  # with a champion that knows other characters
-    measurable: bool = True  # False: that champion's files cannot be read
+    val_loss: float  # nats per character
+    skipped: int = 0  # characters of the validation text that are not in its vocabulary
+    precision: str  # precision to sample it in
+    release: str | None = None  # the release of this program that trained it
+    margin: float = 0.0  # nats per character by which it must be better to become champion
+    comparison: Comparison | None = None  # comparison with a champion that has another vocabulary
+    measurable: bool = True  # False: the files of that champion cannot be read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A version as the store has it.
+    """A version as stored.
 
     Attributes:
-        job: the training that made it, None of an imported one.
-        val_loss: loss on the model's validation text, nats per character.
-        skipped: characters of the validation text that are not among its own.
-        precision: to sample it in.
-        release: of this program, that trained it; None of an imported one.
-        promoted_at: when it became champion, unless it was rolled back since; milliseconds, as `created_at` is.
+        job: the training job that made it; None for an imported version.
+        characters: its vocabulary.
+        val_loss: validation loss in nats per character.
+        skipped: characters of the validation text that are not in its vocabulary.
+        precision: the precision to sample it in.
+        release: the release of this program that trained it; None for an imported version.
+        promoted_at: when it became champion, unless it was rolled back since; in milliseconds, like `created_at`.
     """
 
     model: str
@@ -114,19 +116,19 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedVersion(Version):
-    """A version with the aliases that mean it, in alphabetical order."""
+    """A version with its aliases in alphabetical order."""
 
     aliases: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class VersionDetails(ListedVersion):
-    """Everything about a version.
+    """All details of a version.
 
     Attributes:
-        validation: the text that the model's versions are measured on.
-        reason: what the gate made of it, in words.
-        training: what made it; None of an imported one.
+        validation: the model's validation text.
+        reason: the gate's verdict in words.
+        training: the spec that trained it; None for an imported version.
     """
 
     validation: FileRef | None

@@ -15,13 +15,13 @@ from charrnn.training.progress import EpochMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job as the store has it.
+    """A job as stored.
 
     Attributes:
-        stored_spec: its spec as JSON. One of a newer release can be listed, though `spec` may not read it.
-        version: sampled from, or trained; None until it is known.
-        after: the training whose version it uses.
-        characters: sampled so far, by parts that have ended.
+        stored_spec: its spec as JSON. A job of a newer release can be listed even if `spec` cannot read this.
+        version: the version that it samples from or trained; None until it is known.
+        after: the training job whose version it uses.
+        characters: number of characters sampled so far, by parts that have ended.
     """
 
     id: int
@@ -53,12 +53,12 @@ class Job:
 
     @property
     def generate_spec(self) -> GenerateSpec | None:
-        """The spec of a generate job, None of a training."""
+        """The spec of a generate job; None for a training job."""
         return GenerateSpec.from_dict(self.stored_spec) if self.kind == GenerateSpec.QUEUE else None
 
     @property
     def name(self) -> str:
-        """The version that it samples from or trained; before that, the model."""
+        """The version that it samples from or trained, or the model until the version is known."""
         return f"{self.model}@{self.version}" if self.version else self.model
 
     @property
@@ -67,7 +67,7 @@ class Job:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it ended and did all that was asked."""
+        """Whether it is done without failed rows."""
         return self.state == JobState.DONE and self.rows_failed == 0
 
     def to_dict(self) -> JsonObject:
@@ -76,13 +76,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class JobStatus(Job):
-    """Everything about a job.
+    """All details of a job.
 
     Attributes:
-        progress: of the parts in work.
-        report: what was sampled so far; None of a training, and before the first part has ended.
-        history: epochs of a training.
-        waiting_for: why nothing happens yet.
+        progress: the parts in work with their progress.
+        report: the report on sampling so far; None for a training job, and before the first part has ended.
+        history: the epochs of a training job.
+        waiting_for: why the job is still waiting, or None.
     """
 
     progress: tuple[RunningPart, ...]
@@ -93,9 +93,9 @@ class JobStatus(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerInfo:
-    """A pool child that showed a sign of life lately."""
+    """A pool child that showed a sign of life recently."""
 
-    owner: str  # its place: the worker's life and the number in the pool
+    owner: str  # its place: the worker's name for this run, and its number in the pool
     host: str
     pid: int
     device: str
@@ -104,5 +104,5 @@ class WorkerInfo:
 
 
 def no_worker(*queues: str) -> str:
-    """Say that nobody serves some queues, and what to do."""
+    """Return the message that no worker serves some queues, and what to do."""
     return f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker"

@@ -1,1 +1,1 @@
-"""The database: the only package that uses SQLAlchemy."""
+"""The database. No other package uses SQLAlchemy."""

@@ -1,7 +1,7 @@
-"""What differs between SQLite and PostgreSQL: how they are opened, their clock, their locks, their upsert.
+"""The differences between SQLite and PostgreSQL: how they are opened, their clock, their locks and their upsert.
 
-All else is written once, for both. SQLite lets one writer in at a time. PostgreSQL lets many in, so
-whoever reads a row in order to change it locks it first (`with_for_update`, which SQLite leaves out).
+Everything else is written once, for both. SQLite lets one writer in at a time. PostgreSQL lets many in, so code that
+reads a row in order to change it locks it first (`with_for_update`, which SQLite leaves out).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ READ: dict[str, dict[str, Any]] = {
     SQLITE: {},
     POSTGRESQL: {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
 }
-WRITE = "charrnn_write"  # execution option: the transaction will write
+WRITE = "charrnn_write"  # execution option of a transaction that will write
 SCHEMA_LOCK = 0x63686172726E6E  # "charrnn" as a number
-NOT_PERMITTED = "42501"  # PostgreSQL's SQLSTATE of a missing grant
-BUSY_TIMEOUT_S = 30  # that one waits for another's lock
+NOT_PERMITTED = "42501"  # PostgreSQL's SQLSTATE for a missing privilege
+BUSY_TIMEOUT_S = 30  # how long a transaction waits for another one's lock
 
-# A host that is cut off must not hold its locks until TCP gives up after hours: PostgreSQL ends a transaction in
-# which nothing happens, and both ends of a connection find out within seconds that the other is gone.
+# A host that is cut off must not hold its locks until TCP gives up after hours. Therefore PostgreSQL ends idle
+# transactions, and both ends of a connection find out within seconds that the other end is gone.
 SESSION = {
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": f"{BUSY_TIMEOUT_S}s",
@@ -55,7 +55,7 @@ SESSION = {
 }
 CONNECTION = {
     "application_name": "charrnn-jobs",
-    "client_encoding": "utf8",  # of a database without an encoding (SQL_ASCII) text would come as bytes
+    "client_encoding": "utf8",  # otherwise a database without an encoding (SQL_ASCII) returns text as bytes
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -65,14 +65,14 @@ CONNECTION = {
 
 
 class Database:
-    """Two kinds of transactions.
+    """A database with transactions that read and transactions that write.
 
     Attributes:
-        url: without its password.
+        url: the database URL without its password.
 
     Raises:
-        InputError: an URL of another kind of database.
-        UnreachableError: from every transaction.
+        InputError: the URL names another kind of database.
+        UnreachableError: raised by a transaction if the database does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -86,35 +86,35 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that sees one state of the database and writes nothing."""
-        with self._translated(), self._reading.begin() as connection:
+        """Open a transaction that sees one state of the database and writes nothing."""
+        with self._translate_errors(), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that writes. In SQLite only one runs at a time."""
-        with self._translated(), self._writing.begin() as connection:
+        """Open a transaction that writes. In SQLite only one runs at a time."""
+        with self._translate_errors(), self._writing.begin() as connection:
             yield connection
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         try:
             yield
-        except (IntegrityError, DataError, ProgrammingError) as error:  # what the schema refuses, or a mistake of ours
+        except (IntegrityError, DataError, ProgrammingError) as error:  # refused by the schema, or a bug of ours
             if getattr(error.orig, "sqlstate", None) == NOT_PERMITTED:
                 raise InputError(
-                    f"The store {self.url} refuses: {error.orig}. Its user must own the database, or have CREATE on "
-                    f"its schema and all rights on its tables"
+                    f"The store {self.url} denies permission: {error.orig}. Its user must own the database, or have "
+                    f"CREATE on its schema and all rights on its tables"
                 ) from error
             raise
         except DBAPIError as error:
-            # PostgreSQL's messages go on with details and hints.
+            # PostgreSQL adds details and hints on further lines.
             reason = str(error.orig).strip().partition("\n")[0]
             raise UnreachableError(f"The store {self.url} does not answer: {reason}") from error
 
 
 class _Now(ColumnElement[int]):
-    """The database's clock in milliseconds, and not the host's: hosts disagree."""
+    """The time in milliseconds by the database's clock and not the host's, since hosts disagree."""
 
     type = BigInteger()
     inherit_cache = True
@@ -128,7 +128,7 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 
 @compiles(_Now, POSTGRESQL)
 def _postgresql_now(*_: Any, **__: Any) -> str:
-    # now() is the time at which the transaction began, which is old behind a lock.
+    # now() is the time at which the transaction began, which is outdated after a wait for a lock.
     return "cast(extract(epoch from clock_timestamp()) * 1000 as bigint)"
 
 
@@ -136,7 +136,7 @@ NOW = _Now()
 
 
 def upsert(connection: Connection, table: Table, **values: Any) -> None:
-    """Insert a row, or change the one with the same primary key."""
+    """Insert a row, or update the one with the same primary key."""
     statement = _insert(connection, table).values(values)
     keys = [column.name for column in table.primary_key]
     changed = {name: value for name, value in values.items() if name not in keys}
@@ -144,7 +144,7 @@ def upsert(connection: Connection, table: Table, **values: Any) -> None:
 
 
 def insert_missing(connection: Connection, table: Table, **values: Any) -> Row[Any] | None:
-    """Insert a row unless one with a unique value of it is there -> its primary key, None if one is there."""
+    """Insert a row unless one with an equal unique value exists. Return its primary key, or None if one exists."""
     statement = _insert(connection, table).values(values).on_conflict_do_nothing()
     return connection.execute(statement.returning(*table.primary_key)).one_or_none()
 
@@ -154,16 +154,16 @@ def _insert(connection: Connection, table: Table) -> Any:
 
 
 def lock_schema(connection: Connection) -> None:
-    """Let nobody else create or change tables until the transaction ends; SQLite's writers are alone already."""
+    """Keep others from creating or changing tables until the transaction ends. SQLite has only one writer anyway."""
     if connection.dialect.name == POSTGRESQL:
         connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
 
 
 def _open_engine(url: str) -> Engine:
-    """An engine whose transactions begin as their option `WRITE` says.
+    """Return an engine whose transactions begin as their option `WRITE` says.
 
     Raises:
-        InputError: an URL of another database, or one whose driver is not installed.
+        InputError: the URL names another kind of database, or its driver is not installed.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == POSTGRESQL:
@@ -177,9 +177,9 @@ def _open_engine(url: str) -> Engine:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url.replace("postgres://", "postgresql://", 1) if url.startswith("postgres://") else url)
-    except (ArgumentError, ValueError) as error:  # the latter of a port that is no number
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
         raise InputError(f"CHARRNN_STORE_URL is not a database URL. {EXPECTED}") from error
-    # SQLite's own URLs, which begin with "file:", may name a database in memory too.
+    # SQLite's own URLs, which begin with "file:", can also name a database in memory.
     path = parsed.database or ""
     is_file = parsed.drivername == SQLITE and path and not path.startswith((":memory:", "file:")) and not parsed.query
     if not is_file and parsed.drivername not in (POSTGRESQL, "postgresql+psycopg"):
@@ -190,7 +190,7 @@ def _parse(url: str) -> URL:
 
 
 def _shown(url: URL) -> str:
-    """Without its passwords, which libpq takes as options too."""
+    """Return the URL without its passwords. libpq also accepts passwords in the query."""
     hidden = {name: "***" for name in url.query if "password" in name}
     return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
@@ -202,14 +202,14 @@ def _postgresql(url: URL) -> Engine:
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={**CONNECTION, "options": options.strip()},
-        pool_pre_ping=True,  # after a restart of the server, connections of before are replaced without an error
+        pool_pre_ping=True,  # replaces connections from before a restart of the server without an error
     )
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
-    """Leave transactions to us: the driver begins them too late for a read that is followed by a write."""
+    """Turn off the driver's own transactions, which begin too late for a read that is followed by a write."""
     connection.isolation_level = None
-    # FULL: what was accepted is on the disk, and survives a loss of power.
+    # FULL: committed data is on the disk and survives a loss of power.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 

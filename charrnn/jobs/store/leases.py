@@ -1,8 +1,7 @@
-"""What workers do to parts: claim, heartbeat, checkpoint, complete, release, fail.
+"""The operations of workers on parts: claim, heartbeat, checkpoint, complete, release, fail.
 
-A lease is a claim for a limited time, with a fencing token that rises with every claim. The clock
-decides who may take a part away; the token alone decides who may commit. Locks are taken in the
-order that `lifecycle` tells.
+A lease is a claim for a limited time, with a fencing token that rises with every claim. The clock decides when a part
+may be taken away; the token alone decides who may commit. Locks are taken in the order that `lifecycle` describes.
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds
 from charrnn.training.progress import EpochMetrics
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
-"""Why an attempt ended, where no exception tells."""
+"""Reasons why an attempt ended, if there is no exception."""
 
-CANDIDATES = 20  # jobs that a claim looks at: in PostgreSQL others may just be taking the first ones' last parts
+CANDIDATES = 20  # jobs that a claim tries: in PostgreSQL others may be taking the last parts of the first ones
 
 WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
 
 
 class Leases:
-    """The verbs of one store; `lease_s` is how long a claim lasts without a heartbeat."""
+    """The lease operations of one store. A lease expires `lease_s` seconds after its last heartbeat."""
 
     def __init__(self, store: Store, lease_s: float) -> None:
         self.store = store
         self.lease_ms = round(lease_s * 1000)
 
     def claim(self, queue: str, owner: str) -> Part | None:
-        """Take the best waiting part: by priority, of the job with the fewest parts leased, then the oldest."""
+        """Lease the best waiting part: by priority, then from the job with the fewest leased parts, then the oldest."""
         with self.store.write() as connection:
             for job in connection.execute(_candidates(queue)).all():
-                # Before the part, as locks are ordered; a running job is not locked at all.
+                # The job before the part, as locks are ordered. A running job is not locked at all.
                 connection.execute(
                     update(jobs)
                     .where(jobs.c.id == job.id, jobs.c.state == JobState.QUEUED)
@@ -58,7 +57,7 @@ class Leases:
         return None
 
     def _take(self, connection: Connection, job: int, owner: str) -> Row[Any] | None:
-        """Lease the job's first waiting part, None if others were quicker."""
+        """Lease and return the job's first waiting part, or None if others were quicker."""
         best = (
             select(parts.c.id)
             .where(parts.c.job == job, WAITING)
@@ -78,10 +77,10 @@ class Leases:
         return connection.execute(update(parts).where(parts.c.id == best).values(values).returning(parts)).one_or_none()
 
     def heartbeat(self, part: Part, progress: PartProgress) -> bool:
-        """Extend the lease and show progress -> whether the job should be cancelled.
+        """Extend the lease and store the progress. Return whether the job should be cancelled.
 
         Raises:
-            LeaseLostError: the part is somebody else's now.
+            LeaseLostError: another worker owns the part now.
         """
         with self.store.write() as connection:
             self._change(
@@ -94,13 +93,13 @@ class Leases:
             return bool(connection.execute(cancel).scalar_one())
 
     def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics]) -> None:
-        """Commit progress: what follows starts from here, and attempts are counted anew."""
+        """Commit progress: later attempts start from here, and the count of attempts starts again."""
         with self.store.write() as connection:
             self._change(connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms)
             _add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
-        """Show the epochs that have ended, before a checkpoint holds them."""
+        """Store the epochs that have ended, before a checkpoint includes them."""
         with self.store.write() as connection:
             self._change(connection, part, lease_until=NOW + self.lease_ms)
             _add_epochs(connection, part.job, history)
@@ -109,8 +108,8 @@ class Leases:
         """Commit the part file of sampled rows.
 
         Args:
-            report: what was sampled, to be added to the job's.
-            device_kind: on which it was sampled; its speed is kept if the report tells one.
+            report: the part's report, to be added to the job's.
+            device_kind: the kind of device that sampled it. The speed is stored if the report has one.
         """
         with self.store.write() as connection:
             before = _lock(connection, part).report
@@ -122,7 +121,10 @@ class Leases:
             end_parts(connection, part.job, 1, report=total.to_dict(), **counters)
 
     def complete_training(self, part: Part, version: NewVersion) -> Version | None:
-        """Commit a trained version -> None; or, with nothing committed, the champion to compare it with first."""
+        """Commit a trained version and return None.
+
+        If the version must be compared with the champion first, commit nothing and return the champion.
+        """
         with self.store.write() as connection:
             _lock(connection, part)
             self._lock_part(connection, part)
@@ -133,13 +135,13 @@ class Leases:
             return None
 
     def committed(self, part: Part) -> bool:
-        """Whether this lease ended its part: of a commit whose answer was lost on the way."""
+        """Return whether this lease completed its part. Asked after a commit whose answer was lost."""
         own = (parts.c.id == part.id) & (parts.c.token == part.token) & (parts.c.state == PartState.DONE)
         with self.store.read() as connection:
             return connection.execute(select(parts.c.id).where(own)).first() is not None
 
     def release(self, part: Part) -> PartState:
-        """Give a part back: to the queue, its attempt not counted, or to its end if cancelled."""
+        """Release a part: requeue it without counting the attempt, or end it if its job was cancelled."""
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             attempts = max(self._lock_part(connection, part).attempts - 1, 0)
@@ -147,7 +149,7 @@ class Leases:
             return _end_lease(connection, part, cancelled, failed=False, **again)
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
-        """End an attempt: back to the queue, or to quarantine after the third or a `permanent` one."""
+        """End an attempt: requeue the part, or mark it failed after the third or a `permanent` failure."""
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             attempts = self._lock_part(connection, part).attempts  # since the last checkpoint, not at the claim
@@ -155,34 +157,40 @@ class Leases:
             return _end_lease(connection, part, cancelled, failed=failed, error=_storable(reason))
 
     def give_back(self, owner: str, reason: str = DIED) -> int:
-        """Take away the parts of a process that died, so that they need not wait for their leases."""
-        return self._take_away(LEASED & (parts.c.owner == owner), reason)
+        """Requeue the parts of a process that died, so that they need not wait for their leases to expire.
+
+        As after any failed attempt, some may end instead. Return the number of parts.
+        """
+        return self._end_leases(LEASED & (parts.c.owner == owner), reason)
 
     def expire(self) -> int:
-        """Take away the parts whose lease ran out, or ends later than any lease can: a clock stepped."""
-        longest_ms = round(LONGEST_S * 1000)  # not this process's: another host's leases may be longer
-        return self._take_away(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms), DIED)
+        """Requeue the parts with an expired lease, or with one that ends later than any can: a clock was changed.
+
+        As after any failed attempt, some may end instead. Return the number of parts.
+        """
+        longest_ms = round(LONGEST_S * 1000)  # not this process's own limit: another host's leases may be longer
+        return self._end_leases(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms), DIED)
 
     def waiting(self) -> dict[str, int]:
-        """Queue → parts that wait in it for a worker."""
+        """Return the number of parts of each queue that wait for a worker."""
         query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(WAITING, READY)
         with self.store.read() as connection:
             return dict(connection.execute(query.group_by(parts.c.queue)).all())
 
     def waits(self, queue: str) -> bool:
-        """Whether a part waits in the queue for a worker; asked after each part, so nothing is counted."""
+        """Return whether a part in the queue waits for a worker. Called after each part, so it does not count them."""
         query = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(parts.c.queue == queue, WAITING, READY)
         with self.store.read() as connection:
             return connection.execute(query.limit(1)).first() is not None
 
-    def _take_away(self, condition: ColumnElement[bool], reason: str) -> int:
+    def _end_leases(self, condition: ColumnElement[bool], reason: str) -> int:
         with self.store.write() as connection:
             found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)
             jobs_of = connection.execute(found).scalars().all()
-            return sum(_take_from(connection, job, condition, reason) for job in jobs_of)
+            return sum(_end_leases_of(connection, job, condition, reason) for job in jobs_of)
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
-        """Update the part if the lease still holds; raising rolls the whole transaction back."""
+        """Update the part if the lease still holds. If not, the error rolls the whole transaction back."""
         sources = PART_SOURCES[state] if state else (PartState.LEASED,)
         held = and_(parts.c.id == part.id, parts.c.token == part.token, parts.c.state.in_(sources))
         if state:
@@ -191,7 +199,7 @@ class Leases:
             raise _lost(part)
 
     def _lock_part(self, connection: Connection, part: Part) -> Row[Any]:
-        """The part's row, held until the transaction ends, if the lease still holds."""
+        """Return the part's row, locked until the transaction ends, if the lease still holds."""
         held = (parts.c.id == part.id) & (parts.c.token == part.token) & (parts.c.state == PartState.LEASED)
         row = connection.execute(select(parts).where(held).with_for_update()).one_or_none()
         if row is None:
@@ -220,12 +228,12 @@ def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
 
 
 def _storable(text: str) -> str:
-    """An exception's text may hold what no database takes: NUL, or half a character of a file's name."""
+    """Return a text that any database accepts. An exception's text may hold NUL, or half a character of a file name."""
     return text.replace("\0", "�").encode(errors="replace").decode()
 
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:
-    """Insert epochs, also for those that were done again and, by the clock or on another device, ended otherwise."""
+    """Insert epochs. Replace those that ran again with another result, because of a time limit or another device."""
     columns = (metrics.c.epoch, metrics.c.step, metrics.c.val_loss)
     known = {tuple(row) for row in connection.execute(select(*columns).where(metrics.c.job == job))}
     for epoch in history:
@@ -246,8 +254,8 @@ def _lock(connection: Connection, part: Part) -> Row[Any]:
         raise LeaseLostError(f"Job {part.job} was deleted") from error
 
 
-def _take_from(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> int:
-    """Take a job's parts that meet the condition once the job is locked: some may have ended meanwhile."""
+def _end_leases_of(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> int:
+    """End the leases of a job's parts that meet the condition. The job is locked first: some may have ended by then."""
     cancelled = lock_job(connection, job_id).cancel_requested
     query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
     taken = connection.execute(query).all()
@@ -259,8 +267,10 @@ def _take_from(connection: Connection, job_id: int, condition: ColumnElement[boo
 def _end_lease(
     connection: Connection, part: Part | Row[Any], cancelled: bool, *, failed: bool, **values: Any
 ) -> PartState:
-    """Take a locked part from its owner, who did not complete it: to its end if its job was cancelled, to quarantine if
-    the attempt was the last one, else to the queue with the `values`."""
+    """Take a locked part from its owner, who did not complete it. Return its new state, which is stored with `values`.
+
+    The part is cancelled if its job was, fails if this was the last attempt, and otherwise goes back to the queue.
+    """
     state = PartState.CANCELLED if cancelled else PartState.FAILED if failed else PartState.QUEUED
     connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, **values))
     if state == PartState.CANCELLED:
@@ -272,10 +282,10 @@ def _end_lease(
 
 
 def _candidates(queue: str) -> Any:
-    """Jobs of which a part waits, the one whose turn it is first."""
+    """Return the query for jobs with a waiting part, in the order of their turns."""
     own = parts.c.job == jobs.c.id
     in_work = select(func.count()).where(own, parts.c.state == PartState.LEASED).scalar_subquery()
-    # A training that gave its device back has a higher token than those that wait for their first turn.
+    # A training job that yielded its device has a higher token than those that wait for their first turn.
     turns = select(func.max(parts.c.token)).where(own).scalar_subquery() if queue == TrainSpec.QUEUE else None
     order = (jobs.c.priority.desc(), in_work, *([turns] if turns is not None else []), jobs.c.id)
     unended = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))

@@ -1,7 +1,7 @@
-"""How a job begins and ends: added with its parts, ended by its last one, cancelled, deleted.
+"""The life of a job: added with its parts, ended by its last part, cancelled, retried, deleted.
 
-Each function runs in a transaction of its caller's. Locks are taken in one order everywhere, so that
-no two can wait for each other: an awaited training, the job, the part, the model, the version, a schedule's slot.
+Each function runs in the caller's transaction. Locks are taken in one order everywhere, so that no two transactions can
+wait for each other: the awaited training job, the job, the part, the model, the version, a schedule's slot.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
 from charrnn.sampling.defaults import choose_precision
 
 READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
-"""Of a job: it waits for no training."""
+"""The condition that a job does not wait for a training job."""
 
 JOB = tuple(column for column in jobs.c if column is not jobs.c.report)
-"""What a job is read by; its report is kilobytes, and read alone."""
+"""The columns of a job. Its report has kilobytes and is read separately."""
 
 LEASED = parts.c.lease_until > 0
-"""Of a part: as `state = 'leased'`, which the schema says too, but with an index."""
+"""The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,27 +39,27 @@ class NewJob:
 
     spec: TrainSpec | GenerateSpec
     label: str | None = None
-    key: str | None = None  # one job is stored for it, however often it is submitted
-    request: str | None = None  # a hash of what was asked for, to tell whether the key stands for the same
+    key: str | None = None  # idempotency key: one job is stored for it, however often it is submitted
+    request: str | None = None  # a hash of the request, to tell whether the key belongs to the same request
     priority: Priority = Priority.NORMAL
-    after: int | None = None  # the training whose version is awaited
-    frames: Sequence[Frame] = (START,)  # of the seeds file, in order
+    after: int | None = None  # the training job whose version is awaited
+    frames: Sequence[Frame] = (START,)  # the frames of the seeds file, in order
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredJob:
-    """What became of a NewJob."""
+    """The result of storing a NewJob."""
 
     id: int
-    spec: JsonObject  # of the first job with the key; with the version, if that is made
-    existed: bool  # the key stands for a job that was there
+    spec: JsonObject  # the spec of the first job with the key; with the version, if that exists
+    existed: bool  # whether a job with the key existed already
 
 
 def add_job(connection: Connection, new: NewJob) -> StoredJob:
-    """Insert a job and its parts, unless its key stands for a job that is there.
+    """Insert a job and its parts, unless a job with its key exists.
 
     Raises:
-        InputError: the key stands for a job that asks for something else; or what is to be awaited made no version.
+        InputError: the key belongs to a job with a different request, or the awaited job made no version.
     """
     spec = new.spec
     if new.after is not None and isinstance(spec, GenerateSpec):
@@ -68,7 +68,7 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
     inserted = insert_missing(connection, jobs, **_row(new, spec))
     if inserted is None:
         if (first := first_of_key(connection, new)) is None:
-            raise InputError(f"The job of the key {new.key!r} was deleted just now. Submit again")
+            raise InputError(f"The job with the key {new.key!r} was deleted just now. Submit again")
         return first
     _add_parts(connection, inserted.id, new)
     return StoredJob(id=inserted.id, spec=spec.to_dict(), existed=False)
@@ -93,10 +93,10 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
 
 
 def first_of_key(connection: Connection, new: NewJob) -> StoredJob | None:
-    """The job that its key stands for, if there is one.
+    """Return the stored job with the same key, or None.
 
     Raises:
-        InputError: which asks for something else.
+        InputError: that job has a different request.
     """
     query = select(jobs.c.id, jobs.c.request, jobs.c.spec).where(jobs.c.key.is_not(None), jobs.c.key == new.key)
     first = connection.execute(query).one_or_none()
@@ -104,7 +104,7 @@ def first_of_key(connection: Connection, new: NewJob) -> StoredJob | None:
         return None
     if first.request != new.request:
         raise InputError(
-            f"The key {new.key!r} stands for job {first.id}, which asks for something else. Take another key"
+            f"The key {new.key!r} belongs to job {first.id}, which has a different request. Use another key"
         )
     return StoredJob(id=first.id, spec=first.spec, existed=True)
 
@@ -131,18 +131,18 @@ def _add_parts(connection: Connection, job: int, new: NewJob) -> None:
 
 
 def _series(first: int, last: int) -> CTE:
-    """A table of the numbers from `first` to `last`."""
+    """Return a table of the numbers from `first` to `last`."""
     series = select(literal(first).label("number")).cte(recursive=True)
     return series.union_all(select(series.c.number + 1).where(series.c.number < last))
 
 
 def lock_job(connection: Connection, job_id: int) -> Row[Any]:
-    """The job's row, held until the transaction ends.
+    """Return the job's row, locked until the transaction ends.
 
     Raises:
-        NotFoundError: no such job.
+        NotFoundError: there is no such job.
     """
-    # "key share": rows that refer to the job, such as an epoch's, may be inserted meanwhile.
+    # "key share": rows that refer to the job, such as epochs, can be inserted meanwhile.
     query = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
     job = connection.execute(query).one_or_none()
     if job is None:
@@ -155,33 +155,33 @@ def no_job(job_id: int) -> NotFoundError:
 
 
 def to_job(row: Row[Any]) -> Job:
-    """Return the job of a row with the columns of JOB."""
+    """Return the job of a row that has the columns of JOB."""
     values = {column.name: row._mapping[column.name] for column in JOB}
     return Job(stored_spec=values.pop("spec"), **{**values, "state": JobState(row.state)})
 
 
 def awaited_version(connection: Connection, training: int) -> int | None:
-    """The version that a training made, None while it can still make one; the training is locked until then.
+    """Return the version that a training job made, or None while it can still make one. The job is locked.
 
     Raises:
-        InputError: no training, or one that came to nothing.
-        NotFoundError: no such job.
+        InputError: the job is not a training job, or it ended without a version.
+        NotFoundError: there is no such job.
     """
     job = lock_job(connection, training)
     if job.kind != TrainSpec.QUEUE:
-        raise InputError(f"Job {training} is no training, so there is no version to wait for")
+        raise InputError(f"Job {training} is not a training job, so there is no version to wait for")
     if job.state in ENDED_JOBS and job.version is None:
         raise InputError(f"Job {training} is {job.state} and made no version")
     return None if job.version is None else int(job.version)
 
 
 def end_parts(connection: Connection, job_id: int, count: int, *, report: Any = None, **added: int) -> None:
-    """Count parts as ended, add to the job's counters, set its report; whoever ends the last part ends the job."""
+    """Count parts as ended, add to the job's counters and set its report. With its last part the job ends too."""
     values: dict[str, Any] = {name: jobs.c[name] + amount for name, amount in added.items()}
     values["parts_left"] = jobs.c.parts_left - count
     if report is not None:
         values["report"] = report
-    # A report is kilobytes: only what is needed comes back.
+    # A report has kilobytes, so only the columns that are needed are returned.
     columns = (jobs.c.id, jobs.c.kind, jobs.c.version, jobs.c.parts_left)
     job = connection.execute(update(jobs).where(jobs.c.id == job_id).values(values).returning(*columns)).one()
     if count and job.parts_left == 0:
@@ -205,7 +205,7 @@ def _final_state(connection: Connection, job: Row[Any]) -> JobState:
 
 
 def _tell_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
-    """Let the jobs that wait for a training begin with its version, or fail if it has none."""
+    """Start the jobs that wait for a training job with its version, or fail them if it made none."""
     waiting = (jobs.c.after == training.id) & jobs.c.version.is_(None) & jobs.c.state.not_in(ENDED_JOBS)
     for job in connection.execute(
         select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
@@ -216,32 +216,33 @@ def _tell_dependents(connection: Connection, training: Row[Any], state: JobState
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
         else:
             _cancel_parts(connection, job.id)
-            error = f"the training that it waited for, job {training.id}, is {state}"
+            error = f"job {training.id}, the training job that it waited for, is {state}"
             _end(connection, job, JobState.FAILED, error=error, parts_left=0)
 
 
 def _with_version(connection: Connection, spec: GenerateSpec, version: int) -> GenerateSpec:
-    """
+    """Return the spec with its version, and with the precision to sample that in.
+
     Raises:
-        NotFoundError: it was deleted.
+        NotFoundError: the version was deleted.
     """
     query = select(versions.c.precision).where(versions.c.model == spec.model, versions.c.version == version)
-    # Kept from being deleted until the job is stored.
+    # The lock keeps the version from being deleted until the job is stored.
     best = connection.execute(query.with_for_update(read=True, key_share=True)).scalar_one_or_none()
     if best is None:
-        raise NotFoundError(f"{spec.model}@{version} was deleted. See: charrnn-jobs models")
+        raise NotFoundError(f"{spec.model}@{version} was deleted. List versions with: charrnn-jobs models")
     precision = choose_precision(spec.sampling.precision, best, spec.batch)
     return replace(spec, version=version, sampling=replace(spec.sampling, precision=precision))
 
 
 def cancel_job(connection: Connection, job_id: int) -> bool:
-    """Ask for a job's end: waiting parts are cancelled now, leased ones by their workers.
+    """Cancel a job: its waiting parts now, its leased parts through their workers.
 
     Returns:
         False if the job has ended already.
 
     Raises:
-        NotFoundError: no such job.
+        NotFoundError: there is no such job.
     """
     if lock_job(connection, job_id).state in ENDED_JOBS:
         return False
@@ -257,27 +258,27 @@ def _cancel_parts(connection: Connection, job_id: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Retried:
-    """A job whose parts are to be done again."""
+    """A job whose parts were queued again."""
 
     spec: TrainSpec | GenerateSpec
-    parts: int  # how many
-    ready: bool  # False: it waits for a training
+    parts: int  # the number of queued parts
+    ready: bool  # False: the job waits for a training job
 
 
 def retry_job(connection: Connection, job_id: int) -> Retried:
-    """Queue a job's parts that failed or were cancelled, and take its cancelling back.
+    """Queue the failed and cancelled parts of a job again, and withdraw its cancellation.
 
-    Parts that are done stay as they are, and a training goes on from its last checkpoint.
+    Parts that are done stay as they are, and a training job resumes from its last checkpoint.
 
     Raises:
-        InputError: the training that it waited for made no version, or was deleted.
-        NotFoundError: no such job.
+        InputError: the training job that it waited for made no version, or was deleted.
+        NotFoundError: there is no such job.
     """
     awaited = connection.execute(select(jobs.c.after).where(jobs.c.id == job_id)).scalar_one_or_none()
     version = None if awaited is None else awaited_version(connection, awaited)
     job = lock_job(connection, job_id)
     if job.kind == GenerateSpec.QUEUE and job.version is None and awaited is None:
-        raise InputError(f"The training that job {job_id} waited for was deleted. Submit it anew")
+        raise InputError(f"The training job that job {job_id} waited for was deleted. Submit job {job_id} again")
     requeued, rows_lost = _requeue_parts(connection, job_id)
     values: dict[str, Any] = {"cancel_requested": False, "rows_failed": job.rows_failed - rows_lost}
     if requeued:
@@ -292,7 +293,7 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
 
 
 def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:
-    """Queue what failed or was cancelled -> the parts, and the rows of those that had failed."""
+    """Queue failed and cancelled parts. Return the number of parts, and of the rows in those that had failed."""
     chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
     lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
     rows_lost = int(connection.execute(lost).scalar_one())
@@ -301,18 +302,18 @@ def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:
 
 
 def delete_job(connection: Connection, job_id: int) -> Job:
-    """Delete an ended job's rows -> the job as it was.
+    """Delete the rows of an ended job. Return the job as it was.
 
     Raises:
-        InputError: a job that has not ended, or a training that a version came from.
-        NotFoundError: no such job.
+        InputError: the job has not ended, or it is a training job that a version came from.
+        NotFoundError: there is no such job.
     """
     job = lock_job(connection, job_id)
     if job.state not in ENDED_JOBS:
-        raise InputError(f"Job {job_id} is {job.state}. End it first: charrnn-jobs cancel {job_id}")
-    if job.kind == TrainSpec.QUEUE and job.version is not None:  # also one that was deleted: others may go on from it
+        raise InputError(f"Job {job_id} is {job.state}. Cancel it first: charrnn-jobs cancel {job_id}")
+    if job.kind == TrainSpec.QUEUE and job.version is not None:  # even if deleted: others may be based on it
         raise InputError(
-            f"{job.model}@{job.version} came from job {job_id}, which is kept: it tells what was trained on"
+            f"Job {job_id} cannot be deleted: it trained {job.model}@{job.version} and records on which text"
         )
     for table in (previews, metrics, parts):
         connection.execute(delete(table).where(table.c.job == job_id))
@@ -322,7 +323,11 @@ def delete_job(connection: Connection, job_id: int) -> Job:
 
 
 def prunable(connection: Connection, older_than_ms: int, job_id: int | None = None) -> Sequence[int]:
-    """Ids of jobs, or of that one, that ended so long ago and can be deleted, oldest first."""
+    """Return the ids of jobs that ended more than `older_than_ms` ago and can be deleted, oldest first.
+
+    Args:
+        job_id: consider only this job.
+    """
     has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
     old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
     query = select(jobs.c.id).where(old).order_by(jobs.c.id)

@@ -1,7 +1,7 @@
-"""The store's schema, one step at a time: `MIGRATIONS[n - 1]` leads from version n to n + 1.
+"""Migrations of the store's schema: `MIGRATIONS[n - 1]` leads from version n to n + 1.
 
-An empty database gets today's tables at once. One with an older schema is refused until a person
-has it upgraded, when no older worker runs: `charrnn-jobs store upgrade`.
+An empty database gets the latest tables at once. A store with an older schema is refused until somebody runs
+`charrnn-jobs store upgrade`, which must happen while no older worker runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from charrnn.jobs.store.database import lock_schema
 Migration = Callable[[Connection], None]
 
 MIGRATIONS: list[Migration] = []
-"""Since the schema of the first release, which is version 1."""
+"""All migrations since the schema of the first release, which is version 1."""
 
 
 def latest() -> int:
@@ -26,10 +26,10 @@ def latest() -> int:
 
 
 def is_store(connection: Connection) -> bool:
-    """Whether the database holds a store, of this release's schema, or nothing of ours.
+    """Return whether the database holds a store with this release's schema. False: it has no tables of ours.
 
     Raises:
-        InputError: tables of somebody else, or a store of another release.
+        InputError: the database has tables of another program, or a store of another release.
     """
     present = set(inspect(connection).get_table_names())
     if tables.store.name in present:
@@ -37,13 +37,13 @@ def is_store(connection: Connection) -> bool:
         return True
     if foreign := sorted(present & set(tables.metadata.tables)):
         raise InputError(
-            f"The database has a table {foreign[0]} that is not of this program. Give the store a database of its own"
+            f"The database has a table {foreign[0]} of another program. Give the store a database of its own"
         )
     return False
 
 
 def create(connection: Connection) -> None:
-    """Make the tables in an empty database, unless somebody made them just now."""
+    """Create the tables in an empty database, unless another process has just created them."""
     lock_schema(connection)
     if not is_store(connection):
         tables.metadata.create_all(connection)
@@ -51,14 +51,14 @@ def create(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection) -> int:
-    """Bring an older schema up to date, inside the caller's transaction -> the version that it had.
+    """Upgrade an older schema inside the caller's transaction. Return the version that it had.
 
     Raises:
-        InputError: no store, or one of a newer release.
+        InputError: there is no store, or it belongs to a newer release.
     """
     lock_schema(connection)
     if not inspect(connection).has_table(tables.store.name):
-        raise InputError("There is no store in this database. It is made when it is first used")
+        raise InputError("There is no store in this database, so there is nothing to upgrade. The first use creates it")
     version = schema_version(connection)
     if version > latest():
         _check(version)
@@ -75,10 +75,11 @@ def schema_version(connection: Connection) -> int:
 def _check(version: int) -> None:
     if version > latest():
         raise InputError(
-            f"The store has schema {version}, this release knows up to {latest()}. Upgrade charrnn-jobs here"
+            f"The store has schema version {version}, but this release supports only versions up to {latest()}. "
+            f"Upgrade charrnn-jobs on this host"
         )
     if version < latest():
         raise InputError(
-            f"The store has schema {version}, this release needs {latest()}. Stop the workers and run: "
-            f"charrnn-jobs store upgrade"
+            f"The store has schema version {version}, but this release needs version {latest()}. Stop the workers and "
+            f"run: charrnn-jobs store upgrade"
         )

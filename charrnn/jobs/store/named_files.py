@@ -1,4 +1,4 @@
-"""Which files the rows of the store name: all others may be deleted."""
+"""The files that rows of the store name. All others may be deleted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = 1000  # jobs
 
 
 def shared_files(connection: Connection, gone: set[int]) -> set[str]:
-    """Return the files and folders that rows name, but for those of jobs alone.
+    """Return the files and folders that rows name, except those in the folders of jobs.
 
     Args:
         gone: jobs that count as deleted already.
@@ -26,11 +26,13 @@ def shared_files(connection: Connection, gone: set[int]) -> set[str]:
 
 
 def files_of_job(connection: Connection, job: int) -> set[str] | None:
-    """Return the results and checkpoints of a job, none of one that is not there; None of one in work: a file comes
-    before the row that names it."""
+    """Return the needed results and checkpoints of a job. A job that does not exist has none.
+
+    Return None for a job that has not ended: a file is written before the row that names it.
+    """
     state = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar_one_or_none()
     if state is not None and state not in ENDED_JOBS:
         return None
-    needed = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)  # to retry from
+    needed = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)  # for a retry
     files = connection.execute(select(needed).where(parts.c.job == job)).scalars()
     return {file["name"] for file in files if file}

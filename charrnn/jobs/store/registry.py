@@ -1,8 +1,7 @@
 """Models, their immutable versions, and the aliases that move from version to version.
 
-`speeches` is a model, `speeches@3` a version, `speeches@champion` an alias; plain `speeches` means
-its champion. A new version becomes champion if it passes the gate; a person may promote another one,
-or go back to the champion of before.
+`speeches` is a model, `speeches@3` a version and `speeches@champion` an alias; plain `speeches` means its champion. A
+new version becomes champion if it passes the gate. Users may promote another one or roll back to the previous champion.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from charrnn.text.documents import check_storable
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
-MAX_DIGITS = 9  # of a version's number, as the database holds it
+MAX_DIGITS = 9  # most digits of a version number that the database holds
 
 
 def validation(connection: Connection, model: str, but: int | None = None) -> FileRef | None:
-    """The model's frozen validation text, or None before its first training, `but` for that job.
+    """Return the model's frozen validation text, or None before its first training job; job `but` does not count.
 
-    A first training that came to nothing, cancelled or failed, froze none.
+    A first training job that was cancelled or failed freezes none.
     """
     found = connection.execute(select(models.c.validation).where(models.c.name == model)).scalar_one_or_none()
     if found is None or not (_has_versions(connection, model) or _in_training(connection, model, but)):
@@ -51,9 +50,9 @@ def _in_training(connection: Connection, model: str, but: int | None) -> bool:
 
 
 def freeze_validation(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
-    """Set a model's validation text if it has none yet -> the one it has now; `but` as of `validation`."""
+    """Set a model's validation text if it has none yet. Return the one that it has now. For `but` see `validation`."""
     insert_missing(connection, models, name=model, validation=reference.to_dict())
-    _lock(connection, model)  # of two first trainings that are submitted at once the second sees the first
+    _lock(connection, model)  # if two first training jobs are submitted at once, the second one sees the first
     if (frozen := validation(connection, model, but)) is not None:
         return frozen
     connection.execute(update(models).where(models.c.name == model).values(validation=reference.to_dict()))
@@ -65,11 +64,11 @@ def _lock(connection: Connection, model: str) -> None:
 
 
 def add_version(connection: Connection, job: int, new: NewVersion) -> Version | None:
-    """Store the version that a training made, and move the alias that it earned.
+    """Store the version that a training job made, and move the alias that it earned.
 
     Returns:
-        None; or, with nothing stored, the champion to compare it with first, since the losses of the two are of other
-        characters: measure both on those that they share, and come again.
+        None. Or, with nothing stored, the champion to compare it with first, since the two losses were measured on
+        different characters: measure both on the characters that they share, and call again.
     """
     _lock(connection, new.model)
     best = champion(connection, new.model)
@@ -82,9 +81,9 @@ def add_version(connection: Connection, job: int, new: NewVersion) -> Version | 
 
 
 def import_version(connection: Connection, new: NewVersion) -> int:
-    """Store a version that was trained elsewhere, and move the alias that it earned -> its number.
+    """Store a version that was trained elsewhere, and move the alias that it earned. Return its number.
 
-    One whose loss cannot be compared with the champion's becomes a candidate.
+    If its loss cannot be compared with the champion's, it becomes a candidate.
     """
     _lock(connection, new.model)
     gate = _judge(champion(connection, new.model), new)
@@ -114,7 +113,7 @@ def _insert(connection: Connection, job: int | None, new: NewVersion, gate: Gate
 
 
 def _judge(best: Version | None, new: NewVersion) -> Gate | None:
-    """What the gate makes of a version; None if it is to be compared with the champion first."""
+    """Return the gate's verdict on a version, or None if it must be compared with the champion first."""
     if best is None:
         return Gate(promoted=True)
     if best.characters == new.characters or best.skipped == new.skipped == 0:
@@ -126,7 +125,7 @@ def _judge(best: Version | None, new: NewVersion) -> Gate | None:
 
 
 def champion(connection: Connection, model: str) -> Version | None:
-    """Return the version that the model's name means, None before the first."""
+    """Return the version that the model's name means, or None if the model has none yet."""
     row = connection.execute(_aliased(model, CHAMPION)).one_or_none()
     return None if row is None else _version(row)
 
@@ -156,26 +155,26 @@ def _move(connection: Connection, model: str, version: int, alias: str) -> None:
 
 
 def promote(connection: Connection, model: str, version: int, alias: str = CHAMPION) -> None:
-    """Let an alias mean that version from now on; jobs that were submitted keep theirs.
+    """Move an alias to that version. Jobs that were submitted before keep their version.
 
     Raises:
-        InputError: an alias that is none.
-        NotFoundError: no such version.
+        InputError: the alias is not valid.
+        NotFoundError: there is no such version.
     """
     check_name("The alias", alias)
     if alias.isdecimal():
-        raise InputError(f"The alias {alias!r} would be a version's number. Give it a letter")
+        raise InputError(f"The alias {alias!r} looks like a version number. Add a letter")
     _lock(connection, model)
     _locked_version(connection, model, version)
     _move(connection, model, version, alias)
 
 
 def rollback(connection: Connection, model: str) -> int:
-    """Go back to the champion of before -> its number.
+    """Make the previous champion the champion again. Return its number.
 
     Raises:
         InputError: there was none.
-        NotFoundError: no such model.
+        NotFoundError: there is no such model.
     """
     _lock(connection, model)
     best = champion(connection, model)
@@ -184,7 +183,7 @@ def rollback(connection: Connection, model: str) -> int:
     before = _champion_before(connection, best)
     if before is None:
         raise InputError(
-            f"There is no champion before {model}@{best.version} to go back to. Choose one: charrnn-jobs models promote"
+            f"{model}@{best.version} has no previous champion to roll back to. Choose one: charrnn-jobs models promote"
         )
     connection.execute(update(versions).where(_is(model, best.version)).values(promoted_at=None))
     upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
@@ -199,13 +198,13 @@ def _champion_before(connection: Connection, best: Version) -> int | None:
 
 
 def delete_version(connection: Connection, model: str, version: int) -> FileRef:
-    """Delete a version for good -> its files, to be deleted afterwards.
+    """Delete a version permanently. Return its files, to be deleted afterwards.
 
     Raises:
         InputError: an alias means it, or a job that has not ended needs it.
-        NotFoundError: no such version.
+        NotFoundError: there is no such version.
     """
-    _lock(connection, model)  # an alias may be on its way to it
+    _lock(connection, model)  # an alias may be moving to it
     found = _locked_version(connection, model, version)
     if reason := _reason_to_keep(connection, model, version):
         raise InputError(reason)
@@ -213,9 +212,9 @@ def delete_version(connection: Connection, model: str, version: int) -> FileRef:
 
 
 def delete_older(connection: Connection, model: str, keep: int) -> dict[int, FileRef]:
-    """Delete all versions but the newest `keep` for good -> their numbers and files, to be deleted afterwards.
+    """Keep only the newest `keep` versions. Return the deleted numbers with their files, to be deleted afterwards.
 
-    Those stay that an alias means, a job that has not ended needs, or a rollback would go back to.
+    A version also stays if an alias means it, a job that has not ended needs it, or a rollback would return to it.
     """
     _lock(connection, model)
     best = champion(connection, model)
@@ -223,7 +222,7 @@ def delete_older(connection: Connection, model: str, keep: int) -> dict[int, Fil
     newest_first = select(versions.c.version).where(versions.c.model == model).order_by(versions.c.version.desc())
     deleted = {}
     for number in connection.execute(newest_first.offset(keep)).scalars().all():
-        found = _locked_version(connection, model, number)  # first: a job may be on its way to it
+        found = _locked_version(connection, model, number)  # locked first: a job may be about to use it
         if number != before and not _reason_to_keep(connection, model, number):
             deleted[number] = _delete(connection, found)
     return deleted
@@ -235,10 +234,10 @@ def _delete(connection: Connection, version: Version) -> FileRef:
 
 
 def _reason_to_keep(connection: Connection, model: str, version: int) -> str | None:
-    """Why a version cannot be deleted, if it cannot."""
+    """Return why a version cannot be deleted, or None if it can."""
     name = f"{model}@{version}"
     if names := aliases_of(connection, model, version):
-        return f"{name} is {model}@{names[0]}. Let that alias mean another version first: models promote"
+        return f"{name} is in use as {model}@{names[0]}. Move that alias to another version first: models promote"
     if (job := _job_that_needs(connection, model, version)) is not None:
         return f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it"
     return None
@@ -250,14 +249,14 @@ def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
 
 
 def training_of(connection: Connection, model: str, version: int) -> TrainSpec | None:
-    """What made a version, also one that was deleted since; None of one that was imported."""
+    """Return the spec that trained a version, even if that was deleted since, or None if it was imported."""
     own = (jobs.c.model == model) & (jobs.c.version == version) & (jobs.c.kind == TrainSpec.QUEUE)
     spec = connection.execute(select(jobs.c.spec).where(own)).scalar_one_or_none()
     return None if spec is None else TrainSpec.from_dict(spec)
 
 
 def get_version(connection: Connection, model: str, number: int) -> Version | None:
-    """Return a version, None of one that was deleted."""
+    """Return a version, or None if it was deleted."""
     row = connection.execute(select(versions).where(_is(model, number))).one_or_none()
     return None if row is None else _version(row)
 
@@ -267,7 +266,7 @@ def _is(model: str, number: int) -> ColumnElement[bool]:
 
 
 def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Version:
-    """`share`: kept from being deleted, and no more."""
+    """Return a version, locked until the transaction ends; with `share` only against being deleted."""
     query = select(versions).where(_is(model, version)).with_for_update(read=share, key_share=share)
     row = connection.execute(query).one_or_none()
     if row is None:
@@ -276,13 +275,13 @@ def _locked_version(connection: Connection, model: str, version: int, *, share: 
 
 
 def lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int | None = None) -> None:
-    """Keep what a job needs until the transaction has stored it: the model before the version, as locks are ordered.
+    """Lock what a job needs until the transaction has stored it: the model before the version, as locks are ordered.
 
     Args:
         but: the job itself, if it is stored already.
 
     Raises:
-        InputError: the model is measured on another validation text by now.
+        InputError: the model has another validation text by now.
         NotFoundError: the version was deleted since it was looked up.
     """
     if (
@@ -290,14 +289,14 @@ def lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int 
         and freeze_validation(connection, spec.model, spec.validation, but) != spec.validation
     ):
         raise InputError(
-            f"Another first training of {spec.model} has fixed its validation text meanwhile. Submit this one again"
+            f"Another first training job of {spec.model} has just set its validation text. Submit this one again"
         )
     if spec.needs is not None:
         _locked_version(connection, *spec.needs, share=True)
 
 
 def _job_that_needs(connection: Connection, model: str, version: int) -> int | None:
-    """One that samples from it, or goes on from it."""
+    """Return a job that has not ended and samples from or fine-tunes the version, or None."""
     samples = (jobs.c.kind == GenerateSpec.QUEUE) & (jobs.c.model == model) & (jobs.c.version == version)
     goes_on = (jobs.c.kind == TrainSpec.QUEUE) & (jobs.c.spec["start"].as_string() == f"{model}@{version}")
     query = select(jobs.c.id).where(jobs.c.state.not_in(ENDED_JOBS), or_(samples, goes_on)).limit(1)
@@ -308,8 +307,8 @@ def resolve(connection: Connection, reference: str) -> Version:
     """Return the version that `model`, `model@3` or `model@alias` means now.
 
     Raises:
-        InputError: what is no text.
-        NotFoundError: with the nearest names.
+        InputError: the reference is not valid text.
+        NotFoundError: there is no such version; the message has the nearest names.
     """
     check_storable("The model's name", reference)
     model, _, wanted = reference.partition("@")
@@ -324,7 +323,7 @@ def resolve(connection: Connection, reference: str) -> Version:
 
 
 def version_number(text: str) -> int | None:
-    """What stands behind the @, if it is a number that the database holds."""
+    """Return the number after the @, or None if the text is not a number that the database can hold."""
     return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 

@@ -1,8 +1,8 @@
-"""Schedules and their slots: the times at which each was due, and what became of them.
+"""Schedules and their slots: the times at which each schedule was due, and the outcome of each.
 
-A slot is decided on once, by whoever inserts its row, in the transaction that moves the schedule on; its job is
-stored in the transaction that marks it submitted. So any number of processes may do this, and die at it. Functions
-take the time from their caller, in milliseconds of the database's clock.
+A slot is decided once: by the process that inserts its row, in the transaction that advances the schedule. Its job is
+stored in the transaction that marks the slot submitted. So any number of processes may do this, and may die in between.
+Functions take the time from their caller, in milliseconds of the database's clock.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from charrnn.jobs.store.database import insert_missing
 from charrnn.jobs.store.tables import jobs, schedules, slots
 from charrnn.text.documents import check_storable
 
-ON_TIME_MS = 5 * 60 * 1000  # later than this a slot counts as missed
-CLAIM_MS = 10 * 60 * 1000  # to submit a slot in; after it, others take it for dead who claimed it
-KEPT_SLOTS = 1000  # of a schedule, with a job; and as many without
+ON_TIME_MS = 5 * 60 * 1000  # a slot that is later than this counts as missed
+CLAIM_MS = 10 * 60 * 1000  # time to submit a claimed slot; after it, others assume that the process died
+KEPT_SLOTS = 1000  # slots with a job that a schedule keeps, and as many without one
 
 
 def add(connection: Connection, schedule: Schedule, now: int) -> None:
-    """Store a schedule; its first slot is the next time from now.
+    """Store a schedule. Its first slot is its next time after now.
 
     Raises:
-        InputError: there is one of that name.
+        InputError: a schedule with that name exists.
     """
     row = {
         "name": schedule.name,
@@ -55,16 +55,16 @@ def add(connection: Connection, schedule: Schedule, now: int) -> None:
     }
     if insert_missing(connection, schedules, **row) is None:
         raise InputError(
-            f"There is a schedule {schedule.name} already. Take another name, or remove it first: "
+            f"A schedule {schedule.name} already exists. Use another name, or remove it first: "
             f"charrnn-jobs schedules remove {schedule.name}"
         )
 
 
 def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> StoredSchedule:
-    """Return a schedule, `locked` until the transaction ends.
+    """Return a schedule, if `locked` with a lock until the transaction ends.
 
     Raises:
-        NotFoundError: with the nearest names.
+        NotFoundError: there is none; the message has the nearest names.
     """
     check_storable("The schedule's name", name)
     query = select(schedules).where(schedules.c.name == name)
@@ -105,7 +105,7 @@ def _slot(row: Row[Any]) -> StoredSlot:
 
 
 def pause(connection: Connection, name: str) -> None:
-    """Submit nothing for it until it is resumed, but by hand."""
+    """Stop a schedule from submitting jobs until it is resumed, except by hand."""
     get_schedule(connection, name, locked=True)
     connection.execute(update(schedules).where(schedules.c.name == name).values(paused=True))
     own = (slots.c.schedule == name) & (slots.c.state == SlotState.DUE) & ~slots.c.by_hand
@@ -113,7 +113,7 @@ def pause(connection: Connection, name: str) -> None:
 
 
 def resume(connection: Connection, name: str, now: int) -> None:
-    """Go on with the next time from now; what came to pass meanwhile was not missed."""
+    """Resume a schedule at its next time after now. Times during the pause do not count as missed."""
     stored = get_schedule(connection, name, locked=True)
     if stored.paused:
         upcoming = next(stored.schedule().cron.after(now))
@@ -121,29 +121,29 @@ def resume(connection: Connection, name: str, now: int) -> None:
 
 
 def remove(connection: Connection, name: str) -> None:
-    """Delete a schedule and its slots; jobs that it submitted stay."""
+    """Delete a schedule and its slots. The jobs that it submitted stay."""
     get_schedule(connection, name, locked=True)
     connection.execute(delete(slots).where(slots.c.schedule == name))
     connection.execute(delete(schedules).where(schedules.c.name == name))
 
 
 def add_by_hand(connection: Connection, name: str, now: int) -> Slot:
-    """A slot of this moment, whatever the schedule's times.
+    """Add and return a slot for now, whatever the schedule's times.
 
     Raises:
-        InputError: another one waits, or a job of it has not ended.
-        NotFoundError: no such schedule.
+        InputError: another slot of the schedule waits, or a job of the schedule has not ended.
+        NotFoundError: there is no such schedule.
     """
     get_schedule(connection, name, locked=True)
     if reason := _waiting(connection, name) or _running(connection, name):
-        raise InputError(f"The schedule {name} is at work: {reason}. Wait for it, or cancel it")
+        raise InputError(f"The schedule {name} is busy: {reason}. Wait for it, or cancel it")
     while insert_missing(connection, slots, schedule=name, at=now, by_hand=True) is None:
-        now += 1  # this very moment is a slot already
+        now += 1  # this millisecond is a slot already
     return Slot(name, now)
 
 
 def wanting(connection: Connection, now: int) -> Sequence[str]:
-    """Schedules to decide on: those that are due, and those that went on by a clock that was set back since."""
+    """Return the schedules to decide on: those that are due, and those that advanced by a clock that was set back."""
     own = slots.c.schedule == schedules.c.name
     ahead = select(slots.c.at).where(own, slots.c.at > now, slots.c.at < schedules.c.next_at).exists()
     query = select(schedules.c.name).where(~schedules.c.paused, or_(schedules.c.next_at <= now, ahead))
@@ -151,15 +151,15 @@ def wanting(connection: Connection, now: int) -> Sequence[str]:
 
 
 def decide(connection: Connection, name: str, now: int) -> None:
-    """Insert the latest slot that has come, with what is to become of it, and move the schedule on."""
+    """Insert the latest slot that is due together with the decision on it, and advance the schedule."""
     stored = get_schedule(connection, name, locked=True)
     if stored.paused:
         return
     schedule = stored.schedule()
     upcoming = next(schedule.cron.after(now))
     if stored.next_at <= now:
-        # Only the latest: those before it were missed, or are of a moment ago, and one job does for all.
-        # `max` is for rules of a time zone that have changed since.
+        # Only the latest one: earlier ones were missed or are moments old, and one job stands for all.
+        # `max` is needed if the rules of the time zone have changed since.
         slot = Slot(name, max(schedule.cron.last(now), stored.next_at))
         state, reason = _decision(connection, schedule, slot, stored.next_at, now)
         insert_missing(connection, slots, schedule=name, at=slot.at, state=state, reason=reason)
@@ -174,18 +174,18 @@ def _decision(
     if reason := schedule.expired(slot, now):
         return SlotState.EXPIRED, reason
     if now - slot.at > ON_TIME_MS and schedule.catch_up == NONE:
-        return SlotState.SKIPPED, "missed: nothing ran at that time"
+        return SlotState.SKIPPED, "missed: no worker or scheduler ran at that time"
     if reason := _waiting(connection, schedule.name):
         return SlotState.SKIPPED, reason
     if reason := _running(connection, schedule.name):
         return (SlotState.SKIPPED, reason) if schedule.overlap == SKIP else (SlotState.DUE, f"waited: {reason}")
-    return SlotState.DUE, f"for all slots since {utc(first)}, which were missed" if first < slot.at else None
+    return SlotState.DUE, f"for all missed slots since {utc(first)}" if first < slot.at else None
 
 
 def _waiting(connection: Connection, name: str) -> str | None:
     due = select(slots.c.at).where(slots.c.schedule == name, slots.c.state == SlotState.DUE).limit(1)
     at = connection.execute(due).scalar_one_or_none()
-    return None if at is None else f"that of {utc(at)} waits still"
+    return None if at is None else f"the slot of {utc(at)} is still waiting"
 
 
 def _running(connection: Connection, name: str) -> str | None:
@@ -196,7 +196,8 @@ def _running(connection: Connection, name: str) -> str | None:
 
 
 def _trim(connection: Connection, name: str) -> None:
-    # Apart, since a job in work and the last training are known by their slots, however many were skipped after them.
+    # Two separate limits: a job in work and the last training job are found through their slots, however many slots
+    # were skipped after them.
     for kind in (slots.c.job.is_not(None), slots.c.job.is_(None) & (slots.c.state != SlotState.DUE)):
         own = (slots.c.schedule == name) & kind
         oldest = select(slots.c.at).where(own).order_by(slots.c.at.desc()).offset(KEPT_SLOTS).limit(1).scalar_subquery()
@@ -218,20 +219,21 @@ def waiting(connection: Connection) -> list[WaitingSlot]:
 
 
 def claim(connection: Connection, slot: Slot, now: int) -> bool:
-    """Take a slot to submit its job, unless somebody else does."""
-    # A claim of far later than one can be is of a clock that was set back; twice, as others read the clock before us.
+    """Claim a slot in order to submit its job. Return False if another process holds it."""
+    # A claim that ends later than any claim can was made before the clock was set back. The limit is twice CLAIM_MS,
+    # since others read the clock before us.
     free = or_(slots.c.claimed_until <= now, slots.c.claimed_until > now + 2 * CLAIM_MS)
     mine = update(slots).where(_is(slot), slots.c.state == SlotState.DUE, free).values(claimed_until=now + CLAIM_MS)
     return connection.execute(mine).rowcount == 1
 
 
 def postpone(connection: Connection, slot: Slot, until: int) -> None:
-    """Give a claimed slot back, to be claimed again from then on."""
+    """Release a claimed slot, which can be claimed again at that time."""
     connection.execute(update(slots).where(_is(slot)).values(claimed_until=until))
 
 
 def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) -> None:
-    """Tell why a slot gets no job, unless it has one."""
+    """Store why a slot gets no job, unless it has one."""
     own = _is(slot) & (slots.c.state == SlotState.DUE)
     connection.execute(update(slots).where(own).values(state=state, reason=reason))
 
@@ -240,12 +242,12 @@ def fill(connection: Connection, slot: Slot, job: int, spec: TrainSpec | Generat
     """Mark a slot submitted, in the transaction that stores its job.
 
     Raises:
-        SkippedError: it was done by somebody else, or its text is that of the last training.
+        SkippedError: another process submitted it, or its text is the same as in the last training job.
     """
     filled = update(slots).where(_is(slot), slots.c.state == SlotState.DUE).values(state=SlotState.SUBMITTED, job=job)
     row = connection.execute(filled.returning(slots.c.by_hand)).one_or_none()
     if row is None:
-        raise SkippedError(f"The slot of {slot} is no longer due")
+        raise SkippedError(f"The slot {slot} is no longer due")
     always = connection.execute(select(schedules.c.always).where(schedules.c.name == slot.schedule)).scalar_one()
     if isinstance(spec, TrainSpec) and not (always or row.by_hand):
         _check_changed(connection, slot, spec)
@@ -256,7 +258,7 @@ def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec) -> None:
     done = done.where(slots.c.schedule == slot.schedule, jobs.c.state == JobState.DONE)
     before = connection.execute(done.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
     if before is not None and before.spec["corpus"]["sha256"] == spec.corpus.sha256:
-        raise SkippedError(f"the text is that of job {before.id}")
+        raise SkippedError(f"the text has not changed since job {before.id}")
 
 
 def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:
@@ -266,7 +268,7 @@ def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:
 
 
 def get_slot(connection: Connection, slot: Slot) -> StoredSlot:
-    """Return a slot as it stands.
+    """Return a slot in its current state.
 
     Raises:
         NotFoundError: its schedule was removed.

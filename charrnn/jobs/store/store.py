@@ -1,7 +1,7 @@
-"""The database that is the truth: opening it, its transactions, and what people ask of it.
+"""The store, the single source of truth: opening it, its transactions, and its queries.
 
-How jobs begin and end is in `lifecycle`, what workers do to parts in `leases`, models and versions
-in `registry`.
+See `lifecycle` for how jobs begin and end, `leases` for the operations of workers on parts, and `registry` for models
+and versions.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from charrnn.jobs.store.lifecycle import JOB, LEASED, READY, no_job, to_job
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, rounds, speeds, workers
 from charrnn.training.progress import EpochMetrics, Preview
 
-PAGE = 1000  # parts that are read at once
+PAGE = 1000  # most parts to read at once
 
 
 class Store(Database):
-    """An open store; cheap to make, safe to share between threads, not across a fork.
+    """An open store. It is cheap to create and safe to share between threads, but not across a fork.
 
     Attributes:
-        id: of this store alone; broker and files keep it too.
+        id: the unique id of this store, which broker and files record too.
 
     Raises:
-        InputError: an URL of another kind of database, or a store of another release.
-        UnreachableError: the database does not open.
+        InputError: the URL names another kind of database, or the store belongs to another release.
+        UnreachableError: the database cannot be opened.
     """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
         try:
-            self.id = self._opened()
+            self.id = self._open()
         except BaseException:
             self.close()
             raise
 
-    def _opened(self) -> str:
+    def _open(self) -> str:
         with self.read() as connection:
             exists = migrations.is_store(connection)
         if not exists:
@@ -57,7 +57,7 @@ class Store(Database):
 
     @classmethod
     def open(cls, settings: Settings) -> Store:
-        """The store that the settings name; the local one is made where there is none."""
+        """Return the store that the settings name. The local one is created if it does not exist."""
         _make_home(settings)
         return cls(settings.database_url)
 
@@ -66,13 +66,13 @@ class Store(Database):
             return connection.execute(select(column)).scalar_one()
 
     def now(self) -> int:
-        """Milliseconds since 1970 by the database's clock, since hosts disagree."""
+        """Return milliseconds since 1970 by the database's clock, since the clocks of hosts disagree."""
         with self.read() as connection:
             return int(connection.execute(select(NOW)).scalar_one())
 
     @property
     def files_url(self) -> str | None:
-        """Where this store's files are, None before the first one is about to be written."""
+        """The place of this store's files, or None until the first one is about to be written."""
         found: str | None = self._own(tables.store.c.files)
         return found
 
@@ -81,10 +81,10 @@ class Store(Database):
             connection.execute(update(tables.store).values(files=url))
 
     def job(self, job_id: int | None = None) -> Job:
-        """Return a job; the newest one without an id.
+        """Return a job, or the newest job if there is no id.
 
         Raises:
-            NotFoundError: no such job.
+            NotFoundError: there is no such job.
         """
         query = select(*JOB).order_by(jobs.c.id.desc()).limit(1)
         if job_id is not None:
@@ -94,15 +94,15 @@ class Store(Database):
         if row is not None:
             return to_job(row)
         if job_id is None:
-            raise NotFoundError("No job was submitted yet. Begin with: charrnn-jobs train NAME PATH")
+            raise NotFoundError("No job has been submitted yet. Start with: charrnn-jobs train NAME PATH")
         raise no_job(job_id)
 
     def jobs(self, limit: int, before: int | None = None, **equal: object) -> list[Job]:
         """Return the newest jobs, newest first.
 
         Args:
-            before: only those with a smaller id, to page on.
-            equal: column → value; those that are None are left out.
+            before: only jobs with a smaller id, for the next page.
+            equal: values that columns must have; those that are None are ignored.
         """
         query = select(*JOB)
         for name, value in equal.items():
@@ -114,19 +114,19 @@ class Store(Database):
             return [to_job(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
 
     def report(self, job_id: int) -> Report | None:
-        """Return what was sampled for a job so far, None before its first part has ended."""
+        """Return the report of a job so far, or None before its first part has ended."""
         with self.read() as connection:
             report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one_or_none()
         return report and Report.from_dict(report)
 
     def unended(self, job_ids: Collection[int]) -> set[int]:
-        """Those of some jobs that are there and have not ended."""
+        """Return those of the given jobs that exist and have not ended."""
         query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.not_in(ENDED_JOBS))
         with self.read() as connection:
             return set(connection.execute(query).scalars())
 
     def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> list[StoredPart]:
-        """A job's parts in order from number `first` on, all or those in `states`; a page of them."""
+        """Return one page of a job's parts in order, from number `first` on; all, or only those in `states`."""
         query = select(parts).where(parts.c.job == job_id, parts.c.number >= first).order_by(parts.c.number)
         if states:
             query = query.where(parts.c.state.in_(states))
@@ -134,7 +134,7 @@ class Store(Database):
             return [_part(row) for row in connection.execute(query.limit(PAGE if limit is None else limit))]
 
     def history(self, job_id: int, after: int = 0) -> list[EpochMetrics]:
-        """Return a training's epochs after that one in order, each with its previews by temperature."""
+        """Return the epochs of a training job after epoch `after`, each with its previews in order of temperature."""
         with self.read() as connection:
             epochs = connection.execute(
                 select(metrics).where(metrics.c.job == job_id, metrics.c.epoch > after).order_by(metrics.c.epoch)
@@ -159,31 +159,31 @@ class Store(Database):
         ]
 
     def workers(self, seen_within_ms: int) -> list[WorkerInfo]:
-        """Pool children that showed a sign of life lately."""
+        """Return the pool children that showed a sign of life within that time."""
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
             return [WorkerInfo(**{**row._mapping, "queues": tuple(row.queues)}) for row in connection.execute(query)]
 
     def sign_of_life(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
-        """Show that a pool child lives."""
+        """Record that a pool child is alive."""
         seen = {"host": host, "pid": pid, "device": device, "queues": list(queues), "seen_at": NOW}
         with self.write() as connection:
             upsert(connection, workers, owner=owner, **seen)
 
     def forget_workers(self, prefix: str) -> None:
-        """Drop the pool children whose owner begins so."""
+        """Remove the pool children whose owner begins with a prefix."""
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.owner.startswith(prefix, autoescape=True)))
 
     def forget_silent_workers(self, after_ms: int) -> None:
-        """Drop the pool children that showed no sign of life for so long."""
+        """Remove the pool children that showed no sign of life for that time."""
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.seen_at < NOW - after_ms))
 
     def win_round(self, name: str, every_ms: int) -> bool:
-        """Take the next round of something that one of many processes does -> False if it is not due yet."""
+        """Take the next round of a task that one of many processes does. Return False if the round is not due yet."""
         due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
-        with self.read() as connection:  # most looks come too early, and need no lock
+        with self.read() as connection:  # most calls come too early and need no lock
             if connection.execute(select(rounds.c.name).where(rounds.c.name == name, ~due)).first():
                 return False
         with self.write() as connection:
@@ -192,19 +192,19 @@ class Store(Database):
             return won.rowcount == 1
 
     def speeds(self, model: str) -> dict[str, float]:
-        """Kind of device → characters a second that it sampled of that model, with a full batch."""
+        """Return the throughput of a model by kind of device, in characters per second with a full batch."""
         query = select(speeds.c.device, speeds.c.characters_per_s).where(speeds.c.model == model)
         with self.read() as connection:
             return dict(connection.execute(query).all())
 
     def jobs_in_work(self, owners: Sequence[str]) -> Sequence[int]:
-        """Jobs that those pool children are at work on, one for each leased part."""
+        """Return the jobs that these pool children are working on, one entry for each leased part."""
         query = select(parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
         with self.read() as connection:
             return connection.execute(query).scalars().all()
 
     def parts_ahead(self, job: Job) -> dict[int, int]:
-        """Job → how many of its waiting or leased parts stand in the same queue before this job's."""
+        """Return, by job, the number of waiting or leased parts that are ahead of this job in its queue."""
         before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))
         query = (
             select(parts.c.job, func.count())
@@ -238,10 +238,10 @@ def _part(row: Row[Any]) -> StoredPart:
 
 
 def upgrade(settings: Settings) -> tuple[int, int]:
-    """Bring a store's schema up to date, when no older worker runs -> the versions before and after.
+    """Upgrade a store's schema while no older worker runs. Return the versions before and after.
 
     Raises:
-        InputError: no store, or one of a newer release.
+        InputError: there is no store, or it belongs to a newer release.
     """
     database = Database(settings.database_url)
     try:
@@ -256,4 +256,4 @@ def _make_home(settings: Settings) -> None:
         try:
             settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise UnreachableError(f"CHARRNN_HOME {settings.home} cannot be made: {error.strerror}") from error
+            raise UnreachableError(f"CHARRNN_HOME {settings.home} cannot be created: {error.strerror}") from error

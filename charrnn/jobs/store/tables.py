@@ -1,7 +1,7 @@
 """The store's tables. Times are integer milliseconds of the database's clock.
 
-Counters live on the job's row and move in the transaction of the part, so that progress is one
-row read however large the job is. Rows to sample live in files, not here.
+Counters are in the job's row and change in the part's transaction, so that progress takes one row to read, however
+large the job is. The rows to sample are in files, not here.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ metadata = MetaData()
 store = Table(
     "store",
     metadata,
-    Column("id", String, primary_key=True),  # kept in the broker too: see Queue.claim_for
+    Column("id", String, primary_key=True),  # recorded in the broker too: see Queue.claim_for
     Column("schema_version", Integer, nullable=False),
-    Column("files", Text),  # where its files are; set when the first one is about to be written
+    Column("files", Text),  # the place of its files; set when the first one is about to be written
 )
 
 jobs = Table(
@@ -42,23 +42,21 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),  # train, generate
     Column("label", String),
-    Column(
-        "key", String, unique=True
-    ),  # of a submit that may be repeated; `request` tells whether it asks for the same
-    Column("request", String),
+    Column("key", String, unique=True),  # idempotency key
+    Column("request", String),  # hash of the request, to compare it with another one that has the same key
     Column("priority", Integer, nullable=False, default=Priority.NORMAL),
     Column("state", String, nullable=False, default=JobState.QUEUED),
     Column("spec", JSON(none_as_null=True), nullable=False),
     Column("model", String, nullable=False),
-    Column("version", Integer),  # sampled from, or trained
-    Column("after", ForeignKey("jobs.id")),  # the training whose version it will use; it waits until `version` is set
+    Column("version", Integer),  # the version that it samples from or trained
+    Column("after", ForeignKey("jobs.id")),  # training job whose version it uses; it waits until `version` is set
     Column("parts_total", Integer, nullable=False),
     Column("parts_left", Integer, nullable=False),  # neither done, failed nor cancelled
     Column("rows_total", BigInteger, nullable=False, default=0),
     Column("rows_done", BigInteger, nullable=False, default=0),
     Column("rows_failed", BigInteger, nullable=False, default=0),
     Column("characters", BigInteger, nullable=False, default=0),  # sampled
-    Column("report", JSON(none_as_null=True)),  # of the sampler, summed over the parts: see reports
+    Column("report", JSON(none_as_null=True)),  # the sum of the parts' reports: see job.report.Report
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("error", Text),
     Column("created_at", BigInteger, nullable=False, default=NOW),
@@ -68,7 +66,7 @@ jobs = Table(
     CheckConstraint("parts_left >= 0 and rows_done + rows_failed <= rows_total", name="job_counters"),
     Index("jobs_by_state", "state", "kind"),
     Index("jobs_by_after", "after"),
-    sqlite_autoincrement=True,  # a deleted job's number is not given again
+    sqlite_autoincrement=True,  # the id of a deleted job is not used again
 )
 
 parts = Table(
@@ -76,22 +74,22 @@ parts = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("job", ForeignKey("jobs.id"), nullable=False),
-    Column("number", Integer, nullable=False),  # in the job, from 0
+    Column("number", Integer, nullable=False),  # position in the job, from 0
     Column("queue", String, nullable=False),
-    Column("spec_version", Integer, nullable=False),  # a worker claims only versions that it knows
+    Column("spec_version", Integer, nullable=False),  # a worker claims only spec versions that it knows
     Column("state", String, nullable=False, default=PartState.QUEUED),
     Column("first_row", BigInteger, nullable=False, default=0),
     Column("rows", BigInteger, nullable=False, default=0),
-    Column("frame_offset", BigInteger, nullable=False, default=0),  # in the seeds file, where to begin to read for it
-    Column("frame_row", BigInteger, nullable=False, default=0),  # the first row of the seed that stands there
+    Column("frame_offset", BigInteger, nullable=False, default=0),  # byte of the seeds file to start reading at
+    Column("frame_row", BigInteger, nullable=False, default=0),  # the first row of the seed at that offset
     Column("attempts", Integer, nullable=False, default=0),  # claims since the last committed progress
-    Column("token", Integer, nullable=False, default=0),  # of the last lease; only it may commit
+    Column("token", Integer, nullable=False, default=0),  # fencing token of the last lease; only it may commit
     Column("owner", String),
     Column("lease_until", BigInteger),
-    Column("progress", JSON(none_as_null=True)),  # of the running attempt
-    Column("checkpoint", JSON(none_as_null=True)),  # of a training part
+    Column("progress", JSON(none_as_null=True)),  # progress of the running attempt
+    Column("checkpoint", JSON(none_as_null=True)),  # last checkpoint of a training part
     Column("output", JSON(none_as_null=True)),  # the part file
-    Column("error", Text),  # of the last attempt
+    Column("error", Text),  # error of the last attempt
     UniqueConstraint("job", "number"),
     Index("parts_by_queue", "queue", "state"),
     Index("parts_by_job", "job", "state", "number"),
@@ -105,7 +103,7 @@ models = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("validation", JSON(none_as_null=True), nullable=False),  # frozen at the first training
-    Column("newest", Integer, nullable=False, default=0),  # number given out; that of a deleted version stays taken
+    Column("newest", Integer, nullable=False, default=0),  # highest version number used, even if deleted since
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
 
@@ -114,15 +112,15 @@ versions = Table(
     metadata,
     Column("model", ForeignKey("models.name"), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("job", ForeignKey("jobs.id")),  # none of a version that was imported
+    Column("job", ForeignKey("jobs.id")),  # NULL for an imported version
     Column("files", JSON(none_as_null=True), nullable=False),
     Column("characters", Text, nullable=False),  # the vocabulary
     Column("network", JSON(none_as_null=True), nullable=False),
     Column("val_loss", Float, nullable=False),
     Column("skipped", Integer, nullable=False),  # characters of the validation text that it does not know
-    Column("precision", String, nullable=False),  # that it is sampled in
-    Column("release", String),  # of this program, that trained it; none of a version that was imported
-    Column("gate", JSON(none_as_null=True), nullable=False),  # how it was compared with the champion; see gate.Gate
+    Column("precision", String, nullable=False),  # precision to sample it in
+    Column("release", String),  # the release of this program that trained it; NULL for an imported version
+    Column("gate", JSON(none_as_null=True), nullable=False),  # comparison with the champion: see job.version.Gate
     Column("promoted_at", BigInteger),  # when it became champion, unless it was rolled back since
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
@@ -162,7 +160,7 @@ speeds = Table(
     metadata,
     Column("model", String, primary_key=True),
     Column("device", String, primary_key=True),  # cpu or gpu
-    Column("characters_per_s", Float, nullable=False),  # with a full batch of the most slots
+    Column("characters_per_s", Float, nullable=False),  # throughput with a full batch of the largest size
 )
 
 schedules = Table(
@@ -171,13 +169,13 @@ schedules = Table(
     Column("name", String, primary_key=True),
     Column("cron", String, nullable=False),
     Column("timezone", String, nullable=False),
-    Column("request", JSON(none_as_null=True), nullable=False),  # what it submits; see requests
+    Column("request", JSON(none_as_null=True), nullable=False),  # the request that it submits: see job.requests
     Column("overlap", String, nullable=False),  # skip, queue
     Column("catch_up", String, nullable=False),  # none, once
-    Column("deadline_s", Float),  # after which a slot is not submitted any more
-    Column("always", Boolean, nullable=False),  # submit a training also on the text of the last one
+    Column("deadline_s", Float),  # time after which a slot is no longer submitted
+    Column("always", Boolean, nullable=False),  # submit a training job even if the text has not changed
     Column("paused", Boolean, nullable=False, default=False),
-    Column("next_at", BigInteger, nullable=False),  # the first slot that was not decided on
+    Column("next_at", BigInteger, nullable=False),  # the first slot that is not decided yet
     Column("created_at", BigInteger, nullable=False, default=NOW),
 )
 
@@ -185,12 +183,12 @@ slots = Table(
     "slots",
     metadata,
     Column("schedule", ForeignKey("schedules.name"), primary_key=True),
-    Column("at", BigInteger, primary_key=True),  # when it is due; no time is a slot twice
+    Column("at", BigInteger, primary_key=True),  # when it is due; a time is a slot only once
     Column("state", String, nullable=False, default=SlotState.DUE),
     Column("by_hand", Boolean, nullable=False, default=False),
-    Column("job", Integer),  # that was submitted for it; it may have been deleted since
-    Column("reason", Text),  # why it has no job, or more to know about it
-    Column("claimed_until", BigInteger, nullable=False, default=0),  # by who is about to submit it
+    Column("job", Integer),  # the job that was submitted for it; it may have been deleted since
+    Column("reason", Text),  # why it has no job, or other details
+    Column("claimed_until", BigInteger, nullable=False, default=0),  # end of the claim of the process that submits it
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in SlotState)})", name="slot_state"),
     Index("slots_by_state", "state"),
 )
@@ -200,7 +198,7 @@ workers = Table(
     metadata,
     Column("owner", String, primary_key=True),
     Column("host", String, nullable=False),
-    Column("pid", Integer, nullable=False),  # of the pool's child
+    Column("pid", Integer, nullable=False),  # process id of the pool child
     Column("device", String, nullable=False),
     Column("queues", JSON(none_as_null=True), nullable=False),
     Column("seen_at", BigInteger, nullable=False),

@@ -1,7 +1,7 @@
-"""Whether the workers of this host move: one file each, held by a lock, whose time is that of the process that moved
-longest ago.
+"""Health checks of this host's workers.
 
-Celery's ping sees a parent that answers, and no child that hangs.
+Each worker has one locked file. Its modification time is the last sign of life of its stalest process. Celery's ping
+would show only that the parent answers, and not that a child hangs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import TextIO
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.settings import Settings
 
-FOLDER = "health"  # in the home
+FOLDER = "health"  # in CHARRNN_HOME
 TOUCH_S = 5.0
-SLOWEST_S = 90.0  # between two touches: a broker that stands still holds a parent for 60 s, timeouts and a pause of 30
+SLOWEST_S = (
+    90.0  # longest time between two touches: a hanging broker blocks a parent for 60 s of timeouts, 30 s of pause
+)
 
 
 class Pulse:
-    """The file of one worker. Made in the parent before its children, which share its memory."""
+    """The health file of one worker. Created in the parent before its children, which share its memory."""
 
     def __init__(self, settings: Settings, children: int) -> None:
         self._parent = os.getpid()
@@ -35,58 +37,64 @@ class Pulse:
         self._file = _hold(settings.home, stale_s(settings))
 
     def beat(self, child: int) -> None:
-        """Tell that this child moves. Called in the child."""
+        """Record that this child makes progress. Called in the child."""
         self._beats[child] = time.monotonic()
 
     def touch(self, ahead_s: float = 0.0) -> None:
-        """Tell when the last child moved, as the parent does now; `ahead_s`: and that it may not for so long."""
+        """Set the file's time to the last beat of the stalest child. Has no effect outside the parent.
+
+        Args:
+            ahead_s: seconds to add, since the parent may not call again for so long.
+        """
         if os.getpid() == self._parent:
             moved = time.time() - (time.monotonic() - min(self._beats)) + ahead_s
             os.utime(self._file.fileno(), (moved, moved))
 
 
 def stale_s(settings: Settings) -> float:
-    """Without a sign for so long, a worker hangs."""
+    """Return the seconds without a sign of life after which a worker counts as hanging."""
     return max(SLOWEST_S, 3 * settings.lease_s)
 
 
 def check(settings: Settings) -> None:
-    """See that the workers of this host and home move, and that there is one.
+    """Check that at least one worker of this host and home runs, and that none hangs.
 
     Raises:
-        CharrnnError: one hangs, or none runs.
+        CharrnnError: a worker hangs, or none runs.
     """
     running = {path.name: age for path, age in _ages(settings.home, f"{socket.gethostname()}-*") if _is_held(path)}
     if not running:
-        raise CharrnnError(f"No worker of this host runs with {settings.home} as its home")
+        raise CharrnnError(f"No worker runs on this host with CHARRNN_HOME={settings.home}. Start one")
     name, age = max(running.items(), key=lambda item: item[1])
     if age > stale_s(settings):
-        raise CharrnnError(f"Worker {name} hangs: no sign of all its processes for {age:.0f} s. Start it again")
+        raise CharrnnError(f"Worker {name} hangs: one of its processes showed no activity for {age:.0f} s. Restart it")
 
 
 def _hold(home: Path, old_s: float) -> TextIO:
-    """Make this process' file and lock it until it ends; delete those that dead workers left."""
+    """Create this process's file and lock it until the process ends. Delete the files of dead workers."""
     try:
         (home / FOLDER).mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, age in _ages(home, "*"):  # of other hosts too: each new container has another name
+        for path, age in _ages(home, "*"):  # including other hosts: each new container has another name
             if age > old_s and not _is_held(path):
                 path.unlink(missing_ok=True)
         file = open(home / FOLDER / f"{socket.gethostname()}-{os.getpid()}", "w")  # noqa: SIM115
         fcntl.lockf(file, fcntl.LOCK_EX)  # a POSIX lock: a forked child does not hold it too
     except OSError as error:
-        raise InputError(f"A worker must be able to write into its home. Set CHARRNN_HOME: {error}") from error
+        raise InputError(
+            f"The worker cannot write to its home: {error}. Set CHARRNN_HOME to a writable folder"
+        ) from error
     return file
 
 
 def _ages(home: Path, pattern: str) -> Iterator[tuple[Path, float]]:
-    """Files and the seconds since they were touched; workers that start together delete what others look at."""
+    """Yield files and the seconds since they were touched. Workers that start at once may delete them meanwhile."""
     for path in (home / FOLDER).glob(pattern):
         with suppress(FileNotFoundError):
             yield path, time.time() - path.stat().st_mtime
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a living process has it."""
+    """Return whether a live process has locked the file."""
     try:
         with open(path) as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,8 +1,8 @@
-"""Repair: parts of dead workers go back to the queue, lost doorbells are rung again.
+"""Maintenance: requeue the parts of dead workers and ring lost doorbells again.
 
-Runs in the background of every worker's child and alone as `charrnn-jobs scheduler`; in any number
-of processes, since one conditional update decides who does a round. It reads the store and never
-travels through the queue that it repairs.
+It runs in the background of every child of a worker, and alone as `charrnn-jobs scheduler`. It may run in any number of
+processes, since one conditional update decides which of them does a round. It reads the store and does not use the
+queue that it repairs.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ FORGET_WORKERS_MS = 10 * 60 * 1000
 
 
 def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:
-    """Do a round unless somebody did one within `every_s` seconds -> whether it was done."""
+    """Do one round of maintenance unless one was done within the last `every_s` seconds. Return whether it was done."""
     if not store.win_round(ROUND, round(every_s * 1000)):
         return False
     if expired := leases.expire():
-        logger.warning("took %d parts back whose leases ran out", expired, extra={"event": "expired"})
+        logger.warning("reclaimed %d parts with expired leases", expired, extra={"event": "expired"})
     ring_missing(leases, queue)
     store.forget_silent_workers(FORGET_WORKERS_MS)
     return True
 
 
 def ring_missing(leases: Leases, queue: Queue) -> None:
-    """Ring where parts wait and no doorbell does, as submit did: one that is left is passed on from child to child."""
+    """Ring as submit does for each queue with waiting parts and no doorbell.
+
+    A queue with one doorbell left needs none: children pass it on.
+    """
     silent = [name for name, length in queue.lengths().items() if length == 0]
-    waiting = leases.waiting() if silent else {}  # which counts all that waits
+    waiting = leases.waiting() if silent else {}  # it counts all waiting parts, which takes time
     for name in silent:
         if name in waiting:
             rung = queue.ring(name, waiting[name])
-            logger.info("rang %d lost doorbells of queue %s", rung, name, extra={"event": "rang"})
+            logger.info("sent %d missing notifications to queue %s", rung, name, extra={"event": "rang"})

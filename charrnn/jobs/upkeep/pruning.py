@@ -1,6 +1,6 @@
-"""Deleting jobs with their files, and files that no row names.
+"""Pruning: delete jobs with their files, and files that no row names.
 
-Rows go first: what is left over if a process dies in between is found by the sweep.
+Rows are deleted first. If the process dies before the files are deleted, a later sweep finds them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from charrnn.jobs.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 24 * 3600.0  # a file may be older than the row that will name it, by the time that a submit takes
+GRACE_S = 24 * 3600.0  # a file is written before the row that names it; a submit must take less time than this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What was deleted, or would be."""
+    """Counts of what was deleted, or would be in a dry run."""
 
     jobs: int = 0
     files: int = 0
@@ -39,12 +39,13 @@ class Pruned:
 
 
 def delete(store: Store, files: Files, job_id: int) -> None:
-    """Delete an ended job, its results and seeds; a training's corpus goes with a later prune, and so do files that
-    cannot be deleted now.
+    """Delete an ended job with its results and seeds.
+
+    A later prune deletes the corpus of a training job, and files that cannot be deleted now.
 
     Raises:
-        InputError: it has not ended, or a version came from it.
-        NotFoundError: no such job.
+        InputError: the job has not ended, or a version came from it.
+        NotFoundError: there is no such job.
     """
     with store.write() as connection:
         job = delete_job(connection, job_id)
@@ -52,13 +53,16 @@ def delete(store: Store, files: Files, job_id: int) -> None:
 
 
 def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = False) -> Pruned:
-    """Delete jobs that ended so long ago, but for trainings that a version came from, and files that no row names."""
+    """Delete jobs that ended more than `older_than_s` seconds ago, and files that no row names.
+
+    Training jobs that a version came from are kept.
+    """
     older_than_ms = round(older_than_s * 1000)
     with store.read() as connection:
         old = prunable(connection, older_than_ms)
     total = Pruned()
     for job in old:
-        with suppress(NotFoundError):  # of two prunes at once the other was quicker
+        with suppress(NotFoundError):  # another prune at the same time was quicker
             total += _size(files, store.job(job)) if dry_run else _delete_old(store, files, job, older_than_ms)
     if not dry_run:
         files.sweep(GRACE_S)
@@ -69,7 +73,7 @@ def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = Fa
 
 
 def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> Pruned:
-    """Delete a job unless it was retried since it was looked for."""
+    """Delete a job unless it was retried since it was selected."""
     with store.write() as connection:
         lock_job(connection, job_id)
         if not prunable(connection, older_than_ms, job_id):
@@ -86,7 +90,7 @@ def _delete_files(files: Files, job: Job) -> Pruned:
             files.delete(spec.seeds.name)
         return freed
     except UnreachableError as error:
-        logger.warning("job %d was deleted; its files are left for a later prune: %s", job.id, error)
+        logger.warning("job %d was deleted, but its files are left for a later prune: %s", job.id, error)
         return Pruned(jobs=1)
 
 
@@ -98,10 +102,10 @@ def _size(files: Files, job: Job) -> Pruned:
 
 
 def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]:
-    """Old files that no row names. Rows are read after the listing: what was written since is not in it.
+    """Yield old files that no row names. Rows are read after the listing, which thus holds no file written since.
 
     Args:
-        gone: jobs that a dry run would have deleted, with the files that are theirs alone.
+        gone: jobs that a dry run would have deleted, with the files that only they have.
     """
     old = [file for folder in FOLDERS if folder != JOBS for file in _old(files, folder)]
     with store.read() as connection:
@@ -114,9 +118,9 @@ def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]
 
 
 def _needed(store: Store, folder: str) -> set[str] | None:
-    """The files of a job's folder that are needed; None: all of them."""
+    """Return the files of a job's folder that are needed, or None if all of them are."""
     number = folder.removeprefix(f"{JOBS}/")
-    if not re.fullmatch("[0-9]{1,9}", number):  # nobody's; a longer number is none of the database's
+    if not re.fullmatch("[0-9]{1,9}", number):  # no job's folder; the database has no longer numbers
         return set()
     with store.read() as connection:
         return files_of_job(connection, int(number))
@@ -131,7 +135,7 @@ def _folder(name: str) -> str:
 
 
 def _deleted(files: Files, file: StoredFile) -> bool:
-    """Delete it if it is as old still: files named by their content may have been written anew since the listing."""
+    """Delete a file if it is still old: files named by their content may have been written again since the listing."""
     now = files.stat(file.name)
     if now is None or now.age_s < GRACE_S:
         return False

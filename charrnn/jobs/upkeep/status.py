@@ -1,4 +1,4 @@
-"""Everything about a job, for people: how far it is, why it waits, how it went."""
+"""The status of a job: how far it is, why it waits, and how it went."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import Job, JobStatus, no_worker
 
-SHOWN_JOBS = 5  # that are ahead of one that waits
+SHOWN_JOBS = 5  # most jobs to list that are ahead of a waiting one
 
 
 def job_status(connections: Connections, job_id: int | None, *, after_epoch: int = 0) -> JobStatus:
-    """Return the status of a job, the newest one's without an id.
+    """Return the status of a job, or of the newest job if there is no id.
 
     Args:
-        after_epoch: leave a training's epochs up to this one out of its history.
+        after_epoch: leave the epochs of a training job up to this one out of its history.
 
     Raises:
-        NotFoundError: no such job.
+        NotFoundError: there is no such job.
     """
     store = connections.store
     job = store.job(job_id)
@@ -43,9 +43,9 @@ def _report(connections: Connections, job: Job) -> ReportSummary | None:
 
 
 def _waiting_for(connections: Connections, job: Job) -> str:
-    """Why nothing happens yet to a job of which no part is in work."""
+    """Return why a job without a part in work is still waiting."""
     if job.after is not None and job.version is None:
-        return f"job {job.after}, whose version it will sample from, has not ended"
+        return f"job {job.after}, which will make the version to sample from, has not ended"
     serving = [worker.owner for worker in connections.workers() if job.kind in worker.queues]
     if not serving:
         return no_worker(job.kind)
@@ -54,11 +54,11 @@ def _waiting_for(connections: Connections, job: Job) -> str:
     others = [other for other in connections.store.jobs_in_work(serving) if other != job.id]  # its own may have begun
     if len(others) >= len(serving):
         busy = ", ".join(map(str, sorted(set(others))))
-        return f"the workers are busy with job {busy}; a training among them makes way at its next checkpoint"
-    return "a worker is about to take it"
+        return f"the workers are busy with job {busy}; a training job among them yields at its next checkpoint"
+    return "a worker is about to claim it"
 
 
 def _ahead(parts: dict[int, int]) -> str:
     shown = [f"{count:,} parts of job {other}" for other, count in islice(parts.items(), SHOWN_JOBS)]
     more = len(parts) - len(shown)
-    return ", ".join(shown) + (f" and those of {more:,} jobs more" if more else "") + " are ahead"
+    return ", ".join(shown) + (f" and those of {more:,} more jobs" if more else "") + " are ahead"
