@@ -35,7 +35,7 @@ CREATE INDEX jobs_by_state ON jobs (state, kind);
 
 CREATE TABLE models (
 	name VARCHAR NOT NULL,
-	held_out JSON NOT NULL,
+	validation JSON NOT NULL,
 	newest INTEGER NOT NULL,
 	created_at BIGINT NOT NULL,
 	PRIMARY KEY (name)
@@ -100,7 +100,7 @@ CREATE TABLE metrics (
 	step INTEGER NOT NULL,
 	learning_rate FLOAT NOT NULL,
 	train_nats FLOAT NOT NULL,
-	held_out_nats FLOAT NOT NULL,
+	val_loss FLOAT NOT NULL,
 	at BIGINT NOT NULL,
 	PRIMARY KEY (job, epoch),
 	FOREIGN KEY(job) REFERENCES jobs (id)
@@ -170,7 +170,7 @@ CREATE TABLE versions (
 	files JSON NOT NULL,
 	characters TEXT NOT NULL,
 	network JSON NOT NULL,
-	held_out_nats FLOAT NOT NULL,
+	val_loss FLOAT NOT NULL,
 	skipped INTEGER NOT NULL,
 	precision VARCHAR NOT NULL,
 	release VARCHAR,
