@@ -41,7 +41,7 @@ class Child:
     def take_over(self, reason: str) -> None:
         """Requeue the work of the previous process, which died for this reason. Called before the first claim."""
         if self.leases.give_back(self.owner, reason):
-            logger.warning("requeued the work of the previous process: %s", reason, extra={"event": "given back"})
+            logger.warning("requeued the work of the previous process: %s", reason, extra={"event": "requeued"})
             ring_missing(self.leases, self.queue)
 
     def ring(self, queue: str) -> None:

@@ -78,10 +78,10 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 4000, "cpu")
     assert done["worker"] == part["owner"]
     assert done["seconds"] > 0
-    assert [line["event"] for line in events(log, "started", "given back", "draining", "stopped")] == [
+    assert [line["event"] for line in events(log, "started", "requeued", "draining", "stopped")] == [
         "started",
         "started",
-        "given back",
+        "requeued",
         "draining",
         "stopped",
     ]
@@ -127,7 +127,7 @@ def test_a_worker_that_cannot_start_says_so_in_json(guarded: Home) -> None:
     done = guarded.run("worker", "--devices", "cpu", "--queues", "print", "--log-format", "json")
     (line,) = map(json.loads, done.stderr.splitlines())
     assert (done.returncode, line["level"]) == (2, "error")
-    assert "no queue 'print'" in line["message"]
+    assert "Unknown queue 'print'" in line["message"]
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])

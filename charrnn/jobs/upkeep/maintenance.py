@@ -40,4 +40,4 @@ def ring_missing(leases: Leases, queue: Queue) -> None:
     for name in silent:
         if name in waiting:
             rung = queue.ring(name, waiting[name])
-            logger.info("sent %d missing notifications to queue %s", rung, name, extra={"event": "rang"})
+            logger.info("sent %d missing notifications to queue %s", rung, name, extra={"event": "resent"})
