@@ -98,7 +98,7 @@ CREATE TABLE metrics (
 	epoch INTEGER NOT NULL,
 	step INTEGER NOT NULL,
 	learning_rate FLOAT NOT NULL,
-	train_nats FLOAT NOT NULL,
+	train_loss FLOAT NOT NULL,
 	val_loss FLOAT NOT NULL,
 	at BIGINT NOT NULL,
 	PRIMARY KEY (job, epoch),
