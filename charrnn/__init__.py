@@ -5,8 +5,8 @@
     for sample in charrnn.load("speeches-model").sample(["Today, we"], temperature=[0.2, 1.0]):
         print(sample.text)
 
-Knows nothing of jobs, queues or stores. TensorFlow is imported by the first name that needs it,
-not by `import charrnn`.
+The library is independent of jobs, queues and stores. `import charrnn` does not import TensorFlow; the first use of a
+name that needs it does.
 """
 
 from __future__ import annotations

@@ -98,8 +98,8 @@ def test_corpora_that_are_no_text_are_refused(stack: Home, written: Inputs, data
 @pytest.mark.parametrize("data", [gzip.compress(PLAIN * 50, mtime=0), PLAIN.decode().encode("utf-16")])
 def test_what_is_no_text_is_not_read_as_latin_1_either(stack: Home, written: Inputs, data: bytes) -> None:
     # Catches: no look for NUL, where every byte is a character
-    refuse(stack, 2, "a NUL, which no text has. Is it a text file?", "train", "good", written("corpus.txt", data),
-           "--encoding", "latin-1")  # fmt: skip
+    refuse(stack, 2, "a NUL character, which text cannot contain. Is it a text file?",
+           "train", "good", written("corpus.txt", data), "--encoding", "latin-1")  # fmt: skip
 
 
 @pytest.mark.parametrize("data", [b"\n" * 9000, b"a", b"\n"])
@@ -363,7 +363,7 @@ def test_seeds_that_are_cut_off_while_they_are_read_are_all_or_nothing(stack: Ho
         (("-t", "1e400"), "temperature must be a finite number of at least 0. Received: inf"),
         (("-t", ""), "--temperature must be numbers such as 0.2,0.5. Received: ''"),
         (("-t", "0,"), "--temperature must be numbers such as 0.2,0.5"),
-        (("-t", "0,-0"), "A temperature stands twice"),
+        (("-t", "0,-0"), "Temperatures must be distinct"),
         (("-l", "-1"), "length must be a whole number from 1 to 1,000,000. Received: -1"),
         (("-l", str(1 << 31)), "length must be a whole number from 1 to 1,000,000. Received: 2147483648"),
         (("-l", "9" * 5000), "Invalid value"),
@@ -733,7 +733,7 @@ def waiting(home: Home) -> dict[str, int]:
 
 def warnings(log: str) -> list[str]:
     """What a worker says of messages that are not its own, a line each."""
-    return [line for line in log.splitlines() if "no message of ours" in line]
+    return [line for line in log.splitlines() if "foreign message" in line]
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -160,4 +160,4 @@ def test_ctrl_c_ends_a_worker(stack: Home) -> None:
     until(partial(_is_ready, worker), "the worker to be ready")
     worker.send_signal(signal.SIGINT)
     _, errors = worker.communicate(timeout=60)
-    assert (worker.returncode, "starts again" in errors) == (0, False)
+    assert (worker.returncode, "restarting the worker" in errors) == (0, False)

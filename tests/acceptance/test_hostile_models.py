@@ -36,7 +36,7 @@ CHARACTERS = "\n abcdefghijklmnopqrstuvwxyz"
 UNITS = 900  # 39 MB of weights
 FOREIGN = ("lambda.keras", "lookup.keras", "tfsm.keras", "lambda.h5", "link.h5", "virtual.h5", "external.h5", "huge.h5",
            "pickled.npz", "pickled.npy")  # fmt: skip
-NOT_READ = "a header of "  # as the first bytes of such files are taken for
+NOT_READ = "the header has "  # as the first bytes of such files are taken for
 NEVER = ("compile", "ctypes.", "exec", "marshal.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "pickle.",
          "pty.", "socket.connect", "subprocess.", "urllib.")  # fmt: skip
 
@@ -139,27 +139,27 @@ def flipped(weights: bytes) -> bytes:
 
 
 DAMAGED: dict[str, tuple[Change, str]] = {  # → what is said of it
-    "float64": (converted("float64"), "is of type 'F64'. Expected F32"),
-    "float16": (converted("float16"), "is of type 'F16'. Expected F32"),
-    "other shape": (tensor("dense.kernel", shape=[28, UNITS]), "not the network's: 'dense.kernel'"),
-    "8 PB": (tensor("dense.kernel", shape=[1 << 51]), "not the network's: 'dense.kernel'"),
+    "float64": (converted("float64"), "has type 'F64'. Expected F32"),
+    "float16": (converted("float16"), "has type 'F16'. Expected F32"),
+    "other shape": (tensor("dense.kernel", shape=[28, UNITS]), "do not match the network: 'dense.kernel'"),
+    "8 PB": (tensor("dense.kernel", shape=[1 << 51]), "do not match the network: 'dense.kernel'"),
     "8 PB of places": (
-        tensor("dense.kernel", shape=[1 << 51], data_offsets=[0, 1 << 53]), "and is at [0, 9007",
+        tensor("dense.kernel", shape=[1 << 51], data_offsets=[0, 1 << 53]), "and data_offsets [0, 9007",
     ),
-    "extra tensor": (tensor("evil", shape=[0], data_offsets=[0, 0]), "not the network's: 'evil'"),
+    "extra tensor": (tensor("evil", shape=[0], data_offsets=[0, 0]), "do not match the network: 'evil'"),
     "missing tensor": (
         lambda weights: save({name: array for name, array in load(weights).items() if name != "dense.bias"}),
-        "not the network's: 'dense.bias'",
+        "do not match the network: 'dense.bias'",
     ),
-    "overlap": (overlapping, "Expected it at"),
-    "behind the end": (tensor("dense.kernel", data_offsets=[1 << 40, 2 << 40]), "and is at [1099511627776"),
-    "named twice": (named_twice, "another form than safetensors writes"),
+    "overlap": (overlapping, "a tensor starts at byte"),
+    "behind the end": (tensor("dense.kernel", data_offsets=[1 << 40, 2 << 40]), "and data_offsets [1099511627776"),
+    "named twice": (named_twice, "not in the form that safetensors writes"),
     "metadata a list": (described(__metadata__=[1]), "'__metadata__' must be an object"),
     "header of 2^63": (lambda weights: b"\xff" * 7 + b"\x7f" + weights[8:], NOT_READ),
     "header of 30 MB": (longer, NOT_READ),
     "bit flipped": (flipped, "not JSON in UTF-8"),
     "cut off": (lambda weights: weights[: len(weights) // 2], "Expected"),
-    "cut off in the header": (lambda weights: weights[:100], "cut off"),
+    "cut off in the header": (lambda weights: weights[:100], "truncated"),
     "more at the end": (lambda weights: weights + bytes(4), "bytes of weights"),
     "empty": (lambda _: b"", "not JSON in UTF-8"),
 }  # fmt: skip

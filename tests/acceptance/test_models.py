@@ -98,13 +98,13 @@ def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[s
     copy = stack.ok("models", "import", str(stack.path / "poems.zip"), "--as", "copy").strip()
     arguments = ("-n", "1", "-l", "20")
     # Catches: models told apart by their names
-    assert "different texts" not in stack.call("models", "compare", "poems@1", copy, *arguments).stderr
-    assert "different texts" in stack.call("models", "compare", "poems@1", "welsh", *arguments).stderr
+    assert "different validation texts" not in stack.call("models", "compare", "poems@1", copy, *arguments).stderr
+    assert "different validation texts" in stack.call("models", "compare", "poems@1", "welsh", *arguments).stderr
 
 
 def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -> None:
     refused = stack.call("models", "delete", "poems@champion")
-    assert (refused.returncode, "Let that alias mean another version first" in refused.stderr) == (2, True)
+    assert (refused.returncode, "Move that alias to another version first" in refused.stderr) == (2, True)
     stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
     unneeded = stack.json("models", "show", "poems@candidate")
     stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")

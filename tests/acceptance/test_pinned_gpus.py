@@ -15,7 +15,7 @@ from tests.fixtures.processes import until
 GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
 PAUSE_S = 1.0  # before a child that can do nothing ends
-LOST = "device 1: TensorFlow finds no GPU there, and nothing is claimed"
+LOST = "device 1: TensorFlow finds no GPU, so no work is claimed"
 
 
 def submit(machine: Machine, parts: int = 1) -> str:
@@ -122,7 +122,7 @@ def test_a_gpu_that_tensorflow_does_not_find_is_an_error_at_the_start(wanted: st
         machine.set_gpus("0")
         done = machine.run("worker", "--devices", wanted)
         assert done.returncode == 2
-        assert f"error: TensorFlow finds no GPU with {VISIBLE}=1; expected one. See that nvidia-smi" in done.stderr
+        assert f"error: TensorFlow finds no GPU with {VISIBLE}=1. Expected one. Check that nvidia-smi" in done.stderr
         looked = {line[VISIBLE] for line in machine.told("import")}
         assert looked == ({"1"} if wanted == "1" else {"0", "1"})
 
@@ -132,7 +132,7 @@ def test_more_children_than_gpus_are_an_error_at_the_start(wanted: str) -> None:
     with make_machine("0", "1") as machine:
         done = machine.run("worker", "--devices", wanted)
         assert (done.returncode, machine.told("import")) == (2, [])
-        assert f"--devices {wanted}: expected auto, cpu, gpu, or GPUs out of 0, 1, each once" in done.stderr
+        assert f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once" in done.stderr
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "auto"])
@@ -141,7 +141,7 @@ def test_a_driver_that_fails_is_an_error_at_the_start(wanted: str) -> None:
         machine.set_driver(None)
         done = machine.run("worker", "--devices", wanted)
         assert (done.returncode, machine.told("import")) == (2, [])
-        assert "nvidia-smi answers 'cat: " in done.stderr
+        assert "nvidia-smi returned 'cat: " in done.stderr
 
 
 def test_a_worker_on_the_cpu_looks_at_no_gpu() -> None:

@@ -66,7 +66,7 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path of the worker's own folder
     assert len(shown["upcoming"]) == 5
     assert nightly in stack.ok("schedules")
-    for verb, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "was removed")):
+    for verb, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "removed")):
         assert said in stack.call("schedules", verb, nightly).stderr
     assert stack.json("schedules") == []
 
@@ -75,17 +75,17 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     ("arguments", "code", "message"),
     [
         (("--cron", "0 3 * *", "--", "train", "tiny", "{text}"), 2, "Expected five fields"),
-        ((*CRON, "--timezone", "Mars", "--", "train", "tiny", "{text}"), 2, "time zone 'Mars' is not known"),
+        ((*CRON, "--timezone", "Mars", "--", "train", "tiny", "{text}"), 2, "Unknown time zone 'Mars'"),
         ((*CRON, "--", "train", "tiny", "nowhere.txt"), 2, "no such file"),
         ((*CRON, "--", "train", "tiny", ""), 2, "A path is empty"),
-        ((*CRON, "--", "train", "tiny", "{text}", "--wait"), 2, "--wait is of a submit in person"),
-        ((*CRON, "--", "submit", "-m", "tiny", "--key", "k"), 2, "--key is of a submit in person"),
-        ((*CRON, "--", "submit", "-m", "tiny", "--after", "1"), 2, "--after is of a submit in person"),
-        ((*CRON, "--", "submit", "-m", "tiny", "--seeds", "-"), 2, "A schedule reads its seeds each time"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--wait"), 2, "--wait cannot be used in a schedule"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--key", "k"), 2, "--key cannot be used in a schedule"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--after", "1"), 2, "--after cannot be used in a schedule"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--seeds", "-"), 2, "A schedule cannot read seeds from standard input"),
         ((*CRON, "--", "submit", "-m", "nobody"), 3, "There is no model 'nobody'"),
-        ((*CRON, "--", "results", "1"), 2, "A schedule can train or submit"),
-        ((*CRON, "--always", "--", "submit", "-m", "tiny"), 2, "--always is of trainings"),
-        ((*CRON, "--overlap", "allow", "--", "submit", "-m", "tiny"), 2, "overlap must be one of skip, queue"),
+        ((*CRON, "--", "results", "1"), 2, "A schedule runs train or submit"),
+        ((*CRON, "--always", "--", "submit", "-m", "tiny"), 2, "always applies only to training schedules"),
+        ((*CRON, "--overlap", "allow", "--", "submit", "-m", "tiny"), 2, "'allow' is not one of 'skip'"),
         ((*CRON, "--deadline", "soon", "--", "submit", "-m", "tiny"), 2, "--deadline must be a time such as"),
         (("--", "submit", "-m", "tiny"), 2, "Missing option '--cron'"),
         (CRON, 2, "Missing argument"),

@@ -106,18 +106,18 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
     ("options", "message"),
     [
         (("--units", "0"), "units must be a whole number from 1"),
-        (("--cell", "rnn"), "cell must be one of lstm, gru. Received: 'rnn'"),
+        (("--cell", "rnn"), "'rnn' is not one of 'lstm', 'gru'"),
         (("--dropout", "1"), "dropout must be below 1"),
         (("--patience", "0"), "patience must be a whole number from 1"),
         (("--max-minutes", "0"), "max-minutes must be"),
         (("--max-minutes", "nan"), "max-minutes must be"),
-        (("--precision", "half"), "precision must be one of auto, float32, bfloat16"),
-        (("--preset", "book"), "preset must be one of notebook"),
-        (("--encoding", "utf-16"), "encoding must be one of utf-8, latin-1"),
-        (("--stride", "2"), "--stride is of windows"),
+        (("--precision", "half"), "'half' is not one of 'auto'"),
+        (("--preset", "book"), "'book' is not one of 'notebook'"),
+        (("--encoding", "utf-16"), "'utf-16' is not one of 'utf-8', 'latin-1'"),
+        (("--stride", "2"), "stride applies only to windows"),
         (("--batch", "4096"), "fewer than one batch"),
         (("--validation", "/none.txt"), "/none.txt: no such file"),
-        (("--from", "several", "--units", "8"), "A model that goes on keeps its network"),
+        (("--from", "several", "--units", "8"), "A model that is fine-tuned keeps its network"),
         (("--from", "nobody"), "There is no model 'nobody'"),
     ],
 )
@@ -134,7 +134,7 @@ def test_what_cannot_be_trained_is_refused(
         (b"one\nt\xe9\n" + GOOD, "line 2, byte 2: 0xe9 is not UTF-8"),
         (b"short", "fewer than one batch"),
         (b"", "the file is empty"),
-        ("é".encode() + GOOD, "1 characters that several does not know: 'é'"),
+        ("é".encode() + GOOD, "1 characters outside the vocabulary of several: 'é'"),
     ],
 )
 def test_a_text_that_cannot_be_used_is_refused(

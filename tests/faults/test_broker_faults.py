@@ -211,6 +211,6 @@ def test_a_broker_without_memory(fleet: Fleet, judge: Judge) -> None:
         assert said.returncode in (0, 4), said.stderr
         assert "memory" in said.stderr or "broker" in said.stderr
         # Catches: a worker that ends with its Celery
-        until(lambda: any("starts again" in worker.log.read_text() for worker in fleet.workers), "a worker's new start")
+        until(lambda: any("restarting the worker" in worker.log.read_text() for worker in fleet.workers), "a restart")
     judge("F42", "the broker refuses writes, its memory is full", job)
     assert len(fleet.parts(job)) == PARTS

@@ -175,7 +175,7 @@ def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     # Catches: a lease that a living thread keeps for work that does not move
     fleet.start_workers(CHARRNN_STALL_S="6", CHARRNN_CRASH_AT=f"claimed:hang:{tmp_path / 'hung'}")
     job = fleet.submit()
-    told = "hung: 30 s of loading"
+    told = "hung: no progress for 30 s while loading"
     until(lambda: [part for part in fleet.parts(job) if told in (part.error or "")], "it to be told")
     judge("F19", "work hangs, its process lives", job)
 

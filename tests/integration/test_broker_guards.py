@@ -46,14 +46,14 @@ def test_a_wrong_password_is_told_from_a_broker_that_is_away(
 ) -> None:
     # Catches: "Start your Redis server" said of one that runs
     queue = connect(f"redis://{login}{start_broker(*GUARDED)}/0")
-    with pytest.raises(UnreachableError, match="refuses the user or password of CHARRNN_REDIS_URL") as refused:
+    with pytest.raises(UnreachableError, match="rejects the user or password in CHARRNN_REDIS_URL") as refused:
         queue.lengths()
     assert PASSWORD not in str(refused.value)
 
 
 def test_a_missing_right_is_named(connect: Connect, start_broker: StartBroker) -> None:
     place = start_broker("--user", "weak", "on", f">{PASSWORD}", "~*", "+@all", "-llen")
-    with pytest.raises(UnreachableError, match="forbids its user what is needed: .*'llen'.* deploy/redis.acl"):
+    with pytest.raises(UnreachableError, match="denies its user a required permission: .*'llen'.* deploy/redis.acl"):
         connect(f"redis://weak:{PASSWORD}@{place}/0").lengths()
 
 

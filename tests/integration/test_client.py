@@ -110,7 +110,7 @@ def test_a_version_that_saw_the_validation_text_is_not_gone_on_from(client: Clie
 
 def test_a_validation_text_that_tells_nothing_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "short").write_text("x")
-    with pytest.raises(InputError, match="fewer than 2 characters that speeches knows"):
+    with pytest.raises(InputError, match="fewer than 2 characters in the vocabulary of speeches"):
         train(client, "speeches", [text_file], validation=[tmp_path / "short"])
     assert count(client) == (0, 0)
 
@@ -140,7 +140,7 @@ def test_a_dry_run_tells_what_its_key_stands_for(client: Client, model: str) -> 
     submit(client, model, [Seed("a")], SAMPLING, key="k")
     again = submit(client, model, [Seed("a")], SAMPLING, key="k", dry_run=True)
     assert (job.existed, again.existed, again.id) == (False, True, None)
-    with pytest.raises(InputError, match="stands for job"):
+    with pytest.raises(InputError, match="belongs to job"):
         submit(client, model, [Seed("b")], SAMPLING, key="k", dry_run=True)
     assert not submit(client, model, [Seed("a")], SAMPLING, dry_run=True).existed
 
@@ -252,7 +252,7 @@ def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Clien
         jobs.append(train(client, "poems", [tmp_path / name], NetworkOptions(), TrainingOptions()).id or 0)
         client.cancel(jobs[-1])
     assert client.retry(jobs[0]) == 1
-    with pytest.raises(InputError, match="has fixed its validation text meanwhile"):
+    with pytest.raises(InputError, match="has just set its validation text"):
         client.retry(jobs[1])
 
 
@@ -367,7 +367,7 @@ def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
         submit(client, model, [Seed("a")], SamplingOptions(), part_rows=0)
-    with pytest.raises(InputError, match="1,000,000 rows would be 1,000,000 parts. Expected at most 100,000: a larger"):
+    with pytest.raises(InputError, match="1,000,000 rows would make 1,000,000 parts. Expected at most 100,000. Use a"):
         submit(client, model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
     assert count(client) == before
 
@@ -431,7 +431,7 @@ def test_a_key_makes_a_repeated_submit_harmless(client: Client, model: str) -> N
     again = submit(client, model, [Seed("a")], SAMPLING, key="k", label="anything", part_rows=3)
     assert (again.id, again.existed, first.existed) == (first.id, True, False)
     for seeds, sampling in (([Seed("b")], SAMPLING), ([Seed("a")], replace(SAMPLING, rng_seed=9))):
-        with pytest.raises(InputError, match="stands for job"):
+        with pytest.raises(InputError, match="belongs to job"):
             submit(client, model, seeds, sampling, key="k")
     assert (count(client), file_names(client)) == before  # Catches: the seeds of a repeated submit left over
     for key in ("", "k" * 201, "a\0b"):
@@ -460,7 +460,7 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
     job = submit(client, None, [Seed("the ")], SAMPLING, after=training.id)
     assert (job.spec.model, job.spec.version) == ("later", None)
     status = client.status(job.id)
-    assert status.waiting_for == f"job {training.id}, whose version it will sample from, has not ended"
+    assert status.waiting_for == f"job {training.id}, which will make the version to sample from, has not ended"
     assert client.connections.queue.lengths()["generate"] == 0
     with pytest.raises(InputError, match="seeds have characters"):  # those of the text are known already
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)

@@ -84,7 +84,7 @@ def test_the_newest_job_comes_first(store: Store, add_job: AddJob) -> None:
 
 
 def test_a_job_that_is_not_there_is_an_error(store: Store) -> None:
-    with pytest.raises(NotFoundError, match="No job was submitted yet"):
+    with pytest.raises(NotFoundError, match="No job has been submitted yet"):
         store.job()
     with pytest.raises(NotFoundError, match="no job 41"):
         store.job(41)
@@ -430,7 +430,7 @@ def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(stor
     # Catches: one that was compared with the champion of before
     assert to_compare_with(store, job, 1.3, **lacks, comparison=worse) == 3
     add_version(store, None, 1.3, **lacks)  # imported: nobody can measure it
-    assert reason(store, 4) == "not compared: one of it and the champion lacks characters of the validation text"
+    assert reason(store, 4) == "not compared: this version or the champion lacks characters of the validation text"
 
 
 def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob) -> None:
@@ -444,7 +444,7 @@ def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob)
 
     assert [roll_back(), roll_back()] == [3, 1]  # Catches: back and forth; the candidate 2, which never was champion
     assert resolve(store, "speeches").version == 1
-    with pytest.raises(InputError, match="no champion before speeches@1 to go back to"):
+    with pytest.raises(InputError, match="speeches@1 has no previous champion to roll back to"):
         roll_back()
     with store.write() as connection:
         registry.promote(connection, "speeches", 2)
@@ -463,7 +463,7 @@ def test_an_alias_of_ones_own(store: Store, add_job: AddJob) -> None:
     assert resolve(store, "speeches@staging").version == 2
     assert resolve(store, "speeches").version == 1
     with store.write() as connection:
-        for alias, why in (("7", "a version's number"), ("A b", "not valid")):
+        for alias, why in (("7", "looks like a version number"), ("A b", "not valid")):
             with pytest.raises(InputError, match=why):
                 registry.promote(connection, "speeches", 2, alias)
         with pytest.raises(NotFoundError, match="has no version '9'"):
@@ -479,7 +479,7 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
     for nats in (1.5, 1.6, 1.4):
         add_version(store, training, nats)
     for version, alias in ((2, "candidate"), (3, "champion")):
-        with pytest.raises(InputError, match=f"speeches@{version} is speeches@{alias}"):
+        with pytest.raises(InputError, match=f"speeches@{version} is in use as speeches@{alias}"):
             delete(version)
     job = add_job()  # of speeches@1
     with pytest.raises(InputError, match=rf"speeches@1 is needed by job {job}, which has not ended"):
@@ -645,7 +645,7 @@ def test_a_job_whose_training_makes_no_version_fails(store: Store, leases: Lease
         leases.release(part)
     found = store.job(job)
     assert (found.state, found.parts_left) == (JobState.FAILED, 0)
-    assert found.error == f"the training that it waited for, job {training}, is {end}"
+    assert found.error == f"job {training}, the training job that it waited for, is {end}"
     with pytest.raises(InputError, match=f"Job {training} is {end} and made no version"):
         awaiting(add_job, training)
 
@@ -661,7 +661,7 @@ def test_a_job_that_waits_can_be_cancelled(store: Store, leases: Leases, add_job
 
 def test_only_a_training_can_be_waited_for(add_job: AddJob) -> None:
     # Catches: a job that waits for another one of sampling
-    with pytest.raises(InputError, match="is no training"):
+    with pytest.raises(InputError, match="is not a training job"):
         awaiting(add_job, add_job())
     with pytest.raises(NotFoundError, match="no job 999"):
         awaiting(add_job, 999)
@@ -672,7 +672,7 @@ def test_a_key_stands_for_one_job(store: Store, add_job: AddJob) -> None:
     first = add_job(key="k", request="a")
     assert add_job(key="k", request="a") == first
     assert add_job(key="other", request="a") != first
-    with pytest.raises(InputError, match=f"The key 'k' stands for job {first}, which asks for something else"):
+    with pytest.raises(InputError, match=f"The key 'k' belongs to job {first}, which has a different request"):
         add_job(key="k", request="b")
     assert len(store.jobs(10)) == 2
 
@@ -706,7 +706,7 @@ def test_jobs_are_chosen_and_paged(store: Store, add_job: AddJob) -> None:
 
 def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job(parts=2)
-    with pytest.raises(InputError, match=f"is queued. End it first: charrnn-jobs cancel {job}"):
+    with pytest.raises(InputError, match=f"is queued. Cancel it first: charrnn-jobs cancel {job}"):
         delete(store, job)
     held = claim(leases)
     cancel(store, job)
@@ -725,7 +725,7 @@ def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases
     with store.write() as connection:
         registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(part, new_version(1.0))
-    with pytest.raises(InputError, match=r"speeches@1 came from job"):
+    with pytest.raises(InputError, match=r"cannot be deleted: it trained speeches@1"):
         delete(store, training)
 
 
@@ -855,7 +855,7 @@ def test_a_job_whose_training_was_deleted_is_not_retried(store: Store, leases: L
     job = awaiting(add_job, training)
     leases.fail(part, "the loss is no number", permanent=True)
     delete(store, training)
-    with pytest.raises(InputError, match="was deleted. Submit it anew"):
+    with pytest.raises(InputError, match="was deleted. Submit job"):
         retry(store, job)
 
 

@@ -228,7 +228,7 @@ class Model:
         for part in job.parts:
             part.state = "cancelled"
         job.state = "failed"
-        job.error = f"the training that it waited for, job {training.id}, is {training.state}"
+        job.error = f"job {training.id}, the training job that it waited for, is {training.state}"
 
     def cancel(self, job: ModelJob) -> None:
         job.cancelling = True
@@ -644,7 +644,7 @@ def _epoch(epoch: int, step: int) -> EpochMetrics:
 
 
 # Catches: no token, or no state, in Leases._change's condition; a claim that raises no token or counts no attempt; a
-# release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._take_away, which
+# release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._end_leases, which
 # forgets cancel_requested, as does fail; give_back of all owners; a heartbeat that does not extend; end_parts that
 # counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done parts
 # again; a job that is done although a part was cancelled; a cancel that counts no parts; dependents that are not told.

@@ -89,7 +89,7 @@ def test_an_older_store_is_refused_until_it_is_upgraded(
 ) -> None:
     job = add_job()
     request.getfixturevalue("next_release")
-    with pytest.raises(InputError, match=r"has schema 1, this release needs 2\. Stop .*charrnn-jobs store upgrade"):
+    with pytest.raises(InputError, match=r"this release needs version 2\. Stop .*charrnn-jobs store upgrade"):
         Store.open(settings)
     assert store.upgrade(settings) == (1, 2)
     upgraded = Store.open(settings)
@@ -121,7 +121,7 @@ def test_a_newer_store_is_not_upgraded(settings: Settings) -> None:
     newer = Store.open(settings)
     with newer.write() as connection:
         connection.execute(update(store_table).values(schema_version=latest() + 1))
-    with pytest.raises(InputError, match="Upgrade charrnn-jobs here"):
+    with pytest.raises(InputError, match="Upgrade charrnn-jobs on this host"):
         store.upgrade(settings)
     with newer.read() as connection:
         assert connection.execute(select(store_table.c.schema_version)).scalar_one() == latest() + 1
@@ -137,6 +137,6 @@ def test_a_database_of_somebody_else_is_refused(settings: Settings) -> None:
     database = Database(settings.database_url)
     with database.write() as connection:
         connection.execute(text("create table jobs (id integer)"))
-    with pytest.raises(InputError, match="has a table jobs that is not of this program"):
+    with pytest.raises(InputError, match="has a table jobs of another program"):
         Store.open(settings)
     database.close()

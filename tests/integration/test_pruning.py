@@ -93,7 +93,7 @@ def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
     with monkeypatch.context() as patch:
         patch.setattr(client.connections.files, "delete_folder", cannot)
         client.delete(job)
-    assert f"job {job} was deleted; its files are left for a later prune: Read-only file system" in caplog.text
+    assert f"job {job} was deleted, but its files are left for a later prune: Read-only file system" in caplog.text
     assert names(client) == kept
     make_files_old(client)
     assert client.prune(DAY_S).files == 2
@@ -102,7 +102,7 @@ def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
 def test_a_job_in_work_is_not_deleted(client: Client, model: str) -> None:
     job = submit_one(client, model)
     before = names(client)
-    with pytest.raises(InputError, match="End it first"):
+    with pytest.raises(InputError, match="Cancel it first"):
         client.delete(job)
     assert names(client) == before
 

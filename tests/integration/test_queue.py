@@ -79,14 +79,14 @@ def test_a_broker_serves_one_store(queue: Queue) -> None:
     # Catches: two stores whose workers eat each other's messages
     queue.claim_for("first", "sqlite:///first")
     queue.claim_for("first", "sqlite:///first")
-    with pytest.raises(InputError, match="serves the store sqlite:///first, and not sqlite:///second"):
+    with pytest.raises(InputError, match="serves the store sqlite:///first, not sqlite:///second"):
         queue.claim_for("second", "sqlite:///second")
 
 
 def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, tmp_path: Path) -> None:
     # Catches: Kombu's error, which names no broker
     queue = Queue(replace(settings, home=tmp_path))
-    with pytest.raises(UnreachableError, match=r"broker\.sock.* does not answer\. Start charrnn-jobs up"):
+    with pytest.raises(UnreachableError, match=r"broker\.sock.* does not answer\. Start it with: charrnn-jobs up"):
         queue.lengths()
     queue.close()
 

@@ -68,7 +68,7 @@ def test_a_slot_can_wait_for_the_job_before_it(nights: Nights, add: Add) -> None
     nights.at("2026-01-01T03:00")
     first, second = nights.at("2026-01-02T03:00")
     assert (second.state, second.reason) == ("due", f"waited: job {first.job} has not ended")
-    assert nights.at("2026-01-03T03:00")[-1].reason == "that of 2026-01-02 03:00:00 UTC waits still"
+    assert nights.at("2026-01-03T03:00")[-1].reason == "the slot of 2026-01-02 03:00:00 UTC is still waiting"
     nights.end_jobs()
     nights.at("2026-01-03T04:00")
     assert nights.states() == ["submitted", "submitted", "skipped"]
@@ -78,7 +78,7 @@ def test_missed_slots_are_caught_up_once(nights: Nights, add: Add) -> None:
     add(catch_up="once")
     (slot,) = nights.at("2026-01-05T12:00")
     assert (slot.state, slot.at) == ("submitted", ms("2026-01-05T03:00"))
-    assert slot.reason == "for all slots since 2026-01-01 03:00:00 UTC, which were missed"
+    assert slot.reason == "for all missed slots since 2026-01-01 03:00:00 UTC"
     nights.end_jobs()
     assert nights.at("2026-01-05T12:01") == [done(slot)]
 
@@ -86,7 +86,7 @@ def test_missed_slots_are_caught_up_once(nights: Nights, add: Add) -> None:
 def test_missed_slots_are_not_caught_up_if_nobody_wants_it(nights: Nights, add: Add) -> None:
     add(catch_up="none")
     (slot,) = nights.at("2026-01-05T12:00")
-    assert (slot.state, slot.reason, slot.job) == ("skipped", "missed: nothing ran at that time", None)
+    assert (slot.state, slot.reason, slot.job) == ("skipped", "missed: no worker or scheduler ran at that time", None)
     assert nights.at("2026-01-06T03:04")[-1].state == "submitted"  # some minutes late is not missed
     nights.end_jobs()
     assert nights.at("2026-01-07T03:06")[-1].state == "skipped"  # Catches: lateness of an hour that is none
@@ -174,7 +174,7 @@ def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, 
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # what failed is tried again
     nights.end_jobs()
     slot = nights.at("2026-01-03T03:00")[-1]
-    assert (slot.state, slot.reason) == ("skipped", f"the text is that of job {(first.job or 0) + 1}")
+    assert (slot.state, slot.reason) == ("skipped", f"the text has not changed since job {(first.job or 0) + 1}")
     assert nights.schedules.run("nightly").state == "submitted"
     nights.end_jobs()
     text_file.write_text(text_file.read_text() + "more of it\n" * 50)

@@ -38,7 +38,7 @@ def test_a_run_by_hand(nights: Nights, add: Add) -> None:
     nights.schedules.pause("nightly")
     slot = nights.schedules.run("nightly")
     assert (slot.state, slot.by_hand, slot.at) == ("submitted", True, nights.now)
-    with pytest.raises(InputError, match=f"is at work: job {slot.job} has not ended"):
+    with pytest.raises(InputError, match=f"is busy: job {slot.job} has not ended"):
         nights.schedules.run("nightly")
     nights.end_jobs()
     assert (nights.schedules.run("nightly").job or 0) > (slot.job or 0)
@@ -104,7 +104,7 @@ def _request(nights: Nights) -> Request:
 
 def test_a_name_is_given_once(nights: Nights, add: Add) -> None:
     add()
-    with pytest.raises(InputError, match="There is a schedule nightly already"):
+    with pytest.raises(InputError, match="A schedule nightly already exists"):
         add()
     nights.schedules.remove("nightly")
     add()
@@ -166,8 +166,8 @@ def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, ad
         ({"overlap": "allow"}, "overlap must be one of skip, queue"),
         ({"catch_up": "all"}, "catch-up must be one of none, once"),
         ({"deadline_s": -1.0}, "deadline must be a finite number"),
-        ({"deadline_s": 0.0}, "deadline must be more than 0"),
-        ({"always": True}, "--always is of trainings"),
+        ({"deadline_s": 0.0}, "deadline must be greater than 0"),
+        ({"always": True}, "always applies only to training schedules"),
         ({"name": "Not A Name"}, "The schedule's name 'Not A Name' is not valid"),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_slot_by_hand_waits_as_long_as_it_must(nights: Nights, add: Add, tmp_p
     add(deadline_s=1)
     with _without_broker(nights, tmp_path) as away:
         assert away.schedules.run("nightly").state == "due"
-    with pytest.raises(InputError, match="that of .* waits still"):  # Catches: a second one beside it
+    with pytest.raises(InputError, match="the slot of .* is still waiting"):  # Catches: a second one beside it
         nights.schedules.run("nightly")
     nights.schedules.pause("nightly")
     assert nights.states() == ["due"]  # Catches: a pause that skips what a person asked for

@@ -151,14 +151,14 @@ def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases
     seen = {"host": "here", "pid": 1, "device": "cpu", "queues": ["train", "generate"], "seen_at": NOW}
     with client.connections.store.write() as connection:
         connection.execute(insert(workers).values(owner="life/0", **seen))
-    assert client.status(waiting).waiting_for == "a worker is about to take it"
+    assert client.status(waiting).waiting_for == "a worker is about to claim it"
     leases.claim("train", "life/0")
-    # Catches: a worker that trains told to be about to take it
+    # Catches: a worker that trains reported as about to claim the job
     assert "busy with job 1" in (client.status(waiting).waiting_for or "")
     with client.connections.store.write() as connection:
         connection.execute(insert(workers).values(owner="life/1", **seen))
     # Catches: the work of one worker counted for another
-    assert client.status(waiting).waiting_for == "a worker is about to take it"
+    assert client.status(waiting).waiting_for == "a worker is about to claim it"
     client.connections.store.forget_workers("life/")
     assert "no live worker serves generate" in (client.status(waiting).waiting_for or "")
 

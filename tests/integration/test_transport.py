@@ -69,7 +69,7 @@ def test_brpop_read_reads_what_a_consumer_takes(
     queue.ring(QUEUE, 1)
     assert isinstance(connection.default_channel, Channel)
     assert consume(connection).headers["task"] == TASK
-    assert [record.message[:29] for record in caplog.records] == ["dropped what is no message: E"]
+    assert [record.message[:32] for record in caplog.records] == ["dropped an unreadable message: E"]
 
 
 def test_deliver_replaces_what_a_consumer_takes(
@@ -80,7 +80,7 @@ def test_deliver_replaces_what_a_consumer_takes(
     assert isinstance(connection.transport, Transport)
     message = consume(connection)
     assert (message.headers["task"], message.decode()) == (TASK, [[QUEUE], {}, {}])
-    assert "no message of ours came, and rang" in caplog.text
+    assert "took a foreign message for a notification" in caplog.text
 
 
 def test_restore_by_tag_forgets_what_a_consumer_did_not_acknowledge(

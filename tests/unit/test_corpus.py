@@ -46,8 +46,8 @@ def test_the_training_text_stays_on_the_disk() -> None:
 @pytest.mark.parametrize(
     ("training", "validation", "error"),
     [
-        (["abc"], "ab", "the vocabulary lacks: 'c'"),
-        ([], "ab", "no text to train on"),
+        (["abc"], "ab", "outside the vocabulary: 'c'"),
+        ([], "ab", "No text is left to train on"),
     ],
 )
 def test_what_cannot_be_trained_or_measured_is_refused(training: list[str], validation: str, error: str) -> None:

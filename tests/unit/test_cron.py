@@ -84,7 +84,7 @@ def test_what_is_no_expression_is_refused(expression: str) -> None:
 
 @pytest.mark.parametrize("zone", ["", "Europe/Pari", "Europe", "/etc/passwd", "../UTC", "\0", "x" * 500])
 def test_what_is_no_time_zone_is_refused(zone: str) -> None:
-    with pytest.raises(InputError, match="time zone .* is not known"):
+    with pytest.raises(InputError, match="Unknown time zone "):
         Cron("0 3 * * *", zone)
 
 

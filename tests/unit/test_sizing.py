@@ -49,7 +49,7 @@ def test_there_are_never_more_parts_than_a_job_may_have(rows: int, length: int, 
 
 
 def test_too_many_parts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"would be 100,001 parts\. Expected at most 100,000: a larger --part-rows"):
+    with pytest.raises(InputError, match=r"would make 100,001 parts\. Expected at most 100,000\. Use a larger"):
         check_part_rows(MAX_PARTS + 1, 1)
 
 

@@ -58,7 +58,7 @@ def test_any_other_name_is_refused(name: str) -> None:
 
 def test_a_random_seed_has_one_place() -> None:
     # Catches: a seed of the options that is replaced by a random one
-    with pytest.raises(InputError, match="Give it to the request"):
+    with pytest.raises(InputError, match="Set rng_seed of the request"):
         GenerateRequest(model="speeches", sampling=SamplingOptions(rng_seed=7))
-    with pytest.raises(InputError, match="Give it to the request"):
+    with pytest.raises(InputError, match="Set rng_seed of the request"):
         TrainRequest(model="speeches", paths=(), training=TrainingOptions(rng_seed=7))

@@ -134,7 +134,7 @@ def test_a_document_s_error_names_file_line_and_byte_of_any_chunk(
 
 
 def test_a_nul_is_refused_with_its_place(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match=r"a\.txt: line 2, byte 3: a NUL"):
+    with pytest.raises(TextError, match=r"a\.txt: line 2, byte 3: a NUL character"):
         list(written(tmp_path / "a.txt", b"ab\ncd\0e").read())
 
 
@@ -148,7 +148,7 @@ def test_a_document_s_byte_order_mark_is_dropped(tmp_path: Path) -> None:
 
 
 def test_an_empty_document_is_refused(tmp_path: Path) -> None:
-    for nothing, why in ((b"", "is empty"), (b"\xef\xbb\xbf", "a byte order mark and nothing else")):
+    for nothing, why in ((b"", "is empty"), (b"\xef\xbb\xbf", "only a byte order mark")):
         with pytest.raises(TextError, match=why):
             list(written(tmp_path / "a.txt", nothing).read())
 

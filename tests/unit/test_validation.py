@@ -147,7 +147,7 @@ def test_a_licence_in_common_is_no_training_on_the_validation_text(tmp_path: Pat
 def test_what_is_left_out_beside_the_validation_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     validation = prose(1, 3000)
     training(files(tmp_path, validation, validation, prose(2, 9000)), validation)
-    assert "6,000 bytes of the text are left out" in caplog.text
+    assert "leaves out 6,000 bytes of the text" in caplog.text
 
 
 @pytest.mark.parametrize("times", [15, 25, 1000])
@@ -159,7 +159,7 @@ def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest
 
 
 def test_copies_of_a_validation_text_are_not_trained_on(tmp_path: Path) -> None:
-    # Catches: a text taken for one that repeats itself, since most of it is held out
+    # Catches: a text taken for one that repeats itself, since most of it is validation text
     validation, other = prose(0, 2000), prose(1, 900)
     assert training(files(tmp_path, validation, validation, validation, other), validation) == other
 
@@ -230,13 +230,13 @@ def test_the_vocabulary_covers_training_and_validation_text(tmp_path: Path) -> N
 
 
 def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="2 characters that speeches@1 does not know: 'é€'"):
+    with pytest.raises(InputError, match="2 characters outside the vocabulary of speeches@1: 'é€'"):
         prepare(files(tmp_path, "abcé€"), "ab", Vocabulary("abcd"), "speeches@1")
 
 
 def test_a_validation_text_of_which_a_model_knows_nothing_is_refused(tmp_path: Path) -> None:
     corpus = files(tmp_path, "abc")
-    with pytest.raises(InputError, match="fewer than 2 characters that speeches@1 knows"):
+    with pytest.raises(InputError, match="fewer than 2 characters in the vocabulary of speeches@1"):
         prepare(corpus, "axy", Vocabulary("abc"), "speeches@1")
     assert prepare(corpus, "axy", Vocabulary("abcx"), "speeches@1").vocabulary.characters == "abcx"
 

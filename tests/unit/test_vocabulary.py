@@ -40,7 +40,7 @@ def test_the_file_shows_characters_as_they_are() -> None:
 @pytest.mark.parametrize("characters", ["ba", "aab"])
 def test_characters_out_of_order_or_twice_are_a_damaged_file(characters: str) -> None:
     # Catches: a sorted() that would mend the order and make the weights nonsense
-    with pytest.raises(ModelFileError, match="expected distinct characters in sorted order"):
+    with pytest.raises(ModelFileError, match="must be distinct and in sorted order"):
         Vocabulary(characters)
 
 
@@ -71,7 +71,7 @@ def test_unknown_characters_come_sorted_and_once() -> None:
 
 
 def test_an_unknown_character_is_named_by_the_error() -> None:
-    with pytest.raises(InputError, match="'abz' has characters the model does not know: 'z'"):
+    with pytest.raises(InputError, match="'abz' has characters outside the vocabulary: 'z'"):
         Vocabulary.of("ab").encode("abz")
 
 

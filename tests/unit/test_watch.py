@@ -88,9 +88,9 @@ def test_a_part_that_ends_before_its_worker_is_ended(watch: Watch) -> None:
 
 @pytest.mark.parametrize(("phase", "still_s", "stalled"), [
     (WORKING, 119, None),
-    (WORKING, 121, "hung: 120 s of working"),
+    (WORKING, 121, "hung: no progress for 120 s while working"),
     (COMPILING, 121, None),
-    (COMPILING, 601, "hung: 600 s of compiling"),
+    (COMPILING, 601, "hung: no progress for 600 s while compiling"),
 ])  # fmt: skip
 def test_work_that_does_not_move_is_hung(watch: Watch, phase: str, still_s: float, stalled: str | None) -> None:
     # Catches: compiling that takes minutes, killed as hung
