@@ -144,7 +144,7 @@ class Client:
         for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
             if value is not None:
                 check_choice(name, value, choices)
-        for what, text in (("The model's name", model), ("The job's name", label)):
+        for what, text in (("The model's name", model), ("The label", label)):
             check_storable(what, text or "")
         name, at, version = (model or "").partition("@")
         number = registry.version_number(version)
@@ -166,7 +166,7 @@ class Client:
             if status.ended:
                 return
             if deadline is not None and time.monotonic() > deadline:
-                raise NotFinishedError(f"Job {job_id} has not ended within {timeout_s:g} s; it goes on")
+                raise NotFinishedError(f"Job {job_id} did not end within {timeout_s:g} s. It continues")
             time.sleep(POLL_S)
             known = status.history  # of thousands of epochs only the new ones are read
             status = job_status(self.connections, job_id, after_epoch=known[-1].epoch if known else 0)

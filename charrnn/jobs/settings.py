@@ -65,7 +65,7 @@ class Settings:
         _check_redis_url(settings.redis_url)
         if settings.lease_s < 2 * settings.heartbeat_s:
             raise InputError(
-                f"CHARRNN_LEASE_S must be twice CHARRNN_HEARTBEAT_S at least, or one late heartbeat loses a part. "
+                f"CHARRNN_LEASE_S must be at least twice CHARRNN_HEARTBEAT_S, or one late heartbeat loses a part. "
                 f"Received: {settings.lease_s:g} and {settings.heartbeat_s:g}"
             )
         return settings
@@ -142,7 +142,7 @@ def _check_redis_url(url: str) -> None:
     except ValueError:  # of a port that is none
         known = False
     if not known or (parts.scheme != SOCKET and not re.fullmatch("[0-9]*", parts.path.strip("/"))):
-        raise InputError(f"CHARRNN_REDIS_URL is not of a Redis server. Expected {REDIS_URLS}")
+        raise InputError(f"CHARRNN_REDIS_URL is not a URL of a Redis server. Expected {REDIS_URLS}")
 
 
 def _parse(name: str, text: str) -> str | float:
@@ -154,6 +154,6 @@ def _parse(name: str, text: str) -> str | float:
         seconds = 0.0
     if not 0.0 < seconds <= LONGEST_S:
         raise InputError(
-            f"{PREFIX}{name.upper()} must be a number of seconds above 0, at most {LONGEST_S:g}. Received: {text!r}"
+            f"{PREFIX}{name.upper()} must be a number of seconds above 0 and at most {LONGEST_S:g}. Received: {text!r}"
         )
     return seconds

@@ -131,7 +131,7 @@ def test_characters_that_the_model_does_not_know_are_named(
     lines = ["the ", seed]
     data = "\n".join(map(_json_seed, lines) if name.endswith("jsonl") else lines)
     arguments = ("submit", "-m", "tiny", "--seeds", written(name, data.encode()))
-    refuse(stack, 2, f"1 seeds have characters the model does not know: line 2: {shown}", *arguments)
+    refuse(stack, 2, f"1 seeds contain characters outside the vocabulary: line 2: {shown}", *arguments)
 
 
 def _json_seed(seed: str) -> str:
@@ -260,7 +260,7 @@ def test_a_corpus_of_one_line_takes_little_memory(stack: Home, tmp_path: Path) -
 
 def test_ten_million_blank_lines_take_little_memory(stack: Home, written: Inputs) -> None:
     ended = watched(stack, "submit", "-m", "tiny", "--seeds", written("seeds.txt", b"\n" * 10_000_000))
-    check_refused(ended, "there is no seed in it. Expected one a line")
+    check_refused(ended, "it contains no seed. Expected one per line")
 
 
 def test_a_million_seeds_before_a_wrong_one_take_little_memory_and_leave_nothing(stack: Home, written: Inputs) -> None:
@@ -277,7 +277,7 @@ ODD = {
     "below a file": ("file/x", "Not a directory", "no such file", "Not a directory"),
     "long name": ("x" * 300, "File name too long", "", "File name too long"),
     "terminal": ("/dev/tty", "cannot be read", "not a regular file", "not a regular file"),
-    "device": ("/dev/null", "there is no seed in it", "not a regular file", "not a regular file"),
+    "device": ("/dev/null", "it contains no seed", "not a regular file", "not a regular file"),
     # Root may read all: a file that opens, and whose bytes cannot be read.
     "unreadable": ("/proc/self/mem", "cannot be read: Input/output error", "the file is empty", "cannot be read"),
 }
@@ -495,7 +495,7 @@ def test_files_of_another_kind_of_url_are_refused(
     # Catches: "://" not looked for, so that the URL is a folder
     server, address = listener
     other = Home(stack.path, {**stack.settings, "CHARRNN_FILES_URL": url.format(address)})
-    message = "is a training" if command[0] == "results" else "CHARRNN_FILES_URL must be "
+    message = "is a training job" if command[0] == "results" else "CHARRNN_FILES_URL must be "
     refuse(other, 2, message, *command)
     check_uncalled(server)
 
@@ -577,7 +577,7 @@ def test_a_broker_that_is_none_is_told(stack: Home, url: str) -> None:
     done = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": url}).call("submit", "-m", "tiny")
     assert "Traceback" not in done.stderr
     assert done.returncode in (2, 4)
-    assert url in done.stderr or "CHARRNN_REDIS_URL is not of a Redis server" in done.stderr
+    assert url in done.stderr or "CHARRNN_REDIS_URL is not a URL of a Redis server" in done.stderr
 
 
 # Forged messages

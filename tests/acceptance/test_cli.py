@@ -31,7 +31,7 @@ OK_SEEDS = "the \n"
         (("--stop", ""), "A stop string must have 1 to 1,000 characters"),
         (("--stop", r"a\d"), r"--stop 'a\\d': unknown escape \d. Expected \n, \t, or \\ for a backslash"),
         (("--stop", "a\\"), "unknown escape \\."),
-        (("--label", "\udcff"), "The job's name: a surrogate"),
+        (("--label", "\udcff"), "The label: a surrogate"),
         (("--stop", "\udcff"), "is not a character by itself"),
         (("--top-k", "0"), "top-k must be a whole number from 1"),
         (("--top-p", "1.5"), "top-p must be a number above 0 and at most 1"),
@@ -50,8 +50,8 @@ def test_numbers_out_of_range_are_refused(stack: Home, options: tuple[str, ...],
     ("content", "message"),
     [
         (None, "cannot be read: No such file"),
-        (b"", "there is no seed in it"),
-        (b"\n\n", "there is no seed in it"),
+        (b"", "it contains no seed"),
+        (b"\n\n", "it contains no seed"),
         (b"the \nab\xff\n", "line 2, byte 3: 0xff is not UTF-8"),
         ("the \ncafé\n".encode(), "line 2: 'é'"),
     ],
@@ -67,7 +67,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
     ("content", "message"),
     [
         ('{"seed": 7}', "--rng-seed"),
-        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' stands twice: in line 1 and in line 2"),
+        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' appears twice: in line 1 and in line 2"),
         ('{"text": "the"}', "unknown field 'text'"),
         ("the", "line 1 is not JSON"),
     ],
@@ -208,7 +208,7 @@ def test_a_second_stack_in_one_home_is_refused(stack: Home) -> None:
 
 
 def test_results_of_a_training_are_refused(stack: Home) -> None:
-    refuse(stack, 2, "is a training", "results", "1")
+    refuse(stack, 2, "is a training job", "results", "1")
 
 
 @pytest.mark.parametrize(

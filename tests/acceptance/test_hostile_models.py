@@ -335,7 +335,7 @@ def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 NO_ZIP = "not a whole zip archive. Expected an exported model version"
 OTHERS = dict.fromkeys((*FOREIGN, "bomb.tar.gz", "bomb.tar.xz", "zeros.zip"), NO_ZIP)
 OTHERS |= dict.fromkeys(
-    (name for name in FOREIGN if name.endswith((".keras", ".npz"))), "is no file of a model version"
+    (name for name in FOREIGN if name.endswith((".keras", ".npz"))), "is not a file of a model version"
 )
 OTHERS |= {"bomb.zip": "'manifest.json' is compressed", "directory.zip": "damaged: Truncated central directory"}
 
@@ -452,7 +452,7 @@ def test_hostile_json_is_refused(sandbox: Path, doors: Doors, genuine: Version, 
     check_confined(ended, sandbox, doors, genuine, path)
 
 
-# What is no file
+# What is not a file
 
 
 def to_secret(path: Path, outside: Path) -> None:

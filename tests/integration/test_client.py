@@ -148,7 +148,7 @@ def test_a_dry_run_tells_what_its_key_stands_for(client: Client, model: str) -> 
 def test_unknown_characters_are_named_with_their_lines(client: Client, model: str) -> None:
     before = count(client)
     seeds = [Seed("ab", line=1), Seed("aé", line=2), Seed("xyz", line=4)]
-    with pytest.raises(InputError, match=r"2 seeds have .*\n  line 2: 'é'\n  line 4: 'x', 'y', 'z'"):
+    with pytest.raises(InputError, match=r"2 seeds contain .*\n  line 2: 'é'\n  line 4: 'x', 'y', 'z'"):
         submit(client, model, seeds, SAMPLING)
     assert count(client) == before
 
@@ -207,13 +207,13 @@ def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Clien
 
 
 def test_results_of_a_training_are_refused(client: Client, model: str) -> None:
-    with pytest.raises(InputError, match="is a training"):
+    with pytest.raises(InputError, match="is a training job"):
         client.results(1)
 
 
 def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, model: str) -> None:
     job = submit(client, model, [Seed("a")], SAMPLING)
-    with pytest.raises(NotFinishedError, match="it goes on"):
+    with pytest.raises(NotFinishedError, match="It continues"):
         list(client.follow(job.id or 0, timeout_s=0))
     assert client.status(job.id).state == "queued"
 
@@ -231,7 +231,7 @@ def test_seeds_may_be_texts(client: Client, model: str) -> None:
 
 @pytest.mark.parametrize(("seeds", "message"), [
     ([], "There is no seed"),
-    ("ab", r"must be several, such as \['ab'\]"),
+    ("ab", r"must be a list, such as \['ab'\]"),
     ([1], r"must be a text or a Seed\. Received: 1"),
 ])  # fmt: skip
 def test_no_seeds_and_a_text_in_their_place_are_refused(
@@ -307,7 +307,7 @@ def test_a_stop_string_that_can_never_occur_is_told(
     client: Client, model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     submit(client, model, [Seed("a")], replace(SAMPLING, stop=("ab", "xyz")))
-    assert "the model cannot write 'xyz'" in caplog.text
+    assert "stop string 'xyz' contains characters outside the vocabulary" in caplog.text
     assert "'ab'" not in caplog.text
 
 
@@ -404,15 +404,15 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
 def test_an_empty_seed_needs_a_newline_that_the_model_knows(client: Client, model: str, seed: str, policy: str) -> None:
     with client.connections.store.write() as connection:
         connection.execute(update(versions).values(characters="ab"))
-    with pytest.raises(InputError, match="of an empty seed a newline is read, which the model does not know"):
+    with pytest.raises(InputError, match="an empty seed starts with a newline, which is outside the vocabulary"):
         submit(client, model, [Seed(seed)], replace(SAMPLING, unknown=policy))
 
 
 def test_a_name_that_is_no_text_leaves_no_file(client: Client, model: str, text_file: Path) -> None:
     files = file_names(client)
-    with pytest.raises(InputError, match="The job's name: a surrogate"):
+    with pytest.raises(InputError, match="The label: a surrogate"):
         submit(client, model, [Seed("a")], SAMPLING, label="\ud800")
-    with pytest.raises(InputError, match="The job's name: a surrogate"):
+    with pytest.raises(InputError, match="The label: a surrogate"):
         train(client, "other", [text_file], label="\ud800")
     assert file_names(client) == files  # Catches: a check after the seeds or the corpus are written
 
@@ -462,11 +462,11 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
     status = client.status(job.id)
     assert status.waiting_for == f"job {training.id}, which will make the version to sample from, has not ended"
     assert client.connections.queue.lengths()["generate"] == 0
-    with pytest.raises(InputError, match="seeds have characters"):  # those of the text are known already
+    with pytest.raises(InputError, match="seeds contain characters"):  # those of the text are known already
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)
-    with pytest.raises(InputError, match="trains later, and not speeches"):
+    with pytest.raises(InputError, match="trains later, not speeches"):
         submit(client, model, [Seed("a")], SAMPLING, after=training.id)
-    with pytest.raises(InputError, match="no model given"):
+    with pytest.raises(InputError, match="No model given"):
         submit(client, None, [Seed("a")], SAMPLING)
 
 

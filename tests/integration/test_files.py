@@ -160,14 +160,14 @@ def test_a_missing_file_is_named(files: Files, reader: Reader) -> None:
 @each_reader
 def test_a_name_of_a_reference_cannot_lead_out_of_the_root(files: Files, reader: Reader) -> None:
     # Catches: reading any file of the machine, or of the bucket, by a row of the database
-    with pytest.raises(InputError, match="is not a name of a file below"):
+    with pytest.raises(InputError, match="is not the name of a file below"):
         reader(files, FileRef(name="../secret", size=3, sha256=hashlib.sha256(b"abc").hexdigest()))
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/../../x", "a/../x", "..", "", "."])
 def test_a_name_cannot_lead_out_of_the_root(files: Files, name: str) -> None:
     for action in (lambda: files.put(name, [b"abc"]), lambda: files.delete(name), lambda: list(files.list(name))):
-        with pytest.raises(InputError, match="is not a name of a file below"):
+        with pytest.raises(InputError, match="is not the name of a file below"):
             action()
 
 
@@ -265,7 +265,7 @@ def test_another_store_is_refused(unclaimed: Files) -> None:
 
 def test_files_that_are_not_where_they_were_are_refused(unclaimed: Files) -> None:
     # Catches: a store whose files begin anew in an empty folder, on a host without the variable
-    with pytest.raises(InputError, match=r"keeps its files in s3://there/a; .* has none of them"):
+    with pytest.raises(InputError, match=r"keeps its files in s3://there/a, but .* has none of them"):
         unclaimed.claim_for("store-1", "s3://there/a")
     with pytest.raises(ModelFileError, match="missing"):
         unclaimed.read(FileRef(name=MARKER, size=0, sha256="00"))

@@ -92,7 +92,7 @@ def test_a_model_with_another_validation_text_refuses_it(elsewhere: Client, arch
     other = tmp_path / "other.txt"
     other.write_text("quite another text, which is long enough to be trained on\n" * 200)
     train(elsewhere, "speeches", [other])
-    with pytest.raises(InputError, match="another validation text here.*--as NAME"):
+    with pytest.raises(InputError, match="another validation text in this store.*--as NAME"):
         elsewhere.models.import_version(archive)
     assert (elsewhere.models.list(), list(elsewhere.connections.files.list("models"))) == ([], [])
     assert elsewhere.models.import_version(archive, "theirs") == "theirs@1"
@@ -110,7 +110,7 @@ def test_a_damaged_archive_leaves_nothing(elsewhere: Client, archive: Path) -> N
 
 def test_an_imported_version_has_no_text_to_draw_seeds_from(elsewhere: Client, archive: Path) -> None:
     elsewhere.models.import_version(archive)
-    with pytest.raises(InputError, match="imported, without the text"):
+    with pytest.raises(InputError, match="imported without its training text"):
         elsewhere.submit(GenerateRequest(model="speeches", random_seeds=5))
 
 

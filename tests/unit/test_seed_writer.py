@@ -40,7 +40,7 @@ def test_what_was_written_is_read_back(given: list[tuple[str, dict[str, Any]]]) 
 
 
 def test_no_seed_at_all_is_refused() -> None:
-    with pytest.raises(InputError, match="There is no seed. Expected one at least"):
+    with pytest.raises(InputError, match="There is no seed. Expected at least one"):
         stored([])
 
 
@@ -68,7 +68,7 @@ def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
 
 def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
     seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
-    with pytest.raises(InputError, match="The id 'x' stands twice: in line 2 and in line 5"):
+    with pytest.raises(InputError, match="The id 'x' appears twice: in line 2 and in line 5"):
         written(seeds)
 
 
@@ -106,5 +106,5 @@ def test_the_hash_is_of_the_content_and_not_of_the_frames(monkeypatch: pytest.Mo
 
 def test_of_many_wrong_seeds_the_first_are_named_and_the_others_counted() -> None:
     seeds = [Seed("aX", line=line) for line in range(1, 10)]
-    with pytest.raises(InputError, match=r"^9 seeds have .*\n  line 1: 'X'\n(.*\n){4}  and 4 seeds more\n"):
+    with pytest.raises(InputError, match=r"^9 seeds contain .*\n  line 1: 'X'\n(.*\n){4}  and 4 seeds more\n"):
         written(seeds)

@@ -70,7 +70,7 @@ def test_the_end_of_the_file_is_no_blank_line(tmp_path: Path, data: bytes) -> No
 
 
 def test_a_file_of_blank_lines_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match=r"seeds\.txt: there is no seed in it\. Expected one a line"):
+    with pytest.raises(TextError, match=r"seeds\.txt: it contains no seed\. Expected one per line"):
         read_text(tmp_path, b"\n \n")
 
 
@@ -102,11 +102,11 @@ def test_json_that_is_nested_too_deeply_is_refused_with_its_line(tmp_path: Path)
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        ("[]", r"\[\] is no object"),
-        ('"one"', "'one' is no object"),
-        ("7", "7 is no object"),
-        ("{}", "there is no seed"),
-        ('{"id": "a"}', "there is no seed"),
+        ("[]", r"\[\] is not a JSON object"),
+        ('"one"', "'one' is not a JSON object"),
+        ("7", "7 is not a JSON object"),
+        ("{}", "the seed is missing"),
+        ('{"id": "a"}', "the seed is missing"),
         ('{"seed": "a", "temprature": 1}', "unknown field 'temprature'"),
     ],
 )
@@ -130,7 +130,7 @@ def test_the_format_may_be_told(tmp_path: Path) -> None:
 
 
 def test_a_number_as_seed_is_told_of_rng_seed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Received: 7\. The number that fixes chance is --rng-seed"):
+    with pytest.raises(InputError, match=r"Received: 7\. The random seed is --rng-seed"):
         read_json(tmp_path, '{"seed": 7}')
 
 
@@ -160,7 +160,7 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-    with pytest.raises(TextError, match="standard input: there is no seed in it"):
+    with pytest.raises(TextError, match="standard input: it contains no seed"):
         list(SeedFile("-"))
 
 

@@ -31,7 +31,7 @@ def test_seconds_are_read_from_their_variable(field: str) -> None:
 
 
 def test_a_lease_that_one_late_heartbeat_would_lose_is_refused() -> None:
-    with pytest.raises(InputError, match="CHARRNN_LEASE_S must be twice CHARRNN_HEARTBEAT_S at least"):
+    with pytest.raises(InputError, match="CHARRNN_LEASE_S must be at least twice CHARRNN_HEARTBEAT_S"):
         Settings.from_env({"CHARRNN_LEASE_S": "9", "CHARRNN_HEARTBEAT_S": "5"})
 
 
@@ -46,7 +46,7 @@ def test_a_place_is_read_from_its_variable(field: str) -> None:
     ["http://there/", "memory://", "redis://there:99999/0", "redis://there/x", "redis://b/0?password=x", "garbage"],
 )
 def test_a_url_of_no_redis_server_is_refused(url: str) -> None:
-    with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not of a Redis server"):
+    with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not a URL of a Redis server"):
         from_env(CHARRNN_REDIS_URL=url)
 
 
@@ -117,7 +117,7 @@ def test_a_tilde_in_home_is_the_person_s_folder(tmp_path: Path, monkeypatch: pyt
 def test_seconds_are_a_number_above_zero_and_at_most_an_hour(field: str, text: str) -> None:
     variable = f"CHARRNN_{field.upper()}"
     with pytest.raises(
-        InputError, match=f"{variable} must be a number of seconds above 0, at most 3600. Received: '{text}'"
+        InputError, match=f"{variable} must be a number of seconds above 0 and at most 3600. Received: '{text}'"
     ):
         Settings.from_env({variable: text})
 

@@ -69,8 +69,8 @@ class Files:
             )
         if owner is None:
             raise InputError(
-                f"The store keeps its files in {known}; {self.url} has none of them. Set CHARRNN_FILES_URL to where "
-                f"they are, a folder that every host sees or an s3:// URL"
+                f"The store keeps its files in {known}, but {self.url} has none of them. Set CHARRNN_FILES_URL to "
+                f"their place, a folder that every host sees or an s3:// URL"
             )
         if owner != store_id:
             raise InputError(f"{self.url} holds the files of another store. Set CHARRNN_FILES_URL to another place")
@@ -157,7 +157,7 @@ class Files:
         try:
             self.delete_folder(name) if folder else self.delete(name)
         except UnreachableError as error:
-            logger.warning("%s is left over, for prune to delete: %s", name, error)
+            logger.warning("%s could not be deleted; prune deletes it later: %s", name, error)
 
     def stat(self, name: str) -> StoredFile | None:
         """Describe a file, None if it is not there."""

@@ -54,7 +54,7 @@ def open_bucket(url: str) -> Bucket:
 
 def _require_boto3() -> None:
     if find_spec("boto3") is None:
-        raise InputError("Files in a bucket need boto3. Install it: pip install 'charrnn-jobs[s3]'")
+        raise InputError("Files in a bucket require boto3. Install the extra: pip install '.[s3]' in the clone")
 
 
 def _mask_keys(url: str) -> str:

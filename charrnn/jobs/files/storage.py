@@ -1,4 +1,4 @@
-"""What a place of files can do. There are two: a local folder, and a bucket that speaks S3.
+"""The interface of a file store. There are two: a local folder, and a bucket that speaks S3.
 
 A file becomes visible at once: locally by one rename after its bytes are on the disk, in a bucket by
 the end of one upload. Errors of both become one.
@@ -30,7 +30,7 @@ class StoredFile:
 
 
 class Storage(Protocol):
-    """What `Files` needs of a place; names are relative, with forward slashes.
+    """The operations that `Files` needs; names are relative, with forward slashes.
 
     Every method raises UnreachableError if the place does not answer, and InputError for a name that leads out of it.
     """
@@ -74,7 +74,7 @@ def check_name(name: str) -> PurePosixPath:
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise InputError(f"{name!r} is not a name of a file below the root")
+        raise InputError(f"{name!r} is not the name of a file below the root")
     return path
 
 

@@ -99,7 +99,7 @@ def read_archive(path: Path, folder: Path) -> Manifest:
 def _paths(folder: Path, validation: Path) -> dict[str, Path]:
     """Where the files are that a version has, in order."""
     if unknown := {path.name for path in folder.iterdir()} - {*FOLDER}:
-        raise InputError(f"it has {sorted(unknown)}, no part of a model version that this release knows. Remove them")
+        raise InputError(f"it has {sorted(unknown)}, which no model version of this release contains. Remove them")
     paths = {name: folder / name for name in FOLDER} | {VALIDATION: validation}
     return {name: path for name, path in paths.items() if path.is_file()}
 
@@ -179,7 +179,7 @@ def _check_end(file: _Bounded) -> None:
     end = file.read(END_SIZE)
     if len(end) < END_SIZE or not end.startswith(END) or any(end[-2:]):
         raise InputError(
-            "not a whole zip archive. Expected an exported model version, with nothing behind its end. Copy or export "
+            "not a whole zip archive. Expected an exported model version, with nothing after its end. Copy or export "
             "it again"
         )
 
@@ -200,9 +200,9 @@ def _members(file: _Bounded, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipI
     for member in archive.infolist():
         name = member.orig_filename  # as it is there, where `filename` ends before a zero
         if name not in (MANIFEST, *FILES):
-            raise InputError(f"{name!r:.80} is no file of a model version. Expected {MANIFEST}, {', '.join(FILES)}")
+            raise InputError(f"{name!r:.80} is not a file of a model version. Expected {MANIFEST}, {', '.join(FILES)}")
         if name in members:
-            raise InputError(f"{name!r} is there twice. Expected each file once")
+            raise InputError(f"{name!r} appears twice. Expected each file once")
         if not members and name != MANIFEST:
             raise InputError(f"its first member is {name!r}. Expected {MANIFEST!r}, as an export writes it")
         _check_kind(member)
@@ -211,28 +211,32 @@ def _members(file: _Bounded, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipI
     if not members:
         raise InputError(f"it has no members. Expected {MANIFEST!r} and the files that it lists")
     if place != archive.start_dir:
-        raise InputError(f"its directory is at byte {archive.start_dir:,}. Expected it at {place:,}, behind the files")
+        raise InputError(f"its directory is at byte {archive.start_dir:,}. Expected it at {place:,}, after the files")
     return members
 
 
 def _check_kind(member: zipfile.ZipInfo) -> None:
     name = member.orig_filename
     if member.compress_type != zipfile.ZIP_STORED or member.compress_size != member.file_size:
-        raise InputError(f"{name!r} is compressed. Expected it as it is, as an export writes it")
+        raise InputError(f"{name!r} is compressed. Expected an uncompressed member, as export writes it")
     if member.flag_bits:
-        raise InputError(f"{name!r} is encrypted, or of unknown length (flags {member.flag_bits:#06x}). Expected none")
+        raise InputError(
+            f"{name!r} is encrypted, or of unknown length (flags {member.flag_bits:#06x}). Expected neither"
+        )
     if member.external_attr != REGULAR or member.create_system != UNIX:
-        raise InputError(f"{name!r} is a link, a folder or another special file. Expected regular files alone")
+        raise InputError(f"{name!r} is a link, a folder or another special file. Expected only regular files")
     large = max(member.file_size, member.header_offset) > zipfile.ZIP64_LIMIT
     if member.comment or bool(member.extra) != large:
-        raise InputError(f"{name!r} has a comment or other extra fields than an export writes. Expected none")
+        raise InputError(f"{name!r} has a comment or extra fields. Expected none, as export writes it")
 
 
 def _check_place(file: _Bounded, member: zipfile.ZipInfo, place: int) -> int:
     """See that a member's header is at a place, and the one that an export writes -> where the next one is."""
     name = member.orig_filename
     if member.header_offset != place:
-        raise InputError(f"{name!r} is at byte {member.header_offset:,}. Expected it at {place:,}, behind the last one")
+        raise InputError(
+            f"{name!r} is at byte {member.header_offset:,}. Expected it at {place:,}, after the previous one"
+        )
     entry = _entry(name)
     entry.file_size, entry.compress_size, entry.CRC = member.file_size, member.file_size, member.CRC
     header = entry.FileHeader()
@@ -266,7 +270,7 @@ def _read_manifest(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[M
         return parse_manifest(archive.read(member))
 
 
-# What the files hold, as far as it can be told without TensorFlow
+# The contents of the files, as far as they can be checked without TensorFlow
 
 
 def _check_contents(folder: Path, validation: Path, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""What an archive says of itself: which version it is, and its files with sizes and sha256. Untrusted when read."""
+"""The manifest of an archive: its version, and its files with sizes and sha256. Untrusted when read."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a version is, as the store that it came from had it.
+    """A version, as the store that exported it had it.
 
     Raises:
         InputError: a field that is not of its kind.
@@ -119,7 +119,7 @@ def _check_format(number: object) -> None:
     check_integer("format", number, 1, MAX_VERSION)
     if number != FORMAT:
         raise InputError(
-            f"format {number} is not known. Expected {FORMAT}: the archive is of a newer charrnn-jobs. Upgrade the "
+            f"unknown format {number}. Expected {FORMAT}: a newer charrnn-jobs wrote the archive. Upgrade the "
             f"charrnn-jobs that reads it to the release that wrote it"
         )
 
@@ -134,7 +134,9 @@ def _file(name: str, value: object) -> FileRef:
     check_integer(f"{name}: size", known["size"], 0, MAX_SIZE)
     _check_text(f"{name}: sha256", known["sha256"])
     if not SHA256.fullmatch(known["sha256"]):
-        raise InputError(f"{name}: sha256 {known['sha256']!r:.80} is none. Expected 64 of 0-9 and a-f")
+        raise InputError(
+            f"{name}: sha256 {known['sha256']!r:.80} is not a sha256. Expected 64 characters of 0-9 and a-f"
+        )
     return FileRef(name=name, **known)
 
 

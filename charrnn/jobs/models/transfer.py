@@ -83,7 +83,7 @@ def _add(store: Store, manifest: Manifest, stored: FileRef, validation: FileRef,
     with store.write() as connection:
         if registry.freeze_validation(connection, new.model, validation) != validation:
             raise InputError(
-                f"{new.model} is measured on another validation text here, so that the losses could not be compared. "
+                f"{new.model} has another validation text in this store, so the losses could not be compared. "
                 f"Import it under another name: --as NAME"
             )
         return registry.import_version(connection, new)

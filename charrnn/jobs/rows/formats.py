@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 JSONL, CSV, TXT, PARQUET = "jsonl", "csv", "txt", "parquet"
 
-# What `rows.result` makes -> its type in Parquet
+# Fields of `rows.result`, with their types in Parquet
 FIELDS = {
     "row": "int64",
     "id": "string",
@@ -135,8 +135,8 @@ def _write_parquet(lines: Iterable[bytes], sink: BinaryIO) -> int:
         from pyarrow.parquet import ParquetWriter
     except ModuleNotFoundError as error:
         raise InputError(
-            f"Parquet is written by pyarrow, which is not installed ({error}). "
-            "Mend it with: pip install 'charrnn-jobs[parquet]'"
+            f"Writing Parquet requires pyarrow, which is not installed ({error}). "
+            "Install the extra: pip install '.[parquet]' in the clone"
         ) from error
     lines, logprobs = _peek(lines)
     schema = _schema(logprobs)
@@ -243,7 +243,9 @@ def _number(text: str, value: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"--where {text!r}: {value!r} is no number. Expected one, such as temperature=0.5 or row=7")
+        raise InputError(
+            f"--where {text!r}: {value!r} is not a number. Expected a number, such as temperature=0.5 or row=7"
+        )
     return number
 
 
@@ -265,8 +267,8 @@ def parse_rows(text: str) -> tuple[int, int | None]:
     """
     match = ROWS.fullmatch(text)
     if not match:
-        raise InputError(f"--rows {text!r} is no range. Expected {ROWS_EXAMPLE}")
+        raise InputError(f"--rows {text!r} is not a range. Expected {ROWS_EXAMPLE}")
     start, stop = int(match[1] or 0), int(match[2]) if match[2] else None
     if stop is not None and start > stop:
-        raise InputError(f"--rows {text!r} begins behind its end. Expected {ROWS_EXAMPLE}")
+        raise InputError(f"--rows {text!r} starts after its end. Expected {ROWS_EXAMPLE}")
     return start, stop

@@ -29,7 +29,7 @@ class Results:
         self.store, self.job_id = connections.store, job_id
         job = self.store.job(job_id)
         if job.generate_spec is None:
-            raise InputError(f"Job {job_id} is a training; it has no rows. See: charrnn-jobs status {job_id}")
+            raise InputError(f"Job {job_id} is a training job, so it has no rows. See: charrnn-jobs status {job_id}")
         self.spec = job.generate_spec
         self.files = connections.files  # a training is told from a job whose files are out of reach
 

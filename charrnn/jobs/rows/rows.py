@@ -116,7 +116,7 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Of result lines with equal texts the first; those without a text are left out."""
+    """Yield the first of the result lines with equal texts; lines without a text are left out."""
     seen: set[bytes] = set()
     for line in lines:
         if (text := json.loads(line)["text"]) is None:

@@ -52,7 +52,7 @@ class SeedFile:
             else:
                 self.blank_lines += 1
         if not found:
-            raise TextError(f"{self.name}: there is no seed in it. Expected one a line")
+            raise TextError(f"{self.name}: it contains no seed. Expected one per line")
 
     def _lines(self) -> Iterator[str]:
         """Without their ends."""
@@ -68,7 +68,9 @@ class SeedFile:
 
     def _check_length(self, data: bytes, number: int) -> None:
         if len(data) == MAX_LINE:
-            raise TextError(f"{self.name}: line {number} is longer than {MAX_LINE >> 20} MiB. Expected one seed a line")
+            raise TextError(
+                f"{self.name}: line {number} is longer than {MAX_LINE >> 20} MiB. Expected one seed per line"
+            )
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
@@ -92,14 +94,14 @@ def _from_record(place: str, number: int, record: object) -> Seed:
         f'an object {{"id": ..., "seed": ...}}, the id if you like, and if you like any of {", ".join(OVERRIDES)}'
     )
     if not isinstance(record, dict):
-        raise InputError(f"{place}: {record!r:.80} is no object. Expected {expected}")
+        raise InputError(f"{place}: {record!r:.80} is not a JSON object. Expected {expected}")
     if unknown := sorted(record.keys() - {"id", "seed", *OVERRIDES}):
         raise InputError(f"{place}: unknown field {unknown[0]!r:.80}. Expected {expected}")
     if "seed" not in record:
-        raise InputError(f"{place}: there is no seed. Expected {expected}")
+        raise InputError(f"{place}: the seed is missing. Expected {expected}")
     seed, seed_id = record["seed"], record.get("id")
     if not isinstance(seed, str):
-        hint = ". The number that fixes chance is --rng-seed" if isinstance(seed, int) else ""
+        hint = ". The random seed is --rng-seed" if isinstance(seed, int) else ""
         raise InputError(f"{place}: seed must be the text to start from. Received: {seed!r:.80}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
         raise InputError(f'{place}: id must be a text, such as "{seed_id!s:.80}" in quotes. Received: {seed_id!r:.80}')

@@ -139,13 +139,13 @@ class SeedWriter:
             offset += len(frame)
             yield frame
         if not self.num_seeds:
-            raise InputError("There is no seed. Expected one at least; an empty one starts a new line")
+            raise InputError("There is no seed. Expected at least one; an empty seed starts a new line")
         self._refuse_unknown()
         self._warn_of_stops()
 
     @property
     def sha256(self) -> str:
-        """Of the seeds and what they ask for, whatever the compression."""
+        """The sha256 of the seeds and their options, independent of compression."""
         return self._digest.hexdigest()
 
     def _frames(self, seeds: Iterable[Seed]) -> Iterator[bytes]:
@@ -197,21 +197,21 @@ class SeedWriter:
         first = self._wrong[0][0]
         if self.sampling.unknown != ERROR or not first.text:
             raise InputError(
-                f"{first.place}: of an empty seed a newline is read, which the model does not know. Give a seed of "
-                f"characters that it knows"
+                f"{first.place}: an empty seed starts with a newline, which is outside the vocabulary. Pass a seed of "
+                f"characters in the vocabulary"
             )
         shown = "\n".join(f"  {seed.place}: {', '.join(map(repr, unknown))}" for seed, unknown in self._wrong)
         more = f"\n  and {self._num_wrong - SHOWN_LINES:,} seeds more" if self._num_wrong > SHOWN_LINES else ""
         raise InputError(
-            f"{self._num_wrong:,} seeds have characters the model does not know:\n{shown}{more}\n"
-            f"It knows: {''.join(c for c in self.vocabulary.characters if c.isprintable())}\n"
+            f"{self._num_wrong:,} seeds contain characters outside the vocabulary:\n{shown}{more}\n"
+            f"The vocabulary: {''.join(c for c in self.vocabulary.characters if c.isprintable())}\n"
             f"--unknown drop leaves such characters out, --unknown replace writes them plainly"
         )
 
     def _warn_of_stops(self) -> None:
         if never := sorted(stop for stop in self._stops if self.vocabulary.unknown(stop)):
             shown = ", ".join(map(repr, never[:SHOWN_LINES]))
-            logger.warning("the model cannot write %s: it does not know every character, so no text stops there", shown)
+            logger.warning("stop string %s contains characters outside the vocabulary, so it never matches", shown)
 
 
 class _Occurrences:
@@ -234,6 +234,6 @@ class _Occurrences:
         key = hash(seed.id)
         if key in self.ids:
             lines = f": in line {self.ids[key]} and in line {seed.line}" if seed.line else ""
-            raise InputError(f"The id {seed.id!r} stands twice{lines}")
+            raise InputError(f"The id {seed.id!r} appears twice{lines}")
         self.ids[key] = seed.line or 0
         return 0

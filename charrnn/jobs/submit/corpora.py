@@ -75,7 +75,7 @@ class Corpora:
 
 @contextmanager
 def open_corpora(settings: Settings) -> Iterator[Corpora]:
-    """What finds documents as long as the block lasts; copies go with it.
+    """Yield a function that finds documents while the block runs; local copies are deleted with it.
 
     Raises:
         UnreachableError: there is no place for temporary files.

@@ -26,7 +26,7 @@ def training_openings(connections: Connections, model: str, count: int, rng_seed
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
     if version.job is None:
-        raise InputError(f"{model} was imported, without the text that it was trained on. Give it seeds")
+        raise InputError(f"{model} was imported without its training text, so random seeds cannot be drawn. Pass seeds")
     spec = TrainSpec.from_dict(connections.store.job(version.job).stored_spec)
     return draw_openings(Document(connections.files.verified_path(spec.corpus)), count, rng_seed)
 

@@ -79,7 +79,7 @@ def submit(
 
 
 def _check(request: GenerateRequest, key: str | None) -> None:
-    check_storable("The job's name", request.label or "")
+    check_storable("The label", request.label or "")
     if key is not None:
         check_storable("The key", key)
         if not 0 < len(key) <= MAX_KEY:
@@ -145,7 +145,9 @@ def find_target(store: Store, model: str | None, after: int | None) -> Target:
     if after is not None:
         return _awaited(store, model, after)
     if model is None:
-        raise InputError("no model given. Expected `model`, or `after` for the version that a training makes")
+        raise InputError(
+            "No model given. Expected `model`, or `after` for the version that a training job will produce"
+        )
     with store.read() as connection:
         version = registry.resolve(connection, model)
     return Target(version.model, version.version, version.characters, version.precision)
@@ -156,7 +158,7 @@ def _awaited(store: Store, model: str | None, after: int) -> Target:
         lifecycle.awaited_version(connection, after)
     training = TrainSpec.from_dict(store.job(after).stored_spec)
     if model not in (None, training.model):
-        raise InputError(f"Job {after} trains {training.model}, and not {model}. Leave out the model")
+        raise InputError(f"Job {after} trains {training.model}, not {model}. Remove the model")
     return Target(training.model, None, training.vocabulary, AUTO)
 
 
@@ -178,7 +180,7 @@ def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
 def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
     """Return seeds as they may be given: texts too, and None for a single empty one."""
     if isinstance(given, str):
-        raise InputError(f"Seeds must be several, such as [{given!r}]. Received: {given!r}")
+        raise InputError(f"Seeds must be a list, such as [{given!r}]. Received: {given!r}")
     for seed in [""] if given is None else given:
         if not isinstance(seed, str | Seed):
             raise InputError(f"A seed must be a text or a Seed. Received: {seed!r:.80}")
@@ -194,7 +196,7 @@ def _dry_run(connections: Connections, plan: Plan, given: Iterable[Seed]) -> Sub
 
 
 def _measure(frames: Iterable[bytes]) -> FileRef:
-    """What a dry run has in the place of a stored file."""
+    """Return the reference that a dry run uses instead of a stored file."""
     return FileRef(name="", size=sum(map(len, frames)), sha256="")
 
 

@@ -18,7 +18,7 @@ Spec = TypeVar("Spec", TrainSpec, GenerateSpec, covariant=True)
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a generate job takes, about."""
+    """A rough estimate of the time and storage of a generate job."""
 
     result_bytes: int  # in the store's files
     export_bytes: int  # as JSON Lines

@@ -57,7 +57,7 @@ def train(
 
 def _check(request: TrainRequest) -> None:
     check_name("The model's name", request.model)
-    check_storable("The job's name", request.label or "")
+    check_storable("The label", request.label or "")
     check_number("margin", request.margin)
     if request.keep is not None:
         check_integer("keep", request.keep, 1, MAX_KEEP)
@@ -95,7 +95,7 @@ def _prepare(
 
 
 def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:
-    """What a dry run has in the place of a stored file."""
+    """Return the reference that a dry run uses instead of a stored file."""
     return FileRef(name="", size=sum(map(len, chunks)), sha256="")
 
 

@@ -20,7 +20,7 @@ class Validation:
         self.store, self.files = store, files
 
     def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Version | None) -> str:
-        """What a training of that model is measured on.
+        """Return the validation text of a training job for that model.
 
         Args:
             given: documents that a person named; none to choose from the corpus.
@@ -36,12 +36,12 @@ class Validation:
         if frozen is not None and text != frozen:
             raise InputError(
                 f"{model} keeps the validation text of its first training, so that its versions can be compared. "
-                f"Leave out --validation, or train a model of another name"
+                f"Remove --validation, or train a model with another name"
             )
         if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
             raise InputError(
-                f"{start.model}@{start.version} was trained on the validation text of {model}, so that a loss on it "
-                f"would say nothing. Go on from another version, or train a model of another name with a validation "
+                f"{start.model}@{start.version} was trained on the validation text of {model}, so a loss on it "
+                f"would mean nothing. Fine-tune another version, or train a model with another name and a validation "
                 f"text of its own"
             )
         return text
