@@ -23,7 +23,7 @@ unit: $(READY)
 	$(BIN)/pytest tests/unit -p tests.fixtures.without_tensorflow
 
 # Many of these tests wait for processes: more workers than cores, and what takes longest first.
-WORKERS := --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+WORKERS := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 test: check ## every promise once, against real servers; 12 minutes
 	$(BIN)/pytest tests/acceptance tests/integration tests/model -m "not slow" $(WORKERS)

@@ -236,7 +236,7 @@ def sparse(tmp_path: Path) -> str:
 def test_a_line_of_10_gb_takes_little_memory(stack: Home, sparse: str, options: tuple[str, ...]) -> None:
     # Catches: a limit of readline() that is too high
     ended = watched(stack, "submit", "-m", "tiny", "--seeds", sparse, *options)
-    check_refused(ended, f"{sparse}: line 1 is longer than 16 MiB. Expected one seed a line")
+    check_refused(ended, f"{sparse}: line 1 is longer than 16 MiB. Expected one seed per line")
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "-"])

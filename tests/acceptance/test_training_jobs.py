@@ -113,7 +113,7 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
         (("--max-minutes", "nan"), "max-minutes must be"),
         (("--precision", "half"), "'half' is not one of 'auto'"),
         (("--preset", "book"), "'book' is not one of 'notebook'"),
-        (("--encoding", "utf-16"), "'utf-16' is not one of 'utf-8', 'latin-1'"),
+        (("--encoding", "utf-16"), "'utf-16' is not one of"),
         (("--stride", "2"), "stride applies only to windows"),
         (("--batch", "4096"), "fewer than one batch"),
         (("--validation", "/none.txt"), "/none.txt: no such file"),
