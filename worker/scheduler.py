@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
-import time
 from collections.abc import Sequence
-from typing import NoReturn
+from threading import Event
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.connections import Connections
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     logs.begin(parser.parse_args(arguments).log_format)
     try:
         run(Settings.from_env(os.environ))
+        return 0
     except KeyboardInterrupt:
         return 0
     except CharrnnError as error:
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         return exit_code(error)
 
 
-def run(settings: Settings) -> NoReturn:
-    """Run maintenance every `maintain_s` seconds and check the schedules in between, forever.
+def run(settings: Settings) -> None:
+    """Run maintenance every `maintain_s` seconds and check the schedules in between, until Ctrl-C.
 
     If the broker or the store stops answering, wait for it.
 
@@ -47,6 +48,7 @@ def run(settings: Settings) -> NoReturn:
     connections.probe()
     store, queue, schedules = connections.store, connections.queue, Schedules(connections)
     leases = Leases(store, settings.lease_s)
+    stopped = _stop_at_ctrl_c()
     logger.info("scheduler ready: maintenance every %g s", settings.maintain_s, extra={"event": "ready"})
     while True:
         try:
@@ -56,7 +58,20 @@ def run(settings: Settings) -> NoReturn:
             logger.warning("%s", error)
         except Exception:  # keep running, as the workers do
             logger.exception("maintenance or schedules failed")
-        time.sleep(settings.look_s)
+        if stopped.wait(settings.look_s):
+            return
+
+
+def _stop_at_ctrl_c() -> Event:
+    """Return an event that Ctrl-C sets: as an exception it can be lost, in a destructor or a callback of a library."""
+    stopped = Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one waits for no database
+
+    signal.signal(signal.SIGINT, stop)
+    return stopped
 
 
 if __name__ == "__main__":

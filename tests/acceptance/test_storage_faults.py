@@ -11,10 +11,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import FileIO
@@ -229,7 +230,7 @@ each_place = pytest.mark.parametrize("place", ["disk", "bucket_in_trouble"], ind
 def begin_without(place: Place, seeds: str, trouble: str, troubles: ExitStack) -> str:
     """Submit a job that is claimed when the trouble has begun, on a host that has no copies."""
     worker = _worker(place)
-    os.kill(worker, signal.SIGSTOP)
+    until(lambda: _is_stopped(worker, place), "the worker to stop outside of a transaction")
     shutil.rmtree(place.home.path / "cache", ignore_errors=True)
     try:
         job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
@@ -237,6 +238,18 @@ def begin_without(place: Place, seeds: str, trouble: str, troubles: ExitStack) -
     finally:
         os.kill(worker, signal.SIGCONT)
     return job
+
+
+def _is_stopped(worker: int, place: Place) -> bool:
+    """Stop it, unless that is in the middle of a transaction, which would lock the database for all."""
+    os.kill(worker, signal.SIGSTOP)
+    with closing(sqlite3.connect(place.home.path / "store.sqlite", timeout=0.5)) as store:
+        try:
+            store.execute("begin immediate")
+        except sqlite3.OperationalError:
+            os.kill(worker, signal.SIGCONT)
+            return False
+    return True
 
 
 def _worker(place: Place) -> int:
