@@ -1,7 +1,7 @@
-"""The suite's levels are folders: unit (no server), integration (real server and database),
-acceptance (real processes and the real command line). Fixtures are plugins, one resource a file.
+"""Configuration of the test suite, whose levels are folders: unit (no server), integration (real server and database)
+and acceptance (real processes and the real command line). Fixtures are plugins, one resource per file.
 
-`unit` needs neither a server nor TensorFlow. CONTRIBUTING.md says which of all this a command runs.
+`unit` needs neither a server nor TensorFlow. CONTRIBUTING.md says which command runs which tests.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-# A plugin after those that it imports: pytest rewrites the asserts of what is not imported yet.
+# A plugin comes after those that it imports: pytest rewrites asserts only in modules that are not imported yet.
 pytest_plugins = [
     f"tests.fixtures.{name}"
     for name in (
@@ -30,14 +30,14 @@ pytest_plugins = [
     )
 ]
 
-# Examples that a property is tried with: `make test` uses dev, `make test-all` adds ci.
+# Number of examples for each property test: `make test` uses dev, `make test-all` adds ci.
 settings.register_profile("dev", max_examples=10, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None)
 settings.load_profile("dev")
 
 
 def pytest_configure() -> None:
-    """Where a shell runs the suite in the background it ignores Ctrl-C, and what we start would too."""
+    """Restore the handler of SIGINT. A shell that runs the suite in the background ignores it, as would our children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -50,7 +50,7 @@ def pytest_report_header() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the person who runs the tests reaches them."""
+    """Remove the settings of the person who runs the tests from the environment."""
     for name in os.environ:
         if name.startswith("CHARRNN_"):
             monkeypatch.delenv(name)
