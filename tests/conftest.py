@@ -37,7 +37,7 @@ settings.load_profile("dev")
 
 
 def pytest_configure() -> None:
-    """Restore the handler of SIGINT. A shell that runs the suite in the background ignores it, as would our children."""
+    """Restore the handler of SIGINT. A shell that runs the suite in the background ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
