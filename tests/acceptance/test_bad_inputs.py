@@ -1,7 +1,7 @@
 """Hostile and damaged input through the real command line: text, numbers, names, URLs and forged broker messages.
 
-Each is refused with its place and leaves nothing behind, takes little memory, and the worker works on. What is
-refused below the command line is tested beside the code that refuses it: docs/bad-inputs.md has the whole list.
+Each input is refused with its location, leaves nothing behind and takes little memory, and the worker continues.
+Refusals below the command line are tested beside the code that refuses: docs/bad-inputs.md has the whole list.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from tests.fixtures.model import make_text
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 
-MEMORY_MB = 300  # of a command, whatever it reads
+MEMORY_MB = 300  # limit for a command with any input
 COMMAND_S = 60
 PLAIN = make_text(100).encode()
-LATE = 1 << 20  # bytes before the first wrong one: a chunk of reading
-SURROGATE = "\udcff"  # what a byte that is not UTF-8 becomes on the command line
+LATE = 1 << 20  # bytes before the first invalid one: the size of a chunk
+SURROGATE = "\udcff"  # stands for a byte that is not UTF-8 on the command line
 
 Message = dict[str, Any]
 Inputs = Callable[[str, bytes], str]
@@ -44,7 +44,7 @@ Inputs = Callable[[str, bytes], str]
 
 @pytest.fixture
 def written(tmp_path: Path) -> Inputs:
-    """Write a file -> its path."""
+    """Return a function that writes a file and returns its path."""
 
     def write(name: str, data: bytes) -> str:
         path = tmp_path / name
@@ -57,7 +57,7 @@ def written(tmp_path: Path) -> Inputs:
 # Text
 
 
-TEXTS: dict[str, tuple[bytes, str]] = {  # of seeds and corpora alike; the place is behind what stands before it
+TEXTS: dict[str, tuple[bytes, str]] = {  # for seeds and corpora; the location follows the text before it
     "utf-16": (PLAIN.decode().encode("utf-16"), "line 1, byte 1: 0xff is not UTF-8 text"),
     "latin-1": (b"every child\nun caf\xe9 noir\n", "line 2, byte 7: 0xe9 is not UTF-8 text"),
     "late": (
@@ -79,7 +79,7 @@ def test_seeds_that_are_no_text_are_refused(stack: Home, written: Inputs, name: 
     # Catches: errors="replace" in text.decode
     if name.endswith("jsonl"):
         data = b"".join(b'{"seed": "%b"}\n' % line if line else b"" for line in data.split(b"\n"))
-        message = "line "  # at other bytes
+        message = "line "  # at a different position
     path = written(name, data)
     refuse(stack, 2, f"{path}: {message}", "submit", "-m", "tiny", "--seeds", path)
 
@@ -88,16 +88,16 @@ def test_seeds_that_are_no_text_are_refused(stack: Home, written: Inputs, name: 
 def test_corpora_that_are_no_text_are_refused(stack: Home, written: Inputs, data: bytes, message: str) -> None:
     # Catches: errors="replace" in Document._decode
     if len(data) < len(PLAIN) // 2:
-        data += PLAIN  # the validation text, a tail, is read first
+        data += PLAIN  # the validation text, the tail, is read first
     path = written("corpus.txt", data)
     if data.startswith((b"\xff\xfe", b"\x1f\x8b")):
-        message = "line "  # of the first wrong byte, or NUL, of the tail
+        message = "line "  # the first invalid byte, or NUL, of the tail
     refuse(stack, 2, f"{path}: {message}", "train", "good", path)
 
 
 @pytest.mark.parametrize("data", [gzip.compress(PLAIN * 50, mtime=0), PLAIN.decode().encode("utf-16")])
 def test_what_is_no_text_is_not_read_as_latin_1_either(stack: Home, written: Inputs, data: bytes) -> None:
-    # Catches: no look for NUL, where every byte is a character
+    # Catches: no check for NUL in an encoding where every byte is a character
     refuse(stack, 2, "a NUL character, which text cannot contain. Is it a text file?",
            "train", "good", written("corpus.txt", data), "--encoding", "latin-1")  # fmt: skip
 
@@ -160,7 +160,7 @@ def test_a_message_about_a_seed_is_no_longer_than_a_screen(stack: Home, written:
     assert len(stack.call("submit", "-m", "tiny", "--seeds", path).stderr) < 10_000
 
 
-# Files that are none, and files without an end
+# Paths that are no files, and files without an end
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Ended:
 
     code: int
     message: str
-    memory_mb: float  # the most that was seen
+    memory_mb: float  # highest observed value
 
 
 def watched(
@@ -179,13 +179,13 @@ def watched(
     source: str = os.devnull,
     meanwhile: Callable[[int], object] = id,
 ) -> Ended:
-    """Run a command to its end and look at its memory meanwhile.
+    """Run a command to its end and observe its memory in the meantime.
 
-    Of a child's RUSAGE one cannot tell: it begins with the peak of the process that started it.
+    A child's RUSAGE is of no use: it begins with the peak of the process that started it.
 
     Args:
-        measure: of /proc/PID/status. RssAnon leaves out the pages of files, which the system takes back as it likes.
-        source: what standard input reads.
+        measure: a field of /proc/PID/status. RssAnon excludes pages of files, which the system can reclaim at any time.
+        source: the file that standard input reads.
         meanwhile: called again and again with the pid.
     """
     most = 0.0
@@ -225,7 +225,7 @@ def check_refused(ended: Ended, message: str) -> None:
 
 @pytest.fixture
 def sparse(tmp_path: Path) -> str:
-    """10 GB of zeros that take no room."""
+    """A sparse file of 10 GB of zeros."""
     path = tmp_path / "sparse"
     path.touch()
     os.truncate(path, 10 << 30)
@@ -251,7 +251,7 @@ def test_a_validation_file_of_10_gb_is_not_read(stack: Home, sparse: str, writte
 
 
 def test_a_corpus_of_one_line_takes_little_memory(stack: Home, tmp_path: Path) -> None:
-    # Catches: a file read as a whole, and not mapped
+    # Catches: a file that is read as a whole instead of mapped
     path = tmp_path / "corpus.txt"
     path.write_bytes(PLAIN)
     os.truncate(path, 1 << 30)
@@ -278,14 +278,14 @@ ODD = {
     "long name": ("x" * 300, "File name too long", "", "File name too long"),
     "terminal": ("/dev/tty", "cannot be read", "not a regular file", "not a regular file"),
     "device": ("/dev/null", "it contains no seed", "not a regular file", "not a regular file"),
-    # Root may read all: a file that opens, and whose bytes cannot be read.
+    # Root can read every file: this one opens, but its bytes cannot be read.
     "unreadable": ("/proc/self/mem", "cannot be read: Input/output error", "the file is empty", "cannot be read"),
 }
 
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    """Paths that are no text files."""
+    """A folder with paths that are not text files."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").touch()
@@ -332,7 +332,7 @@ def test_a_pipe_without_a_writer_is_not_waited_for(stack: Home, pipe: str, argum
 
 
 def test_seeds_of_a_pipe_are_read(stack: Home, pipe: str) -> None:
-    """As a shell's <(command) is."""
+    """A shell's <(command) is such a pipe."""
     writer = threading.Thread(target=lambda: Path(pipe).write_text("the \n"))
     writer.start()
     stack.ok("submit", "-m", "tiny", "--seeds", pipe, "--dry-run")
@@ -343,7 +343,7 @@ def test_seeds_that_are_cut_off_while_they_are_read_are_all_or_nothing(stack: Ho
     path = written("seeds.txt", b"a lamp\n" * 1_000_000)
 
     def cut(pid: int) -> None:
-        with suppress(FileNotFoundError):  # of a process that ends
+        with suppress(FileNotFoundError):  # the process is ending
             if path in map(os.readlink, Path(f"/proc/{pid}/fd").glob("*")):
                 os.truncate(path, 1)
 
@@ -389,7 +389,7 @@ def test_the_smallest_and_the_largest_temperature_make_texts(stack: Home) -> Non
     job = stack.ok("submit", "-m", "tiny", "-t", "0,5e-324,1e-300,1e-40,1e300,1.7e308", "-l", "9", "--wait").strip()
     rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
     assert [len(row["text"]) for row in rows] == [9] * 6
-    assert len({row["text"] for row in rows[:4]}) == 1  # so near to 0 the likeliest character is drawn always
+    assert len({row["text"] for row in rows[:4]}) == 1  # so near to 0, the likeliest character is always drawn
 
 
 # Names
@@ -443,7 +443,7 @@ def test_a_key_that_cannot_be_is_refused(stack: Home, key: str, message: str) ->
 
 @pytest.mark.parametrize("name", ["con", "a.", "a..b", "nul"])
 def test_a_name_that_other_systems_dislike_stays_in_its_folder(stack: Home, name: str) -> None:
-    """Stores are on Linux: there these are names like others."""
+    """Stores are on Linux, where these are ordinary names."""
     stack.ok("models", "export", "tiny", "-o", str(stack.path / "tiny.zip"))
     assert stack.ok("models", "import", str(stack.path / "tiny.zip"), f"--as={name}") == f"{name}@1\n"
     assert list((stack.path / "files" / "models" / name).iterdir())
@@ -462,7 +462,7 @@ def test_keys_and_labels_are_any_text_and_no_paths(stack: Home, text: str) -> No
 
 @pytest.fixture
 def listener() -> Iterator[tuple[socket.socket, str]]:
-    """A port of this machine that nobody should call, and its address."""
+    """A local port to which nothing should connect, and its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         yield server, f"127.0.0.1:{server.getsockname()[1]}"
@@ -492,7 +492,7 @@ FILES_URLS = (
 def test_files_of_another_kind_of_url_are_refused(
     stack: Home, listener: tuple[socket.socket, str], url: str, command: tuple[str, ...]
 ) -> None:
-    # Catches: "://" not looked for, so that the URL is a folder
+    # Catches: no check for "://", so that the URL becomes a folder
     server, address = listener
     other = Home(stack.path, {**stack.settings, "CHARRNN_FILES_URL": url.format(address)})
     message = "is a training job" if command[0] == "results" else "CHARRNN_FILES_URL must be "
@@ -536,7 +536,7 @@ STORE_URLS = (
 
 @pytest.mark.parametrize("url", STORE_URLS)
 def test_a_store_of_another_kind_of_url_is_refused(stack: Home, listener: tuple[socket.socket, str], url: str) -> None:
-    # Catches: a store in memory, which forgets what it accepted
+    # Catches: a store in memory, which forgets accepted jobs
     server, address = listener
     other = Home(stack.path, {**stack.settings, "CHARRNN_STORE_URL": url.format(address)})
     refuse(other, 2, "CHARRNN_STORE_URL ", "submit", "-m", "tiny")
@@ -613,12 +613,12 @@ def without(*path: str) -> Forge:
 
 
 LARGE = 20_000_000
-TRACE = "deed"  # in the home folder, of a pickle that was opened
+TRACE = "deed"  # a name in the home folder, left by a pickle that was opened
 PICKLE = {"content-type": "application/x-python-serialize", "content-encoding": "binary"}
 
 
 class Deed:
-    """What a pickle can do when it is opened."""
+    """An object whose pickle runs code when it is opened."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
         return eval, (f"__import__('os').mkdir(__import__('os').environ['CHARRNN_HOME'] + '/{TRACE}')",)
@@ -685,12 +685,12 @@ FORGED: dict[str, Forge] = {
 
 
 LIKE_OURS = {"a doorbell too many", "replayed", "stamped", "asks for a result"}
-"""Of these a worker does not warn."""
+"""Messages without a warning from the worker."""
 
 
 @pytest.fixture
 def genuine(queue: Queue, settings: Settings) -> Message:
-    """A doorbell as it waits in a broker."""
+    """A notification as it waits in a broker."""
     queue.ring("generate", 1)
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
         message: Message = json.loads(client.rpop(f"{KEY_PREFIX}generate"))
@@ -705,7 +705,7 @@ def forged(genuine: Message, forge: Forge) -> bytes:
 
 
 def taken(home: Home, *messages: bytes) -> bool:
-    """Push messages and see them taken -> False if the worker ended in their place, and its stack with it."""
+    """Push messages and wait until they are taken. Return False if the worker, and its stack with it, ended instead."""
     try:
         with broker(home) as client:
             client.lpush(f"{KEY_PREFIX}generate", *messages)
@@ -716,7 +716,7 @@ def taken(home: Home, *messages: bytes) -> bool:
 
 
 def processes(home: Home) -> tuple[int, int] | None:
-    """Pids of the stack's worker and of its child, None where they are gone."""
+    """Return the pids of the stack's worker and of its child, None if they are gone."""
     with closing(sqlite3.connect(home.path / "store.sqlite")) as store:
         row = store.execute("select pid from workers order by seen_at desc limit 1").fetchone()
     stat = Path(f"/proc/{row[0]}/stat") if row else None
@@ -726,19 +726,19 @@ def processes(home: Home) -> tuple[int, int] | None:
 
 
 def waiting(home: Home) -> dict[str, int]:
-    """Lists of the broker -> how many wait in each: where a message could have sent others."""
+    """Return the length of each list in the broker, to which a forged message could have sent others."""
     with broker(home) as client:
         return {key.decode(): client.llen(key) for key in client.scan_iter(_type="list")}
 
 
 def warnings(log: str) -> list[str]:
-    """What a worker says of messages that are not its own, a line each."""
+    """Return the worker's warnings about foreign messages, one line each."""
     return [line for line in log.splitlines() if "foreign message" in line]
 
 
 @pytest.mark.parametrize("name", FORGED)
 def test_a_forged_message_does_nothing_and_the_worker_works_on(stack: Home, genuine: Message, name: str) -> None:
-    # Catches: accept_content=["json", "pickle"]; a header left out of OURS; a warning of each doorbell
+    # Catches: accept_content=["json", "pickle"]; a header left out of OURS; a warning about each notification
     before, alive, log = stored(stack), processes(stack), stack.log()
     assert alive
     assert taken(stack, forged(genuine, FORGED[name]))
@@ -755,7 +755,7 @@ def test_a_forged_message_does_nothing_and_the_worker_works_on(stack: Home, genu
 
 @pytest.mark.parametrize("state", ["done", "cancelled"])
 def test_a_forged_id_changes_nothing_about_that_job(stack: Home, genuine: Message, state: str) -> None:
-    """Whosever job it is: a part that does not wait is not done, whoever rings for it."""
+    """A part that does not wait is not done, regardless of the owner of the job and the sender of the notification."""
     job = stack.ok("submit", "-m", "tiny", "-l", "1000", "-n", "800" if state == "cancelled" else "1").strip()
     if state == "cancelled":
         stack.ok("cancel", job)
@@ -767,13 +767,13 @@ def test_a_forged_id_changes_nothing_about_that_job(stack: Home, genuine: Messag
 
 
 def test_a_message_of_100_mb_takes_a_few_times_its_size_for_a_while(stack: Home, genuine: Message) -> None:
-    """In the parent, which holds no model: bytes, text, and what is made of that. A broker lets 512 MB through."""
-    # Catches: messages that are kept, in a list of what came
+    """The parent, without a model, holds bytes, text and decoded objects. A broker accepts up to 512 MB."""
+    # Catches: received messages that are kept in a list
     alive = processes(stack)
     assert alive
     before = [_memory_mb(pid, "VmRSS") for pid in alive]
     for pid in alive:
-        Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak
     assert taken(stack, forged(genuine, raw_body("A" * 100_000_000)), forged(genuine, FORGED["a doorbell too many"]))
     stack.ok("submit", "-m", "tiny", "-l", "3", "--wait", "--timeout", "60s")
     assert processes(stack) == alive
@@ -819,7 +819,7 @@ FATAL: dict[str, bytes | Forge] = {
 
 
 def test_a_message_of_no_known_form_does_not_end_the_worker(home: Home, genuine: Message, untrained: str) -> None:
-    """In a stack of its own, which it may take down. A doorbell follows each: a worker that is gone takes none."""
+    """The test has its own stack, which may fail. A notification follows each message: a dead worker takes none."""
     doorbell = forged(genuine, FORGED["a doorbell too many"])
     with home.up():
         alive = processes(home)
@@ -835,16 +835,16 @@ def test_a_message_of_no_known_form_does_not_end_the_worker(home: Home, genuine:
 def test_a_broadcast_does_not_end_the_worker(home: Home, genuine: Message) -> None:
     with home.up(), make_celery(Settings(home=home.path)) as app:
         app.control.shutdown()
-        for _ in range(20):  # it comes by another connection
+        for _ in range(20):  # the broadcast comes by another connection
             assert taken(home, forged(genuine, FORGED["a doorbell too many"]))
 
 
 def test_garbage_among_messages_in_hand_does_not_end_the_worker(home: Home, genuine: Message) -> None:
-    # Catches: Kombu's restoring, which reads what a worker took and did not acknowledge
+    # Catches: Kombu's restore, which reads unacknowledged messages
     with home.up(), broker(home) as client:
         client.hset(f"{KEY_PREFIX}unacked", "x", b"garbage")
         client.zadd(f"{KEY_PREFIX}unacked_index", {"x": 0})
-    with home.up(), broker(home) as client:  # it looks 10 s after its start, and then every 100 s
+    with home.up(), broker(home) as client:  # the worker checks 10 s after its start, then every 100 s
         alive = processes(home)
         until(lambda: not client.exists(f"{KEY_PREFIX}unacked_index"), "it to be looked at")
         assert taken(home, forged(genuine, FORGED["a doorbell too many"]))

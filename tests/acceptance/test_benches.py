@@ -1,6 +1,6 @@
-"""Each bench runs to its last line, in the form that takes seconds; its figures mean nothing there.
+"""Each bench runs to its last line in a short form that takes seconds; the figures of that form mean nothing.
 
-PyTorch is not installed beside the product, so its contestants are left out; `plot.py` needs Matplotlib, likewise.
+PyTorch is not installed beside the product, so its contestants are left out, as is `plot.py`, which needs Matplotlib.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ STORE = """
 
 
 def last_line(bench: str, *options: str) -> dict[str, Any]:
-    """Run a bench as people do -> the JSON at its end."""
+    """Run a bench as people do and return the JSON at its end."""
     command = [sys.executable, str(ROOT / "bench" / f"{bench}.py"), "--smoke", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
@@ -48,7 +48,7 @@ def last_line(bench: str, *options: str) -> dict[str, Any]:
     return figures
 
 
-# Catches: a bench that no longer fits what it measures; a key that was renamed.
+# Catches: a bench that no longer fits the code that it measures; a renamed key.
 @pytest.mark.parametrize(
     ("bench", "options", "keys"),
     [

@@ -1,4 +1,4 @@
-"""What a person meets: bad input gets one clear message and an exit code, and enqueues nothing."""
+"""The command line for people: bad input yields one clear message and an exit code, and enqueues nothing."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
 
 @pytest.fixture(scope="module")
 def jobs(stack: Home) -> Iterator[dict[str, str]]:
-    """State -> a job in it."""
+    """A job for each state."""
     done = stack.ok("submit", "-m", "tiny", "-l", "5", "--wait").strip()
     cancelled = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
     stack.ok("cancel", cancelled)
     stack.run("wait", cancelled)
     running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
-    with broker(stack) as client:  # no doorbell is left, by which what a refused command rings would be seen
+    with broker(stack) as client:  # no notification is left, so that one from a refused command shows
         until(lambda: [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0], "the worker to be at work")
     yield {"done": done, "running": running, "cancelled": cancelled}
     stack.ok("cancel", running)
@@ -133,7 +133,7 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
 def test_a_process_says_and_ends_as_its_entry_point_does(
     stack: Home, jobs: dict[str, str], arguments: tuple[str, ...], code: int
 ) -> None:
-    """One of each exit code, 4 below: the other tests of refusals only call the entry point."""
+    """One command for each exit code, 4 below: the other tests of refusals only call the entry point."""
     words = [word.format(**jobs) for word in arguments]
     done, called = stack.run(*words, stdin=OK_SEEDS), stack.call(*words, stdin=OK_SEEDS)
     assert (done.returncode, done.stdout, done.stderr) == (called.returncode, called.stdout, called.stderr)
@@ -141,7 +141,7 @@ def test_a_process_says_and_ends_as_its_entry_point_does(
 
 
 def refused(home: Home, *arguments: str) -> tuple[int, str]:
-    """Exit code and message of a process that must not work; never a traceback."""
+    """Run a command that must fail without a traceback. Return its exit code and message."""
     done = home.run(*arguments)
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -174,7 +174,7 @@ def test_help_tells_the_exit_codes(home: Home) -> None:
 
 def test_escapes_of_a_stop_string_are_read(stack: Home) -> None:
     done = stack.call("submit", "-m", "tiny", "--dry-run", "--stop", r"a\tb\n\\n")
-    assert r"stop at 'a\tb\n\\n'" in done.stderr  # as Python writes it: a tab, a newline, a backslash, n
+    assert r"stop at 'a\tb\n\\n'" in done.stderr  # as in Python: a tab, a newline, a backslash, n
 
 
 def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
@@ -224,7 +224,7 @@ def test_a_worker_refuses_queues_and_devices_that_are_not_there(
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
 def test_what_lies_in_the_folder_is_not_run(home: Home, tmp_path: Path, command: str) -> None:
-    # Catches: a module of the current folder that stands for one of ours, or of Python's
+    # Catches: a module of the current folder that replaces one of ours or of Python's
     for name in ("worker", "random"):
         (tmp_path / f"{name}.py").write_text("import sys\nprint('not ours')\nsys.exit(0)\n")
     words = [*COMMAND, command]
@@ -243,7 +243,7 @@ sys.exit(main(["--devices", "cpu"]))
 
 
 def test_a_worker_without_the_model_s_library_does_not_start(stack: Home) -> None:
-    # Catches: a worker that takes jobs from others, to fail at each
+    # Catches: a worker that takes jobs from others and fails at each
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_SAFETENSORS], env=stack.environment, capture_output=True, text=True, timeout=60
     )

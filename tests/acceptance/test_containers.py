@@ -1,4 +1,4 @@
-"""docker-compose.yml's own commands carry the main job by TLS, and while every piece is started anew."""
+"""The commands of docker-compose.yml complete the main job over TLS, and while every service is restarted."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ WORKERS = ("worker-1", "worker-2", "worker-3")
 PIECES = (*WORKERS, "scheduler", "redis", "postgres")
 pytestmark = pytest.mark.timeout(900)  # restarts in the middle of 62,500 texts take three to five minutes
 SEEDS, PART_ROWS = 25, 100
-SAMPLES = {"short": 4, "long": 2500}  # of a seed; 625 parts for the half minute and more that all the restarts take
+SAMPLES = {"short": 4, "long": 2500}  # per seed; 625 parts outlast all the restarts, half a minute and more
 SAMPLING = ("-m", "tiny", "--seeds", "-", "-l", "400", "--rng-seed", "5")
 CA = "/run/secrets/ca.crt"
-READY = "worker ready"  # in a worker's log
+READY = "worker ready"  # in the log of a worker
 ALWAYS = {"auth", "hello"}  # commands that need no right
 
 
 @dataclass
 class Stack:
-    """What `docker compose up --scale worker=3` starts, and a place to type commands."""
+    """The containers of `docker compose up --scale worker=3`, and a console for commands."""
 
     deployment: Deployment
     console: Container
@@ -40,7 +40,7 @@ class Stack:
         return self.deployment.new("worker" if name in WORKERS else name, name)
 
     def start(self, name: str) -> None:
-        """Until it serves."""
+        """Start a container and wait until it serves."""
         container = self.container(name)
         starts = container.log.count(READY) if container.process else 0
         container.start()
@@ -56,7 +56,7 @@ class Stack:
         return self.parts_done > parts
 
     def broker(self, user: str, password: str, *words: str) -> str:
-        """A command of that user -> what the broker answers."""
+        """Run a command as that user and return the broker's answer."""
         login = ("--user", user, "--pass", password, "--no-auth-warning")
         done = self.container("redis").execute("valkey-cli", "-h", "redis", "--tls", "--cacert", CA, *login, *words)
         return done.stdout
@@ -65,7 +65,7 @@ class Stack:
         return self.broker(ADMIN, self.deployment.admin_password, *words)
 
     def used(self) -> set[str]:
-        """The broker's commands since it was started."""
+        """Return the commands that the broker has run since its start."""
         stats = self.administrate("info", "commandstats")
         names = re.findall(r"^cmdstat_([a-z|]+):", stats, re.MULTILINE)
         return {name for name in names if not name.startswith("acl")} - ALWAYS
@@ -87,11 +87,11 @@ def stack(deployment: Deployment) -> Stack:
 
 @dataclass
 class Carried:
-    """What came of the main job and of every piece, which was started anew: surely in the middle of a long job."""
+    """The results of the main job and of every restarted service; a long job surely runs during the restarts."""
 
-    samples: int  # of a seed
+    samples: int  # per seed
     lines: list[str]
-    undisturbed: list[str]  # those of the first seed, sampled in peace
+    undisturbed: list[str]  # rows of the first seed, sampled without restarts
     exit_codes: dict[str, int]
     used: set[str]
     denied: str
@@ -103,7 +103,7 @@ class Carried:
 )
 def carried(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Carried:
     folder, console = tmp_path_factory.mktemp("in"), stack.console
-    folder.chmod(0o755)  # for the image's user
+    folder.chmod(0o755)  # readable for the image's user
     (folder / "text.txt").write_text(make_text(800))
     training = ("tiny", "/in/text.txt", "--units", "32", "--epochs", "2", "--rng-seed", "1")
     console.ok("train", *training, "--wait", volumes={folder: "/in"})
@@ -132,7 +132,7 @@ def test_every_row_is_there_once_and_the_same_as_in_peace(carried: Carried) -> N
 
 
 def test_every_piece_ends_by_itself_when_it_is_asked_to(carried: Carried) -> None:
-    # By SIGTERM a scheduler has nothing to give back, and ends as a shell would report it
+    # At SIGTERM a scheduler has nothing to requeue, and ends with the exit code that a shell reports for the signal
     assert carried.exit_codes == {**dict.fromkeys(PIECES, 0), "scheduler": -signal.SIGTERM}
 
 
@@ -143,7 +143,7 @@ def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: C
 
 
 def test_what_waited_in_the_broker_outlives_its_restart(stack: Stack, carried: Carried) -> None:
-    # Catches: `user default off` alone, as whom Redis replays transactions, and drops them all
+    # Catches: `user default off` alone: Redis replays transactions as that user, and would drop them all
     assert "NOPERM" not in stack.container("redis").log
 
 
@@ -168,7 +168,7 @@ def test_the_database_takes_no_connection_without_tls(stack: Stack) -> None:
 def test_a_server_whose_certificate_is_another_authority_s_is_not_believed(
     stack: Stack, server: str, tmp_path: Path
 ) -> None:
-    # Catches: TLS without a look at who answers
+    # Catches: TLS without a check of the certificate
     for name in ("secrets.sh", "redis.acl"):
         shutil.copy(ROOT / "deploy" / name, tmp_path)
     subprocess.run(["/bin/sh", tmp_path / "secrets.sh"], check=True, capture_output=True)

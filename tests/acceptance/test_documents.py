@@ -48,7 +48,7 @@ def test_every_command_is_documented_and_every_documented_one_is_there() -> None
 
 
 def command_names() -> Iterator[str]:
-    """Also those of groups, and groups that do something by themselves."""
+    """Return all commands, including those of groups and groups that are commands themselves."""
     for name, command in ((name, load(name)) for name in COMMANDS):
         if not isinstance(command, typer.core.TyperGroup):
             yield name

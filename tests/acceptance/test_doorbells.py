@@ -1,4 +1,4 @@
-"""Few doorbells for many parts: no worker is idle while a part waits."""
+"""Few notifications for many parts: no worker is idle while a part waits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.settings import Settings
 from tests.fixtures.processes import Home, make_home, until
 
-DEADLY = 100  # the number of the part whose first taker dies before it has rung on
+DEADLY = 100  # number of the part whose first worker dies before it passes the notification on
 
 
 def _two_workers(home: Home) -> bool:
@@ -23,7 +23,7 @@ def _two_workers(home: Home) -> bool:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, untrained: str) -> Iterator[Home]:
-    """Two workers, and no maintenance that would ring for them."""
+    """Two workers, without maintenance that would send them notifications."""
     died = tmp_path_factory.mktemp("crash") / "died"
     crash = f"claimed/{DEADLY}:kill:{died}"
     for home in make_home(CHARRNN_MAINTAIN_S="3600", CHARRNN_HEARTBEAT_S="0.5", CHARRNN_CRASH_AT=crash):
@@ -37,7 +37,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, untrained: str) -> Iterator[H
 
 
 def submit(home: Home, parts: int) -> str:
-    """Submit a job and take all of its doorbells but one away."""
+    """Submit a job and remove all of its notifications except one."""
     job = home.ok("submit", "-m", "tiny", "-l", "1", "-n", str(parts), "--part-rows", "1").strip()
     with closing(redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))) as broker:
         broker.ltrim(f"{KEY_PREFIX}generate", 0, 0)
@@ -45,7 +45,7 @@ def submit(home: Home, parts: int) -> str:
 
 
 def part(home: Home, job: str, number: int) -> tuple[int, str]:
-    """Its token and state."""
+    """Return the token and state of a part."""
     with closing(sqlite3.connect(home.path / "store.sqlite")) as store:
         query = "select token, state from parts where job = ? and number = ?"
         token, state = store.execute(query, (job, number)).fetchone()

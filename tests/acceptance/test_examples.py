@@ -32,14 +32,14 @@ def desk() -> Iterator[Home]:
             for _ in range(3):
                 home.ok("train", "speeches", str(home.path / "speeches"), *SMALL)
             home.ok("models", "promote", "speeches@2")
-            home.ok("models", "promote", "speeches@1")  # so that there is something to roll back to
+            home.ok("models", "promote", "speeches@1")  # there must be a previous champion to roll back to
             home.ok("models", "export", "speeches", "-o", str(home.path / "speeches.zip"))
             yield home
 
 
 @pytest.fixture
 def prepared(desk: Home, request: pytest.FixtureRequest) -> str:
-    """The example of the test, with the id of a job that has just ended; the schedule it names is there, or is not."""
+    """The example with the id of a job that has just ended; the schedule that it names exists, or not, as needed."""
     example: str = request.param
     desk.call("schedules", "remove", "nightly")
     if " add " not in example:
@@ -67,7 +67,7 @@ def says(process: subprocess.Popen[str], words: str) -> bool:
 
 @pytest.mark.parametrize("prepared", [line for line in lines() if not is_server(line)], indirect=True)
 def test_example_runs(desk: Home, prepared: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Catches: an example with an option that has another name, or with a file that no one has
+    # Catches: an example with a wrong option name, or with a file that nobody has
     monkeypatch.chdir(desk.path)
     desk.ok(*shlex.split(prepared)[1:])
 

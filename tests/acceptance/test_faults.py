@@ -1,4 +1,4 @@
-"""Kill, flush, stop and cancel in the middle of work: the same bytes come out."""
+"""Kill, flush, stop and cancel in the middle of work: the results have the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.processes import Home, until
 
-ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # in one part of seconds
+ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # one part of some seconds
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def seeds(stack: Home) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(stack: Home, seeds: str) -> str:
-    """The results of a run that nothing happened to."""
+    """The results of an undisturbed run."""
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "--wait").strip()
     return stack.ok("results", job)
 
@@ -45,9 +45,9 @@ def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undistu
     os.kill(killed, signal.SIGKILL)
     stack.ok("wait", job, "--timeout", "60s")
     after = stack.part(job)
-    assert after["token"] > before["token"]  # a second lease ...
-    assert stack.pid_of(after["owner"]) != killed  # ... of a second process
-    assert after["owner"] == before["owner"]  # in the first one's place: Catches: no give_back
+    assert after["token"] > before["token"]  # a second lease
+    assert stack.pid_of(after["owner"]) != killed  # held by a second process
+    assert after["owner"] == before["owner"]  # it replaced the first. Catches: no give_back
     assert stack.ok("results", job) == undisturbed
 
 
@@ -55,7 +55,7 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
     running, waiting = begin(stack, seeds), begin(stack, seeds)
     until(lambda: stack.part_in_work(running), "progress")
     with redis.Redis(unix_socket_path=str(Settings(home=stack.path).broker_socket)) as client:
-        client.flushall()  # the doorbell of the waiting job is gone: Catches: no ring_missing in maintain
+        client.flushall()  # the job's notification is gone. Catches: no ring_missing in maintain
         assert client.llen("charrnn:generate") == 0
     for job in (running, waiting):
         stack.ok("wait", job, "--timeout", "60s")
@@ -63,7 +63,7 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
 
 
 def test_a_broker_that_dies_is_started_again(home: Home, untrained: str) -> None:
-    # Catches: a stack in which nothing starts any more, beside advice to start it
+    # Catches: a stack that cannot start again although a message advises to start it
     broker = redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))
     with home.up(), broker:
         killed = broker.info("server")["process_id"]
@@ -76,7 +76,7 @@ def test_a_broker_that_dies_is_started_again(home: Home, untrained: str) -> None
 
 
 def test_workers_outlive_a_store_that_is_away(home: Home, postgres_server: PostgresServer, postgres_url: str) -> None:
-    # Catches: a heartbeat thread that ends with its first error: parts are claimed, and no sign of life follows
+    # Catches: a heartbeat thread that ends with its first error: parts are claimed, but no heartbeat follows
     def last_sign() -> int:
         with psycopg.connect(postgres_url) as store:
             (seen_at,) = store.execute("select max(seen_at) from workers").fetchone() or (0,)
@@ -107,7 +107,7 @@ def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     with home.up():
         train_calmly(home, text_file, method, "calm")
         train_and_kill(home, text_file, method, 0.6, after_checkpoint=True)
-    assert not list(home.path.glob("files/jobs/*/checkpoint-*"))  # of no use once the version is there
+    assert not list(home.path.glob("files/jobs/*/checkpoint-*"))  # useless once the version exists
 
 
 def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, text_file: Path) -> None:
@@ -119,14 +119,14 @@ def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, tex
         before = until(lambda: home.part_in_work(job), "progress")
     stopped = home.part(job)
     assert (stopped["state"], stopped["token"], stopped["attempts"]) == ("queued", before["token"], 0)
-    # Catches: a worker that seems to live for a lease's length after it has stopped
+    # Catches: a worker that seems to be alive for the length of a lease after it has stopped
     assert "no live worker serves train" in home.json("status", job)["waiting_for"]
     with home.up():
         home.ok("wait", job, "--timeout", "100s")
 
 
 def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
-    # Catches: no look at the job at a heartbeat
+    # Catches: a heartbeat that does not check the job
     job = begin(stack, seeds)
     until(lambda: stack.part_in_work(job), "progress")
     stack.ok("cancel", job)
@@ -136,7 +136,7 @@ def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
 
 def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) -> None:
     # Catches: a Ctrl-C that cancels the job
-    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # for longer than this takes
+    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # outlasts the test
     until(lambda: stack.part_in_work(job), "progress")
     waiting = stack.start("wait", job)
     assert waiting.stderr
@@ -155,7 +155,7 @@ def _is_ready(worker: subprocess.Popen[str]) -> bool:
 
 
 def test_ctrl_c_ends_a_worker(stack: Home) -> None:
-    # Catches: Celery's exit code after Ctrl-C, 1, taken for an error after which the worker starts again
+    # Catches: Celery's exit code after Ctrl-C, 1, treated as an error after which the worker is restarted
     worker = stack.start("worker", "--devices", "cpu")
     until(partial(_is_ready, worker), "the worker to be ready")
     worker.send_signal(signal.SIGINT)

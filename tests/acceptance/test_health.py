@@ -1,4 +1,4 @@
-"""`charrnn-jobs worker --check-health`: what hangs is seen, and a broker that is away is no fault of the worker's."""
+"""`charrnn-jobs worker --check-health`: hung processes are detected, and a missing broker is not blamed on them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from charrnn.jobs.settings import Settings
 from producer.broker import start_server
 from tests.fixtures.processes import Home, make_home, until
 
-HANGS_S = 200  # 90 until a worker counts as one that hangs, and what a busy machine adds
+HANGS_S = 200  # a worker counts as hung after 90 s; the rest is for a busy machine
 
 
 @dataclass
 class Worker:
-    """A worker with a broker and a home of its own."""
+    """A worker with its own broker and home folder."""
 
     home: Home
     broker: subprocess.Popen[bytes]
@@ -54,12 +54,12 @@ def running_worker() -> Iterator[Worker]:
             for process in (worker.parent, worker.broker):
                 process.send_signal(signal.SIGCONT)
                 process.kill()
-                process.communicate()  # until the parent's children, which hold the pipe too, are gone
+                process.communicate()  # waits for the parent's children, which hold the pipe too
 
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[dict[str, Worker]]:
-    """Four workers, each in another trouble for so long that the first two are known to hang."""
+    """Four workers with a different fault each, which lasts until the first two are known to hang."""
     with ExitStack() as stack:
         found = {name: stack.enter_context(running_worker()) for name in ("child", "parent", "away", "still")}
         assert all(worker.is_well() for worker in found.values())
@@ -74,7 +74,7 @@ def workers() -> Iterator[dict[str, Worker]]:
 
 
 def test_a_child_that_hangs_is_seen(workers: dict[str, Worker]) -> None:
-    # Catches: a file that tells of the parent alone, as Celery's ping does
+    # Catches: a file that reports the parent alone, as Celery's ping does
     done = workers["child"].check()
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(r"Worker \S+ hangs: one of its processes showed no activity for \d+ s\. Restart it", done.stderr)
@@ -88,12 +88,12 @@ def test_a_consumer_that_hangs_is_seen_until_it_moves_again(workers: dict[str, W
 
 @pytest.mark.parametrize("broker", ["away", "still"])
 def test_a_broker_that_does_not_answer_is_no_fault_of_its_workers(workers: dict[str, Worker], broker: str) -> None:
-    # Catches: signs by Celery's loop alone, which waits for the broker in another one
+    # Catches: activity recorded by Celery's main loop alone, while a different loop waits for the broker
     assert workers[broker].is_well()
 
 
 def test_the_file_of_a_dead_worker_is_no_sign_of_life(home: Home) -> None:
-    # Catches: the time of a file looked at, and not who holds it
+    # Catches: a check of the file's time instead of its lock
     with home.up():
         assert home.call("worker", "--check-health").returncode == 0
     done = home.run("worker", "--check-health")

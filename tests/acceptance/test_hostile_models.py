@@ -1,8 +1,8 @@
-"""Files of models that are hostile or damaged, through every door by which a model comes in.
+"""Hostile or damaged model files, through every door by which a model comes in.
 
-A process for each door opens them one after the other under an audit hook (opener.py): refused with its name, nothing
-touched outside of its folder, nothing run, less memory than twice the genuine model's size. The hook does not see what
-native code opens, so the system watches the folder that the hostile files point to.
+A process for each door opens them one after the other under an audit hook (opener.py). Each file is refused by name;
+nothing outside of its folder is touched, nothing is run, and memory grows by less than twice the size of the genuine
+model. The hook does not see files that native code opens, so inotify watches the folder that hostile files point to.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHARACTERS = "\n abcdefghijklmnopqrstuvwxyz"
 UNITS = 900  # 39 MB of weights
 FOREIGN = ("lambda.keras", "lookup.keras", "tfsm.keras", "lambda.h5", "link.h5", "virtual.h5", "external.h5", "huge.h5",
            "pickled.npz", "pickled.npy")  # fmt: skip
-NOT_READ = "the header has "  # as the first bytes of such files are taken for
+NOT_READ = "the header has "  # the first bytes of such files are read as a header's length
 NEVER = ("compile", "ctypes.", "exec", "marshal.", "os.exec", "os.fork", "os.posix_spawn", "os.system", "pickle.",
          "pty.", "socket.connect", "subprocess.", "urllib.")  # fmt: skip
 
@@ -51,16 +51,16 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Version:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Version:
-    """Opened first, so that all is imported."""
+    """A version that is opened first, so that everything is imported."""
     return make_version(tmp_path_factory.mktemp("small"), "m8", NetworkOptions(units=8), CHARACTERS)
 
 
-# What is hostile
+# Hostile files
 
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What hostile files read and write."""
+    """The folder that hostile files read and write."""
     folder = tmp_path_factory.mktemp("outside")
     (folder / "secret").write_text("of this machine")
     (folder / "config.json").write_text(json.dumps({"format": 1, "network": {"units": UNITS}}))
@@ -69,7 +69,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Path:
-    """A folder of Keras's, HDF5's and NumPy's files, each of which does harm where its own software opens it."""
+    """A folder of files of Keras, HDF5 and NumPy; each does harm when its own software opens it."""
     folder = tmp_path_factory.mktemp("foreign")
     command = [sys.executable, "-m", "tests.programs.foreign", str(folder), str(outside)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
@@ -80,7 +80,7 @@ Change = Callable[[bytes], bytes]
 
 
 def parts_of(weights: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and numbers."""
+    """Return the header and the numbers of weights."""
     end = 8 + int.from_bytes(weights[:8], "little")
     return json.loads(weights[8:end]), weights[end:]
 
@@ -91,7 +91,7 @@ def joined(header: dict[str, Any] | bytes, numbers: bytes) -> bytes:
 
 
 def tensor(name: str, **values: Any) -> Change:
-    """Another description of one tensor."""
+    """Change the description of one tensor."""
 
     def change(weights: bytes) -> bytes:
         header, numbers = parts_of(weights)
@@ -102,7 +102,7 @@ def tensor(name: str, **values: Any) -> Change:
 
 
 def described(**values: Any) -> Change:
-    """More in the header."""
+    """Add entries to the header."""
     return lambda weights: joined({**values, **parts_of(weights)[0]}, parts_of(weights)[1])
 
 
@@ -111,7 +111,7 @@ def converted(kind: str) -> Change:
 
 
 def longer(weights: bytes) -> bytes:
-    """A header of 30 MB, in JSON that takes 25 times as much."""
+    """Make a header of 30 MB, in JSON that takes 25 times as much memory."""
     header, numbers = parts_of(weights)
     text = json.dumps(header).encode()
     return joined(
@@ -120,7 +120,7 @@ def longer(weights: bytes) -> bytes:
 
 
 def overlapping(weights: bytes) -> bytes:
-    """Two tensors of one size at one place: the sizes' sum is right."""
+    """Put two tensors of one size at one place: the sum of the sizes is right."""
     header, numbers = parts_of(weights)
     header["lstm_1.kernel"]["data_offsets"] = header["lstm_0.recurrent_kernel"]["data_offsets"]
     return joined(header, numbers)
@@ -133,12 +133,12 @@ def named_twice(weights: bytes) -> bytes:
 
 
 def flipped(weights: bytes) -> bytes:
-    """One bit of the header, which ends a name too late."""
+    """Flip one bit of the header, so that a name ends too late."""
     place = weights.index(b'":')
     return weights[:place] + bytes([weights[place] ^ 1]) + weights[place + 1 :]
 
 
-DAMAGED: dict[str, tuple[Change, str]] = {  # → what is said of it
+DAMAGED: dict[str, tuple[Change, str]] = {  # change and message
     "float64": (converted("float64"), "has type 'F64'. Expected F32"),
     "float16": (converted("float16"), "has type 'F16'. Expected F32"),
     "other shape": (tensor("dense.kernel", shape=[28, UNITS]), "do not match the network: 'dense.kernel'"),
@@ -163,15 +163,15 @@ DAMAGED: dict[str, tuple[Change, str]] = {  # → what is said of it
     "more at the end": (lambda weights: weights + bytes(4), "bytes of weights"),
     "empty": (lambda _: b"", "not JSON in UTF-8"),
 }  # fmt: skip
-IMPORTED = {"float64": "bytes. Expected 1 to", "empty": "has 0 bytes"}  # of import, by the manifest's sizes
+IMPORTED = {"float64": "bytes. Expected 1 to", "empty": "has 0 bytes"}  # messages of import, by the manifest's sizes
 
 
-# Opening it
+# Opening files
 
 
 @dataclass(frozen=True)
 class Opened:
-    """How it ended, and what happened meanwhile."""
+    """How an attempt to open a file ended, and the events meanwhile."""
 
     code: int
     message: str
@@ -181,7 +181,7 @@ class Opened:
 
 @contextmanager
 def unread(folder: Path) -> Iterator[None]:
-    """See that nobody opens a file in it meanwhile, in whatever way."""
+    """Check that no file in the folder is opened meanwhile, by any means."""
     libc = ctypes.CDLL(None, use_errno=True)
     watch = libc.inotify_init1(os.O_NONBLOCK)
     assert libc.inotify_add_watch(watch, os.fsencode(folder), 0xFFF) > 0  # IN_ALL_EVENTS
@@ -194,7 +194,7 @@ def unread(folder: Path) -> Iterator[None]:
 
 
 class Doors:
-    """A process for each door. One that ends is told with the file that it had, and the next file gets another."""
+    """A process for each door. If one ends, the test fails with its file, and the next file gets a new process."""
 
     def __init__(self, root: Path, small: Version) -> None:
         self.root, self.tmp = root, root / "tmp"
@@ -228,7 +228,7 @@ class Doors:
 
     def _start(self, door: str) -> subprocess.Popen[str]:
         places = {"CHARRNN_HOME": str(self.root / "home"), "TMPDIR": str(self.tmp), "COLUMNS": "10000"}
-        # Large blocks go back to the system when they are free, and count where they are taken again.
+        # Large blocks return to the system when they are free, and count when they are allocated again.
         environment = {**os.environ, **places, "MALLOC_MMAP_THRESHOLD_": "131072"}
         command = [
             sys.executable,
@@ -265,13 +265,13 @@ def doors(tmp_path_factory: pytest.TempPathFactory, small: Version) -> Iterator[
 
 @pytest.fixture
 def sandbox(tmp_path: Path, doors: Doors) -> Iterator[Path]:
-    """The file in question."""
+    """The folder for the file under test; no temporary file may be left afterwards."""
     yield tmp_path
     assert not any(doors.tmp.iterdir())
 
 
 def check_confined(ended: Opened, sandbox: Path, doors: Doors, genuine: Version, *inputs: Path) -> None:
-    """No memory, no touch outside, nothing run."""
+    """Check that memory stayed small, nothing outside was touched, and nothing was run."""
     assert ended.grown_mb < 2 * genuine.size / 2**20
     assert [event for event in ended.events if event[0].startswith(NEVER)] == []
     allowed = tuple(map(str, (sandbox, doors.root, *inputs)))
@@ -288,11 +288,11 @@ def check_refused(ended: Opened, path: Path, message: str) -> None:
     assert len(said) < 2000
 
 
-# The genuine one
+# Opening the genuine model
 
 
 def stored(root: Path, version: Version) -> Path:
-    """Put a version where a store keeps it -> a file with what the store says of it."""
+    """Put a version where a store keeps it, and return a file with the store's reference to it."""
     files = Files(str(root / "files"), root / "cache")
     files.claim_for("store", None)
     reference = files.put_folder(f"models/m/{len(list(root.glob('*.json')))}", version.folder)
@@ -312,12 +312,12 @@ def test_a_genuine_version_takes_less_memory_than_twice_its_size(
     check_confined(ended, sandbox, doors, genuine, paths[door])
 
 
-# An archive
+# Hostile archives
 
 
 @pytest.fixture(scope="module")
 def bombs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small files that become large ones where they are unpacked or read as a whole."""
+    """A folder of small files that become large when they are unpacked or read as a whole."""
     folder = tmp_path_factory.mktemp("bombs")
     (folder / "bomb.tar.gz").write_bytes(gzip.compress(bytes(1 << 28), 1))
     with tarfile.open(folder / "bomb.tar.xz", "w:xz", preset=0) as tar:
@@ -352,7 +352,7 @@ def test_what_is_no_archive_of_ours_is_refused_by_import(
 
 
 def archive_with(genuine: Version, path: Path, name: str, data: bytes) -> None:
-    """The genuine archive with another file in the place of one of its own, and a manifest that lists it."""
+    """Write the genuine archive with one file replaced, and a manifest that lists the replacement."""
     with zipfile.ZipFile(genuine.archive) as known, zipfile.ZipFile(path, "w") as changed:
         manifest = json.loads(known.read("manifest.json"))
         manifest["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -373,7 +373,7 @@ def weights_of(genuine: Version, foreign: Path, kind: str) -> bytes:
 def test_hostile_weights_in_an_archive_are_refused(
     sandbox: Path, doors: Doors, genuine: Version, outside: Path, foreign: Path, kind: str
 ) -> None:
-    # Catches: no _check_places; no look at the header's form
+    # Catches: no _check_places; no check of the header's form
     path = sandbox / "version.zip"
     archive_with(genuine, path, WEIGHTS, weights_of(genuine, foreign, kind))
     with unread(outside):
@@ -384,11 +384,11 @@ def test_hostile_weights_in_an_archive_are_refused(
     check_confined(ended, sandbox, doors, genuine, path)
 
 
-# A folder
+# Hostile folders
 
 
 def folder_with(sandbox: Path, genuine: Version, name: str) -> Path:
-    """A copy of the genuine folder without that file -> where it is to be."""
+    """Copy the genuine folder without that file, and return the path for the file."""
     (sandbox / "model").mkdir()
     for path in genuine.folder.iterdir():
         if path.name != name:
@@ -437,7 +437,7 @@ JSON_BOMBS: dict[str, tuple[str, bytes]] = {
 @pytest.mark.parametrize("kind", JSON_BOMBS)
 @pytest.mark.parametrize("door", ["import", "load"])
 def test_hostile_json_is_refused(sandbox: Path, doors: Doors, genuine: Version, door: str, kind: str) -> None:
-    # Catches: no check_values; a RecursionError that passes
+    # Catches: no check_values; a RecursionError that is not caught
     name, data = JSON_BOMBS[kind]
     if door == "import":
         path = sandbox / "version.zip"
@@ -452,7 +452,7 @@ def test_hostile_json_is_refused(sandbox: Path, doors: Doors, genuine: Version, 
     check_confined(ended, sandbox, doors, genuine, path)
 
 
-# What is not a file
+# Paths that are not regular files
 
 
 def to_secret(path: Path, outside: Path) -> None:
@@ -504,17 +504,17 @@ def test_a_link_or_a_pipe_in_a_folder_is_not_opened(
         path.rmdir()
 
 
-# A worker's files
+# Files of a worker
 
 
 def in_store(sandbox: Path, genuine: Version, name: str) -> tuple[Path, Path]:
-    """The genuine version in a store -> what the store says of it, and one of its files."""
+    """Store the genuine version. Return a file with the store's reference to it, and the path of one of its files."""
     given = stored(sandbox, genuine)
     return given, sandbox / "files" / json.loads(given.read_text())["name"] / name
 
 
 def a_number_less(weights: bytes) -> bytes:
-    """A bit of a number, which makes other weights, as good as any."""
+    """Flip a bit of a number, which yields different but valid weights."""
     return weights[:-1] + bytes([weights[-1] ^ 1])
 
 
@@ -538,8 +538,8 @@ JOBS = ("lambda.keras", "pipe", "link", "folder")
 def test_a_job_of_such_a_version_fails_with_the_reason_and_the_worker_works_on(
     stack: Home, tmp_path: Path, outside: Path, foreign: Path, kind: str
 ) -> None:
-    # Catches: a pipe that is waited for, a folder or a link that is tried again and again
-    units = 9 + JOBS.index(kind)  # a version that the worker does not hold yet
+    # Catches: waiting for a pipe; trying a folder or a link again and again
+    units = 9 + JOBS.index(kind)  # a version that the worker has not cached yet
     version = make_version(tmp_path, f"m{units}", NetworkOptions(units=units), CHARACTERS)
     name = stack.ok("models", "import", str(version.archive)).strip()
     path = stack.path / "files" / stack.json("models", "show", name)["files"]["name"] / WEIGHTS

@@ -1,4 +1,4 @@
-"""`--log-format json`: a line for each state change, of real processes, and no secret in any of them."""
+"""`--log-format json`: real processes write one line for each state change, and no line has a secret."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tests.fixtures.broker import StartBroker
 from tests.fixtures.processes import COMMAND, Home, until
 
 Line = dict[str, Any]
-SEED = "the neighbour"  # known to the model, and in no log for another reason
+SEED = "the neighbour"  # its characters are known to the model, and no log contains it otherwise
 PASSWORD = secrets.token_hex(12)
 NATIVE = (
     "WARNING: All log messages before absl",
     "I0000 ",
-)  # of TensorFlow's C++ at its import, which nothing turns off
+)  # written by TensorFlow's C++ code at import; it cannot be turned off
 
 
 @pytest.fixture
 def guarded(home: Home, start_broker: StartBroker) -> Home:
-    """A home whose broker has a password."""
+    """A home folder with a broker that has a password."""
     home.settings["CHARRNN_HEARTBEAT_S"] = "0.1"
     home.settings["CHARRNN_REDIS_URL"] = f"redis://:{PASSWORD}@{start_broker('--requirepass', PASSWORD)}/0"
     return home
@@ -90,7 +90,7 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
 
 
 def test_a_hang_up_ends_the_worker(log: Path, worker: subprocess.Popen[bytes]) -> None:
-    # Catches: Celery's way, which starts another one without standard output
+    # Catches: Celery's behavior, which starts a second process without standard output
     worker.send_signal(signal.SIGHUP)
     assert worker.wait(60) == 0
     assert events(log, "stopped")
@@ -109,7 +109,7 @@ def test_a_broker_that_takes_rights_away_is_named_and_waited_for(
             broker.client_kill_filter(_type="normal", skipme=True)
             until(partial(_names, log, begun, named), named)
             broker.execute_command("ACL", "SETUSER", "default", given)
-            # Catches: a worker that ends, and one that does not come back to its queues
+            # Catches: a worker that ends, or does not return to its queues
             until(lambda: _is_listening(broker), "a worker at its queues")
     assert worker.poll() is None
 

@@ -75,7 +75,7 @@ def test_two_jobs_with_one_rng_seed_have_equal_bytes(stack: Home, seeds: str, jo
 
 
 def executed(stack: Home, job: str) -> bool:
-    """Whether a worker did the job itself: its own part file is there, by a lease of its own."""
+    """Return whether a worker did the job itself: its part file exists, written under its own lease."""
     with sqlite3.connect(stack.path / "store.sqlite") as connection:
         rows = connection.execute("select owner, token, output from parts where job = ?", (job,)).fetchall()
     connection.close()
@@ -113,7 +113,7 @@ def test_a_limit_and_a_file_give_the_same_lines(stack: Home, job: str, tmp_path:
 
 
 def rows_of(stack: Home, *options: str, stdin: str | None = None) -> list[dict[str, Any]]:
-    """The result lines of a small job."""
+    """Return the result lines of a small job."""
     job = stack.ok("submit", "-m", "tiny", "--rng-seed", "1", "--wait", *options, stdin=stdin).strip()
     return [json.loads(line) for line in stack.ok("results", job).splitlines()]
 
@@ -190,14 +190,14 @@ def test_a_row_does_not_depend_on_the_other_seeds(stack: Home, seeds: str, job: 
     fewer = tmp_path / "fewer.txt"
     fewer.write_text(
         "".join(Path(seeds).read_text().splitlines(keepends=True)[1:])
-    )  # so few that the batch stays the same
+    )  # few enough to keep the batch size
     with_other_neighbours = submit(stack, str(fewer), "--rng-seed", "5")
-    # Catches: the row's number in the key of its random stream
+    # Catches: the row's number in the key of the random stream
     assert first_texts(stack, with_other_neighbours).items() <= first_texts(stack, job).items()
 
 
 def first_texts(stack: Home, job: str) -> dict[str, str]:
-    """Seed → its first text at the highest temperature."""
+    """Return the first text of each seed at the highest temperature."""
     rows = map(json.loads, reversed(stack.ok("results", job).splitlines()))
     return {row["seed"]: row["text"] for row in rows if (row["temperature"], row["sample"]) == (1.0, 0)}
 

@@ -1,4 +1,4 @@
-"""Versions of a model: which one is in use, why, and how to change it."""
+"""Versions of a model: which one is the champion, why, and how to change it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL = ("--units", "12", "--layers", "1", "--epochs", "1")
 
 @pytest.fixture(scope="module")
 def versions(stack: Home) -> list[str]:
-    """Two versions; the second goes on from a model that lacks a character of the text that they are measured on."""
+    """Two versions; the second is fine-tuned from a model that lacks a character of the validation text."""
     first, other = stack.path / "first.txt", stack.path / "other.txt"
     first.write_text(make_text(300))
     other.write_text(make_text(300, rng_seed=1).replace("w", "ŵ"))
@@ -31,7 +31,7 @@ def test_a_version_that_lacks_characters_is_compared_on_common_ones(stack: Home,
     assert first["release"] == stack.ok("--version").strip()
     assert second["training"]["start"] == "welsh@1"
     comparison = second["gate"]["comparison"]
-    # Catches: losses of other texts, compared
+    # Catches: a comparison of losses on different texts
     assert comparison["left_out"] == validation(stack).count("w") > 0
     assert comparison["champion_nats"] != first["val_loss"]
     assert second["gate"]["promoted"] == (comparison["nats"] < comparison["champion_nats"])
@@ -74,7 +74,7 @@ def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home
     until(lambda: stack.json("status", job)["rows_done"], "the first part's end")
     stack.ok("models", "promote", f"poems@{3 - pinned}")
     status = stack.json("status", job)
-    assert (status["parts_total"], 0 < status["rows_done"] < 320) == (20, True)  # the promotion came in between
+    assert (status["parts_total"], 0 < status["rows_done"] < 320) == (20, True)  # the promotion happened in between
     stack.ok("wait", job)
     stack.ok("models", "rollback", "poems")
     rows = stack.ok("results", job)
@@ -90,14 +90,14 @@ def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versio
     shown = stack.ok(*arguments)
     assert all(version in shown for version in versions)
     assert stack.call("models", "compare", "poems", "nobody").returncode == 3
-    assert stack.json("jobs", "--label", "compare") == []  # Catches: jobs that nobody asked for, left in the list
+    assert stack.json("jobs", "--label", "compare") == []  # Catches: jobs that nobody requested, left in the list
 
 
 def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[str]) -> None:
     stack.ok("models", "export", "poems@1", "-o", str(stack.path / "poems.zip"))
     copy = stack.ok("models", "import", str(stack.path / "poems.zip"), "--as", "copy").strip()
     arguments = ("-n", "1", "-l", "20")
-    # Catches: models told apart by their names
+    # Catches: models distinguished by their names
     assert "different validation texts" not in stack.call("models", "compare", "poems@1", copy, *arguments).stderr
     assert "different validation texts" in stack.call("models", "compare", "poems@1", "welsh", *arguments).stderr
 
@@ -120,11 +120,11 @@ def test_a_training_keeps_so_many_versions(stack: Home, versions: list[str]) -> 
     for _ in range(3):
         stack.ok(*again)
     named = [version["version"] for version in stack.json("models") if version["model"] == "tidy"]
-    assert named == [1, 3]  # champion and candidate. Catches: --keep that a worker does not know of
+    assert named == [1, 3]  # champion and candidate. Catches: --keep ignored by a worker
     until(lambda: len(list(stack.path.glob("files/models/tidy/*"))) == 2, "the files of the second to go")
     for wrong in (("tidy@1", "--keep", "1"), ("tidy", "--keep", "0")):
         assert stack.call("models", "delete", *wrong).returncode == 2
     assert stack.call("models", "delete", "nobody", "--keep", "1").returncode == 3
     stack.ok("models", "promote", "tidy@1", "--alias", "candidate")
-    stack.ok("models", "delete", "tidy", "--keep", "1")  # the newest; the other is in use
+    stack.ok("models", "delete", "tidy", "--keep", "1")  # the newest; the other is the champion
     assert [version["version"] for version in stack.json("models") if version["model"] == "tidy"] == [1, 3]

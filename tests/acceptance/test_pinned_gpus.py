@@ -1,4 +1,4 @@
-"""Each child of a worker computes on its GPU or not at all. The GPUs are faked, all processes are real."""
+"""Each child of a worker computes on its GPU or not at all. The GPUs are fake, all processes are real."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fixtures.processes import until
 
 GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
-PAUSE_S = 1.0  # before a child that can do nothing ends
+PAUSE_S = 1.0  # before a child without its GPU ends
 LOST = "device 1: TensorFlow finds no GPU, so no work is claimed"
 
 
@@ -30,13 +30,13 @@ def submit_and_wait(machine: Machine, parts: int = 1) -> str:
 
 
 def keep_busy(machine: Machine) -> dict[int, str]:
-    """Submit work until both children have done some -> their devices, by pid."""
+    """Submit work until both children have done some, and return their devices by pid."""
     until(lambda: submit_and_wait(machine, parts=8) and len(machine.devices()) == 2, "both children at work")
     return machine.devices()
 
 
 def children(machine: Machine) -> list[tuple[str, str]]:
-    """As doctor has them: the child's place, and its device."""
+    """Return each child's place and device, as doctor shows them."""
     lines = [check["detail"].split(", ") for check in json.loads(machine.run("doctor", "--json").stdout)]
     return [(line[0], line[1]) for line in lines if line[0].startswith("child ")]
 
@@ -52,13 +52,13 @@ def machine(untrained: str) -> Iterator[Machine]:
 
 
 def test_each_child_is_pinned_to_another_gpu_before_it_imports_tensorflow(machine: Machine) -> None:
-    # Catches: a device that is pinned too late, or the same one for all; a list that the driver widens; ids for UUIDs
+    # Catches: a device that is pinned too late, or the same for all; a list widened by the driver; ids instead of UUIDs
     assert sorted(machine.devices().values()) == [GPU_UUID, MIG_UUID]
     assert {line["CUDA_DEVICE_ORDER"] for line in machine.told("import")} == {"PCI_BUS_ID"}
 
 
 def test_the_parent_never_imports_tensorflow(machine: Machine) -> None:
-    # Catches: an import before the fork, after which children hang
+    # Catches: an import before the fork, after which child processes hang
     imports = machine.told("import")
     (parent,) = {line["ppid"] for line in imports}
     assert parent not in {line["pid"] for line in imports}
@@ -66,7 +66,7 @@ def test_the_parent_never_imports_tensorflow(machine: Machine) -> None:
 
 
 def test_memory_growth_is_on_in_each_process(machine: Machine) -> None:
-    # Catches: a child that takes a whole GPU which others use too
+    # Catches: a child that allocates a whole GPU although others use it
     def grown() -> dict[int, tuple[str, bool]]:
         return {line["pid"]: (line["gpu"], line["on"]) for line in machine.told("growth")}
 
@@ -96,19 +96,19 @@ def test_a_lost_gpu_costs_one_attempt_and_nothing_is_done_on_the_cpu(untrained: 
         begun = len(machine.told("imported"))
         machine.set_gpus("0")
         job = submit(machine)
-        # Catches: a child that goes on after its GPU, and fails the part three times
+        # Catches: a child that continues without its GPU, and fails the part three times
         until(lambda: machine.log().count(LOST) >= 2, "two children without a GPU")
-        # Catches: a child that computes on the CPU; one that claims first and looks then
+        # Catches: a child that computes on the CPU; one that claims before it checks
         assert (machine.part(job)["state"], machine.part(job)["token"]) == ("queued", 1)
         machine.set_gpus("0", "1")
         machine.ok("wait", job, "--timeout", "100s")
         assert machine.ok("results", job) == calm
-        assert machine.part(job)["token"] == 2  # of the first child that found it
+        assert machine.part(job)["token"] == 2  # held by the first child that found the GPU
         assert {line[VISIBLE] for line in machine.told("import")} == {"1"}
         looked = {line["pid"]: line["at"] for line in machine.told("imported")[begun:]}
         ended = {line["pid"]: line["at"] for line in machine.told("exit") if line["pid"] in looked}
         assert len(ended) >= 2
-        # Catches: no pause before the next child, and so one after the other at full speed
+        # Catches: no pause before the next child, so that children start in a busy loop
         assert all(at - looked[pid] > PAUSE_S for pid, at in ended.items())
 
 
@@ -117,7 +117,7 @@ unfound = pytest.mark.slow("test_a_gpu_that_tensorflow_does_not_find_is_an_error
 
 @pytest.mark.parametrize("wanted", ["gpu", pytest.param("auto", marks=unfound), pytest.param("1", marks=unfound)])
 def test_a_gpu_that_tensorflow_does_not_find_is_an_error_at_the_start(wanted: str) -> None:
-    # Catches: a wrong driver, or TensorFlow for CPUs, which computes on the CPU and says nothing
+    # Catches: a wrong driver, or TensorFlow for CPUs, which silently computes on the CPU
     with make_machine("0", "1") as machine:
         machine.set_gpus("0")
         done = machine.run("worker", "--devices", wanted)
@@ -145,7 +145,7 @@ def test_a_driver_that_fails_is_an_error_at_the_start(wanted: str) -> None:
 
 
 def test_a_worker_on_the_cpu_looks_at_no_gpu() -> None:
-    # Catches: seconds and half a gigabyte at each start, for nothing
+    # Catches: seconds and half a gigabyte wasted at each start
     with make_machine("0") as machine, machine.up():
         assert machine.told("import") == []
         assert [device for _, device in children(machine)] == ["device cpu"]

@@ -1,4 +1,4 @@
-"""Schedules from the command line: five nights, a minute, and mistakes."""
+"""Schedules from the command line: five nights in about a minute, and mistakes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home
     assert [slot["state"] for slot in slots] == ["submitted"] * 5
     versions = [stack.json("models", "show", f"reference@{slot['version']}") for slot in slots]
     promoted = [version["val_loss"] for version in versions if version["gate"]["promoted"]]
-    assert promoted == sorted(promoted, reverse=True)  # Catches: a gate that passes all
-    assert not versions[2]["gate"]["promoted"]  # the garbage
+    assert promoted == sorted(promoted, reverse=True)  # Catches: a gate that promotes every version
+    assert not versions[2]["gate"]["promoted"]  # trained on garbage
     assert "not better than" in versions[2]["reason"]
-    assert promoted[-1] < promoted[0] - 0.3  # and the text that grew was worth it
+    assert promoted[-1] < promoted[0] - 0.3  # the text that grew improved the model
     assert "reference@3  candidate" in done.stdout
 
 
@@ -63,7 +63,7 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     command = [*COMMAND, "schedules", "add", nightly, *CRON, "--", "train", "tiny", "texts", "--units", "8"]
     subprocess.run(command, env=stack.environment, cwd=tmp_path, check=True, capture_output=True)
     shown = stack.json("schedules", "show", nightly)
-    assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path of the worker's own folder
+    assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path in the worker's folder
     assert len(shown["upcoming"]) == 5
     assert nightly in stack.ok("schedules")
     for verb, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "removed")):

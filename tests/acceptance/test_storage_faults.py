@@ -1,7 +1,6 @@
-"""Files that cannot be read or written: who submits or reads is told, a worker waits, and nothing is half there.
+"""Files that cannot be read or written: clients report it, a worker waits, and no file is incomplete.
 
-A full disk and a read-only folder are those of a small file system in memory; a bucket in trouble is
-one behind a proxy.
+The full disk and the read-only folder are on a small file system in memory; the faulty bucket is behind a proxy.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ SETTINGS = {
     "CHARRNN_MAINTAIN_S": "1",
     "CHARRNN_LEASE_S": "300",
     "CHARRNN_SLICE_S": "0.2",
-    "COLUMNS": "400",  # messages on one line
+    "COLUMNS": "400",  # keeps messages on one line
 }
-ROWS = ("-t", "0.5,1.0", "-n", "60", "-l", "400", "--rng-seed", "3", "--part-rows", "1800")  # seconds of one part
-TRAINING = ("--units", "32", "--epochs", "2", "--rng-seed", "1")  # as the stack's own
+ROWS = ("-t", "0.5,1.0", "-n", "60", "-l", "400", "--rng-seed", "3", "--part-rows", "1800")  # one part of some seconds
+TRAINING = ("--units", "32", "--epochs", "2", "--rng-seed", "1")  # as for the stack's own model
 SIZE = "16m"
 MOUNT, UMOUNT = (shutil.which(name) or f"/bin/{name}" for name in ("mount", "umount"))
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What befalls the files while the block runs, and what is told of it."""
+    """A fault of the files for the duration of a block, and its message."""
 
     begin: Callable[[], AbstractContextManager[None]]
     reason: str
@@ -52,7 +51,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Place:
-    """A running stack and the place of its files."""
+    """A running stack and the location of its files."""
 
     home: Home
     url: str
@@ -60,15 +59,15 @@ class Place:
 
     @property
     def of_writers(self) -> list[str]:
-        """The troubles that somebody who writes can have."""
+        """The faults that can affect a writer."""
         return [name for name in self.troubles if name != "half"]
 
     def message(self, trouble: str) -> str:
-        """A pattern."""
+        """Return a pattern of the message."""
         return f"The files in {re.escape(self.url)} cannot be read or written: .*({self.troubles[trouble].reason})"
 
     def files(self) -> dict[str, bytes]:
-        """All that is visible."""
+        """Return the contents of all visible files by name."""
         files = Files(self.url, self.home.path / "cache")
         names = [file.name for folder in FOLDERS for file in files.list(folder)]
         return {name: _content(files, name) for name in names}
@@ -88,13 +87,13 @@ def _run(*words: str) -> None:
 
 
 def _unmounted(folder: Path) -> bool:
-    """Not while somebody has a file of it open."""
+    """Unmount the folder. Return whether that worked, which it does not while a file in it is open."""
     return subprocess.run([UMOUNT, str(folder)], capture_output=True, check=False).returncode == 0
 
 
 @contextmanager
 def _small_disk() -> Iterator[Path]:
-    """A file system of its own, which only root may mount, and not in every container."""
+    """Mount a small file system, which only root can do, and not in every container."""
     if os.getuid() != 0:
         pytest.skip("a file system to fill up can be mounted by root alone")
     with tempfile.TemporaryDirectory(prefix="charrnn-") as name:
@@ -111,7 +110,7 @@ def _small_disk() -> Iterator[Path]:
 
 @contextmanager
 def _full(disk: Path) -> Iterator[None]:
-    """No byte is free, even where files are deleted meanwhile."""
+    """Keep the disk full, even when files are deleted meanwhile."""
     ended = Event()
     with tempfile.TemporaryFile(dir=disk, buffering=0) as ballast:
         filler = Thread(target=_fill, args=(ballast, ended))
@@ -134,7 +133,7 @@ def _fill(ballast: FileIO, ended: Event) -> None:
 
 @contextmanager
 def _read_only(disk: Path) -> Iterator[None]:
-    """By a mount above it: the one below cannot be changed while a file of it is open to be written."""
+    """Mount the disk read-only over itself: the mount below cannot change while a file is open for writing."""
     _run(MOUNT, "--bind", str(disk), str(disk))
     try:
         _run(MOUNT, "-o", "remount,bind,ro", str(disk))
@@ -149,13 +148,13 @@ def _broken(proxy: FaultyProxy, fault: Fault) -> Iterator[None]:
     try:
         yield
     finally:
-        if proxy.fault == fault:  # and no other has begun
+        if proxy.fault == fault:  # unless another fault has begun
             proxy.fault = None
 
 
 @pytest.fixture(scope="module")
 def archive(stack: Home) -> Path:
-    """A trained model, for all."""
+    """A trained model for all tests."""
     path = stack.path / "tiny.model"
     stack.ok("models", "export", "tiny@1", "-o", str(path))
     return path
@@ -170,7 +169,7 @@ def seeds(stack: Home) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(stack: Home, seeds: str) -> str:
-    """The results of a run that nothing happened to."""
+    """The results of an undisturbed run."""
     job = stack.ok("submit", "-m", "tiny@1", "--seeds", seeds, *ROWS, "--wait").strip()
     return stack.ok("results", job)
 
@@ -228,7 +227,7 @@ each_place = pytest.mark.parametrize("place", ["disk", "bucket_in_trouble"], ind
 
 
 def begin_without(place: Place, seeds: str, trouble: str, troubles: ExitStack) -> str:
-    """Submit a job that is claimed when the trouble has begun, on a host that has no copies."""
+    """Submit a job that is claimed after the fault has begun, on a host without cached copies."""
     worker = _worker(place)
     until(lambda: _is_stopped(worker, place), "the worker to stop outside of a transaction")
     shutil.rmtree(place.home.path / "cache", ignore_errors=True)
@@ -241,7 +240,7 @@ def begin_without(place: Place, seeds: str, trouble: str, troubles: ExitStack) -
 
 
 def _is_stopped(worker: int, place: Place) -> bool:
-    """Stop it, unless that is in the middle of a transaction, which would lock the database for all."""
+    """Stop the worker and return True, unless it is in a transaction, which would lock the database for all."""
     os.kill(worker, signal.SIGSTOP)
     with closing(sqlite3.connect(place.home.path / "store.sqlite", timeout=0.5)) as store:
         try:
@@ -257,7 +256,7 @@ def _worker(place: Place) -> int:
 
 
 def waits(place: Place, job: str, trouble: str) -> bool:
-    """Whether the part says so; it stays leased, and its attempt is the first."""
+    """Return whether the part reports the fault; it stays leased, and its attempt is the first."""
     part = until(lambda: part if (part := place.home.part(job))["token"] else None, "the part to be claimed")
     assert (part["state"], part["token"], part["attempts"] <= 1) == ("leased", 1, True), place.home.log()
     told = (json.loads(part["progress"] or "null") or {}).get("waits", "")
@@ -265,10 +264,10 @@ def waits(place: Place, job: str, trouble: str) -> bool:
 
 
 def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) -> None:
-    """One trouble follows the other, without a moment between them; the job waits for each and then ends.
+    """Begin one fault after the other, without a pause between them; the job waits for each and then ends.
 
     Args:
-        troubles: with the first, which has begun.
+        troubles: the stack that holds the first fault, which has begun.
     """
     for name, following in zip(names, [*names[1:], None], strict=True):
         until(partial(waits, place, job, name), f"the part to wait: {name}")
@@ -283,10 +282,10 @@ def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) 
 def test_a_part_waits_for_its_model_and_ends_with_the_same_rows(
     bucket_in_trouble: Place, seeds: str, undisturbed: str
 ) -> None:
-    # Catches: no insist; half a body that is a damaged file; an attempt that is counted
+    # Catches: no insist; half a body treated as a damaged file; an attempt that is counted
     place = bucket_in_trouble
     killed = _worker(place)
-    os.kill(killed, signal.SIGKILL)  # its replacement has no model yet
+    os.kill(killed, signal.SIGKILL)  # its replacement has not loaded a model
     until(lambda: [worker for worker in place.home.workers() if str(killed) not in worker], "another worker")
     with ExitStack() as troubles:
         job = begin_without(place, seeds, "503", troubles)
@@ -305,7 +304,7 @@ def test_a_part_waits_for_its_seeds_and_ends_with_the_same_rows(
 
 @each_place
 def test_a_part_waits_to_be_written_and_ends_with_the_same_rows(place: Place, seeds: str, undisturbed: str) -> None:
-    # Catches: sampling anew, which would show in the token
+    # Catches: sampling again, which would show in the token
     job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
     until(lambda: place.home.part_in_work(job), "progress")
     with ExitStack() as troubles:
@@ -334,7 +333,7 @@ def test_a_training_waits_to_write_its_checkpoint_and_ends_in_the_same_weights(
 def test_who_submits_is_told_and_nothing_is_stored(
     place: Place, trouble: str, command: str, seeds: str, text_file: Path
 ) -> None:
-    # Catches: a job whose files are not there; a file that no job names
+    # Catches: a job without its files; a file that no job names
     words = {"submit": ("-m", "tiny", "--seeds", seeds, "-l", "9"), "train": ("new", str(text_file), *TRAINING)}[
         command
     ]
@@ -351,12 +350,12 @@ def test_who_submits_is_told_and_nothing_is_stored(
 def test_who_reads_results_is_told_and_gets_no_part_of_them(
     place: Place, trouble: str, seeds: str, tmp_path: Path
 ) -> None:
-    # Catches: an export that ends where the bucket did
+    # Catches: an export that ends where the bucket failed
     job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, "-l", "9", "--wait").strip()
     output = tmp_path / "rows.jsonl"
     with place.troubles[trouble].begin():
         done = place.home.run("results", job, "-o", str(output))
-    if not place.url.startswith("s3://"):  # a disk that takes no byte more can be read
+    if not place.url.startswith("s3://"):  # a full disk can be read
         assert done.returncode == 0, done.stderr
     else:
         assert (done.returncode, list(tmp_path.iterdir())) == (4, [])

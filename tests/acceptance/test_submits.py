@@ -1,4 +1,4 @@
-"""Submits that are killed, and submits that race: all of the job or nothing, and one job."""
+"""Submits that are killed store all of the job or nothing, and submits that race store one job."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def seeds_file(tmp_path: Path) -> Path:
 
 
 def start(settings: Settings, model: str, seeds_file: Path, *options: str) -> subprocess.Popen[str]:
-    """A submit of many parts, of which each is a row of the store and a doorbell."""
+    """Start a submit of many parts; each part is a row of the store and a notification."""
     names = {"HOME": settings.home, "STORE_URL": settings.store_url, "FILES_URL": settings.files_url}
     environment = {**os.environ, **{f"CHARRNN_{name}": str(value) for name, value in names.items()}}
     command = [*COMMAND, "submit", "-m", model, "--seeds", str(seeds_file), "--part-rows", "1", *options]
@@ -56,7 +56,7 @@ def test_a_submit_that_is_killed_leaves_all_of_the_job_or_nothing(
     began = time.monotonic()
     with start(settings, model, seeds_file) as undisturbed:
         assert undisturbed.wait(100) == 0
-    moment = time.monotonic() - began  # of the next kill; then up and down around the commit, however busy the machine
+    moment = time.monotonic() - began  # time of the next kill; it varies around the commit on any machine
     stored: list[bool] = []
     while len(stored) < KILLS or len(set(stored)) < 2:
         before = len(submitted(client))
@@ -67,7 +67,7 @@ def test_a_submit_that_is_killed_leaves_all_of_the_job_or_nothing(
         stored.append(len(submitted(client)) > before)
         moment *= random.uniform(0.8, 1.0) if stored[-1] else random.uniform(1.0, 1.3)
     for job in submitted(client):
-        check_whole(client, job)  # Catches: parts in a transaction of their own; a job before its seeds
+        check_whole(client, job)  # Catches: parts in a separate transaction; a job before its seeds
 
 
 def test_of_submits_that_race_with_one_key_one_is_the_job(
@@ -79,4 +79,4 @@ def test_of_submits_that_race_with_one_key_one_is_the_job(
     (job,) = submitted(client)
     assert ids == {str(job)}
     check_whole(client, job)
-    assert len(list(client.connections.files.list("seeds"))) == 1  # Catches: the losers' seeds left over
+    assert len(list(client.connections.files.list("seeds"))) == 1  # Catches: leftover seeds of the losers

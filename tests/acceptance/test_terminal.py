@@ -1,4 +1,4 @@
-"""What a person's terminal gets: nothing that moves its cursor, renames it or turns its letters around."""
+"""Output to a terminal: nothing that moves its cursor, renames it or reverses its text."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 from tests.fixtures.processes import COMMAND, Home, make_home
 
-# Escape sequences of ANSI in seven bits and in eight, a bell, DEL, and marks that turn the direction of letters.
+# ANSI escape sequences in seven bits and in eight, BEL, DEL, and marks that change the direction of text.
 HOSTILE = "\x1b]0;owned\x07 \x9b31m \x7f \u202e\u2066\u200f\u061c"
 SEED = f"on{HOSTILE}e"
 
 
 @pytest.fixture(scope="module")
 def hostile() -> Iterator[Home]:
-    """A stack with a job that ended, of a model that writes such characters and a seed of them."""
+    """A stack with an ended job, with a model that writes such characters and a seed of them."""
     for home in make_home():
         (home.path / "text.txt").write_text(f"one {HOSTILE} two\n" * 400)
         with home.up():
@@ -32,7 +32,7 @@ def hostile() -> Iterator[Home]:
 
 
 def on_terminal(home: Home, *arguments: str) -> str:
-    """Run a command whose outputs are a terminal -> what it got."""
+    """Run a command with a terminal as its outputs, and return what the terminal received."""
     master, slave = pty.openpty()
     environment = {**home.environment, "NO_COLOR": "1", "TERM": "dumb"}
     process = subprocess.Popen([*COMMAND, *arguments], env=environment, stdout=slave, stderr=slave)
@@ -46,7 +46,7 @@ def on_terminal(home: Home, *arguments: str) -> str:
 def _read(master: int) -> bytes:
     try:
         return os.read(master, 1 << 16)
-    except OSError:  # Linux' end of a terminal
+    except OSError:  # Linux reports the end of a terminal like this
         return b""
 
 
@@ -67,14 +67,14 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_control_character_reaches_a_terminal(hostile: Home, command: tuple[str, ...]) -> None:
-    # Catches: bytes that are meant for a program, written where a person reads
+    # Catches: bytes for a program, written where a person reads
     got = on_terminal(hostile, *command)
     assert got.strip()
     assert {c for c in got if unicodedata.category(c) in ("Cc", "Cf")} <= {"\r", "\n"}
 
 
 def test_a_file_and_a_pipe_get_the_text_as_it_is(hostile: Home) -> None:
-    # Catches: characters that are replaced for the next program too
+    # Catches: characters that are replaced in the input of the next program too
     piped = hostile.ok("results", "2", "-f", "txt")
     assert piped.startswith(SEED)
     hostile.ok("results", "2", "-o", str(hostile.path / "texts.txt"))

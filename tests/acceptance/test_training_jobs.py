@@ -1,4 +1,4 @@
-"""Training as a person does it: previews, losses, versions that go on, and what is refused."""
+"""Training from the command line: previews, losses, fine-tuning, and refusals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def corpus(stack: Home) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(stack: Home, corpus: Path) -> tuple[str, str]:
-    """A job that trained `several`, and what `--wait` said."""
+    """A job that trained `several`, and the output of `--wait`."""
     done = stack.call("train", "several", str(corpus), *QUICK, "--preview-temperature", "0,1.5", "--wait")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr
@@ -46,7 +46,7 @@ def test_waiting_shows_each_epoch_and_what_the_model_writes(stack: Home, trained
         assert f"epoch {epoch['epoch']}: loss {epoch['train_loss']:.4f}, val_loss {epoch['val_loss']:.4f}" in said
         assert [preview["temperature"] for preview in epoch["previews"]] == [0, 1.5]
         assert all(len(preview["text"]) == 160 for preview in epoch["previews"])
-        for preview in epoch["previews"]:  # on one line each: Catches: line ends that reach the terminal
+        for preview in epoch["previews"]:  # on one line each. Catches: line ends that reach the terminal
             written = f"{preview['seed']}|{preview['text']}".replace("\n", "⏎")
             assert f"  {preview['temperature']:g}: {written}\n" in said
     assert "validation loss " in said
@@ -78,7 +78,7 @@ def test_a_version_goes_on_from_another(stack: Home, corpus: Path, trained: tupl
     job = stack.ok("train", "more", str(corpus), "--from", "several@1", "--epochs", "1", "--wait").strip()
     status = stack.json("status", job)
     first, again = stack.json("status", trained[0])["history"][-1], status["history"][-1]
-    assert again["train_loss"] < first["train_loss"]  # Catches: weights drawn anew
+    assert again["train_loss"] < first["train_loss"]  # Catches: weights that are drawn again
     assert status["spec"]["start"] == "several@1"
     assert status["spec"]["network"]["units"] == 16
 
@@ -161,5 +161,5 @@ def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path
         client.close()
         for job in jobs:
             home.ok("wait", str(job), "--timeout", "100s")
-        assert home.part(training)["token"] <= before["token"] + 2  # Catches: a slice of the training between two parts
+        assert home.part(training)["token"] <= before["token"] + 2  # Catches: a training slice between two parts
         home.ok("cancel", training)

@@ -14,11 +14,11 @@ from tests.fixtures.hosts import Host, Network, Place
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import until
 
-# A host that is silent for 5 s has lost its part. The defaults would make that half a minute.
+# A host that is silent for 5 s loses its part. With the defaults that takes half a minute.
 QUICK = {"CHARRNN_LEASE_S": "5", "CHARRNN_HEARTBEAT_S": "0.5", "CHARRNN_MAINTAIN_S": "1"}
 ROWS, PART_ROWS, LENGTH = 2700, 450, 2000  # six parts of 3 to 6 s
-NOTICE_S = 45  # 10 s until TCP gives up, 5 s until no new connection is made; 20 s more if it waits for the broker
-RETURN_S = 60  # measured: 0.5 to 4 s, where a cut of 40 s ends too
+NOTICE_S = 45  # 10 s for TCP to give up, 5 s for a new connection to fail, 20 s more if it waits for the broker
+RETURN_S = 60  # measured: 0.5 to 4 s, also after a cut of 40 s
 TRAIN = ("--units", "32", "--epochs", "2", "--rng-seed", "1")
 SUBMIT = ("submit", "-m", "tiny", "-l", str(LENGTH), "--part-rows", str(PART_ROWS), "--rng-seed", "3")
 
@@ -31,7 +31,7 @@ def text(tmp_path: Path) -> str:
 
 
 def start_worker(host: Host) -> str:
-    """Start a worker of one child -> the beginning of its owner's name."""
+    """Start a worker with one child and return the beginning of its owner's name."""
     worker = host.start("worker", "--devices", "cpu")
     return f"{socket.gethostname()}-{worker.pid}-"
 
@@ -41,17 +41,17 @@ def owned(parts: list[dict[str, Any]], owner: str) -> list[dict[str, Any]]:
 
 
 def in_work(place: Place, owner: str, *jobs: str) -> dict[str, Any] | None:
-    """The part of these jobs that the owner is in the middle of: its heartbeats have told of progress."""
+    """Return the part of these jobs that the owner works on: its heartbeats have reported progress."""
     parts = owned(place.parts(*jobs), owner)
     return next((part for part in parts if part["state"] == "leased" and part["progress"]), None)
 
 
 def at_its_start(part: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The part if it does not end before the cable is cut."""
+    """Return the part unless it could end before the cable is cut."""
     return part if part and part["progress"]["characters"] < PART_ROWS * LENGTH / 2 else None
 
 
-# All processors work for the two minutes that this takes.
+# This takes two minutes of all processors.
 @pytest.mark.slow(
     "test_no_order_of_verbs_breaks_a_promise",
     "test_a_connection_gives_a_silent_server_up",
@@ -65,10 +65,10 @@ def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, 
     owner_a, owner_b = start_worker(network.a), start_worker(b)
     console.ok("train", "tiny", text, *TRAIN, "--wait")
     calm = console.ok(*SUBMIT, "-n", str(ROWS), "--wait").strip()
-    assert all(owned(place.parts(calm), owner) for owner in (owner_a, owner_b))  # both hosts work
+    assert all(owned(place.parts(calm), owner) for owner in (owner_a, owner_b))  # both hosts have worked
 
-    # However fast the machine is, something is left to do when b comes back. It is submitted first: a host takes its
-    # next part from the job that the test is about, which is seen from its beginning.
+    # However fast the machine is, some work is left when b comes back. It is submitted first: a host takes its
+    # next part from the job that the test is about, which is observed from its beginning.
     rest = console.ok(*SUBMIT, "-n", str(30 * ROWS), "--priority", "low").strip()
     until(lambda: in_work(place, owner_b, rest), "host b to be at work")
     job = console.ok(*SUBMIT, "-n", str(ROWS)).strip()
@@ -81,11 +81,11 @@ def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, 
     until(lambda: in_work(place, owner_b, job, rest), "host b to work again", RETURN_S)
     console.ok("wait", job, "--timeout", "60s")
 
-    # Catches: Leases._change without the token: b ends what a has in work
+    # Catches: Leases._change without the token: b ends a part that a works on
     after = place.parts(job)[number]
     assert after["token"] == token + 1
     assert after["output"]["name"] == f"jobs/{job}/{number}-{token + 1}.jsonl.zst"
-    assert f"Part {number} of job {job}" in b.log  # is lost, as b found out
+    assert f"Part {number} of job {job}" in b.log  # its lease is lost, as b noticed
     status = console.json("status", job)
     assert (status["state"], status["rows_done"], status["rows_failed"]) == ("done", ROWS, 0)
     results = console.ok("results", job)
@@ -95,11 +95,11 @@ def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, 
     until(lambda: in_work(place, owner_b, rest), "host b to be in the middle of a part")
     before = len(b.log)
     b.cut()
-    # Catches: no tcp_user_timeout in databases.CONNECTION: the heartbeat waits for an answer for a quarter of an hour
+    # Catches: no tcp_user_timeout in databases.CONNECTION: the heartbeat waits a quarter of an hour for an answer
     until(lambda: "The store" in b.log[before:], "host b to find out", NOTICE_S)
     until(lambda: not in_work(place, owner_b, rest), "its lease to run out")
     b.mend()
-    # Catches: a heartbeat thread that ends with its first error: parts are claimed, and no sign of life follows
+    # Catches: a heartbeat thread that ends with its first error: parts are claimed, but no heartbeat follows
     until(lambda: in_work(place, owner_b, rest), "host b to work again", RETURN_S)
     console.ok("cancel", rest)
 
@@ -110,12 +110,12 @@ def digest(text: str) -> str:
 
 @pytest.fixture
 def waiting(network: Network, place: Place, text: str) -> str:
-    """A training that waits for a worker: its doorbell is in the broker, its corpus in the bucket."""
+    """A training job that waits for a worker: its notification is in the broker, its corpus in the bucket."""
     return network.console.ok("train", "tiny", text, *TRAIN).strip()
 
 
 def assert_refused(host: Host, text: str, *places: str) -> None:
-    """Every verb that would add work or do it ends at once, and names the two places that do not fit."""
+    """Check that every command that adds work or does it ends at once, and names the two places that do not match."""
     for command in (
         ("worker", "--devices", "cpu"),
         ("train", "other", text, *TRAIN),
@@ -123,22 +123,22 @@ def assert_refused(host: Host, text: str, *places: str) -> None:
     ):
         done = host.run(*command)
         assert done.returncode == 2, f"{command}: {done.stdout}\n{done.stderr}"
-        said = "".join(done.stderr.split())  # messages are broken into lines
+        said = "".join(done.stderr.split())  # messages are wrapped
         for place in places:
             assert "".join(place.split()) in said, f"{command}: {done.stderr}"
 
 
-# Catches: Queue.claim_for that takes any store; a worker that does not look before it listens
+# Catches: Queue.claim_for that accepts any store; a worker that does not check before it listens
 @pytest.mark.usefixtures("waiting")
 def test_a_host_that_knows_only_the_broker_is_refused(network: Network, place: Place, text: str) -> None:
     store = network.b.settings.pop("CHARRNN_STORE_URL")
     shown = store.replace(store.split(":")[2].split("@")[0], "***")
     assert_refused(network.b, text, shown, f"sqlite:///{network.b.home}/store.sqlite")
-    assert place.doorbells("train") == 1  # not eaten, and no second one
+    assert place.doorbells("train") == 1  # not consumed, and no second notification
     assert place.doorbells("generate") == 0
 
 
-# Catches: Files.claim_for that takes any place
+# Catches: Files.claim_for that accepts any place
 @pytest.mark.usefixtures("waiting")
 def test_a_host_that_does_not_know_the_files_is_refused(network: Network, place: Place, text: str) -> None:
     files = network.b.settings.pop("CHARRNN_FILES_URL")

@@ -1,4 +1,4 @@
-"""Fleets to be hurt, and the table of what became of them: `--table FILE` writes it into a document."""
+"""Fleets for fault injection, and the table of results: `--table FILE` writes it into a document."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pytest_runtest_logstart() -> None:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """What a test that failed has recorded is no result."""
+    """Drop the records of a failed test."""
     if report.failed:
         del records[_before:]
 
@@ -57,7 +57,7 @@ def summary(ours: list[Record]) -> dict[str, float | None]:
 
 
 def write_table(path: Path) -> None:
-    """Put the records between the marks of a document; lines of tests that were not run are kept."""
+    """Put the records between the marks of a document, and keep the lines of tests that were not run."""
     before, _, rest = path.read_text().partition(BEGIN)
     old, _, after = rest.partition(END)
     rows = {_key(line): line for line in old.splitlines()[4:] if line} | {_key(row): row for row in map(_row, records)}
@@ -67,7 +67,7 @@ def write_table(path: Path) -> None:
 
 
 def _key(row: str) -> tuple[str, ...]:
-    """Fault, what, on."""
+    """Return the columns fault, what and on."""
     return tuple(row.split(" | ")[:3])
 
 
@@ -84,7 +84,7 @@ def _number(name: str, value: float) -> str:
 
 @pytest.fixture(scope="session")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model's folder. Nobody had to train it; its texts are as hard to get twice as any."""
+    """The folder of a model without training; its texts are as hard to reproduce as any."""
     model = random_model(NetworkOptions(units=48))
     folder = tmp_path_factory.mktemp("model") / "version"
     Model(model.network, model.vocabulary, model.weights, {"val_loss": 3.0}).save(folder)
@@ -93,7 +93,7 @@ def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as `models import` takes it."""
+    """The archive of that model for `models import`."""
     folder, model = tmp_path_factory.mktemp("archive"), load(version)
     (folder / "validation.txt").write_text(make_text(20))
     manifest = Manifest(
@@ -111,7 +111,7 @@ def archive(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fleets(archive: Path) -> Iterator[Callable[[str], Fleet]]:
-    """Of each database one, made when it is first asked for."""
+    """Return a fleet per database, made when it is first needed."""
     made: dict[str, Fleet] = {}
     with ExitStack() as stack:
 
@@ -128,7 +128,7 @@ def fleets(archive: Path) -> Iterator[Callable[[str], Fleet]]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def fleet(request: pytest.FixtureRequest, fleets: Callable[[str], Fleet]) -> Iterator[Fleet]:
-    """A fleet in which nobody works yet; a test mends what it breaks."""
+    """A fleet without running workers; a test repairs what it breaks."""
     fleet = fleets(request.param)
     yield fleet
     fleet.stop_workers()
@@ -140,7 +140,7 @@ class Judge(Protocol):
 
 @pytest.fixture
 def judge(fleet: Fleet) -> Judge:
-    """See that jobs ended as if nothing had happened, and put the fault into the table."""
+    """Check that jobs ended as if no fault had occurred, and record the fault for the table."""
 
     def judge(fault: str, what: str, *jobs: int, **numbers: float) -> Record:
         record = Record(fault, what, fleet.database, 0, 0, 0, numbers)

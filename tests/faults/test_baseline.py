@@ -1,6 +1,6 @@
-"""The same faults, done to a plain Celery configuration: what this product is measured against.
+"""The same faults in a plain Celery configuration, with which this product is compared.
 
-Nothing is promised of it: what comes out is put into the table. `make faults` runs this.
+Nothing is promised about it: the results are put into the table. `make faults` runs this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _is_ready(worker: Worker) -> bool:
 
 @dataclass
 class Plain:
-    """Two workers of one child each, and a chord of PARTS tasks."""
+    """Two workers with one child each, and a chord of PARTS tasks."""
 
     home: Path
     broker: Broker
@@ -68,18 +68,18 @@ class Plain:
         return Worker(process, log)
 
     def submit(self) -> None:
-        """By a process of its own, as its app is bound to this fleet's broker."""
+        """Submit the chord from a separate process, since its app is bound to this fleet's broker."""
         submit = "from tests.programs.plain_celery import submit; submit()"
         subprocess.run([sys.executable, "-c", submit], env=self.environment, check=True)
 
     def executions(self) -> list[tuple[int, int]]:
-        """(part, pid) of every beginning."""
+        """Return (part, pid) of every execution that began."""
         path = self.home / "executions"
         lines = path.read_text().splitlines() if path.exists() else []
         return [(int(number), int(pid)) for number, pid in map(str.split, lines)]
 
     def in_work(self) -> tuple[int, int]:
-        """(part, pid) of the newest execution, once there is one."""
+        """Wait for an execution and return (part, pid) of the newest."""
         return until(lambda: self.executions()[-1:], "a part in work")[0]
 
     def rows(self) -> list[int]:
@@ -102,7 +102,7 @@ def plain(tmp_path: Path, version: Path) -> Iterator[Plain]:
 
 
 def seconds_until(find: Callable[[], object], since: float) -> float | None:
-    """None if it takes longer than OBSERVED_S from then on."""
+    """Return the seconds from `since` until `find` is true, None if that takes longer than OBSERVED_S."""
     try:
         until(find, "it", since + OBSERVED_S - time.monotonic())
     except AssertionError:
@@ -111,7 +111,7 @@ def seconds_until(find: Callable[[], object], since: float) -> float | None:
 
 
 def tell(plain: Plain, fault: str, what: str, hurt: tuple[int, int] | None = None, recovery: str = "") -> Record:
-    """Wait for what comes out of it, and put that into the table."""
+    """Wait for the result and record it for the table."""
     since, numbers = time.monotonic(), {}
     if hurt:
         number, killed = hurt

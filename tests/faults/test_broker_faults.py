@@ -1,4 +1,4 @@
-"""A broker that is restarted, killed, emptied, stopped and cut off. `make faults` runs this."""
+"""Faults of the broker: it is restarted, killed, emptied, stopped and cut off. `make faults` runs this."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.fixtures.records import Record, records
 
 CONSUMES_S, BACKLOG_S = 15.0, 60.0  # promised
 BACKLOG = 10_000
-SILENT_S = 30  # of a broker that stands still
+SILENT_S = 30  # how long the broker is paused
 KILLED_CONNECTIONS_S, EVERY_S = 60, 2
-FLAT = 1.1  # of file descriptors and memory
+FLAT = 1.1  # allowed growth factor of memory
 
 
 @pytest.fixture(autouse=True)
 def mended(fleet: Fleet) -> Iterator[None]:
-    """Whatever a test did, the next one has a broker that answers."""
+    """Leave a broker that answers to the next test."""
     yield
     fleet.stop_workers()
     broker = fleet.broker
@@ -40,7 +40,7 @@ def mended(fleet: Fleet) -> Iterator[None]:
 
 
 def claimed(fleet: Fleet, job: int) -> int:
-    """How many leases its parts have had."""
+    """Return how many leases its parts have had."""
     return sum(part.token for part in fleet.parts(job))
 
 
@@ -80,7 +80,7 @@ def test_a_kill_while_a_job_is_submitted(fleet: Fleet, judge: Judge) -> None:
 
 
 def test_a_broker_that_lost_everything_with_a_long_backlog(fleet: Fleet) -> None:
-    # Catches: no ring_missing in maintain; no _ring_on in tasks: the work ends with what a round rings
+    # Catches: no ring_missing in maintain; no _ring_on in tasks: only the parts of one maintenance round are done
     job = fleet.submit("-n", str(BACKLOG // 15 + 1), "-l", "1", part_rows=1)
     assert len(fleet.parts(job)) >= BACKLOG
     fleet.broker.end(signal.SIGKILL)
@@ -113,7 +113,7 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
     job = fleet.submit()
     part = fleet.part_in_work(job)
     fleet.broker.end()
-    # Catches: an end that needs the broker
+    # Catches: a shutdown that needs the broker
     until(lambda: fleet.parts(job)[part.number].state == "done", "the part's end without a broker")
     assert fleet.parts(job)[part.number].token == part.token
     time_away = threading.Event()
@@ -123,7 +123,7 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
 
 
 def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
-    # A lease is less than maintenance waits for the broker, and less than the part takes.
+    # A lease is shorter than the time that maintenance waits for the broker, and shorter than the part takes.
     fleet.start_workers(CHARRNN_LEASE_S="5", CHARRNN_MAINTAIN_S="1")
     job = fleet.submit(part_rows=SEEDS * SAMPLES)
     fleet.part_in_work(job)
@@ -133,7 +133,7 @@ def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
     assert said.returncode == UNREACHABLE, said.stderr
     threading.Event().wait(SILENT_S - (time.monotonic() - since))
     fleet.broker.send(signal.SIGCONT)
-    # Catches: beats in maintenance's thread
+    # Catches: heartbeats in maintenance's thread
     assert judge("F06", f"the broker's process stands still for {SILENT_S} s", job).wasted == 0
 
 
@@ -173,18 +173,18 @@ def test_connections_that_are_cut_again_and_again(fleet: Fleet, judge: Judge) ->
 
 
 def all_pids(fleet: Fleet) -> list[int]:
-    """Of parents and children, in an order that stays."""
+    """Return the pids of parents and children in a stable order."""
     return [*(worker.process.pid for worker in fleet.workers), *(pid for _, pid in sorted(fleet.pids().items()))]
 
 
 def used(pid: int) -> tuple[int, int]:
-    """Open files and bytes of memory of a process."""
+    """Return the number of open files of a process and its memory in bytes."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return len(list(Path(f"/proc/{pid}/fd").iterdir())), pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_doorbell_that_is_delivered_fifty_times(fleet: Fleet, judge: Judge) -> None:
-    # Catches: work that is done by the message and not by the claim
+    # Catches: work that is assigned by the message instead of the claim
     job = fleet.submit()
     with fleet.broker.client() as client:
         (message, *_) = client.lrange("charrnn:generate", 0, 0)
@@ -210,7 +210,7 @@ def test_a_broker_without_memory(fleet: Fleet, judge: Judge) -> None:
         said = fleet.run("submit", "-m", "tiny", "-l", "5")
         assert said.returncode in (0, 4), said.stderr
         assert "memory" in said.stderr or "broker" in said.stderr
-        # Catches: a worker that ends with its Celery
+        # Catches: a worker that ends when Celery does
         until(lambda: any("restarting the worker" in worker.log.read_text() for worker in fleet.workers), "a restart")
     judge("F42", "the broker refuses writes, its memory is full", job)
     assert len(fleet.parts(job)) == PARTS

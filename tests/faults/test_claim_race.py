@@ -24,7 +24,7 @@ SPAWN = get_context("spawn")
 
 
 class Racer:
-    """What one of the processes holds."""
+    """The state of one process of the race."""
 
     leases: Leases
     together: Barrier
@@ -35,13 +35,13 @@ def begin(url: str, together: Barrier) -> None:
 
 
 def claim(owner: str) -> list[Part]:
-    """As many as this process gets."""
+    """Claim as many parts as this process gets."""
     Racer.together.wait()
     return list(iter(lambda: Racer.leases.claim("generate", owner), None))
 
 
 def commit_and_claim(owner: str, stale: list[Part]) -> tuple[int, list[Part]]:
-    """Commit old leases while others claim their parts anew -> how many were rejected, and what this one got."""
+    """Commit old leases while others claim the parts again. Return the number of rejections, and the claimed parts."""
     Racer.together.wait()
     claimed: list[Part] = []
     rejected = 0
@@ -53,7 +53,7 @@ def commit_and_claim(owner: str, stale: list[Part]) -> tuple[int, list[Part]]:
 
 
 def commit(parts: list[Part]) -> int:
-    """-> how many were accepted."""
+    """Commit the parts and return how many commits were accepted."""
     Racer.together.wait()
     return sum(map(commits, parts))
 
@@ -67,7 +67,7 @@ def commits(part: Part) -> bool:
 
 
 def winners(claimed: list[list[Part]]) -> set[tuple[int, int]]:
-    """(number, token) of each claim; each part may be there once."""
+    """Return (number, token) of each claim; each part may occur once."""
     counts = Counter(part.number for parts in claimed for part in parts)
     assert (len(counts), set(counts.values())) == (PARTS, {1})
     return {(part.number, part.token) for parts in claimed for part in parts}

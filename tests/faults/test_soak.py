@@ -1,7 +1,7 @@
-"""Random faults for minutes: nothing lost, nothing twice, nothing that grows. `make soak MINUTES=30` runs this.
+"""Random faults for minutes: nothing lost, nothing duplicated, nothing grows. `make soak MINUTES=30` runs this.
 
-The kinds come in shuffled rounds, so that each comes equally often; the printed seed gives the same order again,
-though not the same moments.
+The kinds of faults come in shuffled rounds, so that each occurs equally often. The printed seed gives the same order
+again, but not the same moments.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.fixtures.fleet import STOP_S, Fleet, Worker
 from tests.fixtures.processes import until
 from tests.fixtures.records import Record, records
 
-QUICK = {"CHARRNN_LEASE_S": "10", "CHARRNN_MAINTAIN_S": "2"}  # so that a dead host costs a soak little
+QUICK = {"CHARRNN_LEASE_S": "10", "CHARRNN_MAINTAIN_S": "2"}  # short, so that a dead host costs a soak little time
 WORKERS, JOBS = 3, 3
 PAUSE_S = (0.3, 1.5)  # between two faults
 STILL_S = 1.5
@@ -36,11 +36,11 @@ GROWN_FILES, GROWN_BYTES = 10, 50 << 20
 
 @dataclass
 class Soak:
-    """A fleet under random faults, one of whose parents is spared, so that it could grow."""
+    """A fleet under random faults. One parent is never killed, so that growth in it would show."""
 
     fleet: Fleet
-    order: random.Random  # of the kinds
-    chance: random.Random  # of all else, which depends on what is there
+    order: random.Random  # order of the kinds
+    chance: random.Random  # all other choices, which depend on the fleet's state
     jobs: list[int] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     while_leased: int = 0
@@ -76,17 +76,17 @@ class Soak:
             self.cancel_and_retry,
             self.step_clock,
         ]
-        return [*common, *[self.cut_database] * 2] if self.fleet.postgres else common  # twice, as SQLite has none
+        return [*common, *[self.cut_database] * 2] if self.fleet.postgres else common  # SQLite has none
 
     def _keep_going(self) -> None:
-        """Always some work, and some workers."""
+        """Keep enough unended jobs and live workers."""
         with self.fleet.client() as client:
             states = {job.id: job.state for job in client.jobs(1000)}
         unended = [job for job in self.jobs if states[job] not in ENDED_JOBS]
         for _ in range(JOBS - len(unended)):
             self.jobs.append(self.fleet.submit())
         for worker in [worker for worker in self.fleet.workers if worker.process.poll() is not None]:
-            # A new one, while broker or database was away; one that has worked waits for them.
+            # Only a new worker may end while broker or database is away; one that has worked waits for them.
             assert (worker.process.returncode, "worker ready" in worker.log.read_text()) == (UNREACHABLE, False)
             self.fleet.workers.remove(worker)
         missing = WORKERS - len(self.fleet.workers)
@@ -160,7 +160,7 @@ class Soak:
         self.fleet.cut_database()
 
     def judge(self) -> Record:
-        """All jobs as if nothing had happened. Parts that were hit three times are done again, as a person would."""
+        """Check that all jobs ended as without faults. Parts that were hit three times are retried, as by a person."""
         total = Record("soak", "random faults", self.fleet.database, 0, 0, 0)
         for worker in self.leaving:
             worker.process.wait(STOP_S)
@@ -184,7 +184,7 @@ def test_nothing_is_lost_and_nothing_grows(fleet: Fleet, request: pytest.Fixture
     minutes = request.config.getoption("--minutes")
     if not minutes:
         pytest.skip("make soak MINUTES=30")
-    minutes /= 2  # of each database
+    minutes /= 2  # half of the time for each database
     seed = request.config.getoption("--soak-seed") or random.SystemRandom().randrange(1_000_000)
     print(f"soak on {fleet.database}: --soak-seed {seed}")  # noqa: T201
     soak = Soak(fleet, random.Random(seed), random.Random(seed + 1))

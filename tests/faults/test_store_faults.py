@@ -1,4 +1,4 @@
-"""A database that is locked, gone and cut off; clocks that step; jobs that are cancelled. `make faults` runs this."""
+"""A database that is locked, gone and cut off; clocks that step; jobs that are canceled. `make faults` runs this."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_database_that_crashes(fleet: Fleet, judge: Judge) -> None:
     fleet.postgres.process.wait(60)
     threading.Event().wait(AWAY_S)
     fleet.postgres.start()
-    # Catches: a part given up when the database is not there for its commit
+    # Catches: a part that fails when the database is away at its commit
     assert judge("F25", f"PostgreSQL crashes and is back after {AWAY_S} s", job).wasted == 0
     assert fleet.pids() == pids
 
@@ -70,14 +70,14 @@ def test_connections_that_the_database_cuts(fleet: Fleet, judge: Judge) -> None:
             fleet.cut_database(busy=True)
             threading.Event().wait(0.02)
         fleet.cut_database()
-    # Catches: errors of a connection that nobody takes for such, so that parts are given up
+    # Catches: connection errors that are not recognized as such, so that parts fail
     judge("F26", "PostgreSQL cuts connections, also in the middle of transactions, many times a second", job)
 
 
 @pytest.mark.parametrize("step_ms", [STEP_MS, -STEP_MS])
 def test_a_clock_that_steps(fleet: Fleet, judge: Judge, step_ms: int) -> None:
-    """All that the database's clock has stamped is two hours off at once, the lease of a dead worker too."""
-    # Catches: a lease, or a round of maintenance, of later than now that is waited for
+    """All timestamps of the database's clock are suddenly two hours off, including the lease of a dead worker."""
+    # Catches: waiting for a lease, or a round of maintenance, with a time in the future
     first, _ = fleet.start_workers()
     job = fleet.submit()
     fleet.part_in_work(job, first.owner)
@@ -98,7 +98,7 @@ time.time = lambda: real() + {offset}
 
 
 def test_workers_whose_clocks_disagree(fleet: Fleet, judge: Judge, tmp_path_factory: pytest.TempPathFactory) -> None:
-    # Catches: a lease by the host's clock
+    # Catches: a lease that is measured by the host's clock
     for offset in (7200, -7200):
         folder = tmp_path_factory.mktemp("clock")
         (folder / "sitecustomize.py").write_text(HOURS_OFF.format(offset=offset))
@@ -108,7 +108,7 @@ def test_workers_whose_clocks_disagree(fleet: Fleet, judge: Judge, tmp_path_fact
 
 
 def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge) -> None:
-    # Catches: no look at the job at a heartbeat
+    # Catches: a heartbeat that does not check the job
     fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=4500)
     fleet.part_in_work(job)
@@ -140,7 +140,7 @@ def test_a_job_that_is_cancelled_as_its_worker_dies(fleet: Fleet, judge: Judge) 
     worker.end(signal.SIGKILL, group=True)
     with subprocess.Popen([*COMMAND, "scheduler"], env=fleet.environment) as scheduler:
         try:
-            # Catches: a part of a cancelled job that goes back to the queue, where no worker is left to see it
+            # Catches: a part of a canceled job that goes back to the queue, where no worker is left to see it
             assert fleet.wait(job).state == "cancelled"
         finally:
             scheduler.terminate()
@@ -171,7 +171,7 @@ def characters(part: StoredPart) -> int:
 
 
 def test_results_that_are_read_while_they_are_made(fleet: Fleet, judge: Judge) -> None:
-    # Catches: a job that ends with its last part but one
+    # Catches: a job that ends one part too early
     fleet.start_workers()
     job = fleet.submit()
     with fleet.client() as client:
@@ -188,5 +188,5 @@ def test_an_export_whose_process_dies(fleet: Fleet, judge: Judge, tmp_path: Path
     with subprocess.Popen(words, env=fleet.environment) as reader:
         until(lambda: any(path.stat().st_size for path in tmp_path.iterdir()), "rows")
         reader.kill()
-    assert not (tmp_path / "rows.jsonl").exists()  # Catches: half a file under the name of the whole
+    assert not (tmp_path / "rows.jsonl").exists()  # Catches: half a file under the final name
     judge("F40", "the process of an export is killed", job)

@@ -1,4 +1,4 @@
-"""Trainings killed at points of chance and while they write: always the same weights. `make faults` runs this."""
+"""Training jobs killed at random points and while they write: always the same weights. `make faults` runs this."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def test_a_training_killed_at_any_point_ends_in_the_same_weights(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("point", "what"), [
     ("arriving", "while it writes a checkpoint"),
-    ("checkpoint/2", "between a checkpoint and its commit"),  # Catches: one name for all, which the store has by then
+    ("checkpoint/2", "between a checkpoint and its commit"),  # Catches: one file name for all checkpoints
 ])  # fmt: skip
 def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
     home: Home, text_file: Path, tmp_path: Path, point: str, what: str
 ) -> None:
-    # Catches: checkpoints of a training that has ended, left behind
+    # Catches: checkpoints left behind by a training job that has ended
     home.settings = SLICES
     with home.up():
         train_calmly(home, text_file, "stream", "calm")
     home.settings = {**SLICES, "CHARRNN_CRASH_AT": f"{point}:kill:{tmp_path / 'crashed'}"}
     with home.up():
-        home.settings = SLICES  # of the command that submits, which writes files too
+        home.settings = SLICES  # for the submit command, which writes files too
         train_calmly(home, text_file, "stream", "killed")
     assert (tmp_path / "crashed").exists()
     assert home.weights("killed") == home.weights("calm")

@@ -1,4 +1,4 @@
-"""Workers that are killed, stopped and hung in the middle of a part. `make faults` runs this."""
+"""Workers that are killed, stopped and made to hang in the middle of a part. `make faults` runs this."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def owner_of(fleet: Fleet, worker: Worker) -> str:
 
 
 def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
-    # Catches: no take_over in Worker._begin_child, where the part waits for its lease
+    # Catches: no take_over in Worker._begin_child, so that the part waits until its lease expires
     fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
     part = fleet.part_in_work(job)
@@ -43,7 +43,7 @@ def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
 
 @pytest.mark.parametrize("point", ["claimed", "sampled", "arriving", "written", "committed"])
 def test_a_child_killed_at_any_point(fleet: Fleet, judge: Judge, tmp_path: Path, point: str) -> None:
-    # Catches: a file that is named before it is committed, or committed before it is there
+    # Catches: a file that gets its name before the commit, or is committed before it exists
     once = tmp_path / "crashed"
     fleet.start_workers(CHARRNN_CRASH_AT=f"{point}:kill:{once}")
     job = fleet.submit()
@@ -59,7 +59,7 @@ def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     child, since = fleet.pids()[part.owner or ""], time.monotonic()
     fleet.workers.remove(first)
     first.end(signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # as Celery has it, by a signal of Linux
+    until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # Celery arranges this by a signal of Linux
     seconds = fleet.claimed_again(part, since)
     assert seconds < HOST_S
     judge("F13", "a parent is killed in a part", job, recovery_host_s=seconds)
@@ -104,7 +104,7 @@ def test_a_doorbell_that_dies_in_the_hands_of_its_taker(fleet: Fleet, judge: Jud
 
 
 def test_a_part_that_kills_every_process(fleet: Fleet, judge: Judge) -> None:
-    # Catches: attempts counted when they end; a pool that a poisoned part stops
+    # Catches: attempts counted when they end; a pool that stops because of one bad part
     fleet.start_workers(CHARRNN_CRASH_AT="claimed/7:kill")
     job = fleet.submit(part_rows=45)
     ended, parts = fleet.wait(job), fleet.parts(job)
@@ -121,13 +121,13 @@ def test_a_part_that_kills_every_process(fleet: Fleet, judge: Judge) -> None:
 
 @dataclass
 class MemoryGroup:
-    """A cgroup, of whichever version the kernel has, in which memory can be made scarce."""
+    """A cgroup of version 1 or 2 in which memory can be made scarce."""
 
     path: Path
 
     @property
     def prefix(self) -> tuple[str, ...]:
-        """A command that joins it and becomes the words that follow."""
+        """A command that joins the cgroup and execs the command after it."""
         return ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.path))
 
     @property
@@ -135,7 +135,7 @@ class MemoryGroup:
         return (self.path / "memory.max").exists()
 
     def make_scarce(self) -> None:
-        """Too little for TensorFlow, which takes 500 MB."""
+        """Leave too little memory for TensorFlow, which takes 500 MB."""
         stat = dict(line.split() for line in (self.path / "memory.stat").read_text().splitlines())
         self._limit(str(int(stat["anon" if self._v2 else "total_rss"]) + (200 << 20)))
 
@@ -160,7 +160,7 @@ def memory_group() -> Iterator[MemoryGroup]:
 
 
 def test_a_child_that_is_killed_for_its_memory(fleet: Fleet, judge: Judge, memory_group: MemoryGroup) -> None:
-    # Catches: a reason that nobody can act on
+    # Catches: an error message that does not help anybody
     fleet.start_workers(1, memory_group.prefix)
     memory_group.make_scarce()
     job = fleet.submit()
@@ -172,7 +172,7 @@ def test_a_child_that_is_killed_for_its_memory(fleet: Fleet, judge: Judge, memor
 
 
 def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
-    # Catches: a lease that a living thread keeps for work that does not move
+    # Catches: a lease that a live thread renews although the work makes no progress
     fleet.start_workers(CHARRNN_STALL_S="6", CHARRNN_CRASH_AT=f"claimed:hang:{tmp_path / 'hung'}")
     job = fleet.submit()
     told = "hung: no progress for 30 s while loading"
@@ -207,14 +207,14 @@ def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> Non
         assert worker.end() == 0
         assert not in_work(fleet, jobs, worker)
         after = fleet.parts(part.job)[part.number]
-        assert (after.state, after.token) == (PartState.DONE, part.token)  # Catches: a worker that gives all back
+        assert (after.state, after.token) == (PartState.DONE, part.token)  # Catches: a worker that requeues everything
     judge("F33", "workers are stopped one after the other, new ones take over", *jobs)
     attempts = {part.attempts for job in jobs for part in fleet.parts(job)}
     assert attempts == {1}
 
 
 def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> StoredPart | None:
-    """A part of which the store has seen progress."""
+    """Return a part of that worker for which the store has seen progress, None if there is none."""
     leased = [
         part for job in jobs for part in fleet.parts(job) if part.state == PartState.LEASED and part.progress.work
     ]
@@ -222,7 +222,7 @@ def in_work(fleet: Fleet, jobs: list[int], worker: Worker) -> StoredPart | None:
 
 
 def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> None:
-    # So that none but the worker rings. Catches: no doorbell of what it gives back
+    # Only the worker can send notifications. Catches: no notification for the parts that it requeues
     fleet.start_workers(CHARRNN_DRAIN_S="0.1", CHARRNN_MAINTAIN_S="3600")
     job = fleet.submit(part_rows=9000)
     part = fleet.part_in_work(job)
@@ -231,7 +231,7 @@ def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> 
     fleet.workers.remove(first)
     assert first.end() == 0
     seconds = fleet.claimed_again(part, since)
-    assert seconds < HANDOVER_S  # Catches: a worker that does not ask its children to end
+    assert seconds < HANDOVER_S  # Catches: a worker that does not stop its children
     judge("F33", "a worker is stopped in a part that does not fit into its time", job, handover_s=seconds)
     assert {part.attempts for part in fleet.parts(job)} == {1}  # Catches: a release that counts as an attempt
 

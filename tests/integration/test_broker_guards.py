@@ -1,4 +1,4 @@
-"""Passwords, rights and TLS of a broker: what its refusals say, and what doctor warns of."""
+"""Passwords, rights and TLS of a broker: messages about refusals, and warnings of doctor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
 def test_a_wrong_password_is_told_from_a_broker_that_is_away(
     connect: Connect, start_broker: StartBroker, login: str
 ) -> None:
-    # Catches: "Start your Redis server" said of one that runs
+    # Catches: "Start your Redis server" in a message about a server that runs
     queue = connect(f"redis://{login}{start_broker(*GUARDED)}/0")
     with pytest.raises(UnreachableError, match="rejects the user or password in CHARRNN_REDIS_URL") as refused:
         queue.lengths()
@@ -71,7 +71,7 @@ def test_a_broker_that_is_open_and_forgets_is_warned_of(connect: Connect, start_
 def test_a_broker_whose_client_has_a_password_may_be_open_all_the_same(
     connect: Connect, start_broker: StartBroker
 ) -> None:
-    # Catches: a look at the URL alone, whose user is one of two
+    # Catches: a check of the URL alone, whose user is one of two
     place = start_broker("--appendonly", "yes", "--user", "ours", "on", f">{PASSWORD}", "~*", "+@all")
     assert warnings(connect(f"redis://ours:{PASSWORD}@{place}/0")).keys() == {"broker password"}
 
@@ -87,8 +87,8 @@ def test_the_broker_of_up_gives_no_warning(queue: Queue) -> None:
 def test_a_message_in_hand_needs_no_right_to_be_forgotten(
     connect: Connect, start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Catches: Kombu's way to give it back, by WATCH and RPUSH; maintenance rings again
-    monkeypatch.setattr(transport, "_transport_cache", {})  # this process has used Kombu's own by now
+    # Catches: Kombu's way to requeue it, by WATCH and RPUSH; maintenance sends the notification again
+    monkeypatch.setattr(transport, "_transport_cache", {})  # this process has already cached Kombu's own transport
     monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", "worker.transport:Transport")
     rights = re.findall(r" (\+\S+)", next(line for line in ACL.splitlines() if line.startswith("user charrnn ")))
     user = ("--user", "charrnn", "on", f">{PASSWORD}", "~charrnn:*", "resetchannels", "-@all", *rights)
@@ -103,5 +103,5 @@ def test_a_message_in_hand_needs_no_right_to_be_forgotten(
                 connection.drain_events(timeout=5)
             assert admin.hlen("charrnn:unacked") == 1
         assert admin.hlen("charrnn:unacked") == 0
-        # Where redis-py tells its name it takes a refusal; Redis 7.0, as whose user it must do too, lacks the command.
+        # redis-py tolerates a refusal when it reports its name. The rules must suit Redis 7.0 too, without the command.
         assert {denied["object"] for denied in admin.acl_log()} <= {"client|setinfo"}

@@ -1,4 +1,4 @@
-"""The client's verbs on every database: everything is stored and rung, or nothing is."""
+"""The client's verbs on every database: a job is stored with its files and its notifications, or nothing is."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def file_names(client: Client) -> list[str]:
 
 
 def count(client: Client) -> tuple[int, int]:
-    """Jobs in the store and doorbells in the broker."""
+    """Return the number of jobs in the store and of notifications in the broker."""
     return len(client.jobs()), sum(client.connections.queue.lengths().values())
 
 
@@ -68,7 +68,7 @@ def test_a_later_training_keeps_the_validation_text(client: Client, text_file: P
 
 
 def train_version(client: Client, model: str, text: Path, start: str | None = None) -> TrainSpec:
-    """Submit a training and store a version for it."""
+    """Submit a training job and store a version for it."""
     job = train(client, model, [text], start=start)
     characters = job.spec.vocabulary
     new = NewVersion(
@@ -86,7 +86,7 @@ def train_version(client: Client, model: str, text: Path, start: str | None = No
 
 
 def prose(number: int) -> str:
-    """Text that has nothing in common with another number's."""
+    """Return text that has nothing in common with that of another number."""
     return "".join(random.Random(number).choices("etaoin shrdlu\n", k=30_000))
 
 
@@ -96,15 +96,15 @@ def test_a_version_that_saw_the_validation_text_is_not_gone_on_from(client: Clie
     other.write_text(prose(2))
     both.write_text(prose(1) + prose(3))
     train_version(client, "speeches", text)
-    train_version(client, "all", both)  # its own validation text is its tail: it saw what speeches holds out
+    train_version(client, "all", both)  # its own validation text is its tail: it saw that of speeches
     train_version(client, "some", other, start="all")
-    for start in ("all@1", "some@1"):  # Catches: what a version goes on from left out
+    for start in ("all@1", "some@1"):  # Catches: ignoring the version that a version was fine-tuned from
         with pytest.raises(InputError, match=f"{start} was trained on the validation text of speeches"):
             train(client, "speeches", [text], start=start)
         with pytest.raises(InputError, match=f"{start} was trained on the validation text of new"):
             train(client, "new", [other], validation=[text], start=start)
     validation = client.connections.files.read(train_version(client, "new", text, start="all").validation).decode()
-    assert validation == prose(3)[-len(validation) :]  # chosen: what `all` holds out itself
+    assert validation == prose(3)[-len(validation) :]  # chosen: the validation text of `all` itself
     train_version(client, "speeches", both, start="speeches")
 
 
@@ -135,7 +135,7 @@ def test_a_dry_run_stores_nothing(client: Client, model: str, settings: Settings
 
 
 def test_a_dry_run_tells_what_its_key_stands_for(client: Client, model: str) -> None:
-    # Catches: "check everything" that leaves out the key
+    # Catches: a check of everything except the key
     job = submit(client, model, [Seed("a")], SAMPLING, key="k", dry_run=True)
     submit(client, model, [Seed("a")], SAMPLING, key="k")
     again = submit(client, model, [Seed("a")], SAMPLING, key="k", dry_run=True)
@@ -198,7 +198,7 @@ def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Clien
     output = client.connections.files.put("jobs/2/1-1.jsonl.zst", lines)
     leases.complete_rows(second, output, sampled(second), "cpu")
     found = [json.loads(line) for line in client.results(job.id or 0)]
-    assert [row["row"] for row in found] == list(range(12_800, 13_000))  # of a running job what is done
+    assert [row["row"] for row in found] == list(range(12_800, 13_000))  # a running job yields the rows that are done
     leases.fail(first, "broken", permanent=True)
     found = [json.loads(line) for line in client.results(job.id or 0)]
     assert [row["row"] for row in found] == list(range(13_000))  # Catches: failed rows left out
@@ -237,7 +237,7 @@ def test_seeds_may_be_texts(client: Client, model: str) -> None:
 def test_no_seeds_and_a_text_in_their_place_are_refused(
     client: Client, model: str, seeds: list[str] | str, message: str
 ) -> None:
-    # Catches: a job of one empty seed for an empty generator; a job of each character
+    # Catches: a job with one empty seed for an empty generator; a job with a seed per character
     before = count(client)
     with pytest.raises(InputError, match=message):
         submit(client, model, seeds, SAMPLING)
@@ -245,7 +245,7 @@ def test_no_seeds_and_a_text_in_their_place_are_refused(
 
 
 def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Client, tmp_path: Path) -> None:
-    # Catches: a training that finds itself at work, and so the other's validation text frozen
+    # Catches: a training job that counts itself as running, and so finds the other's validation text fixed
     jobs: list[int] = []
     for name in ("first", "second"):
         (tmp_path / name).write_text(f"the {name} text, of its own\n" + make_text(200, rng_seed=len(jobs)))
@@ -265,7 +265,7 @@ def test_a_job_whose_version_was_deleted_is_not_retried(client: Client, model: s
     with client.connections.store.write() as connection:
         registry.import_version(connection, new)
         registry.delete_version(connection, model, 1)
-    with pytest.raises(NotFoundError):  # Catches: parts that fail three times each for want of their model
+    with pytest.raises(NotFoundError):  # Catches: parts that fail three times each because their model is missing
         client.retry(job)
     assert client.status(job).state == "cancelled"
 
@@ -299,7 +299,7 @@ def test_a_seed_s_own_options_count_and_are_checked(client: Client, model: str) 
 @pytest.mark.parametrize("policy", ["drop", "replace"])
 def test_unknown_characters_may_be_dropped_or_replaced(client: Client, model: str, policy: str) -> None:
     job = submit(client, model, [Seed("aéb"), Seed("é")], replace(SAMPLING, unknown=policy))
-    # The seed is stored as it was handed in: what is fed is the worker's business.
+    # The seed is stored unchanged: the worker decides which characters the model reads.
     assert [seed.seed for seed in seeds_of(client, job.spec)] == ["aéb", "é"]
 
 
@@ -327,7 +327,7 @@ def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> No
 
 
 def test_a_random_seed_that_is_refused_stores_nothing(client: Client, text_file: Path, model: str) -> None:
-    # Catches: text and validation text stored before the last option is looked at
+    # Catches: text and validation text stored before the last option is checked
     before = file_names(client), count(client)
     with pytest.raises(InputError, match="rng-seed must be a whole number"):
         client.train(TrainRequest(model="poems", paths=(str(text_file),), rng_seed=-1))
@@ -377,7 +377,7 @@ def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: 
         job = submit(client, model, [Seed("a")] * seeds, SamplingOptions(precision=asked))
         return job.spec.sampling.precision
 
-    # Catches: the version's precision left out; a single text in bfloat16, which is slower
+    # Catches: the version's precision ignored; a single text in bfloat16, which is slower
     assert (precision(9), precision(9, "float32"), precision(1)) == ("bfloat16", "float32", "float32")
 
 
@@ -395,7 +395,7 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     assert summary is not None
     assert (summary.parts, summary.fill, summary.characters_per_second) == (2, 0.5, 50)
     assert summary.seconds == Seconds(loading=0.0, compiling=2.0, sampling=4.0, writing=1.0)
-    # Catches: distinct texts added up over the parts
+    # Catches: numbers of distinct texts added up over the parts
     distinct = TemperatureSummary(temperature=1.0, rows=4, nats_per_char=1.5, distinct_share=0.75)
     assert summary.temperatures == (distinct,)
 
@@ -414,7 +414,7 @@ def test_a_name_that_is_no_text_leaves_no_file(client: Client, model: str, text_
         submit(client, model, [Seed("a")], SAMPLING, label="\ud800")
     with pytest.raises(InputError, match="The label: a surrogate"):
         train(client, "other", [text_file], label="\ud800")
-    assert file_names(client) == files  # Catches: a check after the seeds or the corpus are written
+    assert file_names(client) == files  # Catches: a check only after the seeds or the corpus are written
 
 
 @pytest.mark.parametrize("seed", [Seed("\ud800a"), Seed("a", id="\ud800"), Seed("a", options={"stop": "\ud800"})])
@@ -462,7 +462,7 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
     status = client.status(job.id)
     assert status.waiting_for == f"job {training.id}, which will make the version to sample from, has not ended"
     assert client.connections.queue.lengths()["generate"] == 0
-    with pytest.raises(InputError, match="seeds contain characters"):  # those of the text are known already
+    with pytest.raises(InputError, match="seeds contain characters"):  # the characters of the text are already known
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="trains later, not speeches"):
         submit(client, model, [Seed("a")], SAMPLING, after=training.id)
@@ -475,7 +475,7 @@ def test_a_job_after_a_training_that_has_ended_begins_at_once(client: Client, mo
         connection.execute(update(jobs).where(jobs.c.id == 1).values(version=1, state="done"))
     job = submit(client, None, [Seed("a")], SAMPLING, after=1)
     assert job.spec.name == "speeches@1"
-    assert client.connections.queue.lengths()["generate"] == 1  # Catches: a doorbell left to maintenance
+    assert client.connections.queue.lengths()["generate"] == 1  # Catches: a notification that is left to maintenance
 
 
 def test_an_estimate_needs_a_speed_for_the_time(client: Client, model: str) -> None:
@@ -494,7 +494,7 @@ def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model
     def part_rows() -> int:
         return submit(client, model, [Seed("a")] * 100_000, SamplingOptions(), dry_run=True).spec.part_rows
 
-    assert part_rows() == 7 * 256  # 20 s at 40,000 characters a second
+    assert part_rows() == 7 * 256  # 20 s at 40,000 characters/s
     with client.connections.store.write() as connection:
         upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=80_000.0)
         upsert(connection, speeds, model="speeches", device="gpu", characters_per_s=800_000.0)
@@ -503,4 +503,4 @@ def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model
         live = {"host": "h", "pid": 1, "device": str(number), "queues": ["generate"], "seen_at": NOW}
         with client.connections.store.write() as connection:
             upsert(connection, workers, owner=f"w/{number}", **live)
-    assert part_rows() == 9 * 256  # a fortieth: ten GPUs, none of which is to wait for another
+    assert part_rows() == 9 * 256  # one fortieth: none of the ten GPUs should wait for another

@@ -1,4 +1,4 @@
-"""The end of a part in a worker: what is committed is kept, what is not is deleted."""
+"""The end of a part in a worker: committed files are kept, others are deleted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def child(settings: Settings) -> Iterator[Child]:
 
 
 def begin(client: Client, model: str, child: Child) -> tuple[Part, FileRef]:
-    """A claimed part, and its file, which is written."""
+    """Return a claimed part and its written file."""
     submit(client, model, [Seed("a")], SamplingOptions())
     part = child.leases.claim("generate", "owner")
     assert part is not None
@@ -59,14 +59,14 @@ def test_a_commit_whose_answer_is_lost_is_not_undone(
 
     monkeypatch.setattr(child.leases, "complete_rows", lose_the_first_answer)
     commit(child, part, output)
-    # Catches: the file deleted as that of a lease that was lost
+    # Catches: the file deleted as if the lease were lost
     assert client.connections.files.read(output) == b"rows"
     assert (client.status(part.job).state, client.status(part.job).rows_done) == ("done", 1)
-    assert client.connections.store.speeds("speeches") == {"cpu": pytest.approx(160 / 2.5 / 0.45)}  # of slot_steps
+    assert client.connections.store.speeds("speeches") == {"cpu": pytest.approx(160 / 2.5 / 0.45)}  # from slot_steps
 
 
 def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, child: Child) -> None:
-    # Catches: files that nobody will read, left behind
+    # Catches: files left behind that nobody will read
     part, output = begin(client, model, child)
     child.leases.give_back("owner")
     again = child.leases.claim("generate", "other")
@@ -82,7 +82,7 @@ def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, child
     again = child.leases.claim("generate", "owner")
     assert again is not None
     commit(child, again, client.connections.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
-    # Catches: rows twice for those who open the folder itself
+    # Catches: duplicated rows for people who open the folder itself
     assert [file.name for file in client.connections.files.list(f"jobs/{again.job}")] == [
         f"jobs/{again.job}/0-2.jsonl.zst"
     ]

@@ -1,4 +1,4 @@
-"""What every store promises, on every database: opening it, the life of jobs and parts, versions."""
+"""Promises of the store on every database: opening it, the life of jobs and parts, versions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def cancel(store: Store, job: int) -> bool:
 
 
 def retry(store: Store, job: int) -> int:
-    """The number of parts that are done again."""
+    """Retry a job and return the number of retried parts."""
     with store.write() as connection:
         return lifecycle.retry_job(connection, job).parts
 
@@ -62,14 +62,14 @@ def all_versions(store: Store) -> list[ListedVersion]:
 
 
 def test_a_store_keeps_its_id(store: Store, store_url: str) -> None:
-    # Catches: an id of the process
+    # Catches: an id that depends on the process
     again = Store(store_url)
     assert again.id == store.id
     again.close()
 
 
 def test_a_store_of_a_newer_release_is_refused(store: Store, store_url: str) -> None:
-    # Catches: a newer schema that is worked on
+    # Catches: work on a newer schema
     with store.write() as connection:
         connection.execute(update(store_table).values(schema_version=latest() + 1))
     with pytest.raises(InputError, match="Upgrade charrnn-jobs"):
@@ -77,7 +77,7 @@ def test_a_store_of_a_newer_release_is_refused(store: Store, store_url: str) -> 
 
 
 def test_the_newest_job_comes_first(store: Store, add_job: AddJob) -> None:
-    # Catches: the oldest first
+    # Catches: the oldest job first
     first, second = add_job(), add_job()
     assert [job.id for job in store.jobs(10)] == [second, first]
     assert store.job().id == second
@@ -91,14 +91,14 @@ def test_a_job_that_is_not_there_is_an_error(store: Store) -> None:
 
 
 def test_the_database_guards_the_states(store: Store, add_job: AddJob) -> None:
-    # Catches: a schema that takes any state
+    # Catches: a schema that accepts any state
     job = add_job()
     with pytest.raises(IntegrityError, match="job_state"), store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job).values(state="paused"))
 
 
 def test_the_database_guards_the_counters(store: Store, add_job: AddJob) -> None:
-    # Catches: a schema that counts rows twice
+    # Catches: a schema that accepts rows counted twice
     job = add_job()
     with pytest.raises(IntegrityError, match="job_counters"), store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job).values(rows_done=PART_ROWS + 1))
@@ -118,7 +118,7 @@ def claim(leases: Leases, owner: str = "a", queue: str = "generate") -> Part:
 
 
 def run_out(store: Store, part: Part, ago_ms: int = 1) -> None:
-    """Let a lease have run out, by the database's clock."""
+    """Make a lease expire, by the database's clock."""
     with store.write() as connection:
         connection.execute(update(parts).where(parts.c.id == part.id).values(lease_until=NOW - ago_ms))
 
@@ -138,7 +138,7 @@ def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -
 
 
 def test_queues_are_apart(leases: Leases, add_job: AddJob) -> None:
-    # Catches: candidates of every queue
+    # Catches: candidates from every queue
     add_job(train=True)
     assert leases.claim("generate", "a") is None
     assert leases.claim("train", "a") is not None
@@ -151,7 +151,7 @@ def test_a_small_job_does_not_wait_behind_a_large_one(leases: Leases, add_job: A
 
 
 def test_a_part_of_a_newer_spec_is_left_alone(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a claim that does not ask for the spec's version
+    # Catches: a claim that does not check the version of the spec's format
     add_job()
     with store.write() as connection:
         connection.execute(update(parts).values(spec_version=SPEC_VERSION + 1))
@@ -178,7 +178,7 @@ def test_many_claimers_get_each_part_once(store: Store, add_job: AddJob) -> None
 
 
 def test_the_last_part_ends_the_job(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a job that ends with its last part but one
+    # Catches: a job that ends one part too early
     job = add_job(parts=2)
     complete(leases, claim(leases), characters=7)
     assert store.job(job).state == JobState.RUNNING
@@ -207,7 +207,7 @@ def test_a_stale_token_commits_nothing(store: Store, leases: Leases, add_job: Ad
 
 
 def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -> None:
-    # Catches: leases compared with a later time than now
+    # Catches: leases compared with a time in the future
     add_job()
     part = claim(leases)
     assert leases.expire() == 0
@@ -215,14 +215,14 @@ def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -
 
 
 def test_a_lease_further_away_than_a_lease_can_be_is_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: no look for leases from before the clock was set back
+    # Catches: ignoring leases from before the clock was set back
     add_job()
     run_out(store, claim(leases), ago_ms=-2 * 3_600_000)
     assert leases.expire() == 1
 
 
 def test_a_longer_lease_of_another_host_is_not_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a bound by this process's own length of a lease
+    # Catches: a limit by this process's own lease length
     add_job()
     Leases(store, lease_s=1800).claim("generate", "another")
     assert leases.expire() == 0
@@ -266,7 +266,7 @@ def test_a_release_does_not_count_as_an_attempt(leases: Leases, add_job: AddJob)
 
 
 def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: attempts that progress does not take back
+    # Catches: attempts that progress does not reset
     job = add_job(train=True)
     first = claim(leases, queue="train")
     preview = Preview(temperature=0.5, seed="a", text="b")
@@ -281,7 +281,7 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
 
 
 def test_a_failed_training_fails_its_job(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a training that is done without a version
+    # Catches: a training job that is done without a version
     job = add_job(train=True)
     assert leases.fail(claim(leases, queue="train"), "the loss became nan", permanent=True) == PartState.FAILED
     ended = store.job(job)
@@ -291,7 +291,7 @@ def test_a_failed_training_fails_its_job(store: Store, leases: Leases, add_job: 
 def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
-    # Catches: a heartbeat that does not tell of the cancel
+    # Catches: a heartbeat that does not report the cancellation
     job = add_job(parts=3)
     complete(leases, claim(leases))
     part = claim(leases)
@@ -305,7 +305,7 @@ def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
 
 
 def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJob) -> None:
-    # Catches: a cancelled job that waits for a worker to end it
+    # Catches: a canceled job that waits for a worker to end it
     job = add_job()
     cancel(store, job)
     assert store.job(job).state == JobState.CANCELLED
@@ -314,7 +314,7 @@ def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJo
 def test_a_job_that_ended_in_its_last_part_is_done_although_cancelled(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
-    # Catches: the wish to cancel taken for the state
+    # Catches: a cancellation request taken for the state
     job = add_job()
     part = claim(leases)
     cancel(store, job)
@@ -330,7 +330,7 @@ def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job:
     last = claim(leases, queue="train")
     assert last.attempt == MAX_ATTEMPTS
     leases.checkpoint(last, OUTPUT, [])
-    # Catches: the attempt of the claim instead of the store's count
+    # Catches: the attempt number of the claim used instead of the store's count
     assert leases.fail(last, "an accident") == PartState.QUEUED
 
 
@@ -345,7 +345,7 @@ def test_a_training_that_gave_its_device_back_waits_for_the_others(leases: Lease
 
 
 def test_a_cancelled_part_that_fails_is_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: no look at the job where an attempt fails
+    # Catches: no check of the job when an attempt fails
     job = add_job()
     part = claim(leases)
     cancel(store, job)
@@ -382,7 +382,7 @@ def add_version(store: Store, job: int | None, val_loss: float, **values: Any) -
 
 
 def to_compare_with(store: Store, job: int, val_loss: float, **values: Any) -> int | None:
-    """The champion that a version must be compared with before it is stored."""
+    """Return the champion with which a version must be compared before it is stored."""
     with store.write() as connection:
         champion = registry.add_version(connection, job, new_version(val_loss, **values))
     return None if champion is None else champion.version
@@ -395,7 +395,7 @@ def reason(store: Store, version: int) -> str:
 def test_a_better_version_becomes_champion_and_a_worse_one_stays_candidate(store: Store, add_job: AddJob) -> None:
     job = add_job(train=True)
     assert [add_version(store, job, nats) for nats in (1.5, 1.6, 1.4)] == [1, 2, 3]
-    # Catches: champion moved whatever the loss is
+    # Catches: the champion replaced regardless of the loss
     assert [version.aliases for version in all_versions(store)] == [(), ("candidate",), ("champion",)]
     assert resolve(store, "speeches").version == 3
     assert resolve(store, "speeches@candidate").version == 2
@@ -407,8 +407,8 @@ def test_a_version_says_why_it_is_champion_or_not(store: Store, add_job: AddJob)
     for nats in (1.5, 1.5, 1.49):
         add_version(store, job, nats, margin=0.0 if nats == 1.5 else 0.02)
     assert reason(store, 1) == "the first version"
-    assert reason(store, 2) == "1.5000 nats, not better than 1.5000 of speeches@1"  # Catches: as good is enough
-    # Catches: a margin that is not looked at
+    assert reason(store, 2) == "1.5000 nats, not better than 1.5000 of speeches@1"  # Catches: an equal loss is enough
+    # Catches: an ignored margin
     assert reason(store, 3) == "1.4900 nats, not better than 1.5000 of speeches@1 by 0.02"
     add_version(store, job, 1.48, margin=0.01)
     assert reason(store, 4) == "1.4800 nats, better than 1.5000 of speeches@1 by 0.01"
@@ -418,16 +418,16 @@ def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(stor
     job = add_job(train=True)
     lacks: dict[str, Any] = {"characters": "bc", "skipped": 7}
     add_version(store, job, 1.5)
-    assert to_compare_with(store, job, 1.4, **lacks) == 1  # Catches: losses of other texts, compared
+    assert to_compare_with(store, job, 1.4, **lacks) == 1  # Catches: a comparison of losses on different texts
     assert len(all_versions(store)) == 1
     worse = Comparison(champion=1, nats=1.52, champion_nats=1.51, left_out=7)
     add_version(store, job, 1.4, **lacks, comparison=worse)
     assert reason(store, 2) == (
         "1.5200 nats, not better than 1.5100 of speeches@1; 7 characters that one of them lacks are left out"
     )
-    add_version(store, job, 1.4, characters="abc")  # that it knows more changes nothing of the text
+    add_version(store, job, 1.4, characters="abc")  # further characters do not change the text
     assert resolve(store, "speeches").version == 3
-    # Catches: one that was compared with the champion of before
+    # Catches: a comparison with the previous champion
     assert to_compare_with(store, job, 1.3, **lacks, comparison=worse) == 3
     add_version(store, None, 1.3, **lacks)  # imported: nobody can measure it
     assert reason(store, 4) == "not compared: this version or the champion lacks characters of the validation text"
@@ -442,19 +442,19 @@ def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob)
         with store.write() as connection:
             return registry.rollback(connection, "speeches")
 
-    assert [roll_back(), roll_back()] == [3, 1]  # Catches: back and forth; the candidate 2, which never was champion
+    assert [roll_back(), roll_back()] == [3, 1]  # Catches: alternating rollbacks; the candidate 2, never a champion
     assert resolve(store, "speeches").version == 1
     with pytest.raises(InputError, match="speeches@1 has no previous champion to roll back to"):
         roll_back()
     with store.write() as connection:
         registry.promote(connection, "speeches", 2)
     assert (resolve(store, "speeches").version, roll_back()) == (2, 1)
-    add_version(store, job, 1.45)  # better than 1, though not than 3 and 4, which were taken out of use
+    add_version(store, job, 1.45)  # better than 1, but not than 3 and 4, which were rolled back
     assert resolve(store, "speeches").version == 5
 
 
 def test_an_alias_of_ones_own(store: Store, add_job: AddJob) -> None:
-    # Catches: an alias that reads as a version's number
+    # Catches: an alias that looks like a version number
     job = add_job(train=True)
     for nats in (1.5, 1.6):
         add_version(store, job, nats)
@@ -481,9 +481,9 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
     for version, alias in ((2, "candidate"), (3, "champion")):
         with pytest.raises(InputError, match=f"speeches@{version} is in use as speeches@{alias}"):
             delete(version)
-    job = add_job()  # of speeches@1
+    job = add_job()  # samples from speeches@1
     with pytest.raises(InputError, match=rf"speeches@1 is needed by job {job}, which has not ended"):
-        delete(1)  # Catches: no look at the jobs
+        delete(1)  # Catches: no check of the jobs
     cancel(store, job)
     delete(1)
     with pytest.raises(NotFoundError):
@@ -503,7 +503,7 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
     with store.write() as connection:
         registry.promote(connection, "speeches", 2)
     delete(4)
-    assert add_version(store, training, 1.2) == 5  # Catches: a number that is given twice
+    assert add_version(store, training, 1.2) == 5  # Catches: a number that is used twice
 
 
 def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJob) -> None:
@@ -521,7 +521,7 @@ def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJ
     cancel(store, job)
     cancel(store, job - 1)
     assert delete_older(5) == []
-    assert delete_older(1) == [4, 2]  # Catches: the oldest that are kept; the champion of before, 1
+    assert delete_older(1) == [4, 2]  # Catches: the oldest kept; the previous champion, 1, deleted
     with store.write() as connection:
         assert registry.rollback(connection, "speeches") == 1
     assert delete_older(1) == [3]
@@ -532,7 +532,7 @@ def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> No
     add_version(store, add_job(train=True), 1.0)
     with pytest.raises(NotFoundError, match="Did you mean speeches"):
         resolve(store, "speaches")
-    for number in ("9", "999999999999"):  # Catches: a number that PostgreSQL does not hold
+    for number in ("9", "999999999999"):  # Catches: a number that is too large for PostgreSQL
         with pytest.raises(NotFoundError, match="has no version"):
             resolve(store, f"speeches@{number}")
 
@@ -549,7 +549,7 @@ def test_validation_text_is_frozen_at_the_first_training(store: Store, add_job: 
         assert registry.freeze_validation(connection, "speeches", NO_FILE) == NO_FILE
         assert registry.freeze_validation(connection, "speeches", other) == NO_FILE
     cancel(store, job)
-    with store.write() as connection:  # Catches: a name tied for ever to the text of a training that was cancelled
+    with store.write() as connection:  # Catches: a name tied forever to the text of a canceled training job
         assert registry.freeze_validation(connection, "speeches", other) == other
         registry.add_version(connection, job, new_version(1.0))
         assert registry.freeze_validation(connection, "speeches", NO_FILE) == other
@@ -620,7 +620,7 @@ def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, l
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     assert leases.claim("generate", "a") is None  # Catches: no READY in _candidates
-    assert leases.waiting() == {}  # Catches: doorbells for what nobody may take
+    assert leases.waiting() == {}  # Catches: notifications for parts that nobody may claim
     assert not leases.waits("generate")
     with store.write() as connection:
         registry.freeze_validation(connection, "speeches", NO_FILE)
@@ -629,13 +629,13 @@ def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, l
     claimed = claim(leases)
     assert isinstance(claimed.spec, GenerateSpec)
     assert (claimed.job, claimed.spec.name) == (job, "speeches@1")
-    assert claimed.spec.sampling.precision == "float32"  # the version's own
+    assert claimed.spec.sampling.precision == "float32"  # the version's own precision
     assert store.job(job).version == 1
 
 
 @pytest.mark.parametrize("end", ["failed", "cancelled"])
 def test_a_job_whose_training_makes_no_version_fails(store: Store, leases: Leases, add_job: AddJob, end: str) -> None:
-    # Catches: jobs that wait for ever for a version
+    # Catches: jobs that wait forever for a version
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     if end == "failed":
@@ -651,7 +651,7 @@ def test_a_job_whose_training_makes_no_version_fails(store: Store, leases: Lease
 
 
 def test_a_job_that_waits_can_be_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a training that ends a job which has ended
+    # Catches: a training job that ends a job again
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     assert cancel(store, job)
@@ -660,7 +660,7 @@ def test_a_job_that_waits_can_be_cancelled(store: Store, leases: Leases, add_job
 
 
 def test_only_a_training_can_be_waited_for(add_job: AddJob) -> None:
-    # Catches: a job that waits for another one of sampling
+    # Catches: a job that waits for another sampling job
     with pytest.raises(InputError, match="is not a training job"):
         awaiting(add_job, add_job())
     with pytest.raises(NotFoundError, match="no job 999"):
@@ -695,7 +695,7 @@ def test_of_submits_that_race_with_one_key_one_is_stored(store: Store, add_job: 
 
 
 def test_jobs_are_chosen_and_paged(store: Store, add_job: AddJob) -> None:
-    # Catches: a page that begins with the last one's end
+    # Catches: a page that begins with the last job of the previous one
     train, first, second = add_job(train=True), add_job(label="x"), add_job(label="x")
     cancel(store, first)
     assert [job.id for job in store.jobs(10, label="x")] == [second, first]
@@ -712,7 +712,7 @@ def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(store: Store, l
     cancel(store, job)
     leases.release(held)
     delete(store, job)
-    assert add_job() > job  # Catches: results of an old job under a new one's number
+    assert add_job() > job  # Catches: results of an old job under a new job's id
     with pytest.raises(NotFoundError):
         store.job(job)
     with pytest.raises(LeaseLostError, match="was deleted"):
@@ -720,7 +720,7 @@ def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(store: Store, l
 
 
 def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a version whose text nobody knows any more
+    # Catches: a version without a record of its text
     training, part = train_job(add_job, leases)
     with store.write() as connection:
         registry.freeze_validation(connection, "speeches", NO_FILE)
@@ -730,14 +730,14 @@ def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases
 
 
 def test_a_reason_that_no_database_takes_is_stored_all_the_same(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a reason stored as it came
+    # Catches: a reason that is stored unchanged
     job = add_job()
     leases.fail(claim(leases), "half a name \udcff and a \0", permanent=True)
     assert store.job(job).error == "half a name ? and a �"
 
 
 def test_the_speed_of_a_part_is_kept_for_the_next_job(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a speed that is measured for nobody
+    # Catches: a measured speed that nobody uses
     add_job(parts=2)
     for seconds in (20.0, 10.0):
         took = Seconds(loading=0.0, compiling=0.0, sampling=seconds, writing=0.0)
@@ -794,7 +794,7 @@ def test_what_failed_is_done_again_and_what_is_done_stays(store: Store, leases: 
     assert (again.state, again.rows_failed, again.parts_left, again.error) == ("running", 0, 2, None)
     assert again.finished_at is None
     first = claim(leases)
-    assert (first.number, first.attempt, first.token) == (1, 1, 2)  # Catches: a token given twice, attempts that go on
+    assert (first.number, first.attempt, first.token) == (1, 1, 2)  # Catches: a token used twice; attempts not reset
     complete(leases, first)
     complete(leases, claim(leases))
     ended = store.job(job)
@@ -808,14 +808,14 @@ def test_cancel_and_retry_is_pause_and_resume(store: Store, leases: Leases, add_
     part = claim(leases)
     cancel(store, job)
     assert retry(store, job) == 2
-    assert leases.release(part) == PartState.QUEUED  # Catches: a cancelling that is not taken back
+    assert leases.release(part) == PartState.QUEUED  # Catches: a cancellation that is not withdrawn
     for _ in range(3):
         complete(leases, claim(leases))
     assert (store.job(job).state, store.job(job).rows_done) == (JobState.DONE, 3 * PART_ROWS)
 
 
 def test_a_training_goes_on_from_its_checkpoint_after_a_retry(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a retry that begins anew
+    # Catches: a retry that starts over
     job, part = train_job(add_job, leases)
     leases.checkpoint(part, OUTPUT, [])
     leases.fail(part, "the loss is no number", permanent=True)
@@ -841,7 +841,7 @@ def test_a_job_whose_training_failed_can_be_retried_with_it(store: Store, leases
 
 
 def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: any reason replaced by the commonest
+    # Catches: any reason replaced by the most common one
     job = add_job()
     for _ in range(MAX_ATTEMPTS):
         claim(leases)
@@ -850,7 +850,7 @@ def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases,
 
 
 def test_a_job_whose_training_was_deleted_is_not_retried(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a job that samples from whatever version is the best by then
+    # Catches: a job that samples from whichever version is the champion by then
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     leases.fail(part, "the loss is no number", permanent=True)
@@ -868,5 +868,5 @@ def test_a_retried_job_takes_the_version_that_was_made_meanwhile(store: Store, l
         registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(claim(leases, queue="train"), new_version(1.0))
     assert retry(store, job) == 1
-    assert store.job(job).version == 1  # Catches: a job that waits for a training that has ended
+    assert store.job(job).version == 1  # Catches: a job that waits for a training job that has ended
     assert claim(leases).job == job

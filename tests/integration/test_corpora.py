@@ -1,4 +1,4 @@
-"""Corpora in a bucket: found, copied and read as those of a folder, and none but those that the settings allow."""
+"""Corpora in a bucket are found, copied and read like those in a folder, if the settings allow their location."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OpenClient = Callable[[str], Client]
 
 @pytest.fixture
 def open_client(settings: Settings) -> Iterator[OpenClient]:
-    """A client that may read below these roots."""
+    """Open a client that may read below these roots."""
     clients = []
 
     def open_client(roots: str) -> Client:
@@ -53,7 +53,7 @@ def write(url: str, text: str | bytes) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Of a few texts, and of a file that is none."""
+    """A folder with a few texts and a file that is not a text."""
     folder = tmp_path / "texts"
     for number, name in enumerate(NAMES):
         path = folder / name
@@ -96,7 +96,7 @@ def test_a_whole_bucket_beside_files_of_the_disk(open_client: OpenClient, bucket
 
 
 def test_validation_text_of_a_bucket_is_below_the_roots_too(open_client: OpenClient, bucket: str, folder: Path) -> None:
-    # Catches: roots that are asked of the training text alone
+    # Catches: roots that are checked for the training text alone
     upload(folder, bucket)
     validation = [f"{bucket}/a.txt"]
     with pytest.raises(InputError, match="not below a root"):
@@ -106,7 +106,7 @@ def test_validation_text_of_a_bucket_is_below_the_roots_too(open_client: OpenCli
 
 
 def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
-    # Catches: names that are made tidy, which then are those of other files, or of none
+    # Catches: normalized names, which refer to other files or to none
     for number, key in enumerate(("deep/a.txt", "deep//a.txt", "deep/./b.txt", "deep/../c.txt")):
         write(f"{bucket}/{key}", make_text(100, rng_seed=number))
     spec = train_on(open_client(bucket), f"{bucket}/deep").spec
@@ -119,7 +119,7 @@ def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
 def test_without_a_place_for_copies_a_training_is_refused(
     open_client: OpenClient, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Catches: an error of the system's, which ends a scheduler
+    # Catches: an operating-system error, which ends a scheduler
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
     with pytest.raises(UnreachableError, match="No folder for temporary files can be made"):
         train_on(open_client(""), folder)
@@ -130,7 +130,7 @@ def test_without_a_place_for_copies_a_training_is_refused(
 def test_what_the_settings_do_not_allow_is_refused(
     open_client: OpenClient, faulty_bucket: tuple[str, FaultyProxy], roots: str, named: str
 ) -> None:
-    # Catches: roots as mere beginnings of text; a bucket that is asked before the roots are
+    # Catches: roots compared as mere string prefixes; a request to the bucket before the check of the roots
     bucket, proxy = faulty_bucket
     with pytest.raises(InputError, match="is not below a root that CHARRNN_CORPUS_ROOTS allows. It allows: "):
         train_on(open_client(roots.format(bucket)), named.format(bucket))

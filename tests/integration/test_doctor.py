@@ -1,4 +1,4 @@
-"""What `charrnn-jobs doctor` finds out, as it shows it: which child of which worker has which device."""
+"""Output of `charrnn-jobs doctor`: which child of which worker has which device."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show_life(client: Client, owner: str, pid: int, device: str, queues: list[st
 
 
 def test_children_stand_by_worker_and_number_with_their_devices(client: Client) -> None:
-    # Catches: the order of the text, in which child 10 comes before child 2
+    # Catches: alphabetical order, in which child 10 comes before child 2
     for index in (10, 2):
         show_life(client, f"b-7-0123abcd/{index}", 100 + index, str(index), ["train", "generate"])
     show_life(client, "a-9-4567cdef/0", 1, "GPU-8932f937", ["generate"])

@@ -1,4 +1,4 @@
-"""Files, in a folder and in a bucket alike: whole or not at all, unchanged or refused, never outside of their root."""
+"""Files in a folder or in a bucket: whole or absent, unchanged or refused, never outside of their root."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Reader = Callable[[Files, FileRef], bytes]
 
 @pytest.fixture(params=PLACES)
 def url(request: pytest.FixtureRequest) -> str:
-    """Of an empty place: a folder, then a bucket."""
+    """Files in an empty place: a folder, then a bucket."""
     return str(request.getfixturevalue(PLACES[request.param]))
 
 
@@ -123,7 +123,7 @@ def test_a_file_named_by_its_content_is_stored_once(files: Files) -> None:
 
 
 def test_a_file_that_breaks_off_leaves_the_earlier_one_and_nothing_else(files: Files) -> None:
-    # Catches: writing to the name itself; publishing in a finally
+    # Catches: writing directly to the final name; publishing in a finally
     earlier = files.put("parts/a", [b"whole"])
     with pytest.raises(InputError, match="line 7"):
         files.put("parts/a", broken_chunks())
@@ -131,7 +131,7 @@ def test_a_file_that_breaks_off_leaves_the_earlier_one_and_nothing_else(files: F
 
 
 def test_a_file_is_not_visible_before_its_last_byte(files: Files) -> None:
-    # Catches: a listing that shows what is arriving
+    # Catches: a listing that shows unfinished files
     seen: list[str] = []
 
     def chunks() -> Iterator[bytes]:
@@ -144,7 +144,7 @@ def test_a_file_is_not_visible_before_its_last_byte(files: Files) -> None:
 
 @each_reader
 def test_content_that_was_changed_is_refused(files: Files, reader: Reader) -> None:
-    # Catches: each of the three check_sha256 left out
+    # Catches: any of the three check_sha256 left out
     reference = files.put("a", [b"abc"])
     files.put("a", [b"abd"])
     with pytest.raises(ModelFileError, match="/a is not what was written: its sha256 is a52d159f262b"):
@@ -159,7 +159,7 @@ def test_a_missing_file_is_named(files: Files, reader: Reader) -> None:
 
 @each_reader
 def test_a_name_of_a_reference_cannot_lead_out_of_the_root(files: Files, reader: Reader) -> None:
-    # Catches: reading any file of the machine, or of the bucket, by a row of the database
+    # Catches: a row of the database that makes any file of the machine or of the bucket readable
     with pytest.raises(InputError, match="is not the name of a file below"):
         reader(files, FileRef(name="../secret", size=3, sha256=hashlib.sha256(b"abc").hexdigest()))
 
@@ -183,11 +183,11 @@ def test_a_listing_tells_sizes_and_ages_of_all_below(files: Files) -> None:
     files.put("jobs/1/deep/a", [b"123"])
     listed = list(files.list("jobs"))
     assert [(file.name, file.size) for file in listed] == [("jobs/1/b", 2), ("jobs/1/deep/a", 3)]
-    assert all(-2 < file.age_s < 60 for file in listed)  # a bucket's times are whole seconds
+    assert all(-2 < file.age_s < 60 for file in listed)  # times of a bucket are whole seconds
 
 
 def test_a_listing_has_nothing_of_a_folder_that_begins_alike(files: Files) -> None:
-    # Catches: keys by prefix, which would delete job 10 with job 1
+    # Catches: deletion by key prefix, which would delete job 10 with job 1
     files.put("jobs/10/a", [b"12"])
     assert names(files, "jobs/1") == []
 
@@ -214,7 +214,7 @@ def test_equal_folders_have_equal_hashes(files: Files, source: Path) -> None:
 
 
 def test_a_folder_s_hash_is_over_its_names_too(files: Files, source: Path) -> None:
-    # Catches: a hash over contents alone
+    # Catches: a hash of the contents alone
     before = files.put_folder("models/a", source).sha256
     (source / "weights").rename(source / "weighty")
     assert files.put_folder("models/b", source).sha256 != before
@@ -248,13 +248,13 @@ def test_a_missing_folder_is_named(files: Files) -> None:
 
 def test_the_first_store_owns_the_files(unclaimed: Files) -> None:
     assert unclaimed.claim_for("store-1", None)
-    assert names(unclaimed, "jobs") == []  # the marker is no job's
+    assert names(unclaimed, "jobs") == []  # the marker belongs to no job
 
 
 def test_the_owner_may_come_again(unclaimed: Files) -> None:
     unclaimed.claim_for("store-1", None)
     assert not unclaimed.claim_for("store-1", unclaimed.url)
-    assert unclaimed.claim_for("store-1", None)  # it was killed before it noted where they are
+    assert unclaimed.claim_for("store-1", None)  # it was killed before it recorded the location
 
 
 def test_another_store_is_refused(unclaimed: Files) -> None:
@@ -264,7 +264,7 @@ def test_another_store_is_refused(unclaimed: Files) -> None:
 
 
 def test_files_that_are_not_where_they_were_are_refused(unclaimed: Files) -> None:
-    # Catches: a store whose files begin anew in an empty folder, on a host without the variable
+    # Catches: a store that starts again with an empty folder, on a host without the variable
     with pytest.raises(InputError, match=r"keeps its files in s3://there/a, but .* has none of them"):
         unclaimed.claim_for("store-1", "s3://there/a")
     with pytest.raises(ModelFileError, match="missing"):
@@ -284,7 +284,7 @@ def test_files_that_are_not_where_they_were_are_refused(unclaimed: Files) -> Non
     ],
 )
 def test_an_url_of_another_kind_is_refused(url: str, cache: Path) -> None:
-    # Catches: protocols of other libraries, some of which read any URL and run through any chain
+    # Catches: protocols of other libraries, some of which read any URL and accept any chain of protocols
     with pytest.raises(InputError, match="must be a folder or s3://bucket/folder. Received: "):
         Files(url, cache)
 
@@ -310,11 +310,11 @@ def test_an_url_of_no_bucket_is_refused(url: str, cache: Path) -> None:
         Files(url, cache)
 
 
-# A folder alone
+# Tests of a folder only
 
 
 def test_a_root_that_is_written_with_dots_serves_its_files(tmp_path: Path, cache: Path) -> None:
-    # Catches: the dots of CHARRNN_HOME=../data taken for those of a name
+    # Catches: the dots of CHARRNN_HOME=../data treated like those in a file name
     (tmp_path / "here").mkdir()
     files = Files(f"{tmp_path}/here/../files", cache)
     files.claim_for("store-1", None)
@@ -327,7 +327,7 @@ def test_a_file_is_given_as_it_lies_there_and_not_copied(local: Files, tmp_path:
 
 
 def test_a_file_that_changes_after_it_was_checked_is_refused(local: Files, tmp_path: Path) -> None:
-    # Catches: a check remembered by name alone
+    # Catches: a check that is cached by name alone
     reference = local.put("a", [b"abc"])
     local.verified_path(reference)
     (tmp_path / "a").write_bytes(b"changed")
@@ -336,7 +336,7 @@ def test_a_file_that_changes_after_it_was_checked_is_refused(local: Files, tmp_p
 
 
 def test_what_a_killed_writer_left_is_hidden_and_swept_when_it_is_old(local: Files, tmp_path: Path) -> None:
-    # Catches: no sweep; a sweep that takes a file from its writer
+    # Catches: no sweep; a sweep that deletes a file of a live writer
     with local.storage.stage("jobs/1/a") as old, local.storage.stage("jobs/1/b") as new:
         for path in (old, new):
             path.write_bytes(b"half")
@@ -381,7 +381,7 @@ LOCAL_VERBS: dict[str, Callable[[Files, FileRef], object]] = {
 def test_a_shared_folder_that_is_not_mounted_is_unreachable_and_not_empty(
     local: Files, tmp_path: Path, verb: str
 ) -> None:
-    # Catches: parts that fail for good, and results below the mount point, where nobody will find them
+    # Catches: parts that fail permanently, and results below the mount point, where nobody will find them
     reference = local.put("jobs/a", [b"abc"])
     away = tmp_path.rename(tmp_path.with_name("away"))
     tmp_path.mkdir()
@@ -393,7 +393,7 @@ def test_a_shared_folder_that_is_not_mounted_is_unreachable_and_not_empty(
     assert (names(local, "jobs"), verified(local, reference)) == (["jobs/a"], b"abc")
 
 
-# A bucket alone
+# Tests of a bucket only
 
 
 @pytest.mark.parametrize("folder", ["", "/", "/deep/er", "/deep/"])
@@ -432,7 +432,7 @@ def test_a_folder_is_fetched_once_for_all_of_a_host(
 
 
 def test_workers_that_start_together_fetch_once(faulty_bucket: tuple[str, FaultyProxy], cache: Path) -> None:
-    # Catches: no lock, where each fetches
+    # Catches: no lock, so that each process fetches
     url, proxy = faulty_bucket
     reference = Files(url, cache).put("a", [b"abc"])
     before, together = proxy.requests, Barrier(HOSTS_WORKERS)
@@ -448,7 +448,7 @@ def test_workers_that_start_together_fetch_once(faulty_bucket: tuple[str, Faulty
 
 
 def test_a_damaged_copy_is_not_given_out_but_fetched_anew(remote: Files) -> None:
-    # Catches: no forget, where a job fails by a disk of one host
+    # Catches: no forget, so that a job fails because of a disk of one host
     reference = remote.put("a", [b"abc"])
     remote.verified_path(reference).write_bytes(b"changed")
     assert verified(remote, reference) == b"abc"
@@ -461,7 +461,7 @@ def test_a_damaged_copy_of_a_folder_is_not_given_out_but_fetched_anew(remote: Fi
 
 
 def test_what_is_damaged_in_the_bucket_is_read_anew_each_time(remote: Files) -> None:
-    # Catches: a damaged object that a host keeps when the bucket's is mended
+    # Catches: a damaged copy that a host keeps after the object in the bucket was repaired
     reference = remote.put("a", [b"abc"])
     remote.put("a", [b"changed"])
     with pytest.raises(ModelFileError, match="is not what was written"):

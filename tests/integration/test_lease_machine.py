@@ -1,7 +1,7 @@
 """Any order of the store's verbs, on every database: three workers, two queues, deaths, late clocks, cancels, retries.
 
-Promised after every step: the store holds what a model in plain Python holds, whoever lost a lease changes
-nothing with it, and a job's state and counters are those that its parts' states tell.
+Promises after every step: the store is equal to a model in plain Python, a lost lease can change nothing, and a job's
+state and counters follow from the states of its parts.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ OWNERS, QUEUES = ("w0", "w1", "w2"), ("train", "generate")
 MODEL = "speeches"
 ATTEMPTS = 3  # written out, as are all states: the model must not follow the product's constants
 LEFT, ENDED = ("queued", "leased"), ("done", "failed", "cancelled")
-LAST_ROWS = 7  # of a job's last part, so that rows taken for another part's show
-MOST_JOBS = 4  # unended ones at once: the fewer, the more often one of them comes to its end
-CHARACTERS = 5  # that each part samples
+LAST_ROWS = 7  # rows of a job's last part; a different number shows if it is counted for another part
+MOST_JOBS = 4  # unended jobs at once: with fewer jobs, one of them ends more often
+CHARACTERS = 5  # characters that each part samples
 STEPS = 40
-LEAST_SEEN = 0.2  # of each example: verbs accepted, stale ones refused, parts retried; with fewer it would prove little
+LEAST_SEEN = 0.2  # per example: verbs accepted, stale verbs refused, parts retried; fewer would prove little
 
-# A lease is seven steps of the clock and a half, so that none ends within half a step of now: the real time that an
-# example takes decides nothing. Two leases are within what any lease can be, an hour.
+# A lease is seven and a half steps of the clock, so that none ends within half a step of now: the real time that an
+# example takes has no effect. Two leases are shorter than an hour, the longest possible lease.
 STEP_MS = 200_000
 LEASE_MS = 15 * STEP_MS // 2
 TOLERANCE_MS = STEP_MS // 2
@@ -61,13 +61,13 @@ TOLERANCE_MS = STEP_MS // 2
 OWNER, QUEUE = st.sampled_from(OWNERS), st.sampled_from(QUEUES)
 SELDOM = st.sampled_from((False, False, False, True))
 BACK = st.integers(0, 3)
-LEFT_SINCE = st.sampled_from((0, 0, 0, 0, 0, 1, 2, 4))  # most is done with the claim in hand
+LEFT_SINCE = st.sampled_from((0, 0, 0, 0, 0, 1, 2, 4))  # most verbs use the claim in hand
 PRIORITY = st.sampled_from(Priority)
 
 
 @dataclass
 class ModelPart:
-    """What a part's row should hold."""
+    """The expected row of a part."""
 
     rows: int
     state: str = "queued"
@@ -87,7 +87,7 @@ class ModelPart:
 
 @dataclass
 class ModelJob:
-    """What a job's row should hold; its counters are always summed up from its parts."""
+    """The expected row of a job; its counters are always the sums over its parts."""
 
     id: int
     kind: str
@@ -99,7 +99,7 @@ class ModelJob:
     started: bool = False
     cancelling: bool = False
     error: str | None = None
-    epochs: dict[int, int] = field(default_factory=dict)  # → step
+    epochs: dict[int, int] = field(default_factory=dict)  # epoch → step
 
     def count(self, *states: str) -> int:
         return len(self.within(*states))
@@ -120,13 +120,13 @@ class ModelJob:
 
     @property
     def turn(self) -> tuple[int, ...]:
-        """Whoever has the least is served first: see `Leases.claim`."""
+        """The sort key of the job: the job with the least value is served first, see `Leases.claim`."""
         turns = max(part.token for part in self.parts) if self.kind == "train" else 0
         return (-self.priority, self.count("leased"), turns, self.id)
 
 
 class Model:
-    """The store as it should be, without a database; `now` is its clock."""
+    """The expected state of the store, without a database; `now` is its clock."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -134,7 +134,7 @@ class Model:
         self.num_versions = 0
 
     def held(self, claim: Part) -> ModelPart | None:
-        """The part, if the claim still is its lease; that its time ran out does not matter until it is taken away."""
+        """Return the part if the claim still is its lease; an expired lease counts until it is taken away."""
         part = self.part(claim)
         return part if part and part.state == "leased" and part.token == claim.token else None
 
@@ -157,7 +157,7 @@ class Model:
         return number, part
 
     def give_up(self, job: ModelJob, part: ModelPart, reason: str, *, permanent: bool = False) -> None:
-        """An attempt came to nothing."""
+        """End a failed attempt."""
         part.error = reason
         if job.cancelling:
             part.end_lease("cancelled")
@@ -175,7 +175,7 @@ class Model:
         return len(taken)
 
     def release(self, job: ModelJob, part: ModelPart) -> None:
-        """Not an attempt, unless it was the last one anyway."""
+        """Release a part; this does not count as an attempt."""
         if job.cancelling:
             part.end_lease("cancelled")
         else:
@@ -203,7 +203,7 @@ class Model:
         return [job for job in self.jobs.values() if not job.ended]
 
     def lost(self) -> list[ModelJob]:
-        """Those of which a part failed or was cancelled, or will be."""
+        """Return the jobs with a failed or canceled part, or with a requested cancellation."""
         return [job for job in self.jobs.values() if job.cancelling or job.count("failed", "cancelled")]
 
     def trainings(self) -> list[ModelJob]:
@@ -213,7 +213,7 @@ class Model:
         return any(job.count("leased") for job in self.jobs.values())
 
     def settle(self, job: ModelJob) -> None:
-        """End a job of which no part is left, and tell those that wait for it."""
+        """End a job without unended parts, and settle the jobs that wait for it."""
         if job.ended or job.count(*LEFT):
             return
         lost = "cancelled" if job.count("cancelled") else "failed" if job.count("failed") else None
@@ -254,11 +254,11 @@ class Model:
             other.after = None if other.after == job.id else other.after
 
     def refuses_to_wait(self, training: ModelJob) -> type[Exception] | None:
-        """Why a job cannot wait for that one, None if it can."""
+        """Return the error if a job cannot wait for this training job, None if it can."""
         return InputError if training.ended and training.version is None else None
 
     def refuses_to_retry(self, job: ModelJob) -> type[Exception] | None:
-        """A job without a version can only be done again while one may still come."""
+        """Return the error of a retry, None if it works. A job can only be retried if a version exists or may come."""
         if job.kind == "train" or job.version is not None:
             return None
         return InputError if job.after is None else self.refuses_to_wait(self.jobs[job.after])
@@ -268,9 +268,9 @@ class Model:
 
 
 class LeaseMachine(RuleBasedStateMachine):
-    """Does each step to the store and to the model.
+    """A state machine that applies each step to the store and to the model.
 
-    A worker has one claim in hand and takes the next one when it needs it. Those that it ended, lost or left behind
+    A worker has one claim in hand and takes the next one when it needs it. Claims that it ended, lost or left behind
     are never forgotten: they are used again, as by a thread or a process that only seemed dead.
     """
 
@@ -284,7 +284,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @initialize(num_parts=st.integers(1, 4), deaths=st.integers(0, ATTEMPTS - 1), cancelled=SELDOM)
     def begin(self, num_parts: int, deaths: int, cancelled: bool) -> None:
-        """A job of each kind, and some misfortune: what comes late in a life would be met too seldom."""
+        """Add a job of each kind and some deaths, since late states of a job would be reached too rarely otherwise."""
         self.empty_the_store()
         training = self.add(NewJob(spec=train_spec()))
         for after in (None, training):
@@ -293,10 +293,10 @@ class LeaseMachine(RuleBasedStateMachine):
             self.idle_workers_claim()
             self.process_dies(owner)
         if cancelled:
-            self.cancel(back=-1)  # the oldest: the training, that another job waits for
+            self.cancel(back=-1)  # the oldest: the training job that another job waits for
 
     def empty_the_store(self) -> None:
-        """A new database for each example would take longer than the example."""
+        """Delete all rows, since a new database for each example would take longer than the example."""
         with self.store.write() as connection:
             for table in reversed(metadata.sorted_tables):
                 if table.name != "store":
@@ -364,13 +364,13 @@ class LeaseMachine(RuleBasedStateMachine):
             self.old.append(claim)
 
     def chosen(self, owner: str, queue: str, left: int) -> Part | None:
-        """The worker's claim, a new one if it has none; or the one that so many have been left since."""
+        """Return the worker's claim, a new one if it has none, or the `left`-th last of the claims that were left."""
         if 0 < left <= len(self.old):
             return self.old[-left]
         return self.hands.get(owner) or self.claimed(owner, queue)
 
     def used(self, claim: Part, verb: Callable[[], Any]) -> tuple[ModelPart | None, Any]:
-        """Do something with a claim -> its part, and what the verb returned; no part if the lease is lost."""
+        """Apply a verb to a claim. Return its part and the verb's result; the part is None if the lease is lost."""
         part = self.model.held(claim)
         if part is None:
             self.check_refused(claim, verb)
@@ -391,7 +391,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.drop(claim)
 
     def drop(self, claim: Part) -> None:
-        """Its worker knows now that it is no longer its own."""
+        """Drop a lost claim: its worker now knows that it is lost."""
         for owner in [owner for owner, held in self.hands.items() if held is claim]:
             self.leave(owner)
 
@@ -411,7 +411,7 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @rule(owner=OWNER, left=LEFT_SINCE, epoch=st.integers(1, 2), step=st.integers(1, 2), saved=st.booleans())
     def end_epoch(self, owner: str, left: int, epoch: int, step: int, saved: bool) -> None:
-        """With a checkpoint that holds it, or without."""
+        """End an epoch, with or without a checkpoint."""
         claim = self.chosen(owner, "train", left)
         if claim and claim.spec.QUEUE == "train":
             reference, history = _file(claim, "checkpoint"), [_epoch(epoch, step)]
@@ -461,7 +461,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.leased())
     @rule(owner=OWNER)
     def process_dies(self, owner: str) -> None:
-        """What replaces it gives back what it held."""
+        """Let a worker process die; its replacement requeues its parts."""
         self.leave(owner)
         assert self.leases.give_back(owner) == self.model.take_away(lambda part: part.owner == owner)
 
@@ -528,13 +528,13 @@ class LeaseMachine(RuleBasedStateMachine):
         ]
 
     def check_promises(self, found_jobs: Sequence[Row[Any]], found_parts: Sequence[Row[Any]]) -> None:
-        """What is promised of the store's rows, whatever the model says."""
+        """Check the promises about the store's rows that do not depend on the model."""
         for job in found_jobs:
             its_parts = [part for part in found_parts if part.job == job.id]
             _check_counters(job, its_parts)
             _check_end(job, its_parts)
         for part in found_parts:
-            # One result is accepted of each part, ever: what is done is not done again by a retry.
+            # Only one result of a part is ever accepted: a retry does not repeat done parts.
             assert self.model.jobs[part.job].parts[part.number].commits == (part.state == "done")
 
     def check_deadlines(self, now: int, found: Sequence[Row[Any]]) -> None:
@@ -618,13 +618,13 @@ def _new_job(num_parts: int, priority: Priority, after: int | None) -> NewJob:
 
 
 def _move_clock(store: Store, ms: int) -> None:
-    """Let time pass. The clock is the database's own, and here only leases are compared with it: so they end sooner."""
+    """Let time pass by ending leases sooner: the clock is the database's own, and only leases are compared with it."""
     with store.write() as connection:
         connection.execute(update(parts).values(lease_until=parts.c.lease_until - ms))
 
 
 def _file(claim: Part, kind: str) -> FileRef:
-    """Of this lease alone: another's would have another name."""
+    """Return a file of this lease alone: that of another lease would have another name."""
     return FileRef(name=f"{kind}/{claim.job}/{claim.number}-{claim.token}", size=1, sha256="1")
 
 
@@ -647,19 +647,19 @@ def _epoch(epoch: int, step: int) -> EpochMetrics:
 # release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._end_leases, which
 # forgets cancel_requested, as does fail; give_back of all owners; a heartbeat that does not extend; end_parts that
 # counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done parts
-# again; a job that is done although a part was cancelled; a cancel that counts no parts; dependents that are not told.
+# again; a job that is done although a part was canceled; a cancel that counts no parts; dependents that are not told.
 @pytest.mark.hypothesis
-@pytest.mark.timeout(900)  # a failure is made smaller for up to five minutes
+@pytest.mark.timeout(900)  # Hypothesis shrinks a failure for up to five minutes
 def test_no_order_of_verbs_breaks_a_promise(store: Store) -> None:
     seen: Counter[str] = Counter()
     examples = settings().max_examples
     run_state_machine_as_test(
-        lambda: LeaseMachine(store, seen),  # type: ignore[arg-type]  # it takes any factory
+        lambda: LeaseMachine(store, seen),  # type: ignore[arg-type]  # it accepts any factory
         settings=settings(
             max_examples=examples,
             stateful_step_count=STEPS,
             deadline=None,
-            phases=set(Phase) - {Phase.explain},  # which takes minutes more
+            phases=set(Phase) - {Phase.explain},  # explaining takes some minutes more
         ),
     )
     assert min(seen[kind] for kind in ("accepted", "refused", "retried")) >= LEAST_SEEN * examples, seen

@@ -1,4 +1,4 @@
-"""Stores of earlier releases are brought up to date, and lose nothing."""
+"""Stores of earlier releases are migrated without a loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSIONS = sorted({int(path.name.split("-")[0]) for path in SCHEMAS.glob("*.sql"
 
 
 def schema_of(database: Database) -> dict[str, Any]:
-    """All that the database says of its tables."""
+    """Return all that the database reports about its tables."""
     inspector = inspect(database.engine)
     return {
         name: [
@@ -51,7 +51,7 @@ def empty(database: Database) -> None:
 
 
 def make_old(database: Database, version: int) -> None:
-    """An empty store as that release made it."""
+    """Make an empty store as that release made it."""
     path = SCHEMAS / f"{version}-{database.engine.dialect.name}.sql"
     with database.write() as connection:
         for statement in filter(str.strip, re.split(r";\n", path.read_text())):
@@ -69,14 +69,14 @@ def test_an_old_store_becomes_as_a_new_one(settings: Settings, version: int) -> 
     empty(new)
     make_old(new, version)
     assert store.upgrade(settings) == (version, latest())
-    # Catches: a table that was changed without a migration
+    # Catches: a change of a table without a migration
     assert schema_of(new) == expected, "add a migration, then: python -m tests.data.schemas"
     new.close()
 
 
 @pytest.fixture
 def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release that adds a column."""
+    """Simulate a release that adds a column."""
 
     def add_a_column(connection: Any) -> None:
         connection.execute(text("alter table jobs add column owner varchar"))

@@ -1,4 +1,4 @@
-"""URLs of stores, and databases that are none."""
+"""URLs of stores, and databases that cannot be used."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_postgresql_out_of_reach_is_named_without_its_password() -> None:
 
 
 def test_a_postgresql_without_an_encoding_keeps_text(postgres_url: str) -> None:
-    # What initdb makes where no locale is set. Catches: SQLAlchemy's TypeError at the server's version, in bytes
+    # initdb makes SQL_ASCII without a locale. Catches: SQLAlchemy's TypeError at the server's version, in bytes
     name = f"ascii_{secrets.token_hex(8)}"
     url = make_url(postgres_url).set(database=name)
     with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -63,7 +63,7 @@ def test_a_postgresql_without_an_encoding_keeps_text(postgres_url: str) -> None:
 
 
 def test_a_connection_gives_a_silent_server_up(postgres_url: str) -> None:
-    # Catches: no tcp_user_timeout: who sends to a host that is cut off waits for a quarter of an hour
+    # Catches: no tcp_user_timeout: a client that sends to a host that is cut off waits for a quarter of an hour
     store = Store(postgres_url)
     with store.read() as connection, socket.socket(fileno=os.dup(_file(connection))) as link:
         assert link.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000

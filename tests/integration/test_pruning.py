@@ -1,4 +1,4 @@
-"""Deleting: rows and files together, and never what somebody still needs."""
+"""Deletion: rows and files together, and nothing that is still needed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_checkpoint_is_kept_to_retry_from_and_no_longer(client: Client, model:
             connection.execute(update(parts).where(parts.c.job == job).values(checkpoint=file.to_dict()))
     make_files_old(client)
     client.prune(DAY_S)
-    # Catches: checkpoints named by any row; by none
+    # Catches: keeping checkpoints named by any row; by no row
     assert names(client) & {file.name for file in files.values()} == {files[cancelled].name}
 
 
@@ -74,7 +74,7 @@ def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: 
     with pytest.raises(NotFoundError):
         client.status(job)
     assert client.status(other).id == other
-    # Catches: seeds that two jobs share, deleted with one of them
+    # Catches: seeds of two jobs that are deleted with one of them
     assert len(kept - names(client)) == 2
     assert names(client) > before
 
@@ -82,7 +82,7 @@ def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: 
 def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
     client: Client, model: str, do_part: DoPart, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Catches: an error after which nobody can ask for it again
+    # Catches: an error after which the deletion cannot be repeated
     job = submit_one(client, model)
     do_part()
     kept = names(client)
@@ -116,11 +116,11 @@ def test_old_jobs_are_pruned_and_young_and_running_ones_are_not(client: Client, 
     client.connections.files.put(f"jobs/{old}/0-9.jsonl.zst", [b"of a worker that was killed"])
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 3)  # its seeds, its part file, and what lies beside it once
+    assert (counted.jobs, counted.files) == (1, 3)  # its seeds, its part file and the orphan, counted once
     assert client.status(old).id == old
     assert client.prune(30 * DAY_S) == counted
     assert client.prune(30 * DAY_S) == Pruned()
-    assert {job.id for job in client.jobs()} == {1, young, running}  # 1 is the training that the model came from
+    assert {job.id for job in client.jobs()} == {1, young, running}  # 1 is the model's training job
 
 
 def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, text_file: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, t
     make_old(client, job, days=31)
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 1)  # the corpus; the validation text is the model's
+    assert (counted.jobs, counted.files) == (1, 1)  # the corpus; the validation text belongs to the model
     assert client.prune(30 * DAY_S) == counted
 
 
@@ -152,7 +152,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     waiting = submit_one(client, model)
     young = names(client)
     client.prune(DAY_S)
-    assert names(client) == young  # Catches: a file deleted that a submit in progress is about to name
+    assert names(client) == young  # Catches: deleting a file that a submit in progress is about to name
     make_files_old(client)
     swept = client.prune(DAY_S)
     gone = young - names(client)
@@ -165,7 +165,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
 def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(
     client: Client, model: str, do_part: DoPart
 ) -> None:
-    # Catches: orphans of killed workers that stay as long as their job does
+    # Catches: orphans of killed workers that stay as long as their job
     ended, running = submit_one(client, model), submit_one(client, model)
     do_part()
     orphan, arriving = (f"jobs/{job}/0-9.jsonl.zst" for job in (ended, running))
@@ -198,7 +198,7 @@ def test_the_files_of_a_version_stay_and_those_of_none_do_not(client: Client, mo
 def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
     client: Client, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Catches: a corpus deleted under a training of an equal text that is being submitted
+    # Catches: a corpus deleted while a training job with an equal text is being submitted
     again = [b"a text that an aborted submit left"]
     written = client.connections.files.put_content("corpora", ".txt", again)
     make_files_old(client)

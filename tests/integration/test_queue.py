@@ -1,4 +1,4 @@
-"""Doorbells through a real broker."""
+"""Notifications through a real broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.fixtures.store import AddJob
 
 
 def test_each_part_is_rung_for_but_not_each_of_many(queue: Queue) -> None:
-    # Catches: one doorbell for a whole job; 100,000 of them, which takes 50 s
+    # Catches: one notification for a whole job; 100,000 of them, which takes 50 s
     assert queue.ring("generate", 3) == 3
     assert queue.lengths() == {"train": 0, "generate": 3}
     assert queue.ring("train", 100_000) == BELLS
@@ -29,7 +29,7 @@ def test_a_message_is_small_whatever_the_host_is_called(
     queue: Queue, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: Celery's own ids, three times in a message
-    monkeypatch.setattr("celery.utils.nodenames.gethostname", lambda: "h" * 64)  # the longest that Linux has
+    monkeypatch.setattr("celery.utils.nodenames.gethostname", lambda: "h" * 64)  # the longest name on Linux
     queue.ring("generate", 1)
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
         (message,) = client.lrange(f"{KEY_PREFIX}generate", 0, -1)
@@ -38,7 +38,7 @@ def test_a_message_is_small_whatever_the_host_is_called(
 
 
 def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
-    # Catches: doorbells that pile up with every round, or in a queue in which nothing waits
+    # Catches: notifications that pile up with every round, or in a queue without waiting parts
     add_job(parts=4)
     for _ in range(2):
         ring_missing(leases, queue)
@@ -48,7 +48,7 @@ def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leas
 def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
     queue: Queue, leases: Leases, add_job: AddJob
 ) -> None:
-    # Catches: a round that rings for each part of a long job again; one that looks at the other queue's doorbells
+    # Catches: a round that notifies again for each part of a long job; one that counts the other queue's notifications
     add_job(parts=4)
     add_job(train=True)
     queue.ring("generate", 1)
@@ -57,7 +57,7 @@ def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
 
 
 def test_of_a_long_job_as_many_are_rung_again_as_by_its_submit(queue: Queue, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a round that takes a minute, while nobody else does one
+    # Catches: a round that takes a minute, while no other process does one
     add_job(parts=2 * BELLS)
     ring_missing(leases, queue)
     assert queue.lengths()["generate"] == BELLS
@@ -71,12 +71,12 @@ def test_a_round_of_maintenance_rings(store: Store, queue: Queue, leases: Leases
 
 
 def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
-    # Catches: a round of each that looks
+    # Catches: a round by each process
     assert [maintain(store, leases, queue, every_s=60) for _ in range(3)] == [True, False, False]
 
 
 def test_a_broker_serves_one_store(queue: Queue) -> None:
-    # Catches: two stores whose workers eat each other's messages
+    # Catches: two stores whose workers consume each other's messages
     queue.claim_for("first", "sqlite:///first")
     queue.claim_for("first", "sqlite:///first")
     with pytest.raises(InputError, match="serves the store sqlite:///first, not sqlite:///second"):
@@ -92,7 +92,7 @@ def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, t
 
 
 def test_a_password_is_not_shown(settings: Settings) -> None:
-    # Catches: an URL told as it was given
+    # Catches: a URL that is shown with its password
     queue = Queue(replace(settings, redis_url="redis://:secret@127.0.0.1:1/0"))
     with pytest.raises(UnreachableError, match="CHARRNN_REDIS_URL") as caught:
         queue.ring("generate", 1)

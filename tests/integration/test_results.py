@@ -1,4 +1,4 @@
-"""Results: every row in order, whichever are wanted, while the job runs and after."""
+"""Results: every selected row in order, while the job runs and afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROWS = 100
 
 @pytest.fixture
 def job(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Of 100 rows in 15 parts, whose seeds are in many frames."""
+    """A job of 100 rows in 15 parts, with seeds in many frames."""
     monkeypatch.setattr(seeds_module, "FRAME_SIZE", 200)
     return submit(client, model, SEEDS, SAMPLING, part_rows=7).id or 0
 
@@ -66,7 +66,7 @@ def test_rows_can_be_chosen_by_number(
     client: Client, job: int, do_part: DoPart, wanted: tuple[int, int | None]
 ) -> None:
     finish(do_part)
-    # Catches: a part too few or too many at either end; a row of the part before
+    # Catches: a part too few or too many at either end; a row of the previous part
     assert numbers(client, job, rows=wanted) == list(range(ROWS))[wanted[0] : wanted[1]]
 
 
@@ -107,7 +107,7 @@ def test_following_waits_for_each_row_in_order(client: Client, job: int, do_part
     assert first.wait(20)
     finish(do_part, 14)
     thread.join(20)
-    assert second == list(range(ROWS))  # Catches: a follower that jumps over what is not done
+    assert second == list(range(ROWS))  # Catches: a follower that skips rows that are not done
 
 
 def test_following_a_cancelled_job_ends(client: Client, job: int, do_part: DoPart) -> None:

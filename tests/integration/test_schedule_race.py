@@ -1,4 +1,4 @@
-"""Three processes look at the same schedules, and are killed at any moment: each slot becomes one job."""
+"""Three processes run the same schedules and are killed at any moment: each slot becomes one job."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from tests.fixtures.store import each_database
 pytestmark = each_database
 
 PROCESSES, SCHEDULES, HOURS = 3, 20, 4
-HOUR_MS, LOOK_MS = 3_600_000, 5_000  # by so much the clock goes on from look to look: who died is soon taken for dead
-KILLED = 0.03  # of the looks
+HOUR_MS, LOOK_MS = 3_600_000, 5_000  # the clock advances by LOOK_MS per poll: a dead process is soon noticed
+KILLED = 0.03  # share of polls with a kill
 
 
 class Tickers:
@@ -85,7 +85,7 @@ def tickers(client: Client, clock: Path) -> Iterator[Tickers]:
 
 
 def set_clock(path: Path, ms: int) -> None:
-    """At once: half a number would be another time."""
+    """Set the clock atomically: half a number would be another time."""
     written = path.with_suffix(".new")
     written.write_text(str(ms))
     written.replace(path)
@@ -113,7 +113,7 @@ def test_each_slot_becomes_exactly_one_job(client: Client, model: str, tickers: 
 
 
 def all_submitted(client: Client, tickers: Tickers, clock: Path, hour: int) -> bool:
-    """One look; the clock goes on with each, within the hour."""
+    """Return whether all slots of the hour are submitted. Each call advances the clock, within the hour."""
     set_clock(clock, max(hour * HOUR_MS, int(clock.read_text()) + LOOK_MS))
     tickers.perhaps_kill()
     with client.connections.store.read() as connection:

@@ -1,4 +1,4 @@
-"""The rules of docs/schedules.md by a clock that the tests set, on every database."""
+"""The rules of docs/schedules.md with a clock that the tests set, on every database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = each_database
 
 
 def done(slot: ShownSlot) -> ShownSlot:
-    """The slot after its job has ended."""
+    """Return the slot after its job has ended."""
     assert slot.outcome is not None
     return replace(slot, outcome=replace(slot.outcome, job_state=JobState.DONE))
 
@@ -35,7 +35,7 @@ def test_a_slot_becomes_one_job(nights: Nights, add: Add) -> None:
     assert slot.outcome is not None
     assert slot.outcome.job_state == "queued"
     assert nights.client.jobs()[0].id == slot.job
-    assert nights.at("2026-01-01T03:00:30") == [slot]  # Catches: next_at that stays
+    assert nights.at("2026-01-01T03:00:30") == [slot]  # Catches: next_at that does not advance
     assert len(nights.client.jobs()) == before + 1
 
 
@@ -46,7 +46,7 @@ def test_each_slot_draws_another_rng_seed_unless_one_was_given(nights: Nights, a
         slot = nights.at(f"2026-01-0{night}T03:00")[-1]
         drawn.append(nights.client.status(slot.job).stored_spec["sampling"]["rng_seed"])
         nights.end_jobs()
-    assert len(set(drawn)) == 3  # Catches: every night's texts the same
+    assert len(set(drawn)) == 3  # Catches: the same texts every night
     nights.schedules.remove("nightly")
     add(request=GenerateRequest(model=model, sampling=SamplingOptions(), rng_seed=7))
     slot = nights.at("2026-01-04T03:00")[-1]
@@ -87,9 +87,9 @@ def test_missed_slots_are_not_caught_up_if_nobody_wants_it(nights: Nights, add: 
     add(catch_up="none")
     (slot,) = nights.at("2026-01-05T12:00")
     assert (slot.state, slot.reason, slot.job) == ("skipped", "missed: no worker or scheduler ran at that time", None)
-    assert nights.at("2026-01-06T03:04")[-1].state == "submitted"  # some minutes late is not missed
+    assert nights.at("2026-01-06T03:04")[-1].state == "submitted"  # a few minutes late is not missed
     nights.end_jobs()
-    assert nights.at("2026-01-07T03:06")[-1].state == "skipped"  # Catches: lateness of an hour that is none
+    assert nights.at("2026-01-07T03:06")[-1].state == "skipped"  # Catches: an hour late that counts as on time
 
 
 def test_a_slot_expires_at_its_deadline(nights: Nights, add: Add) -> None:
@@ -110,11 +110,11 @@ def test_a_slot_that_waits_expires_at_its_deadline_too(nights: Nights, add: Add)
 def test_the_hours_that_daylight_saving_takes_and_gives(nights: Nights, add: Add) -> None:
     nights.now = ms("2026-03-28T12:00")
     add("30 2 * * *", "Europe/Paris")
-    assert nights.at("2026-03-29T01:00")[-1].state == "submitted"  # 03:00 there, and there was no 02:30
+    assert nights.at("2026-03-29T01:00")[-1].state == "submitted"  # 03:00 local time; 02:30 did not exist
     nights.end_jobs()
     assert nights.at("2026-10-25T00:30")[-1].at == ms("2026-10-25T00:30")
     nights.end_jobs()
-    assert nights.at("2026-10-25T01:30")[-1].at == ms("2026-10-25T00:30")  # 02:30 there once more
+    assert nights.at("2026-10-25T01:30")[-1].at == ms("2026-10-25T00:30")  # 02:30 local time for the second time
     assert nights.at("2026-10-26T01:30")[-1].at == ms("2026-10-26T01:30")
 
 
@@ -132,7 +132,7 @@ def test_a_clock_that_is_set_back_repeats_no_slot(nights: Nights, add: Add) -> N
     nights.end_jobs()
     count = len(nights.client.jobs())
     assert len(nights.at("2026-01-01T02:30")) == 1
-    assert nights.at("2026-01-01T03:00") == [done(slot)]  # Catches: a slot that is inserted anew
+    assert nights.at("2026-01-01T03:00") == [done(slot)]  # Catches: a slot that is inserted again
     assert len(nights.client.jobs()) == count
 
 
@@ -143,7 +143,7 @@ def test_a_clock_that_was_far_ahead_stops_no_schedule(nights: Nights, add: Add) 
     nights.at("2026-01-01T12:00")
     # Catches: no `ahead` in wanting
     assert ms("2026-01-02T03:00") in [slot.at for slot in nights.at("2026-01-02T03:00")]
-    with nights.client.connections.store.read() as connection:  # Catches: a decision at each look, until 2031
+    with nights.client.connections.store.read() as connection:  # Catches: a decision at each poll, until 2031
         assert schedules.wanting(connection, ms("2026-01-02T12:00")) == []
 
 
@@ -163,7 +163,7 @@ def test_a_paused_schedule_does_nothing_and_misses_nothing(nights: Nights, add: 
     nights.end_jobs()
     assert len(nights.at("2026-01-04T12:00")) == 2
     nights.schedules.resume("nightly")
-    assert len(nights.at("2026-01-05T02:59")) == 2  # Catches: next_at of before the pause
+    assert len(nights.at("2026-01-05T02:59")) == 2  # Catches: next_at from before the pause
     assert nights.at("2026-01-05T03:00")[-1].state == "submitted"
 
 
@@ -171,7 +171,7 @@ def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, 
     add(request=train)
     first = nights.at("2026-01-01T03:00")[0]
     nights.end_jobs(JobState.FAILED)
-    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # what failed is tried again
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # a failed job is tried again
     nights.end_jobs()
     slot = nights.at("2026-01-03T03:00")[-1]
     assert (slot.state, slot.reason) == ("skipped", f"the text has not changed since job {(first.job or 0) + 1}")
@@ -192,7 +192,7 @@ def test_a_schedule_that_is_not_paused_is_resumed_in_vain(nights: Nights, add: A
     add()
     nights.now = ms("2026-01-05T12:00")
     nights.schedules.resume("nightly")
-    # Catches: a resume that passes over what was missed
+    # Catches: a resume that skips missed runs
     assert [slot.at for slot in nights.at("2026-01-05T12:00")] == [ms("2026-01-05T03:00")]
 
 
@@ -206,13 +206,13 @@ def test_a_pause_that_comes_between_look_and_decision_counts(nights: Nights, add
 
 def test_a_slot_is_never_of_before_the_time_that_was_told(nights: Nights, add: Add) -> None:
     add()
-    with nights.client.connections.store.write() as connection:  # as by rules of a zone that have changed since
+    with nights.client.connections.store.write() as connection:  # as if the rules of the time zone had changed since
         connection.execute(update(schedules_table).values(next_at=ms("2026-01-01T04:00")))
     assert [slot.at for slot in nights.at("2026-01-01T04:00")] == [ms("2026-01-01T04:00")]  # Catches: no max
 
 
 def test_a_job_that_runs_is_known_however_many_slots_were_skipped(nights: Nights, add: Add) -> None:
-    # Catches: slots deleted by age alone, with the one that tells of the job
+    # Catches: slots deleted by age alone, with the one that names the job
     add("* * * * *", overlap="skip")
     nights.at("2026-01-01T00:01")
     with nights.client.connections.store.write() as connection:

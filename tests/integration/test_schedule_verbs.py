@@ -1,4 +1,4 @@
-"""What becomes of schedules and slots whatever the time: claims, mistakes, processes that die, removal."""
+"""Schedules and slots independent of the time: claims, mistakes, dying processes, removal."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_slot_waits_for_what_does_not_answer(nights: Nights, add: Add, tmp_pat
 
 @contextmanager
 def _without_broker(nights: Nights, folder: Path) -> Iterator[Nights]:
-    """The same store, and no broker."""
+    """Provide schedules with the same store and without a broker."""
     known = nights.client.connections.settings
     client = Client(Settings(home=folder, store_url=known.database_url, files_url=known.files_location))
     yield Nights(client, nights.now)
@@ -92,7 +92,7 @@ def test_who_was_too_slow_stores_no_second_job(nights: Nights, add: Add) -> None
     before = len(nights.client.jobs())
     schedule = Schedule(name="nightly", cron=Cron(NIGHT), request=_request(nights))
     nights.schedules._submit(schedule, Slot("nightly", slot.at), nights.now)
-    assert len(nights.client.jobs()) == before  # Catches: a job stored whether its slot is due or not
+    assert len(nights.client.jobs()) == before  # Catches: a job that is stored although its slot is not due
     assert nights.slots() == [slot]
     assert len(list(nights.client.connections.files.list("seeds"))) == 1
 
@@ -180,11 +180,11 @@ def test_a_slot_by_hand_waits_as_long_as_it_must(nights: Nights, add: Add, tmp_p
     add(deadline_s=1)
     with _without_broker(nights, tmp_path) as away:
         assert away.schedules.run("nightly").state == "due"
-    with pytest.raises(InputError, match="the slot of .* is still waiting"):  # Catches: a second one beside it
+    with pytest.raises(InputError, match="the slot of .* is still waiting"):  # Catches: a second slot beside it
         nights.schedules.run("nightly")
     nights.schedules.pause("nightly")
-    assert nights.states() == ["due"]  # Catches: a pause that skips what a person asked for
-    assert nights.at(nights.now + PAUSE_MS)[-1].state == "submitted"  # Catches: a deadline for it
+    assert nights.states() == ["due"]  # Catches: a pause that skips a slot that a person requested
+    assert nights.at(nights.now + PAUSE_MS)[-1].state == "submitted"  # Catches: a deadline for such a slot
 
 
 def test_a_claim_holds_against_whoever_read_the_clock_before(nights: Nights, add: Add) -> None:
@@ -194,7 +194,7 @@ def test_a_claim_holds_against_whoever_read_the_clock_before(nights: Nights, add
         schedules.decide(connection, "nightly", now)
         assert schedules.claim(connection, Slot("nightly", now), now + 1)
         assert not schedules.claim(connection, Slot("nightly", now), now)  # Catches: a clock set back by 1 ms
-        assert schedules.claim(connection, Slot("nightly", now), now - 3 * CLAIM_MS)  # Catches: one that was, for good
+        assert schedules.claim(connection, Slot("nightly", now), now - 3 * CLAIM_MS)  # Catches: a permanent claim
 
 
 def test_a_schedule_that_cannot_be_read_holds_up_no_other(nights: Nights, add: Add, sample: Request) -> None:
@@ -216,7 +216,7 @@ def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytes
         patch.setattr("charrnn.jobs.schedules.submit", break_down)
         slot = nights.at("2026-01-01T03:00")[-1]
     assert (slot.state, slot.reason) == ("failed", "ZeroDivisionError: an accident")
-    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # Catches: a slot that is due for ever
+    assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # Catches: a slot that is due forever
 
 
 def test_a_schedule_removed_while_it_is_run_by_hand(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A training's slices on a real store: what is in memory, on the disk and in the store agrees at each end."""
+"""Slices of a training job on a real store: memory, disk and store agree at the end of each slice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker.parts.watch import Interrupted, Watch
 
 @pytest.fixture
 def child(settings: Settings) -> Iterator[Child]:
-    """One that looks for others after each step."""
+    """A worker child that checks for waiting jobs after each step."""
     child = Child(replace(settings, slice_s=0.0, lease_s=600.0), "owner", "cpu", ["train", "generate"])
     yield child
     child.connections.close()
@@ -45,7 +45,7 @@ def kept() -> KeptTrainings:
 
 @pytest.fixture
 def client(settings: Settings, text_file: Path) -> Iterator[Client]:
-    """With a training of three steps."""
+    """A client with a training job of three steps."""
     text_file.write_text(text_file.read_text()[:2000])
     client = Client(settings)
     train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
@@ -55,7 +55,7 @@ def client(settings: Settings, text_file: Path) -> Iterator[Client]:
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.trainer.Trainer]:
-    """The trainers that were made."""
+    """The trainers that were created."""
     made = []
 
     class Counted(charrnn.training.trainer.Trainer):
@@ -68,7 +68,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.trainer.Trai
 
 
 def run(child: Child, kept: KeptTrainings) -> None:
-    """Claim the training and work on it, as a doorbell's task does."""
+    """Claim the training job and work on it, as the task of a notification does."""
     part = child.leases.claim("train", child.owner)
     assert part is not None
     assert isinstance(part.spec, TrainSpec)
@@ -87,10 +87,10 @@ def checkpoint(client: Client) -> FileRef:
 def test_a_training_that_gave_its_device_back_goes_on_from_memory(
     client: Client, child: Child, kept: KeptTrainings, add_job: AddJob, built: list[Any]
 ) -> None:
-    add_job()  # waits, so that the training gives its device back after each slice
+    add_job()  # waits, so that the training job gives its device back after each slice
     for step in (1, 2):
         run(child, kept)
-        assert [trainer.checkpoint.step for trainer in built] == [step]  # Catches: a trainer made anew for each slice
+        assert [trainer.checkpoint.step for trainer in built] == [step]  # Catches: a new trainer for each slice
 
 
 def test_what_another_worker_did_meanwhile_is_not_done_again(
@@ -105,7 +105,7 @@ def test_what_another_worker_did_meanwhile_is_not_done_again(
     child.leases.checkpoint(part, copied, [])
     child.leases.release(part)
     run(child, kept)
-    assert len(built) == 2  # Catches: a worker that goes on from what it kept, whatever the store says
+    assert len(built) == 2  # Catches: a worker that continues from its memory, regardless of the store
 
 
 def test_a_checkpoint_that_is_not_committed_changes_nothing(
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_is_not_committed_changes_nothing(
     with pytest.raises(ConnectionError):
         run(child, kept)
     assert checkpoint(client) == committed[0]
-    # Catches: a checkpoint deleted, or written over, before the next is committed
+    # Catches: a checkpoint deleted or overwritten before the next is committed
     client.connections.files.verified_path(committed[0])
 
 
@@ -153,7 +153,7 @@ def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases
         connection.execute(insert(workers).values(owner="life/0", **seen))
     assert client.status(waiting).waiting_for == "a worker is about to claim it"
     leases.claim("train", "life/0")
-    # Catches: a worker that trains reported as about to claim the job
+    # Catches: a training worker reported as about to claim the job
     assert "busy with job 1" in (client.status(waiting).waiting_for or "")
     with client.connections.store.write() as connection:
         connection.execute(insert(workers).values(owner="life/1", **seen))
@@ -181,5 +181,5 @@ def test_a_broker_that_is_away_at_the_end_leaves_no_old_version(
         train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1), margin=5.0, keep=1)
     while any(job.state != JobState.DONE for job in client.jobs()):
         run(child, kept)
-    # Catches: what is done last left out, where one of three does not answer
+    # Catches: the last cleanup step left out when another service does not answer
     assert [version.version for version in client.models.list()] == [1, 3]

@@ -1,4 +1,4 @@
-"""A version on its way from one store to another."""
+"""Transfer of a version from one store to another."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def archive(client: Client, version: str, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def elsewhere(settings: Settings, tmp_path: Path) -> Iterator[Client]:
-    """Another store, with a broker's database of its own."""
+    """Another store, with its own database in the broker."""
     url = f"sqlite:///{tmp_path / 'elsewhere.sqlite'}"
     broker = f"redis+socket://{settings.broker_socket}?virtual_host=1"
     with redis.Redis(unix_socket_path=str(settings.broker_socket), db=1) as server:
@@ -66,7 +66,7 @@ def elsewhere(settings: Settings, tmp_path: Path) -> Iterator[Client]:
 def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, untrained_model: Model) -> None:
     assert elsewhere.models.import_version(archive) == "speeches@1"
     job = submit(elsewhere, "speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
-    assert job.spec.sampling.precision == "float32"  # of a single text
+    assert job.spec.sampling.precision == "float32"  # the precision for a single text
     version = resolve(elsewhere.connections.store, "speeches")
     loaded = load(elsewhere.connections.files.verified_path(version.files))
     seeds, sampling = ["the "], {"length": 40, "rng_seed": 3}

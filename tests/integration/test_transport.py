@@ -1,4 +1,4 @@
-"""What worker/transport.py replaces in Kombu: that it is there, and that a consumer of a real broker calls it."""
+"""Methods of Kombu that worker/transport.py replaces: they exist, and a consumer of a real broker calls them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ LIST, IN_HAND = f"{KEY_PREFIX}{QUEUE}", f"{KEY_PREFIX}unacked"
 
 @pytest.fixture
 def connection(settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
-    """A consumer's, as a worker's parent opens it."""
-    monkeypatch.setattr(transport, "_transport_cache", {})  # this process has used Kombu's own by now
+    """The connection of a consumer, as the parent of a worker opens it."""
+    monkeypatch.setattr(transport, "_transport_cache", {})  # this process has already cached Kombu's own transport
     monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", "worker.transport:Transport")
     with queue.app.connection_for_read() as connection:
         yield connection
@@ -37,7 +37,7 @@ def broker(settings: Settings) -> Iterator[redis.Redis]:
 
 
 def consume(connection: Connection) -> Message:
-    """The next message of QUEUE, which is not acknowledged."""
+    """Return the next message of QUEUE without acknowledging it."""
     taken: list[Message] = []
     connection.default_channel.basic_consume(QUEUE, False, taken.append, "tag")
     while not taken:
@@ -64,7 +64,7 @@ def test_kombu_has_the_methods_that_are_replaced_or_called(
 def test_brpop_read_reads_what_a_consumer_takes(
     connection: Connection, broker: redis.Redis, queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Catches: a Channel whose _brpop_read is called by nobody: what is no JSON ends the worker
+    # Catches: a Channel whose _brpop_read is never called: a message that is not JSON ends the worker
     broker.lpush(LIST, b"garbage")
     queue.ring(QUEUE, 1)
     assert isinstance(connection.default_channel, Channel)
@@ -75,7 +75,7 @@ def test_brpop_read_reads_what_a_consumer_takes(
 def test_deliver_replaces_what_a_consumer_takes(
     connection: Connection, broker: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Catches: a Transport whose _deliver is called by nobody: Celery believes what came
+    # Catches: a Transport whose _deliver is never called: Celery trusts any message
     broker.lpush(LIST, b'{"headers": {"task": "os.system"}}')
     assert isinstance(connection.transport, Transport)
     message = consume(connection)
@@ -86,7 +86,7 @@ def test_deliver_replaces_what_a_consumer_takes(
 def test_restore_by_tag_forgets_what_a_consumer_did_not_acknowledge(
     connection: Connection, broker: redis.Redis, queue: Queue
 ) -> None:
-    # Catches: a QoS whose restore_by_tag is called by nobody: whatever it is goes back, and ends the next worker too
+    # Catches: a QoS whose restore_by_tag is never called: any message is requeued, and ends the next worker too
     queue.ring(QUEUE, 1)
     consume(connection)
     assert isinstance(connection.default_channel.qos, QoS)
@@ -104,7 +104,7 @@ def test_establish_connection_tells_of_each_attempt(connection: Connection, monk
 
 
 def test_a_doorbell_gives_no_warning(connection: Connection, queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    # Catches: a form that Celery no longer writes, so that each doorbell is warned of
+    # Catches: a message format that Celery no longer writes, so that each notification causes a warning
     caplog.set_level(logging.WARNING)
     queue.ring(QUEUE, 1)
     consume(connection)

@@ -1,4 +1,4 @@
-"""Archives of model versions: the same bytes each time, read back whole, and nothing hostile is unpacked."""
+"""Archives of model versions: reproducible bytes, complete reads, and no hostile archive is unpacked."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def manifest_of(model: Model) -> Manifest:
 
 @dataclass
 class Version:
-    """A version's files, what it is, and an empty folder beside them."""
+    """A version's files and manifest, and an empty folder beside them."""
 
     root: Path
     manifest: Manifest
@@ -79,7 +79,7 @@ class Version:
         return read_archive(self.path, self.unpacked)
 
     def refuse(self, data: bytes, message: str) -> str:
-        """See that an archive is refused and leaves nothing, inside and outside of the folder."""
+        """Check that an archive is refused and leaves nothing inside or outside of the folder."""
         self.path.write_bytes(data)
         return self.refuse_file(message)
 
@@ -108,7 +108,7 @@ def version(untrained_model: Model, tmp_path: Path) -> Version:
 
 @dataclass
 class Member:
-    """A member of a zip, whose header and whose line of the directory may say anything."""
+    """A member of a zip, with arbitrary values in its header and in its entry of the directory."""
 
     name: str
     data: bytes = b"x"
@@ -117,14 +117,14 @@ class Member:
     method: int = zipfile.ZIP_STORED
     date: int = 33  # 1980-01-01
     crc: int | None = None
-    size: int | None = None  # as compressed
+    size: int | None = None  # compressed size
     length: int | None = None
     system: int = 3
     attributes: int = REGULAR
     extra: bytes = b""
     comment: bytes = b""
     place: int | None = None
-    header: dict[str, Any] = field(default_factory=dict)  # what its header alone has
+    header: dict[str, Any] = field(default_factory=dict)  # values of the header alone
     before: bytes = b""
     behind: bytes = b""
 
@@ -151,7 +151,7 @@ class Member:
 
 
 def joined(members: Iterable[Member], comment: bytes = b"", before: bytes = b"", between: bytes = b"") -> bytes:
-    """A zip of these."""
+    """Return a zip of these members."""
     data, directory = before, b""
     for member in members:
         data += member.before
@@ -166,26 +166,26 @@ def end(members: int, size: int, place: int, comment: bytes = b"") -> bytes:
 
 
 def large_end(size: int, place: int) -> bytes:
-    """An end in zip64, for a directory of gigabytes."""
+    """Return a zip64 end record, for a directory of gigabytes."""
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, place)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, place + size, 1)
     return record + locator + end(0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
 
 
 class Parts:
-    """An archive taken apart, to be put together otherwise."""
+    """The parts of an archive, to be changed and joined again."""
 
     def __init__(self, data: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             self.files = {name: archive.read(name) for name in archive.namelist()}
         self.document: dict[str, Any] = json.loads(self.files.pop("manifest.json"))
-        self.manifest: bytes | None = None  # in the document's place
+        self.manifest: bytes | None = None  # replaces the document
         self.changes: dict[str, dict[str, Any]] = {}
         self.first, self.last = list[Member](), list[Member]()
         self.around: dict[str, bytes] = {}
 
     def list(self, name: str, data: bytes) -> None:
-        """Another content, which the manifest lists."""
+        """Replace the content of a file, in the manifest too."""
         self.files[name] = data
         self.document["files"][name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
@@ -203,7 +203,7 @@ Change = Callable[[Parts], object]
 
 
 def weights(header: object, data: bytes | None = None) -> Change:
-    """Another header of the safetensors file, of those who are no JSON too; or other numbers."""
+    """Replace the header of the safetensors file, by bytes that need not be JSON, or replace its numbers."""
 
     def change(parts: Parts) -> None:
         old = parts.files["model.safetensors"]
@@ -221,7 +221,7 @@ def header_of(parts: Parts) -> dict[str, Any]:
 
 
 def reshaped(name: str) -> Change:
-    """Which a loader would refuse, but not before it is champion."""
+    """Change a shape. A loader would refuse it, but only after the version has become the champion."""
 
     def change(parts: Parts) -> None:
         header = header_of(parts)
@@ -265,7 +265,7 @@ def content(name: str, data: bytes) -> Change:
 
 
 def member(name: str = "metrics.csv", **changes: Any) -> Change:
-    """What a zip says of a member, both times unless it is `header`."""
+    """Change what a zip says about a member: in both places, or with `header` in the header alone."""
     return lambda parts: parts.changes.update({name: changes})
 
 
@@ -295,12 +295,12 @@ def added(name: str, data: bytes = b"x") -> Change:
 
 
 def mode(kind: int) -> Change:
-    """Only its type is wrong, so that only a look at the type refuses it."""
+    """Change the file type alone, so that only a check of the type refuses it."""
     return member(attributes=(kind | 0o644) << 16)
 
 
 def overlapping(parts: Parts) -> None:
-    """The last member is the one before it too."""
+    """Give the last member the place of the one before it."""
     last = [*parts.files][-1]
     parts.list(last, parts.files["metrics.json"])
     place = joined([Member("manifest.json", json.dumps(parts.document).encode())]).index(b"PK\1\2")
@@ -308,7 +308,7 @@ def overlapping(parts: Parts) -> None:
 
 
 def inside(parts: Parts) -> None:
-    """The last member lies in the one before it."""
+    """Put the last member inside the one before it."""
     validation = Member("validation.txt", parts.files["validation.txt"])
     parts.list("metrics.csv", b"epoch\n" + validation.local())
     parts.files.pop("validation.txt")
@@ -448,7 +448,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         document(b"[1]"),
         r"manifest.json: not a JSON object. Received: \[1\]",
     ),
-    # Catches: `_check_format` after `Manifest.from_dict`, which a newer format may have more fields than
+    # Catches: `_check_format` after `Manifest.from_dict`: a newer format may have more fields
     "newer format": (
         lambda parts: parts.document.update(format=2, more="fields"),
         "unknown format 2. Expected 1: a newer charrnn-jobs wrote the archive. Upgrade the",
@@ -573,7 +573,7 @@ def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
 
 
 def test_the_parts_put_together_are_taken(version: Version) -> None:
-    """Else each of the above could be refused for another reason."""
+    """Without this test, each archive above could be refused for another reason."""
     assert version.read(Parts(version.write()).join()) == version.manifest
 
 
@@ -612,7 +612,7 @@ def test_what_follows_the_end_is_refused(version: Version, more: bytes) -> None:
 
 
 def test_a_comment_that_is_not_there_is_refused(version: Version) -> None:
-    # Catches: an end whose last two bytes may be anything
+    # Catches: an end record with arbitrary last two bytes
     version.refuse(version.write()[:-2] + b"\1\0", "not a whole zip archive")
 
 
@@ -634,9 +634,9 @@ def test_any_byte_changed_is_refused_or_changes_nothing(version: Version) -> Non
 
 
 def test_a_directory_of_gigabytes_takes_no_memory(version: Version) -> None:
-    # Catches: zipfile on a file that gives as much as it is asked for
+    # Catches: zipfile on a file that returns as many bytes as it is asked for
     with open(version.path, "wb") as file:
-        file.truncate(1 << 33)  # of zeros that take no room
+        file.truncate(1 << 33)  # a sparse file of zeros
         file.seek(0, os.SEEK_END)
         file.write(large_end(1 << 33, 0))
     assert peak_of(lambda: version.refuse_file("damaged: Bad magic number for central directory")) < 4 << 20
@@ -651,7 +651,7 @@ def test_a_directory_of_a_million_members_takes_no_memory(version: Version) -> N
 
 
 def test_a_member_of_gigabytes_takes_no_memory(version: Version) -> None:
-    # Catches: no bound of the manifest
+    # Catches: no limit on the size of the manifest
     size = (1 << 31) - 2
     member = Member("manifest.json", b"", size=size, crc=1)
     with open(version.path, "wb") as file:
@@ -663,7 +663,7 @@ def test_a_member_of_gigabytes_takes_no_memory(version: Version) -> None:
 
 
 def peak_of(act: Callable[[], object]) -> int:
-    """Bytes that were allocated at once."""
+    """Return the peak of allocated bytes."""
     tracemalloc.start()
     try:
         act()
@@ -712,7 +712,7 @@ def test_any_unzip_reads_it(version: Version) -> None:
 
 
 def test_one_of_more_than_2_gib_comes_back(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Catches: `force_zip64=False`; any extra field refused. The limit is zipfile's: 2 GiB take half a minute
+    # Catches: `force_zip64=False`; any extra field refused. zipfile's limit is lowered: 2 GiB take half a minute
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10_000)
     data = version.write()
     assert b"PK\6\6" in data
@@ -732,7 +732,7 @@ def test_its_manifest_is_its_version_and_its_files(version: Version) -> None:
 
 
 def test_a_network_that_lacks_an_option_has_its_default(version: Version) -> None:
-    """As an archive has it that was written before there was the option."""
+    """An archive that was written before the option existed lacks it."""
     parts = Parts(version.write())
     del parts.document["network"]["max_len"]
     assert version.read(parts.join()) == version.manifest
@@ -740,7 +740,7 @@ def test_a_network_that_lacks_an_option_has_its_default(version: Version) -> Non
 
 def test_a_whole_number_of_nats_is_a_float_afterwards(version: Version) -> None:
     parts = Parts(version.write())
-    parts.document["val_loss"] = 10**30  # more than a database's whole numbers hold
+    parts.document["val_loss"] = 10**30  # more than a database integer can hold
     parts.list("metrics.json", b'{"val_loss": 1e30}')
     assert repr(version.read(parts.join()).val_loss) == "1e+30"
 
@@ -766,7 +766,7 @@ def test_what_could_not_be_read_is_not_written(version: Version, name: str, data
 
 
 def test_a_file_that_changes_meanwhile_is_told(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Catches: no comparison at the end of _content, when it is written
+    # Catches: no comparison at the end of _content when the archive is written
     class Changing(io.BytesIO):
         def write(self, data: Any) -> int:
             version.validation.write_text(VALIDATION_TEXT.upper())
@@ -780,7 +780,7 @@ def test_a_file_that_changes_meanwhile_is_told(version: Version, monkeypatch: py
 
 
 def test_it_is_written_into_a_pipe(version: Version) -> None:
-    # Catches: zipfile on the target, which seeks or writes lengths behind the members
+    # Catches: zipfile directly on the target, which seeks or writes lengths after the members
     class Pipe(io.RawIOBase):
         data = b""
 

@@ -1,4 +1,4 @@
-"""Two models on the characters that both know."""
+"""Comparison of two models on the characters that both know."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from charrnn.training.comparison import common_nats
 
 
 def uniform(characters: str) -> Model:
-    """A model for which all its characters are equally likely."""
+    """Return a model to which all its characters are equally likely."""
     network = NetworkOptions(units=4, layers=1)
     weights = {name: np.zeros_like(value) for name, value in initial_weights(network, len(characters), 0).items()}
     return Model(network, Vocabulary(characters), weights)

@@ -1,4 +1,4 @@
-"""Drawing: frequencies are those of the softmax, limited where that is asked for."""
+"""Drawing: frequencies are those of the softmax, with top-k and top-p limits where they are set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOGITS = np.array([2.0, 0.0, -1.0, 1.0, 1.0, -3.0], np.float32)
 def drawn_from(
     logits: np.ndarray, temperature: float, numbers: np.ndarray, top_k: int | None = None, top_p: float = 1.0
 ) -> np.ndarray:
-    """Draws from one row of logits, a number each."""
+    """Draw from one row of logits, once for each number."""
     count, limits = len(numbers), None
     if top_k or top_p < 1:
         limits = Limits(np.full(count, top_k or len(logits), np.int32), np.full(count, top_p, np.float32))
@@ -32,7 +32,7 @@ def evenly(count: int) -> np.ndarray:
 
 
 def expected_shares(logits: np.ndarray, temperature: float, top_k: int = ALL, top_p: float = 1.0) -> np.ndarray:
-    """The same in NumPy, one step after the other: temperature, then top-k, then top-p of what is left."""
+    """Return the shares by NumPy, step by step: temperature, then top-k, then top-p of what is left."""
     shares = np.exp(np.asarray(logits, np.float64) / temperature)
     shares[shares < np.sort(shares)[::-1][min(top_k, len(shares)) - 1]] = 0
     shares /= shares.sum()
@@ -47,24 +47,24 @@ def expected_shares(logits: np.ndarray, temperature: float, top_k: int = ALL, to
 @pytest.mark.parametrize("top_k", [ALL, 4, 1])
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_draws_follow_the_limited_softmax(temperature: float, top_k: int, top_p: float) -> None:
-    # Of two characters as likely as each other (ids 3 and 4) both may be drawn or none.
+    # Two characters are equally likely (ids 3 and 4): both may be drawn or none.
     numbers = evenly(40_000)
     ids = drawn_from(LOGITS, temperature, numbers, min(top_k, len(LOGITS)), top_p)
     shares = np.bincount(ids, minlength=len(LOGITS)) / len(numbers)
-    # The numbers are evenly spread, so the shares are exact but for their ends.
+    # The numbers are evenly spread, so the shares are exact except at their ends.
     np.testing.assert_allclose(shares, expected_shares(LOGITS, temperature, top_k, top_p), atol=2 / len(numbers) + 1e-5)
 
 
 @given(st.lists(st.floats(-30, 30, width=32), min_size=7, max_size=7), st.integers(0, 10**6))
 def test_limits_that_allow_everything_change_no_draw(logits: list[float], rng_seed: int) -> None:
-    # Catches: draws in sorted order, or what rounds away cut off: a row would depend on its neighbours' limits
+    # Catches: draws in sorted order, or tiny probabilities cut off: a row would depend on its neighbors' limits
     numbers = np.random.default_rng(rng_seed).uniform(0.001, 0.999, 50).astype(np.float32)
     row = np.array(logits, np.float32)
     np.testing.assert_array_equal(drawn_from(row, 1.0, numbers), drawn_from(row, 1.0, numbers, top_k=7))
 
 
 def test_limits_that_allow_everything_keep_what_rounds_away_beside_the_likeliest() -> None:
-    # Five thousand characters that together have 1.25e-4, none of which changes a sum of 1.
+    # Five thousand characters with a total probability of 1.25e-4; no single one of them changes a sum of 1.
     row, numbers = np.append(np.full(5000, -17.5), 0.0), np.array([1e-5, 5e-5, 0.5], np.float32)
     free = drawn_from(row, 1.0, numbers)
     assert free[0] < free[1] < free[2] == 5000
@@ -83,19 +83,19 @@ def test_nats_are_at_temperature_1_and_without_limits() -> None:
     limits = Limits(np.array([2], np.int32), np.array([0.5], np.float32))
     ids, nats = sample_ids(LOGITS[None], zeros, temperature, np.array([0.5], np.float32), limits)
     shares = np.exp(LOGITS) / np.exp(LOGITS).sum()
-    # Catches: nats of the distribution that was drawn from
+    # Catches: nats of the limited distribution, from which the character was drawn
     assert float(nats[0]) == pytest.approx(-np.log(shares[int(ids[0])]), rel=1e-5)
 
 
 def bias_model(model: Model) -> tuple[Model, np.ndarray]:
-    """A model whose every character has the same known distribution, and its logits."""
+    """Return a model with the same known distribution at every character, and its logits."""
     logits = np.random.default_rng(3).normal(0, 0.5, len(model.vocabulary)).astype(np.float32)
     weights = {**model.weights, "dense.kernel": 0 * np.asarray(model.weights["dense.kernel"]), "dense.bias": logits}
     return Model(model.network, model.vocabulary, weights), logits
 
 
 def chi_square(counts: np.ndarray, shares: np.ndarray) -> float:
-    """In standard deviations from its mean, of the characters that are expected 5 times and more."""
+    """Return chi-square in standard deviations from its mean, of characters that are expected at least 5 times."""
     expected = shares * counts.sum()
     often = expected >= 5
     degrees = int(often.sum()) - 1
@@ -119,6 +119,6 @@ def test_sampled_frequencies_are_the_model_s(
     shares = expected_shares(logits, temperature, top_k, top_p)
     assert not counts[shares == 0].any()
     assert chi_square(counts, shares) < 4
-    for other in (0.95, 1.05):  # The same test rejects a temperature that is 5 % off.
+    for other in (0.95, 1.05):  # the same test rejects a temperature that is 5% off
         wrong = expected_shares(logits, temperature * other, top_k, top_p)
         assert counts[wrong == 0].any() or chi_square(counts, wrong) > 4

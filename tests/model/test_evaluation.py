@@ -12,7 +12,7 @@ from charrnn.network.network import initial_weights, sequence
 from charrnn.options import NetworkOptions
 from charrnn.training.evaluation import sampling_precision, validation_loss
 
-LENGTHS = (2, 3, 70, 5000)  # one stretch, a ragged end, many stretches
+LENGTHS = (2, 3, 70, 5000)  # one stretch, an incomplete last stretch, many stretches
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -44,7 +44,7 @@ def test_a_model_is_sampled_in_bfloat16_where_that_is_faster_and_changes_little(
     rough = {name: 40 * value for name, value in weights.items()}
     monkeypatch.setattr(backend, "fast_precision", lambda: "bfloat16")
     chosen = [sampling_precision(network, found, ids) for found in (weights, rough)]
-    assert chosen == ["bfloat16", "float32"]  # Catches: a loss that is not compared
+    assert chosen == ["bfloat16", "float32"]  # Catches: no comparison of the losses
     assert sampling_precision(NetworkOptions(units=16, max_len=7), weights, ids) == "float32"
     monkeypatch.setattr(backend, "fast_precision", lambda: "float32")
     assert sampling_precision(network, weights, ids) == "float32"

@@ -41,7 +41,7 @@ def test_without_an_rng_seed_the_texts_differ_from_call_to_call(untrained_model:
 
 
 def test_a_string_is_one_seed(untrained_model: Model) -> None:
-    # Catches: one text for each of its characters
+    # Catches: a text for each character of the seed
     assert [sample.seed for sample in untrained_model.sample("the old", length=3)] == ["the old"]
 
 
@@ -53,7 +53,7 @@ def test_an_empty_seed_starts_a_new_line(untrained_model: Model) -> None:
 def test_a_text_may_be_limited_and_end_at_a_stop_string(untrained_model: Model) -> None:
     options: dict[str, Any] = {"length": 60, "samples": 20, "rng_seed": 3}
     whole = [sample.text for sample in untrained_model.sample("the", **options)]
-    stopped = list(untrained_model.sample("the", stop=["e", "\n", "é"], **options))  # é is never written
+    stopped = list(untrained_model.sample("the", stop=["e", "\n", "é"], **options))  # é is outside the vocabulary
     assert [sample.text for sample in stopped] == [re.split("[e\n]", text)[0] for text in whole]
     assert {sample.finish_reason for sample in stopped} == {"stop"}
     assert [len(sample.logprobs) for sample in stopped] == [len(sample.text) for sample in stopped]

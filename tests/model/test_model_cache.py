@@ -1,4 +1,4 @@
-"""The versions that a worker holds ready."""
+"""The cache of versions that a worker has loaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_was_unused_longest_goes_first(files: Files, tmp_path: Path) -> Non
     loaded = ModelCache(max_bytes=2 * size)
     for reference in (first, second, first, third):
         loaded.get(files, reference)
-    # Catches: the oldest dropped, though it was used since
+    # Catches: the oldest dropped, although it was used recently
     assert list(loaded.models) == [first.sha256, third.sha256]
 
 

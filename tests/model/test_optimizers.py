@@ -1,4 +1,4 @@
-"""One update against Keras's own optimizers, and the schedules."""
+"""One update compared with Keras's optimizers, and the learning-rate schedules."""
 
 from __future__ import annotations
 

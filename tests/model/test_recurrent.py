@@ -1,4 +1,4 @@
-"""LSTM and GRU against Keras's own: outputs, states and gradients."""
+"""LSTM and GRU compared with Keras's: outputs, states and gradients."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from charrnn.options import NetworkOptions
 
 NETWORKS = [NetworkOptions(cell=cell, units=13, dropout=0.0) for cell in ("lstm", "gru")]
 VOCABULARY, BATCH, TIME = 11, 5, 17
-TOLERANCE = 1e-5  # of the largest value
+TOLERANCE = 1e-5  # relative to the largest value
 LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
 
 each_cell = pytest.mark.parametrize("network", NETWORKS, ids=["lstm", "gru"])
 
 
 def arrays(network: NetworkOptions) -> tuple[dict[str, tf.Tensor], np.ndarray, np.ndarray]:
-    """Weights, all of them random, so that no bias is 0; inputs and targets (T, B)."""
+    """Return random weights, so that no bias is 0, and inputs and targets (T, B)."""
     rng = np.random.default_rng(3)
     weights = {
         name: tf.constant(value + rng.normal(0, 0.1, value.shape).astype(np.float32))
@@ -34,7 +34,7 @@ def arrays(network: NetworkOptions) -> tuple[dict[str, tf.Tensor], np.ndarray, n
 
 
 def keras_logits(network: NetworkOptions, weights: dict[str, tf.Tensor], inputs: np.ndarray) -> tf.Tensor:
-    """The same network of Keras's layers, its weights ours. (T, B) -> (T, B, V)"""
+    """Return the logits (T, B, V) for inputs (T, B) of the same network with the same weights, in Keras's layers."""
     values = tf.one_hot(tf.transpose(inputs), VOCABULARY)
     for layer in range(network.layers):
         recurrent = LAYERS[network.cell](network.units, return_sequences=True)
@@ -76,10 +76,10 @@ def test_gradients_of_every_weight_equal_keras(network: NetworkOptions) -> None:
 
 @each_cell
 def test_the_gpu_s_way_is_the_same_network(network: NetworkOptions, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Keras's layer runs without cuDNN here: what is seen is that it gets its weights, state and ids.
+    # Keras's layer runs without cuDNN here: this checks that it gets its weights, state and ids.
     weights, inputs, targets = arrays(network)
     found = []
-    _, state = sequence(network, weights, inputs)  # so that what follows goes on from a state that is not 0
+    _, state = sequence(network, weights, inputs)  # what follows starts from a state that is not 0
     for on_gpu in (False, True):
         monkeypatch.setattr(ops, "on_gpu", on_gpu)
         with tf.GradientTape() as tape:
@@ -125,7 +125,7 @@ def test_steps_are_the_sequence(network: NetworkOptions) -> None:
 
 
 def steps(network: NetworkOptions, weights: dict[str, tf.Tensor], inputs: np.ndarray) -> Iterator[tf.Tensor]:
-    """Logits after each single step."""
+    """Yield the logits after each single step."""
     carried = first_state(network, BATCH, "float32")
     for ids in inputs:
         product, carried = step(network, weights, ids, carried, tf.ones(BATCH))
@@ -152,7 +152,7 @@ def test_narrow_steps_are_near_the_exact_ones(network: NetworkOptions) -> None:
     carried = first_state(network, BATCH, "bfloat16")
     for ids in inputs:
         product, carried = step(network, narrow, ids, carried, tf.ones(BATCH))
-    assert [state[1].dtype for state in carried] == [tf.float32] * network.layers  # what is remembered is not rounded
+    assert [state[1].dtype for state in carried] == [tf.float32] * network.layers  # the state is not rounded
     assert product.dtype == tf.bfloat16
     assert_close(tf.cast(product, tf.float32) + weights["dense.bias"], exact, tolerance=0.05)
 

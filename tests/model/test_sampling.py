@@ -1,4 +1,4 @@
-"""The sampler's promises, on a model of random weights whose every choice is open."""
+"""The sampler's promises, on a model of random weights, to which every character is likely."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROPERTIES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
 
 
 def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:
-    """Rows of seed lengths and text lengths."""
+    """Return rows with these seed lengths and text lengths."""
     return [
         Row([(n + k) % 17 for k in range(seed)], (0.5, 1.0, 2.0)[n % 3], length, 1000 + n)
         for n, (seed, length) in enumerate(sizes)
@@ -53,7 +53,7 @@ def test_a_text_does_not_depend_on_order_slot_or_neighbours(
 ) -> None:
     rows = rows_of(sizes)
     expected = texts(each_model, rows, precision=precision)
-    # Catches: draws that differ where a neighbour has limits
+    # Catches: draws that differ where a neighbor has limits
     limits: dict[str, Any] = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
     others = [replace(row, key=row.key + 1000, **limits) for row in rows]
     both = rows + others
@@ -92,7 +92,7 @@ def test_each_kind_of_model_writes_what_its_network_predicts(each_model: Model) 
     seed, network = [4, 2, 7], each_model.network
     written = texts(each_model, [Row(seed, 0.0, 20, 5)])[5]
     ids = list(seed)
-    for _ in range(20):  # Catches: a window that holds more characters, or fewer, than max_len
+    for _ in range(20):  # Catches: a window with more or fewer characters than max_len
         seen = np.array(ids[-(network.max_len or len(ids)) :], np.int32)[:, None]
         ids.append(int(np.argmax(np.asarray(sequence(network, each_model.weights, seen)[0])[-1, 0])))
     assert list(written.ids) == ids[3:]
@@ -118,7 +118,7 @@ def test_a_text_does_not_depend_on_the_steps_of_a_call(
     expected = texts(untrained_model, rows)
     monkeypatch.setattr(sampling, "STEPS", steps)
     found = texts(untrained_model, rows)
-    for row in rows:  # Catches: a stop string that lies in two calls
+    for row in rows:  # Catches: a stop string that is split between two calls
         np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
 
 
@@ -136,7 +136,7 @@ def test_a_text_ends_at_its_first_stop_string(
     for row in rows:
         ids = whole[row.key].ids.tolist()
         end, left = first_stop(ids, stops)
-        # Catches: the last stop string of a piece, or the one that stands first in the list, in place of the first
+        # Catches: the last stop string of a piece, or the first of the list, instead of the first in the text
         assert found[row.key].ids.tolist() == (ids if end is None else ids[: end if keep else left])
         assert found[row.key].finish_reason == ("length" if end is None else "stop")
         assert len(found[row.key].nats) == len(found[row.key].ids)
@@ -152,7 +152,7 @@ def test_of_several_stop_strings_the_one_that_ends_first_ends_the_text(untrained
 
 
 def first_stop(ids: list[int], stops: tuple[tuple[int, ...], ...]) -> tuple[int | None, int]:
-    """Where the first stop string ends, and where the longest that ends there begins."""
+    """Return where the first stop string ends, and where the longest one that ends there begins."""
     for end in range(1, len(ids) + 1):
         if sizes := [len(stop) for stop in stops if len(stop) <= end and tuple(ids[end - len(stop) : end]) == stop]:
             return end, end - max(sizes)
@@ -165,7 +165,7 @@ def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: M
     report = Report(BATCH)
     found = texts(untrained_model, rows, report=report)
     assert {len(text.ids) for text in found.values()} == {1}
-    assert report.steps == 4 * STEPS  # Catches: slots that run on to the row's length
+    assert report.steps == 4 * STEPS  # Catches: slots that continue up to the row's length
     assert report.slot_steps == len(rows)
 
 
@@ -181,7 +181,7 @@ def test_compiling_is_counted_apart_and_once() -> None:
     for report in reports:
         texts(model, rows_of([(1, 20)] * 5), report=report)
     assert reports[0].compile_seconds > reports[0].seconds > 0
-    assert reports[1].compile_seconds == 0  # Catches: a sampler that is compiled anew for each part
+    assert reports[1].compile_seconds == 0  # Catches: a sampler that is compiled again for each part
 
 
 def test_a_call_may_stop_the_sampler(untrained_model: Model) -> None:

@@ -1,4 +1,4 @@
-"""What a training and a sampling leave in the temporary folder."""
+"""Training and sampling leave no files in the temporary folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ model = charrnn.train(sys.argv[1], epochs=1, units=8, layers=1)
 next(model.sample("a", length=20))
 os._exit(0)
 """
-"""It ends as the children of a worker's pool do, without exit handlers."""
+"""A program that ends as the children of a worker's pool do, without exit handlers."""
 
 
 def test_a_training_and_a_sampling_leave_no_temporary_files(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training: it learns, it repeats itself exactly, and it goes on from any checkpoint."""
+"""Training: it learns, is exactly reproducible, and resumes from any checkpoint."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights(
 
 
 def test_a_resumed_training_clips_its_gradients_alike(tmp_path: Path) -> None:
-    # Catches: a norm summed in the order of the weights, which is another one in a checkpoint
+    # Catches: a norm summed in the order of the weights, which differs in a checkpoint
     def small() -> Trainer:
         return Trainer(CORPUS, NetworkOptions(units=24), TrainingOptions(batch=1, unroll=4, rng_seed=4))
 
@@ -86,7 +86,7 @@ def test_dropout_masks_depend_on_the_rng_seed() -> None:
     first, second = trainer(rng_seed=1), trainer(rng_seed=2)
     second.checkpoint.weights = first.checkpoint.weights
     losses = [stop_at(1, one).checkpoint.epoch_loss for one in (first, second)]
-    assert losses[0] != losses[1]  # Catches: masks from the step alone
+    assert losses[0] != losses[1]  # Catches: masks that depend on the step alone
 
 
 def test_streams_start_an_epoch_without_a_memory() -> None:
@@ -142,13 +142,13 @@ def test_a_time_limit_ends_a_training_with_an_evaluation() -> None:
         return False
 
     one.run(watch)
-    # Catches: time left as if there were no limit, and fewer steps in all than are done
+    # Catches: remaining time computed as if there were no limit, and fewer steps in total than are done
     assert {progress.steps for progress in seen} == {one.checkpoint.step}
     assert [progress.evaluating for progress in seen] == [True] * (len(seen) - 1) + [False]
     assert len(seen) > 1
     assert one.checkpoint.step < one.batches.epoch_steps
     assert len(one.checkpoint.history) == 1
-    # Catches: a schedule that does not know of the limit
+    # Catches: a schedule that ignores the limit
     assert one.checkpoint.history[0].learning_rate == cosine_rate(one.checkpoint.step, 1.0, STREAM.units)
 
 
@@ -205,7 +205,7 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_that_reason() -> None:
 
 @each_method
 def test_an_evaluation_that_was_interrupted_is_done_again(network: NetworkOptions, tmp_path: Path) -> None:
-    # Catches: the epoch of a training that was drained during its evaluation is never evaluated
+    # Catches: an epoch that is never evaluated when the training job is drained during its evaluation
     whole, cut = trainer(network, epochs=1), trainer(network, epochs=1)
     whole.run()
     calls = []
@@ -244,12 +244,12 @@ def test_a_model_goes_on_at_a_lower_rate() -> None:
 
 
 def test_trainings_of_several_sizes_share_a_process_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Catches: a compiled step or evaluation of both, in which Keras's layers would make variables twice
+    # Catches: a compiled step or evaluation shared by both, in which Keras's layers would make variables twice
     monkeypatch.setattr(ops, "on_gpu", True)
     for characters, batch in (("ab", 1), ("abc", 1), ("abc", 2)):
         corpus = Corpus.of(Vocabulary(characters), [characters * 20], characters)
         options = TrainingOptions(epochs=1, batch=batch, unroll=4, precision="float32", preview_temperatures=0)  # type: ignore[arg-type]
-        ops.keras_layer.cache_clear()  # as trainings of other networks would
+        ops.keras_layer.cache_clear()  # as training other networks would
         one = Trainer(corpus, NetworkOptions(units=7, layers=1), options)
         one.run()
         assert one.checkpoint.history

@@ -1,9 +1,9 @@
-"""Writes hostile files of Keras, HDF5 and NumPy: a process of test_hostile_models.py.
+"""A process of test_hostile_models.py that writes hostile files of Keras, HDF5 and NumPy.
 
     python -m tests.programs.foreign FOLDER OUTSIDE
 
-Each of them reads a secret, makes OUTSIDE/witness or claims 8 PB, in the software that it is of. That it does is
-checked here, or a refusal would prove nothing. OUTSIDE/secret is the secret, and in HDF5 OUTSIDE/secret.h5.
+Each file reads a secret, makes OUTSIDE/witness or claims 8 PB when its own software opens it. This program checks that
+it does so, since a refusal would prove nothing otherwise. The secret is OUTSIDE/secret, and in HDF5 OUTSIDE/secret.h5.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-PETABYTES = 1 << 53  # bytes: 8
+PETABYTES = 1 << 53  # 8 PB in bytes
 
 
 class Deed:
-    """What a pickle does when it is opened."""
+    """Code that a pickle runs when it is opened."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -43,7 +43,7 @@ def write_keras(folder: Path, witness: Path) -> None:
 
 
 def write_lookup(folder: Path) -> None:
-    """Its vocabulary is a path: what stands in that file becomes part of the model."""
+    """Write a model with a path as its vocabulary: the content of that file becomes part of the model."""
     import keras
 
     keras.Sequential([keras.layers.StringLookup(vocabulary=["a"])]).save(folder / "plain.keras")
@@ -59,7 +59,7 @@ def write_lookup(folder: Path) -> None:
 
 
 def write_saved_model(folder: Path, outside: Path) -> None:
-    """A graph of TensorFlow, which may write files when it is called."""
+    """Write a model with a TensorFlow graph, which may write files when it is called."""
     import keras
     import tensorflow as tf
 

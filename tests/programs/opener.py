@@ -1,10 +1,10 @@
-"""Opens model files under an audit hook and tells what that touched: a process of test_hostile_models.py.
+"""A process of test_hostile_models.py that opens model files under an audit hook and reports what that touched.
 
     python -m tests.programs.opener DOOR GENUINE DAMAGED
 
-A genuine and a damaged file are opened first, so that all is imported, and the events that are left are of the file.
+A genuine and a damaged file are opened first, so that everything is imported and later events belong to the file.
 Then each line of standard input is the path of a file. For each, a line of JSON on standard output has the error, the
-events, and how much more memory there was at the peak than before the first file: what one leaves counts for the next.
+events, and how far the peak of memory was above the level before the first file, including what earlier files left.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ WATCHED = (
     "urllib.",
 )
 
-TRIM = ctypes.CDLL(None).malloc_trim  # looked up before the hook, which would see it
+TRIM = ctypes.CDLL(None).malloc_trim  # looked up before the hook is set, which would report it
 
 
 def models_import(path: str) -> tuple[int, str]:
-    """The real command line, but for its process."""
+    """Run the real command line in this process."""
     from producer import cli
 
     said = io.StringIO()
@@ -67,7 +67,7 @@ def load(path: str) -> tuple[int, str]:
 
 
 def worker(path: str) -> tuple[int, str]:
-    """`path` has where the files are and what the store says of the version."""
+    """Load a version as a worker does. `path`: a file with the root of the files and the version's file reference."""
     from charrnn.jobs.files.files import Files
     from charrnn.jobs.job.file_ref import FileRef
     from worker.parts.model_cache import ModelCache
@@ -93,18 +93,18 @@ def _peak_mb() -> float:
 
 
 def _absolute(event: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """With the path, where the event has a name and an open folder, as of `shutil.rmtree`."""
+    """Return the arguments with a full path where the event has a name and an open folder, as in `shutil.rmtree`."""
     if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:
         return (Path(f"/proc/self/fd/{arguments[1]}").readlink() / arguments[0],)
     return arguments
 
 
 def _plain(argument: Any) -> str:
-    return str(getattr(argument, "co_filename", argument))[:300]  # of code, where it stands
+    return str(getattr(argument, "co_filename", argument))[:300]  # for code: its file
 
 
 def _settle() -> None:
-    """Give back what is free, and let the peak of memory begin anew."""
+    """Return free memory to the system and reset the peak."""
     gc.collect()
     TRIM(0)
     Path("/proc/self/clear_refs").write_text("5")

@@ -1,7 +1,7 @@
-"""What one would write without this product: a chord of tasks, acknowledged late, their results in Redis.
+"""A plain Celery program without this product: a chord of tasks, acknowledged late, with results in Redis.
 
-Its settings are Celery's advice for work that must not be lost: late acknowledgement, a task given back when
-its process dies, one message at a time. The faults of `test_baseline.py` are done to it.
+Its settings follow Celery's advice for work that must not be lost: late acknowledgment, a task requeued when its
+process dies, one message at a time. `test_baseline.py` injects its faults into it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def model() -> Model:
 
 @app.task  # type: ignore[untyped-decorator]
 def part(number: int) -> list[str]:
-    """The rows of a part, one JSON object each."""
+    """Return the rows of a part, one JSON object each."""
     with open(home() / "executions", "a") as file:
         file.write(f"{number} {os.getpid()}\n")
     if os.environ.get(POISON) == str(number):

@@ -40,20 +40,20 @@ from typing import IO, Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKING_TREE = "."
-SETTINGS = {"CHARRNN_SLICE_S": "1"}  # seconds: less than the compilation takes, so that trainings take turns everywhere
+SETTINGS = {"CHARRNN_SLICE_S": "1"}  # seconds: less than compilation takes, so that training jobs take turns everywhere
 START_S = 120.0  # from the start of `up` until broker and store answer
 STOP_S = 120.0  # from SIGTERM until `up` has ended
 JOB_S = 900  # from the moment at which the script waits for a job until it has ended
 POLL_S = 0.5
-DIGITS = 12  # of a sha256, in the table
-CHARACTERS, FILES = 48_000, 4  # of the training text
+DIGITS = 12  # digits of a sha256 in the table
+CHARACTERS, FILES = 48_000, 4  # size of the training text
 
 BFLOAT16 = "bfloat16"
-BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")  # of /proc/cpuinfo; by these, `--precision auto` chooses bfloat16
+BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")  # flags of /proc/cpuinfo by which `--precision auto` chooses bfloat16
 
-# Name of a job -> its command. {train-lstm} stands for the id of the job of that name. All jobs of a stage have ended
+# Name of a job and its command. {train-lstm} stands for the id of the job of that name. All jobs of a stage have ended
 # before the next stage begins. The number of rows in a part is always given: its default depends on the measured speed.
-# A worker keeps two unfinished trainings in memory; the last of three therefore resumes from its checkpoint's file.
+# A worker keeps two unfinished training jobs in memory; the last of three therefore resumes from its checkpoint's file.
 STAGES: tuple[dict[str, str], ...] = (
     {
         "train-gru": "train gru text --cell gru --units 32 --layers 1 --epochs 1 --precision float32 --rng-seed 1",
@@ -91,7 +91,7 @@ STAGES: tuple[dict[str, str], ...] = (
         "bfloat16": "submit -m bfloat16 --seeds seeds.txt -t 0,0.5,1.0 -n 2 -l 60 --part-rows 64 --rng-seed 27",
     },
 )
-# Export -> the job, and which of its rows
+# Export, its job, and the selection of rows
 SELECTIONS = {
     "many-where.jsonl": ("many", "--where temperature=0.5 --where sample=1"),
     "many-rows.jsonl": ("many", "--rows 90:130"),
@@ -105,8 +105,8 @@ HIDDEN = "hidden"
 # Paths of keys whose values depend on time, speed or chance. The name of a version's folder counts its leases.
 VOLATILE = re.compile(r"\.(\w+_at|\w*seconds|characters_per_second|files\.name|seeds\.name)(\.|$)")
 
-# The project's command line in a process that takes one command after the other, a line of JSON each: to start Python
-# and to import the project anew takes longer than most commands do.
+# The project's command line in a process that takes one command after the other, a line of JSON each: starting Python
+# and importing the project again takes longer than most commands do.
 COMMANDS = """
 import contextlib, io, json, sys
 from {module} import {function} as main
@@ -144,7 +144,7 @@ class BrokenRunError(Exception):
 
 @dataclass(frozen=True)
 class Code:
-    """The code of one commit: where it is, and what its pyproject.toml says of it."""
+    """The code of one commit: its folder and the content of its pyproject.toml."""
 
     name: str
     folder: Path
@@ -155,18 +155,18 @@ class Code:
 
     @property
     def packages(self) -> list[Path]:
-        """The folders of its packages."""
+        """Return the folders of its packages."""
         return [self.folder / path for path in self._project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 
     @property
     def entry(self) -> tuple[str, str]:
-        """The module and the function that `charrnn-jobs` starts."""
+        """Return the module and the function that `charrnn-jobs` starts."""
         module, _, function = self._project["project"]["scripts"]["charrnn-jobs"].partition(":")
         return module, function
 
     @property
     def paths(self) -> list[str]:
-        """The folders that Python has to search for its packages."""
+        """Return the folders that Python has to search for its packages."""
         return sorted({str(package.parent) for package in self.packages})
 
 
@@ -200,10 +200,10 @@ class Stack:
     commands: subprocess.Popen[str]
     inputs: Path
     exports: Path
-    ids: dict[str, int] = field(default_factory=dict)  # name of a job -> its id
+    ids: dict[str, int] = field(default_factory=dict)  # name of a job and its id
 
     def run(self, *arguments: str) -> str:
-        """Run a command that must succeed -> its standard output."""
+        """Run a command that must succeed and return its standard output."""
         code, printed = self.try_command(*arguments)
         if code:
             raise BrokenRunError(
@@ -212,10 +212,10 @@ class Stack:
         return printed
 
     def try_command(self, *arguments: str) -> tuple[int, str]:
-        """Run a command -> its exit code and its standard output."""
+        """Run a command and return its exit code and its standard output."""
         assert self.commands.stdin
         assert self.commands.stdout
-        with suppress(BrokenPipeError):  # of a process that has ended; then there is no answer
+        with suppress(BrokenPipeError):  # the process has ended, and there is no answer
             self.commands.stdin.write(json.dumps(arguments) + "\n")
             self.commands.stdin.flush()
         if not (answer := self.commands.stdout.readline()):
@@ -224,7 +224,7 @@ class Stack:
         return int(code), str(printed)
 
     def end_of_log(self) -> str:
-        """What `up`, the worker and the commands wrote last."""
+        """Return the last output of `up`, the worker and the commands."""
         return (self.home / "log").read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def wait_for_start(self) -> None:
@@ -242,7 +242,7 @@ class Stack:
         self.export_json(f"{name}.submit.json", printed)
 
     def export_json(self, file: str, printed: str) -> None:
-        """Export the JSON that a command printed, without what depends on the run; the order of keys says nothing."""
+        """Export the JSON that a command printed, without what depends on the run; the order of keys is irrelevant."""
         shown = json.dumps(hide(json.loads(printed)), ensure_ascii=False, indent=1, sort_keys=True)
         shown = shown.replace(str(self.inputs), HIDDEN)
         (self.exports / file).write_text(f"{shown}\n", encoding="utf-8")
@@ -314,7 +314,7 @@ def end(process: subprocess.Popen[Any]) -> None:
 
 
 def hide(value: object, path: str = "") -> object:
-    """The same JSON with every value hidden that may differ from run to run. All keys stay, and their order."""
+    """Return the same JSON with every value hidden that may differ from run to run. All keys stay, and their order."""
     if isinstance(value, dict):
         return {key: hide(item, f"{path}.{key}") for key, item in value.items()}
     if isinstance(value, list):
@@ -341,7 +341,7 @@ def write_inputs(folder: Path) -> None:
 
 
 def records_with_options(seeds: Sequence[str]) -> list[dict[str, object]]:
-    """Seeds that ask for a temperature, a length and the like themselves."""
+    """Return seeds with their own temperature, length and other options."""
     return [
         {"id": "plain", "seed": seeds[0]},
         {"id": "greedy", "seed": seeds[1], "temperature": 0},
@@ -356,7 +356,7 @@ def records_with_options(seeds: Sequence[str]) -> list[dict[str, object]]:
 
 
 def choose_stages() -> list[dict[str, str]]:
-    """The jobs that this machine can do: without bfloat16 where the processor lacks it."""
+    """Return the jobs that this machine can do: without bfloat16 where the processor lacks it."""
     flags = Path("/proc/cpuinfo")
     known = flags.read_text() if flags.exists() else ""
     if any(flag in known for flag in BFLOAT16_FLAGS):
@@ -368,7 +368,7 @@ def choose_stages() -> list[dict[str, str]]:
 
 
 def choose_formats() -> list[str]:
-    """The formats that this environment can write: without Parquet where pyarrow is not installed."""
+    """Return the formats that this environment can write: without Parquet where pyarrow is not installed."""
     if find_spec("pyarrow"):
         return list(FORMATS)
     say("pyarrow is not installed: exports as Parquet are skipped")
@@ -386,7 +386,7 @@ def do_jobs(stack: Stack, stages: Sequence[Mapping[str, str]]) -> None:
 
 
 def export_all(stack: Stack, stages: Sequence[Mapping[str, str]], formats: Sequence[str]) -> None:
-    """Write the rows of every job in every format, and what the store tells of jobs and models."""
+    """Write the rows of every job in every format, and the store's information about jobs and models."""
     commands = {name: command for stage in stages for name, command in stage.items()}
     for name, job in stack.ids.items():
         stack.export_json(f"{name}.status.json", stack.run("status", str(job), "--json"))
@@ -402,7 +402,7 @@ def export_all(stack: Stack, stages: Sequence[Mapping[str, str]], formats: Seque
 
 
 def export_version(stack: Stack, name: str) -> None:
-    """Export what the store tells of a version, and its archive, which holds the weights and the losses."""
+    """Export the store's information about a version, and its archive, which holds the weights and the losses."""
     stack.export_json(f"{name}.show.json", stack.run("models", "show", name, "--json"))
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "version"
@@ -422,10 +422,10 @@ def members(archive: Path) -> list[tuple[str, bytes]]:
 
 
 def check_slices(stack: Stack) -> None:
-    """Check that a training was cut into slices. The name of a version's folder ends with the number of its leases.
+    """Check that a training job was cut into slices. The name of a version's folder ends with the number of its leases.
 
     Raises:
-        BrokenRunError: each training was done in one piece.
+        BrokenRunError: each training job was done in one piece.
     """
     versions = json.loads(stack.run("models", "--json"))
     leases = {f"{one['model']}@{one['version']}": int(one["files"]["name"].rpartition("-")[2]) for one in versions}
@@ -436,12 +436,12 @@ def check_slices(stack: Stack) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Name of each export -> its sha256."""
+    """Return the sha256 of each export by name."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
 def compare(old: Mapping[str, str], new: Mapping[str, str], table: IO[str]) -> int:
-    """Write the table -> how many exports differ."""
+    """Write the table and return how many exports differ."""
     names = sorted(old.keys() | new.keys())
     width = max(map(len, names))
     different = 0
@@ -456,12 +456,12 @@ def compare(old: Mapping[str, str], new: Mapping[str, str], table: IO[str]) -> i
 
 
 def say(message: str) -> None:
-    """A line about the progress, on standard error."""
+    """Write a line about the progress to standard error."""
     sys.stderr.write(f"{message}\n")
 
 
 def export_both(commits: Sequence[str], work: Path, exports: Path) -> list[dict[str, str]]:
-    """Run all jobs with each commit -> the digests of its exports.
+    """Run all jobs with each commit and return the digests of its exports.
 
     Raises:
         BrokenRunError: a commit does not do one of the jobs.
@@ -486,7 +486,7 @@ def export_both(commits: Sequence[str], work: Path, exports: Path) -> list[dict[
 
 
 def main() -> int:
-    """Parse the command line, run both commits, and print the table -> the exit code."""
+    """Parse the command line, run both commits, and print the table. Return the exit code."""
     parser = argparse.ArgumentParser(description="Compare what two commits export, byte for byte.")
     parser.add_argument("commits", nargs=2, metavar=("OLD", "NEW"), help='a commit, or "." for the working tree')
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the exports of both commits")

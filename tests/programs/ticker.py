@@ -1,4 +1,4 @@
-"""Looks at the schedules for ever, by a clock that stands in a file: a process of test_schedule_race.py."""
+"""A process of test_schedule_race.py that runs the schedules forever, with the time from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training step reads."""
+"""The batches that a training step reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is light stays light, in fresh interpreters. Who may import whom is for import-linter: see pyproject.toml."""
+"""Imports of fresh interpreters stay light. import-linter checks which package may import which: see pyproject.toml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "producer" / "commands").glob("[!_]*.py"))
-COMMANDS_DO_WITHOUT = {"celery", "keras", "numpy", "redis", "sqlalchemy", "tensorflow"}  # for their help
+COMMANDS_DO_WITHOUT = {"celery", "keras", "numpy", "redis", "sqlalchemy", "tensorflow"}  # not needed for the help texts
 
 
 @pytest.mark.parametrize(

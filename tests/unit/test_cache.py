@@ -1,4 +1,4 @@
-"""The copies of a host: fetched once for all its processes, whole or not there, and those unused longest go."""
+"""The cache of a host: one fetch for all its processes, only whole copies, and the least recently used are deleted."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def cache(tmp_path: Path) -> Cache:
 
 
 def held(cache: Cache) -> list[str]:
-    """What lies there, beside the lock."""
+    """Return the names in the cache, without the lock."""
     return sorted(path.name for path in cache.root.iterdir() if path.name != "lock")
 
 
@@ -68,7 +68,7 @@ def test_only_its_owner_reads_the_cache(cache: Cache) -> None:
 
 
 def test_a_file_is_held_as_a_file(cache: Cache) -> None:
-    # Catches: sizes, and deleting, of folders alone
+    # Catches: sizes and deletion of folders alone
     path = cache.get("ab", fetch_file)
     assert (cache.get("ab", not_to_be_called), path.read_bytes()) == (path, b"abc")
     add(cache, "cd", 8, 2)
@@ -80,7 +80,7 @@ def test_a_file_is_held_as_a_file(cache: Cache) -> None:
 
 
 def test_a_fetch_that_fails_leaves_nothing(cache: Cache) -> None:
-    # Catches: fetching to the name itself
+    # Catches: fetching directly to the final name
     with pytest.raises(UnreachableError, match="the bucket is away"):
         cache.get("ab", cut_off)
     assert (held(cache), cache.get("ab", fetch)) == ([], cache.root / "ab")
@@ -99,7 +99,7 @@ def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_fetch_left_goes_with_the_next(cache: Cache) -> None:
-    # Catches: gigabytes that nobody finds, under a name of chance
+    # Catches: gigabytes that nobody finds, under a random name
     process = SPAWN.Process(target=_killed, args=(cache.root,))
     process.start()
     process.join()
@@ -126,7 +126,7 @@ def test_what_was_forgotten_is_fetched_anew(cache: Cache) -> None:
 
 
 def test_those_unused_longest_go_when_all_take_more_than_the_limit(cache: Cache) -> None:
-    # Catches: by name, or by when they were fetched
+    # Catches: deletion in the order of names, or of fetching
     for sha256, used_at in (("aa", 2), ("bb", 1), ("cc", 3)):
         add(cache, sha256, 3, used_at)
     assert held(cache) == ["aa", "bb", "cc"]
@@ -135,7 +135,7 @@ def test_those_unused_longest_go_when_all_take_more_than_the_limit(cache: Cache)
 
 
 def test_to_be_used_is_to_stay(cache: Cache) -> None:
-    # Catches: no utime
+    # Catches: no utime at a use
     for sha256, used_at in (("aa", 1), ("bb", 2)):
         add(cache, sha256, 5, used_at)
     cache.get("aa", not_to_be_called)
@@ -152,7 +152,7 @@ def test_what_is_larger_than_the_limit_is_held_alone(cache: Cache) -> None:
 
 def _work(root: Path, door: Semaphore, fetched: Semaphore) -> None:
     def fetch_slowly(path: Path) -> None:
-        """Until all processes are at the door."""
+        """Wait until all processes have started, then fetch."""
         assert all(door.acquire(timeout=TIMEOUT_S) for _ in range(PROCESSES))
         fetched.release()
         fetch(path)
@@ -162,7 +162,7 @@ def _work(root: Path, door: Semaphore, fetched: Semaphore) -> None:
 
 
 def test_processes_that_start_together_fetch_once(cache: Cache) -> None:
-    # Catches: no flock; a lock of threads
+    # Catches: no flock; a lock between threads only
     door, fetched = SPAWN.Semaphore(0), SPAWN.Semaphore(0)
     processes = [SPAWN.Process(target=_work, args=(cache.root, door, fetched)) for _ in range(PROCESSES)]
     for process in processes:

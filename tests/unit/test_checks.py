@@ -1,4 +1,4 @@
-"""Hints at the name that was meant."""
+"""Suggestions of the name that was probably meant."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_the_table_says_of_each_what_its_own_help_says() -> None:
 
 
 def test_the_reference_is_what_the_commands_say() -> None:
-    # Catches: an option that was added or described anew without `make docs`
+    # Catches: an option that was added or reworded without `make docs`
     written = subprocess.run(
         [sys.executable, "-m", "producer.reference"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout

@@ -1,4 +1,4 @@
-"""Text as ids."""
+"""The training text as character ids."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_ids_take_a_byte_where_they_fit(size: int, dtype: type) -> None:
     characters = "".join(map(chr, range(1000, 1000 + size)))
     corpus = Corpus.of(Vocabulary(characters), [characters], characters[-2:])
     assert corpus.training.dtype == dtype
-    assert list(corpus.training) == list(range(size))  # Catches: ids that wrap round at 256
+    assert list(corpus.training) == list(range(size))  # Catches: ids that wrap around at 256
 
 
 def test_the_training_text_stays_on_the_disk() -> None:
-    # Catches: the text of 10 GB in memory
+    # Catches: a text of 10 GB that is held in memory
     assert isinstance(Corpus.of(Vocabulary("ab"), ["ab"] * 99, "ab").training, np.memmap)
 
 

@@ -1,4 +1,4 @@
-"""Points to die at, which do nothing unless they are asked for."""
+"""Crash points, which do nothing unless they are enabled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_nobody_dies_by_default() -> None:
     ("claimed:kill", 0),
 ])  # fmt: skip
 def test_who_comes_by_the_point_dies(monkeypatch: pytest.MonkeyPatch, wanted: str, code: int) -> None:
-    # Catches: a point that no part can be told from
+    # Catches: a crash point that does not distinguish parts
     assert run(monkeypatch, wanted) == code
 
 

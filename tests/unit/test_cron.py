@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from charrnn.errors import InputError
 from charrnn.jobs.job.cron import Cron
 
-PARIS = "Europe/Paris"  # 2026: an hour is left out on 29 March at 02:00, and comes twice on 25 October at 02:00
+PARIS = "Europe/Paris"  # 2026: an hour is skipped on March 29 at 02:00, and repeated on October 25 at 02:00
 DAY_MS = 24 * 3600 * 1000
 
 
@@ -20,7 +20,7 @@ def ms(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
-# In Paris, New York and on Lord Howe, which changes by half an hour.
+# Changes in Paris, in New York and on Lord Howe Island, where the clock changes by half an hour.
 CHANGES = [ms(f"2026-{time}") for time in ("03-29T01:00", "10-25T01:00", "03-08T07:00", "11-01T06:00", "04-04T15:00")]
 NEAR_CHANGES = st.builds(
     lambda change, minutes: change + minutes * 60_000, st.sampled_from(CHANGES), st.integers(-300, 300)
@@ -46,7 +46,7 @@ def test_a_time_in_the_hour_that_comes_twice_comes_once() -> None:
 
 
 def test_in_the_second_of_the_two_hours_the_time_is_over() -> None:
-    # Catches: cronsim's own way, which goes on from the first of them: a time that has been, and one a day too early
+    # Catches: cronsim's own behavior, which starts from the first of the two hours: a past time, one day too early
     now = ms("2026-10-25T01:10")
     assert next(Cron("30 2 * * *", PARIS).after(now)) == ms("2026-10-26T01:30")
     assert Cron("30 2 * * *", PARIS).last(now) == ms("2026-10-25T00:30")
@@ -94,7 +94,7 @@ def test_what_is_no_time_zone_is_refused(zone: str) -> None:
     st.integers(ms("2026-01-01"), ms("2028-01-01")) | NEAR_CHANGES,
 )
 def test_the_last_time_is_the_one_that_the_next_follows(expression: str, zone: str, now: int) -> None:
-    """To go back is to go forward: what is caught up was a time before."""
+    """`last` agrees with `after`: a run that is made up for was due before."""
     cron = Cron(expression, zone)
     last = cron.last(now)
     upcoming = next(cron.after(now))

@@ -1,4 +1,4 @@
-"""The files of deploy/ and docker-compose.yml: what their validators say, and what validators do not look at."""
+"""The files of deploy/ and docker-compose.yml: results of their validators, and checks that validators do not make."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNITS = ("charrnn-worker@0.service", "charrnn-scheduler.service")
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 NO_SYSTEMD = "needs systemd: apt-get install systemd"
 SERVERS = ("redis", "postgres")
-DECLARED = ("secrets", "configs", "networks")  # by a service's list of names or of sources
+DECLARED = ("secrets", "configs", "networks")  # sections that a service refers to by a list of names or sources
 
 Compose = dict[str, Any]
 
@@ -40,7 +40,7 @@ def services(compose: Compose) -> dict[str, Compose]:
 
 @pytest.fixture(scope="module")
 def stages() -> dict[str, list[str]]:
-    """Stage of the Dockerfile → its instructions, in the order of the file."""
+    """Return the instructions of each stage of the Dockerfile by name, in the order of the file."""
     found: dict[str, list[str]] = {}
     for line in DOCKERFILE.read_text().replace("\\\n", " ").splitlines():
         if line.startswith("FROM "):
@@ -51,7 +51,7 @@ def stages() -> dict[str, list[str]]:
 
 
 def run(*words: str | Path, code: int = 0) -> str:
-    """Run what must end with that exit code -> all that it printed."""
+    """Run a program that must end with that exit code and return all its output."""
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=ROOT)
     assert done.returncode == code, done.stdout
     return done.stdout
@@ -78,7 +78,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     program = tmp_path / "opt/charrnn-jobs/bin/charrnn-jobs"
     program.parent.mkdir(parents=True)
     shutil.copy("/bin/true", program)
-    assert run("systemd-analyze", "verify", f"--root={tmp_path}", *UNITS) == ""  # what it ignores it only prints
+    assert run("systemd-analyze", "verify", f"--root={tmp_path}", *UNITS) == ""  # it warns of what it ignores
 
 
 def test_a_worker_of_systemd_has_one_gpu_and_gives_its_work_back() -> None:
@@ -138,11 +138,11 @@ def test_nobody_has_rights_to_spare(services: dict[str, Compose]) -> None:
         assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & service.keys()
-        assert "build" in service or service["user"] in ("valkey", "postgres")  # else the Dockerfile says who
+        assert "build" in service or service["user"] in ("valkey", "postgres")  # the Dockerfile sets the user otherwise
 
 
 def test_what_is_mounted_into_read_only_containers_is_a_file(compose: Compose) -> None:
-    # Catches: inline content, which Compose would copy into them
+    # Catches: inline content, which Compose would copy into the containers
     mounted = [*compose["configs"].values(), *compose["secrets"].values()]
     assert all(entry.keys() == {"file"} for entry in mounted)
 
@@ -156,7 +156,7 @@ def test_gpus_are_reserved_in_their_profile_alone(services: dict[str, Compose]) 
         "worker",
         "--devices",
         "gpu",
-    ]  # Catches: auto, which is the CPU where the driver is not
+    ]  # Catches: auto, which means the CPU where the driver is missing
 
 
 def test_images_end_as_a_numbered_user_that_is_not_root(stages: dict[str, list[str]]) -> None:
@@ -165,7 +165,7 @@ def test_images_end_as_a_numbered_user_that_is_not_root(stages: dict[str, list[s
 
 
 def test_signals_reach_the_command_itself(stages: dict[str, list[str]]) -> None:
-    # Catches: the shell form, in which SIGTERM ends a shell and the worker is killed later
+    # Catches: the shell form, where SIGTERM ends the shell and the worker is killed later
     lines = [line for stage in stages.values() for line in stage if line.split()[0] in ("ENTRYPOINT", "CMD")]
     assert len(lines) == 4
     assert all(re.fullmatch(r'[A-Z]+ \["[^"]+"(, "[^"]+")*\]', line) for line in lines)
@@ -196,7 +196,7 @@ def test_only_workers_have_tensorflow() -> None:
 
 
 def texts() -> Iterator[str]:
-    """All that is committed for a deployment."""
+    """Yield the text of every committed deployment file."""
     for path in (COMPOSE, *DEPLOY.rglob("*")):
         if path.is_file() and "secrets" not in path.relative_to(ROOT).parts and REQUIREMENTS not in path.parents:
             yield path.read_text()

@@ -1,4 +1,4 @@
-"""Devices of a worker: what is in sight, what is chosen, what is pinned."""
+"""Devices of a worker: which are visible, chosen and pinned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gpus(visible: str) -> dict[str, str]:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Put an nvidia-smi on PATH that does what a line of shell says. Before that, there is none."""
+    """Put an nvidia-smi on PATH that runs a line of shell. Without a call there is none."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     def install(line: str) -> None:
@@ -43,7 +43,7 @@ def test_auto_is_every_gpu_in_sight() -> None:
 
 @pytest.mark.parametrize("visible", ["", "-1"])
 def test_auto_is_cpu_where_all_gpus_are_hidden(machine: Machine, visible: str) -> None:
-    # Catches: an empty variable taken for none, which would take GPUs that somebody hid
+    # Catches: an empty variable treated as missing, which would use GPUs that somebody hid
     machine("echo 0; echo 1")
     assert choose_devices("auto", gpus(visible)) == ["cpu"]
 
@@ -71,7 +71,7 @@ def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> No
 def test_a_driver_that_fails_is_an_error_that_has_its_answer(
     machine: Machine, wanted: str, line: str, answer: str
 ) -> None:
-    # Catches: the CPU, or fewer GPUs, where the driver is ill; its error text taken for GPUs
+    # Catches: the CPU, or fewer GPUs, where the driver is faulty; its error text taken for GPUs
     machine(line)
     with pytest.raises(InputError, match=f"nvidia-smi returned '{answer}'. .*Repair the driver"):
         choose_devices(wanted, {})
@@ -104,7 +104,7 @@ def test_gpu_is_every_gpu_in_sight(machine: Machine) -> None:
 
 @pytest.mark.parametrize("visible", ["", "-1", "-1,0"])
 def test_gpu_is_never_the_cpu(machine: Machine, visible: str) -> None:
-    # Catches: a container with a reservation that computes on the CPU since its GPUs are hidden
+    # Catches: a container with a GPU reservation that computes on the CPU because its GPUs are hidden
     machine("echo 0; echo 1")
     with pytest.raises(InputError, match="--devices gpu found no GPU"):
         choose_devices("gpu", gpus(visible))
@@ -128,7 +128,7 @@ def test_an_inherited_choice_is_not_widened_by_the_driver(machine: Machine) -> N
 
 
 def test_an_inherited_choice_ends_at_its_first_invalid_id() -> None:
-    # CUDA sees only the devices before it. Catches: a GPU that was hidden taken for one in sight
+    # CUDA sees only the devices before the invalid id. Catches: a hidden GPU taken for a visible one
     assert visible_gpus(gpus("0,-1,1")) == ["0"]
 
 

@@ -1,4 +1,4 @@
-"""The tree of errors is the one that is drawn."""
+"""The tree of error classes matches the drawing in the docstring."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DRAWN = re.compile(r"^ {4}((?:│ {3})*)(?:[├└]── )?(\w+)", re.MULTILINE
 
 
 def drawn_parents() -> dict[str, str | None]:
-    """Each error of the docstring's drawing -> the one it hangs from."""
+    """Return the parent of each error in the docstring's drawing."""
     parents: dict[str, str | None] = {}
     path: list[str] = []
     for match in DRAWN.finditer(errors.__doc__ or ""):

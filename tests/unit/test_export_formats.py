@@ -1,4 +1,4 @@
-"""Results in other formats, read back with other people's readers; and which rows are wanted."""
+"""Results in other formats, read back by independent readers, and the selection of rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NUMBERS = ("row", "sample", "temperature", "nats_per_char")
 
 
 def records(texts: list[str | None]) -> list[dict[str, Any]]:
-    """A result for each text, a failed one for None."""
+    """Return a result for each text, a failed one for None."""
     rows = [replace(ROW, number=number, temperature=number / 4) for number in range(len(texts))]
     return [
         failed_result(row, MODEL, "it broke") if text is None else result(row, MODEL, text, "length", 0.1 + row.number)
@@ -56,7 +56,7 @@ def read_parquet(data: bytes) -> parquet.ParquetFile:
 
 
 def as_cells(record: dict[str, Any]) -> dict[str, str]:
-    """What CSV keeps of a result: texts as they are, numbers as JSON has them, nothing of null."""
+    """Return a result as CSV stores it: strings unchanged, numbers as in JSON, null as an empty cell."""
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in record.items()}
     return {name: "" if record[name] is None else text for name, text in texts.items()}
 
@@ -66,7 +66,7 @@ def test_the_fields_are_those_of_a_result() -> None:
 
 
 def test_json_lines_are_the_lines_as_they_are() -> None:
-    # Catches: lines that are parsed and written anew; these are not even JSON
+    # Catches: lines that are parsed and written again; these are not even JSON
     lines = [b"%d %s\n" % (number, b"x" * 1000) for number in range(3000)]  # three writes
     sink = io.BytesIO()
     assert write(lines, "jsonl", sink) == 3000
@@ -130,7 +130,7 @@ def test_csv_is_read_back(rows: list[dict[str, Any]]) -> None:
 
 @given(st.lists(RECORDS, max_size=5))
 def test_parquet_is_read_back(rows: list[dict[str, Any]]) -> None:
-    # Catches: Arrow's reader of JSON taking a number, an escape or an empty text for something else than Python's does
+    # Catches: Arrow's JSON reader reading a number, an escape or an empty text differently from Python's
     assert read_parquet(exported(rows, "parquet")).read().to_pylist() == rows
 
 
@@ -164,14 +164,14 @@ def test_parquet_has_this_schema() -> None:
 
 
 def test_the_schema_does_not_depend_on_the_rows() -> None:
-    # Catches: types that are guessed, so that a job of failed rows, or of dates, has other ones than the next job
+    # Catches: inferred types, so that a job of failed rows, or of dates, has other types than the next job
     schema = read_parquet(exported(records(["a"]), "parquet")).schema_arrow
     for rows in ([], records([None]), records(["2026-01-01", "1"])):
         assert read_parquet(exported(rows, "parquet")).schema_arrow == schema
 
 
 def test_parquet_is_written_in_compressed_row_groups() -> None:
-    # Catches: `rows` left out of the call of `_chunks`, so that a group grows with the job
+    # Catches: `rows` left out of the call of `_chunks`, so that a row group grows with the job
     rows = [replace(ROW, number=number) for number in range(20_001)]
     file = read_parquet(exported([result(row, MODEL, "a", "length", 1.0) for row in rows], "parquet"))
     groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
@@ -187,7 +187,7 @@ def test_a_row_group_of_long_texts_has_fewer_rows(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_text_may_be_longer_than_a_block_of_arrow_s() -> None:
-    # Catches: `block_size` left as it is, 1 MiB
+    # Catches: `block_size` left at its default, 1 MiB
     rows = records(["ab", "😀" * 1_000_000, "c"])
     assert read_parquet(exported(rows, "parquet")).read().to_pylist() == rows
 
@@ -281,13 +281,13 @@ FAILED = failed_result(replace(ROW, seed=StoredSeed(None, "null", 0)), MODEL, "i
     ],
 )
 def test_a_condition_holds_for_rows_with_this_value(condition: str, held: bool, failed: bool) -> None:
-    # Catches: numbers compared as texts, under which temperature=1 finds nothing
+    # Catches: numbers compared as strings, so that temperature=1 finds nothing
     keep = parse_conditions([condition])
     assert [keep(HELD), keep(FAILED)] == [held, failed]
 
 
 def test_all_conditions_must_hold_and_without_any_every_row_is_wanted() -> None:
-    # Catches: `any` for `all`
+    # Catches: `any` instead of `all`
     assert parse_conditions(["sample=2", "row=7"])(HELD)
     assert not parse_conditions(["sample=2", "row=7"])(FAILED)
     assert not parse_conditions(["row=7", "row=0"])(HELD)

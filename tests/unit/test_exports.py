@@ -1,4 +1,4 @@
-"""What `import charrnn` and `import charrnn.jobs` offer."""
+"""The public names of `charrnn` and `charrnn.jobs`."""
 
 from __future__ import annotations
 
@@ -53,6 +53,6 @@ def test_the_page_imports_what_is_there() -> None:
 
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"`\.?([a-z_.]+)\(", TABLE))))
 def test_the_page_s_verbs_are_the_client_s(verb: str) -> None:
-    """Also those of its models, schedules and connections, which the page names once and then by a dot."""
+    """This includes the verbs of its models, schedules and connections, which the page abbreviates by a leading dot."""
     rooms = (Client, Models, Schedules, Connections)
     assert any(hasattr(room, verb.rpartition(".")[2]) for room in rooms), verb

@@ -1,4 +1,4 @@
-"""What `make test` leaves to `make test-all`: only tests whose fault another one, which stays, would see."""
+"""Tests that `make test` leaves to `make test-all`: each names tests that stay and would find the same fault."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SLOW = "pytest.mark.slow"
 
 
 def slow_marks(*nodes: ast.AST) -> Iterator[ast.Call]:
-    """The `pytest.mark.slow(...)` in these nodes."""
+    """Yield the calls of `pytest.mark.slow(...)` in these nodes."""
     for node in nodes:
         if isinstance(node, ast.Call) and ast.unparse(node.func) == SLOW:
             yield node
 
 
 def test_each_slow_test_names_one_that_stays() -> None:
-    # Catches: the last test of a promise, moved out of sight
+    # Catches: the only test of a promise, moved out of `make test`
     functions = [node for node in NODES if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
     aliases = {
         ast.unparse(node.targets[0]) for node in NODES if isinstance(node, ast.Assign) and SLOW in ast.unparse(node)

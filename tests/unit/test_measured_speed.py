@@ -1,4 +1,4 @@
-"""Which parts tell how quickly a device samples a model, and what they tell."""
+"""Speed that a part measures for a device and a model, and parts that measure none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILLED = Report(
 
 def test_characters_of_seeds_count_as_those_of_texts() -> None:
     assert FILLED.measured_speed() == pytest.approx(12_800)
-    # Catches: a long seed that makes the next estimate days
+    # Catches: a long seed after which the next estimate is days
     assert replace(FILLED, characters=10).measured_speed() == FILLED.measured_speed()
 
 

@@ -1,4 +1,4 @@
-"""Of what a process died, as the kernel counts it."""
+"""Whether a process died for lack of memory, by the kernel's counters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ V2 = "0::/box/worker\n"
 
 @pytest.fixture
 def counters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where cgroups are, with none."""
+    """The folder of cgroups, without any."""
     monkeypatch.setattr(oom, "CGROUPS", tmp_path / "cgroup")
     monkeypatch.setattr(oom, "MEMBERSHIP", tmp_path / "membership")
     return tmp_path / "cgroup"
@@ -46,7 +46,7 @@ def test_where_nothing_counts_there_are_none(counters: Path) -> None:
 
 
 def test_a_death_since_the_last_look_was_for_memory_if_the_counter_rose(counters: Path) -> None:
-    # Catches: kills of before the worker's start; one kill told of twice
+    # Catches: kills before the worker's start; one kill reported twice
     counter = counters / "memory.events"
     write(V2, counter, 3)
     oom.remember()

@@ -1,4 +1,4 @@
-"""Random openings of a text."""
+"""Random snippets of a text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_openings_are_pieces_of_the_text(tmp_path: Path, text: str) -> None:
 
 
 def test_an_opening_is_of_one_piece_of_a_validation_text(tmp_path: Path) -> None:
-    # Catches: the end of one file glued to the beginning of another, with a NUL between
+    # Catches: the end of one file joined to the beginning of another, with a NUL between
     pieces = [letter * 30 for letter in "abcdefgh"]
     path = tmp_path / "validation.txt"
     path.write_text(PIECE_END.join(pieces))

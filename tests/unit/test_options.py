@@ -1,4 +1,4 @@
-"""What a person may choose: its bounds, its words of refusal and its JSON."""
+"""Options of network, training and sampling: their bounds, error messages and JSON."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_temperature_is_a_finite_number_of_at_least_zero(value: Any) -> None:
 
 
 def test_a_temperature_too_large_for_a_float_is_refused() -> None:
-    # Catches: math.isfinite's OverflowError, a traceback in place of a message
+    # Catches: math.isfinite's OverflowError, a traceback instead of a message
     with pytest.raises(InputError, match="temperature must be a finite number"):
         SamplingOptions(temperatures=(10**400,))
 
@@ -89,7 +89,7 @@ def test_at_least_one_temperature_is_needed() -> None:
 
 
 def test_a_temperature_stands_once() -> None:
-    # Catches: two rows of one random stream, equal texts sold as two
+    # Catches: two rows with one random stream, whose equal texts count as two
     with pytest.raises(InputError, match=r"Temperatures must be distinct\. Received: \[1\.0, 0\.5, 1\.0\]"):
         SamplingOptions(temperatures=(1, 0.5, 1.0))
 
@@ -113,7 +113,7 @@ def test_no_dropout_is_allowed() -> None:
     ],
 )
 def test_options_come_back_from_json(options: Options) -> None:
-    # Catches: temperatures that come back as a list, unequal to what was sent
+    # Catches: temperatures that come back as a list, unequal to those that were sent
     assert type(options).from_dict(json.loads(json.dumps(options.to_dict()))) == options
 
 
@@ -134,7 +134,7 @@ def test_a_training_text_of_exactly_one_batch_is_enough() -> None:
 
 @pytest.mark.parametrize(("max_len", "characters", "expected"), [(None, 512, "513 (8 streams"), (20, 20, "21 (one")])
 def test_a_training_text_shorter_than_one_batch_is_refused(max_len: int | None, characters: int, expected: str) -> None:
-    # Catches: the character that the last step predicts not counted
+    # Catches: not counting the character that the last step predicts
     match = re.escape(f"has {characters} characters, fewer than one batch. Expected at least {expected}")
     with pytest.raises(InputError, match=match):
         TrainingOptions().batch_of(NetworkOptions(max_len=max_len), characters)

@@ -11,10 +11,10 @@ from charrnn.text.overlap import WINDOW, Fingerprint
 
 
 def noise(number: int, size: int) -> bytes:
-    return random.Random(number).randbytes(size)  # no secret
+    return random.Random(number).randbytes(size)  # not cryptographic
 
 
-@pytest.mark.parametrize("chunk", [1 << 20, 100])  # Catches: a stretch cut in two where a chunk ends
+@pytest.mark.parametrize("chunk", [1 << 20, 100])  # Catches: a stretch that is split where a chunk ends
 def test_common_stretches_are_found_to_the_byte(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlap, "CHUNK", chunk)
     known = noise(0, 2000)

@@ -1,4 +1,4 @@
-"""The losses as a curve of characters."""
+"""The loss curve, drawn with characters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_losses_stand_at_their_heights_in_the_order_of_epochs() -> None:
     assert lines[HEIGHT - 1].rstrip().endswith(TRAINING)
     assert lines[HEIGHT - 1].startswith(" 1.0000 ┤")
     columns = [line.index(VALIDATION) for line in lines[:HEIGHT] if VALIDATION in line]
-    assert columns == sorted(columns)  # lower to the right
+    assert columns == sorted(columns)  # the curve falls to the right
     assert len(columns) == 3
 
 
@@ -38,7 +38,7 @@ def test_any_number_of_epochs_fits_a_terminal(epochs: int) -> None:
 
 
 def test_equal_losses_are_drawn() -> None:
-    # Catches: a division by their difference
+    # Catches: a division by the difference of the losses
     assert VALIDATION in "".join(curve(history((1.0, 1.0)))[:HEIGHT])
 
 

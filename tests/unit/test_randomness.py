@@ -1,4 +1,4 @@
-"""One random stream a row: what a key depends on, and what numbers come of it."""
+"""One random stream per row: the values that its key depends on, and the numbers that it yields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def one(key: int, position: int) -> float:
 
 
 def split_mix(key: int, position: int) -> float:
-    """The definition once more, in Python's own integers."""
+    """Compute the definition again, in Python's integers."""
     z = (key + (position + 1) * 0x9E3779B97F4A7C15) & WORD
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & WORD
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & WORD
@@ -34,7 +34,7 @@ def test_a_number_is_split_mix_of_key_and_position(key: int, position: int) -> N
 
 @given(KEYS, POSITIONS)
 def test_a_number_is_strictly_between_zero_and_one(key: int, position: int) -> None:
-    # Catches: the half left out, so that a character of probability 0 could be drawn
+    # Catches: the offset of one half left out, so that a character of probability 0 could be drawn
     assert 0.0 < one(key, position) < 1.0
 
 
@@ -55,7 +55,7 @@ def test_numbers_of_a_stream_are_spread_evenly() -> None:
 
 
 def test_a_key_is_the_same_in_every_process_and_release() -> None:
-    # Catches: hash(), which each process salts, and a changed form of the identity
+    # Catches: hash(), which each process salts, and a changed encoding of the identity
     assert row_key(7, "a", 0.5, 3) == 0xCB9DAEF6539FBC71
 
 
@@ -69,7 +69,7 @@ def test_a_temperature_is_the_same_as_a_whole_number_and_as_a_float() -> None:
 
 
 def test_a_seed_with_an_id_is_told_apart_by_it_alone() -> None:
-    # Catches: the text of a seed in its name, so that mending a typing error changes other things
+    # Catches: the text of a seed in its name, so that fixing a typing error changes the random stream
     assert seed_name("x", "one", 0) == seed_name("x", "two", 5)
 
 

@@ -1,4 +1,4 @@
-"""What people see: safe on a terminal, and the right words."""
+"""Output for people: safe on a terminal, with the right words."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ STEP = Progress(step=1_500, steps=9_000, epoch=2, epochs=10, train_loss=1.23456,
 
 
 def training(step: Progress = STEP, attempt: int = 1) -> JobStatus:
-    """A training in work."""
+    """Return a running training job."""
     return replace(TRAIN, progress=(RunningPart(part=0, attempt=attempt, progress=PartProgress(work=step)),))
 
 
@@ -96,7 +96,7 @@ def test_no_control_character_survives(text: str) -> None:
 
 @pytest.mark.parametrize("control", ["\x1b", "\x07", "\x08", "\x0c", "\x7f", "\x9b", "\u202e", "\u2028"])
 def test_a_control_character_is_replaced(control: str) -> None:
-    # Catches: generated text that moves the cursor, rings or renames the terminal
+    # Catches: generated text that moves the cursor, sounds the bell or renames the terminal
     assert console.printable(f"a{control}b") == "a�b"
 
 
@@ -127,7 +127,7 @@ def test_an_error_of_a_row_sends_no_escape_sequence(capsys: pytest.CaptureFixtur
 
 
 def test_a_label_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
-    # Labels are other people's words: the store is shared
+    # Other people choose the labels: the store is shared.
     render.jobs([replace(GENERATE, label="\x1b]0;owned\x07")])
     assert "\x1b" not in capsys.readouterr().out
 
@@ -176,7 +176,7 @@ def test_no_results_are_counted_as_none() -> None:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *jobs: JobStatus) -> list[str]:
-    """What a follower prints of a job's states, in turn."""
+    """Return the lines that a follower prints for a job's successive states."""
     with following.follower(7) as show:
         for job in jobs:
             show(job)
@@ -198,7 +198,7 @@ def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixtur
 
 
 def test_a_headline_tells_that_the_validation_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
-    # Catches: a training that seems to stand still at the end of an epoch
+    # Catches: a training job that seems to hang at the end of an epoch
     [line] = shown(capsys, training(replace(STEP, evaluating=True)))
     assert line.endswith("loss 1.2346, evaluating")
 
@@ -267,7 +267,7 @@ def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixt
 
 
 def test_the_end_of_a_cancelled_training_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    # Catches: a loss that looks as if there were a version
+    # Catches: a loss that suggests that there is a version
     render.ended(replace(TRAIN, state=JobState.CANCELLED, history=(epoch(1, 1.9),)))
     assert capsys.readouterr().err == "job 7: cancelled in 2.5 s\n"
 
@@ -292,7 +292,7 @@ def test_records_are_json_with_characters_as_they_are(capsys: pytest.CaptureFixt
 
 
 def test_notes_are_no_output(capsys: pytest.CaptureFixture[str]) -> None:
-    # Catches: words for people among the results of `charrnn-jobs ... | jq`
+    # Catches: messages for people among the results of `charrnn-jobs ... | jq`
     console.note("a [b] c")
     assert capsys.readouterr() == ("", "a [b] c\n")
 

@@ -1,4 +1,4 @@
-"""What parts report, added up for their job."""
+"""The reports of parts, added up for their job."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_texts_at_further_temperatures_are_counted_together() -> None:
 
 
 def part_report(first: int) -> Report:
-    """Of a part with one text at each of 30 temperatures."""
+    """Return the report of a part with one text at each of 30 temperatures."""
     tallies = Tallies()
     for number in range(first, first + 30):
         tallies.at(str(number)).add(f"text {number}", 1.0)
@@ -65,7 +65,7 @@ def test_reports_with_other_temperatures_are_added_up() -> None:
     report = part_report(0) + part_report(25)
     assert list(report.temperatures.tallies) == [*map(str, range(SHOWN_TEMPERATURES)), Tallies.OTHERS]
     texts = summarize(report, queue_seconds=0.0).temperatures
-    # Catches: `others` counted anew by the second part, or the text that both have counted twice
+    # Catches: `others` counted again by the second part, or texts that both parts have counted twice
     assert (texts[-1].rows, texts[-1].distinct_share) == (60 - SHOWN_TEMPERATURES, round(35 / 40, 4))
     assert sum(text.rows for text in texts) == 60
 
@@ -73,7 +73,7 @@ def test_reports_with_other_temperatures_are_added_up() -> None:
 def test_a_report_outlives_its_json() -> None:
     report = part_report(0) + part_report(25)
     again = Report.from_dict(json.loads(json.dumps(report.to_dict())))
-    # Catches: a sum, or a phase, that is left out
+    # Catches: a sum or a phase that is left out
     assert again.to_dict() == report.to_dict()
     assert (again.parts, again.steps, again.slot_steps, again.characters) == (2, 20, 160, 200)
     assert again.seconds == Seconds(loading=1.0, compiling=0.5, sampling=4.0, writing=0.25)

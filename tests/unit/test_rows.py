@@ -50,7 +50,7 @@ def make_seeds(count: int) -> list[StoredSeed]:
 
 
 def test_rows_come_by_seed_then_temperature_then_sample() -> None:
-    # Catches: `//` and `%` in each other's place, which gives every row another row's random stream
+    # Catches: `//` and `%` swapped, which gives every row another row's random stream
     rows = part_rows(make_spec(2, 2, 3), make_seeds(2), 0, 12)
     assert [(row.number, row.seed.seed, row.temperature, row.sample) for row in rows] == [
         (0, "seed 0", 0, 0),
@@ -83,7 +83,7 @@ def test_a_part_is_a_slice_of_the_job(num_seeds: int, temperatures: int, samples
 def test_a_part_reads_no_seed_behind_its_last_row() -> None:
     seeds = iter(make_seeds(5))
     list(part_rows(make_spec(5, 1, 2), seeds, 0, 4))
-    assert len(list(seeds)) == 2  # the third is looked at: it tells that the part is over
+    assert len(list(seeds)) == 2  # the third is read: it shows that the part is complete
 
 
 def lines_of(chunks: Iterable[bytes]) -> list[bytes]:
@@ -92,7 +92,7 @@ def lines_of(chunks: Iterable[bytes]) -> list[bytes]:
 
 def test_rows_can_be_read_from_the_middle_of_the_seeds() -> None:
     spec, seeds = make_spec(5, 1, 2), make_seeds(5)
-    # Catches: rows numbered from 0 where the seeds begin
+    # Catches: rows numbered from 0 at the first of the given seeds
     assert list(part_rows(spec, seeds[3:], 7, 2, start=6)) == list(part_rows(spec, seeds, 7, 2))
 
 
@@ -106,12 +106,12 @@ def test_lines_that_were_compressed_are_read_back(records: list[dict[str, Any]])
 
 
 def test_characters_are_written_as_they_are() -> None:
-    # Catches: ensure_ascii, under which grep finds nothing
+    # Catches: ensure_ascii, with which grep finds nothing
     assert lines_of(compress([{"text": "é😀"}])) == ['{"text": "é😀"}\n'.encode()]
 
 
 def test_only_a_newline_ends_a_line() -> None:
-    # Catches: splitlines, which takes these for line ends too
+    # Catches: splitlines, which treats these as line ends too
     assert len(lines_of(compress([{"text": "a\u2028b\x85c\r\nd"}]))) == 1
 
 
@@ -171,7 +171,7 @@ def test_a_seed_s_own_options_stand_in_the_place_of_the_job_s() -> None:
     ]
     spec = make_spec(3, 2, 2)
     rows = list(part_rows(spec, seeds, 0, 99))
-    # Catches: rows numbered as if each seed had as many
+    # Catches: rows numbered as if each seed had the same number of rows
     assert [row.number for row in rows] == list(range(6 + 4 + 2))
     assert [row.temperature for row in rows] == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0, 0, 1, 1, 0, 0]
     assert [row.sampling.length for row in rows] == [5] * 6 + [400] * 6

@@ -1,4 +1,4 @@
-"""Batch size and precision of a sampling for which nobody chose them."""
+"""Default batch size and precision of sampling."""
 
 from __future__ import annotations
 

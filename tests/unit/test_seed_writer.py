@@ -1,4 +1,4 @@
-"""Seeds on their way into a job's file: checked, numbered, and read from the middle on."""
+"""The seeds' file of a job: seeds are checked, numbered, and can be read from the middle."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_part_begins_to_read_at_the_frame_of_its_first_row() -> None:
     for row in range(writer.rows):
         frame = frame_of(writer.frames, row)
         found = next(read_seeds(io.BytesIO(data), frame.offset))
-        # Catches: a frame's row counted in seeds; an offset of the text and not of the file
+        # Catches: a frame's first row counted in seeds; an offset in the text instead of the file
         assert found.seed == seeds[frame.row // 4].text
         assert frame.row <= row
 

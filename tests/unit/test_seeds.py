@@ -1,4 +1,4 @@
-"""Seeds as people write them, and what they are told about mistakes."""
+"""Seeds as people write them, and the messages about mistakes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_byte_order_mark_is_no_part_of_a_seed(tmp_path: Path) -> None:
 
 
 def test_spaces_in_and_around_a_seed_are_kept(tmp_path: Path) -> None:
-    # Catches: strip(): the space at the end decides what the model says next
+    # Catches: strip(): the model's next character depends on the space at the end
     assert read_text(tmp_path, b"  one \t two  \n")[0].text == "  one \t two  "
 
 
@@ -94,7 +94,7 @@ def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path) -> N
 
 
 def test_json_that_is_nested_too_deeply_is_refused_with_its_line(tmp_path: Path) -> None:
-    # Catches: json's RecursionError, a traceback in place of a message
+    # Catches: json's RecursionError, a traceback instead of a message
     with pytest.raises(InputError, match="line 1 is not JSON"):
         read_json(tmp_path, "[" * 100_000)
 
@@ -111,7 +111,7 @@ def test_json_that_is_nested_too_deeply_is_refused_with_its_line(tmp_path: Path)
     ],
 )
 def test_a_line_of_another_form_is_refused(tmp_path: Path, line: str, what: str) -> None:
-    # Catches: a misspelt key, ignored in silence
+    # Catches: a misspelled key that is ignored silently
     with pytest.raises(InputError, match=rf'line 1: {what}. Expected an object \{{"id": \.\.\., "seed": \.\.\.\}}'):
         read_json(tmp_path, line)
 

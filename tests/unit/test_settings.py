@@ -1,4 +1,4 @@
-"""Settings from the environment: defaults, refusals and the warning of unknown names."""
+"""Settings from the environment: defaults, errors and the warning about unknown names."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_place_is_read_from_the_file_that_a_variable_names(field: str, tmp_pat
 
 
 def test_a_variable_and_its_file_are_refused_together(tmp_path: Path) -> None:
-    # Catches: one of the two taken silently
+    # Catches: one of the two used silently
     with pytest.raises(InputError, match="Set CHARRNN_STORE_URL or CHARRNN_STORE_URL_FILE, not both"):
         from_env(CHARRNN_STORE_URL="sqlite://", CHARRNN_STORE_URL_FILE=str(tmp_path / "url"))
 
@@ -86,7 +86,7 @@ def test_a_file_of_no_setting_is_refused(text: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_broker_s_certificate_is_checked_unless_it_is_said_not_to_be(url: str, broker_url: str) -> None:
-    # Catches: Kombu's default, which believes whoever answers
+    # Catches: Kombu's default, which verifies no certificate
     assert from_env(CHARRNN_REDIS_URL=url).broker_url == broker_url
 
 
@@ -146,7 +146,7 @@ def deep_home(letter: str = "d") -> Settings:
 
 
 def test_the_socket_of_a_deep_home_has_a_path_that_the_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Catches: "AF_UNIX path too long" in a checkout that lies deep
+    # Catches: "AF_UNIX path too long" in a checkout with a long path
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
     assert len(str(deep_home().broker_socket)) <= KERNEL_LIMIT
 

@@ -1,4 +1,4 @@
-"""How large folders and modules of the product may be: what a newcomer can take in."""
+"""Limits on the size of the product's folders and modules, so that a newcomer can take them in."""
 
 from __future__ import annotations
 

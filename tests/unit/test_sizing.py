@@ -1,4 +1,4 @@
-"""Parts: long enough to be worth it, short enough to be lost, and enough of them for all devices."""
+"""Sizes of parts: long enough to be efficient, short enough to lose, and enough of them for all devices."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def part_rows(rows: int, length: int = 400, devices: int = 1, speed: float | Non
 
 
 def test_a_part_is_twenty_seconds_of_work() -> None:
-    # 20 s x 40,000 characters a second = 2,000 texts of 400: seven batches, and not the eight that would be more
+    # 20 s x 40,000 characters/s = 2,000 texts of 400 characters: seven batches, since eight would be more than that
     assert part_rows(1_000_000) == 7 * 256
-    assert part_rows(1_000_000, speed=400_000) == 78 * 256  # Catches: the measured speed left out
+    assert part_rows(1_000_000, speed=400_000) == 78 * 256  # Catches: the measured speed ignored
     assert part_rows(1_000_000, length=100) == 31 * 256
 
 
 def test_every_device_has_four_parts_at_least() -> None:
-    # Catches: one device that works on while nine have nothing to do
+    # Catches: one device that still works while nine are idle
     assert part_rows(20_000, devices=10) == 256
     assert part_rows(200_000, devices=20) == 7 * 256
 
@@ -55,7 +55,7 @@ def test_too_many_parts_are_refused() -> None:
 
 def test_a_speed_is_kept_as_that_of_a_full_batch() -> None:
     assert batch_speed(full_speed(9_000, 2.0, 16), 16) == pytest.approx(4_500)
-    assert full_speed(9_000, 2.0, 16) == pytest.approx(10_000)  # 16 slots have 0.45 of the speed of 256
+    assert full_speed(9_000, 2.0, 16) == pytest.approx(10_000)  # 16 slots reach 0.45 of the speed of 256
 
 
 def test_an_estimate_grows_with_rows_seeds_and_texts() -> None:

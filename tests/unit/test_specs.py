@@ -1,4 +1,4 @@
-"""What a job asks for: its stored form, its names and its batch."""
+"""Specs of jobs: their stored form, names and batch size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRAIN = TrainSpec(
 
 @pytest.mark.parametrize("spec", [GENERATE, TRAIN], ids=["generate", "train"])
 def test_a_spec_comes_back_from_json(spec: GenerateSpec | TrainSpec) -> None:
-    # Catches: any field that is left out or read into another
+    # Catches: any field that is left out or read into another field
     assert type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
@@ -51,13 +51,13 @@ def test_a_name_fit_for_paths_and_urls_is_taken(name: str) -> None:
     "name", ["", "A", "é", ".hidden", "..", "-flag", "a/b", "a@3", "a b", "a\n", "a" * 65, "a:b", "²"]
 )
 def test_any_other_name_is_refused(name: str) -> None:
-    # Catches: match in place of fullmatch ("a\n", "a/b"); \w or str.isalnum (é, ²)
+    # Catches: match instead of fullmatch ("a\n", "a/b"); \w or str.isalnum (é, ²)
     with pytest.raises(InputError, match=r"The model's name .* is not valid\. Expected 1 to 64 of a-z"):
         check_name("The model's name", name)
 
 
 def test_a_random_seed_has_one_place() -> None:
-    # Catches: a seed of the options that is replaced by a random one
+    # Catches: a random seed in the options that is replaced by a drawn one
     with pytest.raises(InputError, match="Set rng_seed of the request"):
         GenerateRequest(model="speeches", sampling=SamplingOptions(rng_seed=7))
     with pytest.raises(InputError, match="Set rng_seed of the request"):

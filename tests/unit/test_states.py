@@ -23,15 +23,15 @@ def test_only_a_queued_part_can_be_leased() -> None:
 
 
 def test_a_part_that_nobody_holds_is_neither_done_nor_failed() -> None:
-    # Catches: a commit of a part that was taken away
+    # Catches: a commit of a part that was requeued
     assert PART_SOURCES[PartState.DONE] == PART_SOURCES[PartState.FAILED] == (PartState.LEASED,)
 
 
 def test_a_part_can_be_cancelled_whether_it_waits_or_runs() -> None:
-    # Catches: a part in work that cannot be cancelled
+    # Catches: a part in work that cannot be canceled
     assert set(PART_SOURCES[PartState.CANCELLED]) == {PartState.QUEUED, PartState.LEASED}
 
 
 def test_a_job_has_ended_if_it_neither_waits_nor_runs() -> None:
-    # Catches: a cancelled job that is waited for for ever
+    # Catches: a canceled job that is waited for forever
     assert set(ENDED_JOBS) == set(JobState) - {JobState.QUEUED, JobState.RUNNING}

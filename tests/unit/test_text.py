@@ -1,4 +1,4 @@
-"""Reading text: what is kept, and what an error tells."""
+"""Reading text: which characters are kept, and the content of error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_an_error_names_file_line_and_byte_of_what_is_not_utf8() -> None:
 
 
 def test_an_error_in_the_first_line_counts_from_one() -> None:
-    # Catches: `rfind(...) + 1` taken for an index of a line before the first
+    # Catches: `rfind(...) + 1` used as an index in a line before the first
     with pytest.raises(TextError, match=r"x: line 1, byte 1: 0xe9 "):
         decode("été".encode("latin-1"), "x")
 
@@ -39,12 +39,12 @@ def test_a_byte_order_mark_inside_the_text_is_kept() -> None:
 
 @given(st.text().filter(lambda text: not text.startswith("\ufeff")))
 def test_nothing_else_is_repaired_or_normalised(text: str) -> None:
-    # Catches: universal newlines, Unicode normalisation, stripping
+    # Catches: universal newlines, Unicode normalization, stripping
     assert decode(text.encode(), "x") == text
 
 
 def test_line_ends_of_a_file_are_kept(tmp_path: Path) -> None:
-    # Catches: `read_text` in place of `read_bytes`
+    # Catches: `read_text` instead of `read_bytes`
     assert list(written(tmp_path / "a.txt", b"a\r\nb\rc\n").read()) == ["a\r\nb\rc\n"]
 
 
@@ -68,7 +68,7 @@ def make_files(folder: Path, *names: str) -> None:
 
 
 def test_a_folder_is_its_text_files_searched_deeply(tmp_path: Path) -> None:
-    # Catches: glob in place of rglob
+    # Catches: glob instead of rglob
     make_files(tmp_path, "b.txt", "a.txt", "deep/er/c.txt", "notes.md")
     assert expand([tmp_path]) == [tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "deep/er/c.txt"]
 
@@ -105,7 +105,7 @@ def test_the_order_of_files_does_not_depend_on_the_order_of_paths(tmp_path: Path
     ("empty", r"a folder without \.txt files"),
 ])  # fmt: skip
 def test_a_path_that_names_no_file_is_refused(tmp_path: Path, name: str, why: str) -> None:
-    # Catches: a typing error beside a good path that trains on half the text in silence
+    # Catches: a misspelled path beside a good one, so that training silently uses half the text
     make_files(tmp_path, "a.txt", "empty/notes.md")
     with pytest.raises(TextError, match=why):
         expand([tmp_path / "a.txt", tmp_path / name])

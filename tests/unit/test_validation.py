@@ -1,4 +1,4 @@
-"""The choice of the validation text, and that training never sees it."""
+"""The choice of the validation text, which training never sees."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def training(corpus: list[Document], validation: str) -> str:
 
 
 def prose(number: int, size: int) -> str:
-    """Text that has nothing in common with another number's."""
-    return "".join(random.Random(number).choices("etaoin shrdlu\n", k=size))  # no secret
+    """Return text that has nothing in common with that of another number."""
+    return "".join(random.Random(number).choices("etaoin shrdlu\n", k=size))  # not cryptographic
 
 
 def test_of_several_files_whole_ones_are_validation(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_where_no_whole_file_fits_the_tail_is_validation(tmp_path: Path, sizes: 
     corpus = files(tmp_path, *texts)
     validation = choose_validation(corpus)
     largest = max(texts, key=len)
-    # Catches: the tail of a last file that is a line long; a tail too short to be cut out of the training text
+    # Catches: the tail of a last file with a single line; a tail too short to be cut out of the training text
     assert validation == largest[-max(WINDOW, round(0.05 * sum(sizes))) :]
     assert validation not in training(corpus, validation)
 
@@ -68,7 +68,7 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
         (tmp_path / f"{number:02}").mkdir()
         (tmp_path / f"{number:02}" / "text.txt").write_text(f"{number:02}" * 50)
     chosen = [int(piece[:2]) for piece in choose_validation(list_documents(tmp_path, UTF_8)).split(PIECE_END)]
-    assert chosen != list(range(len(chosen)))  # Catches: the first ones of the sorted corpus
+    assert chosen != list(range(len(chosen)))  # Catches: a choice of the first files of the sorted corpus
 
 
 def test_more_than_can_be_read_after_each_epoch_is_not_validation(
@@ -80,7 +80,7 @@ def test_more_than_can_be_read_after_each_epoch_is_not_validation(
 
 
 def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
-    # Catches: a large file taken because the share was not yet reached
+    # Catches: a large file chosen because the share was not yet reached
     sizes = [300] * 20 + [900] * 4
     corpus = files(tmp_path, *("x" * size for size in sizes))
     assert len(choose_validation(corpus)) <= 0.1 * sum(sizes)
@@ -101,7 +101,7 @@ def test_a_validation_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
 
 
 def test_what_an_edit_left_of_a_validation_file_is_cut(tmp_path: Path) -> None:
-    # Catches: a validation file that is trained on as a whole, since it is another file after one edit
+    # Catches: a validation file that is trained on as a whole because one edit made it a different file
     validation, other = prose(0, 2000), prose(1, 9000)
     edited = validation[:1000] + "EDITED" + validation[1001:]
     assert training(files(tmp_path, other, edited), validation) == other + "\nEDITED"
@@ -115,7 +115,7 @@ def test_what_stands_in_both_by_custom_is_not_cut(tmp_path: Path) -> None:
 
 
 def test_a_long_header_that_documents_share_is_not_cut(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # Catches: a third of a folder of manual pages left out, since their licence stands in a validation one
+    # Catches: a third of a folder of manual pages left out because a validation page contains the same license
     licence = prose(0, 900)
     validation, other = licence + prose(1, 5000), licence + prose(2, 5000)
     assert training(files(tmp_path, other, validation), validation) == other
@@ -129,7 +129,7 @@ def test_a_long_stretch_is_cut_out_of_any_document(tmp_path: Path, caplog: pytes
 
 
 def test_short_validation_files_are_cut_out_of_a_document_that_joins_all(tmp_path: Path) -> None:
-    # Catches: validation files that are trained on, since each is shorter than a long stretch
+    # Catches: validation files that are trained on because each is shorter than a long stretch
     pieces = [prose(number, 300 + 100 * number) for number in range(5)]
     others = [prose(10 + number, 3000) for number in range(5)]
     joined = "".join(other + piece for other, piece in zip(others, pieces, strict=True))
@@ -152,14 +152,14 @@ def test_what_is_left_out_beside_the_validation_text_is_told(tmp_path: Path, cap
 
 @pytest.mark.parametrize("times", [15, 25, 1000])
 def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, times: int) -> None:
-    # Catches: a first try with one sentence many times, all of which stands in its validation tail
+    # Catches: an error at a first try with one repeated sentence, all of which is in the validation tail
     corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * times)
     assert prepare(corpus, choose_validation(corpus)).num_characters == 45 * times
     assert "repeats itself" in caplog.text
 
 
 def test_copies_of_a_validation_text_are_not_trained_on(tmp_path: Path) -> None:
-    # Catches: a text taken for one that repeats itself, since most of it is validation text
+    # Catches: a text that is classified as repetitive because most of it is validation text
     validation, other = prose(0, 2000), prose(1, 900)
     assert training(files(tmp_path, validation, validation, validation, other), validation) == other
 
@@ -197,7 +197,7 @@ def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
 
 def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a b c " * 30)
-    # Catches: what is left of the piece, a space, cut out everywhere
+    # Catches: the remainder of the piece, a space, cut out everywhere
     assert training(list_documents(tmp_path, "latin-1"), "Ж" * 80 + " ") == "a b c " * 30
 
 
@@ -219,7 +219,7 @@ def test_without_a_validation_text_training_reads_everything(tmp_path: Path, tex
 def test_a_text_can_be_read_again(tmp_path: Path) -> None:
     text = prepare(files(tmp_path, "abc", "def"), "xy")
     (tmp_path / "001.txt").write_text("def and what was added since")
-    # Catches: more characters than were counted, and some that the vocabulary lacks
+    # Catches: more characters than were counted, some of them outside the vocabulary
     assert ["".join(text.chunks()) for _ in range(2)] == ["abc\ndef"] * 2
     assert text.num_characters == 7
 

@@ -1,4 +1,4 @@
-"""Characters and ids: their order, their bounds and their file."""
+"""Vocabularies: the order of characters and ids, their bounds and their file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXTS = st.text(min_size=2).filter(lambda text: len(set(text)) > 1)
 
 
 def test_an_id_is_the_place_among_the_sorted_characters() -> None:
-    # Catches: ids in order of appearance, or of a set
+    # Catches: ids in the order of appearance, or of a set
     assert Vocabulary.of("banana!").encode("!abn") == [0, 1, 2, 3]
 
 
@@ -39,7 +39,7 @@ def test_the_file_shows_characters_as_they_are() -> None:
 
 @pytest.mark.parametrize("characters", ["ba", "aab"])
 def test_characters_out_of_order_or_twice_are_a_damaged_file(characters: str) -> None:
-    # Catches: a sorted() that would mend the order and make the weights nonsense
+    # Catches: a sorted() that would fix the order and make the weights meaningless
     with pytest.raises(ModelFileError, match="must be distinct and in sorted order"):
         Vocabulary(characters)
 

@@ -1,4 +1,4 @@
-"""When a part's work goes on, is given back, is lost, or hangs: the two clocks of a lease, and draining."""
+"""When work on a part continues, is requeued, is lost, or hangs: the two clocks of a lease, and draining."""
 
 from __future__ import annotations
 
@@ -43,26 +43,26 @@ def not_draining() -> Iterator[None]:
 
 
 def test_work_goes_on_while_the_lease_is_fresh(watch: Watch) -> None:
-    # Catches: a lease that is over at once
+    # Catches: a lease that expires at once
     watch.check()
 
 
 def test_work_stops_by_itself_when_a_lease_s_length_passed_without_a_beat(watch: Watch) -> None:
-    # Catches: a worker that waits for its thread, which hangs in a connection that was cut
+    # Catches: a worker that waits for its thread, which hangs in a broken connection
     watch.beaten = time.monotonic() - 31
     with pytest.raises(LeaseLostError):
         watch.check()
 
 
 def test_a_lost_lease_comes_before_a_cancelled_job(watch: Watch) -> None:
-    # Catches: a part given back by somebody who does not hold it
+    # Catches: a part that is requeued by a worker that does not hold it
     watch.lost = watch.cancelled = True
     with pytest.raises(LeaseLostError):
         watch.check()
 
 
 def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
-    # Catches: work that goes on for a job that was cancelled
+    # Catches: work that continues for a job that was canceled
     watch.cancelled = True
     with pytest.raises(Interrupted):
         watch.check()
@@ -72,7 +72,7 @@ def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
 def test_a_part_that_does_not_end_before_its_worker_is_given_back(
     watch: Watch, within_s: float, remaining_s: float | None
 ) -> None:
-    # Catches: a part that its worker cannot end, held until it is killed
+    # Catches: a part that its worker cannot finish, held until the worker is killed
     watch.remaining_s = remaining_s
     start_draining(within_s)
     with pytest.raises(Interrupted):
@@ -80,7 +80,7 @@ def test_a_part_that_does_not_end_before_its_worker_is_given_back(
 
 
 def test_a_part_that_ends_before_its_worker_is_ended(watch: Watch) -> None:
-    # Catches: a stop that throws 19 of 20 seconds of work away
+    # Catches: a shutdown that discards 19 of 20 seconds of work
     watch.remaining_s = 10.0
     start_draining(25.0)
     watch.check()
@@ -93,14 +93,14 @@ def test_a_part_that_ends_before_its_worker_is_ended(watch: Watch) -> None:
     (COMPILING, 601, "hung: no progress for 600 s while compiling"),
 ])  # fmt: skip
 def test_work_that_does_not_move_is_hung(watch: Watch, phase: str, still_s: float, stalled: str | None) -> None:
-    # Catches: compiling that takes minutes, killed as hung
+    # Catches: compilation of some minutes that is killed as hung
     watch.enter(phase)
     watch.moved -= still_s
     assert watch.stalled == stalled
 
 
 def test_a_check_is_movement(watch: Watch) -> None:
-    # Catches: work that moves and is killed as hung
+    # Catches: work that makes progress and is killed as hung
     watch.enter(WORKING)
     watch.moved -= 121
     watch.check()

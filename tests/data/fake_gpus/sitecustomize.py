@@ -1,8 +1,7 @@
-"""GPUs for machines that have none: TensorFlow finds those of $FAKE_GPUS/gpus that it may see, and computes on the CPU.
+"""Fake GPUs: TensorFlow finds the visible ones among those in $FAKE_GPUS/gpus, and computes on the CPU.
 
-Python imports this at the start of every process that has its folder on PYTHONPATH. What a process had in its
-environment when it began to import TensorFlow, for which GPUs it set memory growth, and when it ended at once, goes to
-$FAKE_GPUS/log.
+Python imports this at the start of every process that has its folder on PYTHONPATH. $FAKE_GPUS/log records the
+environment of a process when it began to import TensorFlow, the GPUs for which it set memory growth, and os._exit.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 def tell(event: str, **facts: object) -> None:
     line = {"event": event, "pid": os.getpid(), "ppid": os.getppid(), "at": time.monotonic(), **facts}
-    with open(FOLDER / "log", "a") as log:  # one write of a short line: no other one comes in between
+    with open(FOLDER / "log", "a") as log:  # one write of a short line is atomic
         log.write(json.dumps(line) + "\n")
 
 
 def count_gpus() -> int:
-    """That this process may see: up to the first that is not there, as CUDA does."""
+    """Return the GPUs that this process may see: up to the first one that does not exist, as CUDA does."""
     there = (FOLDER / "gpus").read_text().split()
     return len(list(takewhile(lambda device: device in there, os.environ[VISIBLE].split(","))))
 
 
 def install(tensorflow: ModuleType) -> None:
-    """Put our GPUs in the place of TensorFlow's; one that is lost is an error at the next step."""
+    """Replace TensorFlow's GPUs by the fake ones; a lost GPU is an error at the next step."""
     config, found = tensorflow.config, tensorflow.config.list_physical_devices
 
     def list_physical_devices(kind: str | None = None) -> list[Any]:
@@ -53,11 +52,11 @@ def install(tensorflow: ModuleType) -> None:
 
     config.list_physical_devices = list_physical_devices
     config.experimental.set_memory_growth = lambda gpu, on: tell("growth", gpu=gpu.name, on=on)
-    tensorflow.convert_to_tensor = convert_to_tensor  # type: ignore[attr-defined]  # any module, to mypy
+    tensorflow.convert_to_tensor = convert_to_tensor  # type: ignore[attr-defined]  # mypy sees any module
 
 
 class Finder(MetaPathFinder):
-    """Finds TensorFlow where it is, and looks on as it is imported. Who only looks for it, imports nothing."""
+    """A finder that observes the import of TensorFlow. A mere search for TensorFlow imports nothing."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -83,4 +82,4 @@ def exit_and_tell(code: int, end: Callable[[int], NoReturn] = os._exit) -> NoRet
 
 
 sys.meta_path.insert(0, Finder())
-os._exit = exit_and_tell  # type: ignore[assignment]  # it has one argument more
+os._exit = exit_and_tell  # type: ignore[assignment]  # it has one more argument
