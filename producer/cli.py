@@ -23,7 +23,7 @@ from producer.output import console
 
 EPILOG = (
     "Exit codes: 0 done; 1 the job failed, was cancelled or has failed rows; 2 wrong usage or input; "
-    "3 no such job or model; 4 broker or store unreachable; 5 not finished (timeout, or results of a "
+    "3 no such job or model; 4 broker, database or files unavailable; 5 not finished (timeout, or results of a "
     "running job); 130 Ctrl-C; 143 SIGTERM."
 )
 
@@ -35,7 +35,7 @@ COMMANDS = {
     "train": ("train", START, "Train a new version of a model on text files."),
     "submit": ("submit", GENERATE, "Generate texts from seeds. Prints the job's id."),
     "wait": ("jobs", GENERATE, "Follow a job until it ends."),
-    "results": ("results", GENERATE, "Export the rows of a job in order. On a terminal: a table of the first 20."),
+    "results": ("results", GENERATE, "Export the rows of a job in order. On a terminal, show the first 20."),
     "schedules": ("schedules", GENERATE, "List and manage schedules: training and generation at set times."),
     "status": ("jobs", INSPECT, "Show a job: progress, why it waits, results and report."),
     "jobs": ("jobs", INSPECT, "List jobs, newest first."),
@@ -58,7 +58,7 @@ COMMANDS = {
     "scheduler": (
         "worker",
         OPERATE,
-        "Run schedules and recovery without doing work. Every worker does both as well.",
+        "Run schedules and maintenance, but no jobs. Every worker does both as well.",
     ),
 }
 

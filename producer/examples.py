@@ -13,6 +13,7 @@ EXAMPLES = {
         "charrnn-jobs submit -m speeches --seeds seeds.txt -t 0.5,1.0 -n 10 --wait",
         r"charrnn-jobs submit -m speeches@2 --random-seeds 100 --top-p 0.9 --stop '\n'",
         "charrnn-jobs submit -m speeches --seeds seeds.jsonl --rng-seed 7 --dry-run",
+        "charrnn-jobs submit --after 12 --seeds seeds.txt",
     ),
     "wait": ("charrnn-jobs wait 12", "charrnn-jobs wait 12 --timeout 10m"),
     "results": (

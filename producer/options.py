@@ -27,7 +27,7 @@ def option(
     panel: str,
     metavar: str | None = None,
     default: object = None,
-    parser: Callable[[str], Any] | None = None,
+    parser: Callable[[object], Any] | None = None,
 ) -> Any:
     """Return a Typer option with its default at the end of its help.
 
@@ -42,33 +42,43 @@ def option(
     )
 
 
+def integer(*names: str, help: str, panel: str, metavar: str = "N", default: object = None) -> Any:
+    """Return a Typer option whose value is a whole number."""
+    return option(*names, help=help, panel=panel, metavar=metavar, default=default, parser=whole_number)
+
+
+def decimal(*names: str, help: str, panel: str, metavar: str, default: object = None) -> Any:
+    """Return a Typer option whose value is a number."""
+    return option(*names, help=help, panel=panel, metavar=metavar, default=default, parser=number)
+
+
 def flag(name: str, *, help: str, panel: str) -> Any:
     """Return a Typer option that takes no value."""
     return typer.Option(name, help=help, rich_help_panel=panel, metavar="")
 
 
-def whole_number(text: str) -> int:
-    """Read a whole number; each parameter has limits of its own. Typer passes defaults through here too."""
-    text = str(text)
+def whole_number(value: object) -> int:
+    """Read a whole number: a text, or a default, which Typer passes through here too."""
+    text = str(value)
     if not re.fullmatch(r"[+-]?\d{1,4000}", text, re.ASCII):
         raise typer.BadParameter(f"expected a whole number. Received: {text[:80]!r}")
     return int(text)
 
 
-def number(text: str) -> float:
-    """Read a number."""
+def number(value: object) -> float:
+    """Read a number: a text, or a default."""
     try:
-        return float(text)
+        return float(str(value))
     except ValueError:
-        raise typer.BadParameter(f"expected a number. Received: {text[:80]!r}") from None
+        raise typer.BadParameter(f"expected a number. Received: {str(value)[:80]!r}") from None
 
 
-def positive_number(text: str) -> int:
-    """Read a job's id, or a number of rows or jobs: what a database's integer holds."""
-    value = whole_number(text)
-    if not 1 <= value <= MAX_ID:
-        raise typer.BadParameter(f"expected a whole number from 1 to {MAX_ID:,}. Received: {str(text)[:80]}")
-    return value
+def positive_number(value: object) -> int:
+    """Read a job's id, or a number of rows or jobs, within the range of a database's integer."""
+    found = whole_number(value)
+    if not 1 <= found <= MAX_ID:
+        raise typer.BadParameter(f"expected a whole number from 1 to {MAX_ID:,}. Received: {str(value)[:80]}")
+    return found
 
 
 JsonOption = Annotated[bool, flag("--json", help="Print JSON.", panel="Output")]
@@ -78,13 +88,11 @@ LabelOption = Annotated[
 ]
 RngSeedOption = Annotated[
     int | None,
-    option(
+    integer(
         "--rng-seed",
-        metavar="N",
-        parser=whole_number,
         help="Random seed: the same seed gives the same bytes.",
-        default="random, and stored with the job",
-        panel="Sampling",
+        default="random; stored with the job",
+        panel=JOB_PANEL,
     ),
 ]
 WaitOption = Annotated[bool, flag("--wait", help="Follow the job until it ends.", panel=JOB_PANEL)]

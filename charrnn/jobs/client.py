@@ -1,4 +1,4 @@
-"""Submit jobs, follow them, read their results: what the command line does, for code.
+"""The Python interface for jobs: submit them, follow them, and read their results, as the command line does.
 
 client = Client(Settings.from_env(os.environ))
 request = GenerateRequest(model="speeches", sampling=SamplingOptions(temperatures=(0.5,)))
@@ -40,7 +40,7 @@ from charrnn.text.documents import check_storable
 
 
 class Client:
-    """One store and one broker. Both are opened when first used, and by `close` closed."""
+    """A client of one store and one broker. Both are opened when they are first used. `close` closes them."""
 
     def __init__(self, settings: Settings) -> None:
         self.connections = Connections(settings)
@@ -57,16 +57,16 @@ class Client:
         self.connections.close()
 
     def train(self, request: TrainRequest, *, dry_run: bool = False) -> Submitted[TrainSpec]:
-        """Submit a training of a new version of a model on text files.
+        """Submit a training job for a new version of a model.
 
         Args:
-            dry_run: check everything, store nothing.
+            dry_run: check everything, but store nothing.
 
         Raises:
-            InputError: text, name or numbers that cannot be used; nothing was stored.
-            NotFoundError: no such version to go on from.
-            UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
-                the job: that cannot be known.
+            InputError: a text, a name or a number cannot be used. Nothing was stored.
+            NotFoundError: the version to fine-tune does not exist.
+            UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the
+                store broke while it stored the job: the outcome is then unknown.
         """
         return train(self.connections, request, dry_run=dry_run)
 
@@ -79,46 +79,47 @@ class Client:
         key: str | None = None,
         dry_run: bool = False,
     ) -> Submitted[GenerateSpec]:
-        """Submit seeds x temperatures x samples to be sampled from a model.
+        """Submit a generate job that samples seeds x temperatures x samples from a model.
 
         Args:
-            seeds: of a request that names no file; read once and not held, however many. An empty one starts a new
-                line, and so does None.
-            after: a training; the job waits for it and samples from the version that it makes.
-            key: makes a repeated submit harmless: the same key and the same content are the same job.
-            dry_run: check everything, store nothing; `existed` tells whether the key stands for a job already.
+            seeds: the seeds, if the request names no file. They are read once and not held in memory, however many
+                there are. An empty seed starts a new line. None is the same as a single empty seed.
+            after: id of a training job to wait for. The job samples from the version that it makes.
+            key: idempotency key: submitting the same request again with it returns the existing job.
+            dry_run: check everything, but store nothing. `existed` tells whether a job with the key exists.
 
         Raises:
-            InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
-                something else; nothing was stored.
-            NotFoundError: no such model or training.
-            UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
-                the job: that cannot be known. With a key it is safe to submit again.
+            InputError: a seed that the model cannot read or that has invalid options, or a key that belongs to a
+                different request. Nothing was stored.
+            NotFoundError: the model or the training job does not exist.
+            UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the
+                store broke while it stored the job: the outcome is then unknown. With a key it is safe to submit
+                again.
         """
         return submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
 
     def validation_openings(self, model: str, count: int, rng_seed: int) -> Iterator[str]:
-        """Openings of so many places of the text that a model is measured on.
+        """Yield `count` openings: short passages from random places in a model's validation text.
 
         Raises:
-            InputError: not 1 to 1,000,000 of them, or a model without such a text.
-            NotFoundError: no such model.
+            InputError: `count` is not 1 to 1,000,000, or the model has no validation text.
+            NotFoundError: the model does not exist.
         """
         return openings.validation_openings(self.connections, model, count, rng_seed)
 
     def job(self, job_id: int) -> Job:
-        """A job as the store has it, without what `status` finds out.
+        """Return a job as it is stored, without the details that `status` adds.
 
         Raises:
-            NotFoundError: no such job.
+            NotFoundError: the job does not exist.
         """
         return self.connections.store.job(job_id)
 
     def status(self, job_id: int | None = None) -> JobStatus:
-        """Everything about a job; the newest without an id.
+        """Return everything about a job, or about the newest job if no id is given.
 
         Raises:
-            NotFoundError: no such job.
+            NotFoundError: the job does not exist.
         """
         return job_status(self.connections, job_id)
 
@@ -132,14 +133,15 @@ class Client:
         model: str | None = None,
         label: str | None = None,
     ) -> list[Job]:
-        """The newest jobs, newest first.
+        """Return the newest jobs, the newest first.
 
         Args:
-            before: only those with a smaller id, to page on.
+            limit: maximum number of jobs.
+            before: return only jobs with a smaller id, to get the next page.
             model: `name` or `name@3`.
 
         Raises:
-            InputError: no such state or kind.
+            InputError: `state` or `kind` does not exist, or `model` is not of that form.
         """
         for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
             if value is not None:
@@ -154,10 +156,11 @@ class Client:
         return self.connections.store.jobs(limit, before, **equal)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[JobStatus]:
-        """Statuses of a job until it has ended; the last one is of the ended job.
+        """Yield the status of a job again and again until it has ended. The last one is that of the ended job.
 
         Raises:
-            NotFinishedError: after `timeout_s` seconds; the job goes on.
+            NotFinishedError: the job did not end within `timeout_s` seconds. It continues.
+            NotFoundError: the job does not exist.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         status = self.status(job_id)
@@ -166,11 +169,13 @@ class Client:
             if status.ended:
                 return
             if deadline is not None and time.monotonic() > deadline:
-                raise NotFinishedError(f"Job {job_id} did not end within {timeout_s:g} s. It continues")
+                raise NotFinishedError(
+                    f"Job {job_id} did not end within {timeout_s:g} s. It continues in the background"
+                )
             time.sleep(POLL_S)
-            known = status.history  # of thousands of epochs only the new ones are read
+            known = status.history  # there may be thousands of epochs, so only new ones are read
             status = job_status(self.connections, job_id, after_epoch=known[-1].epoch if known else 0)
-            # In the end all of them: one may have been done again, and ended otherwise.
+            # Finally all epochs are read: one may have been repeated with another result.
             status = self.status(job_id) if status.ended else replace(status, history=known + status.history)
 
     def results(
@@ -184,67 +189,72 @@ class Client:
         limit: int | None = None,
         follow: bool = False,
     ) -> Iterator[bytes]:
-        """Result lines (JSON, each with its line end) in row order; of a job in work those that are done.
+        """Return an iterator over result lines (JSON, each with its line end) in row order.
+
+        If the job has not ended, the lines are those of the rows that are done.
 
         Args:
-            rows: the first, and the one after the last; None for all further ones.
-            where: conditions such as "temperature=0.5", which all must hold.
+            rows: the first row and the one after the last. None as the second means up to the end.
+            where: conditions such as "temperature=0.5" that a row must all meet.
             failed: only rows that could not be sampled.
-            distinct: of rows with equal texts the first only, and no failed rows.
-            limit: lines at most.
+            distinct: only the first of the rows with equal texts, and no failed rows.
+            limit: maximum number of lines.
             follow: wait for rows that are not done yet, until the job has ended.
 
         Raises:
-            InputError: a training, or a condition that is none.
-            NotFoundError: no such job.
+            InputError: the job is a training job, or a condition cannot be parsed.
+            NotFoundError: the job does not exist.
         """
-        found, meets = Results(self.connections, job_id), parse_conditions(where)
-        lines = found.lines(*rows, failed=failed, follow=follow)
-        lines = select(lines, meets) if where else lines
+        results, keep = Results(self.connections, job_id), parse_conditions(where)
+        lines = results.lines(*rows, failed=failed, follow=follow)
+        lines = select(lines, keep) if where else lines
         return islice(first_of_each_text(lines) if distinct else lines, limit)
 
     def cancel(self, job_id: int) -> bool:
-        """End a job; rows that are done stay readable -> False if it had ended already.
+        """Cancel a job. Rows that are done stay readable. Return False if the job had ended already.
 
         Raises:
-            NotFoundError: no such job.
+            NotFoundError: the job does not exist.
         """
         with self.connections.store.write() as connection:
             return lifecycle.cancel_job(connection, job_id)
 
     def retry(self, job_id: int) -> int:
-        """Do again what failed or was cancelled; results that are there stay -> the number of parts.
+        """Retry the parts that failed or were cancelled, and return their number. Existing results stay.
 
         Raises:
-            InputError: a training whose model is measured on another validation text by now, or a job that waited for
-                a training that made no version.
-            NotFoundError: no such job, or its version was deleted.
-            UnreachableError: broker, store or files.
+            InputError: the model of a training job has another validation text by now, or the job waited for a
+                training job that made no version.
+            NotFoundError: the job does not exist, or its version was deleted.
+            UnreachableError: broker, store or files do not answer.
         """
         self.connections.probe()
         with self.connections.store.write() as connection:
             retried = lifecycle.retry_job(connection, job_id)
             if retried.parts:
                 registry.lock_needs(connection, retried.spec, but=job_id)
-        if retried.parts and retried.ready:  # else its training rings for it
+        if retried.parts and retried.ready:  # otherwise the end of its training job sends the notifications
             self.connections.ring(retried.spec.QUEUE, job_id, retried.parts)
         return retried.parts
 
     def delete(self, job_id: int) -> None:
-        """Delete an ended job with its results.
+        """Delete a job that has ended, with its results.
 
         Raises:
-            InputError: it has not ended, or a version came from it.
-            NotFoundError: no such job.
+            InputError: the job has not ended, or it made a version.
+            NotFoundError: the job does not exist.
         """
         self.connections.claim_files()
         pruning.delete(self.connections.store, self.connections.files, job_id)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False) -> pruning.Pruned:
-        """Delete jobs that ended so long ago, but no training behind a version; and what killed processes left."""
+        """Delete jobs that ended more than `older_than_s` seconds ago, and files that killed processes left behind.
+
+        Training jobs that made a version are kept.
+        """
         self.connections.claim_files()
         return pruning.prune(self.connections.store, self.connections.files, older_than_s, dry_run=dry_run)
 
     def workers(self) -> list[WorkerInfo]:
-        """The pool children that showed a sign of life within a lease's length."""
+        """Return the pool children whose last heartbeat is no older than a lease's length."""
         return self.connections.workers()

@@ -1,4 +1,4 @@
-"""The connections of one process: store, files and broker, each opened when it is first used."""
+"""The connections of one process to store, files and broker. Each is opened when it is first used."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ logger = logging.getLogger(__name__)
 
 
 class Connections:
-    """One store, the files that belong to it, and one broker.
+    """Connections to one store, the files that belong to it, and one broker.
 
-    Cheap to make. Not to be shared across a fork: a child makes its own.
+    An instance is cheap to create. Do not share it across a fork: a child process creates its own.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -37,38 +37,38 @@ class Connections:
         return Queue(self.settings)
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the connections that were opened."""
         for name in ("store", "queue"):
             if name in self.__dict__:
                 getattr(self, name).close()
 
     def probe(self) -> None:
-        """Reach broker, store and files, and see that they belong together.
+        """Connect to broker, store and files, and check that they belong together.
 
         Raises:
-            InputError: They belong to different stores.
-            UnreachableError: One of them does not answer.
+            InputError: they belong to different stores.
+            UnreachableError: one of them does not answer.
         """
         self.queue.claim_for(self.store.id, self.store.url)
         self.claim_files()
 
     def claim_files(self) -> None:
-        """Tie the files to the store for good, or see that they are tied to it.
+        """Bind the files to the store permanently, or check that they are bound to it.
 
         Raises:
-            InputError: The files belong to another store, or this store's files are elsewhere.
-            UnreachableError: The files do not answer.
+            InputError: the files belong to another store, or this store's files are elsewhere.
+            UnreachableError: the files do not answer.
         """
         if self.files.claim_for(self.store.id, self.store.files_url):
             self.store.set_files_url(self.files.url)
 
     def workers(self) -> list[WorkerInfo]:
-        """Return the pool children that showed a sign of life within a lease's length."""
+        """Return the pool children whose last heartbeat is no older than a lease's length."""
         return self.store.workers(round(self.settings.lease_s * 1000))
 
     def ring(self, queue: str, job: int, count: int) -> None:
-        """Ring for `count` parts of a stored job that wait; a broker that is away is only warned of."""
+        """Send `count` notifications for waiting parts of a stored job. Only warn if the broker cannot be reached."""
         try:
             self.queue.ring(queue, count)
-        except UnreachableError as error:  # maintenance rings for it
+        except UnreachableError as error:  # maintenance will send the notifications
             logger.warning("job %d is stored and starts when the broker is back: %s", job, error)

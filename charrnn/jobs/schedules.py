@@ -1,4 +1,4 @@
-"""The verbs of schedules; and what they ask for is submitted, by any number of processes."""
+"""Manage schedules, and submit the jobs that are due. Any number of processes may do so at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from charrnn.jobs.submit.training import train
 
 logger = logging.getLogger(__name__)
 
-PAUSE_MS = 30_000  # between two tries to submit, while broker, store or files are away
+PAUSE_MS = 30_000  # between two attempts to submit, while broker, store or files do not answer
 SHOWN_SLOTS = 10
 SHOWN_TIMES = 5
 
@@ -40,27 +40,27 @@ class Schedules:
     """The schedules of one store.
 
     Args:
-        clock: tells the time in milliseconds since 1970; the database's if None.
+        clock: returns the time in milliseconds since 1970. Default: the database's clock.
 
     Raises:
-        NotFoundError: of a name, where there is no such schedule.
+        NotFoundError: from every method with a name, if there is no schedule with that name.
     """
 
     def __init__(self, connections: Connections, clock: Callable[[], int] | None = None) -> None:
         self._connections = connections
         self._now = clock or self._database_clock
-        self._told: dict[str, str] = {}  # of schedules that cannot be read
+        self._logged_errors: dict[str, str] = {}  # schedule → its last error, which is logged once
 
     def _database_clock(self) -> int:
         return self._connections.store.now()
 
     def add(self, schedule: Schedule) -> None:
-        """Store a schedule, after its request was checked as if it were submitted now.
+        """Store a schedule. Its request is checked first, as if it were submitted now.
 
         Raises:
-            InputError: it would be refused, or there is a schedule of that name.
-            NotFoundError: no such model.
-            UnreachableError: broker, store or files.
+            InputError: the request would be refused, or a schedule with that name exists.
+            NotFoundError: the model does not exist.
+            UnreachableError: broker, store or files do not answer.
         """
         self._request(schedule.request, dry_run=True)
         now = self._now()
@@ -68,7 +68,7 @@ class Schedules:
             slots.add(connection, schedule, now)
 
     def list(self) -> Sequence[ListedSchedule]:
-        """Every schedule, each with its `last` slot, if it had one."""
+        """Return all schedules, each with its `last` slot, if it had one."""
         with self._connections.store.read() as connection:
             return [
                 ListedSchedule(**vars(stored), last=next(iter(slots.newest(connection, stored.name, 1)), None))
@@ -76,7 +76,7 @@ class Schedules:
             ]
 
     def show(self, name: str) -> ScheduleDetails:
-        """A schedule with its latest slots and what became of their jobs, latest first, and its upcoming times."""
+        """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""
         now = self._now()
         with self._connections.store.read() as connection:
             stored = slots.get_schedule(connection, name)
@@ -87,7 +87,7 @@ class Schedules:
     def _shown(self, slot: StoredSlot) -> ShownSlot:
         job = None
         if slot.job is not None:
-            job = next(iter(self._connections.store.jobs(1, id=slot.job)), None)  # perhaps deleted since
+            job = next(iter(self._connections.store.jobs(1, id=slot.job)), None)  # it may have been deleted
         return ShownSlot(**vars(slot), outcome=self._outcome(job) if job else None)
 
     def _outcome(self, job: Job) -> Outcome:
@@ -99,31 +99,34 @@ class Schedules:
         if made is not None:
             return replace(outcome, val_loss=made.val_loss, gate=made.gate.reason(made.model))
         best = min(epoch.val_loss for epoch in self._connections.store.history(job.id))
-        return replace(outcome, val_loss=best, gate="deleted since")
+        return replace(outcome, val_loss=best, gate="the version was deleted")
 
     def pause(self, name: str) -> None:
-        """Submit nothing for a schedule until it is resumed, but by hand."""
+        """Stop a schedule from submitting jobs until it is resumed, except by hand."""
         with self._connections.store.write() as connection:
             slots.pause(connection, name)
 
     def resume(self, name: str) -> None:
-        """Go on with a schedule's next time; those that came meanwhile were not missed."""
+        """Resume a schedule at its next time. Times during the pause do not count as missed."""
         now = self._now()
         with self._connections.store.write() as connection:
             slots.resume(connection, name, now)
 
     def remove(self, name: str) -> None:
-        """Delete a schedule; the jobs that it submitted stay."""
+        """Delete a schedule. The jobs that it submitted stay."""
         with self._connections.store.write() as connection:
             slots.remove(connection, name)
 
     def run(self, name: str) -> StoredSlot:
-        """Submit now what a schedule asks for, also if it is paused or its text is unchanged -> the slot, with `state`,
-        `job` and `reason`; while broker or files are away it is due, and submitted when they are back.
+        """Submit a schedule's job now, even if the schedule is paused or its text is unchanged.
+
+        Returns:
+            The slot, with `state`, `job` and `reason`. If broker or files do not answer, it stays due, and its job is
+            submitted when they do.
 
         Raises:
-            InputError: a job of it has not ended.
-            NotFoundError: also if it is removed meanwhile.
+            InputError: a job of the schedule has not ended.
+            NotFoundError: there is no such schedule, or it was removed meanwhile.
         """
         now = self._now()
         with self._connections.store.write() as connection:
@@ -135,33 +138,36 @@ class Schedules:
             return slots.get_slot(connection, slot)
 
     def tick(self) -> None:
-        """Decide on every slot that has come, and submit the jobs of those that are due."""
+        """Decide on all slots whose time has come, and submit the jobs of those that are due."""
         now, store = self._now(), self._connections.store
         with store.read() as connection:
             names = slots.wanting(connection, now)
         for name in names:
-            with self._alone(name), store.write() as connection:
+            with self._isolated(name), store.write() as connection:
                 slots.decide(connection, name, now)
         with store.read() as connection:
             waiting = slots.waiting(connection)
         for due in waiting:
-            with self._alone(due.stored.name):
-                self._advance(due, self._now())  # anew: to submit the one before may have taken minutes
+            with self._isolated(due.stored.name):
+                self._advance(due, self._now())  # read again: the previous job may have taken minutes to submit
 
     @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        """One schedule that cannot be read, of a newer release or of a zone that this host lacks, holds up no other."""
+    def _isolated(self, name: str) -> Iterator[None]:
+        """Log errors of one schedule, so that it does not hold up the others.
+
+        A schedule may be unreadable because a newer release wrote it, or because this host lacks its time zone.
+        """
         try:
             yield
         except UnreachableError:
             raise
         except Exception as error:
-            if self._told.get(name) != str(error):  # once, and not at each look
-                logger.exception("schedule %s", name)
-            self._told[name] = str(error)
+            if self._logged_errors.get(name) != str(error):  # log it once, not in each round
+                logger.exception("schedule %s cannot be processed", name)
+            self._logged_errors[name] = str(error)
 
     def _advance(self, due: WaitingSlot, now: int) -> None:
-        """Submit a slot's job, unless it waits for another one, somebody is at it, or it is too late."""
+        """Submit a slot's job, unless it waits for another job, another process submits it, or it is too late."""
         schedule, slot = due.stored.schedule(), due.slot
         reason = None if due.by_hand else schedule.expired(slot, now)
         if due.blocked and not reason:
@@ -175,25 +181,25 @@ class Schedules:
             self._submit(schedule, slot, now)
 
     def _submit(self, schedule: Schedule, slot: Slot, now: int) -> None:
-        """Submit the job of a slot that was claimed; what becomes of it stands with the slot."""
+        """Submit the job of a claimed slot, and store the outcome with the slot."""
         try:
             job = self._request(schedule.request, slot=slot)
             submitted = {"event": "submitted", "schedule": slot.schedule, "job": job}
-            logger.info("schedule %s: job %d", slot, job, extra=submitted)
+            logger.info("schedule %s: submitted job %d", slot, job, extra=submitted)
         except SkippedError as error:
             self._settle(slot, SlotState.SKIPPED, str(error))
         except UnreachableError as error:
-            logger.warning("schedule %s waits: %s", slot, error)
+            logger.warning("schedule %s: not submitted, next try in %d s: %s", slot, PAUSE_MS // 1000, error)
             with self._connections.store.write() as connection:
                 slots.postpone(connection, slot, now + PAUSE_MS)
         except CharrnnError as error:
             self._settle(slot, SlotState.FAILED, str(error))
-        except Exception as error:  # else it would be due for ever, and no later one be submitted
-            logger.exception("schedule %s", slot)
+        except Exception as error:  # otherwise it would stay due forever and block all later slots
+            logger.exception("schedule %s: unexpected error", slot)
             self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
 
     def _request(self, request: Request, *, dry_run: bool = False, slot: Slot | None = None) -> int | None:
-        """Submit a request -> the job, None of a dry run."""
+        """Submit a request, and return the id of its job, or None in a dry run."""
         if isinstance(request, TrainRequest):
             return train(self._connections, request, dry_run=dry_run, slot=slot).id
         return submit(self._connections, request, dry_run=dry_run, slot=slot).id

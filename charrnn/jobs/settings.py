@@ -1,4 +1,4 @@
-"""Where things are and how often they beat: read once from the environment, then passed down."""
+"""The settings: places and intervals, read once from the environment and then passed down."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from charrnn.jobs import faults
 logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
-FROM_FILE = "_FILE"  # as Docker's own images call it
+FROM_FILE = "_FILE"  # the suffix that Docker's official images use
 MAX_FILE = 65_536  # characters
 LOOK_S = 1.0
-LONGEST_S = 3600.0  # of any setting; what a lease of another host can be is known by it
+LONGEST_S = 3600.0  # the longest time that any setting may have; it bounds the lease of any other host
 SOCKET = "redis+socket"
 REDIS_SCHEMES = ("redis", "rediss", SOCKET)
 REDIS_URLS = "redis://:password@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0"
@@ -33,32 +33,36 @@ MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every field is read from CHARRNN_ and its name in capitals, or from the file that this and _FILE name."""
+    """The settings of one process.
 
-    home: Path  # the local stack's data; default: the platform's data folder
+    Every field is read from the variable CHARRNN_ plus its name in capitals, or from the file that the same variable
+    with the suffix _FILE names.
+    """
+
+    home: Path  # data of the local stack; default: the platform's data folder
     redis_url: str = ""  # default: the local broker's socket
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
-    corpus_roots: str = ""  # s3:// URLs below which texts to train on may lie, with commas between; default: none
-    heartbeat_s: float = 5.0  # seconds between a worker's signs of life
-    lease_s: float = 30.0  # without one for so long, a worker's part is given to another
+    corpus_roots: str = ""  # comma-separated s3:// URLs below which training texts may lie; default: none
+    heartbeat_s: float = 5.0  # seconds between a worker's heartbeats
+    lease_s: float = 30.0  # seconds without a heartbeat after which a worker's part is requeued
     maintain_s: float = 10.0  # seconds between two rounds of maintenance
-    slice_s: float = 60.0  # training between two checkpoints
-    stall_s: float = 120.0  # without a step for so long, a worker's process is hung, and killed
-    drain_s: float = 25.0  # a worker that is stopped ends its part if it can within so long
+    slice_s: float = 60.0  # seconds of training between two checkpoints
+    stall_s: float = 120.0  # seconds without a step after which a worker's process counts as hung and is killed
+    drain_s: float = 25.0  # seconds that a worker has to finish its part in a graceful shutdown
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Read the settings; an unknown CHARRNN_ variable gets a warning with the nearest name.
+        """Return the settings of an environment. An unknown CHARRNN_ variable causes a warning with the nearest name.
 
         Raises:
-            InputError: a value that is not of its field's kind, a file of it that cannot be read, a URL that is of
-                no Redis server, or a lease too short for its heartbeat.
+            InputError: a value has the wrong type or range, a file with a value cannot be read, the broker's URL is
+                not that of a Redis server, or the lease is too short for the heartbeat.
         """
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         _warn_of_unknown(environ, [*known, *(variable + FROM_FILE for variable in known)])
-        found = {name: _find(variable, environ) for variable, name in known.items()}
-        values = {name: text for name, text in found.items() if text}
+        texts = {name: _read(variable, environ) for variable, name in known.items()}
+        values = {name: text for name, text in texts.items() if text}
         home = Path(values.pop("home", platformdirs.user_data_dir("charrnn-jobs")))
         parsed: dict[str, Any] = {name: _parse(name, text) for name, text in values.items()}
         settings = cls(home=home.expanduser().absolute(), **parsed)
@@ -72,20 +76,20 @@ class Settings:
 
     @property
     def look_s(self) -> float:
-        """Between two looks whether a round of maintenance is due: a lease that ran out waits for it."""
+        """Seconds between two checks whether maintenance is due. They delay the requeue of an expired lease."""
         return min(LOOK_S, self.maintain_s / 2)
 
     @property
     def broker_url(self) -> str:
-        """Kombu's URL of the broker."""
+        """The URL of the broker for Kombu."""
         url = self.redis_url or f"redis+socket://{quote(str(self.broker_socket))}?virtual_host=0"
         if url.startswith("rediss:") and "ssl_cert_reqs=" not in url:
-            return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"  # Kombu would look at no certificate
+            return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"  # Kombu's default verifies no certificate
         return url
 
     @property
     def broker_socket(self) -> Path:
-        """The local broker's socket: under home, or in a folder of a short name where home is deep."""
+        """The local broker's socket: under home, or in a folder with a short name if that path is too long."""
         path = self.home / "broker" / "broker.sock"
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
             return path
@@ -103,21 +107,22 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Where this host keeps copies of what a bucket holds."""
+        """The folder for this host's copies of files in a bucket."""
         return self.home / "cache"
 
 
 def _warn_of_unknown(environ: Mapping[str, str], known: Sequence[str]) -> None:
-    """Not an error: Kubernetes injects variables such as CHARRNN_REDIS_SERVICE_HOST by itself."""
+    """Warn of unknown variables. They are no error: Kubernetes injects some, such as CHARRNN_REDIS_SERVICE_HOST."""
     for variable in sorted(environ.keys() - set(known) - {faults.VARIABLE}):
         if variable.startswith(PREFIX):
             hint = did_you_mean(variable, known).replace("Did", "; did", 1)
             logger.warning("%s is not a setting and has no effect%s", variable, hint)
 
 
-def _find(variable: str, environ: Mapping[str, str]) -> str:
-    """The variable's text, or that of its file: a URL with a password should not stand in an environment, which
-    children inherit and `docker inspect` shows.
+def _read(variable: str, environ: Mapping[str, str]) -> str:
+    """Return the value of a variable, or the text of the file that it names.
+
+    A file keeps a URL with a password out of the environment, which children inherit and `docker inspect` shows.
     """
     text, file = environ.get(variable, ""), environ.get(variable + FROM_FILE, "")
     if text and file:
@@ -128,18 +133,23 @@ def _find(variable: str, environ: Mapping[str, str]) -> str:
         with open(file, encoding="utf-8") as source:
             text = source.read(MAX_FILE + 1).strip()
     except (OSError, UnicodeError) as error:
-        raise InputError(f"{variable}{FROM_FILE} must name a file of text that this user can read: {error}") from error
+        raise InputError(
+            f"{variable}{FROM_FILE} must name a file with UTF-8 text that this user can read: {error}"
+        ) from error
     if not 0 < len(text) <= MAX_FILE:
-        raise InputError(f"{variable}{FROM_FILE}: {file} is empty or has more than {MAX_FILE:,} characters")
+        raise InputError(
+            f"{variable}{FROM_FILE}: {file} is empty or has more than {MAX_FILE:,} characters. Expected the value of "
+            f"{variable}"
+        )
     return text
 
 
 def _check_redis_url(url: str) -> None:
-    """Refuse what Kombu would raise anything of; a password is not shown."""
+    """Refuse URLs for which Kombu raises exceptions of any type. The message does not show the URL's password."""
     try:
         parts = urlsplit(url)
         known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0 and "password=" not in parts.query)
-    except ValueError:  # of a port that is none
+    except ValueError:  # the port is invalid
         known = False
     if not known or (parts.scheme != SOCKET and not re.fullmatch("[0-9]*", parts.path.strip("/"))):
         raise InputError(f"CHARRNN_REDIS_URL is not a URL of a Redis server. Expected {REDIS_URLS}")

@@ -17,11 +17,11 @@ from producer.options import (
     JsonOption,
     RngSeedOption,
     TimeoutOption,
-    number,
+    decimal,
+    integer,
     open_client,
     option,
     parse_timeout,
-    whole_number,
 )
 from producer.output import console
 from producer.output import models as render
@@ -63,33 +63,19 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help=VERSION_HELP)],
     count: Annotated[
         int,
-        option(
+        integer(
             "-n",
             "--samples",
-            metavar="N",
-            parser=whole_number,
             help="Texts per version; their seeds come from the validation text.",
             default=3,
             panel=SAMPLING,
         ),
     ] = 3,
     temperature: Annotated[
-        float,
-        option(
-            "-t", "--temperature", metavar="T", parser=number, help="Sampling temperature.", default=0.5, panel=SAMPLING
-        ),
+        float, decimal("-t", "--temperature", metavar="T", help="Sampling temperature.", default=0.5, panel=SAMPLING)
     ] = 0.5,
     length: Annotated[
-        int,
-        option(
-            "-l",
-            "--length",
-            metavar="N",
-            parser=whole_number,
-            help="Maximum number of new characters per text.",
-            default=200,
-            panel=SAMPLING,
-        ),
+        int, integer("-l", "--length", help="Maximum number of new characters per text.", default=200, panel=SAMPLING)
     ] = 200,
     rng_seed: RngSeedOption = None,
     json: JsonOption = False,
@@ -163,16 +149,10 @@ def rollback(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of t
 def delete(
     model: VersionArgument,
     keep: Annotated[
-        int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Delete all versions of NAME but the N newest and those in use.",
-            panel=VERSION,
-        ),
+        int | None, integer(help="Delete all versions of NAME but the N newest and those in use.", panel=VERSION)
     ] = None,
 ) -> None:
-    """Delete a version permanently. A version that an alias or a job uses is refused."""
+    """Delete a version permanently, unless an alias points to it or an unfinished job needs it."""
     with open_client() as client:
         if keep is None:
             deleted: Sequence[str] = [client.models.delete(model)]
@@ -198,9 +178,11 @@ def import_model(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="File that models export wrote.")],
     name: Annotated[
         str | None,
-        option("--as", metavar="NAME", help="Name of the model.", default="its name in the file", panel=VERSION),
+        option(
+            "--as", metavar="NAME", help="Name of the model.", default="the model's name in the file", panel=VERSION
+        ),
     ] = None,
 ) -> None:
-    """Import an exported version as the next version of its model. Prints its name."""
+    """Import an exported version as the next version of its model. Prints the version's name."""
     with open_client() as client:
         console.value(client.models.import_version(path, name))

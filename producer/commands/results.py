@@ -54,7 +54,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None, option(metavar="N", parser=positive_number, help="Maximum number of rows.", panel=ROWS)
     ] = None,
 ) -> None:
-    """Export the rows of a job in order. On a terminal: a table of the first 20."""
+    """Export the rows of a job in order. On a terminal, show the first 20."""
     chosen = formats.format_of(output or destination.STANDARD_OUTPUT, format)
     on_terminal = sys.stdout.isatty() and output is None
     if chosen == formats.PARQUET and on_terminal:

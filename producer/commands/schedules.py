@@ -70,7 +70,7 @@ def add(
         str | None,
         option(
             metavar="TIME",
-            help="Skip a run that could not be submitted within this time, such as 90s, 10m or 2h.",
+            help="Time after which a run that could not be submitted expires, such as 90s, 10m or 2h.",
             default="no limit",
             panel=TIMES,
         ),

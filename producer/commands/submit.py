@@ -19,13 +19,13 @@ from producer.options import (
     RngSeedOption,
     TimeoutOption,
     WaitOption,
+    decimal,
     flag,
-    number,
+    integer,
     option,
     parse_temperatures,
     parse_timeout,
     positive_number,
-    whole_number,
 )
 from producer.submission import Submission, in_person
 
@@ -38,7 +38,13 @@ MODEL, SEEDS, SAMPLING, DEFAULTS = "Model", "Seeds", "Sampling", SamplingOptions
 def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     model: Annotated[
         str | None,
-        option("-m", "--model", metavar="MODEL", help="Model: NAME, NAME@VERSION or NAME@ALIAS.", panel=MODEL),
+        option(
+            "-m",
+            "--model",
+            metavar="MODEL",
+            help="Model: NAME, NAME@VERSION or NAME@ALIAS. Required without --after.",
+            panel=MODEL,
+        ),
     ] = None,
     after: Annotated[
         int | None,
@@ -63,13 +69,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         option(help="Format of the seed file.", default="by the file's name", panel=SEEDS),
     ] = None,
     random_seeds: Annotated[
-        int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Use N random places of the training text as seeds, instead of --seeds.",
-            panel=SEEDS,
-        ),
+        int | None, integer(help="Use N random snippets of the training text as seeds. Requires --model.", panel=SEEDS)
     ] = None,
     unknown: Annotated[
         Literal["error", "drop", "replace"],
@@ -87,27 +87,12 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         ),
     ] = None,
     samples: Annotated[
-        int,
-        option(
-            "-n",
-            "--samples",
-            metavar="N",
-            parser=whole_number,
-            help="Texts per seed and temperature.",
-            default=1,
-            panel=SAMPLING,
-        ),
+        int, integer("-n", "--samples", help="Texts per seed and temperature.", default=1, panel=SAMPLING)
     ] = 1,
     length: Annotated[
         int,
-        option(
-            "-l",
-            "--length",
-            metavar="N",
-            parser=whole_number,
-            help="Maximum number of new characters per text.",
-            default=DEFAULTS.length,
-            panel=SAMPLING,
+        integer(
+            "-l", "--length", help="Maximum number of new characters per text.", default=DEFAULTS.length, panel=SAMPLING
         ),
     ] = DEFAULTS.length,
     stop: Annotated[
@@ -123,18 +108,12 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     ] = False,
     top_k: Annotated[
         int | None,
-        option(
-            metavar="K",
-            parser=whole_number,
-            help="Top-k sampling: sample from the K most likely characters.",
-            panel=SAMPLING,
-        ),
+        integer(metavar="K", help="Top-k sampling: sample from the K most likely characters.", panel=SAMPLING),
     ] = None,
     top_p: Annotated[
         float | None,
-        option(
+        decimal(
             metavar="P",
-            parser=number,
             help="Top-p (nucleus) sampling: sample from the most likely characters whose total probability reaches P.",
             panel=SAMPLING,
         ),
@@ -161,12 +140,8 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     ] = "normal",
     part_rows: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Rows per part, the unit of work of a worker.",
-            default="about 20 seconds of work",
-            panel=JOB_PANEL,
+        integer(
+            help="Rows per part, the unit of work of a worker.", default="about 20 seconds of work", panel=JOB_PANEL
         ),
     ] = None,
     label: LabelOption = None,

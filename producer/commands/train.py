@@ -16,11 +16,11 @@ from producer.options import (
     RngSeedOption,
     TimeoutOption,
     WaitOption,
-    number,
+    decimal,
+    integer,
     option,
     parse_temperatures,
     parse_timeout,
-    whole_number,
 )
 from producer.submission import Submission, in_person
 
@@ -41,9 +41,9 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         list[str] | None,
         option(
             "--validation",
-            metavar="FILE",
-            help="Validation text: measures the loss, is never trained on. Repeatable.",
-            default="about 5% of the text",
+            metavar="PATH",
+            help="Validation text: files, folders or patterns that are never trained on. Repeatable.",
+            default="the model's; about 5% of the text for a new model",
             panel=TEXT,
         ),
     ] = None,
@@ -66,77 +66,59 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     cell: Annotated[
         Literal["lstm", "gru"] | None, option(help="Recurrent cell.", default=DEFAULTS["cell"], panel=NETWORK)
     ] = None,
-    units: Annotated[
-        int | None,
-        option(metavar="N", parser=whole_number, help="Units per layer.", default=DEFAULTS["units"], panel=NETWORK),
-    ] = None,
-    layers: Annotated[
-        int | None,
-        option(metavar="N", parser=whole_number, help="Recurrent layers.", default=DEFAULTS["layers"], panel=NETWORK),
-    ] = None,
+    units: Annotated[int | None, integer(help="Units per layer.", default=DEFAULTS["units"], panel=NETWORK)] = None,
+    layers: Annotated[int | None, integer(help="Recurrent layers.", default=DEFAULTS["layers"], panel=NETWORK)] = None,
     dropout: Annotated[
         float | None,
-        option(metavar="RATE", parser=number, help="Dropout rate.", default=DEFAULTS["dropout"], panel=NETWORK),
+        decimal(
+            metavar="RATE",
+            help="Dropout rate.",
+            default=f"{DEFAULTS['dropout']}; 0.2 with --preset notebook",
+            panel=NETWORK,
+        ),
     ] = None,
     max_len: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Window length in characters: trains and samples on windows.",
+        integer(
+            help="Window length in characters, instead of parallel streams of text.",
             default="20 with --preset notebook",
             panel=NETWORK,
         ),
     ] = None,
     epochs: Annotated[
-        int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Maximum number of epochs.",
-            default=DEFAULTS["epochs"],
-            panel=TRAINING,
-        ),
+        int | None, integer(help="Maximum number of epochs.", default=DEFAULTS["epochs"], panel=TRAINING)
     ] = None,
     patience: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
+        integer(
             help="Early stopping: epochs without a lower validation loss before training stops.",
             default=DEFAULTS["patience"],
             panel=TRAINING,
         ),
     ] = None,
     max_minutes: Annotated[
-        float | None, option(metavar="N", parser=number, help="Maximum training time in minutes.", panel=TRAINING)
+        float | None, decimal(metavar="N", help="Maximum training time in minutes.", default="no limit", panel=TRAINING)
     ] = None,
     batch: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Batch size: parallel streams of text.",
-            default="from the length of the text",
+        integer(
+            help="Batch size: streams or windows per step.",
+            default="8 to 128 by the length of the text; 128 with windows",
             panel=TRAINING,
         ),
     ] = None,
     unroll: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Characters of truncated backpropagation through time.",
+        integer(
+            help="Length of truncated backpropagation through time in characters.",
             default=DEFAULTS["unroll"],
             panel=TRAINING,
         ),
     ] = None,
     stride: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
-            help="Characters from one window to the next; only with windows.",
+        integer(
+            help="Characters from one window to the next. Requires --max-len or --preset notebook.",
             default=DEFAULTS["stride"],
             panel=TRAINING,
         ),
@@ -157,9 +139,8 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     rng_seed: RngSeedOption = None,
     margin: Annotated[
         float,
-        option(
+        decimal(
             metavar="NATS",
-            parser=number,
             help="Improvement in validation loss (nats per character) needed to replace the champion.",
             default=0,
             panel=VERSION,
@@ -167,9 +148,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     ] = 0.0,
     keep: Annotated[
         int | None,
-        option(
-            metavar="N",
-            parser=whole_number,
+        integer(
             help="Retention: keep the N newest versions and those in use, delete the rest.",
             default="keep all",
             panel=VERSION,

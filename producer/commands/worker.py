@@ -42,7 +42,7 @@ def worker(
 
 @app.command()
 def scheduler(log_format: LogFormatOption = LOG_FORMAT) -> None:
-    """Run schedules and recovery without doing work. Every worker does both as well."""
+    """Run schedules and maintenance, but no jobs. Every worker does both as well."""
     _become("worker.scheduler", "--log-format", log_format)
 
 

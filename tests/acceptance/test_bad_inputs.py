@@ -131,7 +131,7 @@ def test_characters_that_the_model_does_not_know_are_named(
     lines = ["the ", seed]
     data = "\n".join(map(_json_seed, lines) if name.endswith("jsonl") else lines)
     arguments = ("submit", "-m", "tiny", "--seeds", written(name, data.encode()))
-    refuse(stack, 2, f"1 seeds contain characters outside the vocabulary: line 2: {shown}", *arguments)
+    refuse(stack, 2, f"1 seed contains characters outside the vocabulary: line 2: {shown}", *arguments)
 
 
 def _json_seed(seed: str) -> str:

@@ -45,9 +45,13 @@ def prepared(desk: Home, request: pytest.FixtureRequest) -> str:
     if " add " not in example:
         request_words = ("--", "submit", "-m", "speeches", "-l", "5")
         desk.ok("schedules", "add", "nightly", "--cron", "0 3 * * *", *request_words)
+    training = ("train", "speeches", str(desk.path / "speeches"), *SMALL)
     if "speeches@3" in example:
-        desk.ok("train", "speeches", str(desk.path / "speeches"), *SMALL)
-    return example.replace(" 12", f" {desk.ok(*SUBMIT).strip()}") if " 12" in example else example
+        desk.ok(*training)
+    if " 12" not in example:
+        return example
+    job = desk.ok(*(training if "--after" in example else SUBMIT)).strip()
+    return example.replace(" 12", f" {job}")
 
 
 def lines() -> list[str]:

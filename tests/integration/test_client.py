@@ -230,9 +230,9 @@ def test_seeds_may_be_texts(client: Client, model: str) -> None:
 
 
 @pytest.mark.parametrize(("seeds", "message"), [
-    ([], "There is no seed"),
+    ([], "No seeds given"),
     ("ab", r"must be a list, such as \['ab'\]"),
-    ([1], r"must be a text or a Seed\. Received: 1"),
+    ([1], r"must be a string or a Seed\. Received: 1"),
 ])  # fmt: skip
 def test_no_seeds_and_a_text_in_their_place_are_refused(
     client: Client, model: str, seeds: list[str] | str, message: str
@@ -462,7 +462,7 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
     status = client.status(job.id)
     assert status.waiting_for == f"job {training.id}, which will make the version to sample from, has not ended"
     assert client.connections.queue.lengths()["generate"] == 0
-    with pytest.raises(InputError, match="seeds contain characters"):  # the characters of the text are already known
+    with pytest.raises(InputError, match="1 seed contains characters"):  # the characters of the text are already known
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="trains later, not speeches"):
         submit(client, model, [Seed("a")], SAMPLING, after=training.id)

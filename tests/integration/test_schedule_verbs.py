@@ -133,7 +133,7 @@ def test_a_deleted_version_leaves_its_loss(nights: Nights, add: Add, train: Requ
     (shown,) = nights.slots()
     assert shown.outcome is not None
     outcome = (shown.outcome.version, shown.outcome.val_loss, shown.outcome.gate)
-    assert outcome == (7, 1.5, "deleted since")
+    assert outcome == (7, 1.5, "the version was deleted")
 
 
 def test_a_deleted_job_leaves_its_slot(nights: Nights, add: Add) -> None:

@@ -81,7 +81,7 @@ STAGES: tuple[dict[str, str], ...] = (
         "drop": "submit -m lstm@1 --seeds unknown.txt -n 4 -l 40 --unknown drop --part-rows 64 --rng-seed 19",
         "options": "submit -m lstm@1 --seeds options.jsonl -t 0.9 -n 2 -l 50 --part-rows 7 --rng-seed 20",
         "single": "submit -m lstm@1 --seeds one.txt -t 0.8 -l 200 --part-rows 1 --rng-seed 21",
-        "no-seed": "submit -m lstm@1 -t 0.5 -n 20 -l 60 --key same-exports --label empty --priority high",
+        "no-seed": "submit -m lstm@1 -t 0.5 -n 20 -l 60 --key again --label empty --priority high --part-rows 20",
         "random-seeds": "submit -m lstm@1 --random-seeds 10 -t 0.5 -n 2 -l 60 --part-rows 64 --rng-seed 22",
         "gru": "submit -m gru --seeds seeds.txt -t 0,0.5,1.0 -n 2 -l 60 --part-rows 64 --rng-seed 23",
         "gru-options": "submit -m gru --seeds options.jsonl -l 50 --logprobs --part-rows 5 --rng-seed 24",
@@ -231,9 +231,10 @@ class Stack:
         """Wait until `up` has a broker and a store that answer; jobs then wait there for the worker."""
         deadline = time.monotonic() + START_S
         while self.try_command("doctor", "--json")[0]:
+            with suppress(subprocess.TimeoutExpired):
+                self.up.wait(POLL_S)
             if self.up.poll() is not None or time.monotonic() > deadline:
                 raise BrokenRunError(f"{self.code.name}: charrnn-jobs up does not start\n{self.end_of_log()}")
-            time.sleep(POLL_S)
 
     def submit(self, name: str, command: str) -> None:
         """Submit a job of the set, and export what the command printed."""

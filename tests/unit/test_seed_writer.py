@@ -40,7 +40,7 @@ def test_what_was_written_is_read_back(given: list[tuple[str, dict[str, Any]]]) 
 
 
 def test_no_seed_at_all_is_refused() -> None:
-    with pytest.raises(InputError, match="There is no seed. Expected at least one"):
+    with pytest.raises(InputError, match="No seeds given. Expected at least one"):
         stored([])
 
 
@@ -106,5 +106,5 @@ def test_the_hash_is_of_the_content_and_not_of_the_frames(monkeypatch: pytest.Mo
 
 def test_of_many_wrong_seeds_the_first_are_named_and_the_others_counted() -> None:
     seeds = [Seed("aX", line=line) for line in range(1, 10)]
-    with pytest.raises(InputError, match=r"^9 seeds contain .*\n  line 1: 'X'\n(.*\n){4}  and 4 seeds more\n"):
+    with pytest.raises(InputError, match=r"^9 seeds contain .*\n  line 1: 'X'\n(.*\n){4}  and 4 more\n"):
         written(seeds)

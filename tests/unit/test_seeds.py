@@ -130,18 +130,18 @@ def test_the_format_may_be_told(tmp_path: Path) -> None:
 
 
 def test_a_number_as_seed_is_told_of_rng_seed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Received: 7\. The random seed is --rng-seed"):
+    with pytest.raises(InputError, match=r"Received: 7\. Set the random seed with --rng-seed"):
         read_json(tmp_path, '{"seed": 7}')
 
 
 @pytest.mark.parametrize("value", ["null", "[]", '{"a": 1}'])
 def test_a_seed_that_is_no_text_is_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(InputError, match="line 1: seed must be the text to start from"):
+    with pytest.raises(InputError, match="line 1: seed must be a string, the text to start from"):
         read_json(tmp_path, f'{{"seed": {value}}}')
 
 
 def test_an_id_that_is_no_text_is_shown_in_quotes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r'line 1: id must be a text, such as "7" in quotes\. Received: 7'):
+    with pytest.raises(InputError, match=r'line 1: id must be a string, such as "7"\. Received: 7'):
         read_json(tmp_path, '{"id": 7, "seed": "one"}')
 
 

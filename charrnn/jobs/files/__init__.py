@@ -1,1 +1,1 @@
-"""Bytes in a folder or a bucket."""
+"""Storage of files in a local folder or a bucket."""

@@ -1,4 +1,4 @@
-"""Files in a bucket that speaks S3; credentials and endpoint are AWS's own variables and files."""
+"""Files in an S3 bucket. Credentials and endpoint come from the usual AWS variables and files."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from charrnn.jobs.files.storage import (
 from charrnn.jobs.job.file_ref import S3, FileRef
 
 CHUNK = 1 << 20  # bytes
-NOT_FOUND = ("NoSuchKey", "404")  # the answers to GET and HEAD
-BROKEN_OFF = (BotoCoreError, HTTPError)  # while an answer is read; botocore leaves some of urllib3's errors as they are
+NOT_FOUND = ("NoSuchKey", "404")  # error codes of GET and HEAD
+BROKEN_OFF = (BotoCoreError, HTTPError)  # errors while a response is read; botocore passes on some of urllib3's
 
-# Three tries, and no connection that hangs. Who called waits and tries again as long as it likes.
+# Three attempts with short timeouts, so that no connection hangs. Callers wait and try again as long as they like.
 TRIES = 3
-CONNECTIONS = 10  # at once
+CONNECTIONS = 10  # parallel connections
 CONFIG = Config(
     connect_timeout=5,
     read_timeout=15,
@@ -49,7 +49,7 @@ CONFIG = Config(
 
 
 class Bucket:
-    """Files in a bucket, or in a folder of one."""
+    """Files in a bucket, or in a folder of a bucket."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -60,7 +60,7 @@ class Bucket:
 
     @property
     def _client(self) -> Any:
-        """The client of this process: connections do not survive a fork."""
+        """The S3 client of this process. Each process has its own, since connections do not survive a fork."""
         if self._process != os.getpid():
             self._opened = boto3.session.Session().client("s3", config=CONFIG)
             self._process = os.getpid()
@@ -84,10 +84,10 @@ class Bucket:
             yield file
 
     def download(self, copies: Mapping[str, Path]) -> None:
-        """Copy files, by the names that they were listed with, to local paths; several at once.
+        """Copy files to local paths, several at once. The keys of `copies` are names as `list_prefix` yields them.
 
         Raises:
-            ModelFileError: One of them is not there.
+            ModelFileError: a file is missing.
         """
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             list(pool.map(self._download, copies, copies.values()))
@@ -99,14 +99,15 @@ class Bucket:
     def _read(self, key: str, target: BinaryIO) -> None:
         """Write a file's bytes to `target`.
 
-        One request, where boto3's own downloads ask for the size first: an export reads 100,000 small files in turn.
+        This takes one request, while boto3's own downloads ask for the size first. An export reads 100,000 small files
+        in turn.
         """
         for tries_left in reversed(range(TRIES)):
             body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
             try:
                 shutil.copyfileobj(body, target, CHUNK)
                 return
-            except BROKEN_OFF:  # botocore tries a request again, but not the reading of its answer
+            except BROKEN_OFF:  # botocore retries a request, but not the reading of its response
                 if not tries_left:
                     raise
                 target.seek(0)
@@ -116,15 +117,15 @@ class Bucket:
         return self.list_prefix(f"{check_name(folder)}/")
 
     def list_prefix(self, prefix: str) -> Iterator[StoredFile]:
-        """Yield the files whose names begin so, in sorted order.
+        """Yield the files whose names begin with `prefix`, in sorted order.
 
-        Not by `check_name`: a bucket may have a key "a//b", or "a/../b", beside others.
+        Names are not checked with `check_name`, since a bucket may also contain keys such as "a//b" or "a/../b".
         """
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix + prefix):
                 for item in page.get("Contents", ()):
-                    if not item["Key"].endswith("/"):  # as some tools mark a folder
+                    if not item["Key"].endswith("/"):  # some tools mark folders with such keys
                         name = item["Key"].removeprefix(self._prefix)
                         yield StoredFile(name, item["Size"], _age_s(item["LastModified"]))
 
@@ -145,14 +146,14 @@ class Bucket:
             self.delete(file.name)
 
     def sweep(self, older_than_s: float) -> None:
-        """Nothing: an upload that was cut off is invisible, and the bucket's own rules delete it."""
+        """Do nothing: an incomplete upload is invisible, and the bucket's lifecycle rules delete it."""
 
     def _key(self, name: str) -> str:
         return f"{self._prefix}{check_name(name)}"
 
     @contextmanager
     def _errors(self, name: str) -> Iterator[None]:
-        """Raise ModelFileError in place of an answer that the file is not there, else UnreachableError."""
+        """Raise ModelFileError if the response says that the file is missing, and UnreachableError for other errors."""
         with storage_errors(self.url, *BROKEN_OFF):
             try:
                 yield
@@ -160,12 +161,12 @@ class Bucket:
                 answer = error.response["Error"]
                 if answer.get("Code") in NOT_FOUND:
                     raise missing(self.url, name) from error
-                # botocore's own words are twice as long, with the operation and the tries.
+                # botocore's own message is twice as long, with the operation and the number of attempts.
                 raise unreachable(self.url, answer.get("Message") or str(error)) from error
 
 
 class CachedBucket(Bucket):
-    """A bucket of which a host keeps copies; see Storage."""
+    """A bucket with a cache of copies on this host; see Storage."""
 
     def __init__(self, url: str, cache: Cache) -> None:
         super().__init__(url)
@@ -175,14 +176,14 @@ class CachedBucket(Bucket):
         fetch = partial(self._fetch, str(check_name(reference.name)))
         with storage_errors(self.url):
             path = self.cache.get(reference.sha256, fetch)
-            if hash_path(path) != reference.sha256:  # the copy is damaged, or what is in the bucket is
+            if hash_path(path) != reference.sha256:  # the copy or the file in the bucket is damaged
                 self.cache.forget(reference.sha256)
                 path = self.cache.get(reference.sha256, fetch)
             check_sha256(self.url, reference, hash_path(path))
         return path
 
     def _fetch(self, name: str, path: Path) -> None:
-        """Copy a file, or a folder with the files in it."""
+        """Copy a file, or a folder with its files, from the bucket to a local path."""
         try:
             self._download(name, path)
         except ModelFileError:

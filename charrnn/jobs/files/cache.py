@@ -1,4 +1,4 @@
-"""One local copy, for all workers of a host, of what a bucket holds: versions, corpora, seeds, checkpoints."""
+"""A cache of files from a bucket, shared by all workers of a host: versions, corpora, seeds, checkpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ ASIDE = ".aside"
 
 
 class Cache:
-    """Files and folders named by their sha256; those unused longest go when all take more than `max_bytes`."""
+    """Copies of files and folders, named by their sha256.
+
+    If they take more than `max_bytes` together, the least recently used ones are deleted.
+    """
 
     def __init__(self, root: Path, max_bytes: int = MAX_BYTES) -> None:
         self.root, self.max_bytes = root, max_bytes
@@ -25,20 +28,22 @@ class Cache:
         """Return the path of a copy.
 
         Args:
-            fetch: makes a file or a folder at a path, where there is no copy yet; what it raises is raised.
+            sha256: the name of the copy.
+            fetch: a function that creates the file or folder at a path. It is called only if there is no copy yet, and
+                its exceptions are passed on.
 
         Raises:
             UnreachableError: the cache's disk is full or read-only.
         """
         path = self.root / sha256
-        if not _touch(path):  # without the lock: another process may hold it while it fetches gigabytes
+        if not _touch(path):  # without the lock: another process may hold it for a download of gigabytes
             with self._lock():
                 if not _touch(path):
                     self._fetch(path, fetch)
         return path
 
     def forget(self, sha256: str) -> None:
-        """Drop a copy, if there is one."""
+        """Delete a copy, if there is one."""
         with self._lock():
             self._drop(self.root / sha256)
 
@@ -49,14 +54,14 @@ class Cache:
         self._make_room(path)
 
     def _drop(self, path: Path) -> None:
-        """Out of sight first: a process that is killed meanwhile leaves no half of a folder under its name."""
+        """Delete a copy. It is moved aside first, so that a killed process leaves no partial folder under its name."""
         if path.exists():
             with self._aside() as leaving:
                 path.replace(leaving)
 
     @contextmanager
     def _aside(self) -> Iterator[Path]:
-        """Give a path for what is not whole; it goes with the block, or after a kill with the next."""
+        """Yield a path for an incomplete copy. It is deleted with the block, or by the next block after a kill."""
         folder = self.root / ASIDE
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -65,19 +70,20 @@ class Cache:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _make_room(self, kept: Path) -> None:
+    def _make_room(self, newest: Path) -> None:
+        """Delete the least recently used copies, but not the newest, until the rest fits."""
         copies = sorted(self.root.glob("[0-9a-f]*"), key=lambda path: path.stat().st_mtime)
         sizes = {copy: _size(copy) for copy in copies}
         for copy in copies:
             if sum(sizes.values()) <= self.max_bytes:
                 return
-            if copy != kept:
+            if copy != newest:
                 sizes.pop(copy)
                 self._drop(copy)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """One process of the host at a time: eight workers that start together fetch a version once."""
+        """Admit one process of the host at a time, so that eight workers that start together fetch a version once."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(self.root / "lock", "w") as lock:
@@ -88,10 +94,10 @@ class Cache:
 
 
 def _touch(path: Path) -> bool:
-    """Count a copy as used now, if it is there; return whether it is."""
+    """Mark a copy as used now, and return whether it exists."""
     try:
         os.utime(path)
-    except OSError:  # what else is wrong is told when it is to be fetched
+    except OSError:  # any other problem is reported when the copy is fetched
         return False
     return True
 

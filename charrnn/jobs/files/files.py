@@ -1,7 +1,7 @@
-"""Files of jobs and models: named by us, visible at once or not at all, checked when read.
+"""Files of jobs and models. Each is named by this package, becomes visible atomically, and is checked when it is read.
 
-They lie below one root, a local folder or a bucket (see storage). Readers open only what the store
-names, and only if its sha256 is still that of the day it was written.
+They lie below one root, which is a local folder or a bucket (see `storage`). Readers open only files that the store
+names, and only if the sha256 is still the one at the time of writing.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class Files:
     """The files of one store.
 
     Attributes:
-        storage: where they are.
+        storage: the local folder or bucket that holds them.
 
     Raises:
-        UnreachableError: from every verb: the disk is full or read-only, the bucket does not answer.
+        UnreachableError: from every method, if the disk is full or read-only, or the bucket does not answer.
     """
 
     def __init__(self, url: str, cache: Path) -> None:
         self.storage: Storage = open_storage(url, cache)
-        self._hashed: dict[Path, tuple[str, int, int]] = {}  # sha256, size and time when it was last hashed
+        self._hashed: dict[Path, tuple[str, int, int]] = {}  # sha256, and size and time of the file when it was hashed
 
     @property
     def url(self) -> str:
@@ -46,18 +46,21 @@ class Files:
 
     @property
     def scratch(self) -> Path:
-        """A local folder for what is large and needed for a while."""
+        """A local folder for large temporary files."""
         return self.storage.scratch
 
     def claim_for(self, store_id: str, known: str | None) -> bool:
-        """See that these are the files of that store -> whether they had no owner and have one now.
+        """Check that these are the files of a store, or bind them to it if they belong to none.
 
         Args:
-            known: where the store says that they are, None if nobody wrote any yet.
+            known: the URL of the files according to the store; None if none were written yet.
+
+        Returns:
+            Whether the store must record the URL, because it has none yet.
 
         Raises:
-            InputError: they belong to another store, or are not where they were.
-            UnreachableError: nothing is where they were: the shared folder is not mounted.
+            InputError: the files belong to another store, or this store's files are elsewhere.
+            UnreachableError: the store's files should be here and are not: the shared folder is not mounted.
         """
         owner = self._owner()
         if owner is None and known is None:
@@ -77,7 +80,7 @@ class Files:
         return known is None
 
     def _owner(self) -> str | None:
-        """Return the id of the store whose files these are, None if they are nobody's."""
+        """Return the id of the store that owns these files, or None if they have no owner."""
         try:
             with self.storage.open(MARKER) as file:
                 return file.read().decode(errors="replace")
@@ -85,11 +88,11 @@ class Files:
             return None
 
     def put(self, name: str, chunks: Iterable[bytes]) -> FileRef:
-        """Write a file; one of that name is replaced at once."""
+        """Write a file. It replaces a file with the same name atomically."""
         return self._put(lambda _: name, name, chunks)
 
     def put_content(self, folder: str, suffix: str, chunks: Iterable[bytes]) -> FileRef:
-        """Write a file named by its content: equal content is stored once."""
+        """Write a file that is named by its sha256, so that equal content is stored only once."""
         return self._put(lambda sha256: f"{folder}/{sha256}{suffix}", f"{folder}/content", chunks)
 
     def _put(self, name_for: Callable[[str], str], place: str, chunks: Iterable[bytes]) -> FileRef:
@@ -101,25 +104,25 @@ class Files:
         return FileRef(name=name, size=size, sha256=sha256)
 
     def put_folder(self, name: str, source: Path) -> FileRef:
-        """Copy a flat folder; it is nobody's before the store names it."""
+        """Copy a folder without subfolders. No reader sees it before the store names it."""
         references = [self.put(f"{name}/{path.name}", _chunks_of(path)) for path in sorted(source.iterdir())]
         return FileRef(name=name, size=sum(file.size for file in references), sha256=_folder_hash(references))
 
     def read(self, reference: FileRef) -> bytes:
-        """The bytes of a file.
+        """Return the bytes of a file.
 
         Raises:
-            ModelFileError: missing, or not the bytes that were written.
+            ModelFileError: the file is missing or was changed.
         """
         with self.open(reference) as file:
             return file.read()
 
     @contextmanager
     def open(self, reference: FileRef) -> Iterator[BinaryIO]:
-        """A file to read, checked before its first byte is given out.
+        """Open a file to read. All of it is checked before the first byte is returned.
 
         Raises:
-            ModelFileError: missing or changed.
+            ModelFileError: the file is missing or was changed.
         """
         with self.storage.open(reference.name) as file:
             check_sha256(self.url, reference, hashlib.file_digest(file, "sha256").hexdigest())
@@ -127,15 +130,18 @@ class Files:
             yield file
 
     def verified_path(self, reference: FileRef) -> Path:
-        """Return the local path of a file or a folder that is still what was written; of a bucket, this host's copy.
+        """Return the local path of a file or a folder after checking its sha256. For a bucket it is this host's copy.
 
         Raises:
-            ModelFileError: missing or changed.
+            ModelFileError: the file or folder is missing or was changed.
         """
         return self.storage.verified_path(reference, self._hash)
 
     def _hash(self, path: Path) -> str:
-        """Hash a file once: a part of many reads the same seeds, and hashing 100 MB takes 0.1 s."""
+        """Return the sha256 of a file or a folder. A file is hashed only once while its size and time stay the same.
+
+        Many parts read the same seeds, and hashing 100 MB takes 0.1 s.
+        """
         if path.is_dir():
             return _hash_folder(path)
         status = path.stat()
@@ -145,30 +151,30 @@ class Files:
         return self._hashed[path][0]
 
     def delete(self, name: str) -> None:
-        """Delete a file; one that is not there is no error."""
+        """Delete a file. It is not an error if there is none."""
         self.storage.delete(name)
 
     def delete_folder(self, name: str) -> None:
-        """Delete a folder with all its files; one that is not there is no error."""
+        """Delete a folder with all its files. It is not an error if there is none."""
         self.storage.delete_folder(name)
 
     def discard(self, name: str, *, folder: bool = False) -> None:
-        """Delete what no row names any more; files that do not answer are only warned of, since `prune` finds it."""
+        """Delete a file or folder that no row names any more. Only warn of failures: `prune` deletes it later."""
         try:
             self.delete_folder(name) if folder else self.delete(name)
         except UnreachableError as error:
             logger.warning("%s could not be deleted; prune deletes it later: %s", name, error)
 
     def stat(self, name: str) -> StoredFile | None:
-        """Describe a file, None if it is not there."""
+        """Return a file's size and age, or None if it does not exist."""
         return self.storage.stat(name)
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield every file below a folder, deeply, without unfinished ones."""
+        """Yield all files in a folder and its subfolders, without incomplete ones."""
         return self.storage.list(folder)
 
     def sweep(self, older_than_s: float) -> None:
-        """Delete what killed processes left unfinished."""
+        """Delete incomplete files that killed processes left more than `older_than_s` seconds ago."""
         self.storage.sweep(older_than_s)
 
 
@@ -199,7 +205,7 @@ def _hash_folder(path: Path) -> str:
 
 
 def _folder_hash(files: Iterable[FileRef]) -> str:
-    """sha256 over the files' names and hashes."""
+    """Return the sha256 of the files' names and hashes."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name.rpartition('/')[2]} {file.sha256}\n".encode())

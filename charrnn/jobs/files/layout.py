@@ -1,20 +1,20 @@
-"""The names of all folders and files of a store, below its root, with forward slashes."""
+"""Names of all folders and files of a store, relative to its root, with forward slashes."""
 
 from __future__ import annotations
 
 import secrets
 
-MARKER = "store-id"  # a file that tells whose files these are
+MARKER = "store-id"  # a file with the id of the store that owns the files
 
-JOBS = "jobs"  # a folder of each, deleted with it
+JOBS = "jobs"  # it has a folder for each job, deleted with the job
 SEEDS = "seeds"
 CORPORA = "corpora"
 VALIDATION = "validation"
-MODELS = "models"  # a folder of each, with one of each version
+MODELS = "models"  # it has a folder for each model, with a folder for each version
 FOLDERS = (JOBS, SEEDS, CORPORA, VALIDATION, MODELS)
 
-TEXT = ".txt"  # ends the name of a corpus or of validation text, which is its sha256
-ROWS = ".jsonl.zst"  # ends the name of seeds or results
+TEXT = ".txt"  # suffix of a corpus or a validation text, whose name is its sha256
+ROWS = ".jsonl.zst"  # suffix of seeds and results
 
 
 def job_folder(job: int) -> str:
@@ -22,7 +22,7 @@ def job_folder(job: int) -> str:
 
 
 def part_prefix(job: int, part: int) -> str:
-    """The common prefix of the files of one part, over all its leases."""
+    """Return the common prefix of the files of one part from all its leases."""
     return f"{job_folder(job)}/{part}-"
 
 
@@ -31,7 +31,7 @@ def part_file(job: int, part: int, token: int) -> str:
 
 
 def checkpoint_file(job: int, token: int, saves: int) -> str:
-    """A name of its own for each save: the file that the store names must not change before the store does."""
+    """Return a different name for each save: a file must not change while the store still names it."""
     return f"{job_folder(job)}/checkpoint-{token}-{saves}.safetensors"
 
 
@@ -40,10 +40,10 @@ def version_folder(model: str, job: int, token: int) -> str:
 
 
 def new_version_folder(model: str) -> str:
-    """A name that no other version has, for one that no job of this store trained."""
+    """Return a unique name for a version that no job of this store trained."""
     return f"{MODELS}/{model}/{secrets.token_hex(16)}"
 
 
 def new_seeds_file() -> str:
-    """A name that no other file has."""
+    """Return a unique name for a seeds file."""
     return f"{SEEDS}/{secrets.token_hex(16)}{ROWS}"

@@ -1,4 +1,4 @@
-"""Files in a folder of this host, or in one that hosts share."""
+"""Files in a folder of this host, or in a folder that several hosts share."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.files.storage import File, HashPath, StoredFile, check_name, check_sha256, missing, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 
-ARRIVING = ".arriving-"  # begins the name of a file that is not complete
+ARRIVING = ".arriving-"  # prefix of an incomplete file
 
 
 class LocalFolder:
     """Files in a folder; see Storage.
 
-    A shared folder that is not mounted is an empty one. There nothing is missing and nothing may be written, so
-    whatever asks for a name looks for the marker first.
+    A shared folder that is not mounted looks like an empty one. Then no file counts as missing, and none may be
+    written. Every access to a name therefore looks for the marker first.
     """
 
     def __init__(self, root: Path) -> None:
@@ -90,7 +90,9 @@ class LocalFolder:
     def _path(self, name: str) -> Path:
         path = self.root / check_name(name)
         if name != MARKER and not (self.root / MARKER).exists():
-            raise UnreachableError(f"{self.url} has no {MARKER}, so no store's files are there. Is it mounted?")
+            raise UnreachableError(
+                f"{self.url} has no {MARKER}, so it does not hold the files of a store. Is it mounted?"
+            )
         return path
 
     def _existing_path(self, name: str) -> Path:
@@ -100,7 +102,10 @@ class LocalFolder:
         return path
 
     def _describe(self, path: Path) -> StoredFile | None:
-        """None for what is no file, or has gone since it was listed: workers write and delete meanwhile."""
+        """Return a file's name, size and age, or None if it is not a regular file.
+
+        It may also have disappeared since it was listed, because workers write and delete files at any time.
+        """
         try:
             status = path.stat()
         except FileNotFoundError:
@@ -114,7 +119,7 @@ class LocalFolder:
 
 
 def _sync(path: Path) -> None:
-    """Make what is written reach the disk; for a folder, its names."""
+    """Flush a file's contents, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Which place a URL or a path names: CHARRNN_FILES_URL, and the roots of corpora."""
+"""Open the storage that a URL or a path names: CHARRNN_FILES_URL, and the roots of corpora."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?"
 
 
 def open_storage(url: str, cache: Path) -> Storage:
-    """Return the place that a URL or a path names.
+    """Return the storage that a URL or a path names.
 
     Args:
-        cache: the folder for this host's copies of what a bucket holds.
+        cache: the folder for this host's copies of files in a bucket.
 
     Raises:
-        InputError: Another protocol, a chain of them, or no bucket; or boto3 is not installed.
+        InputError: the URL has another protocol or several of them, its bucket is not valid, or boto3 is not installed.
     """
     if "::" in url or ("://" in url and not url.startswith(S3)):
         raise InputError(f"CHARRNN_FILES_URL must be a folder or s3://bucket/folder. Received: {_mask_keys(url)!r}")
@@ -41,7 +41,7 @@ def open_storage(url: str, cache: Path) -> Storage:
 
 
 def open_bucket(url: str) -> Bucket:
-    """Return a bucket, or a folder of one, of which no copies are kept.
+    """Return a bucket, or a folder of a bucket, without a cache.
 
     Raises:
         InputError: boto3 is not installed.

@@ -1,7 +1,7 @@
-"""The interface of a file store. There are two: a local folder, and a bucket that speaks S3.
+"""The interface of file storage. There are two implementations: a local folder and an S3 bucket.
 
-A file becomes visible at once: locally by one rename after its bytes are on the disk, in a bucket by
-the end of one upload. Errors of both become one.
+A file becomes visible atomically: locally by a rename after its bytes are on the disk, in a bucket at the end of an
+upload. Both raise the same exceptions.
 """
 
 from __future__ import annotations
@@ -16,61 +16,62 @@ from typing import Protocol
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 
-File = BufferedReader | BufferedRandom  # that is read
+File = BufferedReader | BufferedRandom  # a file to read
 HashPath = Callable[[Path], str]  # the sha256 of a file or a folder
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file that is there."""
+    """A file in storage."""
 
     name: str
     size: int  # bytes
-    age_s: float  # since it was last written
+    age_s: float  # seconds since it was last written
 
 
 class Storage(Protocol):
-    """The operations that `Files` needs; names are relative, with forward slashes.
+    """The operations that `Files` needs. Names are relative to a root, with forward slashes.
 
-    Every method raises UnreachableError if the place does not answer, and InputError for a name that leads out of it.
+    Every method raises UnreachableError if the storage does not answer, and InputError for a name that leads out of the
+    root.
     """
 
     url: str
-    scratch: Path  # a local folder for what is large and needed for a while
+    scratch: Path  # a local folder for large temporary files
 
     def stage(self, name: str) -> AbstractContextManager[Path]:
-        """Give a local path to write that file to; what is not published goes with the block."""
+        """Yield a local path to write a file to. If it is not published, it is deleted with the block."""
 
     def publish(self, path: Path, name: str) -> None:
-        """Make a staged file visible, in the place of one of that name."""
+        """Make a staged file visible. It replaces a file with the same name."""
 
     def open(self, name: str) -> AbstractContextManager[File]:
-        """Open a file to read; ModelFileError if it is not there."""
+        """Open a file to read. Raise ModelFileError if it is missing."""
 
     def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
-        """Return a local path that stays, of a file or a folder; ModelFileError if it is missing or changed."""
+        """Return a permanent local path of a file or folder. Raise ModelFileError if it is missing or was changed."""
 
     def list(self, folder: str) -> Iterator[StoredFile]:
-        """Yield all files below a folder, in sorted order, without unfinished ones."""
+        """Yield all files in a folder and its subfolders, in sorted order, without incomplete ones."""
 
     def stat(self, name: str) -> StoredFile | None:
-        """Describe a file, None if it is not there."""
+        """Return a file's size and age, or None if it does not exist."""
 
     def delete(self, name: str) -> None:
-        """Delete a file if it is there."""
+        """Delete a file if it exists."""
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all its files."""
 
     def sweep(self, older_than_s: float) -> None:
-        """Delete what killed processes left unfinished."""
+        """Delete incomplete files that killed processes left more than `older_than_s` seconds ago."""
 
 
 def check_name(name: str) -> PurePosixPath:
-    """Return a name as a path below the root.
+    """Return a name as a path relative to the root.
 
     Raises:
-        InputError: It leads out of the root, or names the root itself.
+        InputError: the name leads out of the root, or names the root itself.
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
@@ -79,10 +80,10 @@ def check_name(name: str) -> PurePosixPath:
 
 
 def check_sha256(url: str, reference: FileRef, sha256: str) -> None:
-    """Compare what is there with what was written.
+    """Check that a file or folder still has the sha256 that was recorded when it was written.
 
     Raises:
-        ModelFileError: They differ.
+        ModelFileError: the sha256 differs.
     """
     if sha256 != reference.sha256:
         raise ModelFileError(
@@ -101,10 +102,10 @@ def unreachable(url: str, reason: str) -> UnreachableError:
 
 @contextmanager
 def storage_errors(url: str, *others: type[Exception]) -> Iterator[None]:
-    """Raise UnreachableError in place of an OSError, or one of `others`, of the block."""
+    """Convert an OSError, or one of `others`, raised in the block into an UnreachableError."""
     kinds: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
     except kinds as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__  # a time-out has no words
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__  # a timeout has no message
         raise unreachable(url, reason) from error

@@ -1,4 +1,4 @@
-"""zstd: in the standard library from Python 3.14 on, before that its backport."""
+"""The zstd module: from the standard library since Python 3.14, and from a backport before."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Model versions that travel between stores."""
+"""Management of model versions, and their transfer between stores."""

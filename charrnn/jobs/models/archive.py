@@ -1,13 +1,13 @@
-"""A model version as one file, to be carried to another store.
+"""Write and read archives: a model version as one file, to move it to another store.
 
-The file is a zip whose members are stored, not compressed: `unzip -l` shows it. The first one, `manifest.json`, tells
-what the version is and lists every other member with size and sha256: the files of the version's folder, and the
-model's frozen validation text. The same version makes the same bytes.
+The file is a zip whose members are stored, not compressed: `unzip -l` lists them. The first member, `manifest.json`,
+describes the version and lists all other members with size and sha256: the files of the version's folder, and the
+model's frozen validation text. Exports of the same version are equal byte for byte.
 
-What is read is untrusted. A zip says everything twice, in each member's header and in the directory at its end, and two
-readers may see two contents. So a file is taken only if both are what an export writes and no byte lies elsewhere.
-Members of the names below are written, each no longer than the manifest says, which may say no more than the network
-asks for.
+An archive to read is untrusted. A zip contains all facts twice, in each member's header and in the directory at its
+end, so that two readers may see different contents. An archive is therefore accepted only if both are exactly as an
+export writes them and there are no other bytes. Only members with the names below are unpacked, and none may be longer
+than the manifest says. The manifest in turn may allow no more than the network requires.
 """
 
 from __future__ import annotations
@@ -49,27 +49,27 @@ from charrnn.model_files import (
 )
 from charrnn.text.documents import CHUNK
 
-MAX_READ = 1 << 17  # bytes at once; a directory of so many tells of 2,849 members at most
+MAX_READ = 1 << 17  # bytes read at once; a directory of this size lists at most 2,849 members
 END = b"PK\5\6"  # the first bytes of a zip's last record
-END_SIZE = 22  # bytes of it, the last two of which are 0 where no comment follows
-UNIX = 3  # the system that a zip says it was made on
+END_SIZE = 22  # bytes of that record; the last two are 0 if no comment follows
+UNIX = 3  # the code for the system on which a zip was made
 REGULAR = (stat.S_IFREG | 0o644) << 16
 
 
 def write_archive(target: BinaryIO, manifest: Manifest, folder: Path, validation: Path) -> str:
-    """Write a version's folder and its model's validation text as one file -> the sha256 of it all.
+    """Write a version's folder and its model's validation text as one file. Return the file's sha256.
 
     Raises:
-        InputError: a file that is missing, of a size or with a content that no store would take back, or one that
-            this release does not know. Nothing was written.
+        InputError: a file is missing, has a size or contents that an import would refuse, or is unknown to this
+            release. Nothing was written.
     """
     with about(folder):
         paths = _paths(folder, validation)
-        files = {name: _described(name, path) for name, path in paths.items()}
+        files = {name: _describe(name, path) for name, path in paths.items()}
         check_files(files, manifest)
         _check_contents(folder, validation, manifest)
     digest = hashlib.sha256()
-    with tempfile.TemporaryFile() as whole:  # a target may be a pipe, and zipfile goes back to each member's header
+    with tempfile.TemporaryFile() as whole:  # the target may be a pipe, but zipfile seeks back to each member's header
         _write(whole, manifest, files, paths)
         whole.seek(0)
         while chunk := whole.read(CHUNK):
@@ -79,10 +79,10 @@ def write_archive(target: BinaryIO, manifest: Manifest, folder: Path, validation
 
 
 def read_archive(path: Path, folder: Path) -> Manifest:
-    """Unpack what `write_archive` wrote into an empty folder: all of it, or nothing if anything is wrong.
+    """Unpack an archive into an empty folder, completely or, after an error, not at all. Return its manifest.
 
     Raises:
-        InputError: no such archive, one of another release, or one that is not what its manifest says.
+        InputError: the file is not an archive, is from another release, or differs from its manifest.
     """
     if any(folder.iterdir()):
         raise InputError(f"{folder} is not empty. Expected an empty folder to unpack a model version in")
@@ -97,14 +97,16 @@ def read_archive(path: Path, folder: Path) -> Manifest:
 
 
 def _paths(folder: Path, validation: Path) -> dict[str, Path]:
-    """Where the files are that a version has, in order."""
+    """Return the paths of a version's files by name, in order."""
     if unknown := {path.name for path in folder.iterdir()} - {*FOLDER}:
-        raise InputError(f"it has {sorted(unknown)}, which no model version of this release contains. Remove them")
+        raise InputError(
+            f"it has {sorted(unknown)}, which no model version of this release contains. Remove these files"
+        )
     paths = {name: folder / name for name in FOLDER} | {VALIDATION: validation}
     return {name: path for name, path in paths.items() if path.is_file()}
 
 
-def _described(name: str, path: Path) -> FileRef:
+def _describe(name: str, path: Path) -> FileRef:
     with open(path, "rb") as file:
         return FileRef(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -119,7 +121,7 @@ def _write(target: BinaryIO, manifest: Manifest, files: Mapping[str, FileRef], p
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    """A member as it is in all archives: of 1980, and a regular file."""
+    """Return a member's entry as in every archive: a regular file with a date in 1980."""
     entry = zipfile.ZipInfo(name)
     entry.create_system, entry.external_attr = UNIX, REGULAR
     return entry
@@ -129,7 +131,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 class _Bounded(io.FileIO):
-    """A file that gives a little at a time, since zipfile reads a directory of any size at once."""
+    """A file that returns at most MAX_READ bytes at once, since zipfile reads a directory of any size in one call."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         return super().read(MAX_READ if size is None or size < 0 else min(size, MAX_READ))
@@ -137,7 +139,7 @@ class _Bounded(io.FileIO):
 
 def _open(path: Path) -> _Bounded:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
             raise InputError("not a regular file. Expected an archive of a model version")
         return _Bounded(path)
     except OSError as error:
@@ -146,6 +148,7 @@ def _open(path: Path) -> _Bounded:
 
 @contextmanager
 def _all_or_nothing(folder: Path) -> Iterator[None]:
+    """Delete the unpacked files if the block raises."""
     try:
         yield
     except BaseException:
@@ -156,7 +159,7 @@ def _all_or_nothing(folder: Path) -> Iterator[None]:
 
 def _unpack(file: _Bounded, folder: Path) -> Manifest:
     _check_end(file)
-    with _opened(file) as archive:
+    with _open_zip(file) as archive:
         members = _members(file, archive)
         manifest, files = _read_manifest(archive, members.pop(MANIFEST))
         if [*members] != [*files]:
@@ -174,7 +177,7 @@ def _unpack(file: _Bounded, folder: Path) -> Manifest:
 
 
 def _check_end(file: _Bounded) -> None:
-    """zipfile would take an end that is followed by a comment, and by anything."""
+    """Check that the zip's last record ends the file. zipfile would accept a comment or anything else after it."""
     file.seek(-min(END_SIZE, file.seek(0, io.SEEK_END)), io.SEEK_END)
     end = file.read(END_SIZE)
     if len(end) < END_SIZE or not end.startswith(END) or any(end[-2:]):
@@ -185,7 +188,7 @@ def _check_end(file: _Bounded) -> None:
 
 
 @contextmanager
-def _opened(file: _Bounded) -> Iterator[zipfile.ZipFile]:
+def _open_zip(file: _Bounded) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
@@ -194,11 +197,11 @@ def _opened(file: _Bounded) -> Iterator[zipfile.ZipFile]:
 
 
 def _members(file: _Bounded, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, if they are stored one after the other as an export writes them, the manifest first."""
+    """Return the members by name, after checking that they lie one after the other as in an export, manifest first."""
     members = dict[str, zipfile.ZipInfo]()
     place = 0
     for member in archive.infolist():
-        name = member.orig_filename  # as it is there, where `filename` ends before a zero
+        name = member.orig_filename  # the name as stored; `filename` ends before a zero byte
         if name not in (MANIFEST, *FILES):
             raise InputError(f"{name!r:.80} is not a file of a model version. Expected {MANIFEST}, {', '.join(FILES)}")
         if name in members:
@@ -231,23 +234,23 @@ def _check_kind(member: zipfile.ZipInfo) -> None:
 
 
 def _check_place(file: _Bounded, member: zipfile.ZipInfo, place: int) -> int:
-    """See that a member's header is at a place, and the one that an export writes -> where the next one is."""
+    """Check that a member's header is at `place` and is what an export writes. Return the place of the next one."""
     name = member.orig_filename
     if member.header_offset != place:
         raise InputError(
-            f"{name!r} is at byte {member.header_offset:,}. Expected it at {place:,}, after the previous one"
+            f"{name!r} is at byte {member.header_offset:,}. Expected it at {place:,}, after the previous member"
         )
     entry = _entry(name)
     entry.file_size, entry.compress_size, entry.CRC = member.file_size, member.file_size, member.CRC
     header = entry.FileHeader()
     file.seek(place)
     if file.read(len(header)) != header:
-        raise InputError(f"{name!r} has another header than the archive's directory lists. Copy or export it again")
+        raise InputError(f"{name!r} has a header that differs from the archive's directory. Copy or export it again")
     return place + len(header) + member.file_size
 
 
 def _content(file: IO[bytes], expected: FileRef) -> Iterator[bytes]:
-    """The bytes of a file, chunk by chunk; an error after the last if they are not those."""
+    """Yield the bytes of a file, chunk by chunk. After the last, raise InputError if their sha256 is wrong."""
     digest, left = hashlib.sha256(), expected.size
     while left:
         chunk = file.read(min(CHUNK, left))
@@ -276,13 +279,13 @@ def _read_manifest(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[M
 def _check_contents(folder: Path, validation: Path, manifest: Manifest) -> None:
     with about(CONFIG):
         if read_network(folder / CONFIG) != manifest.network:
-            raise InputError("not the network of the manifest. Export the version again")
+            raise InputError("does not match the network in the manifest. Export the version again")
     with about(VOCABULARY):
         if read_vocabulary(folder / VOCABULARY).characters != manifest.characters:
-            raise InputError("not the characters of the manifest. Export the version again")
+            raise InputError("does not match the characters in the manifest. Export the version again")
     with about(METRICS):
         if read_metrics(folder / METRICS).get("val_loss") != manifest.val_loss:
-            raise InputError("not the validation loss of the manifest. Export the version again")
+            raise InputError("does not match the validation loss in the manifest. Export the version again")
     with about(WEIGHTS):
         check_weights(folder / WEIGHTS, manifest.shapes)
     with about(VALIDATION):

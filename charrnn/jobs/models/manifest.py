@@ -33,10 +33,10 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 VALIDATION = "validation.txt"
 FILES = (*FOLDER, VALIDATION)  # in the order in which they are written
-REQUIRED = {*FILES} - {HISTORY}  # which no loader reads
+REQUIRED = {*FILES} - {HISTORY}  # no loader reads the history, so it is optional
 
 MAX_MANIFEST = 8 << 20  # bytes; 65,536 characters, all escaped, are 0.8 million
-MAX_VALIDATION = 3 * LARGEST_VALIDATION  # bytes; Latin-1 takes two a letter as UTF-8, and pieces have one between them
+MAX_VALIDATION = 3 * LARGEST_VALIDATION  # bytes; a Latin-1 letter takes two in UTF-8, and one byte separates pieces
 MAX_VERSION = 10**9 - 1  # a reference such as speeches@3 has at most nine digits
 MAX_SIZE = 1 << 40  # bytes of a file; the largest network has 4 GB
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -47,15 +47,15 @@ class Manifest:
     """A version, as the store that exported it had it.
 
     Raises:
-        InputError: a field that is not of its kind.
+        InputError: a field has the wrong type or an invalid value.
     """
 
     model: str
     version: int
-    val_loss: float  # per character
-    precision: str  # to sample it in
+    val_loss: float  # nats per character
+    precision: str  # the precision to sample in
     network: NetworkOptions
-    characters: str  # of its vocabulary
+    characters: str  # its vocabulary
 
     def __post_init__(self) -> None:
         _check_text("model", self.model)
@@ -70,22 +70,22 @@ class Manifest:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every weight."""
+        """The names and shapes of all weights."""
         return self.network.weight_shapes(len(self.characters))
 
 
 def manifest_json(manifest: Manifest, files: Mapping[str, FileRef]) -> bytes:
-    """Return the document that tells of a version and its files."""
+    """Return the manifest of a version and its files as JSON."""
     listed = {name: {"size": file.size, "sha256": file.sha256} for name, file in files.items()}
     document = {"format": FORMAT, **asdict(manifest), "files": listed}
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def parse_manifest(data: bytes) -> tuple[Manifest, dict[str, FileRef]]:
-    """Return what `manifest_json` wrote: the version, and its files by name.
+    """Return the version and its files by name from JSON that `manifest_json` made.
 
     Raises:
-        InputError: not such a document, one of another release, or one with files that no such version has.
+        InputError: the data is not a manifest, is from another release, or lists files that such a version cannot have.
     """
     document = parse_object(decode(data))
     _check_format(document.pop("format", None))
@@ -97,10 +97,10 @@ def parse_manifest(data: bytes) -> tuple[Manifest, dict[str, FileRef]]:
 
 
 def check_files(files: Mapping[str, FileRef], manifest: Manifest) -> None:
-    """See that all files are there, and none is larger than such a version's can be.
+    """Check that no file is missing, and that none is larger than a version with this network can have.
 
     Raises:
-        InputError: they are not.
+        InputError: a file is missing, unknown, empty or too large.
     """
     check_fields("files", files, {*FILES}, REQUIRED)
     limits = LIMITS | {VALIDATION: MAX_VALIDATION, WEIGHTS: largest_weights(manifest.shapes)}
@@ -119,8 +119,8 @@ def _check_format(number: object) -> None:
     check_integer("format", number, 1, MAX_VERSION)
     if number != FORMAT:
         raise InputError(
-            f"unknown format {number}. Expected {FORMAT}: a newer charrnn-jobs wrote the archive. Upgrade the "
-            f"charrnn-jobs that reads it to the release that wrote it"
+            f"unknown format {number}. Expected {FORMAT}: a newer charrnn-jobs wrote the archive. Upgrade to the "
+            f"release that wrote it"
         )
 
 
@@ -142,4 +142,4 @@ def _file(name: str, value: object) -> FileRef:
 
 def _check_text(what: str, value: object) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{what} must be a text. Received: {value!r:.80}")
+        raise InputError(f"{what} must be a string. Received: {value!r:.80}")

@@ -1,4 +1,4 @@
-"""The versions of models: list and show them, choose the one in use, delete them, carry them elsewhere."""
+"""Manage model versions: list, show, promote, roll back, delete, export and import them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from charrnn.text.documents import check_storable
 
 
 class Models:
-    """The models of one store. A reference is `name` for the champion, `name@3` for a version, or `name@alias`."""
+    """The models of one store.
+
+    A reference is `name` for the champion, `name@3` for a version, or `name@alias`.
+    """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -30,26 +33,29 @@ class Models:
         """Return everything about a version.
 
         Raises:
-            NotFoundError: no such version.
+            NotFoundError: the version does not exist.
         """
         with self._connections.store.read() as connection:
-            found = registry.resolve(connection, reference)
+            version = registry.resolve(connection, reference)
             return VersionDetails(
-                **vars(found),
-                aliases=tuple(registry.aliases_of(connection, found.model, found.version)),
-                validation=registry.validation(connection, found.model),
-                reason=found.gate.reason(found.model),
-                training=registry.training_of(connection, found.model, found.version),
+                **vars(version),
+                aliases=tuple(registry.aliases_of(connection, version.model, version.version)),
+                validation=registry.validation(connection, version.model),
+                reason=version.gate.reason(version.model),
+                training=registry.training_of(connection, version.model, version.version),
             )
 
     def promote(self, reference: str, alias: str = registry.CHAMPION) -> str:
-        """Let `model@alias`, or the model's plain name, mean that version from now on -> the version's name.
+        """Point an alias at a version, by default the champion, which the model's plain name means.
 
-        Jobs that were submitted keep the version that they were submitted with.
+        Jobs that were submitted before keep their version.
+
+        Returns:
+            The version's name.
 
         Raises:
-            InputError: an alias that is none.
-            NotFoundError: no such version.
+            InputError: the alias is not a valid name.
+            NotFoundError: the version does not exist.
         """
         with self._connections.store.write() as connection:
             version = registry.resolve(connection, reference)
@@ -57,22 +63,22 @@ class Models:
         return version.name
 
     def rollback(self, model: str) -> str:
-        """Go back to the champion of before; again, and it is the one before that -> the version's name.
+        """Roll back to the previous champion, and return its name. Repeat it to go back further.
 
         Raises:
-            InputError: there was none.
-            NotFoundError: no such model.
+            InputError: there is no previous champion.
+            NotFoundError: the model does not exist.
         """
         check_storable("The model's name", model)
         with self._connections.store.write() as connection:
             return f"{model}@{registry.rollback(connection, model)}"
 
     def delete(self, reference: str) -> str:
-        """Delete a version for good; its number is not given again -> its name.
+        """Delete a version permanently, and return its name. Its number is not used again.
 
         Raises:
-            InputError: an alias means it, or a job that has not ended needs it.
-            NotFoundError: no such version.
+            InputError: an alias points at it, or a job that has not ended needs it.
+            NotFoundError: the version does not exist.
         """
         self._connections.claim_files()
         with self._connections.store.write() as connection:
@@ -82,13 +88,17 @@ class Models:
         return version.name
 
     def delete_older(self, model: str, keep: int) -> Sequence[str]:
-        """Delete all versions of a model but the newest `keep` for good -> their names, the newest first.
+        """Delete all versions of a model permanently, except the `keep` newest and those in use.
 
-        Those stay that an alias means, that a job which has not ended needs, or that a rollback would go back to.
+        Versions are in use if an alias points at them, if a job that has not ended needs them, or if a rollback would
+        return to them.
+
+        Returns:
+            The names of the deleted versions, the newest first.
 
         Raises:
-            InputError: a name that is none, or not 1 to 1,000,000 to keep.
-            NotFoundError: no such model.
+            InputError: the name is invalid, or `keep` is not 1 to 1,000,000.
+            NotFoundError: the model does not exist.
         """
         check_name("The model's name", model)
         check_integer("keep", keep, 1, MAX_KEEP)
@@ -101,18 +111,21 @@ class Models:
         return [f"{model}@{number}" for number in deleted]
 
     def export_version(self, reference: str, target: BinaryIO) -> str:
-        """Write a version as one file, to be imported elsewhere -> the file's sha256.
+        """Write a version as one file, to import it elsewhere. Return the file's sha256.
 
         Raises:
-            NotFoundError: no such version.
+            NotFoundError: the version does not exist.
         """
         return transfer.export_version(self._connections.store, self._connections.files, reference, target)
 
     def import_version(self, path: str | Path, name: str | None = None) -> str:
-        """Add an exported version as the next one of its model, or of the model `name` -> its name, as `speeches@3`.
+        """Add an exported version as the next one of its model, or of the model `name`.
+
+        Returns:
+            Its name in this store, such as `speeches@3`.
 
         Raises:
-            InputError: no such file, one that is damaged, or a model that is measured on another validation text.
+            InputError: the file is missing or damaged, or the model has another validation text.
         """
         if name is not None:
             check_name("The model's name", name)

@@ -1,4 +1,4 @@
-"""Versions on their way from store to store, as one file each: see archive."""
+"""Export and import model versions between stores, as one file each. See `archive` for the format."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from charrnn.text.validation import JOINT, PIECE_END
 
 
 def export_version(store: Store, files: Files, reference: str, target: BinaryIO) -> str:
-    """Write a version as an archive -> the archive's sha256.
+    """Write a version as an archive, and return the archive's sha256.
 
     Raises:
-        NotFoundError: no such version.
+        InputError: the model has no validation text, or a file would be refused by an import.
+        NotFoundError: the version does not exist.
     """
     with store.read() as connection:
         version = registry.resolve(connection, reference)
@@ -43,10 +44,10 @@ def export_version(store: Store, files: Files, reference: str, target: BinaryIO)
 
 
 def import_version(store: Store, files: Files, path: Path, name: str | None) -> str:
-    """Add an archive's version as the next one of its model, or of the model `name` -> its name here.
+    """Add an archive's version as the next one of its model, or of the model `name`. Return its name in this store.
 
     Raises:
-        InputError: an archive that is damaged or not one; or a model that is measured on another validation text.
+        InputError: the file is damaged or not an archive, or the model has another validation text.
     """
     with tempfile.TemporaryDirectory(prefix="charrnn-") as unpacked:
         folder = Path(unpacked)
@@ -58,14 +59,14 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
         (folder / VALIDATION).unlink()
         stored = files.put_folder(layout.new_version_folder(manifest.model), folder)
     try:
-        return f"{manifest.model}@{_add(store, manifest, stored, validation, _skipped(text.decode(), manifest))}"
+        return f"{manifest.model}@{_add(store, manifest, stored, validation, _num_skipped(text.decode(), manifest))}"
     except InputError:
         files.discard(stored.name, folder=True)
         raise
 
 
-def _skipped(validation: str, manifest: Manifest) -> int:
-    """Characters of the text that the version does not know."""
+def _num_skipped(validation: str, manifest: Manifest) -> int:
+    """Return the number of characters in the validation text that are outside the version's vocabulary."""
     known = {*manifest.characters}
     return sum(character not in known for character in validation.replace(PIECE_END, JOINT))
 

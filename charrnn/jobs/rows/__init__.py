@@ -1,1 +1,1 @@
-"""Rows on their way in (seeds) and out (results)."""
+"""Rows of jobs: input (seeds) and output (results)."""

@@ -1,7 +1,7 @@
-"""Result lines in another format, and which of them are wanted.
+"""Convert result lines to other formats, and select rows.
 
-Formats are streamed: a million rows need no more memory than the first few thousand. CSV is written as RFC 4180
-has it and alters no text: a cell that begins with "=" is a formula to a spreadsheet, and is not defused here.
+All formats are streamed: a million rows need no more memory than the first few thousand. CSV follows RFC 4180 and
+changes no text: a spreadsheet reads a cell that begins with "=" as a formula, and such cells are not escaped here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 JSONL, CSV, TXT, PARQUET = "jsonl", "csv", "txt", "parquet"
 
-# Fields of `rows.result`, with their types in Parquet
+# The fields of `rows.result`, with their types in Parquet
 FIELDS = {
     "row": "int64",
     "id": "string",
@@ -40,17 +40,17 @@ FIELDS = {
     "model": "string",
     "error": "string",
 }
-LOGPROBS = "logprobs"  # in the lines of a job that asked for them, failed ones too
+LOGPROBS = "logprobs"  # a further field in all lines of a job with log probabilities, in failed ones too
 
 WRITE_SIZE = 1 << 20  # bytes of lines written at once
-PARSE_SIZE = 1 << 18  # bytes of lines parsed at once: in one call, small enough for the cache, 1.5 times as fast
-AS_WRITTEN = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)  # no number's value is needed
-GROUP_ROWS = 10_000  # of a Parquet row group
-GROUP_SIZE = 1 << 25  # bytes of lines that end a group sooner: 10,000 rows of the greatest length are 10 GB
+PARSE_SIZE = 1 << 18  # bytes of lines parsed in one call; they fit the cache, so that this is 1.5 times as fast
+AS_WRITTEN = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)  # the numbers' values are not needed
+GROUP_ROWS = 10_000  # most rows in a Parquet row group
+GROUP_SIZE = 1 << 25  # bytes of lines after which a group ends earlier: 10,000 rows of the greatest length are 10 GB
 
 NUMBERS = ("row", "temperature", "sample")
 NULLABLE = ("id", "text", "finish_reason", "error")
-CONDITION_FIELDS = tuple(name for name in FIELDS if name != "nats_per_char")  # whose digits nobody types
+CONDITION_FIELDS = tuple(name for name in FIELDS if name != "nats_per_char")  # nobody types its digits
 ROWS = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")  # 18 digits fit an index
 ROWS_EXAMPLE = "A:B, from row A to before row B, such as 100:200, :100 or 100:"
 
@@ -58,28 +58,30 @@ Keep = Callable[[Mapping[str, Any]], bool]
 
 
 def format_of(path: Path, given: str | None) -> str:
-    """The format that is asked for, else the one that the file's name ends in, else JSON Lines.
+    """Return the requested format, or else the one that the file's suffix names, or else JSON Lines.
 
     Raises:
-        InputError: no such format.
+        InputError: the requested format does not exist.
     """
     if given is not None:
         check_choice("format", given, FORMATS)
         return given
     suffix = path.suffix.lower().removeprefix(".")
     if suffix and suffix not in (*FORMATS, "ndjson"):
-        logger.warning("%s is written as JSON Lines; -f chooses another format", path.name)
+        logger.warning(
+            "%s has an unknown suffix and is written as JSON Lines; choose another format with -f", path.name
+        )
     return suffix if suffix in FORMATS else JSONL
 
 
 def write(lines: Iterable[bytes], format: str, sink: BinaryIO) -> int:
-    """Write result lines in one of FORMATS; the sink stays open.
+    """Write result lines in one of FORMATS. The sink stays open.
 
     Returns:
         The number of rows written.
 
     Raises:
-        InputError: no such format, or Parquet without pyarrow.
+        InputError: the format does not exist, or Parquet was requested and pyarrow is not installed.
     """
     check_choice("format", format, FORMATS)
     return WRITERS[format](lines, sink)
@@ -94,7 +96,7 @@ def _write_jsonl(lines: Iterable[bytes], sink: BinaryIO) -> int:
 
 
 def _write_csv(lines: Iterable[bytes], sink: BinaryIO) -> int:
-    """A header, then the rows; null is an empty cell, and logprobs are JSON in theirs."""
+    """Write a header, then the rows. Null becomes an empty cell, and the cell of logprobs contains JSON."""
     lines, logprobs = _peek(lines)
     names = (*FIELDS, LOGPROBS) if logprobs else tuple(FIELDS)
     sink.write(_csv([names]))
@@ -119,7 +121,7 @@ def _cell(logprobs: list[str] | None) -> str | None:
 
 
 def _write_txt(lines: Iterable[bytes], sink: BinaryIO) -> int:
-    """Seed and text of each row, and a newline: for reading, and to train on. Failed rows are left out."""
+    """Write seed, text and a newline for each row, to read or to train on. Failed rows are left out."""
     count = 0
     for chunk in _chunks(lines, PARSE_SIZE):
         records = _parse(chunk)
@@ -130,7 +132,10 @@ def _write_txt(lines: Iterable[bytes], sink: BinaryIO) -> int:
 
 
 def _write_parquet(lines: Iterable[bytes], sink: BinaryIO) -> int:
-    """Row groups under zstd. After an error what is there is a whole file with fewer rows: the caller removes it."""
+    """Write row groups compressed with zstd.
+
+    An error leaves a complete file with fewer rows behind, which the caller removes.
+    """
     try:
         from pyarrow.parquet import ParquetWriter
     except ModuleNotFoundError as error:
@@ -156,12 +161,12 @@ def _schema(logprobs: bool) -> Any:
 
 
 def _table(lines: Sequence[bytes], schema: Any) -> Any:
-    """Parsed by Arrow, into columns: 2.5 times as fast as through Python's objects."""
+    """Return lines as a table. Arrow parses them into columns, 2.5 times as fast as through Python objects."""
     from pyarrow import BufferReader
     from pyarrow import json as arrow_json
 
     parse = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    read = arrow_json.ReadOptions(block_size=max(WRITE_SIZE, *map(len, lines)))  # a line may not be longer than a block
+    read = arrow_json.ReadOptions(block_size=max(WRITE_SIZE, *map(len, lines)))  # lines must fit
     return arrow_json.read_json(BufferReader(b"".join(lines)), read_options=read, parse_options=parse)
 
 
@@ -170,14 +175,14 @@ FORMATS = tuple(WRITERS)
 
 
 def _peek(lines: Iterable[bytes]) -> tuple[Iterator[bytes], bool]:
-    """The lines, and whether they tell log probabilities."""
+    """Return the lines, and whether they contain log probabilities."""
     lines = iter(lines)
     first = list(islice(lines, 1))
     return chain(first, lines), bool(first) and LOGPROBS in json.loads(first[0])
 
 
 def _chunks(lines: Iterable[bytes], size: int, rows: int = sys.maxsize) -> Iterator[list[bytes]]:
-    """Lists of lines, none empty; each ends with the line that fills `size` bytes, or with so many rows."""
+    """Yield non-empty lists of lines. Each ends with the line that reaches `size` bytes or `rows` rows."""
     chunk: list[bytes] = []
     filled = 0
     for line in lines:
@@ -191,19 +196,19 @@ def _chunks(lines: Iterable[bytes], size: int, rows: int = sys.maxsize) -> Itera
 
 
 def _parse(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    """The rows, with their numbers as text."""
+    """Return the rows of result lines, with their numbers as text."""
     rows: list[dict[str, Any]] = AS_WRITTEN.decode(f"[{b','.join(lines).decode()}]")
     return rows
 
 
 def select(lines: Iterable[bytes], keep: Keep) -> Iterator[bytes]:
-    """The lines, as they are, whose rows are wanted."""
+    """Yield the lines, unchanged, for whose rows `keep` returns True."""
     return (line for line in lines if keep(json.loads(line)))
 
 
 @dataclass(frozen=True)
 class Condition:
-    """FIELD=VALUE: what a row must hold to be wanted."""
+    """A condition FIELD=VALUE that selects rows."""
 
     field: str
     value: str | float | None
@@ -213,10 +218,10 @@ class Condition:
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Read FIELD=VALUE; a number is compared as one, and null with what has no value.
+        """Parse FIELD=VALUE. Numbers are compared as numbers, and "null" matches a field without a value.
 
         Raises:
-            InputError: no "=", a field that is not known, or no number where one is expected.
+            InputError: there is no "=", the field is unknown, or a value must be a number and is not.
         """
         field, equals, value = text.partition("=")
         if not equals:
@@ -250,20 +255,23 @@ def _number(text: str, value: str) -> float:
 
 
 def parse_conditions(texts: Sequence[str]) -> Keep:
-    """Whether a row meets all of some FIELD=VALUE; without any, every row does.
+    """Return a function that tells whether a row meets all conditions. Without conditions every row does.
+
+    Args:
+        texts: conditions of the form FIELD=VALUE.
 
     Raises:
-        InputError: one that cannot be read.
+        InputError: a condition cannot be parsed.
     """
     conditions = [Condition.parse(text) for text in texts]
     return lambda row: all(condition.holds(row) for condition in conditions)
 
 
 def parse_rows(text: str) -> tuple[int, int | None]:
-    """Read A:B, the rows from A to before B, as start and stop; either may be left out.
+    """Parse A:B, the rows from A to before B, as start and stop. Either may be left out.
 
     Raises:
-        InputError: not of this form, or A behind B.
+        InputError: the text is not of this form, or A is greater than B.
     """
     match = ROWS.fullmatch(text)
     if not match:

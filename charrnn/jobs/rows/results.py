@@ -1,4 +1,4 @@
-"""The result lines of a job, in row order, part after part: however many there are, one part file is read at a time."""
+"""Read the result lines of a job in row order, part by part. Only one part file is read at a time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.rows.rows import dump_line, failed_result, read_lines, stored_rows
 
-POLL_S = 0.5  # between two looks at a job that is followed
-TO_COME = (PartState.QUEUED, PartState.LEASED)
+POLL_S = 0.5  # seconds between two queries for a job that is followed
+UNFINISHED = (PartState.QUEUED, PartState.LEASED)
 
 
 class Results:
     """The rows of one generate job.
 
     Raises:
-        InputError: the job is a training.
-        NotFoundError: no such job.
+        InputError: the job is a training job.
+        NotFoundError: the job does not exist.
     """
 
     def __init__(self, connections: Connections, job_id: int) -> None:
@@ -31,15 +31,15 @@ class Results:
         if job.generate_spec is None:
             raise InputError(f"Job {job_id} is a training job, so it has no rows. See: charrnn-jobs status {job_id}")
         self.spec = job.generate_spec
-        self.files = connections.files  # a training is told from a job whose files are out of reach
+        self.files = connections.files  # opened last: a training job is refused even if the files do not answer
 
     def lines(
         self, first: int = 0, stop: int | None = None, *, failed: bool = False, follow: bool = False
     ) -> Iterator[bytes]:
-        """Lines of the rows from `first` to before `stop`.
+        """Yield the lines of the rows from `first` to before `stop`.
 
         Args:
-            failed: only those of parts that were given up.
+            failed: only the rows of parts that failed for good.
             follow: wait for rows that are not done, instead of leaving them out.
         """
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
@@ -53,7 +53,7 @@ class Results:
     def _parts(self, number: int, stop: int, follow: bool) -> Iterator[StoredPart]:
         while number < stop and (page := self.store.parts(self.job_id, first=number)):
             for part in page[: stop - number]:
-                if follow and part.state in TO_COME:
+                if follow and part.state in UNFINISHED:
                     time.sleep(POLL_S)
                     break
                 number += 1
@@ -64,6 +64,8 @@ class Results:
             with self.files.open(part.output) as file:
                 yield from read_lines(file)
             return
-        spec = GenerateSpec.from_dict(self.store.job(self.job_id).stored_spec)  # with the version that was awaited
+        spec = GenerateSpec.from_dict(
+            self.store.job(self.job_id).stored_spec
+        )  # read again: an awaited version is now set
         for row in stored_rows(self.files, spec, part):
             yield dump_line(failed_result(row, spec.name, part.error or ""))

@@ -1,7 +1,7 @@
-"""Rows of a generate job: their numbers, and result lines.
+"""Rows of a generate job: their numbers and their result lines.
 
-Rows are numbered by seed, then temperature, then sample, in submit order. Part files are JSON Lines
-under zstd, so `zstd -dc` reads them.
+Rows are numbered by seed, then temperature, then sample, in the order in which they were submitted. Part files are JSON
+Lines compressed with zstd, so `zstd -dc` reads them.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.seeds import StoredSeed, read_seeds, to_json
 from charrnn.options import SamplingOptions
 
-WRITE_SIZE = 1 << 20  # bytes of text between two compressed chunks
+WRITE_SIZE = 1 << 20  # bytes of text in one compressed chunk
 
 
 @dataclass(frozen=True)
 class JobRow:
-    """One (seed, temperature, sample) of a job."""
+    """One row of a job: a combination of seed, temperature and sample number."""
 
     number: int
     seed: StoredSeed
     temperature: float
     sample: int
-    sampling: SamplingOptions  # the job's, with what the seed asks for itself
+    sampling: SamplingOptions  # the job's options, overridden by those of the seed
 
 
 def part_rows(
     spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int, start: int = 0
 ) -> Iterator[JobRow]:
-    """The rows of a job from `first` on; `start` is the first row of the first of the seeds."""
+    """Yield `count` rows of a job from number `first` on. `start` is the number of the first row of the first seed."""
     for seed in seeds:
         if start >= first + count:
             return
@@ -52,11 +52,11 @@ def part_rows(
 
 
 def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[JobRow]:
-    """The rows of one of the job's parts, from where its seeds are stored.
+    """Yield the rows of one part of a job, reading its seeds from the store's files.
 
     Raises:
-        ModelFileError: the seeds are missing or changed.
-        UnreachableError: from the files.
+        ModelFileError: the seeds file is missing or was changed.
+        UnreachableError: the files do not answer.
     """
     with storage_errors(files.url), open(files.verified_path(spec.seeds), "rb") as file:
         seeds = read_seeds(file, part.frame_offset)
@@ -72,7 +72,7 @@ def result(
     logprobs: list[float] | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """A result line. It holds nothing that depends on the run: no part, worker or time."""
+    """Return the record of a result line. It contains nothing that depends on the run: no part, worker or time."""
     line = {
         "row": row.number,
         "id": row.seed.id,
@@ -89,12 +89,12 @@ def result(
 
 
 def failed_result(row: JobRow, model: str, error: str) -> dict[str, Any]:
-    """The line of a row in a part that was given up."""
+    """Return the record for a row of a part that failed for good."""
     return result(row, model, None, None, None, error=error)
 
 
 def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """JSON Lines under zstd, chunk by chunk."""
+    """Yield records as JSON Lines compressed with zstd, chunk by chunk."""
     compressor = zstd.ZstdCompressor()
     buffer = io.BytesIO()
     for record in records:
@@ -110,18 +110,18 @@ def dump_line(record: dict[str, Any]) -> bytes:
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines, with their ends, of what `compress` wrote."""
+    """Yield the lines, with their line ends, of a file that `compress` made."""
     with zstd.open(file, "rb") as lines:
         yield from lines
 
 
 def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the first of the result lines with equal texts; lines without a text are left out."""
+    """Yield only the first of the result lines with equal texts. Lines without a text are left out."""
     seen: set[bytes] = set()
     for line in lines:
         if (text := json.loads(line)["text"]) is None:
             continue
-        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()  # 16 bytes, however long the texts are
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()  # 16 bytes for each text, however long
         if digest not in seen:
             seen.add(digest)
             yield line

@@ -1,4 +1,4 @@
-"""Seeds as people write them: one a line, or JSON Lines with `id` and `seed`, into `Seed`s as they are read."""
+"""Read seeds files: one seed per line, or JSON Lines with `id` and `seed`."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from charrnn.text.documents import decode
 
 TEXT, JSONL = "text", "jsonl"
 FORMATS = (TEXT, JSONL)
-JSON_LINES = (".jsonl", ".ndjson")  # ends of names
+JSON_LINES = (".jsonl", ".ndjson")  # suffixes of files
 MAX_LINE = 16 << 20  # bytes; a file without line ends, such as /dev/zero, must not fill the memory
 
 
 class SeedFile:
-    """A file of seeds, or standard input if `source` is "-". It can be iterated once, and is never held in memory.
+    """A seeds file, or standard input if `source` is "-". It can be iterated once, and is never held in memory.
 
     Args:
-        format: one of FORMATS; by the name's end if None.
+        source: path of the file, or "-".
+        format: one of FORMATS. Default: decided by the file's suffix.
 
     Attributes:
-        blank_lines: that were skipped so far.
+        blank_lines: number of blank lines skipped so far.
 
     Raises:
-        InputError: not readable, not UTF-8, or a line of JSON that is no seed; with its line.
+        InputError: the file cannot be read or is not UTF-8, or a JSON line is not a seed. The message has the line.
     """
 
     def __init__(self, source: str, format: str | None = None) -> None:
@@ -55,10 +56,10 @@ class SeedFile:
             raise TextError(f"{self.name}: it contains no seed. Expected one per line")
 
     def _lines(self) -> Iterator[str]:
-        """Without their ends."""
+        """Yield the lines without their line ends."""
         number = 0
         try:
-            with self._opened() as file:
+            with self._open() as file:
                 while data := file.readline(MAX_LINE):
                     number += 1
                     self._check_length(data, number)
@@ -73,7 +74,7 @@ class SeedFile:
             )
 
     @contextmanager
-    def _opened(self) -> Iterator[BinaryIO]:
+    def _open(self) -> Iterator[BinaryIO]:
         if self.source == STANDARD_INPUT:
             yield sys.stdin.buffer
             return
@@ -91,7 +92,7 @@ class SeedFile:
 
 def _from_record(place: str, number: int, record: object) -> Seed:
     expected = (
-        f'an object {{"id": ..., "seed": ...}}, the id if you like, and if you like any of {", ".join(OVERRIDES)}'
+        f'an object {{"id": ..., "seed": ...}}, where "id" is optional, and optionally any of {", ".join(OVERRIDES)}'
     )
     if not isinstance(record, dict):
         raise InputError(f"{place}: {record!r:.80} is not a JSON object. Expected {expected}")
@@ -101,8 +102,8 @@ def _from_record(place: str, number: int, record: object) -> Seed:
         raise InputError(f"{place}: the seed is missing. Expected {expected}")
     seed, seed_id = record["seed"], record.get("id")
     if not isinstance(seed, str):
-        hint = ". The random seed is --rng-seed" if isinstance(seed, int) else ""
-        raise InputError(f"{place}: seed must be the text to start from. Received: {seed!r:.80}{hint}")
+        hint = ". Set the random seed with --rng-seed" if isinstance(seed, int) else ""
+        raise InputError(f"{place}: seed must be a string, the text to start from. Received: {seed!r:.80}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
-        raise InputError(f'{place}: id must be a text, such as "{seed_id!s:.80}" in quotes. Received: {seed_id!r:.80}')
+        raise InputError(f'{place}: id must be a string, such as "{seed_id!s:.80}". Received: {seed_id!r:.80}')
     return Seed(seed, seed_id, number, {name: record[name] for name in OVERRIDES if name in record})

@@ -1,7 +1,7 @@
-"""The seeds of a job: checked and written as they come, never all in memory; read from the middle on.
+"""Check, write and read the seeds of a job. They are streamed and never all in memory.
 
-The file is JSON Lines in zstd frames of about 1 MiB of text each, so `zstd -dc` reads it. A part
-knows the frame in which its first row's seed stands, and need not read what comes before.
+A seeds file contains JSON Lines in zstd frames of about 1 MiB of text each, so `zstd -dc` reads it. A part knows the
+frame that contains the seed of its first row, and skips all frames before it.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from charrnn.text.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-FRAME_SIZE = 1 << 20  # bytes of text; a part that begins in the middle reads at most so much for nothing
-SHOWN_LINES = 5  # of wrong seeds in one error
+FRAME_SIZE = 1 << 20  # bytes of text; a part whose first seed is inside a frame reads at most this much in vain
+SHOWN_LINES = 5  # most invalid seeds shown in one error
 
-to_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder for each call: 2 µs of 4
+to_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder in each call: 2 µs of its 4 µs
 
 
 @dataclass(frozen=True)
 class Seed:
-    """A text to start from, as a person handed it in."""
+    """A text to start from, as a user submits it."""
 
     text: str
-    id: str | None = None  # theirs, unique in the job
-    line: int | None = None  # where it stood, for errors
-    options: Mapping[str, Any] = field(default_factory=dict)  # of `options.OVERRIDES`: what it asks for itself
+    id: str | None = None  # chosen by the user, unique in the job
+    line: int | None = None  # line number in the file, for errors
+    options: Mapping[str, Any] = field(default_factory=dict)  # own sampling options, any of `options.OVERRIDES`
 
     @property
     def place(self) -> str:
@@ -45,7 +45,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class StoredSeed:
-    """A seed with what tells it apart from equal ones: how many came before it."""
+    """A seed as it is stored. `occurrence` counts the equal seeds before it, which tells them apart."""
 
     id: str | None
     seed: str
@@ -54,7 +54,7 @@ class StoredSeed:
 
 
 def read_seeds(file: BinaryIO, offset: int = 0) -> Iterator[StoredSeed]:
-    """The seeds from a frame on."""
+    """Yield the seeds of a file, beginning with the frame at byte `offset`."""
     file.seek(offset)
     with zstd.open(file, "rb") as lines:
         for line in lines:
@@ -63,13 +63,14 @@ def read_seeds(file: BinaryIO, offset: int = 0) -> Iterator[StoredSeed]:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSeeds:
-    """The seeds file of a job, and what is in it.
+    """The seeds file of a job, and facts about its contents.
 
     Attributes:
-        rows, characters: of the job; characters to sample at most.
-        seed_bytes: of the seeds as stored, each as often as there are rows of it.
-        sha256: of the seeds and what they ask for, whatever the compression.
-        frames: of the file, in order.
+        rows: number of rows of the job.
+        characters: maximum number of characters to sample in the job.
+        seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
+        sha256: sha256 of the seeds and their options, independent of compression.
+        frames: the frames of the file, in order.
     """
 
     file: FileRef
@@ -87,13 +88,13 @@ def store_seeds(
     vocabulary: Vocabulary,
     put: Callable[[Iterable[bytes]], FileRef],
 ) -> StoredSeeds:
-    """Check seeds as they come, and store them.
+    """Check and store seeds as a stream.
 
     Args:
-        put: stores the bytes of a file, chunk by chunk.
+        put: a function that stores the bytes of a file, given chunk by chunk.
 
     Raises:
-        InputError: no seed at all; one that the model cannot read, or that asks for what cannot be.
+        InputError: there are no seeds, or one that the model cannot read or that has invalid options.
     """
     writer = SeedWriter(sampling, vocabulary)
     file = put(writer.write(seeds))
@@ -109,12 +110,14 @@ def store_seeds(
 
 
 class SeedWriter:
-    """Checks seeds and writes them.
+    """A checker and writer of seeds. Its attributes count what was written so far.
 
     Attributes:
-        num_seeds, rows, characters: so far; characters to sample at most.
-        seed_bytes: of the seeds as stored, each as often as there are rows of it.
-        frames: of the file, in order.
+        num_seeds: number of seeds.
+        rows: number of rows.
+        characters: maximum number of characters to sample.
+        seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
+        frames: the frames of the file, in order.
     """
 
     def __init__(self, sampling: SamplingOptions, vocabulary: Vocabulary) -> None:
@@ -124,14 +127,14 @@ class SeedWriter:
         self._digest = hashlib.sha256()
         self._numbers = _Occurrences()
         self._stops = set(sampling.stop)
-        self._wrong: list[tuple[Seed, str]] = []  # the first that have characters that are not known
-        self._num_wrong = 0
+        self._invalid: list[tuple[Seed, str]] = []  # the first seeds with unknown characters, and those characters
+        self._num_invalid = 0
 
     def write(self, seeds: Iterable[Seed]) -> Iterator[bytes]:
-        """The file, frame by frame.
+        """Yield the file, frame by frame.
 
         Raises:
-            InputError: no seed at all; one that the model cannot read, or that asks for what cannot be.
+            InputError: there are no seeds, or one that the model cannot read or that has invalid options.
         """
         offset = 0
         for frame in self._frames(seeds):
@@ -139,7 +142,7 @@ class SeedWriter:
             offset += len(frame)
             yield frame
         if not self.num_seeds:
-            raise InputError("There is no seed. Expected at least one; an empty seed starts a new line")
+            raise InputError("No seeds given. Expected at least one; an empty seed starts a new line")
         self._refuse_unknown()
         self._warn_of_stops()
 
@@ -155,74 +158,75 @@ class SeedWriter:
             if not lines:
                 self.frames.append(Frame(self.rows, 0))
             rows = self.rows
-            lines.append(to_json(vars(self._checked(seed))).encode() + b"\n")
+            lines.append(to_json(vars(self._check(seed))).encode() + b"\n")
             size += len(lines[-1])
             self.seed_bytes += len(lines[-1]) * (self.rows - rows)
             if size >= FRAME_SIZE:
-                yield self._frame(lines)
+                yield self._compress(lines)
                 lines, size = [], 0
         if lines:
-            yield self._frame(lines)
+            yield self._compress(lines)
 
-    def _frame(self, lines: list[bytes]) -> bytes:
+    def _compress(self, lines: list[bytes]) -> bytes:
         text = b"".join(lines)
         self._digest.update(text)
         return zstd.compress(text)
 
-    def _checked(self, seed: Seed) -> StoredSeed:
+    def _check(self, seed: Seed) -> StoredSeed:
         check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
         self._count(seed)
-        fed = self.vocabulary.prepare_seed(seed.text, self.sampling.unknown)
-        if unknown := self.vocabulary.unknown(fed):
-            self._num_wrong += 1
-            self._wrong += [(seed, unknown)] if self._num_wrong <= SHOWN_LINES else []
+        text = self.vocabulary.prepare_seed(seed.text, self.sampling.unknown)
+        if unknown := self.vocabulary.unknown(text):
+            self._num_invalid += 1
+            self._invalid += [(seed, unknown)] if self._num_invalid <= SHOWN_LINES else []
         return StoredSeed(seed.id, seed.text, self._numbers.next(seed), seed.options)
 
     def _count(self, seed: Seed) -> None:
-        chosen = self.sampling
+        sampling = self.sampling
         if seed.options:
             try:
-                chosen = self.sampling.overridden(seed.options)
+                sampling = self.sampling.overridden(seed.options)
             except InputError as error:
                 raise InputError(f"{seed.place}: {error}") from error
-            self._stops.update(chosen.stop)
-        texts = len(chosen.temperatures) * chosen.samples
+            self._stops.update(sampling.stop)
+        rows = len(sampling.temperatures) * sampling.samples
         self.num_seeds += 1
-        self.rows += texts
-        self.characters += texts * chosen.length
+        self.rows += rows
+        self.characters += rows * sampling.length
 
     def _refuse_unknown(self) -> None:
-        if not self._wrong:
+        if not self._invalid:
             return
-        first = self._wrong[0][0]
+        first = self._invalid[0][0]
         if self.sampling.unknown != ERROR or not first.text:
             raise InputError(
                 f"{first.place}: an empty seed starts with a newline, which is outside the vocabulary. Pass a seed of "
                 f"characters in the vocabulary"
             )
-        shown = "\n".join(f"  {seed.place}: {', '.join(map(repr, unknown))}" for seed, unknown in self._wrong)
-        more = f"\n  and {self._num_wrong - SHOWN_LINES:,} seeds more" if self._num_wrong > SHOWN_LINES else ""
+        shown = "\n".join(f"  {seed.place}: {', '.join(map(repr, unknown))}" for seed, unknown in self._invalid)
+        more = f"\n  and {self._num_invalid - SHOWN_LINES:,} more" if self._num_invalid > SHOWN_LINES else ""
+        seeds = "1 seed contains" if self._num_invalid == 1 else f"{self._num_invalid:,} seeds contain"
         raise InputError(
-            f"{self._num_wrong:,} seeds contain characters outside the vocabulary:\n{shown}{more}\n"
-            f"The vocabulary: {''.join(c for c in self.vocabulary.characters if c.isprintable())}\n"
-            f"--unknown drop leaves such characters out, --unknown replace writes them plainly"
+            f"{seeds} characters outside the vocabulary:\n{shown}{more}\n"
+            f"Vocabulary: {''.join(c for c in self.vocabulary.characters if c.isprintable())}\n"
+            f"Use --unknown drop to leave these out, or --unknown replace to write plain ones, such as e for é"
         )
 
     def _warn_of_stops(self) -> None:
-        if never := sorted(stop for stop in self._stops if self.vocabulary.unknown(stop)):
-            shown = ", ".join(map(repr, never[:SHOWN_LINES]))
+        if unmatched := sorted(stop for stop in self._stops if self.vocabulary.unknown(stop)):
+            shown = ", ".join(map(repr, unmatched[:SHOWN_LINES]))
             logger.warning("stop string %s contains characters outside the vocabulary, so it never matches", shown)
 
 
 class _Occurrences:
-    """How many equal seeds came before; an id may not come again.
+    """Counts of equal seeds, and a check that ids are unique.
 
-    Holds 8 bytes of hash for each distinct seed and not the seed: about 100 bytes in Python. That two of a
-    million have one hash has a chance of 3e-8.
+    It holds a hash of 8 bytes for each distinct seed instead of the seed; in a Python dictionary that takes about 100
+    bytes. The probability that any two of a million seeds have the same hash is 3e-8.
     """
 
     def __init__(self) -> None:
-        self.texts: dict[int, int] = {}  # hash → how many
+        self.texts: dict[int, int] = {}  # hash → count
         self.ids: dict[int, int] = {}  # hash → line
 
     def next(self, seed: Seed) -> int:

@@ -1,1 +1,1 @@
-"""From a request to a stored job."""
+"""Submission of jobs: from a request to a stored job."""

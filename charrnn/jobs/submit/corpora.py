@@ -1,6 +1,6 @@
-"""The texts that a training names: files of this host, and of buckets below the roots that the settings allow.
+"""Find the texts for a training job: files on this host, and in buckets below the roots that the settings allow.
 
-What lies in a bucket is copied first, since a document is mapped into memory and read several times.
+Files in a bucket are copied first, since a document is mapped into memory and read several times.
 """
 
 from __future__ import annotations
@@ -25,22 +25,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Corpora:
-    """Finds documents.
+    """A finder of documents.
 
     Attributes:
-        roots: s3:// URLs, below which corpora may lie.
-        folder: for copies.
+        roots: s3:// URLs below which corpora may lie.
+        folder: the folder for copies.
     """
 
     roots: Sequence[str]
     folder: Path
 
     def documents(self, paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
-        """The documents of files, folders, patterns, and s3:// files and folders, each once, in sorted order.
+        """Return the documents of files, folders, patterns, and s3:// files and folders.
+
+        Each document is returned once. Local ones come first, then those in buckets, each group sorted.
 
         Raises:
-            InputError: a path that names no file, an URL below none of the roots, an encoding that is not known.
-            UnreachableError: a bucket that does not answer.
+            InputError: a path names no file, a URL is below none of the roots, or the encoding is unknown.
+            UnreachableError: a bucket does not answer.
         """
         check_choice("encoding", encoding, ENCODINGS)
         given = [paths] if isinstance(paths, str | Path) else list(paths)
@@ -50,12 +52,12 @@ class Corpora:
         return found + self._copy(map(str, urls), encoding)
 
     def _copy(self, urls: Iterable[str], encoding: str) -> list[Document]:
-        named: dict[str, list[str]] = {}  # of each bucket
+        names: dict[str, list[str]] = {}  # bucket → names in it
         for url in urls:
             self._check(url.rstrip("/"))
             bucket, _, name = url.rstrip("/").removeprefix(S3).partition("/")
-            named.setdefault(f"{S3}{bucket}", []).append(name)
-        return [copy for url in sorted(named) for copy in self._copy_from(open_bucket(url), named[url], encoding)]
+            names.setdefault(f"{S3}{bucket}", []).append(name)
+        return [copy for url in sorted(names) for copy in self._copy_from(open_bucket(url), names[url], encoding)]
 
     def _copy_from(self, bucket: Bucket, names: Iterable[str], encoding: str) -> list[Document]:
         texts = sorted({text for name in names for text in _find_texts(bucket, name)})
@@ -66,31 +68,37 @@ class Corpora:
 
     def _check(self, url: str) -> None:
         check_storable("A path", url)
-        # A root without a bucket would allow all of them.
+        # A root without a bucket ("s3://") would allow all buckets.
         allowed = any(is_url(root) and f"{url}/".startswith(f"{root}/") for root in self.roots)
         if not allowed or ".." in url.split("/"):
             shown = ", ".join(self.roots) or "none"
-            raise InputError(f"{url} is not below a root that CHARRNN_CORPUS_ROOTS allows. It allows: {shown}")
+            raise InputError(f"{url} is not below a root that CHARRNN_CORPUS_ROOTS allows. Allowed roots: {shown}")
 
 
 @contextmanager
 def open_corpora(settings: Settings) -> Iterator[Corpora]:
-    """Yield a function that finds documents while the block runs; local copies are deleted with it.
+    """Yield a finder of documents for the duration of a block. Local copies are deleted at its end.
 
     Raises:
-        UnreachableError: there is no place for temporary files.
+        UnreachableError: a temporary folder cannot be created.
     """
     roots = [root.strip().rstrip("/") for root in settings.corpus_roots.split(",") if root.strip()]
     try:
         copies = tempfile.TemporaryDirectory(prefix="charrnn-")
     except OSError as error:
-        raise UnreachableError(f"No folder for temporary files can be made: {error.strerror or error}") from error
+        raise UnreachableError(
+            f"Cannot create a temporary folder: {error.strerror or error}. Free disk space, or set TMPDIR to a folder "
+            f"that can be written"
+        ) from error
     with copies as folder:
         yield Corpora(roots, Path(folder))
 
 
 def _find_texts(bucket: Bucket, name: str) -> list[str]:
-    """Return the *.txt below a folder of a bucket, or below all of it; else the file of that name."""
+    """Return the names of the *.txt files below a folder of a bucket, or in the whole bucket if `name` is empty.
+
+    If there are none, return the file with that name.
+    """
     below = bucket.list_prefix(name and f"{name}/")
     texts = [file.name for file in below if file.name.endswith(CORPUS_SUFFIX)]
     if not texts and name:

@@ -1,4 +1,4 @@
-"""Openings of random places of a model's texts, as seeds."""
+"""Draw openings, which are short passages from random places in a model's texts, to use as seeds."""
 
 from __future__ import annotations
 
@@ -16,32 +16,34 @@ MAX_RANDOM_SEEDS = 1_000_000
 
 
 def training_openings(connections: Connections, model: str, count: int, rng_seed: int) -> Iterator[str]:
-    """Return openings of so many places, drawn by `rng_seed`, of the text that a version was trained on.
+    """Return `count` openings from the text that a version was trained on, at places drawn with `rng_seed`.
 
     Raises:
-        InputError: not 1 to 1,000,000 of them, or a version whose text is not here.
-        NotFoundError: no such model.
+        InputError: `count` is not 1 to 1,000,000, or the version was imported without its training text.
+        NotFoundError: the model does not exist.
     """
     check_integer("random-seeds", count, 1, MAX_RANDOM_SEEDS)
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
     if version.job is None:
-        raise InputError(f"{model} was imported without its training text, so random seeds cannot be drawn. Pass seeds")
+        raise InputError(
+            f"{model} was imported without its training text, so random seeds cannot be drawn. Use a seeds file"
+        )
     spec = TrainSpec.from_dict(connections.store.job(version.job).stored_spec)
     return draw_openings(Document(connections.files.verified_path(spec.corpus)), count, rng_seed)
 
 
 def validation_openings(connections: Connections, model: str, count: int, rng_seed: int) -> Iterator[str]:
-    """Return openings of so many places, drawn by `rng_seed`, of the text that a model is measured on.
+    """Return `count` openings from a model's validation text, at places drawn with `rng_seed`.
 
     Raises:
-        InputError: not 1 to 1,000,000 of them, or a model without such a text.
-        NotFoundError: no such model.
+        InputError: `count` is not 1 to 1,000,000, or the model has no validation text.
+        NotFoundError: the model does not exist.
     """
     check_integer("samples", count, 1, MAX_RANDOM_SEEDS)
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
         validation = registry.validation(connection, version.model)
     if validation is None:
-        raise InputError(f"{version.model} has no validation text")
+        raise InputError(f"{version.model} has no validation text to draw openings from")
     return draw_openings(Document(connections.files.verified_path(validation)), count, rng_seed)

@@ -1,4 +1,4 @@
-"""From a request to a stored generate job: seeds are checked and stored, its version, batch and parts are chosen."""
+"""Turn a request into a stored generate job: check and store the seeds, choose version, batch size and parts."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ def submit(
     dry_run: bool = False,
     slot: Slot | None = None,
 ) -> Submitted[GenerateSpec]:
-    """Submit seeds x temperatures x samples to be sampled from a model.
+    """Submit a generate job that samples seeds x temperatures x samples from a model.
 
     Args:
-        given: seeds of a request that names none; read once and not held, however many.
-        after: a training; the job waits for it and samples from the version that it makes.
-        key: makes a repeated submit harmless: the same key and the same content are the same job.
-        dry_run: check everything, store nothing; `existed` tells whether the key stands for a job already.
-        slot: of the schedule that asks for it, to be marked submitted.
+        given: the seeds, if the request names none. They are read once and not held in memory, however many there are.
+        after: id of a training job to wait for. The job samples from the version that it makes.
+        key: idempotency key: submitting the same request again with it returns the existing job.
+        dry_run: check everything, but store nothing. `existed` tells whether a job with the key exists.
+        slot: the slot of the schedule that submits the job, to be marked as submitted.
 
     Raises:
-        InputError: seeds that the model cannot read or that ask for what cannot be, a key that stands for
-            something else; nothing was stored.
-        NotFoundError: no such model or training.
-        SkippedError: the slot is not to have the job.
-        UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
-            the job: that cannot be known. With a key it is safe to submit again.
+        InputError: a seed that the model cannot read or that has invalid options, or a key that belongs to a different
+            request. Nothing was stored.
+        NotFoundError: the model or the training job does not exist.
+        SkippedError: the slot must not get the job.
+        UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the store
+            broke while it stored the job: the outcome is then unknown. With a key it is safe to submit again.
     """
     _check(request, key)
     rng_seed = choose_rng_seed(request, key if slot is None else str(slot))
-    sampling = replace(request.sampling, rng_seed=rng_seed)  # first, since it may be refused
+    sampling = replace(request.sampling, rng_seed=rng_seed)  # before any connection, since it may be refused
     connections.probe()
     target = find_target(connections.store, request.model, after)
     plan = Plan(
@@ -90,7 +90,7 @@ def _check(request: GenerateRequest, key: str | None) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """The version that a job samples from; None while it is not made yet."""
+    """The model and the version that a job samples from. The version is None until its training job has made it."""
 
     model: str
     version: int | None
@@ -100,15 +100,15 @@ class Target:
 
 @dataclass(frozen=True)
 class Fleet:
-    """The devices that could work on a job now, as far as its model's speed on them is known."""
+    """The live devices that can sample, and the model's speed on them."""
 
     devices: int
-    characters_per_s: float | None  # of the slowest, with a full batch
+    characters_per_s: float | None  # on the slowest kind of device, with a full batch; None if no speed is known
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A request, and what the store knows about its model and the fleet."""
+    """A request, together with what the store knows about its model and the fleet."""
 
     request: GenerateRequest
     sampling: SamplingOptions  # with the random seed
@@ -118,10 +118,10 @@ class Plan:
     fleet: Fleet
 
     def new_job(self, seeds: StoredSeeds) -> NewJob:
-        """The job of the seeds that were stored.
+        """Return the job to store for the seeds.
 
         Raises:
-            InputError: more parts than a job may have.
+            InputError: the job would have too many parts.
         """
         request = self.request
         return NewJob(
@@ -136,14 +136,14 @@ class Plan:
 
 
 def find_target(store: Store, model: str | None, after: int | None) -> Target:
-    """Return the version that `model` means, or that the training `after` makes.
+    """Return the version that `model` refers to, or that the training job `after` will make.
 
     Raises:
-        InputError: neither is given, or both and they differ; or `after` makes no version.
-        NotFoundError: no such model or job.
+        InputError: neither is given, both are given and differ, or `after` makes no version.
+        NotFoundError: the model or the job does not exist.
     """
     if after is not None:
-        return _awaited(store, model, after)
+        return _awaited_target(store, model, after)
     if model is None:
         raise InputError(
             "No model given. Expected `model`, or `after` for the version that a training job will produce"
@@ -153,17 +153,17 @@ def find_target(store: Store, model: str | None, after: int | None) -> Target:
     return Target(version.model, version.version, version.characters, version.precision)
 
 
-def _awaited(store: Store, model: str | None, after: int) -> Target:
-    with store.write() as connection:  # it locks the training, as will be done again when the job is stored
+def _awaited_target(store: Store, model: str | None, after: int) -> Target:
+    with store.write() as connection:  # it locks the training job, as storing the new job does later
         lifecycle.awaited_version(connection, after)
     training = TrainSpec.from_dict(store.job(after).stored_spec)
     if model not in (None, training.model):
-        raise InputError(f"Job {after} trains {training.model}, not {model}. Remove the model")
+        raise InputError(f"Job {after} trains {training.model}, not {model}. Leave out the model")
     return Target(training.model, None, training.vocabulary, AUTO)
 
 
 def find_fleet(connections: Connections, model: str) -> Fleet:
-    """Return the live devices that sample, and the model's speed on the slowest of their kinds."""
+    """Return the number of live devices that sample, and the model's speed on the slowest kind among them."""
     known, workers = connections.store.speeds(model), connections.workers()
     devices = [worker.device for worker in workers if GenerateSpec.QUEUE in worker.queues]
     live = [known[kind] for kind in map(device_kind, devices) if kind in known]
@@ -178,12 +178,12 @@ def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
 
 
 def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
-    """Return seeds as they may be given: texts too, and None for a single empty one."""
+    """Yield seeds as `Seed`s. They may be given as strings too, and None stands for a single empty seed."""
     if isinstance(given, str):
         raise InputError(f"Seeds must be a list, such as [{given!r}]. Received: {given!r}")
     for seed in [""] if given is None else given:
         if not isinstance(seed, str | Seed):
-            raise InputError(f"A seed must be a text or a Seed. Received: {seed!r:.80}")
+            raise InputError(f"A seed must be a string or a Seed. Received: {seed!r:.80}")
         yield Seed(seed) if isinstance(seed, str) else seed
 
 
@@ -205,13 +205,13 @@ def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Sl
     seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put)
     try:
         job = store_job(connections, plan.new_job(seeds), slot)
-    except (InputError, NotFoundError, SkippedError):  # of others it is not known whether the job was stored
+    except (InputError, NotFoundError, SkippedError):  # after other errors the job may have been stored
         connections.files.discard(seeds.file.name)
         raise
     submitted = _submitted(job.id, job.spec, plan, seeds, existed=job.existed)
     if job.existed:
         connections.files.discard(seeds.file.name)
-    elif submitted.spec.version is not None:  # else its training rings for it
+    elif submitted.spec.version is not None:  # otherwise the end of its training job sends the notifications
         connections.ring(GenerateSpec.QUEUE, job.id, submitted.parts)
     return submitted
 
@@ -226,10 +226,10 @@ def _submitted(
 def make_spec(
     target: Target, sampling: SamplingOptions, seeds: StoredSeeds, fleet: Fleet, part_rows: int | None
 ) -> GenerateSpec:
-    """Return the job of the seeds that were stored.
+    """Return the spec of a job with the stored seeds.
 
     Raises:
-        InputError: more parts than a job may have.
+        InputError: the job would have too many parts.
     """
     batch = choose_batch(seeds.rows)
     if part_rows is None:
@@ -250,7 +250,11 @@ def make_spec(
 
 
 def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
-    """Return what a job takes whose seeds, each as often as it is used, have so many bytes."""
+    """Estimate the time and storage of a job.
+
+    Args:
+        seed_bytes: bytes of its seeds, each counted once for each row.
+    """
     stored, export = result_bytes(spec.rows, spec.characters, seed_bytes, logprobs=spec.sampling.logprobs)
     seconds = None
     if fleet.characters_per_s:
@@ -259,5 +263,5 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
 
 
 def request_hash(model: str | None, after: int | None, sampling: SamplingOptions, seeds: str) -> str:
-    """Return a hash of all that the results depend on, as it was asked for; `seeds` is their sha256."""
+    """Return a hash of everything in a request that its results depend on. `seeds` is the sha256 of the seeds."""
     return hashlib.sha256(to_json([model, after, sampling.to_dict(), seeds]).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A job as it was stored, and the transaction that stores it."""
+"""The result of a submit, and the transaction that stores a job."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Spec = TypeVar("Spec", TrainSpec, GenerateSpec, covariant=True)
 class Estimate:
     """A rough estimate of the time and storage of a generate job."""
 
-    result_bytes: int  # in the store's files
-    export_bytes: int  # as JSON Lines
-    seconds: float | None  # with the devices that live now; None where the model's speed is not known yet
+    result_bytes: int  # size of the results in the store's files
+    export_bytes: int  # size of an export as JSON Lines
+    seconds: float | None  # time with the devices that are live now; None if the model's speed is not known yet
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted(Generic[Spec]):
-    """A job as it was stored, or would be with `dry_run`; then `id` is None.
+    """A job as it was stored. After a dry run it is the job that would be stored, and `id` is None.
 
     Attributes:
-        estimate: of a generate job.
-        existed: its key stood for a job that was there.
-        blank_lines: of the seeds file, which were skipped.
+        estimate: time and storage of a generate job; None for a training job.
+        existed: whether a job with its key existed already.
+        blank_lines: number of blank lines in the seeds file, which were skipped.
     """
 
     id: int | None
@@ -47,20 +47,23 @@ class Submitted(Generic[Spec]):
 
 
 def choose_rng_seed(request: Request, fixed: str | None) -> int:
-    """Return the random seed of a job: the request's, else the one that a fixed text stands for, such as a key, so that
-    who asks again asks for the same, else a drawn one."""
+    """Return the random seed of a job.
+
+    It is the request's, if it has one. Otherwise it is derived from `fixed`, such as an idempotency key, so that the
+    same request again gets the same random seed. Without either it is drawn.
+    """
     if request.rng_seed is not None:
         return request.rng_seed
     return draw_rng_seed() if fixed is None else rng_seed_of(fixed)
 
 
 def store_job(connections: Connections, new: NewJob, slot: Slot | None) -> StoredJob:
-    """Store a job with its parts, and mark the slot of the schedule that asked for it submitted.
+    """Store a job with its parts, and mark the slot of the schedule that submits it, if any, as submitted.
 
     Raises:
-        InputError: what it needs has changed meanwhile, or its key stands for another job.
-        NotFoundError: what it needs was deleted meanwhile.
-        SkippedError: the slot is not to have the job.
+        InputError: something that the job needs has changed meanwhile, or its key belongs to a different request.
+        NotFoundError: something that the job needs was deleted meanwhile.
+        SkippedError: the slot must not get the job.
     """
     with connections.store.write() as connection:
         lock_needs(connection, new.spec)

@@ -1,4 +1,4 @@
-"""From a request to a stored training: its texts are read, checked and split, and stored once per content."""
+"""Turn a request into a stored training job: read, check and split its texts, and store each content once."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ Put = Callable[[str, str, Iterable[bytes]], FileRef]
 def train(
     connections: Connections, request: TrainRequest, *, dry_run: bool = False, slot: Slot | None = None
 ) -> Submitted[TrainSpec]:
-    """Submit a training.
+    """Submit a training job.
 
     Args:
-        dry_run: check everything, store nothing.
-        slot: of the schedule that asks for it, to be marked submitted.
+        dry_run: check everything, but store nothing.
+        slot: the slot of the schedule that submits the job, to be marked as submitted.
 
     Raises:
-        InputError: text, name or numbers that cannot be used; nothing was stored.
-        NotFoundError: no such version to go on from.
-        SkippedError: the slot is not to have the job.
-        UnreachableError: broker, store or files. Nothing was stored, unless the store went away while it stored
-            the job: that cannot be known.
+        InputError: a text, a name or a number cannot be used. Nothing was stored.
+        NotFoundError: the version to fine-tune does not exist.
+        SkippedError: the slot must not get the job.
+        UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the store
+            broke while it stored the job: the outcome is then unknown.
     """
     _check(request)
     rng_seed = choose_rng_seed(request, None if slot is None else str(slot))
-    training = replace(request.training, rng_seed=rng_seed)  # first, since it may be refused
+    training = replace(request.training, rng_seed=rng_seed)  # before any connection, since it may be refused
     put = _not_stored if dry_run else connections.files.put_content
     with open_corpora(connections.settings) as corpora:
         spec = _prepare(connections, corpora, request, training, put)
@@ -100,5 +100,5 @@ def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:
 
 
 def _printable(document: Document) -> str:
-    """A file's name may hold bytes that are no text."""
+    """Return a document's name with undecodable bytes replaced: file names may contain any bytes."""
     return os.fsencode(str(document)).decode(errors="replace")

@@ -1,4 +1,4 @@
-"""The validation text of a training: the model's frozen one, the one asked for, or a choice."""
+"""Determine the validation text of a training job: the model's frozen one, the requested one, or part of the corpus."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.text.validation import choose_validation, stands_in, whole
 
 
 class Validation:
-    """Decides for one store."""
+    """The validation texts of one store."""
 
     def __init__(self, store: Store, files: Files) -> None:
         self.store, self.files = store, files
@@ -23,20 +23,21 @@ class Validation:
         """Return the validation text of a training job for that model.
 
         Args:
-            given: documents that a person named; none to choose from the corpus.
-            start: the version that the training goes on from.
+            corpus: the documents to train on.
+            given: documents to use as validation text; empty to choose part of the corpus.
+            start: the version to fine-tune.
 
         Raises:
-            InputError: the model has another one already, or `start` was trained on it.
+            InputError: the model has another validation text already, or `start` was trained on this one.
         """
         frozen = self._frozen(model)
         if frozen is None and not given:
-            return self._chosen(corpus, start)
+            return self._choose(corpus, start)
         text = whole(given) if given else frozen or ""
         if frozen is not None and text != frozen:
             raise InputError(
                 f"{model} keeps the validation text of its first training, so that its versions can be compared. "
-                f"Remove --validation, or train a model with another name"
+                f"Leave out `validation`, or train a model with another name"
             )
         if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
             raise InputError(
@@ -46,8 +47,8 @@ class Validation:
             )
         return text
 
-    def _chosen(self, corpus: Sequence[Document], start: Version | None) -> str:
-        """Text of the corpus; if `start` was trained on that, what `start` itself was measured on."""
+    def _choose(self, corpus: Sequence[Document], start: Version | None) -> str:
+        """Return part of the corpus or, if `start` was trained on that part, the validation text of `start`."""
         text = choose_validation(corpus)
         if start is not None and self._was_trained_on(start.model, start.version, text):
             return self._frozen(start.model) or text
@@ -59,9 +60,9 @@ class Validation:
         return self.files.read(frozen).decode() if frozen else None
 
     def _was_trained_on(self, model: str, version: int, validation: str) -> bool:
-        """Whether a piece of the text stands in what the version, or one that it goes on from, was trained on.
+        """Return whether a version, or one that it was fine-tuned from, was trained on a piece of the text.
 
-        What an imported version was trained on is not known here; it counts as not trained on it.
+        The training text of an imported version is not known here. It counts as not trained on the text.
         """
         with self.store.read() as connection:
             spec = registry.training_of(connection, model, version)
