@@ -169,7 +169,7 @@ def test_usage_errors_are_exit_code_2(home: Home) -> None:
 
 def test_help_tells_the_exit_codes(home: Home) -> None:
     said = " ".join(home.ok("--help").replace("│", " ").split())
-    assert "3 no such job or model; 4 broker or store unreachable; 5 not finished" in said
+    assert "3 no such job or model; 4 broker, database or files unavailable; 5 not finished" in said
 
 
 def test_escapes_of_a_stop_string_are_read(stack: Home) -> None:

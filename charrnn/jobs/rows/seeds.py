@@ -215,7 +215,7 @@ class SeedWriter:
     def _warn_of_stops(self) -> None:
         if unmatched := sorted(stop for stop in self._stops if self.vocabulary.unknown(stop)):
             shown = ", ".join(map(repr, unmatched[:SHOWN_LINES]))
-            logger.warning("stop string %s contains characters outside the vocabulary, so it never matches", shown)
+            logger.warning("stop strings with characters outside the vocabulary never match: %s", shown)
 
 
 class _Occurrences:

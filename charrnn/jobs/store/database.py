@@ -197,7 +197,7 @@ def _shown(url: URL) -> str:
 
 def _postgresql(url: URL) -> Engine:
     if find_spec("psycopg") is None:
-        raise InputError("A store in PostgreSQL needs psycopg. Install it: pip install 'charrnn-jobs[postgres]'")
+        raise InputError("A store in PostgreSQL requires psycopg. Install the extra: pip install '.[postgres]'")
     options = " ".join([str(url.query.get("options", "")), *(f"-c {name}={text}" for name, text in SESSION.items())])
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
