@@ -16,7 +16,7 @@ import pytest
 
 from tests.fixtures.containers import ADMIN, ROOT, Container, Deployment
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import until
+from tests.fixtures.processes import TINY, until
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 PIECES = (*WORKERS, "scheduler", "redis", "postgres")
@@ -105,7 +105,7 @@ def carried(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pyte
     folder, console = tmp_path_factory.mktemp("in"), stack.console
     folder.chmod(0o755)  # readable for the image's user
     (folder / "text.txt").write_text(make_text(800))
-    training = ("tiny", "/in/text.txt", "--units", "32", "--epochs", "2", "--rng-seed", "1")
+    training = ("tiny", "/in/text.txt", *TINY)
     console.ok("train", *training, "--wait", volumes={folder: "/in"})
     seeds = "".join(f"{line[:9]}\n" for line in make_text(SEEDS).splitlines()[:SEEDS])
     samples = SAMPLES[request.param]

@@ -11,9 +11,9 @@ import pytest
 
 from producer.examples import EXAMPLES
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import Home, make_home, until
+from tests.fixtures.processes import TINY, Home, make_home, until
 
-SMALL = ("--units", "8", "--layers", "1", "--epochs", "1", "--rng-seed", "1", "--margin", "9", "--wait")
+SMALL = (*TINY, "--margin", "9", "--wait")
 SUBMIT = ("submit", "-m", "speeches", "-t", "0.5,1", "-n", "3", "-l", "5", "--wait")
 STAYS = {"up": "ready: devices", "worker": "worker ready", "scheduler": "ready"}
 """Commands that run until Ctrl-C, and what they log when they are ready."""
@@ -38,9 +38,14 @@ def desk() -> Iterator[Home]:
 
 
 @pytest.fixture
-def prepared(desk: Home, request: pytest.FixtureRequest) -> str:
+def prepared(desk: Home, request: pytest.FixtureRequest) -> Iterator[str]:
     """The example with the id of a job that has just ended; the schedule that it names exists, or not, as needed."""
-    example: str = request.param
+    yield _prepare(desk, request.param)
+    for job in desk.json("jobs", "--state", "queued") + desk.json("jobs", "--state", "running"):
+        desk.ok("cancel", str(job["id"]))  # training jobs for which the example does not wait
+
+
+def _prepare(desk: Home, example: str) -> str:
     desk.call("schedules", "remove", "nightly")
     if " add " not in example:
         request_words = ("--", "submit", "-m", "speeches", "-l", "5")

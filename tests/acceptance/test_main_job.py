@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import Home
+from tests.fixtures.processes import TINY, Home
 
 FIELDS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
 SEEDS, TEMPERATURES, SAMPLES, LENGTH = 200, (0.2, 0.5, 1.0), 2, 40
@@ -205,7 +205,7 @@ def first_texts(stack: Home, job: str) -> dict[str, str]:
 def test_training_again_with_one_rng_seed_gives_equal_weights(stack: Home) -> None:
     text = str(stack.path / "text.txt")
     for _ in range(2):
-        stack.ok("train", "twin", text, "--units", "16", "--epochs", "1", "--rng-seed", "9", "--wait")
+        stack.ok("train", "twin", text, *TINY, "--wait")
     files = sorted((stack.path / "files" / "models" / "twin").glob("*/model.safetensors"))
     assert len(files) == 2
     assert len({hashlib.sha256(file.read_bytes()).hexdigest() for file in files}) == 1

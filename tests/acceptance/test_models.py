@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import Home, until
-
-SMALL = ("--units", "12", "--layers", "1", "--epochs", "1")
+from tests.fixtures.processes import TINY, Home, until
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +16,8 @@ def versions(stack: Home) -> list[str]:
     first, other = stack.path / "first.txt", stack.path / "other.txt"
     first.write_text(make_text(300))
     other.write_text(make_text(300, rng_seed=1).replace("w", "ŵ"))
-    stack.ok("train", "poems", str(first), *SMALL, "--wait")
-    stack.ok("train", "welsh", str(other), *SMALL, "--wait")
+    stack.ok("train", "poems", str(first), *TINY, "--wait")
+    stack.ok("train", "welsh", str(other), *TINY, "--wait")
     stack.ok("train", "poems", str(other), "--from", "welsh", "--epochs", "1", "--wait")
     return ["poems@1", "poems@2"]
 
@@ -45,7 +43,7 @@ def validation(stack: Home) -> str:
 
 def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) -> None:
     champion = stack.json("models", "show", "poems")["version"]
-    stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
+    stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     newest = stack.json("models", "show", "poems@candidate")
     assert newest["version"] > 2
     assert f" of poems@{champion} by 5" in newest["reason"]
@@ -105,9 +103,9 @@ def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[s
 def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -> None:
     refused = stack.call("models", "delete", "poems@champion")
     assert (refused.returncode, "Move that alias to another version first" in refused.stderr) == (2, True)
-    stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
+    stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     unneeded = stack.json("models", "show", "poems@candidate")
-    stack.ok("train", "poems", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--wait")
+    stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     folder: Path = stack.path / "files" / unneeded["files"]["name"]
     assert folder.exists()
     stack.ok("models", "delete", f"poems@{unneeded['version']}")
@@ -116,7 +114,7 @@ def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -
 
 
 def test_a_training_keeps_so_many_versions(stack: Home, versions: list[str]) -> None:
-    again = ("train", "tidy", str(stack.path / "first.txt"), *SMALL, "--margin", "5", "--keep", "1", "--wait")
+    again = ("train", "tidy", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--keep", "1", "--wait")
     for _ in range(3):
         stack.ok(*again)
 

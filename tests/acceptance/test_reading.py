@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import Home, until
+from tests.fixtures.processes import TINY, Home, until
 
 SEEDS = 40
 
@@ -93,7 +93,7 @@ def test_of_a_job_that_goes_on_what_was_asked_for_is_enough(stack: Home, seeds: 
 
 def test_a_job_waits_for_its_training(stack: Home, seeds: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(make_text(400))
-    training = stack.ok("train", "awaited", str(tmp_path / "text.txt"), "--units", "16", "--epochs", "1").strip()
+    training = stack.ok("train", "awaited", str(tmp_path / "text.txt"), *TINY).strip()
     job = stack.ok("submit", "--after", training, "--seeds", seeds, "-l", "10").strip()
     stack.ok("wait", job, "--timeout", "100s")
     rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]

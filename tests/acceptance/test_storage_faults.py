@@ -25,7 +25,7 @@ import pytest
 
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS
-from tests.fixtures.processes import Home, make_home, until
+from tests.fixtures.processes import TINY, Home, make_home, until
 from tests.fixtures.s3 import Fault, FaultyProxy, S3Server, faulty_proxy
 
 SETTINGS = {
@@ -36,7 +36,6 @@ SETTINGS = {
     "COLUMNS": "400",  # keeps messages on one line
 }
 ROWS = ("-t", "0.5,1.0", "-n", "60", "-l", "400", "--rng-seed", "3", "--part-rows", "1800")  # one part of some seconds
-TRAINING = ("--units", "32", "--epochs", "2", "--rng-seed", "1")  # as for the stack's own model
 SIZE = "16m"
 MOUNT, UMOUNT = (shutil.which(name) or f"/bin/{name}" for name in ("mount", "umount"))
 
@@ -318,7 +317,7 @@ def test_a_part_waits_to_be_written_and_ends_with_the_same_rows(place: Place, se
 def test_a_training_waits_to_write_its_checkpoint_and_ends_in_the_same_weights(
     place: Place, stack: Home, text_file: Path
 ) -> None:
-    job = place.home.ok("train", "slow", str(text_file), *TRAINING).strip()
+    job = place.home.ok("train", "slow", str(text_file), *TINY).strip()
     until(lambda: place.home.part_in_work(job), "progress")
     with ExitStack() as troubles:
         troubles.enter_context(place.troubles[place.of_writers[0]].begin())
@@ -334,9 +333,7 @@ def test_who_submits_is_told_and_nothing_is_stored(
     place: Place, trouble: str, command: str, seeds: str, text_file: Path
 ) -> None:
     # Catches: a job without its files; a file that no job names
-    words = {"submit": ("-m", "tiny", "--seeds", seeds, "-l", "9"), "train": ("new", str(text_file), *TRAINING)}[
-        command
-    ]
+    words = {"submit": ("-m", "tiny", "--seeds", seeds, "-l", "9"), "train": ("new", str(text_file), *TINY)}[command]
     before = place.jobs(), place.files()
     with place.troubles[trouble].begin():
         done = place.home.run(command, *words)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.processes import COMMAND, Home, make_home
+from tests.fixtures.processes import COMMAND, TINY, Home, make_home
 
 # ANSI escape sequences in seven bits and in eight, BEL, DEL, and marks that change the direction of text.
 HOSTILE = "\x1b]0;owned\x07 \x9b31m \x7f \u202e\u2066\u200f\u061c"
@@ -23,8 +23,7 @@ def hostile() -> Iterator[Home]:
     for home in make_home():
         (home.path / "text.txt").write_text(f"one {HOSTILE} two\n" * 400)
         with home.up():
-            small = ("--units", "8", "--layers", "1", "--epochs", "1", "--rng-seed", "1")
-            home.ok("train", "tiny", str(home.path / "text.txt"), *small, "--wait")
+            home.ok("train", "tiny", str(home.path / "text.txt"), *TINY, "--wait")
             (home.path / "seeds.txt").write_text(f"{SEED}\n")
             seeds = ("--seeds", str(home.path / "seeds.txt"), "-n", "3", "-l", "200", "--label", f"x{HOSTILE}")
             home.ok("submit", "-m", "tiny", *seeds, "--wait")

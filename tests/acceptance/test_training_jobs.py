@@ -13,11 +13,10 @@ from charrnn.jobs.settings import Settings
 from charrnn.options import SamplingOptions
 from tests.fixtures.client import submit
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import Home, until
+from tests.fixtures.processes import TINY, Home, until
 from tests.fixtures.refusals import refuse
 
 GOOD = make_text(50).encode()
-QUICK = ("--units", "16", "--layers", "1", "--epochs", "2", "--rng-seed", "3")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def corpus(stack: Home) -> Path:
 @pytest.fixture(scope="module")
 def trained(stack: Home, corpus: Path) -> tuple[str, str]:
     """A job that trained `several`, and the output of `--wait`."""
-    done = stack.call("train", "several", str(corpus), *QUICK, "--preview-temperature", "0,1.5", "--wait")
+    done = stack.call("train", "several", str(corpus), *TINY, "--preview-temperature", "0,1.5", "--wait")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr
 
@@ -84,7 +83,8 @@ def test_a_version_goes_on_from_another(stack: Home, corpus: Path, trained: tupl
 
 
 def test_a_preset_trains_on_windows_and_its_model_samples(stack: Home, corpus: Path) -> None:
-    done = stack.call("train", "windows", str(corpus), "--preset", "notebook", *QUICK, "--max-len", "8", "--wait")
+    windows = ("--units", "16", "--layers", "1", "--epochs", "2", "--max-len", "8")
+    done = stack.call("train", "windows", str(corpus), "--preset", "notebook", *windows, "--wait")
     assert done.returncode == 0, done.stderr
     characters = stack.json("status", done.stdout.strip())["spec"]["characters"]
     assert f"in {len(range(0, characters - 8, 3)):,} windows of 8" in done.stderr
@@ -96,7 +96,7 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
     path = stack.path / "latin.txt"
     path.write_bytes(make_text(120).encode() + bytes(range(128, 256)))
     refuse(stack, 2, "is not UTF-8", "train", "bytes", str(path))
-    job = stack.ok("train", "bytes", str(path), "--encoding", "latin-1", *QUICK).strip()
+    job = stack.ok("train", "bytes", str(path), "--encoding", "latin-1", *TINY).strip()
     stack.ok("cancel", job)
     stack.call("wait", job)
     assert set(map(chr, range(128, 256))) <= set(stack.json("status", job)["spec"]["vocabulary"])

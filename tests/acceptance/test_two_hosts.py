@@ -12,14 +12,13 @@ import pytest
 
 from tests.fixtures.hosts import Host, Network, Place
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import until
+from tests.fixtures.processes import TINY, until
 
 # A host that is silent for 5 s loses its part. With the defaults that takes half a minute.
 QUICK = {"CHARRNN_LEASE_S": "5", "CHARRNN_HEARTBEAT_S": "0.5", "CHARRNN_MAINTAIN_S": "1"}
 ROWS, PART_ROWS, LENGTH = 2700, 450, 2000  # six parts of 3 to 6 s
 NOTICE_S = 45  # 10 s for TCP to give up, 5 s for a new connection to fail, 20 s more if it waits for the broker
 RETURN_S = 60  # measured: 0.5 to 4 s, also after a cut of 40 s
-TRAIN = ("--units", "32", "--epochs", "2", "--rng-seed", "1")
 SUBMIT = ("submit", "-m", "tiny", "-l", str(LENGTH), "--part-rows", str(PART_ROWS), "--rng-seed", "3")
 
 
@@ -63,7 +62,7 @@ def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, 
         host.settings |= QUICK
     console, b = network.console, network.b
     owner_a, owner_b = start_worker(network.a), start_worker(b)
-    console.ok("train", "tiny", text, *TRAIN, "--wait")
+    console.ok("train", "tiny", text, *TINY, "--wait")
     calm = console.ok(*SUBMIT, "-n", str(ROWS), "--wait").strip()
     assert all(owned(place.parts(calm), owner) for owner in (owner_a, owner_b))  # both hosts have worked
 
@@ -111,14 +110,14 @@ def digest(text: str) -> str:
 @pytest.fixture
 def waiting(network: Network, place: Place, text: str) -> str:
     """A training job that waits for a worker: its notification is in the broker, its corpus in the bucket."""
-    return network.console.ok("train", "tiny", text, *TRAIN).strip()
+    return network.console.ok("train", "tiny", text, *TINY).strip()
 
 
 def assert_refused(host: Host, text: str, *places: str) -> None:
     """Check that every command that adds work or does it ends at once, and names the two places that do not match."""
     for command in (
         ("worker", "--devices", "cpu"),
-        ("train", "other", text, *TRAIN),
+        ("train", "other", text, *TINY),
         ("submit", "-m", "tiny"),
     ):
         done = host.run(*command)
