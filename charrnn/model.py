@@ -43,7 +43,7 @@ from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.sampling.randomness import row_key, seed_name
 from charrnn.sampling.sampler import sample
-from charrnn.sampling.slots import ALL, Row, Text
+from charrnn.sampling.slots import ALL, Row, Text, to_string
 from charrnn.text.vocabulary import Vocabulary
 
 COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # the columns of metrics.csv
@@ -187,9 +187,9 @@ class Model:
 
 
 @lru_cache(maxsize=16)  # the rows of a job share their stop strings, which may be many and long
-def _encode_stops(vocabulary: Vocabulary, stops: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+def _encode_stops(vocabulary: Vocabulary, stops: tuple[str, ...]) -> tuple[str, ...]:
     """Return stop strings as ids, without those that have characters outside the vocabulary: they can never match."""
-    return tuple(tuple(vocabulary.encode(stop)) for stop in stops if not vocabulary.unknown(stop))
+    return tuple(to_string(vocabulary.encode(stop)) for stop in stops if not vocabulary.unknown(stop))
 
 
 def _plan_rows(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[str, str, float, int]]:

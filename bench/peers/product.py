@@ -35,7 +35,7 @@ def initial(units: int, **changes: Change) -> tuple[NetworkOptions, dict[str, np
     return network, weights | {f"dense.{name}": change(weights[f"dense.{name}"]) for name, change in changes.items()}
 
 
-def row(key: int, length: int, temperature: float = 1.0, stop: tuple[tuple[int, ...], ...] = ()) -> Row:
+def row(key: int, length: int, temperature: float = 1.0, stop: tuple[str, ...] = ()) -> Row:
     from charrnn.sampling.slots import Row
 
     return Row(seed=(key % VOCABULARY,), temperature=temperature, length=length, key=key, stop=stop)
@@ -86,7 +86,7 @@ ENDINGS: dict[str, Change] = {
 
 def ragged_rows(lengths: str, count: int) -> list[Row]:
     if lengths == "geometric":
-        return [row(key, ENDLESS, stop=((NEWLINE,),)) for key in range(count)]
+        return [row(key, ENDLESS, stop=(chr(NEWLINE),)) for key in range(count)]
     uniform = np.random.default_rng(0).integers(1, 2 * LENGTH, size=count, endpoint=True)
     return [row(key, LENGTH if lengths == "equal" else int(uniform[key])) for key in range(count)]
 

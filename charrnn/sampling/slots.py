@@ -27,7 +27,7 @@ class Row:
     temperature: float  # 0 is greedy decoding
     length: int  # maximum number of new characters, at least 1
     key: int  # of the random stream of the row
-    stop: tuple[tuple[int, ...], ...] = ()  # stop strings as ids: the text ends before the first
+    stop: tuple[str, ...] = ()  # stop strings, each of their ids as `to_string` has it: the text ends before the first
     keep_stop: bool = False  # the text ends after its stop string instead
     top_k: int = ALL
     top_p: float = 1.0
@@ -112,6 +112,7 @@ class _Task:
     planned: int = 0  # number of steps planned so far
     ids: list[np.ndarray] = field(default_factory=list)
     nats: list[np.ndarray] = field(default_factory=list)
+    tail: str = ""  # the last ids, as a string: the start of a stop string that the next piece may complete
 
     @property
     def finished(self) -> bool:
@@ -123,8 +124,8 @@ class _Task:
         """Number of characters of its text, as far as planned."""
         return max(0, self.planned - len(self.row.seed) + 1)
 
-    def find_stop(self) -> Stop | None:
-        """Return the first stop string that ends in the newest piece of the text. It may begin in earlier pieces.
+    def extend(self, ids: np.ndarray, nats: np.ndarray) -> Stop | None:
+        """Add a piece to the text. Return the first stop string that ends in it; it may begin in earlier pieces.
 
         With the stop strings "END" and "D", and the pieces "the E" and "ND of":
 
@@ -135,18 +136,19 @@ class _Task:
 
         Both end at the same place, so the longer one is taken, and the text is "the ".
         """
-        newest, longest = len(self.ids[-1]), max(map(len, self.row.stop))
-        recent = ""  # the newest piece, and those before it in which a stop string that ends in it may begin
-        for piece in reversed(self.ids):
-            if len(recent) >= newest + longest - 1:
-                break
-            recent = _to_string(piece.tolist()) + recent
-        before, searched = self.sampled - len(recent), len(recent) - newest
-        stops = []
-        for stop in map(_to_string, self.row.stop):
-            place = recent.find(stop, max(0, searched - len(stop) + 1))
-            if place >= 0:
+        self.ids.append(ids)
+        self.nats.append(nats)
+        if not self.row.stop:
+            return None
+        newest, searched = to_string(ids.tolist()), len(self.tail)
+        recent = self.tail + newest
+        before, stops = self.sampled - len(recent), []
+        for stop in self.row.stop:
+            # Bounds the cost of many long stop strings: most are not searched for, and each only where it would be new.
+            if stop[-1] in newest and (place := recent.find(stop, max(0, searched - len(stop) + 1))) >= 0:
                 stops.append(Stop(end=before + place + len(stop), start=before + place))
+        longest = max(map(len, self.row.stop))
+        self.tail = recent[max(0, len(recent) - longest + 1) :]
         return min(stops, default=None)
 
     def text(self, stop: Stop | None) -> Text:
@@ -158,7 +160,7 @@ class _Task:
         return Text(self.index, ids, nats, stop is not None)
 
 
-def _to_string(ids: Iterable[int]) -> str:
+def to_string(ids: Iterable[int]) -> str:
     """Return ids as a string with one character per id, because `str.find` is the fastest search for a sequence."""
     return "".join(map(chr, ids))
 
@@ -213,7 +215,6 @@ class Slots:
         self.waiting = enumerate(rows)
         self.tasks: list[_Task | None] = [None] * batch
         self.settings = _Settings(batch)
-        self.stop_ends: set[int] = set()  # last ids of all stop strings so far
 
     def plan(self, steps: int) -> Plan:
         """Plan the steps of a call. Each slot continues its row, and the slot that is free first takes the next row."""
@@ -244,7 +245,6 @@ class Slots:
         settings.temperature[slot] = plan.temperature[steps, slot] = clamp_temperature(row.temperature)
         settings.top_k[slot] = plan.top_k[steps, slot] = row.top_k
         settings.top_p[slot] = plan.top_p[steps, slot] = row.top_p
-        self.stop_ends.update(stop[-1] for stop in row.stop)
         self.tasks[slot] = task
         return self._plan_steps(plan, slot, start, task)
 
@@ -273,12 +273,8 @@ class Slots:
             nats: their negative log probabilities, (K, B).
             report: its counters are increased.
         """
-        may_stop = np.any(np.isin(ids, list(self.stop_ends)), axis=0).tolist()
         for slot, start, end, task, sampled, last in plan.spans:
-            if sampled < end:
-                task.ids.append(ids[sampled:end, slot])
-                task.nats.append(nats[sampled:end, slot])
-            stop = task.find_stop() if task.row.stop and may_stop[slot] and task.ids else None
+            stop = task.extend(ids[sampled:end, slot], nats[sampled:end, slot]) if sampled < end else None
             behind = task.sampled - stop.end if stop else 0
             report.slot_steps += end - start - behind
             report.characters += end - sampled - behind

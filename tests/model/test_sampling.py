@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.model import Model
+from charrnn.model import Model, in_order
 from charrnn.network.network import sequence
 from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
 from charrnn.sampling.sampler import STEPS, sample
-from charrnn.sampling.slots import Report, Row, Text
+from charrnn.sampling.slots import Report, Row, Text, to_string
 from charrnn.training.evaluation import validation_loss
 from tests.fixtures.model import random_model
 
@@ -54,7 +54,7 @@ def test_a_text_does_not_depend_on_order_slot_or_neighbours(
     rows = rows_of(sizes)
     expected = texts(each_model, rows, precision=precision)
     # Catches: draws that differ where a neighbor has limits
-    limits: dict[str, Any] = {"top_k": 3, "top_p": 0.7, "stop": ((2, 3), (5,))} if limited else {}
+    limits: dict[str, Any] = {"top_k": 3, "top_p": 0.7, "stop": (to_string([2, 3]), to_string([5]))} if limited else {}
     others = [replace(row, key=row.key + 1000, **limits) for row in rows]
     both = rows + others
     shuffled.shuffle(both)  # type: ignore[attr-defined]
@@ -114,7 +114,10 @@ def test_a_tiny_temperature_is_argmax_and_a_huge_one_is_still_text(untrained_mod
 def test_a_text_does_not_depend_on_the_steps_of_a_call(
     untrained_model: Model, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    rows = [replace(row, stop=((2, 3), (5,))) for row in rows_of([(n % 7 + 1, n + 1) for n in range(40)])]
+    rows = [
+        replace(row, stop=(to_string([2, 3]), to_string([5])))
+        for row in rows_of([(n % 7 + 1, n + 1) for n in range(40)])
+    ]
     expected = texts(untrained_model, rows)
     monkeypatch.setattr(sampling, "STEPS", steps)
     found = texts(untrained_model, rows)
@@ -132,7 +135,11 @@ def test_a_text_ends_at_its_first_stop_string(
 ) -> None:
     rows, report = rows_of(sizes), Report(BATCH)
     whole = texts(untrained_model, rows)
-    found = texts(untrained_model, [replace(row, stop=stops, keep_stop=keep) for row in rows], report=report)
+    found = texts(
+        untrained_model,
+        [replace(row, stop=tuple(map(to_string, stops)), keep_stop=keep) for row in rows],
+        report=report,
+    )
     for row in rows:
         ids = whole[row.key].ids.tolist()
         end, left = first_stop(ids, stops)
@@ -147,8 +154,24 @@ def test_of_several_stop_strings_the_one_that_ends_first_ends_the_text(untrained
     ids = texts(untrained_model, [Row([1], 1.0, 12, 5)])[5].ids.tolist()
     early = next(place for place in range(3, 12) if ids.index(ids[place]) == place)
     late = next(place for place in range(early + 1, 12) if ids.index(ids[place]) == place)
-    for stops in (((ids[late],), (ids[early],)), ((ids[early],), (ids[late],))):  # Catches: the first of the list
+    for stops in (
+        (chr(ids[late]), chr(ids[early])),
+        (chr(ids[early]), chr(ids[late])),
+    ):  # Catches: the first of the list
         assert texts(untrained_model, [Row([1], 1.0, 12, 5, stop=stops)])[5].ids.tolist() == ids[:early]
+
+
+@pytest.mark.parametrize("length", [1, 2, 17, 50])
+def test_a_stop_string_of_any_length_is_found_across_calls(untrained_model: Model, length: int) -> None:
+    ids = texts(untrained_model, [Row([1, 2], 1.0, 200, 5)])[5].ids.tolist()
+    stops = [to_string(ids[start : start + length]) for start in range(60, 60 + STEPS)]
+    others = [
+        tuple(stop[:place] + "\uffff" for place in range(length)) for stop in stops
+    ]  # begin like it, and never end
+    rows = [Row([1, 2], 1.0, 200, 5, stop=(*more, stop)) for stop, more in zip(stops, others, strict=True)]
+    found = [text.ids.tolist() for text in in_order(untrained_model.sample_rows(rows, BATCH))]
+    # Catches: a tail of the text that is one character too short
+    assert found == [ids[: to_string(ids).find(stop)] for stop in stops]
 
 
 def first_stop(ids: list[int], stops: tuple[tuple[int, ...], ...]) -> tuple[int | None, int]:
@@ -160,7 +183,7 @@ def first_stop(ids: list[int], stops: tuple[tuple[int, ...], ...]) -> tuple[int 
 
 
 def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: Model) -> None:
-    every = tuple((index,) for index in range(len(untrained_model.vocabulary)))
+    every = tuple(map(chr, range(len(untrained_model.vocabulary))))
     rows = [Row([1], 1.0, 1000, key, stop=every, keep_stop=True) for key in range(4 * BATCH)]
     report = Report(BATCH)
     found = texts(untrained_model, rows, report=report)
@@ -170,7 +193,7 @@ def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: M
 
 
 def test_an_empty_text_has_no_nats(untrained_model: Model) -> None:
-    every = tuple((index,) for index in range(len(untrained_model.vocabulary)))
+    every = tuple(map(chr, range(len(untrained_model.vocabulary))))
     text = texts(untrained_model, [Row([1], 1.0, 9, 5, stop=every)])[5]
     assert (len(text.ids), text.nats_per_char, text.logprobs, text.finish_reason) == (0, None, [], "stop")
 
