@@ -23,6 +23,12 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
         raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
 
 
+def check_length(what: str, text: str, most: int) -> None:
+    """Raise InputError unless `text` has at most `most` characters."""
+    if len(text) > most:
+        raise InputError(f"{what} must have at most {most:,} characters. Received: {len(text):,}")
+
+
 def check_number(name: str, value: object) -> None:
     """Raise InputError unless `value` is a finite number of at least 0. Booleans are refused."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:

@@ -10,15 +10,29 @@
     ├── NotFinishedError      complete results were requested of something that still runs
     └── LeaseLostError        another worker owns the part now: drop the work, commit nothing
 
-A message says what happened, what was expected and how to fix it. The module is pure Python: the producer imports it
-without TensorFlow.
+A message says what happened, what was expected and how to fix it, on at most a screen. The module is pure Python: the
+producer imports it without TensorFlow.
 """
 
 from __future__ import annotations
 
+MAX_MESSAGE = 2000  # characters: 25 lines of 80
+END = 400  # of which the last ones often say how to fix it
+
+
+def shortened(message: str) -> str:
+    """Return a message, without its middle if it is longer than a screen: it may quote input of any size."""
+    if len(message) <= MAX_MESSAGE:
+        return message
+    begin = MAX_MESSAGE - END - 40
+    return f"{message[:begin]} … {len(message) - begin - END:,} characters … {message[-END:]}"
+
 
 class CharrnnError(Exception):
     """Base class of the errors that users see as one message, without a traceback."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
 
 
 class InputError(CharrnnError):

@@ -105,7 +105,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run a command: every expected error is one message and an exit code."""
-    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.basicConfig(handlers=[console.Notes()])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # `timeout` leaves no half a file
     try:
         app(prog_name="charrnn-jobs")

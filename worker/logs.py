@@ -12,7 +12,7 @@ from typing import Any
 
 from billiard.util import get_logger
 
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, shortened
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
 
@@ -30,7 +30,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 def begin(form: str) -> None:
     """Write the log in this format from now on, in this process and its children."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if form == JSON else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(JsonLines() if form == JSON else TextLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     get_logger().addHandler(handler)  # the pool's logger, which does not propagate, tells how a child ended
     if form == JSON:
@@ -46,7 +46,7 @@ def fail(error: CharrnnError) -> None:
     if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
         logging.getLogger("worker").error("%s", error)
     else:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_escaped(str(error))}", file=sys.stderr)
 
 
 def identify(worker: str, device: str | None = None) -> None:
@@ -57,6 +57,32 @@ def identify(worker: str, device: str | None = None) -> None:
 def about(part: Part, event: str, **facts: Any) -> dict[str, Any]:
     """Return the fields of a line about a part: `logger.info(..., extra=about(part, "claimed"))`."""
     return {"event": event, "job": part.job, "part": part.number, "attempt": part.attempt, **facts}
+
+
+class TextLines(logging.Formatter):
+    """A formatter whose lines nobody can forge.
+
+    Messages quote names, paths and labels: what is not printable is escaped, and the lines of a traceback are indented.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
+        record.message = _escaped(shortened(record.message))
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(map(_escaped, super().format(record).split("\n")))
+
+
+def _escaped(text: str) -> str:
+    """Return text on one line, with escapes for all characters that could control a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class JsonLines(logging.Formatter):
@@ -71,7 +97,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": record.getMessage(),
+            "message": shortened(record.getMessage()),
             **_process,
             **{name: value for name, value in vars(record).items() if name in FIELDS},
         }

@@ -40,6 +40,7 @@ QUEUES = ("train", "generate")
 TASK = "charrnn.work"
 KEY_PREFIX = "charrnn:"
 STORE_KEY = "store"  # key in the broker: the id of the store that its messages are about
+MAX_OWNER = 1000  # bytes read of that key
 BELLS = 256  # most doorbells at once: more than the largest fleet tried has children (200), sent in 1/8 second
 
 # Parts of the errors when only the client or only the server uses TLS.
@@ -182,8 +183,9 @@ class Queue:
         """
         with self._client() as client:
             client.set(STORE_KEY, f"{store_id} {store_url}", nx=True)
-            owner = client.get(KEY_PREFIX + STORE_KEY)  # Kombu's client prefixes SET, but not GET
-        owner_id, _, owner_url = (owner or b"").decode(errors="replace").partition(" ")
+            # Anyone may have written a value of 512 MB. Kombu's client prefixes SET, but not GETRANGE.
+            owner = client.getrange(KEY_PREFIX + STORE_KEY, 0, MAX_OWNER)
+        owner_id, _, owner_url = owner.decode(errors="replace").partition(" ")
         if owner_id != store_id:
             raise InputError(
                 f"The broker {self.url} serves the store {owner_url}, not {store_url}. Set CHARRNN_STORE_URL and "

@@ -6,8 +6,9 @@ that are in the file. Pure Python.
 
 from __future__ import annotations
 
+import errno
 import glob
-import mmap
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -65,22 +66,50 @@ def check_storable(name: str, text: str) -> None:
         raise TextError(f"{name}: a NUL character, which text cannot contain")
 
 
-def _not_utf_8(data: bytes | mmap.mmap, name: str, offset: int, reason: str, line: int = 1) -> TextError:
+class FileBytes:
+    """The bytes of an open file, each slice read when it is asked for.
+
+    A mapped file would do the same, but its pages count as memory of the process, and one that is truncated while it is
+    read ends the process by SIGBUS.
+
+    Raises:
+        OSError: the file cannot be read, or became shorter.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle, self._size = handle, os.fstat(handle).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, place: slice) -> bytes:
+        start, stop, _ = place.indices(self._size)
+        found = os.pread(self._handle, max(0, stop - start), start)
+        if len(found) < stop - start:
+            raise OSError(errno.EIO, "it became shorter while it was read")
+        return found
+
+
+def _not_utf_8(data: bytes | FileBytes, name: str, offset: int, reason: str, line: int = 1) -> TextError:
     return TextError(
-        f"{name}: {_place(data, offset, line)}: 0x{data[offset]:02x} is not UTF-8 text ({reason}). "
+        f"{name}: {_place(data, offset, line)}: 0x{data[offset : offset + 1].hex()} is not UTF-8 text ({reason}). "
         f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE"
     )
 
 
-def _place(data: bytes | mmap.mmap, offset: int, line: int = 1) -> str:
-    line_start = data.rfind(b"\n", 0, offset) + 1
-    lines = sum(data[start : min(start + CHUNK, offset)].count(b"\n") for start in range(0, offset, CHUNK))
-    return f"line {line + lines}, byte {offset - line_start + 1}"
+def _place(data: bytes | FileBytes, offset: int, line: int = 1) -> str:
+    line_start = 0
+    for start in range(0, offset, CHUNK):  # the whole file would be in memory otherwise
+        chunk = data[start : min(start + CHUNK, offset)]
+        line += chunk.count(b"\n")
+        if (end := chunk.rfind(b"\n")) >= 0:
+            line_start = start + end + 1
+    return f"line {line}, byte {offset - line_start + 1}"
 
 
 @dataclass(frozen=True)
 class Document:
-    """One file of a corpus. It is mapped into memory and read in chunks, so its size does not matter.
+    """One file of a corpus. It is read in chunks, so its size does not matter.
 
     Attributes:
         path: the file.
@@ -97,8 +126,8 @@ class Document:
         return self.url or str(self.path)
 
     @contextmanager
-    def mapped(self) -> Iterator[mmap.mmap]:
-        """Map the file into memory as bytes.
+    def open(self) -> Iterator[FileBytes]:
+        """Open the file to read its bytes.
 
         Raises:
             TextError: the file is not a regular file, cannot be read, or is empty.
@@ -109,7 +138,8 @@ class Document:
                 raise TextError(f"{self}: not a regular file. Save the output of a pipe to a file first")
             if not status.st_size:
                 raise TextError(f"{self}: the file is empty. Expected text")
-            with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            with open(self.path, "rb") as file:
+                data = FileBytes(file.fileno())
                 if len(data) == len(MARK_BYTES) and data[:] == MARK_BYTES:
                     raise TextError(f"{self}: the file contains only a byte order mark. Expected text")
                 yield data
@@ -118,7 +148,7 @@ class Document:
 
     def size(self) -> int:
         """Return the size of the file in bytes."""
-        with self.mapped() as data:
+        with self.open() as data:
             return len(data)
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
@@ -131,7 +161,7 @@ class Document:
         Raises:
             TextError: a byte is invalid in the encoding, or is NUL, which text cannot contain.
         """
-        with self.mapped() as data:
+        with self.open() as data:
             stop = len(data) if stop is None else stop
             while start < stop:
                 end = self.boundary(data, start + CHUNK) if start + CHUNK < stop else stop
@@ -139,20 +169,21 @@ class Document:
                 yield text.removeprefix(BYTE_ORDER_MARK) if start == 0 else text
                 start = end
 
-    def boundary(self, data: mmap.mmap, place: int) -> int:
+    def boundary(self, data: FileBytes, place: int) -> int:
         """Return the byte offset at which the character that includes the byte at `place` starts."""
         before = place
-        while self.encoding == UTF_8 and before - 4 < place < len(data) and data[place] & 0xC0 == 0x80:
+        while self.encoding == UTF_8 and before - 4 < place < len(data) and data[place : place + 1][0] & 0xC0 == 0x80:
             place -= 1
         return place
 
-    def _decode(self, data: mmap.mmap, start: int, stop: int) -> str:
-        if (nul := data.find(b"\0", start, stop)) >= 0:  # checked first: another encoding does not make an image text
+    def _decode(self, data: FileBytes, start: int, stop: int) -> str:
+        found = data[start:stop]
+        if (nul := found.find(b"\0")) >= 0:  # checked first: another encoding does not make an image text
             raise TextError(
-                f"{self}: {_place(data, nul)}: a NUL character, which text cannot contain. Is it a text file?"
+                f"{self}: {_place(data, start + nul)}: a NUL character, which text cannot contain. Is it a text file?"
             )
         try:
-            return data[start:stop].decode(self.encoding)
+            return found.decode(self.encoding)
         except UnicodeDecodeError as error:
             invalid = _not_utf_8(data, str(self), start + error.start, error.reason)
             raise TextError(f"{invalid}, or read every byte as a character with encoding latin-1") from error

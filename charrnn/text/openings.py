@@ -16,7 +16,7 @@ BYTES = 4 * LENGTH + 4  # enough for LENGTH characters of UTF-8, at whichever by
 def draw_openings(text: Document, count: int, rng_seed: int) -> Iterator[str]:
     """Yield `count` snippets of LENGTH characters from places drawn with `rng_seed`. Snippets are shorter where a piece
     of a validation text ends."""
-    with text.mapped() as data:
+    with text.open() as data:
         for place in np.random.default_rng(rng_seed).integers(max(1, len(data) - BYTES), size=count):
             start = text.boundary(data, int(place))
             stop = text.boundary(data, min(start + BYTES, len(data)))

@@ -5,10 +5,11 @@ Lee et al. (2022, "Deduplicating training data makes language models better") do
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+
+from charrnn.text.documents import FileBytes
 
 WINDOW = 128  # bytes, a power of two, about two lines. Many texts share shorter stretches by chance or custom
 CHUNK = 1 << 20  # windows hashed at once
@@ -23,18 +24,22 @@ class Fingerprint:
     """The hashes of all windows of a text."""
 
     def __init__(self, text: bytes) -> None:
-        self._hashes = np.unique(_hashes(text))
+        self._hashes = np.empty(max(0, len(text) - WINDOW + 1), np.uint64)
+        for start in range(0, len(self._hashes), CHUNK):  # what is computed meanwhile takes 40 bytes for each window
+            self._hashes[start : start + CHUNK] = _hashes(text[start : start + CHUNK + WINDOW - 1])
+        self._hashes.sort()  # equal ones stay: np.unique would take three times the memory
         self._table = np.zeros(1 << TABLE_BITS, bool)
-        self._table[_slots(self._hashes)] = True
+        for start in range(0, len(self._hashes), CHUNK):
+            self._table[_slots(self._hashes[start : start + CHUNK])] = True
 
-    def stretches(self, data: bytes | mmap.mmap) -> list[Stretch]:
+    def stretches(self, data: bytes | FileBytes) -> list[Stretch]:
         """Return the stretches of `data` that have WINDOW bytes or more in common with the text, sorted and disjoint.
 
         Stretches that touch are merged into one.
         """
         return list(_merge(stretch for start in range(0, len(data), CHUNK) for stretch in self._chunk(data, start)))
 
-    def _chunk(self, data: bytes | mmap.mmap, start: int) -> Iterator[Stretch]:
+    def _chunk(self, data: bytes | FileBytes, start: int) -> Iterator[Stretch]:
         hashes = _hashes(data[start : start + CHUNK + WINDOW - 1])
         places = np.flatnonzero(self._table[_slots(hashes)])
         places = start + places[self._has(hashes[places])]

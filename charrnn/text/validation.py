@@ -23,7 +23,7 @@ from charrnn.text.overlap import WINDOW, Fingerprint, Stretch
 VALIDATION_SHARE = 0.05
 MIN_VALIDATION_SHARE = 0.02  # whole files with a smaller share tell too little, so the tail is better
 MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to evaluate after each epoch and tells no more
-LARGEST_VALIDATION = 10_000_000  # bytes, on request; hashing its windows briefly takes 65 times as much memory
+LARGEST_VALIDATION = 10_000_000  # bytes, on request; hashing its windows takes 10 times as much memory
 PIECE_END = "\0"  # separates the pieces of a validation text; no document contains it
 LONG = 2_048  # bytes; a longer stretch is more than a common header
 COPIED_SHARE = 0.5  # of a document; with more from the validation text it is a copy, edited or not
@@ -77,7 +77,7 @@ def _shuffle(corpus: Sequence[Document]) -> list[Document]:
 
 
 def _tail(document: Document, size: int) -> str:
-    with document.mapped() as data:
+    with document.open() as data:
         start = document.boundary(data, max(0, len(data) - size))
     return "".join(document.read(start))
 
@@ -97,19 +97,19 @@ class Validation:
 
         A document shorter than WINDOW is a copy as a whole or not at all.
         """
-        with document.mapped() as data:
+        with document.open() as data:
             if len(data) < WINDOW:
                 return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
             copies = self.fingerprint.stretches(data)
             if sum(stop - start for start, stop in copies) < COPIED_SHARE * len(data):
-                copies = [(start, stop) for start, stop in copies if self._is_copy(data[start:stop])]
+                copies = [
+                    (start, stop) for start, stop in copies if stop - start >= LONG or self._is_most(data[start:stop])
+                ]
             return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in copies]
 
-    def _is_copy(self, stretch: bytes) -> bool:
-        """Return whether a stretch is long or is most of a short piece."""
-        return len(stretch) >= LONG or any(
-            stretch in piece or piece in stretch for piece in self.short if len(piece) <= 2 * len(stretch)
-        )
+    def _is_most(self, stretch: bytes) -> bool:
+        """Return whether a stretch is most of a short piece."""
+        return any(stretch in piece or piece in stretch for piece in self.short if len(piece) <= 2 * len(stretch))
 
 
 def stands_in(document: Document, text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from charrnn.errors import shortened
 from charrnn.jobs.job.json_object import to_document
 
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
@@ -30,11 +32,18 @@ out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() el
 
 def note(message: str) -> None:
     """Print a line for people on standard error."""
-    err.print(_printable_lines(message))
+    err.print(_printable_lines(shortened(message)))
 
 
 def fail(message: str) -> None:
-    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(message)))
+    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(shortened(message))))
+
+
+class Notes(logging.Handler):
+    """Prints what the library logs as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.levelname}: {record.getMessage()}")
 
 
 def value(text: object) -> None:

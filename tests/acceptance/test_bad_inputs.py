@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,6 @@ class Ended:
 def watched(
     home: Home,
     *arguments: str,
-    measure: str = "VmHWM",
     source: str = os.devnull,
     meanwhile: Callable[[int], object] = id,
 ) -> Ended:
@@ -184,7 +184,6 @@ def watched(
     A child's RUSAGE is of no use: it begins with the peak of the process that started it.
 
     Args:
-        measure: a field of /proc/PID/status. RssAnon excludes pages of files, which the system can reclaim at any time.
         source: the file that standard input reads.
         meanwhile: called again and again with the pid.
     """
@@ -196,7 +195,7 @@ def watched(
 
         def look() -> bool:
             nonlocal most
-            most = max(most, _memory_mb(process.pid, measure))
+            most = max(most, _memory_mb(process.pid))
             meanwhile(process.pid)
             return process.poll() is not None
 
@@ -209,7 +208,8 @@ def watched(
         return Ended(process.returncode, " ".join(log.read().split()), most)
 
 
-def _memory_mb(pid: int, measure: str) -> float:
+def _memory_mb(pid: int, measure: str = "VmHWM") -> float:
+    """Return a field of /proc/PID/status, by default the highest resident size. Pages of mapped files count too."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except ProcessLookupError:
@@ -251,11 +251,11 @@ def test_a_validation_file_of_10_gb_is_not_read(stack: Home, sparse: str, writte
 
 
 def test_a_corpus_of_one_line_takes_little_memory(stack: Home, tmp_path: Path) -> None:
-    # Catches: a file that is read as a whole instead of mapped
+    # Catches: a file that is read as a whole; pages of a mapped file that stay in memory
     path = tmp_path / "corpus.txt"
     path.write_bytes(PLAIN)
     os.truncate(path, 1 << 30)
-    check_refused(watched(stack, "train", "good", str(path), measure="RssAnon"), f"{path}: line ")
+    check_refused(watched(stack, "train", "good", str(path)), f"{path}: line ")
 
 
 def test_ten_million_blank_lines_take_little_memory(stack: Home, written: Inputs) -> None:
@@ -299,7 +299,7 @@ def test_seeds_that_are_no_file_are_refused(stack: Home, odd: Path, path: str, m
 
 @pytest.mark.parametrize(("path", "message"), [(case[0], case[2]) for case in ODD.values()], ids=ODD.keys())
 def test_corpora_that_are_no_file_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
-    # Catches: no S_ISREG in Document.mapped
+    # Catches: no S_ISREG in Document.open
     refuse(stack, 2, message, "train", "good", str(odd / path))
 
 
@@ -339,16 +339,24 @@ def test_seeds_of_a_pipe_are_read(stack: Home, pipe: str) -> None:
     writer.join()
 
 
+def cut(path: str, pid: int) -> None:
+    """Truncate a file that the process has opened."""
+    with suppress(FileNotFoundError):  # the process is ending
+        if path in map(os.readlink, Path(f"/proc/{pid}/fd").glob("*")):
+            os.truncate(path, 1)
+
+
+def test_a_corpus_that_is_cut_off_while_it_is_read_is_refused(stack: Home, written: Inputs) -> None:
+    # Catches: a mapped file, which ends the command by SIGBUS
+    path = written("corpus.txt", PLAIN * (20_000_000 // len(PLAIN)))
+    ended = watched(stack, "train", "good", path, "--dry-run", meanwhile=partial(cut, path))
+    check_refused(ended, f"{path}: cannot be read: it became shorter while it was read")
+
+
 def test_seeds_that_are_cut_off_while_they_are_read_are_all_or_nothing(stack: Home, written: Inputs) -> None:
     path = written("seeds.txt", b"a lamp\n" * 1_000_000)
-
-    def cut(pid: int) -> None:
-        with suppress(FileNotFoundError):  # the process is ending
-            if path in map(os.readlink, Path(f"/proc/{pid}/fd").glob("*")):
-                os.truncate(path, 1)
-
     before = stored(stack)
-    ended = watched(stack, "submit", "-m", "tiny", "--seeds", path, "--dry-run", meanwhile=cut)
+    ended = watched(stack, "submit", "-m", "tiny", "--seeds", path, "--dry-run", meanwhile=partial(cut, path))
     assert (ended.code, "Traceback" in ended.message) in ((0, False), (2, False)), ended.message
     assert stored(stack) == before
 
@@ -368,7 +376,7 @@ def test_seeds_that_are_cut_off_while_they_are_read_are_all_or_nothing(stack: Ho
         (("-l", str(1 << 31)), "length must be a whole number from 1 to 1,000,000. Received: 2147483648"),
         (("-l", "9" * 5000), "Invalid value"),
         (("-n", str(1 << 31)), "samples must be a whole number from 1 to 1,000,000. Received: 2147483648"),
-        (("--part-rows", "0"), "part-rows must be a whole number from 1 to 1,000,000. Received: 0"),
+        (("--part-rows", "0"), "part-rows must be a whole number from 1 to 100,000. Received: 0"),
         (("--rng-seed", str(1 << 63)), "rng-seed must be a whole number from 0"),
         (("--random-seeds", "0"), "random-seeds must be a whole number from 1 to 1,000,000. Received: 0"),
         (("--after", "0"), "Invalid value"),

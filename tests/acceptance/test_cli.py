@@ -67,7 +67,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
     ("content", "message"),
     [
         ('{"seed": 7}', "--rng-seed"),
-        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' appears twice: in line 1 and in line 2"),
+        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' appears twice, again in line 2"),
         ('{"text": "the"}', "unknown field 'text'"),
         ("the", "line 1 is not JSON"),
     ],
@@ -109,10 +109,10 @@ def test_an_unknown_model_or_job_is_exit_code_3(stack: Home) -> None:
 def jobs(stack: Home) -> Iterator[dict[str, str]]:
     """A job for each state."""
     done = stack.ok("submit", "-m", "tiny", "-l", "5", "--wait").strip()
-    cancelled = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
+    cancelled = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
     stack.ok("cancel", cancelled)
     stack.run("wait", cancelled)
-    running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "1000", "--part-rows", "100000").strip()
+    running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
     with broker(stack) as client:  # no notification is left, so that one from a refused command shows
         until(lambda: [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0], "the worker to be at work")
     yield {"done": done, "running": running, "cancelled": cancelled}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from charrnn.jobs.job.report import Seconds, Tallies, TemperatureSummary
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.version import NewVersion
-from charrnn.jobs.rows.rows import compress, part_rows, result
+from charrnn.jobs.rows.rows import compress, part_seeds, result
 from charrnn.jobs.rows.seeds import Seed, StoredSeed, read_seeds
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import registry
@@ -193,7 +194,8 @@ def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Clien
     assert first is not None
     assert second is not None
     assert isinstance(second.spec, GenerateSpec)
-    rows = part_rows(second.spec, seeds_of(client, second.spec), second.first_row, second.rows)
+    seeds = part_seeds(second.spec, seeds_of(client, second.spec), second.first_row, second.rows)
+    rows = chain.from_iterable(seeds)
     lines = compress(result(row, "speeches@1", "text", "length", 1.0) for row in rows)
     output = client.connections.files.put("jobs/2/1-1.jsonl.zst", lines)
     leases.complete_rows(second, output, sampled(second), "cpu")
@@ -367,7 +369,7 @@ def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
         submit(client, model, [Seed("a")], SamplingOptions(), part_rows=0)
-    with pytest.raises(InputError, match="1,000,000 rows would make 1,000,000 parts. Expected at most 100,000. Use a"):
+    with pytest.raises(InputError, match="would make 1,000,000 parts of 1 rows. Expected at most 100,000 parts. Use a"):
         submit(client, model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
     assert count(client) == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,6 +82,19 @@ def test_a_broker_serves_one_store(queue: Queue) -> None:
     queue.claim_for("first", "sqlite:///first")
     with pytest.raises(InputError, match="serves the store sqlite:///first, not sqlite:///second"):
         queue.claim_for("second", "sqlite:///second")
+
+
+def test_a_large_value_of_another_program_is_not_read(queue: Queue) -> None:
+    with queue.app.connection_for_write() as connection:
+        connection.default_channel.client.set("store", "x" * 20_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="The broker .* serves the store"):
+            queue.claim_for("first", "sqlite:///first")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5_000_000  # Catches: GET
 
 
 def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, tmp_path: Path) -> None:

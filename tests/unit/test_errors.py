@@ -1,11 +1,11 @@
-"""The tree of error classes matches the drawing in the docstring."""
+"""The tree of error classes matches the drawing in the docstring, and no message is longer than a screen."""
 
 from __future__ import annotations
 
 import re
 
 from charrnn import errors
-from charrnn.errors import CharrnnError
+from charrnn.errors import MAX_MESSAGE, CharrnnError, InputError
 
 DRAWN = re.compile(r"^ {4}((?:│ {3})*)(?:[├└]── )?(\w+)", re.MULTILINE)
 
@@ -39,3 +39,11 @@ def test_every_class_of_the_module_is_shown_without_a_traceback() -> None:
 
 def test_every_error_says_what_it_means() -> None:
     assert all(cls.__doc__ for cls in classes())
+
+
+def test_a_message_of_any_input_fits_on_a_screen() -> None:
+    assert str(InputError("x" * MAX_MESSAGE)) == "x" * MAX_MESSAGE
+    cut = str(InputError(f"begin{'x' * 1_000_000}end"))
+    assert len(cut) <= MAX_MESSAGE
+    assert (cut[:5], cut[-3:]) == ("begin", "end")  # Catches: the advice at its end cut off
+    assert "998,048 characters" in cut

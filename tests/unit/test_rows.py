@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from hypothesis import given
@@ -19,7 +20,7 @@ from charrnn.jobs.rows.rows import (
     dump_line,
     failed_result,
     first_of_each_text,
-    part_rows,
+    part_seeds,
     read_lines,
     result,
 )
@@ -43,6 +44,12 @@ def make_spec(num_seeds: int, temperatures: int, samples: int) -> GenerateSpec:
         batch=1,
         part_rows=50,
     )
+
+
+def part_rows(
+    spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int, start: int = 0
+) -> Iterator[JobRow]:
+    return chain.from_iterable(part_seeds(spec, seeds, first, count, start))
 
 
 def make_seeds(count: int) -> list[StoredSeed]:

@@ -66,10 +66,40 @@ def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
     assert [seed.occurrence for seed in found] == [0, 0, 0, 1]
 
 
-def test_an_id_that_stands_twice_is_refused_with_both_lines() -> None:
+def test_an_id_that_stands_twice_is_refused_with_its_line() -> None:
     seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
-    with pytest.raises(InputError, match="The id 'x' appears twice: in line 2 and in line 5"):
+    with pytest.raises(InputError, match="The id 'x' appears twice, again in line 5"):
         written(seeds)
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_an_id_that_stands_in_another_frame_is_refused_too() -> None:
+    seeds = [Seed("a", id=str(number % 40)) for number in range(41)]
+    with pytest.raises(InputError, match="The id '0' appears twice"):
+        written(seeds)
+
+
+def test_what_no_worker_could_hold_is_refused_at_its_line() -> None:
+    # Catches: a job of 2e12 rows, which kills every worker that claims one of its parts
+    many = {"temperature": [number / 10 for number in range(1000)]}
+    lines = [Seed("a", line=line, options=many) for line in range(1, 4)]
+    with pytest.raises(InputError, match=r"^line 2: with this seed the job has 2,000,000,000 rows\. Expected at"):
+        written(lines, SamplingOptions(samples=1_000_000, length=1))
+    for seed, wrong in ((Seed("a" * 100_001, line=7), "a seed"), (Seed("a", id="x" * 1001, line=7), "an id")):
+        with pytest.raises(InputError, match=f"^line 7: {wrong} must have at most 1.*,000 characters. Received: 1"):
+            written([seed])
+
+
+def test_more_seeds_than_a_job_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_SEEDS", 2)
+    with pytest.raises(InputError, match=r"^line 3: with this seed the job has 3 seeds\. Expected at most 2 "):
+        written([Seed("a", line=line) for line in range(1, 5)])
+
+
+def test_the_memory_of_the_largest_row_is_told() -> None:
+    small, large = (written([Seed("a", options={"length": length}), Seed("b")])[0] for length in (10, 1000))
+    assert large.row_memory - small.row_memory == 16 * 990 + 10 * 2  # Catches: the job's length, or the last seed's
+    assert written([Seed("a", id="x" * 500)])[0].row_memory - written([Seed("a")])[0].row_memory >= 10 * 498
 
 
 @pytest.fixture

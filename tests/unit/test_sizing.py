@@ -7,11 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.sizing import MAX_PARTS, batch_speed, check_part_rows, choose_part_rows, full_speed, result_bytes
+from charrnn.jobs.job.sizing import (
+    MAX_PART_ROWS,
+    MAX_PARTS,
+    batch_speed,
+    check_part_rows,
+    choose_part_rows,
+    full_speed,
+    most_part_rows,
+    result_bytes,
+    row_memory,
+)
 
 
 def part_rows(rows: int, length: int = 400, devices: int = 1, speed: float | None = 40_000.0) -> int:
-    return choose_part_rows(rows, rows * length, 256, devices, speed)
+    return choose_part_rows(rows, rows * length, 256, devices, MAX_PART_ROWS, speed)
 
 
 def test_a_part_is_twenty_seconds_of_work() -> None:
@@ -38,19 +48,30 @@ def test_a_part_is_a_full_batch_at_least() -> None:
 
 def test_a_job_smaller_than_a_part_is_one() -> None:
     assert part_rows(100) == 100
-    assert choose_part_rows(1, 400, 1, 0) == 1
+    assert choose_part_rows(1, 400, 1, 0, MAX_PART_ROWS) == 1
 
 
 @given(st.integers(1, 10**9), st.integers(1, 10**6), st.integers(0, 1000), st.floats(1, 1e9))
 def test_there_are_never_more_parts_than_a_job_may_have(rows: int, length: int, devices: int, speed: float) -> None:
     size = part_rows(rows, length, devices, speed)
-    assert 1 <= size <= rows
-    check_part_rows(rows, size)
+    assert 1 <= size <= min(rows, MAX_PART_ROWS)
+    check_part_rows(rows, size, MAX_PART_ROWS)
 
 
 def test_too_many_parts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"would make 100,001 parts\. Expected at most 100,000\. Use a larger"):
-        check_part_rows(MAX_PARTS + 1, 1)
+    with pytest.raises(InputError, match=r"100,001 parts of 1 rows\. Expected at most 100,000 parts\. Use a larger"):
+        check_part_rows(MAX_PARTS + 1, 1, MAX_PART_ROWS)
+
+
+def test_a_job_whose_parts_would_be_too_large_is_refused_with_what_would_do() -> None:
+    most = most_part_rows(row_memory(100, 1_000_000, logprobs=True))
+    assert most == 21  # 512 MiB, with 25 bytes for each of a million characters
+    assert part_rows(50, length=1_000_000) == 50
+    assert choose_part_rows(10**9, 10**15, 16, 1, most) == 16  # Catches: parts that kill their workers
+    with pytest.raises(InputError, match=r"Submit several jobs of at most 2,100,000 rows, or use shorter"):
+        check_part_rows(10**9, 16, most)
+    with pytest.raises(InputError, match=r"part_rows must be at most 21 .* may use 512 MiB .* Received: 22"):
+        check_part_rows(100, 22, most)
 
 
 def test_a_speed_is_kept_as_that_of_a_full_batch() -> None:

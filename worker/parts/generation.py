@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain, tee
 from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import LeaseLostError
+from charrnn.errors import InputError, LeaseLostError
 from charrnn.jobs.faults import crash_point
+from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import job_folder, part_file, part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.report import Report, Seconds, Tallies
-from charrnn.jobs.job.sizing import device_kind
+from charrnn.jobs.job.sizing import MAX_PART_MEMORY, MAX_PART_ROWS, device_kind, row_memory
 from charrnn.jobs.job.specs import GenerateSpec
-from charrnn.jobs.rows.rows import JobRow, compress, result, stored_rows
+from charrnn.jobs.rows.rows import JobRow, SeedRows, compress, result, stored_seeds
+from charrnn.jobs.rows.seeds import to_json
 from charrnn.jobs.store import registry
 from worker.child import Child
 from worker.logs import about
@@ -34,10 +37,11 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
 
     Raises:
         Interrupted, LeaseLostError: raised by `watch` between two calls of the sampler.
+        InputError: the part is larger than a part may be.
     """
     started, files = time.monotonic(), child.files
     model = watch.insist(lambda: child.models.get(files, _version_files(child, spec)))
-    rows = watch.insist(lambda: list(stored_rows(files, spec, part)))
+    seeds = watch.insist(lambda: read_seeds(files, part, spec, watch))
     loading = time.monotonic() - started
     watch.enter(COMPILING)
 
@@ -45,7 +49,8 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     from charrnn.sampling.slots import Report as Sampled
 
     report, tallies = Sampled(spec.batch), Tallies()
-    characters = sum(row.sampling.length for row in rows)
+    characters = sum(len(rows) * rows.sampling.length for rows in seeds)
+    rows, same_rows = tee(chain.from_iterable(seeds))  # a row is in memory from its start until its line is written
 
     def on_call(_: Sampled) -> None:
         watch.progress = PartProgress(work=SamplingProgress(rows=report.rows, characters=report.characters))
@@ -56,7 +61,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     sampled = model.sample_rows(
         _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
     )
-    lines = _result_lines(rows, in_order(sampled), model, spec.name, tallies)
+    lines = _result_lines(same_rows, in_order(sampled), model, spec.name, tallies)
     chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
     crash_point("sampled", part.number)
     watch.enter(WRITING)
@@ -73,6 +78,25 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
 def _version_files(child: Child, spec: GenerateSpec) -> FileRef:
     with child.store.read() as connection:
         return registry.resolve(connection, spec.name).files
+
+
+def read_seeds(files: Files, part: Part, spec: GenerateSpec, watch: Watch) -> list[SeedRows]:
+    """Return the seeds of a part. What submit refuses is refused here too: anyone may have written what is stored.
+
+    Raises:
+        InputError: the part has too many rows, or they would take too much memory.
+    """
+    if part.rows > MAX_PART_ROWS:
+        raise InputError(f"The part has {part.rows:,} rows. Expected at most {MAX_PART_ROWS:,}")
+    found, memory = [], 0
+    for rows in stored_seeds(files, spec, part):
+        found.append(rows)
+        line = len(to_json(vars(rows.seed)))
+        memory += len(rows) * row_memory(line, rows.sampling.length, logprobs=rows.sampling.logprobs)
+        watch.check()
+        if memory > MAX_PART_MEMORY:
+            raise InputError(f"The rows of the part take more than {MAX_PART_MEMORY >> 20} MiB of memory")
+    return found
 
 
 def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies: Tallies) -> Report:

@@ -16,6 +16,9 @@ LEAST_S = 2.0  # shortest part with one device: no other device could share it, 
 TURNS = 4  # parts for each device, so that no device is idle while another one finishes a long part
 CHARACTERS_PER_S = 40_000.0  # speed of 2 x LSTM(512) on two cores, assumed if none is known
 MAX_PARTS = 100_000  # each part is a row of the store
+MAX_ROWS = 1_000_000_000  # of a job; their result lines take 110 GB without texts
+MAX_PART_ROWS = 100_000
+MAX_PART_MEMORY = 512 << 20  # bytes that a worker takes for the rows of a part, in addition to TensorFlow and the model
 
 LINE_BYTES = 110  # bytes of a result line in addition to its text and the stored seed
 LOGPROB_BYTES = 9  # bytes of one log probability as JSON
@@ -23,8 +26,26 @@ LOGPROB_BYTES = 9  # bytes of one log probability as JSON
 COMPRESSED = 0.4
 
 
+def row_memory(seed_bytes: int, length: int, *, logprobs: bool) -> int:
+    """Return the bytes of a worker's memory that a row takes at most.
+
+    Ids of the seed and of the text take 8 bytes for each character, log probabilities 4, and the result line is kept
+    until its part is written. All rows of a part count, since those that end early wait for the first.
+
+    Args:
+        seed_bytes: bytes of the seed as stored, with its id and options.
+        length: maximum number of characters of the text.
+    """
+    return 600 + 10 * seed_bytes + length * (16 + (LOGPROB_BYTES if logprobs else 0))
+
+
+def most_part_rows(row_memory: int) -> int:
+    """Return the most rows that a part may have if the largest takes this much memory, in bytes."""
+    return max(1, min(MAX_PART_ROWS, MAX_PART_MEMORY // row_memory))
+
+
 def choose_part_rows(
-    rows: int, characters: int, batch: int, devices: int, characters_per_s: float | None = None
+    rows: int, characters: int, batch: int, devices: int, most: int, characters_per_s: float | None = None
 ) -> int:
     """Return the number of rows of a part. A part with more than one batch has whole batches.
 
@@ -33,25 +54,39 @@ def choose_part_rows(
         characters: number of characters of all rows.
         batch: batch size in slots.
         devices: number of devices that could work on the job now.
+        most: rows that a part may have.
         characters_per_s: speed of one device with this batch size, if it is known.
     """
     per_second = rows * (characters_per_s or CHARACTERS_PER_S) / characters
     least_s = LEAST_S if devices <= 1 else 0.0
     share = max(rows / (TURNS * max(devices, 1)), least_s * per_second)
     batches = max(1, int(min(PART_S * per_second, share) / batch))
-    return min(rows, max(batches * batch, math.ceil(rows / MAX_PARTS)))
+    whole = most - most % batch or most
+    return min(rows, whole, max(batches * batch, math.ceil(rows / MAX_PARTS)))
 
 
-def check_part_rows(rows: int, part_rows: int) -> None:
-    """Check that a job does not have too many parts.
+def check_part_rows(rows: int, part_rows: int, most: int) -> None:
+    """Check that the parts of a job are neither too large nor too many.
+
+    Args:
+        most: rows that a part may have.
 
     Raises:
-        InputError: it has more than MAX_PARTS.
+        InputError: they are, and no other part_rows would do, or it was chosen by the user.
     """
+    if part_rows > most:
+        raise InputError(
+            f"part_rows must be at most {most:,} for seeds and texts of this length: a worker may use "
+            f"{MAX_PART_MEMORY >> 20} MiB for the rows of a part. Received: {part_rows:,}"
+        )
     if (parts := -(-rows // part_rows)) > MAX_PARTS:
         raise InputError(
-            f"{rows:,} rows would make {parts:,} parts. Expected at most {MAX_PARTS:,}. Use a larger part_rows, or "
-            f"fewer rows"
+            f"{rows:,} rows would make {parts:,} parts of {part_rows:,} rows. Expected at most {MAX_PARTS:,} parts. "
+            + (
+                "Use a larger part_rows, or fewer rows"
+                if most >= -(-rows // MAX_PARTS)
+                else f"Submit several jobs of at most {most * MAX_PARTS:,} rows, or use shorter seeds and texts"
+            )
         )
 
 

@@ -15,7 +15,7 @@ SPEC_VERSION = 1
 """Increased when older workers could not do the work. They leave such parts to others."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-MAX_PART_ROWS = 1_000_000
+MAX_LABEL = 200  # characters of a job's label
 MAX_SOURCES = 100
 MAX_KEEP = 1_000_000  # versions
 

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 from charrnn.jobs.files.files import Files
@@ -35,24 +36,43 @@ class JobRow:
     sampling: SamplingOptions  # the job's options, overridden by those of the seed
 
 
-def part_rows(
+@dataclass(frozen=True)
+class SeedRows:
+    """The rows of a part that one seed has: those from `first` to before `stop`, counted from the seed's own first."""
+
+    seed: StoredSeed
+    sampling: SamplingOptions
+    start: int  # the number of the seed's own first row
+    first: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+    def __iter__(self) -> Iterator[JobRow]:
+        sampling = self.sampling
+        for offset in range(self.first, self.stop):
+            temperature, sample = divmod(offset, sampling.samples)
+            yield JobRow(self.start + offset, self.seed, sampling.temperatures[temperature], sample, sampling)
+
+
+def part_seeds(
     spec: GenerateSpec, seeds: Iterable[StoredSeed], first: int, count: int, start: int = 0
-) -> Iterator[JobRow]:
-    """Yield `count` rows of a job from number `first` on. `start` is the number of the first row of the first seed."""
+) -> Iterator[SeedRows]:
+    """Yield the seeds of `count` rows from number `first` on. `start` is the number of the first row of the first
+    seed."""
     for seed in seeds:
         if start >= first + count:
             return
         texts = spec.sampling.texts(seed.options)
         if start + texts > first:
             sampling = spec.sampling.overridden(seed.options)
-            for offset in range(max(first - start, 0), min(first + count - start, texts)):
-                temperature, sample = divmod(offset, sampling.samples)
-                yield JobRow(start + offset, seed, sampling.temperatures[temperature], sample, sampling)
+            yield SeedRows(seed, sampling, start, max(first - start, 0), min(first + count - start, texts))
         start += texts
 
 
-def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[JobRow]:
-    """Yield the rows of one part of a job, reading its seeds from the store's files.
+def stored_seeds(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[SeedRows]:
+    """Yield the seeds of one part of a job from the store's files.
 
     Raises:
         ModelFileError: the seeds file is missing or was changed.
@@ -60,7 +80,12 @@ def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[Jo
     """
     with storage_errors(files.url), open(files.verified_path(spec.seeds), "rb") as file:
         seeds = read_seeds(file, part.frame_offset)
-        yield from part_rows(spec, seeds, part.first_row, part.rows, part.frame_row)
+        yield from part_seeds(spec, seeds, part.first_row, part.rows, part.frame_row)
+
+
+def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[JobRow]:
+    """Yield the rows of one part of a job. Raises what `stored_seeds` raises."""
+    return chain.from_iterable(stored_seeds(files, spec, part))
 
 
 def result(

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from charrnn.checks import check_length
 from charrnn.errors import InputError
 from charrnn.jobs.files.zstd import zstd
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Frame
+from charrnn.jobs.job.sizing import MAX_ROWS, row_memory
+from charrnn.jobs.rows.occurrences import Occurrences
 from charrnn.options import ERROR, SamplingOptions
 from charrnn.text.documents import check_encodable
 from charrnn.text.vocabulary import Vocabulary
@@ -25,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 FRAME_SIZE = 1 << 20  # bytes of text; a part whose first seed is inside a frame reads at most this much in vain
 SHOWN_LINES = 5  # most invalid seeds shown in one error
+MAX_SEEDS = 10_000_000  # 8 bytes of memory each, briefly 16
+MAX_SEED = 100_000  # characters; each costs a step of the network, and 8 bytes of a worker's memory per row
+MAX_ID = 1_000  # characters: ids are names, paths or URLs
 
 to_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder in each call: 2 µs of its 4 µs
 
@@ -40,7 +46,7 @@ class Seed:
 
     @property
     def place(self) -> str:
-        return f"line {self.line}" if self.line else repr(self.text)
+        return f"line {self.line}" if self.line else f"{self.text!r:.80}"
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class StoredSeeds:
         rows: number of rows of the job.
         characters: maximum number of characters to sample in the job.
         seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
+        row_memory: bytes of a worker's memory that the largest row takes.
         sha256: sha256 of the seeds and their options, independent of compression.
         frames: the frames of the file, in order.
     """
@@ -78,6 +85,7 @@ class StoredSeeds:
     rows: int
     characters: int
     seed_bytes: int
+    row_memory: int
     sha256: str
     frames: tuple[Frame, ...]
 
@@ -104,9 +112,21 @@ def store_seeds(
         rows=writer.rows,
         characters=writer.characters,
         seed_bytes=writer.seed_bytes,
+        row_memory=writer.row_memory,
         sha256=writer.sha256,
         frames=tuple(writer.frames),
     )
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A seed whose number among equal ones is not yet known: the line before and after it."""
+
+    seed: Seed
+    rows: int
+    length: int  # of each text
+    head: str
+    tail: str
 
 
 class SeedWriter:
@@ -117,16 +137,17 @@ class SeedWriter:
         rows: number of rows.
         characters: maximum number of characters to sample.
         seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
+        row_memory: bytes of a worker's memory that the largest row takes.
         frames: the frames of the file, in order.
     """
 
     def __init__(self, sampling: SamplingOptions, vocabulary: Vocabulary) -> None:
         self.sampling, self.vocabulary = sampling, vocabulary
-        self.num_seeds = self.rows = self.characters = self.seed_bytes = 0
+        self.num_seeds = self.rows = self.characters = self.seed_bytes = self.row_memory = 0
         self.frames: list[Frame] = []
         self._digest = hashlib.sha256()
-        self._numbers = _Occurrences()
-        self._stops = set(sampling.stop)
+        self._texts, self._ids = Occurrences(), Occurrences()
+        self._unmatched = self._unmatched_stops(sampling)
         self._invalid: list[tuple[Seed, str]] = []  # the first seeds with unknown characters, and those characters
         self._num_invalid = 0
 
@@ -134,7 +155,8 @@ class SeedWriter:
         """Yield the file, frame by frame.
 
         Raises:
-            InputError: there are no seeds, or one that the model cannot read or that has invalid options.
+            InputError: there are no seeds, too many of them or of rows, or one that the model cannot read or that has
+                invalid options.
         """
         offset = 0
         for frame in self._frames(seeds):
@@ -152,47 +174,76 @@ class SeedWriter:
         return self._digest.hexdigest()
 
     def _frames(self, seeds: Iterable[Seed]) -> Iterator[bytes]:
-        lines: list[bytes] = []
-        size = 0
+        lines: list[_Line] = []
+        size = first = 0
         for seed in seeds:
-            if not lines:
-                self.frames.append(Frame(self.rows, 0))
-            rows = self.rows
-            lines.append(to_json(vars(self._check(seed))).encode() + b"\n")
-            size += len(lines[-1])
-            self.seed_bytes += len(lines[-1]) * (self.rows - rows)
+            lines.append(self._check(seed))
+            size += len(lines[-1].head) + len(lines[-1].tail)
             if size >= FRAME_SIZE:
-                yield self._compress(lines)
-                lines, size = [], 0
+                yield self._frame(first, lines)
+                lines, size, first = [], 0, self.rows
         if lines:
-            yield self._compress(lines)
+            yield self._frame(first, lines)
 
-    def _compress(self, lines: list[bytes]) -> bytes:
-        text = b"".join(lines)
+    def _frame(self, first: int, lines: Sequence[_Line]) -> bytes:
+        """Return a frame whose first line is that of row `first`."""
+        self.frames.append(Frame(first, 0))
+        numbers = iter(self._texts.count([hash(line.seed.text) for line in lines if line.seed.id is None]))
+        self._refuse_equal_ids([line.seed for line in lines if line.seed.id is not None])
+        encoded = []
+        for line in lines:
+            number = next(numbers) if line.seed.id is None else 0
+            encoded.append(f"{line.head}{number}{line.tail}".encode())
+            size = len(encoded[-1])
+            self.seed_bytes += line.rows * size
+            memory = row_memory(size, line.length, logprobs=self.sampling.logprobs)
+            self.row_memory = max(self.row_memory, memory)
+        text = b"".join(encoded)
         self._digest.update(text)
         return zstd.compress(text)
 
-    def _check(self, seed: Seed) -> StoredSeed:
+    def _refuse_equal_ids(self, seeds: Sequence[Seed]) -> None:
+        for seed, count in zip(seeds, self._ids.count([hash(seed.id) for seed in seeds]), strict=True):
+            if count:
+                again = f", again in line {seed.line}" if seed.line else ""
+                raise InputError(f"The id {seed.id!r} appears twice{again}. Expected a different id for each seed")
+
+    def _check(self, seed: Seed) -> _Line:
         check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
-        self._count(seed)
+        check_length(f"{seed.place}: a seed", seed.text, MAX_SEED)
+        check_length(f"{seed.place}: an id", seed.id or "", MAX_ID)
+        rows, length = self._count(seed)
         text = self.vocabulary.prepare_seed(seed.text, self.sampling.unknown)
         if unknown := self.vocabulary.unknown(text):
             self._num_invalid += 1
             self._invalid += [(seed, unknown)] if self._num_invalid <= SHOWN_LINES else []
-        return StoredSeed(seed.id, seed.text, self._numbers.next(seed), seed.options)
+        head = f'{{"id": {to_json(seed.id)}, "seed": {to_json(seed.text)}, "occurrence": '
+        return _Line(seed, rows, length, head, f', "options": {to_json(seed.options)}}}\n')
 
-    def _count(self, seed: Seed) -> None:
+    def _count(self, seed: Seed) -> tuple[int, int]:
+        """Return the number of rows of a seed, and the length of their texts."""
         sampling = self.sampling
         if seed.options:
             try:
                 sampling = self.sampling.overridden(seed.options)
             except InputError as error:
                 raise InputError(f"{seed.place}: {error}") from error
-            self._stops.update(sampling.stop)
+            if len(self._unmatched) < SHOWN_LINES:
+                self._unmatched |= self._unmatched_stops(sampling)
         rows = len(sampling.temperatures) * sampling.samples
         self.num_seeds += 1
         self.rows += rows
         self.characters += rows * sampling.length
+        for count, most, noun in ((self.num_seeds, MAX_SEEDS, "seeds"), (self.rows, MAX_ROWS, "rows")):
+            if count > most:
+                raise InputError(
+                    f"{seed.place}: with this seed the job has {count:,} {noun}. Expected at most {most:,} (rows are "
+                    f"seeds x temperatures x samples). Submit several jobs, or use fewer of them"
+                )
+        return rows, sampling.length
+
+    def _unmatched_stops(self, sampling: SamplingOptions) -> set[str]:
+        return {stop for stop in sampling.stop if self.vocabulary.unknown(stop)}
 
     def _refuse_unknown(self) -> None:
         if not self._invalid:
@@ -213,31 +264,6 @@ class SeedWriter:
         )
 
     def _warn_of_stops(self) -> None:
-        if unmatched := sorted(stop for stop in self._stops if self.vocabulary.unknown(stop)):
-            shown = ", ".join(map(repr, unmatched[:SHOWN_LINES]))
+        if self._unmatched:
+            shown = ", ".join(map(repr, sorted(self._unmatched)[:SHOWN_LINES]))
             logger.warning("stop strings with characters outside the vocabulary never match: %s", shown)
-
-
-class _Occurrences:
-    """Counts of equal seeds, and a check that ids are unique.
-
-    It holds a hash of 8 bytes for each distinct seed instead of the seed; in a Python dictionary that takes about 100
-    bytes. The probability that any two of a million seeds have the same hash is 3e-8.
-    """
-
-    def __init__(self) -> None:
-        self.texts: dict[int, int] = {}  # hash → count
-        self.ids: dict[int, int] = {}  # hash → line
-
-    def next(self, seed: Seed) -> int:
-        if seed.id is None:
-            key = hash(seed.text)
-            number = self.texts.get(key, 0)
-            self.texts[key] = number + 1
-            return number
-        key = hash(seed.id)
-        if key in self.ids:
-            lines = f": in line {self.ids[key]} and in line {seed.line}" if seed.line else ""
-            raise InputError(f"The id {seed.id!r} appears twice{lines}")
-        self.ids[key] = seed.line or 0
-        return 0

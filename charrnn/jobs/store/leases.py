@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
-from charrnn.errors import LeaseLostError, NotFoundError
+from charrnn.errors import LeaseLostError, NotFoundError, shortened
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
@@ -228,8 +228,8 @@ def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
 
 
 def _storable(text: str) -> str:
-    """Return a text that any database accepts. An exception's text may hold NUL, or half a character of a file name."""
-    return text.replace("\0", "�").encode(errors="replace").decode()
+    """Return a short text that any database accepts. An exception's may be long, and hold NUL or half a character."""
+    return shortened(text).replace("\0", "�").encode(errors="replace").decode()
 
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:

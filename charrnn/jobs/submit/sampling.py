@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from charrnn.checks import check_integer
+from charrnn.checks import check_integer, check_length
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import new_seeds_file
@@ -15,8 +15,16 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import SkippedError, Slot
-from charrnn.jobs.job.sizing import batch_speed, check_part_rows, choose_part_rows, device_kind, result_bytes
-from charrnn.jobs.job.specs import MAX_PART_ROWS, GenerateSpec, TrainSpec
+from charrnn.jobs.job.sizing import (
+    MAX_PART_ROWS,
+    batch_speed,
+    check_part_rows,
+    choose_part_rows,
+    device_kind,
+    most_part_rows,
+    result_bytes,
+)
+from charrnn.jobs.job.specs import MAX_LABEL, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
@@ -80,6 +88,7 @@ def submit(
 
 def _check(request: GenerateRequest, key: str | None) -> None:
     check_storable("The label", request.label or "")
+    check_length("The label", request.label or "", MAX_LABEL)
     if key is not None:
         check_storable("The key", key)
         if not 0 < len(key) <= MAX_KEY:
@@ -229,13 +238,13 @@ def make_spec(
     """Return the spec of a job with the stored seeds.
 
     Raises:
-        InputError: the job would have too many parts.
+        InputError: the job would have too many parts, or too large ones.
     """
-    batch = choose_batch(seeds.rows)
+    batch, most = choose_batch(seeds.rows), most_part_rows(seeds.row_memory)
     if part_rows is None:
         speed = fleet.characters_per_s and batch_speed(fleet.characters_per_s, batch)
-        part_rows = choose_part_rows(seeds.rows, seeds.characters, batch, fleet.devices, speed)
-    check_part_rows(seeds.rows, part_rows)
+        part_rows = choose_part_rows(seeds.rows, seeds.characters, batch, fleet.devices, most, speed)
+    check_part_rows(seeds.rows, part_rows, most)
     return GenerateSpec(
         model=target.model,
         version=target.version,

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from charrnn.checks import check_integer, check_number
+from charrnn.checks import check_integer, check_length, check_number
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files import layout
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.schedule import Slot
-from charrnn.jobs.job.specs import MAX_KEEP, MAX_SOURCES, TrainSpec, check_name
+from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, check_name
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
@@ -58,6 +58,7 @@ def train(
 def _check(request: TrainRequest) -> None:
     check_name("The model's name", request.model)
     check_storable("The label", request.label or "")
+    check_length("The label", request.label or "", MAX_LABEL)
     check_number("margin", request.margin)
     if request.keep is not None:
         check_integer("keep", request.keep, 1, MAX_KEEP)

@@ -1,0 +1,46 @@
+"""Lines of the worker's text log: nobody can forge one, or send a terminal a command with one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import pytest
+
+from charrnn.errors import MAX_MESSAGE
+from worker.logs import TextLines
+
+
+def line_of(message: str, *arguments: object, exc_info: bool = False) -> str:
+    raised = sys.exc_info() if exc_info else None
+    return TextLines().format(logging.LogRecord("worker", logging.INFO, "", 0, message, arguments, raised))
+
+
+@pytest.mark.parametrize(
+    "path", ["a\n2026-01-01 00:00:00,000 INFO forged", "\x1b]0;title\x07", "\u202egpj", "\udc80\x9b"]
+)
+def test_what_is_not_printable_is_escaped(path: str) -> None:
+    # Catches: a formatter that writes a name as it is
+    line = line_of("%s: the file is empty", path)
+    assert line.isprintable()
+    assert line.endswith(": the file is empty")
+
+
+def test_printable_text_of_any_language_stays() -> None:
+    assert line_of("%s", "Ünïcode 語 😀").endswith("INFO Ünïcode 語 😀")
+
+
+def test_the_lines_of_a_traceback_are_indented() -> None:
+    try:
+        raise ValueError("x\n2026-01-01 00:00:00,000 INFO forged \x1b[2J")
+    except ValueError:
+        first, *others = line_of("failed", exc_info=True).split("\n")
+    assert first.endswith("INFO failed")
+    assert len(others) > 3
+    assert all(line.startswith("    ") and line.isprintable() for line in others)
+
+
+def test_a_long_message_is_cut_in_the_middle() -> None:
+    line = line_of("begin %s end", "x" * 1_000_000)
+    assert len(line) < MAX_MESSAGE + 40
+    assert line.endswith("xxx end")
