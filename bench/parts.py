@@ -86,7 +86,7 @@ def full_report(temperatures: int) -> Report:
     tallies = Tallies()
     for number in range(PART_TEXTS):
         temperature = repr(round(0.2 * (1 + number % temperatures), 1))
-        tallies.at(temperature).add(random.randbytes(TEXT_LENGTH // 2).hex(), 1.25)
+        tallies.at(temperature).add("seed ", random.randbytes(TEXT_LENGTH // 2).hex(), 1.25)
     return make_report(PART_TEXTS, PART_S, tallies)
 
 

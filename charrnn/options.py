@@ -135,8 +135,9 @@ class TrainingOptions(Options):
             what = f"{batch} streams of {self.unroll} characters, and the next character"
         if num_characters < needed:
             raise InputError(
-                f"The training text has {num_characters:,} characters, fewer than one batch. Expected at least "
-                f"{needed:,} ({what}) in addition to the validation text. Add text"
+                f"Without the validation text and copies of it, the training text has {num_characters:,} characters, "
+                f"fewer than one batch. Expected at least {needed:,} ({what}). Add text, or choose another validation "
+                f"text"
             )
         return batch
 

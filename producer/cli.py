@@ -6,6 +6,7 @@ A command's module is imported when that command is called, so the table appears
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import sys
 from importlib import import_module
@@ -76,6 +77,13 @@ class Commands(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else None, rest
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # how Pydantic, which reads choices, begins
+            raise
+
 
 def load(name: str) -> Any:
     """Return the Click command, or group of commands, with this name, and its examples below its help."""
@@ -103,6 +111,18 @@ app = typer.Typer(
 )
 
 
+def with_dashes(message: str, command: Any) -> str:
+    """Return a message of the library with its parameters named as the options of a command, such as --top-k.
+
+    Parameters begin a message that is about one of them, and stand in backticks elsewhere.
+    """
+    commands = [command, *getattr(command, "commands", {}).values()]
+    options = {option for each in commands for param in each.params for option in param.opts if option[:2] == "--"}
+    words = "|".join(option[2:].replace("-", "[-_]") for option in options) or "(?!)"
+    named = rf"`({words})`|^({words})(?= (?:must|requires|applies|cannot)\b)"
+    return re.sub(named, lambda found: "--" + (found[1] or found[2]).replace("_", "-"), message)
+
+
 def main() -> None:
     """Run a command: every expected error is one message and an exit code."""
     logging.basicConfig(handlers=[console.Notes()])
@@ -110,7 +130,8 @@ def main() -> None:
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:
-        console.fail(str(error))
+        called = next((word for word in sys.argv[1:] if word in COMMANDS), None)
+        console.fail(with_dashes(str(error), load(called)) if called else str(error))
         sys.exit(exit_code(error))
 
 

@@ -63,6 +63,8 @@ def in_person(command: Callable[Options, Submission]) -> Callable[Options, None]
 
 
 def _submit(wanted: Submission) -> None:
+    if wanted.timeout_s is not None and not wanted.wait:
+        raise InputError("--timeout requires --wait. Add it, or leave out --timeout")
     with open_client() as client:
         job = _submitted(client, wanted)
         output.submitted(job, json=wanted.json)

@@ -25,7 +25,7 @@ from charrnn.jobs.models.models import Models
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.results import POLL_S, Results
-from charrnn.jobs.rows.rows import first_of_each_text
+from charrnn.jobs.rows.rows import distinct_lines
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
@@ -170,7 +170,8 @@ class Client:
                 return
             if deadline is not None and time.monotonic() > deadline:
                 raise NotFinishedError(
-                    f"Job {job_id} did not end within {timeout_s:g} s. It continues in the background"
+                    f"Job {job_id} did not end within {timeout_s:g} s. It stays {status.state}; follow it with: "
+                    f"charrnn-jobs wait {job_id}"
                 )
             time.sleep(POLL_S)
             known = status.history  # there may be thousands of epochs, so only new ones are read
@@ -197,7 +198,7 @@ class Client:
             rows: the first row and the one after the last. None as the second means up to the end.
             where: conditions such as "temperature=0.5" that a row must all meet.
             failed: only rows that could not be sampled.
-            distinct: only the first of the rows with equal texts, and no failed rows.
+            distinct: only the first of the rows with the same seed and text, and no failed rows.
             limit: maximum number of lines.
             follow: wait for rows that are not done yet, until the job has ended.
 
@@ -208,7 +209,7 @@ class Client:
         results, keep = Results(self.connections, job_id), parse_conditions(where)
         lines = results.lines(*rows, failed=failed, follow=follow)
         lines = select(lines, keep) if where else lines
-        return islice(first_of_each_text(lines) if distinct else lines, limit)
+        return islice(distinct_lines(lines) if distinct else lines, limit)
 
     def cancel(self, job_id: int) -> bool:
         """Cancel a job. Rows that are done stay readable. Return False if the job had ended already.

@@ -72,3 +72,6 @@ class Connections:
             self.queue.ring(queue, count)
         except UnreachableError as error:  # maintenance will send the notifications
             logger.warning("job %d is stored and starts when the broker is back: %s", job, error)
+        except KeyboardInterrupt:
+            logger.warning("job %d is stored and starts soon. Cancel it with: charrnn-jobs cancel %d", job, job)
+            raise

@@ -93,7 +93,7 @@ class FileBytes:
 def _not_utf_8(data: bytes | FileBytes, name: str, offset: int, reason: str, line: int = 1) -> TextError:
     return TextError(
         f"{name}: {_place(data, offset, line)}: 0x{data[offset : offset + 1].hex()} is not UTF-8 text ({reason}). "
-        f"Convert the file first, for example: iconv -f LATIN1 -t UTF-8 FILE"
+        f"Convert it first. From Windows, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
     )
 
 
@@ -185,8 +185,7 @@ class Document:
         try:
             return found.decode(self.encoding)
         except UnicodeDecodeError as error:
-            invalid = _not_utf_8(data, str(self), start + error.start, error.reason)
-            raise TextError(f"{invalid}, or read every byte as a character with encoding latin-1") from error
+            raise _not_utf_8(data, str(self), start + error.start, error.reason) from error
 
 
 def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:

@@ -49,7 +49,9 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         option(metavar="FIELD=VALUE", help="Rows with this value, such as temperature=0.5. Repeatable.", panel=ROWS),
     ] = None,
     failed: Annotated[bool, flag("--failed", help="Only rows that failed.", panel=ROWS)] = False,
-    distinct: Annotated[bool, flag("--distinct", help="Only the first of rows with equal texts.", panel=ROWS)] = False,
+    distinct: Annotated[
+        bool, flag("--distinct", help="Only the first of rows with the same seed and text.", panel=ROWS)
+    ] = False,
     limit: Annotated[
         int | None, option(metavar="N", parser=positive_number, help="Maximum number of rows.", panel=ROWS)
     ] = None,
@@ -64,6 +66,8 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         limit = min(limit or render.SHOWN_ROWS, render.SHOWN_ROWS)
     with open_client() as client:
         found = client.job(job)
+        if not follow and not found.rows_done + found.rows_failed:
+            _report_missing(found)  # before an earlier export is replaced by an empty one
         lines = client.results(
             job,
             rows=formats.parse_rows(rows),
@@ -92,6 +96,9 @@ def _write(lines: Iterator[bytes], format: str, output: Path | None, *, live: bo
 def _report_missing(job: Job) -> None:
     done = job.rows_done + job.rows_failed
     if not job.ended:
-        raise NotFinishedError(f"Job {job.id} is {job.state}: {done:,} of its {job.rows_total:,} rows are finished")
+        raise NotFinishedError(
+            f"Job {job.id} is {job.state}: {done:,} of its {job.rows_total:,} rows are finished. Wait for all of them "
+            f"with: charrnn-jobs wait {job.id}, or write them as they finish with --follow"
+        )
     if done < job.rows_total:
         console.note(f"job {job.id} {job.state} with {done:,} of its {job.rows_total:,} rows")

@@ -70,7 +70,7 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 def facts(lines: Iterable[tuple[str, object]]) -> None:
     """Print one fact per line on standard output, without empty ones."""
-    shown = Table(box=None, pad_edge=False, show_header=False)
+    shown = _facts()
     for name, fact in lines:
         if fact not in (None, ""):
             shown.add_row(Text(name, "bold"), _cell(fact))
@@ -143,7 +143,16 @@ class _Terminal(io.BytesIO):
 
 
 def checks(rows: Iterable[tuple[str, bool, str]]) -> None:
-    shown = Table(box=None, pad_edge=False, show_header=False)
+    shown = _facts(columns=3)
     for name, ok, detail in rows:
         shown.add_row(Text("ok", "green") if ok else Text("no", "bold red"), name, _cell(detail))
     out.print(shown)
+
+
+def _facts(columns: int = 2) -> Table:
+    """Return a table without a header, whose last column is folded and never cut: people copy from it."""
+    shown = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(columns - 1):
+        shown.add_column(no_wrap=True)
+    shown.add_column(overflow="fold")
+    return shown

@@ -49,7 +49,7 @@ def version(found: VersionDetails) -> None:
             ("version", found.name),
             ("aliases", ", ".join(found.aliases)),
             ("val_loss", render.loss_text(found.val_loss)),
-            ("gate", f"{'passed' if found.gate.promoted else 'not passed'}: {found.reason}"),
+            ("compared with champion", f"{'passed' if found.gate.promoted else 'not passed'}: {found.reason}"),
             ("network", _network(found.network)),
             ("vocabulary", len(found.characters)),
             ("sampling precision", found.precision),

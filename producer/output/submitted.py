@@ -51,7 +51,7 @@ def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
     time = (
         f"about {console.duration(estimate.seconds)}"
         if estimate.seconds
-        else "an unknown time, as this model has not been sampled yet"
+        else "an unknown time, as the speed of this model has not been measured yet"
     )
     console.note(
         f"nothing was stored; the job would sample at most {spec.characters:,} characters in "

@@ -37,7 +37,7 @@ OK_SEEDS = "the \n"
         (("--top-p", "1.5"), "top-p must be a number above 0 and at most 1"),
         (("--unknown", "skip"), "'skip' is not one of"),
         (("--precision", "int8"), "'int8' is not one of"),
-        (("--random-seeds", "3"), "random_seeds and seeds cannot be combined"),
+        (("--random-seeds", "3"), "--random-seeds and --seeds cannot be combined"),
         (("-t", ",".join(str(t / 100) for t in range(1, 10_001))), "Expected 1 to 1,000 temperatures"),
         (("--timeout", "soon", "--wait"), "--timeout must be a time such as 90s"),
     ],
@@ -196,7 +196,9 @@ def test_a_job_of_an_absent_worker_says_what_to_start(home: Home, text_file: Pat
     with home.up("--queues", "generate"):
         job = home.ok("train", "good", str(text_file)).strip()
         waiting = home.json("status", job)["waiting_for"]
-        assert waiting == "no live worker serves train. Start one: charrnn-jobs up, or charrnn-jobs worker"
+        assert (
+            waiting == "no live worker serves train. Start one: charrnn-jobs up, or charrnn-jobs worker --queues train"
+        )
         done = home.call("wait", job, "--timeout", "1s")
         assert (done.returncode, waiting in done.stderr) == (5, True)
         home.ok("cancel", job)
@@ -249,3 +251,21 @@ def test_a_worker_without_the_model_s_library_does_not_start(stack: Home) -> Non
     )
     assert done.returncode == 2
     assert "A worker needs safetensors" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("submit", "-m", "tiny", "-n", "0"), "--samples must be a whole number"),
+        (("submit", "-m", "tiny", "--seeds", "x", "--random-seeds", "3"), "--random-seeds and --seeds cannot"),
+        (("submit", "--seed-format", "text"), "No such option"),
+        (("submit", "-m", "tiny", "--timeout", "10s"), "--timeout requires --wait"),
+        (("submit", "-m", "tiny", "--unknown", "leave"), "'leave' is not one of"),
+        (("submit",), "Expected --model, or --after"),
+    ],
+)
+def test_messages_name_options_as_they_are_typed(stack: Home, arguments: tuple[str, ...], message: str) -> None:
+    # Catches: the library's random_seeds, or Pydantic's "Value error," in a message of the command line
+    done = stack.call(*arguments)
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert (done.returncode, message in said, "Value error" in said) == (2, True, False), said

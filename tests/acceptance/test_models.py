@@ -102,7 +102,7 @@ def test_losses_on_different_texts_are_called_that(stack: Home, versions: list[s
 
 def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -> None:
     refused = stack.call("models", "delete", "poems@champion")
-    assert (refused.returncode, "Move that alias to another version first" in refused.stderr) == (2, True)
+    assert (refused.returncode, "Promote another version first" in refused.stderr) == (2, True)
     stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     unneeded = stack.json("models", "show", "poems@candidate")
     stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")

@@ -215,7 +215,7 @@ def test_results_of_a_training_are_refused(client: Client, model: str) -> None:
 
 def test_following_ends_with_the_timeout_and_leaves_the_job(client: Client, model: str) -> None:
     job = submit(client, model, [Seed("a")], SAMPLING)
-    with pytest.raises(NotFinishedError, match="It continues"):
+    with pytest.raises(NotFinishedError, match="It stays queued"):
         list(client.follow(job.id or 0, timeout_s=0))
     assert client.status(job.id).state == "queued"
 
@@ -389,7 +389,7 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     while part := leases.claim("generate", "a"):
         tallies = Tallies()
         for _ in range(2):
-            tallies.at("1.0").add(next(texts), 1.5)
+            tallies.at("1.0").add("a", next(texts), 1.5)
         took = Seconds(loading=0.0, compiling=1.0, sampling=2.0, writing=0.5)
         report = sampled(part, steps=10, slot_steps=80, characters=100, seconds=took, temperatures=tallies)
         leases.complete_rows(part, NO_FILE, report, "cpu")

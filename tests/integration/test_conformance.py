@@ -725,7 +725,7 @@ def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases
     with store.write() as connection:
         registry.freeze_validation(connection, "speeches", NO_FILE)
     leases.complete_training(part, new_version(1.0))
-    with pytest.raises(InputError, match=r"cannot be deleted: it trained speeches@1"):
+    with pytest.raises(InputError, match=r"cannot be deleted: it records on which text speeches@1 was trained"):
         delete(store, training)
 
 

@@ -39,7 +39,7 @@ def test_what_two_parts_have_in_common_is_counted_once() -> None:
 def test_texts_at_further_temperatures_are_counted_together() -> None:
     tallies = Tallies()
     for number in range(3 * SHOWN_TEMPERATURES):
-        tallies.at(str(number)).add("a", 1.0)
+        tallies.at(str(number)).add("seed ", "a", 1.0)
     assert len(tallies.tallies) == SHOWN_TEMPERATURES + 1
     assert tallies.at(Tallies.OTHERS).rows == 2 * SHOWN_TEMPERATURES
 
@@ -48,7 +48,7 @@ def part_report(first: int) -> Report:
     """Return the report of a part with one text at each of 30 temperatures."""
     tallies = Tallies()
     for number in range(first, first + 30):
-        tallies.at(str(number)).add(f"text {number}", 1.0)
+        tallies.at(str(number)).add("seed ", f"text {number}", 1.0)
     return Report(
         parts=1,
         batch=16,

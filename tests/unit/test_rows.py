@@ -17,9 +17,9 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.rows import (
     JobRow,
     compress,
+    distinct_lines,
     dump_line,
     failed_result,
-    first_of_each_text,
     part_seeds,
     read_lines,
     result,
@@ -193,7 +193,8 @@ def test_log_probabilities_are_told_where_they_are_asked_for() -> None:
     assert failed_result(row, "speeches@1", "broken")["logprobs"] is None
 
 
-def test_of_equal_texts_the_first_row_is_kept_and_failed_rows_are_not() -> None:
+def test_of_rows_with_the_same_seed_and_text_the_first_is_kept_and_failed_rows_are_not() -> None:
     texts = ["a", "b", "a", None, "b", ""]
-    lines = [dump_line({"row": number, "text": text}) for number, text in enumerate(texts)]
-    assert [json.loads(line)["row"] for line in first_of_each_text(lines)] == [0, 1, 5]
+    lines = [dump_line({"row": number, "seed": "x", "text": text}) for number, text in enumerate(texts)]
+    lines.append(dump_line({"row": 6, "seed": "y", "text": "a"}))  # Catches: the seed left out
+    assert [json.loads(line)["row"] for line in distinct_lines(lines)] == [0, 1, 5, 6]

@@ -25,7 +25,7 @@ def test_an_error_in_the_first_line_counts_from_one() -> None:
 
 
 def test_an_error_says_how_to_convert_the_file() -> None:
-    with pytest.raises(TextError, match="iconv -f LATIN1 -t UTF-8"):
+    with pytest.raises(TextError, match="iconv -f WINDOWS-1252 -t UTF-8"):
         decode(b"\xff", "x")
 
 

@@ -148,6 +148,6 @@ def _result_lines(
 ) -> Iterator[dict[str, Any]]:
     for row, text in zip(rows, texts, strict=True):
         written = model.vocabulary.decode(text.ids.tolist())
-        tallies.at(repr(row.temperature)).add(written, text.nats_per_char)
+        tallies.at(repr(row.temperature)).add(row.seed.seed, written, text.nats_per_char)
         logprobs = text.logprobs if row.sampling.logprobs else None
         yield result(row, name, written, text.finish_reason, text.nats_per_char, logprobs)

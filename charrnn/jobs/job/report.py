@@ -64,11 +64,11 @@ class Tally:
     nats: float = 0.0  # sum over all characters
     distinct: Distinct = field(default_factory=Distinct)
 
-    def add(self, text: str, nats_per_char: float | None) -> None:
+    def add(self, seed: str, text: str, nats_per_char: float | None) -> None:
         self.rows += 1
         self.characters += len(text)
         self.nats += len(text) * (nats_per_char or 0.0)
-        self.distinct.add(text)
+        self.distinct.add(seed + text)
 
     def merge(self, more: Tally) -> None:
         self.rows += more.rows

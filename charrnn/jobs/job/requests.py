@@ -111,11 +111,11 @@ class GenerateRequest:
         if self.sampling.rng_seed:
             raise InputError("sampling.rng_seed must be 0. Set rng_seed of the request instead")
         if self.random_seeds is not None and self.model is None:
-            raise InputError("random_seeds requires a trained model, whose text it uses. Set model")
+            raise InputError("`random_seeds` requires a trained `model`, whose text it uses")
         if self.seeds_format is not None and self.seeds is None:
             raise InputError("seeds_format requires a seeds file. Set seeds, or leave seeds_format out")
         if self.seeds is not None and self.random_seeds is not None:
-            raise InputError("random_seeds and seeds cannot be combined. Leave one of them out")
+            raise InputError("`random_seeds` and `seeds` cannot be combined. Leave one of them out")
 
     def absolute(self) -> GenerateRequest:
         """Return the request with an absolute path, so that it means the same in any folder.

@@ -105,4 +105,7 @@ class WorkerInfo:
 
 def no_worker(*queues: str) -> str:
     """Return the message that no worker serves some queues, and what to do."""
-    return f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
+    return (
+        f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker --queues "
+        f"{','.join(queues)}"
+    )

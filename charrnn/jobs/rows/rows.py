@@ -140,12 +140,14 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
         yield from lines
 
 
-def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield only the first of the result lines with equal texts. Lines without a text are left out."""
+def distinct_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield only the first of the result lines with the same seed and text. Lines without a text are left out."""
     seen: set[bytes] = set()
     for line in lines:
-        if (text := json.loads(line)["text"]) is None:
+        record = json.loads(line)
+        if record["text"] is None:
             continue
+        text = record["seed"] + record["text"]
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()  # 16 bytes for each text, however long
         if digest not in seen:
             seen.add(digest)

@@ -171,7 +171,9 @@ def awaited_version(connection: Connection, training: int) -> int | None:
     if job.kind != TrainSpec.QUEUE:
         raise InputError(f"Job {training} is not a training job, so there is no version to wait for")
     if job.state in ENDED_JOBS and job.version is None:
-        raise InputError(f"Job {training} is {job.state} and made no version")
+        raise InputError(
+            f"Job {training} is {job.state} and made no version. Repeat it first: charrnn-jobs retry {training}"
+        )
     return None if job.version is None else int(job.version)
 
 
@@ -313,7 +315,7 @@ def delete_job(connection: Connection, job_id: int) -> Job:
         raise InputError(f"Job {job_id} is {job.state}. Cancel it first: charrnn-jobs cancel {job_id}")
     if job.kind == TrainSpec.QUEUE and job.version is not None:  # even if deleted: others may be based on it
         raise InputError(
-            f"Job {job_id} cannot be deleted: it trained {job.model}@{job.version} and records on which text"
+            f"Job {job_id} cannot be deleted: it records on which text {job.model}@{job.version} was trained"
         )
     for table in (previews, metrics, parts):
         connection.execute(delete(table).where(table.c.job == job_id))

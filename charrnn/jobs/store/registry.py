@@ -183,7 +183,8 @@ def rollback(connection: Connection, model: str) -> int:
     before = _champion_before(connection, best)
     if before is None:
         raise InputError(
-            f"{model}@{best.version} has no previous champion to roll back to. Choose one: charrnn-jobs models promote"
+            f"{model}@{best.version} has no previous champion to roll back to. Choose a version: charrnn-jobs models "
+            f"promote {model}@VERSION"
         )
     connection.execute(update(versions).where(_is(model, best.version)).values(promoted_at=None))
     upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
@@ -237,7 +238,7 @@ def _reason_to_keep(connection: Connection, model: str, version: int) -> str | N
     """Return why a version cannot be deleted, or None if it can."""
     name = f"{model}@{version}"
     if names := aliases_of(connection, model, version):
-        return f"{name} is in use as {model}@{names[0]}. Move that alias to another version first: models promote"
+        return f"{name} is in use as {model}@{names[0]}. Promote another version first, with --alias {names[0]}"
     if (job := _job_that_needs(connection, model, version)) is not None:
         return f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it"
     return None

@@ -64,7 +64,9 @@ def check(settings: Settings) -> None:
     """
     running = {path.name: age for path, age in _ages(settings.home, f"{socket.gethostname()}-*") if _is_held(path)}
     if not running:
-        raise CharrnnError(f"No worker runs on this host with CHARRNN_HOME={settings.home}. Start one")
+        raise CharrnnError(
+            f"No worker runs on this host with CHARRNN_HOME={settings.home}. Start one: charrnn-jobs worker"
+        )
     name, age = max(running.items(), key=lambda item: item[1])
     if age > stale_s(settings):
         raise CharrnnError(f"Worker {name} hangs: one of its processes showed no activity for {age:.0f} s. Restart it")
