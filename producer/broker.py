@@ -63,7 +63,7 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
         try:
             yield keep
         finally:
-            with uninterrupted():
+            with ignore_interrupts():
                 client.shutdown()
                 for process in started:
                     process.wait(STOP_TIMEOUT_S)
@@ -131,7 +131,7 @@ def server_binary() -> str:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Finish stopping, however often Ctrl-C is pressed."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:

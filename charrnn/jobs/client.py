@@ -25,7 +25,7 @@ from charrnn.jobs.models.models import Models
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.results import POLL_S, Results
-from charrnn.jobs.rows.rows import first_of_each_text
+from charrnn.jobs.rows.rows import drop_duplicate_texts
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
@@ -208,7 +208,7 @@ class Client:
         results, keep = Results(self.connections, job_id), parse_conditions(where)
         lines = results.lines(*rows, failed=failed, follow=follow)
         lines = select(lines, keep) if where else lines
-        return islice(first_of_each_text(lines) if distinct else lines, limit)
+        return islice(drop_duplicate_texts(lines) if distinct else lines, limit)
 
     def cancel(self, job_id: int) -> bool:
         """Cancel a job. Rows that are done stay readable. Return False if the job had ended already.

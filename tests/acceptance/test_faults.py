@@ -47,7 +47,7 @@ def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undistu
     after = stack.part(job)
     assert after["token"] > before["token"]  # a second lease
     assert stack.pid_of(after["owner"]) != killed  # held by a second process
-    assert after["owner"] == before["owner"]  # it replaced the first. Catches: no give_back
+    assert after["owner"] == before["owner"]  # it replaced the first. Catches: no requeue
     assert stack.ok("results", job) == undisturbed
 
 

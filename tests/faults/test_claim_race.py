@@ -88,7 +88,7 @@ def test_of_claims_that_race_one_wins_and_old_leases_commit_nothing(
             stale = list(pool.map(claim, owners))
             assert winners(stale) == {(number, 1) for number in range(PARTS)}
             for owner in owners:
-                leases.give_back(owner)
+                leases.requeue(owner)
             again = list(pool.map(commit_and_claim, owners, stale))
             rejected += sum(count for count, _ in again)
             assert winners([parts for _, parts in again]) == {(number, 2) for number in range(PARTS)}

@@ -245,7 +245,7 @@ def test_a_part_that_kills_its_workers_is_given_up_after_three_attempts(
     job = add_job(parts=2)
     poison = claim(leases)
     for _ in range(MAX_ATTEMPTS):
-        assert leases.give_back("a") == 1
+        assert leases.requeue("a") == 1
         with store.read() as connection:
             state = connection.execute(select(parts.c.state).where(parts.c.id == poison.id)).scalar_one()
         if state == PartState.QUEUED:
@@ -274,7 +274,7 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
     epoch = EpochMetrics(epoch=1, step=10, **losses, previews=(preview,))
     for _ in range(2):  # committing an epoch again changes nothing
         leases.checkpoint(first, OUTPUT, [epoch])
-    leases.give_back("a")
+    leases.requeue("a")
     second = claim(leases, queue="train")
     assert (second.checkpoint, second.attempt) == (OUTPUT, 1)
     assert store.history(job) == [epoch]
@@ -326,7 +326,7 @@ def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job:
     add_job(train=True)
     for _ in range(MAX_ATTEMPTS - 1):
         claim(leases, queue="train")
-        leases.give_back("a")
+        leases.requeue("a")
     last = claim(leases, queue="train")
     assert last.attempt == MAX_ATTEMPTS
     leases.checkpoint(last, OUTPUT, [])
@@ -599,7 +599,7 @@ def test_a_part_that_ended_meanwhile_is_not_taken_away(store: Store, leases: Lea
     thread.start()
     assert some_ended.wait(60)
     while thread.is_alive():
-        leases.give_back("a")
+        leases.requeue("a")
     thread.join()
     with store.read() as connection:
         done = select(func.count()).where(parts.c.state == PartState.DONE)
@@ -845,7 +845,7 @@ def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases,
     job = add_job()
     for _ in range(MAX_ATTEMPTS):
         claim(leases)
-        leases.give_back("a", "out of memory")
+        leases.requeue("a", "out of memory")
     assert store.job(job).error == "out of memory"
 
 

@@ -24,7 +24,7 @@ from charrnn.options import (
     TrainingOptions,
     choose_streams,
     chosen_options,
-    continued,
+    resolve_network,
 )
 
 INTEGERS = [
@@ -174,10 +174,10 @@ def test_one_temperature_is_as_good_as_several() -> None:
 
 def test_a_model_that_goes_on_keeps_its_network() -> None:
     before = NetworkOptions(units=64)
-    assert continued(None, before) == before
-    assert continued(None, None) == NetworkOptions()
+    assert resolve_network(None, before) == before
+    assert resolve_network(None, None) == NetworkOptions()
     with pytest.raises(InputError, match="keeps its network"):
-        continued(NetworkOptions(), before)
+        resolve_network(NetworkOptions(), before)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_a_sampling_that_cannot_be_is_refused(values: dict[str, Any], message: s
 
 def test_a_seed_s_options_are_checked_as_the_job_s() -> None:
     options = SamplingOptions(temperatures=(0.5, 1.0), length=9, top_k=5)
-    assert options.overridden({}) is options
-    assert options.overridden({"temperature": 0.7, "stop": ["a", "b"], "top_k": None}) == SamplingOptions(
+    assert options.with_overrides({}) is options
+    assert options.with_overrides({"temperature": 0.7, "stop": ["a", "b"], "top_k": None}) == SamplingOptions(
         temperatures=(0.7,), length=9, stop=("a", "b"), top_k=5
     )
     with pytest.raises(InputError, match="A seed cannot set samples. Expected: temperature, length"):
-        options.overridden({"samples": 5})
+        options.with_overrides({"samples": 5})
     with pytest.raises(InputError, match="temperature must be a finite number"):
-        options.overridden({"temperature": [1, "hot"]})
+        options.with_overrides({"temperature": [1, "hot"]})

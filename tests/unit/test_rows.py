@@ -17,9 +17,9 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.rows import (
     JobRow,
     compress,
+    drop_duplicate_texts,
     dump_line,
     failed_result,
-    first_of_each_text,
     part_seeds,
     read_lines,
     result,
@@ -196,4 +196,4 @@ def test_log_probabilities_are_told_where_they_are_asked_for() -> None:
 def test_of_equal_texts_the_first_row_is_kept_and_failed_rows_are_not() -> None:
     texts = ["a", "b", "a", None, "b", ""]
     lines = [dump_line({"row": number, "text": text}) for number, text in enumerate(texts)]
-    assert [json.loads(line)["row"] for line in first_of_each_text(lines)] == [0, 1, 5]
+    assert [json.loads(line)["row"] for line in drop_duplicate_texts(lines)] == [0, 1, 5]

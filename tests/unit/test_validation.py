@@ -13,8 +13,8 @@ from charrnn.errors import InputError
 from charrnn.text import validation as split
 from charrnn.text.documents import UTF_8, Document, list_documents
 from charrnn.text.overlap import WINDOW
-from charrnn.text.training_text import leave_out, prepare, read
-from charrnn.text.validation import PIECE_END, choose_validation, stands_in, whole
+from charrnn.text.training_text import exclude_validation, prepare, read
+from charrnn.text.validation import PIECE_END, choose_validation, join_documents, overlaps_validation
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -26,7 +26,7 @@ def files(folder: Path, *texts: str) -> list[Document]:
 
 
 def training(corpus: list[Document], validation: str) -> str:
-    return "".join(read(leave_out(corpus, validation)))
+    return "".join(read(exclude_validation(corpus, validation)))
 
 
 def prose(number: int, size: int) -> str:
@@ -76,7 +76,7 @@ def test_more_than_can_be_read_after_each_epoch_is_not_validation(
 ) -> None:
     monkeypatch.setattr(split, "LARGEST_VALIDATION", 8)
     with pytest.raises(InputError, match="The validation text has 9 bytes. Expected at most 8"):
-        whole(files(tmp_path, "12345", "6789"))
+        join_documents(files(tmp_path, "12345", "6789"))
 
 
 def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
@@ -139,9 +139,9 @@ def test_short_validation_files_are_cut_out_of_a_document_that_joins_all(tmp_pat
 def test_a_licence_in_common_is_no_training_on_the_validation_text(tmp_path: Path) -> None:
     licence, validation = prose(0, 3000), prose(1, 60_000)
     (document,) = files(tmp_path, prose(2, 50_000) + licence)
-    assert not stands_in(document, validation + licence)
+    assert not overlaps_validation(document, validation + licence)
     (document,) = files(tmp_path, prose(2, 50_000) + validation[:9000])
-    assert stands_in(document, validation + licence)
+    assert overlaps_validation(document, validation + licence)
 
 
 def test_what_is_left_out_beside_the_validation_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -242,7 +242,7 @@ def test_a_validation_text_of_which_a_model_knows_nothing_is_refused(tmp_path: P
 
 
 def test_documents_validation_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
-    assert whole(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
+    assert join_documents(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
 
 
 def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:

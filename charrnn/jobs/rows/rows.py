@@ -66,7 +66,7 @@ def part_seeds(
             return
         texts = spec.sampling.texts(seed.options)
         if start + texts > first:
-            sampling = spec.sampling.overridden(seed.options)
+            sampling = spec.sampling.with_overrides(seed.options)
             yield SeedRows(seed, sampling, start, max(first - start, 0), min(first + count - start, texts))
         start += texts
 
@@ -140,7 +140,7 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
         yield from lines
 
 
-def first_of_each_text(lines: Iterable[bytes]) -> Iterator[bytes]:
+def drop_duplicate_texts(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield only the first of the result lines with equal texts. Lines without a text are left out."""
     seen: set[bytes] = set()
     for line in lines:
