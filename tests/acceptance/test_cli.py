@@ -167,7 +167,7 @@ def test_usage_errors_are_exit_code_2(home: Home) -> None:
         assert home.call(*words).returncode == 2
 
 
-def test_help_tells_the_exit_codes(home: Home) -> None:
+def test_help_lists_the_exit_codes(home: Home) -> None:
     said = " ".join(home.ok("--help").replace("│", " ").split())
     assert "3 no such job or model; 4 broker, database or files unavailable; 5 not finished" in said
 

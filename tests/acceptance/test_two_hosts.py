@@ -53,7 +53,7 @@ def at_its_start(part: dict[str, Any] | None) -> dict[str, Any] | None:
 # This takes two minutes of all processors.
 @pytest.mark.slow(
     "test_no_order_of_verbs_breaks_a_promise",
-    "test_a_connection_gives_a_silent_server_up",
+    "test_a_connection_to_a_silent_server_times_out",
     "test_workers_outlive_a_store_that_is_away",
     "test_a_child_killed_in_a_part_loses_nothing",
 )

@@ -75,9 +75,7 @@ def winners(claimed: list[list[Part]]) -> set[tuple[int, int]]:
 
 @pytest.mark.timeout(1800)
 @each_database
-def test_of_claims_that_race_one_wins_and_old_leases_commit_nothing(
-    store: Store, store_url: str, add_job: AddJob
-) -> None:
+def test_one_of_racing_claims_wins_and_old_leases_commit_nothing(store: Store, store_url: str, add_job: AddJob) -> None:
     # Catches: a claim without skip_locked or without BEGIN IMMEDIATE; no token in _change's condition
     owners = [f"worker-{number}" for number in range(PROCESSES)]
     leases, rejected = Leases(store, lease_s=300), 0

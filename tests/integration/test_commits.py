@@ -76,7 +76,7 @@ def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str
     assert list(client.connections.files.list(f"jobs/{part.job}")) == []
 
 
-def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, child: Child) -> None:
+def test_leftovers_of_an_earlier_lease_are_deleted(client: Client, model: str, child: Child) -> None:
     begin(client, model, child)  # its worker dies between its file and its commit
     child.leases.requeue("owner")
     again = child.leases.claim("generate", "owner")

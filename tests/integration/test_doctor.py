@@ -17,7 +17,7 @@ def record_heartbeat(client: Client, owner: str, pid: int, device: str, queues: 
         upsert(connection, workers, owner=owner, **seen)
 
 
-def test_children_stand_by_worker_and_number_with_their_devices(client: Client) -> None:
+def test_children_are_listed_by_worker_and_number_with_their_devices(client: Client) -> None:
     # Catches: alphabetical order, in which child 10 comes before child 2
     for index in (10, 2):
         record_heartbeat(client, f"b-7-0123abcd/{index}", 100 + index, str(index), ["train", "generate"])

@@ -147,7 +147,7 @@ def test_a_clock_that_was_far_ahead_stops_no_schedule(nights: Nights, add: Add) 
         assert schedules.find_undecided(connection, ms("2026-01-02T12:00")) == []
 
 
-def test_a_clock_that_jumps_ahead_has_missed_what_it_jumped_over(nights: Nights, add: Add) -> None:
+def test_times_that_the_clock_jumped_over_are_missed(nights: Nights, add: Add) -> None:
     add("* * * * *")
     (slot,) = nights.at("2026-12-31T12:00:10")
     assert (slot.at, slot.state) == (ms("2026-12-31T12:00"), "submitted")

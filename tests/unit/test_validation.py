@@ -34,7 +34,7 @@ def prose(number: int, size: int) -> str:
     return "".join(random.Random(number).choices("etaoin shrdlu\n", k=size))  # not cryptographic
 
 
-def test_of_several_files_whole_ones_are_validation(tmp_path: Path) -> None:
+def test_whole_files_of_several_are_reserved_for_validation(tmp_path: Path) -> None:
     texts = [f"This is document number {number}.\n" * 20 for number in range(100)]
     corpus = files(tmp_path, *texts)
     validation = choose_validation(corpus)
@@ -100,7 +100,7 @@ def test_a_validation_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
     assert training(corpus, piece) == other + "\na\nb\nc"
 
 
-def test_what_an_edit_left_of_a_validation_file_is_cut(tmp_path: Path) -> None:
+def test_an_edited_copy_of_a_validation_file_is_removed(tmp_path: Path) -> None:
     # Catches: a validation file that is trained on as a whole because one edit made it a different file
     validation, other = prose(0, 2000), prose(1, 9000)
     edited = validation[:1000] + "EDITED" + validation[1001:]
@@ -108,7 +108,7 @@ def test_what_an_edit_left_of_a_validation_file_is_cut(tmp_path: Path) -> None:
     assert training(files(tmp_path, other, validation[200:900]), validation) == other
 
 
-def test_what_stands_in_both_by_custom_is_not_cut(tmp_path: Path) -> None:
+def test_text_common_to_many_documents_is_not_removed(tmp_path: Path) -> None:
     greeting = "Mr. Speaker, Mr. Vice President, members of Congress, distinguished guests: "
     validation, other = greeting + prose(0, 2000), greeting + prose(1, 2000)
     assert training(files(tmp_path, other, validation), validation) == other
@@ -144,7 +144,7 @@ def test_a_licence_in_common_is_no_training_on_the_validation_text(tmp_path: Pat
     assert overlaps_validation(document, validation + licence)
 
 
-def test_what_is_left_out_beside_the_validation_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_text_removed_beside_the_validation_text_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     validation = prose(1, 3000)
     training(files(tmp_path, validation, validation, prose(2, 9000)), validation)
     assert "leaves out 6,000 bytes of the text" in caplog.text
