@@ -77,7 +77,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def _died(client: redis.Redis) -> bool:
-    """Return whether nobody listens any more. A server that is slow, or still loads its data, is alive."""
+    """Return whether the server accepts no connections. A server that is slow, or still loads its data, is alive."""
     try:
         client.ping()
     except redis.BusyLoadingError:

@@ -124,7 +124,7 @@ def exclude_validation(corpus: Sequence[Document], validation: str) -> tuple[Exc
     if copied > 2 * validation_size and size - copied + validation_size <= max(REPEATING_SHARE * size, 2 * WINDOW):
         logger.warning(
             "The text repeats itself: most of it is a copy of the validation text, so training uses all of it. "
-            "The validation loss says nothing about other text"
+            "The validation loss does not apply to other text"
         )
         copies = [[] for _ in corpus]
     elif copied - validation_size > NOTED_SHARE * size:

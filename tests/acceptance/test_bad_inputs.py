@@ -742,8 +742,8 @@ def waiting(home: Home) -> dict[str, int]:
 
 
 def warnings(log: str) -> list[str]:
-    """Return the worker's warnings about foreign messages, one line each."""
-    return [line for line in log.splitlines() if "foreign message" in line]
+    """Return the worker's warnings about unexpected messages, one line each."""
+    return [line for line in log.splitlines() if "unexpected message" in line]
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -41,9 +41,9 @@ class Validation:
             )
         if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
             raise InputError(
-                f"{start.model}@{start.version} was trained on the validation text of {model}, so a loss on it "
-                f"would mean nothing. Fine-tune another version, or train a model with another name and a validation "
-                f"text of its own"
+                f"{start.model}@{start.version} was trained on the validation text of {model}, so its validation loss "
+                f"would be too low to compare. Fine-tune another version, or train a model with another name and a "
+                f"validation text of its own"
             )
         return text
 
