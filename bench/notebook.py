@@ -35,7 +35,7 @@ from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import ENCODINGS, UTF_8, Document, list_documents
 from charrnn.text.training_text import prepare
-from charrnn.text.validation import choose_validation, whole
+from charrnn.text.validation import choose_validation, join_documents
 
 if TYPE_CHECKING:
     from charrnn.training.progress import Progress
@@ -63,7 +63,7 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 def read_validation(options: argparse.Namespace, texts: Sequence[Document]) -> str:
     """Return the validation text."""
     if options.validation:
-        return whole(list_documents(options.validation, options.encoding))
+        return join_documents(list_documents(options.validation, options.encoding))
     return choose_validation(texts)
 
 

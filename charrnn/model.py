@@ -237,6 +237,6 @@ def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
         # Read instead of mapped, which is the default: mapped pages count in addition to the tensors, so loading
         # would take three times the size of the file.
         with safe_open(path, framework="numpy", backend="pread") as file:
-            return {name: ops.loaded(file.get_tensor(name)) for name in shapes}
+            return {name: ops.copy_array(file.get_tensor(name)) for name in shapes}
     except SafetensorError as error:
         raise ModelFileError(f"the file is damaged: {error!s:.{SHOWN}}. Copy or export it again") from error

@@ -142,7 +142,7 @@ class TrainingOptions(Options):
         return batch
 
 
-def continued(network: NetworkOptions | None, start: NetworkOptions | None) -> NetworkOptions:
+def resolve_network(network: NetworkOptions | None, start: NetworkOptions | None) -> NetworkOptions:
     """Return the network to train: the one requested, that of the model to fine-tune, or the default.
 
     Raises:
@@ -254,13 +254,13 @@ class SamplingOptions(Options):
     def texts(self, values: Mapping[str, Any]) -> int:
         """Return the number of rows of a seed with these options of its own.
 
-        This is cheaper than `overridden`, which checks the options.
+        This is cheaper than `with_overrides`, which checks the options.
         """
         own = values.get("temperature")
         temperatures = self.temperatures if own is None else (own,) if isinstance(own, int | float) else own
         return len(temperatures) * self.samples
 
-    def overridden(self, values: Mapping[str, Any]) -> Self:
+    def with_overrides(self, values: Mapping[str, Any]) -> Self:
         """Return these options with some replaced by a seed's own.
 
         Args:

@@ -63,7 +63,7 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
         try:
             yield keep
         finally:
-            with uninterrupted():
+            with ignore_interrupts():
                 client.shutdown()
                 for process in started:
                     process.wait(STOP_TIMEOUT_S)
@@ -77,7 +77,7 @@ def _answers(client: redis.Redis) -> bool:
 
 
 def _died(client: redis.Redis) -> bool:
-    """Return whether nobody listens any more. A server that is slow, or still loads its data, is alive."""
+    """Return whether the server accepts no connections. A server that is slow, or still loads its data, is alive."""
     try:
         client.ping()
     except redis.BusyLoadingError:
@@ -131,7 +131,7 @@ def server_binary() -> str:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def ignore_interrupts() -> Iterator[None]:
     """Finish stopping, however often Ctrl-C is pressed."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in STOP_SIGNALS}
     try:

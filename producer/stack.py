@@ -17,7 +17,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store
 from charrnn.release import MODULE
-from producer.broker import STOP_TIMEOUT_S, local_broker, uninterrupted
+from producer.broker import STOP_TIMEOUT_S, ignore_interrupts, local_broker
 from producer.output import console
 
 WATCH_S = 1.0
@@ -30,7 +30,7 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
     Store.open(settings).close()  # makes home and store, or says why not
     settings.home.mkdir(parents=True, exist_ok=True)
     with (
-        _only_one(settings.home),
+        _lock_home(settings.home),
         local_broker(settings) as keep_broker,
         _worker(worker_arguments, settings.drain_s) as worker,
     ):
@@ -51,7 +51,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
+def _lock_home(home: Path) -> Iterator[None]:
     """Hold the home folder: two stacks in one would stop each other's broker."""
     with open(home / "up.lock", "w") as lock:
         _lock(lock, home)
@@ -74,7 +74,7 @@ def _worker(arguments: list[str], drain_s: float) -> Iterator[subprocess.Popen[b
     try:
         yield process
     finally:
-        with uninterrupted():
+        with ignore_interrupts():
             _stop(process, drain_s + STOP_TIMEOUT_S)
 
 

@@ -52,7 +52,7 @@ class Submission:
         return self.request
 
 
-def in_person(command: Callable[Options, Submission]) -> Callable[Options, None]:
+def make_submit_command(command: Callable[Options, Submission]) -> Callable[Options, None]:
     """Return a command with the options of `command` that submits what `command` returns."""
 
     @wraps(command)

@@ -40,7 +40,7 @@ class Child:
 
     def take_over(self, reason: str) -> None:
         """Requeue the work of the previous process, which died for this reason. Called before the first claim."""
-        if self.leases.give_back(self.owner, reason):
+        if self.leases.requeue(self.owner, reason):
             logger.warning("requeued the work of the previous process: %s", reason, extra={"event": "requeued"})
             ring_missing(self.leases, self.queue)
 
@@ -49,9 +49,9 @@ class Child:
         with suppress(UnreachableError):
             self.queue.ring(queue, 1)
 
-    def show_life(self) -> None:
+    def record_heartbeat(self) -> None:
         """Record in the store that this process is alive."""
-        self.store.sign_of_life(self.owner, socket.gethostname(), os.getpid(), self.device, self.queues)
+        self.store.record_heartbeat(self.owner, socket.gethostname(), os.getpid(), self.device, self.queues)
 
     def others_wait(self) -> bool:
         """Return whether a part waits in one of its queues."""

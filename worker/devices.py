@@ -62,10 +62,10 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
         # CUDA itself sees only the devices before the first invalid one.
         listed = (device.strip() for device in inherited.split(","))
         return list(takewhile(lambda device: device not in ("", "-1"), listed))
-    return _ask_driver() if shutil.which(QUERY[0]) else []
+    return _list_gpus() if shutil.which(QUERY[0]) else []
 
 
-def _ask_driver() -> list[str]:
+def _list_gpus() -> list[str]:
     """Return the ids of all GPUs.
 
     A failing driver is an error and does not count as a machine without GPUs: users who have a GPU do not want the CPU.

@@ -64,7 +64,7 @@ class Heartbeat(threading.Thread):
         watch = self._watch
         if watch is not None and (reason := watch.stalled):
             self._give_up(watch, reason)
-        self.child.show_life()
+        self.child.record_heartbeat()
         if watch is None or watch.lost or watch is not self._watch:
             return
         begun = time.monotonic()  # before the call: the answer, and with it the lease, may be old when it arrives

@@ -87,7 +87,7 @@ class Worker:
             quiet=True,
         )
         worker.start()
-        self._sign_off()
+        self._forget_children()
         return worker.exitcode or 0
 
     def _application(self) -> Celery:
@@ -113,7 +113,7 @@ class Worker:
         with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
             pool.submit(_probe, self.settings).result()
 
-    def _sign_off(self) -> None:
+    def _forget_children(self) -> None:
         """Remove the children from the store, or they would seem alive for the length of a lease."""
         try:
             store = Store.open(self.settings)

@@ -84,7 +84,7 @@ class Transport(redis.Transport):
     def _deliver(self, message: object, queue: str) -> None:
         if fault := _fault(message, queue):
             logger.warning(
-                "queue %s: took a foreign message for a notification: %s. Check which other program writes there",
+                "queue %s: treated an unexpected message as a notification: %s. Check which other program writes there",
                 queue,
                 fault,
             )

@@ -141,7 +141,7 @@ class Schedules:
         """Decide on all slots whose time has come, and submit the jobs of those that are due."""
         now, store = self._now(), self._connections.store
         with store.read() as connection:
-            names = slots.wanting(connection, now)
+            names = slots.find_undecided(connection, now)
         for name in names:
             with self._isolated(name), store.write() as connection:
                 slots.decide(connection, name, now)

@@ -52,7 +52,7 @@ int32 = tf.int32
 dtypes = {"float32": tf.float32, "bfloat16": tf.bfloat16}
 
 
-def loaded(values: Any) -> Array:
+def copy_array(values: Any) -> Array:
     """Return a copy of a NumPy array.
 
     Without a copy, TensorFlow keeps the original until its next operation, so a file of several arrays would be in
@@ -74,7 +74,7 @@ def fast_precision() -> str:
     return "bfloat16" if not on_gpu and ("avx512_bf16" in flags or "amx_bf16" in flags) else "float32"
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_graph(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` as a graph, traced once for each set of argument shapes.
 
     AutoGraph is off: loops and conditions run in Python during tracing. AutoGraph would leave a file in the temporary
@@ -83,9 +83,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, autograph=False)  # type: ignore[no-any-return]
 
 
-def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+def compile_xla(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return elementwise arithmetic compiled by XLA into one loop, for use in or outside a graph. AutoGraph is off here
-    too, see `compiled`."""
+    too, see `compile_graph`."""
     return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
@@ -108,7 +108,7 @@ def mean(values: Array) -> Array:
     return tf.reduce_mean(values)
 
 
-def clipped(gradients: Sequence[Array], norm: float) -> list[Array]:
+def clip_by_global_norm(gradients: Sequence[Array], norm: float) -> list[Array]:
     """Return gradients, scaled down together if needed so that their global norm is at most `norm`."""
     scaled: list[Array] = tf.clip_by_global_norm(gradients, norm)[0]
     return scaled
@@ -119,7 +119,7 @@ def cumulative_sum(values: Array) -> Array:
     return tf.cumsum(values, axis=-1)
 
 
-def repeated(values: Sequence[float], times: int) -> Array:
+def repeat(values: Sequence[float], times: int) -> Array:
     """Return each value `times` times in a row."""
     return tf.repeat(tf.constant(values), times)
 
@@ -144,7 +144,7 @@ def smallest(values: Array) -> Array:
     return tf.reduce_min(values, axis=-1, keepdims=True)
 
 
-def descending(values: Array) -> Array:
+def sort_descending(values: Array) -> Array:
     """Return values sorted along the last axis, largest first."""
     return tf.sort(values, axis=-1, direction="DESCENDING")
 
@@ -154,7 +154,7 @@ def take_along_rows(values: Array, indices: Array) -> Array:
     return tf.gather(values, indices, batch_dims=1)
 
 
-def index_of_largest(values: Array) -> Array:
+def argmax(values: Array) -> Array:
     """Return the index of the maximum along the last axis, int32. (..., N) -> (...)"""
     return tf.argmax(values, axis=-1, output_type=tf.int32)
 

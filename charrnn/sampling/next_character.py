@@ -41,15 +41,15 @@ def sample_ids(
     """
     # The cumulative sum stays outside XLA. Inside, a step of one row of 2 x LSTM(512) took 0.34 ms, and 0.23 ms with a
     # product with a triangular matrix instead.
-    shifted, weights, log_total = _weigh(product, bias, temperature)
+    shifted, weights, log_total = _softmax_terms(product, bias, temperature)
     if limits is not None:
         weights = _apply_limits(weights, limits)
     ids, nats = _choose(shifted, ops.cumulative_sum(weights), log_total, temperature, numbers)
     return ids, nats
 
 
-@ops.fused
-def _weigh(product: Array, bias: Array, temperature: Array) -> tuple[Array, Array, Array]:
+@ops.compile_xla
+def _softmax_terms(product: Array, bias: Array, temperature: Array) -> tuple[Array, Array, Array]:
     """Return logits minus their maximum (B, V), and of these exp(logits / temperature) (B, V) and logsumexp (B,)."""
     logits = ops.cast(product, ops.float32) + bias
     shifted = logits - ops.largest(logits)
@@ -57,20 +57,20 @@ def _weigh(product: Array, bias: Array, temperature: Array) -> tuple[Array, Arra
     return shifted, ops.exp(shifted / divisor), ops.log(ops.total(ops.exp(shifted), axis=-1))
 
 
-@ops.fused
+@ops.compile_xla
 def _choose(
     shifted: Array, cumulative: Array, log_total: Array, temperature: Array, numbers: Array
 ) -> tuple[Array, Array]:
-    """Return the ids, (B,), and their negative log probabilities, (B,). The arguments are from `_weigh`."""
+    """Return the ids, (B,), and their negative log probabilities, (B,). The arguments are from `_softmax_terms`."""
     below = cumulative <= numbers[:, None] * cumulative[:, -1:]
     sampled = ops.total(ops.cast(below, ops.int32), axis=-1)
-    ids = ops.where(temperature == 0.0, ops.index_of_largest(shifted), sampled)
+    ids = ops.where(temperature == 0.0, ops.argmax(shifted), sampled)
     return ids, log_total - ops.take_along_rows(shifted, ids)
 
 
 def _apply_limits(weights: Array, limits: Limits) -> Array:
     """Return weights (B, V) with 0 for the characters that the limits exclude."""
-    ordered = ops.descending(weights)
+    ordered = ops.sort_descending(weights)
     last = ops.take_along_rows(ordered, limits.top_k - 1)[:, None]
     ordered = ops.where(ordered >= last, ordered, 0.0)
     running = ops.cumulative_sum(ordered)

@@ -106,4 +106,4 @@ def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
             nats.append(surprise)
         return ops.stack(ids), ops.stack(nats), last, carried
 
-    return ops.compiled(call), set()
+    return ops.compile_graph(call), set()

@@ -71,7 +71,7 @@ def prepare(
         InputError: the text has fewer than 2 distinct characters or one outside the vocabulary, or the validation text
             has fewer than 2 characters in the vocabulary.
     """
-    excerpts = leave_out(corpus, validation)
+    excerpts = exclude_validation(corpus, validation)
     num_characters, seen = 0, set[str]()
     for chunk in read(excerpts):
         num_characters += len(chunk)
@@ -107,7 +107,7 @@ def read(excerpts: Iterable[Excerpt]) -> Iterator[str]:
         yield from excerpt.document.read(excerpt.start, excerpt.stop)
 
 
-def leave_out(corpus: Sequence[Document], validation: str) -> tuple[Excerpt, ...]:
+def exclude_validation(corpus: Sequence[Document], validation: str) -> tuple[Excerpt, ...]:
     """Return the excerpts of documents that are not copies of a validation text.
 
     A text that only repeats itself remains whole, because nothing of it would be left. A warning is logged then, and
@@ -117,14 +117,14 @@ def leave_out(corpus: Sequence[Document], validation: str) -> tuple[Excerpt, ...
         TextError: a document cannot be read.
     """
     finders = {encoding: Validation(validation, encoding) for encoding in {document.encoding for document in corpus}}
-    copies = [finders[document.encoding].found_in(document) for document in corpus]
+    copies = [finders[document.encoding].find_copies(document) for document in corpus]
     size = sum(document.size() for document in corpus)
     copied = sum(stop - start for stretches in copies for start, stop in stretches)
     validation_size = len(validation.encode())
     if copied > 2 * validation_size and size - copied + validation_size <= max(REPEATING_SHARE * size, 2 * WINDOW):
         logger.warning(
             "The text repeats itself: most of it is a copy of the validation text, so training uses all of it. "
-            "The validation loss says nothing about other text"
+            "The validation loss does not apply to other text"
         )
         copies = [[] for _ in corpus]
     elif copied - validation_size > NOTED_SHARE * size:

@@ -31,7 +31,7 @@ SEEN_SHARE = 0.1  # of the validation text; a model that was trained on less may
 JOINT = "\n"  # joins two documents, and the text before and after a removed stretch
 
 
-def whole(texts: Sequence[Document]) -> str:
+def join_documents(texts: Sequence[Document]) -> str:
     """Return a validation text made of whole documents.
 
     Raises:
@@ -61,7 +61,7 @@ def choose_validation(corpus: Sequence[Document]) -> str:
             size += sizes[document]
             chosen.append(document)
     if size >= MIN_VALIDATION_SHARE / VALIDATION_SHARE * target:
-        return whole(sorted(chosen, key=lambda document: document.path))
+        return join_documents(sorted(chosen, key=lambda document: document.path))
     # At least WINDOW bytes: shorter stretches are not removed from later corpora.
     return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(target)))
 
@@ -92,7 +92,7 @@ class Validation:
         self.short = [piece for piece in self.pieces if WINDOW <= len(piece) < 2 * LONG]
         self.fingerprint = Fingerprint(encoded)
 
-    def found_in(self, document: Document) -> list[Stretch]:
+    def find_copies(self, document: Document) -> list[Stretch]:
         """Return the stretches of a document that are copies, sorted.
 
         A document shorter than WINDOW is a copy as a whole or not at all.
@@ -112,7 +112,7 @@ class Validation:
         return any(stretch in piece or piece in stretch for piece in self.short if len(piece) <= 2 * len(stretch))
 
 
-def stands_in(document: Document, text: str) -> bool:
+def overlaps_validation(document: Document, text: str) -> bool:
     """Return whether a document has at least SEEN_SHARE of a validation text, more than documents have in common."""
     validation = Validation(text, document.encoding)
-    return sum(stop - start for start, stop in validation.found_in(document)) >= SEEN_SHARE * validation.size
+    return sum(stop - start for start, stop in validation.find_copies(document)) >= SEEN_SHARE * validation.size

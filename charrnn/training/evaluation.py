@@ -118,4 +118,4 @@ def _evaluator(network: NetworkOptions, vocabulary_size: int, precision: str):  
         logits, after = sequence(network, weights, inputs, state, precision=precision)
         return ops.total(ops.cross_entropy(logits, targets) * mask), after
 
-    return ops.compiled(evaluate)
+    return ops.compile_graph(evaluate)

@@ -26,7 +26,7 @@ EPSILON = 1e-7
 Moments = tuple[Array, ...]
 
 
-@ops.fused
+@ops.compile_xla
 def adam(weight: Array, moments: Moments, gradient: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
     """Return a weight and its two moments after an update by Adam (Kingma and Ba 2015).
 
@@ -43,7 +43,7 @@ def adam(weight: Array, moments: Moments, gradient: Array, rate: Array, count: A
     return weight - corrected_rate * mean / (ops.sqrt(square) + EPSILON), (mean, square)
 
 
-@ops.fused
+@ops.compile_xla
 def rmsprop(weight: Array, moments: Moments, gradient: Array, rate: Array, count: Array) -> tuple[Array, Moments]:
     """Return a weight and its moment after an update by RMSprop (Tieleman and Hinton 2012), computed as in Keras.
 
@@ -94,7 +94,7 @@ def average_share(step: int, share: float) -> float:
     return 1.0 / (1.0 + min(HORIZON * _cosine(share), step / 5))
 
 
-@ops.fused
+@ops.compile_xla
 def average(averages: Weights, weights: Weights, share: Array) -> dict[str, Array]:
     """Return the running averages, by name, with a share of `weights` mixed in."""
     return {name: value + share * (weights[name] - value) for name, value in averages.items()}

@@ -51,7 +51,7 @@ def training_step(
 
         (nats, after), gradients = ops.gradients(loss, [weights[name] for name in names])
         if optimizer.clip:
-            gradients = ops.clipped(gradients, optimizer.clip)
+            gradients = ops.clip_by_global_norm(gradients, optimizer.clip)
         updated: Arrays = {}
         updated_moments: list[Arrays] = [{} for _ in moments]
         for name, gradient in zip(names, gradients, strict=True):
@@ -62,4 +62,4 @@ def training_step(
         averaged = average(averages, updated, newest) if averages else {}
         return nats, updated, averaged, updated_moments, after
 
-    return ops.compiled(step)
+    return ops.compile_graph(step)

@@ -22,11 +22,11 @@ from charrnn.model import Model
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
-from charrnn.options import NetworkOptions, TrainingOptions, continued
+from charrnn.options import NetworkOptions, TrainingOptions, resolve_network
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import UTF_8, list_documents
 from charrnn.text.training_text import prepare
-from charrnn.text.validation import choose_validation, whole
+from charrnn.text.validation import choose_validation, join_documents
 from charrnn.training.batches import Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import sampling_precision, validation_loss
@@ -279,12 +279,14 @@ def train(
         TrainingError: the loss became infinite or not a number.
     """
     network_options = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
-    network = continued(
+    network = resolve_network(
         NetworkOptions.from_dict(network_options) if network_options else None, start.network if start else None
     )
     training = TrainingOptions.from_dict(options)
     documents = list_documents(paths, encoding)
-    validation_text = whole(list_documents(validation, encoding)) if validation else choose_validation(documents)
+    validation_text = (
+        join_documents(list_documents(validation, encoding)) if validation else choose_validation(documents)
+    )
     text = prepare(documents, validation_text, start.vocabulary if start else None)
     trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), validation_text), network, training, start)
 

@@ -25,7 +25,7 @@ from producer.options import (
 )
 from producer.output import console
 from producer.output import models as render
-from producer.output.destination import whole_or_not
+from producer.output.destination import replace_atomically
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -168,7 +168,7 @@ def export_model(
     output: Annotated[Path, option("-o", "--output", metavar="FILE", help="Output file.", panel="Output")],
 ) -> None:
     """Export a version to one file. Prints the file's sha256."""
-    with open_client() as client, whole_or_not(output) as file:
+    with open_client() as client, replace_atomically(output) as file:
         sha256 = client.models.export_version(model, file)
     console.value(sha256)
 

@@ -27,7 +27,7 @@ from producer.options import (
     parse_timeout,
     positive_number,
 )
-from producer.submission import Submission, in_person
+from producer.submission import Submission, make_submit_command
 
 app = typer.Typer()
 
@@ -190,4 +190,4 @@ def _unescaped(stop: str) -> str:
     return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)
 
 
-app.command()(in_person(submit))
+app.command()(make_submit_command(submit))

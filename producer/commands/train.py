@@ -22,7 +22,7 @@ from producer.options import (
     parse_temperatures,
     parse_timeout,
 )
-from producer.submission import Submission, in_person
+from producer.submission import Submission, make_submit_command
 
 app = typer.Typer()
 
@@ -194,4 +194,4 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     return Submission(request, dry_run=dry_run, json=json, wait=wait, timeout_s=timeout_s)
 
 
-app.command()(in_person(train))
+app.command()(make_submit_command(train))

@@ -37,14 +37,14 @@ def worker(
     if check_health:
         health.check(read_settings())
     else:
-        _become("worker", "--devices", devices, "--queues", queues, "--log-format", log_format)
+        _replace_process("worker", "--devices", devices, "--queues", queues, "--log-format", log_format)
 
 
 @app.command()
 def scheduler(log_format: LogFormatOption = LOG_FORMAT) -> None:
     """Run schedules and maintenance, but no jobs. Every worker does both as well."""
-    _become("worker.scheduler", "--log-format", log_format)
+    _replace_process("worker.scheduler", "--log-format", log_format)
 
 
-def _become(module: str, *arguments: str) -> None:
+def _replace_process(module: str, *arguments: str) -> None:
     os.execv(sys.executable, [*MODULE, module, *arguments])

@@ -18,11 +18,11 @@ def opened(output: Path | None, *, live: bool) -> AbstractContextManager[BinaryI
     """Open `output`, or standard output, which is flushed after each line if `live`."""
     if output is None or output == STANDARD_OUTPUT:
         return console.standard_output(live=live)
-    return whole_or_not(output)
+    return replace_atomically(output)
 
 
 @contextmanager
-def whole_or_not(path: Path) -> Iterator[BinaryIO]:
+def replace_atomically(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that replaces `path` if the block succeeds. Devices and pipes are written directly."""
     try:
         if path.exists() and not path.is_file():  # /dev/stdout, a named pipe

@@ -13,7 +13,7 @@ MARKS = {TRAINING: "train_loss", VALIDATION: "val_loss"}
 
 
 def curve(history: Sequence[EpochMetrics]) -> list[str]:
-    """Lines of text: nats a character over epochs, the validation loss above the training loss where they meet."""
+    """Return a plot of losses over epochs as lines of text. Where both losses meet, the validation loss is shown."""
     if not history:
         return []
     losses = {mark: [getattr(epoch, name) for epoch in history] for mark, name in MARKS.items()}
@@ -31,7 +31,7 @@ def curve(history: Sequence[EpochMetrics]) -> list[str]:
 
 
 def _axis(epochs: int, width: int) -> str:
-    """Epoch 1 below its column and the last below its own."""
+    """Return the axis line, with the first and the last epoch below their columns."""
     last = (epochs - 1) * width // epochs
     numbers = "1" if epochs == 1 else f"1{epochs!s:>{last}}"
     return f"  epoch   └ {numbers}"

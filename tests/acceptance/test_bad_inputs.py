@@ -97,7 +97,7 @@ def test_corpora_that_are_no_text_are_refused(stack: Home, written: Inputs, data
 
 
 @pytest.mark.parametrize("data", [gzip.compress(PLAIN * 50, mtime=0), PLAIN.decode().encode("utf-16")])
-def test_what_is_no_text_is_not_read_as_latin_1_either(stack: Home, written: Inputs, data: bytes) -> None:
+def test_binary_files_are_refused_as_latin_1_too(stack: Home, written: Inputs, data: bytes) -> None:
     # Catches: no check for NUL in an encoding where every byte is a character
     refuse(stack, 2, "a NUL character, which text cannot contain. Is it a text file?",
            "train", "good", written("corpus.txt", data), "--encoding", "latin-1")  # fmt: skip
@@ -151,7 +151,9 @@ JSON_LINES = {
 
 
 @pytest.mark.parametrize(("line", "message"), JSON_LINES.values(), ids=JSON_LINES.keys())
-def test_json_of_what_cannot_be_is_refused_with_its_line(stack: Home, written: Inputs, line: str, message: str) -> None:
+def test_invalid_values_in_json_lines_are_refused_with_their_line(
+    stack: Home, written: Inputs, line: str, message: str
+) -> None:
     # Catches: no check_encodable, a traceback when the seeds are written
     refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", written("seeds.jsonl", line.encode()))
 
@@ -382,13 +384,13 @@ def test_seeds_that_are_cut_off_while_they_are_read_are_all_or_nothing(stack: Ho
         (("--after", "0"), "Invalid value"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused(stack: Home, options: tuple[str, ...], message: str) -> None:
+def test_invalid_numbers_are_refused(stack: Home, options: tuple[str, ...], message: str) -> None:
     refuse(stack, 2, message, "submit", "-m", "tiny", *options)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", str(1 << 31)])
 @pytest.mark.parametrize("option", ["batch", "units", "layers", "epochs", "unroll"])
-def test_a_training_of_numbers_that_cannot_be_is_refused(stack: Home, option: str, number: str) -> None:
+def test_training_options_out_of_range_are_refused(stack: Home, option: str, number: str) -> None:
     text = str(stack.path / "text.txt")
     refuse(stack, 2, f"{option} must be a whole number from 1 to ", "train", "good", text, f"--{option}", number)
 
@@ -407,19 +409,19 @@ NAMES = ("..", "a/../b", "/etc/passwd", "a" * 300, "a ", "аbc", "ｂ", "CON", "
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_s_name_that_is_none_is_refused(stack: Home, name: str) -> None:
+def test_an_invalid_model_name_is_refused(stack: Home, name: str) -> None:
     # Catches: no check_name in train
     refuse(stack, 2, "The model's name ", "train", name, str(stack.path / "text.txt"))
     refuse(stack, 2, "Expected 1 to 64 of a-z", "models", "import", os.devnull, f"--as={name}")
 
 
 @pytest.mark.parametrize("name", NAMES[:-1])
-def test_no_model_is_called_so(stack: Home, name: str) -> None:
+def test_no_model_has_such_a_name(stack: Home, name: str) -> None:
     refuse(stack, 3, "There is no model ", "submit", f"--model={name}")
 
 
 @pytest.mark.parametrize("version", ["..", "-1", "0", "1/../1", "9" * 5000, "champion ", "²", "1@1"])
-def test_no_version_is_called_so(stack: Home, version: str) -> None:
+def test_no_version_has_such_a_name(stack: Home, version: str) -> None:
     refuse(stack, 3, "Model tiny has no version ", "submit", "-m", f"tiny@{version}")
 
 
@@ -444,7 +446,7 @@ def test_a_reference_that_is_not_utf_8_is_refused(stack: Home, arguments: tuple[
     ("key", "message"),
     [("", "A key must have 1 to 200 characters"), ("k" * 300, "Received: 300"), (SURROGATE, "The key: a surrogate")],
 )
-def test_a_key_that_cannot_be_is_refused(stack: Home, key: str, message: str) -> None:
+def test_an_invalid_key_is_refused(stack: Home, key: str, message: str) -> None:
     # Catches: no check of the key
     refuse(stack, 2, message, "submit", "-m", "tiny", f"--key={key}")
 
@@ -581,7 +583,7 @@ def test_a_store_that_is_no_database_is_unreachable(stack: Home, path: str) -> N
         ),
     ],
 )
-def test_a_broker_that_is_none_is_told(stack: Home, url: str) -> None:
+def test_an_invalid_broker_is_reported(stack: Home, url: str) -> None:
     done = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": url}).call("submit", "-m", "tiny")
     assert "Traceback" not in done.stderr
     assert done.returncode in (2, 4)
@@ -740,8 +742,8 @@ def waiting(home: Home) -> dict[str, int]:
 
 
 def warnings(log: str) -> list[str]:
-    """Return the worker's warnings about foreign messages, one line each."""
-    return [line for line in log.splitlines() if "foreign message" in line]
+    """Return the worker's warnings about unexpected messages, one line each."""
+    return [line for line in log.splitlines() if "unexpected message" in line]
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -167,7 +167,7 @@ def test_usage_errors_are_exit_code_2(home: Home) -> None:
         assert home.call(*words).returncode == 2
 
 
-def test_help_tells_the_exit_codes(home: Home) -> None:
+def test_help_lists_the_exit_codes(home: Home) -> None:
     said = " ".join(home.ok("--help").replace("│", " ").split())
     assert "3 no such job or model; 4 broker, database or files unavailable; 5 not finished" in said
 
@@ -261,7 +261,7 @@ def test_a_worker_without_the_model_s_library_does_not_start(stack: Home) -> Non
         (("submit", "--seed-format", "text"), "No such option"),
         (("submit", "-m", "tiny", "--timeout", "10s"), "--timeout requires --wait"),
         (("submit", "-m", "tiny", "--unknown", "leave"), "'leave' is not one of"),
-        (("submit",), "Expected --model, or --after"),
+        (("submit",), "Pass -m MODEL, or --after JOB"),
     ],
 )
 def test_messages_name_options_as_they_are_typed(stack: Home, arguments: tuple[str, ...], message: str) -> None:

@@ -142,7 +142,7 @@ def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: C
     assert carried.denied.strip() == ""
 
 
-def test_what_waited_in_the_broker_outlives_its_restart(stack: Stack, carried: Carried) -> None:
+def test_waiting_notifications_survive_a_broker_restart(stack: Stack, carried: Carried) -> None:
     # Catches: `user default off` alone: Redis replays transactions as that user, and would drop them all
     assert "NOPERM" not in stack.container("redis").log
 
@@ -179,7 +179,7 @@ def test_a_server_whose_certificate_is_another_authority_s_is_not_believed(
     assert "certificate" in check["detail"]
 
 
-def test_no_password_stands_in_a_log_or_an_environment(stack: Stack, carried: Carried) -> None:
+def test_no_log_or_environment_contains_a_password(stack: Stack, carried: Carried) -> None:
     secret = [stack.deployment.secret(name).read_text().strip() for name in ("postgres_password", "redis_url")]
     passwords = (secret[0], secret[1].split(":")[2].split("@")[0])
     for container in stack.deployment.containers.values():

@@ -47,7 +47,7 @@ def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undistu
     after = stack.part(job)
     assert after["token"] > before["token"]  # a second lease
     assert stack.pid_of(after["owner"]) != killed  # held by a second process
-    assert after["owner"] == before["owner"]  # it replaced the first. Catches: no give_back
+    assert after["owner"] == before["owner"]  # it replaced the first. Catches: no requeue
     assert stack.ok("results", job) == undisturbed
 
 
@@ -110,7 +110,7 @@ def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     assert not list(home.path.glob("files/jobs/*/checkpoint-*"))  # useless once the version exists
 
 
-def test_stopping_gives_the_work_back_and_the_next_stack_goes_on(home: Home, text_file: Path) -> None:
+def test_a_stopped_stack_requeues_its_work_and_the_next_one_continues(home: Home, text_file: Path) -> None:
     home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_MAINTAIN_S": "1"}
     with home.up():
         job = home.ok(

@@ -341,7 +341,7 @@ OTHERS |= {"bomb.zip": "'manifest.json' is compressed", "directory.zip": "damage
 
 
 @pytest.mark.parametrize(("name", "message"), OTHERS.items())
-def test_what_is_no_archive_of_ours_is_refused_by_import(
+def test_foreign_model_files_are_refused_by_import(
     sandbox: Path, doors: Doors, genuine: Version, outside: Path, foreign: Path, bombs: Path, name: str, message: str
 ) -> None:
     path = (foreign if name in FOREIGN else bombs) / name

@@ -131,7 +131,7 @@ def test_a_worker_that_cannot_start_says_so_in_json(guarded: Home) -> None:
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
-def test_a_setting_that_is_unusable_is_told_in_json(home: Home, command: str) -> None:
+def test_an_invalid_setting_is_reported_in_json(home: Home, command: str) -> None:
     # Catches: a format that is chosen after the settings are read
     home.settings |= {"CHARRNN_LEASE_S": "never", "CHARRNN_LEESE_S": "1"}
     done = home.run(command, "--log-format", "json")

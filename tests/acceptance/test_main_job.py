@@ -167,7 +167,7 @@ def test_without_seeds_a_text_starts_a_new_line_or_where_the_training_text_was_o
     assert all(row["seed"] in text for row in rows_of(stack, "--random-seeds", "5", "-l", "9"))
 
 
-def test_of_equal_texts_one_is_kept(stack: Home) -> None:
+def test_one_of_equal_texts_is_kept(stack: Home) -> None:
     job = stack.ok("submit", "-m", "tiny", "-t", "0,1", "-n", "30", "-l", "40", "--wait").strip()
     rows = [json.loads(line) for line in stack.ok("results", job, "--distinct").splitlines()]
     assert [row["row"] for row in rows if row["temperature"] == 0] == [0]
@@ -228,7 +228,7 @@ def test_status_and_lists_tell_the_job(stack: Home, job: str) -> None:
     assert tiny["val_loss"] == training["history"][-1]["val_loss"] < 2.5
 
 
-def test_wait_on_an_ended_job_tells_how_it_ended(stack: Home, job: str) -> None:
+def test_wait_on_an_ended_job_shows_how_it_ended(stack: Home, job: str) -> None:
     done = stack.call("wait", job)
     assert (done.returncode, done.stdout) == (0, "")
     assert f"job {job}: done in" in done.stderr

@@ -80,7 +80,7 @@ def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home
     assert rows.count(f'"model": "poems@{pinned}"') == 320
 
 
-def test_losses_and_texts_of_two_versions_stand_side_by_side(stack: Home, versions: list[str]) -> None:
+def test_losses_and_texts_of_two_versions_are_shown_side_by_side(stack: Home, versions: list[str]) -> None:
     arguments = ("models", "compare", *versions, "-n", "2", "-l", "20", "--rng-seed", "3")
     first, second = stack.json(*arguments)
     assert [text["seed"] for text in first["texts"]] == [text["seed"] for text in second["texts"]]

@@ -129,7 +129,7 @@ def test_jobs_are_found_and_deleted(stack: Home, seeds: str) -> None:
     assert stack.json("prune", "--older-than", "1h", "--dry-run") == {"jobs": 0, "files": 0, "bytes": 0}
 
 
-def test_a_dry_run_tells_what_a_job_would_take(stack: Home, job: str, seeds: str) -> None:
+def test_a_dry_run_estimates_time_and_disk_space(stack: Home, job: str, seeds: str) -> None:
     said = stack.call("submit", "-m", "tiny", "--seeds", seeds, "-n", "100000", "--dry-run").stderr
     assert "4,000,000 rows" in said
     assert "at most 1,600,000,000 characters" in said

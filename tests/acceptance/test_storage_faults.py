@@ -281,7 +281,7 @@ def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) 
 def test_a_part_waits_for_its_model_and_ends_with_the_same_rows(
     bucket_in_trouble: Place, seeds: str, undisturbed: str
 ) -> None:
-    # Catches: no insist; half a body treated as a damaged file; an attempt that is counted
+    # Catches: no retry; half a body treated as a damaged file; an attempt that is counted
     place = bucket_in_trouble
     killed = _worker(place)
     os.kill(killed, signal.SIGKILL)  # its replacement has not loaded a model

@@ -70,7 +70,7 @@ def test_a_submit_that_is_killed_leaves_all_of_the_job_or_nothing(
         check_whole(client, job)  # Catches: parts in a separate transaction; a job before its seeds
 
 
-def test_of_submits_that_race_with_one_key_one_is_the_job(
+def test_racing_submits_with_one_key_return_one_job(
     settings: Settings, client: Client, model: str, seeds_file: Path
 ) -> None:
     processes = [start(settings, model, seeds_file, "--key", "once") for _ in range(4)]

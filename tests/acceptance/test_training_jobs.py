@@ -73,7 +73,7 @@ def test_whole_documents_are_validation(stack: Home, corpus: Path, trained: tupl
     assert spec["characters"] == len(training)
 
 
-def test_a_version_goes_on_from_another(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+def test_a_version_can_be_fine_tuned_from_another(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
     job = stack.ok("train", "more", str(corpus), "--from", "several@1", "--epochs", "1", "--wait").strip()
     status = stack.json("status", job)
     first, again = stack.json("status", trained[0])["history"][-1], status["history"][-1]
@@ -121,7 +121,7 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
         (("--from", "nobody"), "There is no model 'nobody'"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(
+def test_invalid_training_input_is_refused(
     stack: Home, corpus: Path, trained: tuple[str, str], options: tuple[str, ...], message: str
 ) -> None:
     refuse(stack, 3 if "nobody" in options else 2, message, "train", "new", str(corpus), *options)

@@ -53,7 +53,7 @@ def at_its_start(part: dict[str, Any] | None) -> dict[str, Any] | None:
 # This takes two minutes of all processors.
 @pytest.mark.slow(
     "test_no_order_of_verbs_breaks_a_promise",
-    "test_a_connection_gives_a_silent_server_up",
+    "test_a_connection_to_a_silent_server_times_out",
     "test_workers_outlive_a_store_that_is_away",
     "test_a_child_killed_in_a_part_loses_nothing",
 )
@@ -76,7 +76,7 @@ def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, 
     b.cut()
     until(lambda: owned([place.parts(job)[number]], owner_a), "host a to take the part over")
     assert not in_work(place, owner_b, job, rest)
-    b.mend()
+    b.repair()
     until(lambda: in_work(place, owner_b, job, rest), "host b to work again", RETURN_S)
     console.ok("wait", job, "--timeout", "60s")
 
@@ -97,7 +97,7 @@ def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, 
     # Catches: no tcp_user_timeout in databases.CONNECTION: the heartbeat waits a quarter of an hour for an answer
     until(lambda: "The store" in b.log[before:], "host b to find out", NOTICE_S)
     until(lambda: not in_work(place, owner_b, rest), "its lease to run out")
-    b.mend()
+    b.repair()
     # Catches: a heartbeat thread that ends with its first error: parts are claimed, but no heartbeat follows
     until(lambda: in_work(place, owner_b, rest), "host b to work again", RETURN_S)
     console.ok("cancel", rest)

@@ -28,7 +28,7 @@ FLAT = 1.1  # allowed growth factor of memory
 
 
 @pytest.fixture(autouse=True)
-def mended(fleet: Fleet) -> Iterator[None]:
+def repaired(fleet: Fleet) -> Iterator[None]:
     """Leave a broker that answers to the next test."""
     yield
     fleet.stop_workers()

@@ -75,9 +75,7 @@ def winners(claimed: list[list[Part]]) -> set[tuple[int, int]]:
 
 @pytest.mark.timeout(1800)
 @each_database
-def test_of_claims_that_race_one_wins_and_old_leases_commit_nothing(
-    store: Store, store_url: str, add_job: AddJob
-) -> None:
+def test_one_of_racing_claims_wins_and_old_leases_commit_nothing(store: Store, store_url: str, add_job: AddJob) -> None:
     # Catches: a claim without skip_locked or without BEGIN IMMEDIATE; no token in _change's condition
     owners = [f"worker-{number}" for number in range(PROCESSES)]
     leases, rejected = Leases(store, lease_s=300), 0
@@ -88,7 +86,7 @@ def test_of_claims_that_race_one_wins_and_old_leases_commit_nothing(
             stale = list(pool.map(claim, owners))
             assert winners(stale) == {(number, 1) for number in range(PARTS)}
             for owner in owners:
-                leases.give_back(owner)
+                leases.requeue(owner)
             again = list(pool.map(commit_and_claim, owners, stale))
             rejected += sum(count for count, _ in again)
             assert winners([parts for _, parts in again]) == {(number, 2) for number in range(PARTS)}

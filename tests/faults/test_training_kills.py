@@ -29,7 +29,7 @@ def test_a_training_killed_at_any_point_ends_in_the_same_weights(
         train_calmly(home, text_file, method, "calm")
         for share in shares:
             train_and_kill(home, text_file, method, share)
-    what = f"a training ({method}) is killed at points of chance: equal weights"
+    what = f"a training ({method}) is killed at random points: equal weights"
     records.append(Record("F15", what, "sqlite", numbers={"kills": KILLS}))
 
 

@@ -167,7 +167,7 @@ def test_a_child_that_is_killed_for_its_memory(fleet: Fleet, judge: Judge, memor
     part = until(lambda: next((part for part in fleet.parts(job) if part.error), None), "the reason")
     memory_group.make_ample()
     assert (part.error, part.attempts >= 1) == (OUT_OF_MEMORY, True)
-    judge("F17", "a child is killed by the kernel for its memory; the reason is told", job)
+    judge("F17", "a child is killed by the kernel for its memory; the reason is reported", job)
     fleet.stop_workers()
 
 
@@ -194,7 +194,7 @@ def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) ->
         lambda: "the lease was lost" in first.log.read_text() or "no longer leased" in first.log.read_text(),
         "it to give up",
     )
-    judge("F19", "a process stands still, and goes on when its part is done", job, recovery_host_s=seconds)
+    judge("F19", "a process is stopped and resumes after its part was done", job, recovery_host_s=seconds)
 
 
 def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> None:

@@ -41,7 +41,7 @@ def connect(tmp_path: Path) -> Iterator[Connect]:
 
 
 @pytest.mark.parametrize("login", ["", ":wrong@", f"nobody:{PASSWORD}@"], ids=["none", "wrong", "nobody"])
-def test_a_wrong_password_is_told_from_a_broker_that_is_away(
+def test_a_wrong_password_is_not_reported_as_an_unreachable_broker(
     connect: Connect, start_broker: StartBroker, login: str
 ) -> None:
     # Catches: "Start your Redis server" in a message about a server that runs

@@ -163,7 +163,7 @@ def test_unknown_characters_are_named_with_their_lines(client: Client, model: st
         ("speeches", "", "empty"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_and_nothing_stored(
+def test_invalid_training_input_is_refused_and_nothing_is_stored(
     client: Client, tmp_path: Path, name: str, text: str, error: str
 ) -> None:
     (tmp_path / "bad.txt").write_text(text)
@@ -187,7 +187,7 @@ def test_nothing_is_stored_when_the_broker_is_out_of_reach(settings: Settings, t
     away.close()
 
 
-def test_results_are_in_row_order_and_a_given_up_part_has_its_rows(client: Client, model: str) -> None:
+def test_results_are_in_row_order_and_include_rows_of_failed_parts(client: Client, model: str) -> None:
     job = submit(client, model, [Seed("a")] * 13_000, SamplingOptions(), part_rows=12_800)
     leases = Leases(client.connections.store, 30)
     first, second = leases.claim("generate", "a"), leases.claim("generate", "b")
@@ -246,7 +246,7 @@ def test_no_seeds_and_a_text_in_their_place_are_refused(
     assert (count(client), list(client.connections.files.list("seeds"))) == (before, [])
 
 
-def test_of_first_trainings_that_were_cancelled_any_can_be_retried(client: Client, tmp_path: Path) -> None:
+def test_any_cancelled_first_training_job_can_be_retried(client: Client, tmp_path: Path) -> None:
     # Catches: a training job that counts itself as running, and so finds the other's validation text fixed
     jobs: list[int] = []
     for name in ("first", "second"):
@@ -305,7 +305,7 @@ def test_unknown_characters_may_be_dropped_or_replaced(client: Client, model: st
     assert [seed.seed for seed in seeds_of(client, job.spec)] == ["aéb", "é"]
 
 
-def test_a_stop_string_that_can_never_occur_is_told(
+def test_a_stop_string_that_can_never_match_is_reported(
     client: Client, model: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     submit(client, model, [Seed("a")], replace(SAMPLING, stop=("ab", "xyz")))
@@ -355,7 +355,7 @@ def test_what_is_followed_ends_with_the_epochs_as_they_ended(client: Client, tex
     assert list(statuses)[-1].history[0] == again  # Catches: the loss of an attempt that was killed
 
 
-def test_what_is_retried_is_rung(client: Client, model: str) -> None:
+def test_retried_parts_are_rung(client: Client, model: str) -> None:
     # Catches: a retry that waits for maintenance
     job = submit(client, model, [Seed("a")], SAMPLING).id or 0
     client.cancel(job)

@@ -68,7 +68,7 @@ def test_a_commit_whose_answer_is_lost_is_not_undone(
 def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str, child: Child) -> None:
     # Catches: files left behind that nobody will read
     part, output = begin(client, model, child)
-    child.leases.give_back("owner")
+    child.leases.requeue("owner")
     again = child.leases.claim("generate", "other")
     assert again is not None
     with pytest.raises(LeaseLostError):
@@ -76,9 +76,9 @@ def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str
     assert list(client.connections.files.list(f"jobs/{part.job}")) == []
 
 
-def test_what_an_earlier_lease_left_is_deleted(client: Client, model: str, child: Child) -> None:
+def test_leftovers_of_an_earlier_lease_are_deleted(client: Client, model: str, child: Child) -> None:
     begin(client, model, child)  # its worker dies between its file and its commit
-    child.leases.give_back("owner")
+    child.leases.requeue("owner")
     again = child.leases.claim("generate", "owner")
     assert again is not None
     commit(child, again, client.connections.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))

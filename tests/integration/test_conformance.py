@@ -238,14 +238,14 @@ def test_a_heartbeat_extends_the_lease_and_shows_progress(store: Store, leases: 
     assert store.parts(job)[0].progress == AT_ROW_3
 
 
-def test_a_part_that_kills_its_workers_is_given_up_after_three_attempts(
+def test_a_part_that_kills_its_workers_fails_after_three_attempts(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
     # Catches: attempts that are not counted at the claim
     job = add_job(parts=2)
     poison = claim(leases)
     for _ in range(MAX_ATTEMPTS):
-        assert leases.give_back("a") == 1
+        assert leases.requeue("a") == 1
         with store.read() as connection:
             state = connection.execute(select(parts.c.state).where(parts.c.id == poison.id)).scalar_one()
         if state == PartState.QUEUED:
@@ -274,7 +274,7 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
     epoch = EpochMetrics(epoch=1, step=10, **losses, previews=(preview,))
     for _ in range(2):  # committing an epoch again changes nothing
         leases.checkpoint(first, OUTPUT, [epoch])
-    leases.give_back("a")
+    leases.requeue("a")
     second = claim(leases, queue="train")
     assert (second.checkpoint, second.attempt) == (OUTPUT, 1)
     assert store.history(job) == [epoch]
@@ -326,7 +326,7 @@ def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job:
     add_job(train=True)
     for _ in range(MAX_ATTEMPTS - 1):
         claim(leases, queue="train")
-        leases.give_back("a")
+        leases.requeue("a")
     last = claim(leases, queue="train")
     assert last.attempt == MAX_ATTEMPTS
     leases.checkpoint(last, OUTPUT, [])
@@ -334,7 +334,7 @@ def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job:
     assert leases.fail(last, "an accident") == PartState.QUEUED
 
 
-def test_a_training_that_gave_its_device_back_waits_for_the_others(leases: Leases, add_job: AddJob) -> None:
+def test_a_training_job_that_yielded_its_device_waits_for_the_others(leases: Leases, add_job: AddJob) -> None:
     first, second = add_job(train=True), add_job(train=True)
     turns = []
     for _ in range(4):
@@ -599,7 +599,7 @@ def test_a_part_that_ended_meanwhile_is_not_taken_away(store: Store, leases: Lea
     thread.start()
     assert some_ended.wait(60)
     while thread.is_alive():
-        leases.give_back("a")
+        leases.requeue("a")
     thread.join()
     with store.read() as connection:
         done = select(func.count()).where(parts.c.state == PartState.DONE)
@@ -667,7 +667,7 @@ def test_only_a_training_can_be_waited_for(add_job: AddJob) -> None:
         awaiting(add_job, 999)
 
 
-def test_a_key_stands_for_one_job(store: Store, add_job: AddJob) -> None:
+def test_an_idempotency_key_identifies_one_job(store: Store, add_job: AddJob) -> None:
     # Catches: a key that hides another job
     first = add_job(key="k", request="a")
     assert add_job(key="k", request="a") == first
@@ -677,7 +677,7 @@ def test_a_key_stands_for_one_job(store: Store, add_job: AddJob) -> None:
     assert len(store.jobs(10)) == 2
 
 
-def test_of_submits_that_race_with_one_key_one_is_stored(store: Store, add_job: AddJob) -> None:
+def test_one_of_racing_submits_with_one_key_is_stored(store: Store, add_job: AddJob) -> None:
     # Catches: a key that is not stored
     barrier, found = threading.Barrier(8), []
 
@@ -783,7 +783,7 @@ def test_a_store_made_by_many_at_once_is_one(store_url: str) -> None:
     assert (len(ids), len(set(ids))) == (6, 1)  # Catches: no lock_schema
 
 
-def test_what_failed_is_done_again_and_what_is_done_stays(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_retry_repeats_failed_parts_and_keeps_finished_ones(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job(parts=3)
     complete(leases, claim(leases))
     for _ in range(2):
@@ -814,7 +814,7 @@ def test_cancel_and_retry_is_pause_and_resume(store: Store, leases: Leases, add_
     assert (store.job(job).state, store.job(job).rows_done) == (JobState.DONE, 3 * PART_ROWS)
 
 
-def test_a_training_goes_on_from_its_checkpoint_after_a_retry(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_retried_training_job_resumes_from_its_checkpoint(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: a retry that starts over
     job, part = train_job(add_job, leases)
     leases.checkpoint(part, OUTPUT, [])
@@ -840,12 +840,12 @@ def test_a_job_whose_training_failed_can_be_retried_with_it(store: Store, leases
     assert claim(leases).job == job
 
 
-def test_of_a_dead_process_its_last_reason_is_told(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_the_last_reason_of_a_dead_process_is_reported(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: any reason replaced by the most common one
     job = add_job()
     for _ in range(MAX_ATTEMPTS):
         claim(leases)
-        leases.give_back("a", "out of memory")
+        leases.requeue("a", "out of memory")
     assert store.job(job).error == "out of memory"
 
 

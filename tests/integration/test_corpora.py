@@ -127,7 +127,7 @@ def test_without_a_place_for_copies_a_training_is_refused(
 
 @pytest.mark.parametrize("roots", ["", "{}/deep", "{}/a.tx", "s3://other", "s3:"], ids=repr)
 @pytest.mark.parametrize("named", ["{}/a.txt", "{}/deep/../a.txt"])
-def test_what_the_settings_do_not_allow_is_refused(
+def test_urls_outside_the_allowed_roots_are_refused(
     open_client: OpenClient, faulty_bucket: tuple[str, FaultyProxy], roots: str, named: str
 ) -> None:
     # Catches: roots compared as mere string prefixes; a request to the bucket before the check of the roots
@@ -137,7 +137,7 @@ def test_what_the_settings_do_not_allow_is_refused(
     assert proxy.requests == 0
 
 
-def test_a_place_without_texts_is_told(open_client: OpenClient, bucket: str) -> None:
+def test_a_folder_without_texts_is_reported(open_client: OpenClient, bucket: str) -> None:
     write(f"{bucket}/notes.md", "no text to train on")
     with pytest.raises(TextError, match=f"{bucket}: no such file, and no .txt file below it"):
         train_on(open_client(bucket), bucket)

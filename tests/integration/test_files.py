@@ -97,7 +97,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @each_reader
-def test_what_was_put_is_read_back(files: Files, reader: Reader) -> None:
+def test_stored_files_are_read_back(files: Files, reader: Reader) -> None:
     assert reader(files, files.put("parts/1.zst", [b"ab", b"", b"c"])) == b"abc"
 
 
@@ -335,7 +335,7 @@ def test_a_file_that_changes_after_it_was_checked_is_refused(local: Files, tmp_p
         local.verified_path(reference)
 
 
-def test_what_a_killed_writer_left_is_hidden_and_swept_when_it_is_old(local: Files, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_hidden_and_pruned_when_old(local: Files, tmp_path: Path) -> None:
     # Catches: no sweep; a sweep that deletes a file of a live writer
     with local.storage.stage("jobs/1/a") as old, local.storage.stage("jobs/1/b") as new:
         for path in (old, new):
@@ -357,7 +357,7 @@ def test_a_deleted_folder_is_gone(local: Files, tmp_path: Path) -> None:
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
-def test_a_place_that_is_no_folder_is_told(tmp_path: Path, cache: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_reported(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a").touch()
     with pytest.raises(UnreachableError, match=r"The files in .*/a cannot be read or written: .*(exists|directory)"):
         Files(f"{tmp_path}/a", cache).claim_for("store-1", None)
@@ -403,7 +403,7 @@ def test_a_bucket_s_folder_may_be_left_out_or_deep(bucket: str, cache: Path, fol
     assert names(files, "jobs") == ["jobs/a"]
 
 
-def test_a_bucket_that_is_not_there_is_told(bucket: str, cache: Path) -> None:
+def test_a_missing_bucket_is_reported(bucket: str, cache: Path) -> None:
     with pytest.raises(UnreachableError, match="The files in s3://no-such-bucket/a cannot be read or written: "):
         Files("s3://no-such-bucket/a", cache).claim_for("store-1", None)
 
@@ -447,14 +447,14 @@ def test_workers_that_start_together_fetch_once(faulty_bucket: tuple[str, Faulty
     assert proxy.requests == before + 1
 
 
-def test_a_damaged_copy_is_not_given_out_but_fetched_anew(remote: Files) -> None:
+def test_a_damaged_copy_is_downloaded_again(remote: Files) -> None:
     # Catches: no forget, so that a job fails because of a disk of one host
     reference = remote.put("a", [b"abc"])
     remote.verified_path(reference).write_bytes(b"changed")
     assert verified(remote, reference) == b"abc"
 
 
-def test_a_damaged_copy_of_a_folder_is_not_given_out_but_fetched_anew(remote: Files, source: Path) -> None:
+def test_a_damaged_copy_of_a_folder_is_downloaded_again(remote: Files, source: Path) -> None:
     reference = remote.put_folder("models/a", source)
     (remote.verified_path(reference) / "weights").unlink()
     assert contents(remote.verified_path(reference)) == contents(source)

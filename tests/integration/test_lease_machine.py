@@ -463,7 +463,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def process_dies(self, owner: str) -> None:
         """Let a worker process die; its replacement requeues its parts."""
         self.leave(owner)
-        assert self.leases.give_back(owner) == self.model.take_away(lambda part: part.owner == owner)
+        assert self.leases.requeue(owner) == self.model.take_away(lambda part: part.owner == owner)
 
     @precondition(lambda self: self.model.leased())
     @rule(steps=st.integers(0, 2 * LEASE_MS // STEP_MS))
@@ -645,7 +645,7 @@ def _epoch(epoch: int, step: int) -> EpochMetrics:
 
 # Catches: no token, or no state, in Leases._change's condition; a claim that raises no token or counts no attempt; a
 # release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._end_leases, which
-# forgets cancel_requested, as does fail; give_back of all owners; a heartbeat that does not extend; end_parts that
+# forgets cancel_requested, as does fail; requeue of all owners; a heartbeat that does not extend; end_parts that
 # counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done parts
 # again; a job that is done although a part was canceled; a cancel that counts no parts; dependents that are not told.
 @pytest.mark.hypothesis

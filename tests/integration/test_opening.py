@@ -62,7 +62,7 @@ def test_a_postgresql_without_an_encoding_keeps_text(postgres_url: str) -> None:
         connection.execute(f"drop database {name}")
 
 
-def test_a_connection_gives_a_silent_server_up(postgres_url: str) -> None:
+def test_a_connection_to_a_silent_server_times_out(postgres_url: str) -> None:
     # Catches: no tcp_user_timeout: a client that sends to a host that is cut off waits for a quarter of an hour
     store = Store(postgres_url)
     with store.read() as connection, socket.socket(fileno=os.dup(_file(connection))) as link:

@@ -57,7 +57,7 @@ def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
     assert queue.lengths() == {"train": 1, "generate": 1}
 
 
-def test_of_a_long_job_as_many_are_rung_again_as_by_its_submit(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+def test_maintenance_rings_as_often_for_a_long_job_as_its_submit(queue: Queue, leases: Leases, add_job: AddJob) -> None:
     # Catches: a round that takes a minute, while no other process does one
     add_job(parts=2 * BELLS)
     ring_missing(leases, queue)

@@ -52,7 +52,7 @@ def test_every_row_comes_once_and_in_order(client: Client, job: int, do_part: Do
     assert [row["seed"] for row in found] == [seed.text for seed in SEEDS for _ in range(4)]
 
 
-def test_of_a_running_job_what_is_done_is_given(client: Client, job: int, do_part: DoPart) -> None:
+def test_the_finished_rows_of_a_running_job_are_returned(client: Client, job: int, do_part: DoPart) -> None:
     assert numbers(client, job) == []
     do_part()
     do_part(error="broken")

@@ -141,13 +141,13 @@ def test_a_clock_that_was_far_ahead_stops_no_schedule(nights: Nights, add: Add) 
     nights.at("2031-01-01T03:00")
     nights.end_jobs()
     nights.at("2026-01-01T12:00")
-    # Catches: no `ahead` in wanting
+    # Catches: no `ahead` in find_undecided
     assert ms("2026-01-02T03:00") in [slot.at for slot in nights.at("2026-01-02T03:00")]
     with nights.client.connections.store.read() as connection:  # Catches: a decision at each poll, until 2031
-        assert schedules.wanting(connection, ms("2026-01-02T12:00")) == []
+        assert schedules.find_undecided(connection, ms("2026-01-02T12:00")) == []
 
 
-def test_a_clock_that_jumps_ahead_has_missed_what_it_jumped_over(nights: Nights, add: Add) -> None:
+def test_times_that_the_clock_jumped_over_are_missed(nights: Nights, add: Add) -> None:
     add("* * * * *")
     (slot,) = nights.at("2026-12-31T12:00:10")
     assert (slot.at, slot.state) == (ms("2026-12-31T12:00"), "submitted")

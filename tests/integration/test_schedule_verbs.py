@@ -44,7 +44,7 @@ def test_a_run_by_hand(nights: Nights, add: Add) -> None:
     assert (nights.schedules.run("nightly").job or 0) > (slot.job or 0)
 
 
-def test_what_cannot_be_submitted_fails_its_slot_alone(
+def test_a_job_that_cannot_be_submitted_fails_only_its_slot(
     nights: Nights, add: Add, train: Request, text_file: Path
 ) -> None:
     add(request=train)

@@ -84,7 +84,7 @@ def checkpoint(client: Client) -> FileRef:
     return part.checkpoint
 
 
-def test_a_training_that_gave_its_device_back_goes_on_from_memory(
+def test_a_training_job_that_yielded_its_device_continues_from_memory(
     client: Client, child: Child, kept: KeptTrainings, add_job: AddJob, built: list[Any]
 ) -> None:
     add_job()  # waits, so that the training job gives its device back after each slice
@@ -93,7 +93,7 @@ def test_a_training_that_gave_its_device_back_goes_on_from_memory(
         assert [trainer.checkpoint.step for trainer in built] == [step]  # Catches: a new trainer for each slice
 
 
-def test_what_another_worker_did_meanwhile_is_not_done_again(
+def test_work_that_another_worker_completed_is_not_repeated(
     client: Client, child: Child, kept: KeptTrainings, add_job: AddJob, built: list[Any]
 ) -> None:
     add_job()

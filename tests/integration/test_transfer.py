@@ -114,11 +114,11 @@ def test_an_imported_version_has_no_text_to_draw_seeds_from(elsewhere: Client, a
         elsewhere.submit(GenerateRequest(model="speeches", random_seeds=5))
 
 
-def test_a_training_can_go_on_from_an_imported_version(elsewhere: Client, archive: Path, text_file: Path) -> None:
+def test_an_imported_version_can_be_fine_tuned(elsewhere: Client, archive: Path, text_file: Path) -> None:
     elsewhere.models.import_version(archive)
     assert train(elsewhere, "speeches", [text_file], start="speeches@1").spec.start == "speeches@1"
 
 
-def test_what_is_not_there_cannot_be_exported(client: Client, version: str, tmp_path: Path) -> None:
+def test_missing_versions_cannot_be_exported(client: Client, version: str, tmp_path: Path) -> None:
     with open(tmp_path / "x", "wb") as file, pytest.raises(NotFoundError, match="has no version"):
         client.models.export_version("speeches@9", file)

@@ -80,7 +80,7 @@ def test_deliver_replaces_what_a_consumer_takes(
     assert isinstance(connection.transport, Transport)
     message = consume(connection)
     assert (message.headers["task"], message.decode()) == (TASK, [[QUEUE], {}, {}])
-    assert "took a foreign message for a notification" in caplog.text
+    assert "treated an unexpected message as a notification" in caplog.text
 
 
 def test_restore_by_tag_forgets_what_a_consumer_did_not_acknowledge(

@@ -572,7 +572,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize(("change", "message"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
+def test_hostile_and_damaged_archives_are_refused_and_leave_nothing(
     version: Version, change: Change, message: str
 ) -> None:
     # Catches: no unlink in _all_or_nothing
@@ -600,7 +600,7 @@ def test_the_parts_put_together_are_taken(version: Version) -> None:
         (joined([Member("manifest.json", b"{}")]), "format must be a whole number"),
     ],
 )
-def test_what_is_no_archive_is_refused(version: Version, data: bytes, message: str) -> None:
+def test_files_other_than_archives_are_refused(version: Version, data: bytes, message: str) -> None:
     version.refuse(data, message)
 
 
@@ -616,7 +616,7 @@ def test_an_archive_that_is_cut_off_anywhere_is_refused(version: Version) -> Non
 
 
 @pytest.mark.parametrize("more", [b"x", b"\0", bytes(22), Member("run.py").local(), bytes(2 << 20)])
-def test_what_follows_the_end_is_refused(version: Version, more: bytes) -> None:
+def test_bytes_after_the_end_are_refused(version: Version, more: bytes) -> None:
     version.refuse(version.write() + more, "not a whole zip archive")
 
 
@@ -778,7 +778,7 @@ def test_what_could_not_be_read_is_not_written(version: Version, name: str, data
     assert not target.getvalue()
 
 
-def test_a_file_that_changes_meanwhile_is_told(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_meanwhile_is_reported(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: no comparison at the end of _content when the archive is written
     class Changing(io.BytesIO):
         def write(self, data: Any) -> int:

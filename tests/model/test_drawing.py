@@ -63,7 +63,7 @@ def test_limits_that_allow_everything_change_no_draw(logits: list[float], rng_se
     np.testing.assert_array_equal(drawn_from(row, 1.0, numbers), drawn_from(row, 1.0, numbers, top_k=7))
 
 
-def test_limits_that_allow_everything_keep_what_rounds_away_beside_the_likeliest() -> None:
+def test_limits_that_allow_everything_keep_the_least_likely_characters() -> None:
     # Five thousand characters with a total probability of 1.25e-4; no single one of them changes a sum of 1.
     row, numbers = np.append(np.full(5000, -17.5), 0.0), np.array([1e-5, 5e-5, 0.5], np.float32)
     free = drawn_from(row, 1.0, numbers)

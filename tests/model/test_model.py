@@ -62,7 +62,7 @@ def test_a_text_may_be_limited_and_end_at_a_stop_string(untrained_model: Model) 
     assert next(untrained_model.sample("thé", temperature=0, unknown="replace", length=60)).text == likeliest
 
 
-def test_log_probabilities_have_the_mean_that_is_told(untrained_model: Model) -> None:
+def test_log_probabilities_have_the_reported_mean(untrained_model: Model) -> None:
     sample = next(untrained_model.sample("the", length=200, temperature=1.5))
     assert -np.mean(sample.logprobs) == pytest.approx(sample.nats_per_char, abs=1e-3)
 
@@ -74,7 +74,7 @@ def test_options_that_would_be_overruled_are_refused(untrained_model: Model) -> 
         untrained_model.sample("the", beams=5)
 
 
-def test_a_precision_that_is_none_is_refused(folder: Path) -> None:
+def test_an_unknown_precision_is_refused(folder: Path) -> None:
     (folder / "metrics.json").write_text('{"sampling_precision": "int8"}')
     refused(folder, "metrics.json: sampling_precision must be one of float32, bfloat16")
 

@@ -36,7 +36,7 @@ def test_a_version_that_is_held_is_not_read_again(files: Files, tmp_path: Path) 
     assert loaded.get(files, reference) is model
 
 
-def test_what_was_unused_longest_goes_first(files: Files, tmp_path: Path) -> None:
+def test_the_least_recently_used_copy_is_deleted_first(files: Files, tmp_path: Path) -> None:
     first, second, third = (store_version(files, tmp_path / "m", seed) for seed in (1, 2, 3))
     size = ModelCache().get(files, first).size
     loaded = ModelCache(max_bytes=2 * size)

@@ -150,7 +150,7 @@ def test_a_text_ends_at_its_first_stop_string(
     assert report.characters == sum(first_stop(text.ids.tolist(), stops)[0] or len(text.ids) for text in whole.values())
 
 
-def test_of_several_stop_strings_the_one_that_ends_first_ends_the_text(untrained_model: Model) -> None:
+def test_the_stop_string_that_ends_first_ends_the_text(untrained_model: Model) -> None:
     ids = texts(untrained_model, [Row([1], 1.0, 12, 5)])[5].ids.tolist()
     early = next(place for place in range(3, 12) if ids.index(ids[place]) == place)
     late = next(place for place in range(early + 1, 12) if ids.index(ids[place]) == place)

@@ -162,7 +162,7 @@ def test_previews_are_written_after_each_epoch_at_each_temperature() -> None:
             assert len(preview.text) == 160
 
 
-def test_a_training_goes_on_from_a_model() -> None:
+def test_a_training_job_can_fine_tune_a_model() -> None:
     first = trainer()
     first.run()
     trained = first.trained_model()
@@ -172,7 +172,7 @@ def test_a_training_goes_on_from_a_model() -> None:
     assert again.trained_model().val_loss < trained.val_loss
 
 
-def test_a_model_goes_on_with_its_network_and_vocabulary(text_file: Path) -> None:
+def test_fine_tuning_keeps_network_and_vocabulary(text_file: Path) -> None:
     start = Model(STREAM, CORPUS.vocabulary, initial_weights(STREAM, len(CORPUS.vocabulary), 1))
     model = charrnn.train(text_file, start=start, epochs=1)
     assert (model.network, model.vocabulary.characters) == (STREAM, CORPUS.vocabulary.characters)
@@ -232,7 +232,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_training(monkeypatch: pyt
         trainer().run()
 
 
-def test_a_model_goes_on_at_a_lower_rate() -> None:
+def test_fine_tuning_uses_a_lower_learning_rate() -> None:
     first = trainer()
     start = Model(STREAM, CORPUS.vocabulary, first.checkpoint.weights)
     again = Trainer(CORPUS, STREAM, TrainingOptions(), start)

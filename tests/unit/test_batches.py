@@ -16,7 +16,7 @@ def test_streams_read_every_character_once_an_epoch_but_for_the_rest() -> None:
     assert len(targets) == len(set(targets)) == 3 * 7 * (999 // 21)
 
 
-def test_a_stream_goes_on_where_its_last_step_ended() -> None:
+def test_a_stream_continues_where_its_last_step_ended() -> None:
     streams = Streams(IDS, batch=3, unroll=7)
     for step in range(streams.epoch_steps - 1):
         np.testing.assert_array_equal(streams.read(step)[1][-1], streams.read(step + 1)[0][0])

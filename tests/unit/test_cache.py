@@ -57,7 +57,7 @@ def add(cache: Cache, sha256: str, size: int, used_at: float) -> None:
     os.utime(path, (used_at, used_at))
 
 
-def test_what_was_fetched_is_held(cache: Cache) -> None:
+def test_downloaded_files_are_cached(cache: Cache) -> None:
     path = cache.get("ab", fetch)
     assert (cache.get("ab", not_to_be_called), (path / "file").read_bytes()) == (path, b"abc")
 
@@ -86,19 +86,19 @@ def test_a_fetch_that_fails_leaves_nothing(cache: Cache) -> None:
     assert (held(cache), cache.get("ab", fetch)) == ([], cache.root / "ab")
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(cache: Cache) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing(cache: Cache) -> None:
     with pytest.raises(UnreachableError, match=r"The cache .*/cache cannot be written: No space left on device"):
         cache.get("ab", full_disk)
     assert held(cache) == []
 
 
-def test_a_place_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnreachableError, match=r"The cache .*/file/cache cannot be written: "):
         Cache(tmp_path / "file" / "cache").get("ab", fetch)
 
 
-def test_what_a_killed_fetch_left_goes_with_the_next(cache: Cache) -> None:
+def test_leftovers_of_a_killed_download_are_deleted_by_the_next(cache: Cache) -> None:
     # Catches: gigabytes that nobody finds, under a random name
     process = SPAWN.Process(target=_killed, args=(cache.root,))
     process.start()
@@ -116,7 +116,7 @@ def _killed(root: Path) -> None:
     Cache(root).get("ab", fetch_half)
 
 
-def test_what_was_forgotten_is_fetched_anew(cache: Cache) -> None:
+def test_deleted_copies_are_downloaded_again(cache: Cache) -> None:
     cache.get("ab", fetch)
     cache.forget("ab")
     cache.forget("ab")
@@ -143,7 +143,7 @@ def test_to_be_used_is_to_stay(cache: Cache) -> None:
     assert held(cache) == ["aa", "cc"]
 
 
-def test_what_is_larger_than_the_limit_is_held_alone(cache: Cache) -> None:
+def test_a_copy_larger_than_the_limit_is_kept_alone(cache: Cache) -> None:
     # Catches: a version that is deleted before it is read
     add(cache, "aa", 5, 1)
     add(cache, "bb", 50, 2)

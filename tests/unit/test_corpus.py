@@ -50,6 +50,8 @@ def test_the_training_text_stays_on_the_disk() -> None:
         ([], "ab", "No text is left to train on"),
     ],
 )
-def test_what_cannot_be_trained_or_measured_is_refused(training: list[str], validation: str, error: str) -> None:
+def test_text_that_cannot_be_trained_on_or_evaluated_is_refused(
+    training: list[str], validation: str, error: str
+) -> None:
     with pytest.raises(InputError, match=error):
         Corpus.of(Vocabulary("ab"), training, validation)

@@ -77,13 +77,13 @@ def test_a_day_that_a_month_does_not_have_is_left_out() -> None:
         f"{'1' * 5000} * * * *",
     ],
 )
-def test_what_is_no_expression_is_refused(expression: str) -> None:
+def test_invalid_cron_expressions_are_refused(expression: str) -> None:
     with pytest.raises(InputError, match="is not valid.*Expected five fields"):
         Cron(expression)
 
 
 @pytest.mark.parametrize("zone", ["", "Europe/Pari", "Europe", "/etc/passwd", "../UTC", "\0", "x" * 500])
-def test_what_is_no_time_zone_is_refused(zone: str) -> None:
+def test_unknown_time_zones_are_refused(zone: str) -> None:
     with pytest.raises(InputError, match="Unknown time zone "):
         Cron("0 3 * * *", zone)
 

@@ -81,7 +81,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert run("systemd-analyze", "verify", f"--root={tmp_path}", *UNITS) == ""  # it warns of what it ignores
 
 
-def test_a_worker_of_systemd_has_one_gpu_and_gives_its_work_back() -> None:
+def test_a_systemd_worker_has_one_gpu_and_requeues_its_work() -> None:
     unit = (DEPLOY / "systemd/charrnn-worker@.service").read_text()
     assert re.search(r"^ExecStart=\S+ worker --devices %i$", unit, re.MULTILINE)
     assert "\nKillMode=mixed\n" in unit
@@ -202,7 +202,7 @@ def texts() -> Iterator[str]:
             yield path.read_text()
 
 
-def test_no_secret_stands_in_a_file(services: dict[str, Compose]) -> None:
+def test_no_file_contains_a_secret(services: dict[str, Compose]) -> None:
     for text in texts():
         assert not re.search(r"PRIVATE KEY|://[^/\s$]*:(?!password@)[^/\s$]+@|[0-9a-f]{40}", text)
     variables = {name for service in services.values() for name in service.get("environment", {})}

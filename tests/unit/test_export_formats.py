@@ -211,13 +211,13 @@ def test_log_probabilities_are_a_list_in_parquet() -> None:
     assert values == [pytest.approx(LOGPROBS[0]), [], None]
 
 
-def test_of_no_rows_there_is_what_the_format_asks_for() -> None:
+def test_an_export_of_no_rows_is_valid_in_each_format() -> None:
     assert [exported([], "jsonl"), exported([], "txt")] == [b"", b""]
     assert exported([], "csv").decode() == ",".join(exports.FIELDS) + "\r\n"
     assert read_parquet(exported([], "parquet")).read().num_rows == 0
 
 
-def test_without_pyarrow_it_is_told_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(InputError, match=r"pip install '.\[parquet\]'"):
         write([], "parquet", io.BytesIO())
@@ -354,7 +354,7 @@ def test_rows_are_a_half_open_range(text: str, rows: tuple[int, int | None]) -> 
 @pytest.mark.parametrize(
     "text", ["", "5", "a:b", "-5:", ":-1", "1:2:3", "1 : 2", "1:2\n", "١:٢", "1.5:2", "9" * 5000 + ":"]
 )
-def test_what_is_no_range_is_refused_with_an_example(text: str) -> None:
+def test_invalid_row_ranges_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(InputError, match=r"is not a range. Expected A:B, .*, such as 100:200, :100 or 100:"):
         parse_rows(text)
 

@@ -24,7 +24,7 @@ from charrnn.options import (
     TrainingOptions,
     choose_streams,
     chosen_options,
-    continued,
+    resolve_network,
 )
 
 INTEGERS = [
@@ -88,7 +88,7 @@ def test_at_least_one_temperature_is_needed() -> None:
         SamplingOptions(temperatures=())
 
 
-def test_a_temperature_stands_once() -> None:
+def test_a_repeated_temperature_is_refused() -> None:
     # Catches: two rows with one random stream, whose equal texts count as two
     with pytest.raises(InputError, match=r"Temperatures must be distinct\. Received: \[1\.0, 0\.5, 1\.0\]"):
         SamplingOptions(temperatures=(1, 0.5, 1.0))
@@ -159,7 +159,7 @@ def test_a_step_without_windows_is_refused() -> None:
         chosen_options(None, {}, {"stride": 1})
 
 
-def test_a_model_of_windows_goes_on_at_another_step() -> None:
+def test_a_model_of_windows_is_fine_tuned_with_another_stride() -> None:
     assert chosen_options(None, {}, {"stride": 1}, continues=True) == (None, TrainingOptions(stride=1))
 
 
@@ -172,12 +172,12 @@ def test_one_temperature_is_as_good_as_several() -> None:
     assert TrainingOptions(preview_temperatures=1).preview_temperatures == (1.0,)  # type: ignore[arg-type]
 
 
-def test_a_model_that_goes_on_keeps_its_network() -> None:
+def test_a_fine_tuned_model_keeps_its_network() -> None:
     before = NetworkOptions(units=64)
-    assert continued(None, before) == before
-    assert continued(None, None) == NetworkOptions()
+    assert resolve_network(None, before) == before
+    assert resolve_network(None, None) == NetworkOptions()
     with pytest.raises(InputError, match="keeps its network"):
-        continued(NetworkOptions(), before)
+        resolve_network(NetworkOptions(), before)
 
 
 @pytest.mark.parametrize(
@@ -202,18 +202,18 @@ def test_a_model_that_goes_on_keeps_its_network() -> None:
         ({"length": MAX_LENGTH + 1}, "length must be a whole number from 1 to 1,000,000"),
     ],
 )
-def test_a_sampling_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+def test_invalid_sampling_options_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SamplingOptions(**values)
 
 
 def test_a_seed_s_options_are_checked_as_the_job_s() -> None:
     options = SamplingOptions(temperatures=(0.5, 1.0), length=9, top_k=5)
-    assert options.overridden({}) is options
-    assert options.overridden({"temperature": 0.7, "stop": ["a", "b"], "top_k": None}) == SamplingOptions(
+    assert options.with_overrides({}) is options
+    assert options.with_overrides({"temperature": 0.7, "stop": ["a", "b"], "top_k": None}) == SamplingOptions(
         temperatures=(0.7,), length=9, stop=("a", "b"), top_k=5
     )
     with pytest.raises(InputError, match="A seed cannot set samples. Expected: temperature, length"):
-        options.overridden({"samples": 5})
+        options.with_overrides({"samples": 5})
     with pytest.raises(InputError, match="temperature must be a finite number"):
-        options.overridden({"temperature": [1, "hot"]})
+        options.with_overrides({"temperature": [1, "hot"]})

@@ -68,12 +68,12 @@ def test_a_temperature_is_the_same_as_a_whole_number_and_as_a_float() -> None:
     assert row_key(7, "a", 1, 3) == row_key(7, "a", 1.0, 3)
 
 
-def test_a_seed_with_an_id_is_told_apart_by_it_alone() -> None:
+def test_a_seed_with_an_id_is_identified_by_it_alone() -> None:
     # Catches: the text of a seed in its name, so that fixing a typing error changes the random stream
     assert seed_name("x", "one", 0) == seed_name("x", "two", 5)
 
 
-def test_equal_seeds_without_ids_are_told_apart_by_their_occurrence() -> None:
+def test_equal_seeds_without_ids_are_distinguished_by_occurrence() -> None:
     assert seed_name(None, "one", 0) != seed_name(None, "one", 1)
 
 

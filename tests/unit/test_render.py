@@ -142,7 +142,7 @@ def test_an_empty_text_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines()[0] == "row 4  temperature 1  sample 0  empty"
 
 
-def test_a_sampling_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_sampling_options_are_described_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     report = ReportSummary(
         queue_seconds=1.5,
         parts=12,
@@ -197,18 +197,18 @@ def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixtur
     assert shown(capsys, training()) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, loss 1.2346"]
 
 
-def test_a_headline_tells_that_the_validation_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_headline_shows_that_validation_is_running(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: a training job that seems to hang at the end of an epoch
     [line] = shown(capsys, training(replace(STEP, evaluating=True)))
     assert line.endswith("loss 1.2346, evaluating")
 
 
-def test_a_headline_tells_the_validation_loss_once_there_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_headline_shows_the_validation_loss_once_measured(capsys: pytest.CaptureFixture[str]) -> None:
     [line] = shown(capsys, training(replace(STEP, val_loss=1.5)))
     assert line.endswith("loss 1.2346, val_loss 1.5000")
 
 
-def test_a_headline_tells_a_second_attempt(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_headline_shows_a_second_attempt(capsys: pytest.CaptureFixture[str]) -> None:
     [line] = shown(capsys, training(attempt=2))
     assert line.endswith(" (attempt 2)")
 

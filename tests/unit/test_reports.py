@@ -31,7 +31,7 @@ def test_many_are_counted_to_within_a_tenth(count: int) -> None:
     assert len(found.to_json()) < 6_000  # Catches: a job's report that grows with its rows
 
 
-def test_what_two_parts_have_in_common_is_counted_once() -> None:
+def test_values_shared_by_two_parts_are_counted_once() -> None:
     first, second = (distinct_of([f"text {n}" for n in range(start, start + 6_000)]) for start in (0, 3_000))
     assert Distinct(first.hashes | second.hashes).count == pytest.approx(9_000, rel=0.1)
 

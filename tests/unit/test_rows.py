@@ -159,7 +159,7 @@ def test_a_result_line_tells_the_row_and_its_text() -> None:
     }
 
 
-def test_a_failed_line_tells_the_reason_and_no_text() -> None:
+def test_a_failed_row_has_a_reason_and_no_text() -> None:
     line = failed_result(ROW, "speeches@1", "broken")
     assert [line[key] for key in ("row", "text", "finish_reason", "nats_per_char", "error")] == [
         7,
@@ -170,7 +170,7 @@ def test_a_failed_line_tells_the_reason_and_no_text() -> None:
     ]
 
 
-def test_a_seed_s_own_options_stand_in_the_place_of_the_job_s() -> None:
+def test_the_options_of_a_seed_override_those_of_the_job() -> None:
     seeds = [
         StoredSeed(None, "a", 0, {"temperature": [0.1, 0.2, 0.3], "length": 5}),
         StoredSeed(None, "b", 0),
@@ -187,7 +187,7 @@ def test_a_seed_s_own_options_stand_in_the_place_of_the_job_s() -> None:
         assert list(part_rows(spec, seeds, first, 5)) == rows[first : first + 5]
 
 
-def test_log_probabilities_are_told_where_they_are_asked_for() -> None:
+def test_log_probabilities_are_reported_on_request() -> None:
     row = replace(ROW, sampling=SamplingOptions(logprobs=True))
     assert list(result(row, "speeches@1", "a", "stop", 1.25, [-1.25])) == [*KEYS, "logprobs"]
     assert failed_result(row, "speeches@1", "broken")["logprobs"] is None

@@ -34,7 +34,7 @@ def stored(seeds: list[Seed]) -> list[StoredSeed]:
 
 
 @given(st.lists(st.tuples(TEXTS, OPTIONS), min_size=1, max_size=10))
-def test_what_was_written_is_read_back(given: list[tuple[str, dict[str, Any]]]) -> None:
+def test_written_values_are_read_back(given: list[tuple[str, dict[str, Any]]]) -> None:
     found = stored([Seed(text, options=options) for text, options in given])
     assert [(seed.seed, seed.options) for seed in found] == given
 
@@ -134,7 +134,7 @@ def test_the_hash_is_of_the_content_and_not_of_the_frames(monkeypatch: pytest.Mo
     assert written(seeds[1:])[0].sha256 != first
 
 
-def test_of_many_wrong_seeds_the_first_are_named_and_the_others_counted() -> None:
+def test_the_first_of_many_wrong_seeds_are_named_and_the_others_counted() -> None:
     seeds = [Seed("aX", line=line) for line in range(1, 10)]
     with pytest.raises(InputError, match=r"^9 seeds contain .*\n  line 1: 'X'\n(.*\n){4}  and 4 more\n"):
         written(seeds)

@@ -122,14 +122,14 @@ def test_a_name_tells_json_lines(tmp_path: Path, name: str) -> None:
     assert [seed.text for seed in SeedFile(str(tmp_path / name))] == ["one"]
 
 
-def test_the_format_may_be_told(tmp_path: Path) -> None:
+def test_the_format_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "seeds").write_text('{"seed": "one"}\n')
     assert [seed.text for seed in SeedFile(str(tmp_path / "seeds"), "jsonl")] == ["one"]
     with pytest.raises(InputError, match="seeds-format must be one of text, jsonl"):
         SeedFile(str(tmp_path / "seeds"), "json")
 
 
-def test_a_number_as_seed_is_told_of_rng_seed(tmp_path: Path) -> None:
+def test_a_number_as_seed_is_refused_with_a_hint_at_rng_seed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"Received: 7\. Set the random seed with --rng-seed"):
         read_json(tmp_path, '{"seed": 7}')
 

@@ -13,8 +13,8 @@ from charrnn.errors import InputError
 from charrnn.text import validation as split
 from charrnn.text.documents import UTF_8, Document, list_documents
 from charrnn.text.overlap import WINDOW
-from charrnn.text.training_text import leave_out, prepare, read
-from charrnn.text.validation import PIECE_END, choose_validation, stands_in, whole
+from charrnn.text.training_text import exclude_validation, prepare, read
+from charrnn.text.validation import PIECE_END, choose_validation, join_documents, overlaps_validation
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -26,7 +26,7 @@ def files(folder: Path, *texts: str) -> list[Document]:
 
 
 def training(corpus: list[Document], validation: str) -> str:
-    return "".join(read(leave_out(corpus, validation)))
+    return "".join(read(exclude_validation(corpus, validation)))
 
 
 def prose(number: int, size: int) -> str:
@@ -34,7 +34,7 @@ def prose(number: int, size: int) -> str:
     return "".join(random.Random(number).choices("etaoin shrdlu\n", k=size))  # not cryptographic
 
 
-def test_of_several_files_whole_ones_are_validation(tmp_path: Path) -> None:
+def test_whole_files_of_several_are_reserved_for_validation(tmp_path: Path) -> None:
     texts = [f"This is document number {number}.\n" * 20 for number in range(100)]
     corpus = files(tmp_path, *texts)
     validation = choose_validation(corpus)
@@ -76,7 +76,7 @@ def test_more_than_can_be_read_after_each_epoch_is_not_validation(
 ) -> None:
     monkeypatch.setattr(split, "LARGEST_VALIDATION", 8)
     with pytest.raises(InputError, match="The validation text has 9 bytes. Expected at most 8"):
-        whole(files(tmp_path, "12345", "6789"))
+        join_documents(files(tmp_path, "12345", "6789"))
 
 
 def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_validation_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
     assert training(corpus, piece) == other + "\na\nb\nc"
 
 
-def test_what_an_edit_left_of_a_validation_file_is_cut(tmp_path: Path) -> None:
+def test_an_edited_copy_of_a_validation_file_is_removed(tmp_path: Path) -> None:
     # Catches: a validation file that is trained on as a whole because one edit made it a different file
     validation, other = prose(0, 2000), prose(1, 9000)
     edited = validation[:1000] + "EDITED" + validation[1001:]
@@ -108,7 +108,7 @@ def test_what_an_edit_left_of_a_validation_file_is_cut(tmp_path: Path) -> None:
     assert training(files(tmp_path, other, validation[200:900]), validation) == other
 
 
-def test_what_stands_in_both_by_custom_is_not_cut(tmp_path: Path) -> None:
+def test_text_common_to_many_documents_is_not_removed(tmp_path: Path) -> None:
     greeting = "Mr. Speaker, Mr. Vice President, members of Congress, distinguished guests: "
     validation, other = greeting + prose(0, 2000), greeting + prose(1, 2000)
     assert training(files(tmp_path, other, validation), validation) == other
@@ -139,12 +139,12 @@ def test_short_validation_files_are_cut_out_of_a_document_that_joins_all(tmp_pat
 def test_a_licence_in_common_is_no_training_on_the_validation_text(tmp_path: Path) -> None:
     licence, validation = prose(0, 3000), prose(1, 60_000)
     (document,) = files(tmp_path, prose(2, 50_000) + licence)
-    assert not stands_in(document, validation + licence)
+    assert not overlaps_validation(document, validation + licence)
     (document,) = files(tmp_path, prose(2, 50_000) + validation[:9000])
-    assert stands_in(document, validation + licence)
+    assert overlaps_validation(document, validation + licence)
 
 
-def test_what_is_left_out_beside_the_validation_text_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_text_removed_beside_the_validation_text_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     validation = prose(1, 3000)
     training(files(tmp_path, validation, validation, prose(2, 9000)), validation)
     assert "leaves out 6,000 bytes of the text" in caplog.text
@@ -242,7 +242,7 @@ def test_a_validation_text_of_which_a_model_knows_nothing_is_refused(tmp_path: P
 
 
 def test_documents_validation_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
-    assert whole(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
+    assert join_documents(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
 
 
 def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:

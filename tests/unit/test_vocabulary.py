@@ -107,5 +107,5 @@ def test_a_stand_in_is_known_itself() -> None:
 
 
 @pytest.mark.parametrize("policy", ["error", "drop", "replace"])
-def test_of_an_empty_seed_a_newline_is_read(policy: str) -> None:
+def test_an_empty_seed_is_read_as_a_newline(policy: str) -> None:
     assert Vocabulary.of("ab\n").prepare_seed("", policy) == "\n"

@@ -42,7 +42,7 @@ def not_draining() -> Iterator[None]:
     module._drained_at.value = 0.0
 
 
-def test_work_goes_on_while_the_lease_is_fresh(watch: Watch) -> None:
+def test_work_continues_while_the_lease_holds(watch: Watch) -> None:
     # Catches: a lease that expires at once
     watch.check()
 
@@ -61,7 +61,7 @@ def test_a_lost_lease_comes_before_a_cancelled_job(watch: Watch) -> None:
         watch.check()
 
 
-def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
+def test_a_cancelled_part_is_released(watch: Watch) -> None:
     # Catches: work that continues for a job that was canceled
     watch.cancelled = True
     with pytest.raises(Interrupted):
@@ -69,7 +69,7 @@ def test_a_cancelled_part_is_given_back(watch: Watch) -> None:
 
 
 @pytest.mark.parametrize(("within_s", "remaining_s"), [(25.0, 60.0), (25.0, None), (0.0, 5.0)])
-def test_a_part_that_does_not_end_before_its_worker_is_given_back(
+def test_a_part_that_cannot_end_during_the_drain_is_requeued(
     watch: Watch, within_s: float, remaining_s: float | None
 ) -> None:
     # Catches: a part that its worker cannot finish, held until the worker is killed

@@ -40,8 +40,8 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
         InputError: the part is larger than a part may be.
     """
     started, files = time.monotonic(), child.files
-    model = watch.insist(lambda: child.models.get(files, _version_files(child, spec)))
-    seeds = watch.insist(lambda: read_seeds(files, part, spec, watch))
+    model = watch.retry(lambda: child.models.get(files, _version_files(child, spec)))
+    seeds = watch.retry(lambda: read_seeds(files, part, spec, watch))
     loading = time.monotonic() - started
     watch.enter(COMPILING)
 
@@ -65,7 +65,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
     crash_point("sampled", part.number)
     watch.enter(WRITING)
-    output = watch.insist(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
+    output = watch.retry(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
     writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
@@ -123,7 +123,7 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
     """
     kind = device_kind(child.device)
     try:
-        watch.insist(lambda: child.leases.complete_rows(part, output, report, kind))
+        watch.retry(lambda: child.leases.complete_rows(part, output, report, kind))
     except LeaseLostError:
         if not child.leases.committed(part):
             child.files.delete(output.name)

@@ -67,7 +67,7 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
         Interrupted: raised after a checkpoint; the part goes back to the queue.
         LeaseLostError: raised by `watch`.
     """
-    work = kept.take(part) or watch.insist(lambda: _Work(child, part, spec))
+    work = kept.take(part) or watch.retry(lambda: _Work(child, part, spec))
     watch.enter(COMPILING)
     while not work.trainer.finished:
         try:
@@ -76,9 +76,9 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
             _save_if_possible(work)
             raise
         watch.enter(WRITING)
-        watch.insist(work.save_checkpoint)
-        if not work.trainer.finished and watch.insist(child.others_wait):
-            watch.insist(lambda: kept.keep(work))
+        watch.retry(work.save_checkpoint)
+        if not work.trainer.finished and watch.retry(child.others_wait):
+            watch.retry(lambda: kept.keep(work))
             raise Interrupted
     work.finish(watch)
 
@@ -169,7 +169,7 @@ class _Work:
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
             name = layout.version_folder(self.spec.model, part.job, part.token)
-            files = watch.insist(lambda: self.files.put_folder(name, Path(folder)))
+            files = watch.retry(lambda: self.files.put_folder(name, Path(folder)))
         version = NewVersion(
             model=self.spec.model,
             files=files,
@@ -216,7 +216,7 @@ class _Work:
 
         If its loss and the champion's were measured on different characters, measure both on common ones and try again.
         """
-        while champion := watch.insist(partial(self.child.leases.complete_training, self.part, version)):
+        while champion := watch.retry(partial(self.child.leases.complete_training, self.part, version)):
             try:
                 version = replace(version, comparison=self._compare(model, champion, watch))
             except ModelFileError as damaged:  # the champion is damaged or deleted: no reason to lose this version
@@ -228,7 +228,7 @@ class _Work:
         from charrnn.training.comparison import common_nats
 
         watch.enter(COMPILING)
-        folder = watch.insist(lambda: self.files.verified_path(champion.files))
-        validation = watch.insist(lambda: self.files.read(self.spec.validation)).decode()
+        folder = watch.retry(lambda: self.files.verified_path(champion.files))
+        validation = watch.retry(lambda: self.files.read(self.spec.validation)).decode()
         nats, champion_nats, left_out = common_nats(model, load(folder), validation, watch.check)
         return Comparison(champion=champion.version, nats=nats, champion_nats=champion_nats, left_out=left_out)

@@ -99,7 +99,7 @@ class Watch:
             return None
         return f"{HUNG}: no progress for {limit_s:g} s while {self.phase}"
 
-    def insist(self, action: Callable[[], T]) -> T:
+    def retry(self, action: Callable[[], T]) -> T:
         """Run an action that needs the store or the files. While these do not answer, keep the part and try again.
 
         A full disk, or a bucket that is unavailable for an hour, costs no attempt and no work.

@@ -48,7 +48,7 @@ class Cache:
             self._drop(self.root / sha256)
 
     def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
-        with self._aside() as arriving:
+        with self._temporary_path() as arriving:
             fetch(arriving)
             arriving.replace(path)
         self._make_room(path)
@@ -56,11 +56,11 @@ class Cache:
     def _drop(self, path: Path) -> None:
         """Delete a copy. It is moved aside first, so that a killed process leaves no partial folder under its name."""
         if path.exists():
-            with self._aside() as leaving:
+            with self._temporary_path() as leaving:
                 path.replace(leaving)
 
     @contextmanager
-    def _aside(self) -> Iterator[Path]:
+    def _temporary_path(self) -> Iterator[Path]:
         """Yield a path for an incomplete copy. It is deleted with the block, or by the next block after a kill."""
         folder = self.root / ASIDE
         shutil.rmtree(folder, ignore_errors=True)

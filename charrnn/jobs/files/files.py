@@ -73,7 +73,7 @@ class Files:
         if owner is None:
             raise InputError(
                 f"The store keeps its files in {known}, but {self.url} has none of them. Set CHARRNN_FILES_URL to "
-                f"their place, a folder that every host sees or an s3:// URL"
+                f"their location, a folder that every host sees or an s3:// URL"
             )
         if owner != store_id:
             raise InputError(f"{self.url} holds the files of another store. Set CHARRNN_FILES_URL to another place")

@@ -66,7 +66,7 @@ def part_seeds(
             return
         texts = spec.sampling.texts(seed.options)
         if start + texts > first:
-            sampling = spec.sampling.overridden(seed.options)
+            sampling = spec.sampling.with_overrides(seed.options)
             yield SeedRows(seed, sampling, start, max(first - start, 0), min(first + count - start, texts))
         start += texts
 

@@ -225,7 +225,7 @@ class SeedWriter:
         sampling = self.sampling
         if seed.options:
             try:
-                sampling = self.sampling.overridden(seed.options)
+                sampling = self.sampling.with_overrides(seed.options)
             except InputError as error:
                 raise InputError(f"{seed.place}: {error}") from error
             if len(self._unmatched) < SHOWN_LINES:

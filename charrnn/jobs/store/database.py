@@ -184,7 +184,8 @@ def _parse(url: str) -> URL:
     is_file = parsed.drivername == SQLITE and path and not path.startswith((":memory:", "file:")) and not parsed.query
     if not is_file and parsed.drivername not in (POSTGRESQL, "postgresql+psycopg"):
         raise InputError(
-            f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. Got {_shown(parsed)}"
+            f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. "
+            f"Received: {_shown(parsed)}"
         )
     return parsed
 

@@ -156,7 +156,7 @@ class Leases:
             failed = permanent or attempts >= MAX_ATTEMPTS
             return _end_lease(connection, part, cancelled, failed=failed, error=_storable(reason))
 
-    def give_back(self, owner: str, reason: str = DIED) -> int:
+    def requeue(self, owner: str, reason: str = DIED) -> int:
         """Requeue the parts of a process that died, so that they need not wait for their leases to expire.
 
         As after any failed attempt, some may end instead. Return the number of parts.

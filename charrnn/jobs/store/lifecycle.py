@@ -193,7 +193,7 @@ def end_parts(connection: Connection, job_id: int, count: int, *, report: Any = 
 def _end(connection: Connection, job: Row[Any], state: JobState, **values: Any) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job.id).values(state=state, finished_at=NOW, **values))
     if job.kind == TrainSpec.QUEUE:
-        _tell_dependents(connection, job, state)
+        _resolve_dependents(connection, job, state)
 
 
 def _final_state(connection: Connection, job: Row[Any]) -> JobState:
@@ -206,7 +206,7 @@ def _final_state(connection: Connection, job: Row[Any]) -> JobState:
     return JobState.DONE
 
 
-def _tell_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
+def _resolve_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
     """Start the jobs that wait for a training job with its version, or fail them if it made none."""
     waiting = (jobs.c.after == training.id) & jobs.c.version.is_(None) & jobs.c.state.not_in(ENDED_JOBS)
     for job in connection.execute(

@@ -142,7 +142,7 @@ def add_by_hand(connection: Connection, name: str, now: int) -> Slot:
     return Slot(name, now)
 
 
-def wanting(connection: Connection, now: int) -> Sequence[str]:
+def find_undecided(connection: Connection, now: int) -> Sequence[str]:
     """Return the schedules to decide on: those that are due, and those that advanced by a clock that was set back."""
     own = slots.c.schedule == schedules.c.name
     ahead = select(slots.c.at).where(own, slots.c.at > now, slots.c.at < schedules.c.next_at).exists()

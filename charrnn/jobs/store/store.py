@@ -164,7 +164,7 @@ class Store(Database):
         with self.read() as connection:
             return [WorkerInfo(**{**row._mapping, "queues": tuple(row.queues)}) for row in connection.execute(query)]
 
-    def sign_of_life(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
+    def record_heartbeat(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
         """Record that a pool child is alive."""
         seen = {"host": host, "pid": pid, "device": device, "queues": list(queues), "seen_at": NOW}
         with self.write() as connection:
@@ -180,7 +180,7 @@ class Store(Database):
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.seen_at < NOW - after_ms))
 
-    def win_round(self, name: str, every_ms: int) -> bool:
+    def claim_round(self, name: str, every_ms: int) -> bool:
         """Take the next round of a task that one of many processes does. Return False if the round is not due yet."""
         due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
         with self.read() as connection:  # most calls come too early and need no lock

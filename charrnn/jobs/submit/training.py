@@ -18,7 +18,7 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
-from charrnn.options import TrainingOptions, continued
+from charrnn.options import TrainingOptions, resolve_network
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.training_text import prepare
 from charrnn.text.vocabulary import Vocabulary
@@ -72,7 +72,7 @@ def _prepare(
     connections.probe()
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
-    network = continued(request.network, version.network if version else None)
+    network = resolve_network(request.network, version.network if version else None)
     given = corpora.documents(request.validation, request.encoding) if request.validation else []
     validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None

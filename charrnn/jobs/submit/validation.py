@@ -10,7 +10,7 @@ from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
 from charrnn.text.documents import Document
-from charrnn.text.validation import choose_validation, stands_in, whole
+from charrnn.text.validation import choose_validation, join_documents, overlaps_validation
 
 
 class Validation:
@@ -33,7 +33,7 @@ class Validation:
         frozen = self._frozen(model)
         if frozen is None and not given:
             return self._choose(corpus, start)
-        text = whole(given) if given else frozen or ""
+        text = join_documents(given) if given else frozen or ""
         if frozen is not None and text != frozen:
             raise InputError(
                 f"{model} keeps the validation text of its first training, so that its versions can be compared. "
@@ -41,9 +41,9 @@ class Validation:
             )
         if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
             raise InputError(
-                f"{start.model}@{start.version} was trained on the validation text of {model}, so a loss on it "
-                f"would mean nothing. Fine-tune another version, or train a model with another name and a validation "
-                f"text of its own"
+                f"{start.model}@{start.version} was trained on the validation text of {model}, so its validation loss "
+                f"would be too low to compare. Fine-tune another version, or train a model with another name and a "
+                f"validation text of its own"
             )
         return text
 
@@ -68,6 +68,6 @@ class Validation:
             spec = registry.training_of(connection, model, version)
         if spec is None:
             return False
-        if stands_in(Document(self.files.verified_path(spec.corpus)), validation):
+        if overlaps_validation(Document(self.files.verified_path(spec.corpus)), validation):
             return True
         return spec.needs is not None and self._was_trained_on(*spec.needs, validation)

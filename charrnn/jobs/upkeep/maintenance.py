@@ -21,7 +21,7 @@ FORGET_WORKERS_MS = 10 * 60 * 1000
 
 def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:
     """Do one round of maintenance unless one was done within the last `every_s` seconds. Return whether it was done."""
-    if not store.win_round(ROUND, round(every_s * 1000)):
+    if not store.claim_round(ROUND, round(every_s * 1000)):
         return False
     if expired := leases.expire():
         logger.warning("reclaimed %d parts with expired leases", expired, extra={"event": "expired"})
