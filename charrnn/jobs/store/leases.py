@@ -10,29 +10,26 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
 from charrnn.errors import LeaseLostError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, TrainSpec
-from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
+from charrnn.jobs.job.specs import SPECS
+from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.database import NOW, upsert
-from charrnn.jobs.store.lifecycle import LEASED, READY, end_parts, lock_job
+from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds
+from charrnn.jobs.store.tables import READY, jobs, metrics, parts, previews, speeds
+from charrnn.jobs.store.turns import WAITING, in_turn, take_turn
 from charrnn.training.progress import EpochMetrics
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 """Reasons why an attempt ended, if there is no exception."""
-
-CANDIDATES = 20  # jobs that a claim tries: in PostgreSQL others may be taking the last parts of the first ones
-
-WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
 
 
 class Leases:
@@ -43,15 +40,10 @@ class Leases:
         self.lease_ms = round(lease_s * 1000)
 
     def claim(self, queue: str, owner: str) -> Part | None:
-        """Lease the best waiting part: by priority, then from the job with the fewest leased parts, then the oldest."""
+        """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
         with self.store.write() as connection:
-            for job in connection.execute(_candidates(queue)).all():
-                # The job before the part, as locks are ordered. A running job is not locked at all.
-                connection.execute(
-                    update(jobs)
-                    .where(jobs.c.id == job.id, jobs.c.state == JobState.QUEUED)
-                    .values(state=JobState.RUNNING, started_at=NOW)
-                )
+            for job in in_turn(connection, queue):
+                take_turn(connection, queue, job)  # the job before the part, as locks are ordered
                 if row := self._take(connection, job.id, owner):
                     return _part(row, job.spec)
         return None
@@ -279,16 +271,3 @@ def _end_lease(
         end_parts(connection, part.job, 1, rows_failed=part.rows)
         connection.execute(update(jobs).where(jobs.c.id == part.job).values(error=values["error"]))
     return state
-
-
-def _candidates(queue: str) -> Any:
-    """Return the query for jobs with a waiting part, in the order of their turns."""
-    own = parts.c.job == jobs.c.id
-    in_work = select(func.count()).where(own, parts.c.state == PartState.LEASED).scalar_subquery()
-    # A training job that yielded its device has a higher token than those that wait for their first turn.
-    turns = select(func.max(parts.c.token)).where(own).scalar_subquery() if queue == TrainSpec.QUEUE else None
-    order = (jobs.c.priority.desc(), in_work, *([turns] if turns is not None else []), jobs.c.id)
-    unended = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
-    waits = exists().where(own, WAITING)
-    query = select(jobs.c.id, jobs.c.spec).where(jobs.c.kind == queue, unended, READY, waits)
-    return query.order_by(*order).limit(CANDIDATES)

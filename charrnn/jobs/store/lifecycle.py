@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.job.json_object import JsonObject
@@ -21,13 +21,11 @@ from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Pr
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
+from charrnn.jobs.store.turns import last_place
 from charrnn.sampling.defaults import choose_precision
 
-READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
-"""The condition that a job does not wait for a training job."""
-
-JOB = tuple(column for column in jobs.c if column is not jobs.c.report)
-"""The columns of a job. Its report has kilobytes and is read separately."""
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn})
+"""The columns of a job that are shown. Its report has kilobytes and is read separately."""
 
 LEASED = parts.c.lease_until > 0
 """The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
@@ -82,6 +80,7 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
         "key": new.key,
         "request": new.request,
         "priority": new.priority,
+        "turn": last_place(spec.QUEUE, new.priority),
         "spec": spec.to_dict(),
         "model": spec.model,
         "version": generate.version if generate else None,

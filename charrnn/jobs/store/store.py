@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
 
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
@@ -21,8 +21,8 @@ from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
-from charrnn.jobs.store.lifecycle import JOB, LEASED, READY, no_job, to_job
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, rounds, speeds, workers
+from charrnn.jobs.store.lifecycle import JOB, LEASED, no_job, to_job
+from charrnn.jobs.store.tables import claimable, jobs, metrics, parts, previews, rounds, speeds, workers
 from charrnn.training.progress import EpochMetrics, Preview
 
 PAGE = 1000  # most parts to read at once
@@ -204,14 +204,17 @@ class Store(Database):
             return connection.execute(query).scalars().all()
 
     def parts_ahead(self, job: Job) -> dict[int, int]:
-        """Return, by job, the number of waiting or leased parts that are ahead of this job in its queue."""
-        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))
+        """Return, by job, the number of waiting parts that workers get before the next one of this job.
+
+        It is one part of each job whose turn comes first, and all parts of jobs with a higher priority.
+        """
+        place = select(jobs.c.turn).where(jobs.c.id == job.id).scalar_subquery()
+        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.turn < place))
         query = (
-            select(parts.c.job, func.count())
+            select(parts.c.job, case((jobs.c.priority == job.priority, 1), else_=func.count()))
             .join(jobs, jobs.c.id == parts.c.job)
-            .where(jobs.c.kind == job.kind, jobs.c.state.not_in(ENDED_JOBS), before, READY)
-            .where(parts.c.state.in_((PartState.QUEUED, PartState.LEASED)))
-            .group_by(parts.c.job)
+            .where(jobs.c.kind == job.kind, claimable(jobs), before, parts.c.state == PartState.QUEUED)
+            .group_by(parts.c.job, jobs.c.priority)
             .order_by(parts.c.job)
         )
         with self.read() as connection:

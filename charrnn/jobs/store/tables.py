@@ -12,8 +12,10 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     MetaData,
@@ -21,6 +23,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    or_,
 )
 
 from charrnn.jobs.job.states import JobState, PartState, Priority, SlotState
@@ -59,6 +63,7 @@ jobs = Table(
     Column("report", JSON(none_as_null=True)),  # the sum of the parts' reports: see job.report.Report
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("error", Text),
+    Column("turn", BigInteger, nullable=False, server_default="0"),  # its place among the jobs that wait: see turns
     Column("created_at", BigInteger, nullable=False, default=NOW),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
@@ -67,6 +72,31 @@ jobs = Table(
     Index("jobs_by_state", "state", "kind"),
     Index("jobs_by_after", "after"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
+)
+
+
+def claimable(job: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `jobs` has not ended and does not wait for a training job."""
+    return and_(job.c.finished_at.is_(None), ready(job))
+
+
+def ready(job: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `jobs` does not wait for a training job."""
+    return or_(job.c.after.is_(None), job.c.version.is_not(None))
+
+
+READY = ready(jobs)
+
+# In the order of turns, so that a claim reads the first jobs alone. It has none of the jobs that have ended, and its
+# condition has no parameters: otherwise a plan for any parameter could not use it.
+Index(
+    "jobs_by_turn",
+    jobs.c.kind,
+    jobs.c.priority.desc(),
+    jobs.c.turn,
+    jobs.c.id,
+    sqlite_where=claimable(jobs),
+    postgresql_where=claimable(jobs),
 )
 
 parts = Table(
