@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
+from charrnn.errors import InputError
 from charrnn.jobs.job.json_object import JsonObject, field_values
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary
-from charrnn.jobs.job.specs import SPECS, GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState
 from charrnn.training.progress import EpochMetrics
 
@@ -49,7 +51,19 @@ class Job:
 
     @cached_property
     def spec(self) -> TrainSpec | GenerateSpec:
-        return SPECS[self.kind].from_dict(self.stored_spec)
+        """The spec.
+
+        Raises:
+            InputError: a newer release stored it, or it is damaged.
+        """
+        return read_spec(self.kind, self.stored_spec)
+
+    @property
+    def known_spec(self) -> TrainSpec | GenerateSpec | None:
+        """The spec, or None if this release cannot read it."""
+        with suppress(InputError):
+            return self.spec
+        return None
 
     @property
     def generate_spec(self) -> GenerateSpec | None:
@@ -100,6 +114,8 @@ class WorkerInfo:
     pid: int
     device: str
     queues: tuple[str, ...]
+    release: str | None  # of its program; None if that does not say
+    spec_version: int  # the highest that it can read
     seen_at: int
 
 

@@ -71,6 +71,7 @@ class StoredSeeds:
         seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
         sha256: sha256 of the seeds and their options, independent of compression.
         frames: the frames of the file, in order.
+        options: the names of the options that seeds have of their own.
     """
 
     file: FileRef
@@ -80,6 +81,7 @@ class StoredSeeds:
     seed_bytes: int
     sha256: str
     frames: tuple[Frame, ...]
+    options: frozenset[str]
 
 
 def store_seeds(
@@ -106,6 +108,7 @@ def store_seeds(
         seed_bytes=writer.seed_bytes,
         sha256=writer.sha256,
         frames=tuple(writer.frames),
+        options=frozenset(writer.options),
     )
 
 
@@ -118,12 +121,14 @@ class SeedWriter:
         characters: maximum number of characters to sample.
         seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
         frames: the frames of the file, in order.
+        options: the names of the options that seeds have of their own.
     """
 
     def __init__(self, sampling: SamplingOptions, vocabulary: Vocabulary) -> None:
         self.sampling, self.vocabulary = sampling, vocabulary
         self.num_seeds = self.rows = self.characters = self.seed_bytes = 0
         self.frames: list[Frame] = []
+        self.options: set[str] = set()
         self._digest = hashlib.sha256()
         self._numbers = _Occurrences()
         self._stops = set(sampling.stop)
@@ -189,6 +194,7 @@ class SeedWriter:
             except InputError as error:
                 raise InputError(f"{seed.place}: {error}") from error
             self._stops.update(sampling.stop)
+            self.options.update(seed.options)
         rows = len(sampling.temperatures) * sampling.samples
         self.num_seeds += 1
         self.rows += rows

@@ -10,13 +10,27 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from charrnn.errors import LeaseLostError, NotFoundError
+from charrnn.errors import InputError, LeaseLostError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.specs import SPECS
+from charrnn.jobs.job.specs import SINCE, SPEC_VERSION
 from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
@@ -24,9 +38,14 @@ from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import READY, jobs, metrics, parts, previews, speeds
-from charrnn.jobs.store.turns import WAITING, in_turn, take_turn
+from charrnn.jobs.store.tables import READY, jobs, metrics, parts, previews, speeds, workers
+from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
 from charrnn.training.progress import EpochMetrics
+
+PART_COLUMNS = {"id", "job", "number", "token", "attempts", "first_row", "rows", "frame_offset", "frame_row"}
+"""The columns of a part that a worker gets as they are."""
+
+CHECKPOINT_VERSION = SINCE.get("Checkpoint", 1)
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 """Reasons why an attempt ended, if there is no exception."""
@@ -43,30 +62,25 @@ class Leases:
         """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
         with self.store.write() as connection:
             for job in in_turn(connection, queue):
-                take_turn(connection, queue, job)  # the job before the part, as locks are ordered
-                if row := self._take(connection, job.id, owner):
-                    return _part(row, job.spec)
+                take_turn(connection, job)  # the job before the part, as locks are ordered
+                if part := self._take(connection, job, owner):
+                    return part
         return None
 
-    def _take(self, connection: Connection, job: int, owner: str) -> Row[Any] | None:
-        """Lease and return the job's first waiting part, or None if others were quicker."""
-        best = (
-            select(parts.c.id)
-            .where(parts.c.job == job, WAITING)
-            .order_by(parts.c.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        values = {
-            "state": PartState.LEASED,
-            "attempts": parts.c.attempts + 1,
-            "token": parts.c.token + 1,
-            "owner": owner,
-            "lease_until": NOW + self.lease_ms,
-            "progress": None,
-        }
-        return connection.execute(update(parts).where(parts.c.id == best).values(values).returning(parts)).one_or_none()
+    def _take(self, connection: Connection, job: Turn, owner: str) -> Part | None:
+        """Lease and return the job's first waiting part, or None if others were quicker or it cannot be read."""
+        first = select(parts).where(parts.c.job == job.id, WAITING).order_by(parts.c.number).limit(1)
+        own = [column for column in parts.c if column.name in PART_COLUMNS]
+        checkpoint = cast(parts.c.checkpoint, Text).label("checkpoint")
+        row: Any = connection.execute(
+            first.with_only_columns(*own, checkpoint).with_for_update(skip_locked=True)
+        ).one_or_none()
+        part = row and _part(row, job)
+        if part is not None:
+            values = {"state": PartState.LEASED, "attempts": part.attempt, "token": part.token, "owner": owner}
+            leased = update(parts).where(parts.c.id == part.id).values(values)
+            connection.execute(leased.values(lease_until=NOW + self.lease_ms, progress=None))
+        return part
 
     def heartbeat(self, part: Part, progress: PartProgress) -> bool:
         """Extend the lease and store the progress. Return whether the job should be cancelled.
@@ -87,7 +101,10 @@ class Leases:
     def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics]) -> None:
         """Commit progress: later attempts start from here, and the count of attempts starts again."""
         with self.store.write() as connection:
-            self._change(connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms)
+            # From here on only workers that can read such a checkpoint can do the part.
+            needed = case((parts.c.spec_version < CHECKPOINT_VERSION, CHECKPOINT_VERSION), else_=parts.c.spec_version)
+            saved: dict[str, Any] = {"checkpoint": checkpoint.to_dict(), "attempts": 0, "spec_version": needed}
+            self._change(connection, part, lease_until=NOW + self.lease_ms, **saved)
             _add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
@@ -164,16 +181,22 @@ class Leases:
         return self._end_leases(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms), DIED)
 
     def waiting(self) -> dict[str, int]:
-        """Return the number of parts of each queue that wait for a worker."""
-        query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(WAITING, READY)
+        """Return the number of parts of each queue that wait and that a live worker, or this process, can read.
+
+        Any release rings for all others: in a fleet of two releases each does the rounds of maintenance.
+        """
+        newest = select(func.max(workers.c.spec_version)).scalar_subquery()
+        waits = (parts.c.state == PartState.QUEUED) & or_(
+            parts.c.spec_version <= SPEC_VERSION, parts.c.spec_version <= newest
+        )
+        query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(waits, READY)
         with self.store.read() as connection:
             return dict(connection.execute(query.group_by(parts.c.queue)).all())
 
     def waits(self, queue: str) -> bool:
-        """Return whether a part in the queue waits for a worker. Called after each part, so it does not count them."""
-        query = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(parts.c.queue == queue, WAITING, READY)
+        """Return whether a part in the queue waits that this release can read. Called after each part."""
         with self.store.read() as connection:
-            return connection.execute(query.limit(1)).first() is not None
+            return next(in_turn(connection, queue), None) is not None
 
     def _end_leases(self, condition: ColumnElement[bool], reason: str) -> int:
         with self.store.write() as connection:
@@ -203,20 +226,14 @@ def _lost(part: Part) -> LeaseLostError:
     return LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
-def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
-    return Part(
-        id=row.id,
-        job=row.job,
-        number=row.number,
-        token=row.token,
-        attempt=row.attempts,
-        spec=SPECS[row.queue].from_dict(spec),
-        first_row=row.first_row,
-        rows=row.rows,
-        frame_offset=row.frame_offset,
-        frame_row=row.frame_row,
-        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
-    )
+def _part(row: Any, job: Turn) -> Part | None:
+    """Return the part that the row of a waiting part becomes when it is leased, or None if it cannot be read."""
+    try:
+        checkpoint = FileRef.from_dict(parse(row.checkpoint)) if row.checkpoint else None
+    except (InputError, TypeError, AttributeError):
+        return None
+    facts = {name: row._mapping[name] for name in PART_COLUMNS - {"token", "attempts"}}
+    return Part(**facts, token=row.token + 1, attempt=row.attempts + 1, spec=job.spec, checkpoint=checkpoint)
 
 
 def _storable(text: str) -> str:

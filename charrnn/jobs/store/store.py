@@ -16,6 +16,7 @@ from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
+from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
 from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.settings import Settings
@@ -23,6 +24,7 @@ from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import JOB, LEASED, no_job, to_job
 from charrnn.jobs.store.tables import claimable, jobs, metrics, parts, previews, rounds, speeds, workers
+from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 
 PAGE = 1000  # most parts to read at once
@@ -162,11 +164,12 @@ class Store(Database):
         """Return the pool children that showed a sign of life within that time."""
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
-            return [WorkerInfo(**{**row._mapping, "queues": tuple(row.queues)}) for row in connection.execute(query)]
+            return [_worker(row) for row in connection.execute(query)]
 
     def sign_of_life(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
-        """Record that a pool child is alive."""
+        """Record that a pool child of this release is alive."""
         seen = {"host": host, "pid": pid, "device": device, "queues": list(queues), "seen_at": NOW}
+        seen |= {"release": release(), "spec_version": SPEC_VERSION}
         with self.write() as connection:
             upsert(connection, workers, owner=owner, **seen)
 
@@ -221,6 +224,12 @@ class Store(Database):
             return dict(connection.execute(query).all())
 
 
+def _worker(row: Row[Any]) -> WorkerInfo:
+    # A release that did not say which spec version it can read could read the first one.
+    facts = {"queues": tuple(row.queues), "spec_version": row.spec_version or 1}
+    return WorkerInfo(**{**row._mapping, **facts})
+
+
 def _part(row: Row[Any]) -> StoredPart:
     return StoredPart(
         job=row.job,
@@ -230,8 +239,8 @@ def _part(row: Row[Any]) -> StoredPart:
         token=row.token,
         owner=row.owner,
         progress=PartProgress.from_dict(row.progress or {}),
-        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
-        output=FileRef(**row.output) if row.output else None,
+        checkpoint=FileRef.from_dict(row.checkpoint) if row.checkpoint else None,
+        output=FileRef.from_dict(row.output) if row.output else None,
         error=row.error,
         first_row=row.first_row,
         rows=row.rows,

@@ -106,7 +106,7 @@ parts = Table(
     Column("job", ForeignKey("jobs.id"), nullable=False),
     Column("number", Integer, nullable=False),  # position in the job, from 0
     Column("queue", String, nullable=False),
-    Column("spec_version", Integer, nullable=False),  # a worker claims only spec versions that it knows
+    Column("spec_version", Integer, nullable=False),  # the highest that its work uses: see job.specs.SINCE
     Column("state", String, nullable=False, default=PartState.QUEUED),
     Column("first_row", BigInteger, nullable=False, default=0),
     Column("rows", BigInteger, nullable=False, default=0),
@@ -231,6 +231,8 @@ workers = Table(
     Column("pid", Integer, nullable=False),  # process id of the pool child
     Column("device", String, nullable=False),
     Column("queues", JSON(none_as_null=True), nullable=False),
+    Column("release", String),  # of its program
+    Column("spec_version", Integer),  # the highest that it can read
     Column("seen_at", BigInteger, nullable=False),
 )
 

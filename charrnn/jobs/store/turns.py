@@ -11,12 +11,16 @@ transaction has it locked, so that claims never wait for each other or for the e
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, ScalarSelect, case, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Text, case, cast, exists, func, select, update
 
-from charrnn.jobs.job.specs import SPEC_VERSION
+from charrnn.errors import InputError
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import JobState, PartState
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.tables import claimable, jobs, parts
@@ -24,7 +28,7 @@ from charrnn.jobs.store.tables import claimable, jobs, parts
 CANDIDATES = 20  # jobs to read at first: in PostgreSQL others may be taking the last parts of the first ones
 
 WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
-"""The condition that a part waits, and that this release can read the spec of its job."""
+"""The condition that a part waits, and that this release can read all that its work uses."""
 
 
 def last_place(kind: str, priority: Any) -> ScalarSelect[int]:
@@ -34,33 +38,60 @@ def last_place(kind: str, priority: Any) -> ScalarSelect[int]:
     return select(func.coalesce(func.max(others.c.turn), 0) + 1).where(own).scalar_subquery()
 
 
-def in_turn(connection: Connection, queue: str) -> Iterator[Any]:
-    """Yield id, priority, state and spec of the jobs with a waiting part, in the order of their turns.
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A job with a waiting part, whose turn it is."""
 
-    They are read in pages of twice the size of the last, since hardly ever more than one is needed.
+    id: int
+    queue: str
+    priority: int
+    begun: bool
+    spec: TrainSpec | GenerateSpec
+
+
+def in_turn(connection: Connection, queue: str) -> Iterator[Turn]:
+    """Yield the jobs with a waiting part that this release can read, in the order of their turns.
+
+    A job whose spec it cannot read stays as it is, for a worker that can. Jobs are read in pages of twice the size of
+    the last, since hardly ever more than one is needed.
     """
     waits = exists().where(parts.c.job == jobs.c.id, WAITING)
-    query = select(jobs.c.id, jobs.c.priority, jobs.c.state, jobs.c.spec).where(
-        jobs.c.kind == queue, claimable(jobs), waits
-    )
+    spec = cast(jobs.c.spec, Text).label("spec")  # as text: JSON that cannot be parsed must not end the query
+    query = select(jobs.c.id, jobs.c.priority, jobs.c.state, spec).where(jobs.c.kind == queue, claimable(jobs), waits)
     ordered = query.order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
     first, page = 0, CANDIDATES
     while rows := connection.execute(ordered.offset(first).limit(page)).all():
-        yield from rows
+        for row in rows:
+            with suppress(InputError):
+                parsed = read_spec(queue, parse(row.spec))
+                begun = row.state == JobState.RUNNING
+                yield Turn(id=row.id, queue=queue, priority=row.priority, begun=begun, spec=parsed)
         first, page = first + len(rows), 2 * page
 
 
-def take_turn(connection: Connection, queue: str, job: Row[Any]) -> None:
+def parse(document: str) -> Any:
+    """Return the value of a JSON document of the database.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(document)
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}") from error
+
+
+def take_turn(connection: Connection, job: Turn) -> None:
     """Start the job if it has not begun, and move it behind the others.
 
     A job that has begun keeps its place if another transaction has locked its row: it may get one more turn.
     """
     own = jobs.alias()
     found = select(own.c.id).where(own.c.id == job.id)
-    locked = found.with_for_update(key_share=True, skip_locked=job.state == JobState.RUNNING).scalar_subquery()
+    locked = found.with_for_update(key_share=True, skip_locked=job.begun).scalar_subquery()
     begins: ColumnElement[bool] = jobs.c.state == JobState.QUEUED
     values = {
-        "turn": last_place(queue, job.priority),
+        "turn": last_place(job.queue, job.priority),
         "state": case((begins, JobState.RUNNING), else_=jobs.c.state),
         "started_at": case((begins, NOW), else_=jobs.c.started_at),
     }

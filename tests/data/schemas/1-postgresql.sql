@@ -85,6 +85,8 @@ CREATE TABLE workers (
 	pid INTEGER NOT NULL,
 	device VARCHAR NOT NULL,
 	queues JSON NOT NULL,
+	release VARCHAR,
+	spec_version INTEGER,
 	seen_at BIGINT NOT NULL,
 	PRIMARY KEY (owner)
 );
