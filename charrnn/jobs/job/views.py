@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,7 +68,11 @@ class Job:
 
     @property
     def generate_spec(self) -> GenerateSpec | None:
-        """The spec of a generate job; None for a training job."""
+        """The spec of a generate job; None for a training job.
+
+        Raises:
+            InputError: a newer release stored it, or it is damaged.
+        """
         return GenerateSpec.from_dict(self.stored_spec) if self.kind == GenerateSpec.QUEUE else None
 
     @property
@@ -122,3 +127,15 @@ class WorkerInfo:
 def no_worker(*queues: str) -> str:
     """Return the message that no worker serves some queues, and what to do."""
     return f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker"
+
+
+def no_release(queue: str, spec_version: int, workers: Sequence[WorkerInfo]) -> str | None:
+    """Return the message that none of these workers reads a spec version, and what to do. None: one of them does."""
+    newest = max(workers, key=lambda worker: worker.spec_version)
+    if newest.spec_version >= spec_version:
+        return None
+    release = newest.release or "unknown"
+    return (
+        f"no live worker that serves {queue} reads spec version {spec_version}: the newest, of release {release}, "
+        f"reads {newest.spec_version}. Upgrade a worker"
+    )

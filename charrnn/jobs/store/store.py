@@ -206,6 +206,17 @@ class Store(Database):
         with self.read() as connection:
             return connection.execute(query).scalars().all()
 
+    def waiting_versions(self, job_id: int | None = None) -> dict[tuple[str, int], int]:
+        """Return the number of waiting jobs by queue and the spec version that they need: all jobs, or one."""
+        waits = (parts.c.state == PartState.QUEUED) & claimable(jobs)
+        count = func.count(parts.c.job.distinct())
+        query = select(parts.c.queue, parts.c.spec_version, count).join(jobs, jobs.c.id == parts.c.job).where(waits)
+        if job_id is not None:
+            query = query.where(parts.c.job == job_id)
+        grouped = query.group_by(parts.c.queue, parts.c.spec_version).order_by(parts.c.queue, parts.c.spec_version)
+        with self.read() as connection:
+            return {(queue, version): number for queue, version, number in connection.execute(grouped)}
+
     def parts_ahead(self, job: Job) -> dict[int, int]:
         """Return, by job, the number of waiting parts that workers get before the next one of this job.
 
