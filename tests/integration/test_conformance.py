@@ -72,7 +72,7 @@ def test_a_store_keeps_its_id(store: Store, store_url: str) -> None:
 def test_a_store_of_a_newer_release_is_refused(store: Store, store_url: str) -> None:
     # Catches: work on a newer schema
     with store.write() as connection:
-        connection.execute(update(store_table).values(schema_version=latest() + 1))
+        connection.execute(update(store_table).values(schema_version=latest() + 1, serves=latest() + 1))
     with pytest.raises(InputError, match="Upgrade charrnn-jobs"):
         Store(store_url)
 

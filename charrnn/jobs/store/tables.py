@@ -37,6 +37,7 @@ store = Table(
     metadata,
     Column("id", String, primary_key=True),  # recorded in the broker too: see Queue.claim_for
     Column("schema_version", Integer, nullable=False),
+    Column("serves", Integer, nullable=False, server_default="1"),  # oldest schema version whose programs can use it
     Column("files", Text),  # the place of its files; set when the first one is about to be written
 )
 

@@ -74,6 +74,7 @@ CREATE TABLE speeds (
 CREATE TABLE store (
 	id VARCHAR NOT NULL,
 	schema_version INTEGER NOT NULL,
+	serves INTEGER DEFAULT '1' NOT NULL,
 	files TEXT,
 	PRIMARY KEY (id)
 );
