@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import typer
 from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.files.layout import MODELS
 from charrnn.jobs.job.specs import SPECS
-from charrnn.jobs.job.views import WorkerInfo, no_worker
+from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
 from producer.options import JsonOption, open_client
 from producer.output import console
@@ -107,7 +107,15 @@ def _workers(client: Client) -> list[Check]:
     unserved = [queue for queue in SPECS if not any(queue in worker.queues for worker in alive)]
     if unserved:
         checks.append(Check("workers", False, no_worker(*unserved), needed=False))
-    return checks
+    return checks + [Check("releases", False, unread, needed=False) for unread in _unread(client, alive)]
+
+
+def _unread(client: Client, alive: Sequence[WorkerInfo]) -> Iterator[str]:
+    """Yield what waits for a worker of a newer release."""
+    for (queue, version), count in client.connections.store.waiting_versions().items():
+        serving = [worker for worker in alive if queue in worker.queues]
+        if serving and (reason := no_release(queue, version, serving)):
+            yield f"{console.counted(count, 'job')} waiting: {reason}"
 
 
 def _place(worker: WorkerInfo) -> tuple[str, int]:
@@ -120,5 +128,8 @@ def _child(worker: WorkerInfo) -> Check:
     life, index = _place(worker)
     queues = ", ".join(worker.queues)
     return Check(
-        f"worker {worker.pid}", True, f"child {index} of worker {life}, device {worker.device}, queues {queues}"
+        f"worker {worker.pid}",
+        True,
+        f"child {index} of worker {life}, device {worker.device}, queues {queues}, "
+        f"release {worker.release or 'unknown'}",
     )

@@ -14,7 +14,7 @@ app.add_typer(store, name="store")
 
 @store.command()
 def upgrade() -> None:
-    """Upgrade the database schema to this release. Stop all workers and schedulers first."""
+    """Upgrade the database schema to this release, before its workers start. Older ones can go on if it says so."""
     from charrnn.jobs.store.store import upgrade as upgrade_store  # SQLAlchemy, which help does not need
 
     before, after = upgrade_store(read_settings())

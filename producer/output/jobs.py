@@ -41,7 +41,7 @@ def _done(job: Job) -> str:
 
 def status(job: JobStatus) -> None:
     """Print one job, one fact per line."""
-    spec = job.spec
+    spec = job.known_spec
     lines: list[tuple[str, object]] = [
         ("job", job.id),
         ("label", job.label),
@@ -56,6 +56,7 @@ def status(job: JobStatus) -> None:
         ("ended", console.when(job.finished_at)),
         ("waiting for", job.waiting_for),
         ("error", job.error),
+        ("spec", None if spec else "this release cannot read it: a newer one stored it, or it is damaged"),
     ]
     if isinstance(spec, GenerateSpec):
         lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]

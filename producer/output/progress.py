@@ -94,8 +94,8 @@ def _words(headline: str) -> str:
 
 def _work(job: JobStatus) -> tuple[float, float]:
     """Return the characters done and the total, to train on or to sample."""
-    if isinstance(job.spec, GenerateSpec):
-        return render.characters(job), job.spec.characters
+    if isinstance(spec := job.known_spec, GenerateSpec):
+        return render.characters(job), spec.characters
     for part in job.progress:
         if isinstance(work := part.progress.work, TrainingProgress) and work.step:
             return work.characters, work.characters / work.step * work.steps

@@ -24,7 +24,11 @@ def test_children_are_listed_by_worker_and_number_with_their_devices(client: Cli
     record_heartbeat(client, "a-9-4567cdef/0", 1, "GPU-8932f937", ["generate"])
     found = [check for check in examine(client) if check.name.startswith("worker")]
     assert found == [
-        Check("worker 1", True, "child 0 of worker a-9-4567cdef, device GPU-8932f937, queues generate"),
-        Check("worker 102", True, "child 2 of worker b-7-0123abcd, device 2, queues train, generate"),
-        Check("worker 110", True, "child 10 of worker b-7-0123abcd, device 10, queues train, generate"),
+        Check(
+            "worker 1", True, "child 0 of worker a-9-4567cdef, device GPU-8932f937, queues generate, release unknown"
+        ),
+        Check("worker 102", True, "child 2 of worker b-7-0123abcd, device 2, queues train, generate, release unknown"),
+        Check(
+            "worker 110", True, "child 10 of worker b-7-0123abcd, device 10, queues train, generate, release unknown"
+        ),
     ]

@@ -95,6 +95,7 @@ class ModelJob:
     parts: list[ModelPart]
     after: int | None
     version: int | None
+    turn: int  # place among the jobs that wait
     state: str = "queued"
     started: bool = False
     cancelling: bool = False
@@ -119,10 +120,9 @@ class ModelJob:
         return self.after is None or self.version is not None
 
     @property
-    def turn(self) -> tuple[int, ...]:
+    def order(self) -> tuple[int, ...]:
         """The sort key of the job: the job with the least value is served first, see `Leases.claim`."""
-        turns = max(part.token for part in self.parts) if self.kind == "train" else 0
-        return (-self.priority, self.count("leased"), turns, self.id)
+        return (-self.priority, self.turn, self.id)
 
 
 class Model:
@@ -144,12 +144,18 @@ class Model:
 
     def next_job(self, queue: str) -> ModelJob | None:
         waiting = [job for job in self.jobs.values() if job.kind == queue and not job.ended and job.count("queued")]
-        return min((job for job in waiting if job.ready), key=lambda job: job.turn, default=None)
+        return min((job for job in waiting if job.ready), key=lambda job: job.order, default=None)
+
+    def last_place(self, kind: str, priority: int) -> int:
+        """Return the place behind the jobs that have not ended and do not wait for a training job."""
+        others = [job for job in self.jobs.values() if (job.kind, job.priority) == (kind, priority)]
+        return max((job.turn for job in others if job.ready and not job.ended), default=0) + 1
 
     def claim(self, job: ModelJob, owner: str) -> tuple[int, ModelPart]:
         number, part = next((number, part) for number, part in enumerate(job.parts) if part.state == "queued")
         if job.state == "queued":
             job.state, job.started = "running", True
+        job.turn = self.last_place(job.kind, job.priority)
         part.state, part.owner, part.progress = "leased", owner, None
         part.token += 1
         part.attempts += 1
@@ -330,7 +336,8 @@ class LeaseMachine(RuleBasedStateMachine):
             rows = [PART_ROWS] * (new.spec.parts - 1) + [LAST_ROWS]
             version = self.model.jobs[new.after].version if new.after is not None else 1
         its_parts = [ModelPart(rows=of_part) for of_part in rows]
-        self.model.jobs[job] = ModelJob(job, new.spec.QUEUE, new.priority, its_parts, new.after, version)
+        turn = self.model.last_place(new.spec.QUEUE, new.priority)
+        self.model.jobs[job] = ModelJob(job, new.spec.QUEUE, new.priority, its_parts, new.after, version, turn)
         return job
 
     @precondition(lambda self: len(self.hands) < len(OWNERS) and any(map(self.model.next_job, QUEUES)))

@@ -11,10 +11,11 @@ from sqlalchemy import MetaData, inspect, select, text, update
 
 from charrnn.errors import InputError
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import migrations, store
+from charrnn.jobs.store import migrations
 from charrnn.jobs.store.database import Database
-from charrnn.jobs.store.migrations import latest
-from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.migrations import Migration, latest
+from charrnn.jobs.store.store import Store, upgrade
 from charrnn.jobs.store.tables import store as store_table
 from tests.fixtures.store import AddJob, each_database
 
@@ -68,20 +69,24 @@ def test_an_old_store_becomes_as_a_new_one(settings: Settings, version: int) -> 
     expected = schema_of(new)
     empty(new)
     make_old(new, version)
-    assert store.upgrade(settings) == (version, latest())
+    assert upgrade(settings) == (version, latest())
     # Catches: a change of a table without a migration
     assert schema_of(new) == expected, "add a migration, then: python -m tests.data.schemas"
     new.close()
 
 
+def add_a_column(connection: Any) -> None:
+    connection.execute(text("alter table jobs add column owner varchar"))
+
+
+EXPAND = Migration(add_a_column, serves=latest())
+CONTRACT = Migration(add_a_column, serves=latest() + 1)
+
+
 @pytest.fixture
 def next_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Simulate a release that adds a column."""
-
-    def add_a_column(connection: Any) -> None:
-        connection.execute(text("alter table jobs add column owner varchar"))
-
-    monkeypatch.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, add_a_column])
+    """Simulate a release that changes the schema so that no older program can use it."""
+    monkeypatch.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, CONTRACT])
 
 
 def test_an_older_store_is_refused_until_it_is_upgraded(
@@ -89,13 +94,15 @@ def test_an_older_store_is_refused_until_it_is_upgraded(
 ) -> None:
     job = add_job()
     request.getfixturevalue("next_release")
-    with pytest.raises(InputError, match=r"this release needs version 2\. Stop .*charrnn-jobs store upgrade"):
+    with pytest.raises(
+        InputError, match=r"needs version 2\. Run: charrnn-jobs store upgrade\. Stop the older workers first"
+    ):
         Store.open(settings)
-    assert store.upgrade(settings) == (1, 2)
+    assert upgrade(settings) == (1, 2)
     upgraded = Store.open(settings)
     assert upgraded.job(job).id == job  # nothing is lost
     assert "owner" in {column["name"] for column in inspect(upgraded.engine).get_columns("jobs")}
-    assert store.upgrade(settings) == (2, 2)
+    assert upgrade(settings) == (2, 2)
     upgraded.close()
 
 
@@ -109,12 +116,42 @@ def test_a_migration_that_breaks_off_changes_nothing(
         raise InputError("the power went")
 
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", [break_off])
+        patch.setattr(migrations, "MIGRATIONS", [Migration(break_off, serves=1)])
         with pytest.raises(InputError, match="the power went"):
-            store.upgrade(settings)
+            upgrade(settings)
     unchanged = Store.open(settings)
     assert "owner" not in {column["name"] for column in inspect(unchanged.engine).get_columns("jobs")}
     unchanged.close()
+
+
+@pytest.mark.parametrize("migration", [EXPAND, CONTRACT], ids=["expanded", "contracted"])
+def test_an_older_program_uses_an_expanded_schema_and_no_other(
+    settings: Settings,
+    store: Store,
+    leases: Leases,
+    add_job: AddJob,
+    monkeypatch: pytest.MonkeyPatch,
+    migration: Migration,
+) -> None:
+    job = add_job()
+    with monkeypatch.context() as newer:
+        newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, migration])
+        goes_on = "Older workers can go on" if migration is EXPAND else "Stop the older workers first"
+        with pytest.raises(InputError, match=goes_on):
+            Store.open(settings)
+        assert upgrade(settings) == (1, 2)
+    if migration is CONTRACT:
+        with pytest.raises(InputError, match="Upgrade charrnn-jobs on this host"):
+            Store.open(settings)  # Catches: a contracted schema that an older program opens
+        return
+    older = Store.open(settings)  # Catches: a rolling upgrade that stops the fleet
+    part = leases.claim("generate", "a worker that went on")
+    assert part is not None
+    assert part.job == job
+    assert add_job() > job
+    older.close()
+    with pytest.raises(InputError, match="Upgrade charrnn-jobs on this host"):
+        upgrade(settings)
 
 
 def test_a_newer_store_is_not_upgraded(settings: Settings) -> None:
@@ -122,7 +159,7 @@ def test_a_newer_store_is_not_upgraded(settings: Settings) -> None:
     with newer.write() as connection:
         connection.execute(update(store_table).values(schema_version=latest() + 1))
     with pytest.raises(InputError, match="Upgrade charrnn-jobs on this host"):
-        store.upgrade(settings)
+        upgrade(settings)
     with newer.read() as connection:
         assert connection.execute(select(store_table.c.schema_version)).scalar_one() == latest() + 1
     newer.close()
@@ -130,7 +167,7 @@ def test_a_newer_store_is_not_upgraded(settings: Settings) -> None:
 
 def test_a_database_without_a_store_is_not_upgraded(settings: Settings) -> None:
     with pytest.raises(InputError, match="no store in this database"):
-        store.upgrade(settings)
+        upgrade(settings)
 
 
 def test_a_database_of_somebody_else_is_refused(settings: Settings) -> None:

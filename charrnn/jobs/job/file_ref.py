@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, known_fields
 
 S3 = "s3://"  # start of a bucket's URL
 
@@ -20,6 +20,11 @@ class FileRef:
 
     def to_dict(self) -> JsonObject:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: JsonObject) -> FileRef:
+        """Return the reference that `to_dict` made JSON of. A newer release may have stored more fields."""
+        return cls(**known_fields(cls, values))
 
 
 def is_url(path: str | Path) -> bool:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,3 +29,55 @@ def to_document(value: object) -> Any:
 def field_values(value: DataclassInstance) -> JsonObject:
     """Return the fields of a dataclass with their values, which are not converted."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
+
+
+Since = Mapping[str, int]
+"""The versions that brought fields and choices, by `Class.field` and `Class.field=choice`. Others are of version 1."""
+
+
+def stored(value: DataclassInstance, since: Since) -> JsonObject:
+    """Return a dataclass, and those in its fields, as JSON for all releases that can do the same with it.
+
+    A field that came after version 1 is left out where it has its default, which means "as before": an older release
+    refuses fields that it does not know. Fields of version 1 are always written, so that a default that changes later
+    changes nothing that is stored.
+    """
+    return {
+        field.name: stored(item, since) if is_dataclass(item) and not isinstance(item, type) else item
+        for field, item in _used(value, since)
+    }
+
+
+def needed_version(value: DataclassInstance, since: Since) -> int:
+    """Return the highest version of the fields and choices that `stored` writes for a value."""
+    versions = [1]
+    for field, item in _used(value, since):
+        name = _name(value, field)
+        versions.append(since.get(name, 1))
+        if is_dataclass(item) and not isinstance(item, type):
+            versions.append(needed_version(item, since))
+        else:
+            choices = item if isinstance(item, list | tuple) else (item,)
+            versions += [since.get(f"{name}={choice}", 1) for choice in choices]
+    return max(versions)
+
+
+def _used(value: DataclassInstance, since: Since) -> Iterator[tuple[Field[Any], Any]]:
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if _name(value, field) not in since or item != _default(field):
+            yield field, item
+
+
+def _name(value: DataclassInstance, field: Field[Any]) -> str:
+    return f"{type(value).__name__}.{field.name}"
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def known_fields(kind: type[DataclassInstance], values: Mapping[str, Any]) -> JsonObject:
+    """Return the values of the fields that a dataclass has. A newer release may have stored more."""
+    names = {field.name for field in fields(kind)}
+    return {name: item for name, item in values.items() if name in names}

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, known_fields
 from charrnn.jobs.job.sizing import full_speed
 
 SHOWN_TEMPERATURES = 20  # the first ones to occur; the texts at all others are counted together
@@ -81,7 +81,7 @@ class Tally:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Tally:
-        return cls(**{**values, "distinct": Distinct.from_json(values["distinct"])})
+        return cls(**{**known_fields(cls, values), "distinct": Distinct.from_json(values["distinct"])})
 
 
 class Tallies:
@@ -184,8 +184,16 @@ class Report:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Report:
-        parsed = {"seconds": Seconds(**values["seconds"]), "temperatures": Tallies.from_dict(values["temperatures"])}
-        return cls(**{**values, **parsed})
+        """Return the report that `to_dict` made JSON of.
+
+        A newer release may have stored more, which is left out: a worker that could not add its part to the report
+        could not commit the part.
+        """
+        parsed = {
+            "seconds": Seconds(**known_fields(Seconds, values["seconds"])),
+            "temperatures": Tallies.from_dict(values["temperatures"]),
+        }
+        return cls(**{**known_fields(cls, values), **parsed})
 
 
 @dataclass(frozen=True, kw_only=True)

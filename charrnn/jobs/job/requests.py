@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import is_url
-from charrnn.jobs.job.json_object import JsonObject
-from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.json_object import JsonObject, stored
+from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.documents import UTF_8, check_storable
@@ -64,7 +64,7 @@ class TrainRequest:
         return replace(self, paths=tuple(map(_absolute, self.paths)), validation=tuple(map(_absolute, self.validation)))
 
     def to_dict(self) -> JsonObject:
-        return asdict(self)
+        return stored(self, SINCE)
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> TrainRequest:
@@ -130,7 +130,7 @@ class GenerateRequest:
         return self if self.seeds is None else replace(self, seeds=_absolute(self.seeds))
 
     def to_dict(self) -> JsonObject:
-        return asdict(self)
+        return stored(self, SINCE)
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> GenerateRequest:

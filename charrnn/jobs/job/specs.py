@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import ClassVar
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 
-SPEC_VERSION = 1
-"""Increased when older workers could not do the work. They leave such parts to others."""
+SINCE: Mapping[str, int] = {}
+"""The spec version that brought what is newer than version 1, which is that of the first release.
+
+A key is a field (`SamplingOptions.min_p`), a choice (`NetworkOptions.cell=rwkv`), an option of a seed (`Seed.min_p`),
+or `Checkpoint`, if older releases cannot resume from the checkpoints that this one writes. What a job needs is computed
+from what it uses of these, and a worker claims only what it can read. `tests/data/golden` has what each release knew.
+"""
+
+SPEC_VERSION = max(SINCE.values(), default=1)
+"""The highest version that this release can read."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_LABEL = 200  # characters of a job's label
@@ -64,18 +74,24 @@ class TrainSpec:
         return (model, int(number)) if number else None
 
     def to_dict(self) -> JsonObject:
-        return asdict(self)
+        return stored(self, SINCE)
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> TrainSpec:
-        parts = {
-            "corpus": FileRef(**values["corpus"]),
-            "validation": FileRef(**values["validation"]),
-            "network": NetworkOptions.from_dict(values["network"]),
-            "training": TrainingOptions.from_dict(values["training"]),
-            "sources": tuple(values.get("sources", ())),
-        }
-        return cls(**{**values, **parts})
+        """Return the spec that `to_dict` made JSON of.
+
+        Raises:
+            InputError: a newer release stored it, or it is damaged.
+        """
+        with _reading(cls.QUEUE):
+            parts = {
+                "corpus": FileRef(**values["corpus"]),
+                "validation": FileRef(**values["validation"]),
+                "network": NetworkOptions.from_dict(values["network"]),
+                "training": TrainingOptions.from_dict(values["training"]),
+                "sources": tuple(values.get("sources", ())),
+            }
+            return cls(**{**values, **parts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +125,40 @@ class GenerateSpec:
         return f"{self.model}@{self.version}" if self.version else self.model
 
     def to_dict(self) -> JsonObject:
-        return asdict(self)
+        return stored(self, SINCE)
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> GenerateSpec:
-        parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
-        return cls(**{**values, **parts})
+        """Return the spec that `to_dict` made JSON of.
+
+        Raises:
+            InputError: a newer release stored it, or it is damaged.
+        """
+        with _reading(cls.QUEUE):
+            parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
+            return cls(**{**values, **parts})
+
+
+@contextmanager
+def _reading(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"This release cannot read the spec of the {kind} job: {error!s:.200}. A newer release stored it, or it is "
+            f"damaged. Upgrade charrnn-jobs"
+        ) from error
 
 
 SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
+
+
+def read_spec(kind: str, values: JsonObject) -> TrainSpec | GenerateSpec:
+    """Return the spec of a job of this kind.
+
+    Raises:
+        InputError: a newer release stored it, or it is damaged.
+    """
+    if kind not in SPECS:
+        raise InputError(f"This release knows no {kind} jobs. Upgrade charrnn-jobs")
+    return SPECS[kind].from_dict(values)

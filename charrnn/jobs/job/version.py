@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, known_fields
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
@@ -44,8 +44,10 @@ class Gate:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Gate:
-        comparison = values["comparison"] and Comparison(**values["comparison"])
-        return cls(**{**values, "comparison": comparison})
+        """Return the gate that was stored. A newer release may have stored more fields."""
+        compared = values["comparison"]
+        comparison = compared and Comparison(**known_fields(Comparison, compared))
+        return cls(**{**known_fields(cls, values), "comparison": comparison})
 
     def reason(self, model: str) -> str:
         """Return why the version was promoted or not, for users."""

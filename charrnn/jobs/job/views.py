@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
+from charrnn.errors import InputError
 from charrnn.jobs.job.json_object import JsonObject, field_values
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary
-from charrnn.jobs.job.specs import SPECS, GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState
 from charrnn.training.progress import EpochMetrics
 
@@ -49,11 +52,27 @@ class Job:
 
     @cached_property
     def spec(self) -> TrainSpec | GenerateSpec:
-        return SPECS[self.kind].from_dict(self.stored_spec)
+        """The spec.
+
+        Raises:
+            InputError: a newer release stored it, or it is damaged.
+        """
+        return read_spec(self.kind, self.stored_spec)
+
+    @property
+    def known_spec(self) -> TrainSpec | GenerateSpec | None:
+        """The spec, or None if this release cannot read it."""
+        with suppress(InputError):
+            return self.spec
+        return None
 
     @property
     def generate_spec(self) -> GenerateSpec | None:
-        """The spec of a generate job; None for a training job."""
+        """The spec of a generate job; None for a training job.
+
+        Raises:
+            InputError: a newer release stored it, or it is damaged.
+        """
         return GenerateSpec.from_dict(self.stored_spec) if self.kind == GenerateSpec.QUEUE else None
 
     @property
@@ -100,6 +119,8 @@ class WorkerInfo:
     pid: int
     device: str
     queues: tuple[str, ...]
+    release: str | None  # of its program; None if that does not say
+    spec_version: int  # the highest that it can read
     seen_at: int
 
 
@@ -108,4 +129,16 @@ def no_worker(*queues: str) -> str:
     return (
         f"no live worker serves {', '.join(queues)}. Start one: charrnn-jobs up, or charrnn-jobs worker --queues "
         f"{','.join(queues)}"
+    )
+
+
+def no_release(queue: str, spec_version: int, workers: Sequence[WorkerInfo]) -> str | None:
+    """Return the message that none of these workers reads a spec version, and what to do. None: one of them does."""
+    newest = max(workers, key=lambda worker: worker.spec_version)
+    if newest.spec_version >= spec_version:
+        return None
+    release = newest.release or "unknown"
+    return (
+        f"no live worker that serves {queue} reads spec version {spec_version}: the newest, of release {release}, "
+        f"reads {newest.spec_version}. Upgrade a worker"
     )

@@ -78,6 +78,7 @@ class StoredSeeds:
         row_memory: bytes of a worker's memory that the largest row takes.
         sha256: sha256 of the seeds and their options, independent of compression.
         frames: the frames of the file, in order.
+        options: the names of the options that seeds have of their own.
     """
 
     file: FileRef
@@ -88,6 +89,7 @@ class StoredSeeds:
     row_memory: int
     sha256: str
     frames: tuple[Frame, ...]
+    options: frozenset[str]
 
 
 def store_seeds(
@@ -115,6 +117,7 @@ def store_seeds(
         row_memory=writer.row_memory,
         sha256=writer.sha256,
         frames=tuple(writer.frames),
+        options=frozenset(writer.options),
     )
 
 
@@ -139,12 +142,14 @@ class SeedWriter:
         seed_bytes: bytes of the seeds as stored, each counted once for each of its rows.
         row_memory: bytes of a worker's memory that the largest row takes.
         frames: the frames of the file, in order.
+        options: the names of the options that seeds have of their own.
     """
 
     def __init__(self, sampling: SamplingOptions, vocabulary: Vocabulary) -> None:
         self.sampling, self.vocabulary = sampling, vocabulary
         self.num_seeds = self.rows = self.characters = self.seed_bytes = self.row_memory = 0
         self.frames: list[Frame] = []
+        self.options: set[str] = set()
         self._digest = hashlib.sha256()
         self._texts, self._ids = Occurrences(), Occurrences()
         self._unmatched = self._unmatched_stops(sampling)
@@ -230,6 +235,7 @@ class SeedWriter:
                 raise InputError(f"{seed.place}: {error}") from error
             if len(self._unmatched) < SHOWN_LINES:
                 self._unmatched |= self._unmatched_stops(sampling)
+            self.options.update(seed.options)
         rows = len(sampling.temperatures) * sampling.samples
         self.num_seeds += 1
         self.rows += rows

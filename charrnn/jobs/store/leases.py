@@ -10,29 +10,45 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
-from charrnn.errors import LeaseLostError, NotFoundError, shortened
+from charrnn.errors import InputError, LeaseLostError, NotFoundError, shortened
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, TrainSpec
-from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
+from charrnn.jobs.job.specs import SINCE, SPEC_VERSION
+from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.database import NOW, upsert
-from charrnn.jobs.store.lifecycle import LEASED, READY, end_parts, lock_job
+from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds
+from charrnn.jobs.store.tables import READY, jobs, metrics, parts, previews, speeds, workers
+from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
 from charrnn.training.progress import EpochMetrics
+
+PART_COLUMNS = {"id", "job", "number", "token", "attempts", "first_row", "rows", "frame_offset", "frame_row"}
+"""The columns of a part that a worker gets as they are."""
+
+CHECKPOINT_VERSION = SINCE.get("Checkpoint", 1)
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 """Reasons why an attempt ended, if there is no exception."""
-
-CANDIDATES = 20  # jobs that a claim tries: in PostgreSQL others may be taking the last parts of the first ones
-
-WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
 
 
 class Leases:
@@ -43,38 +59,28 @@ class Leases:
         self.lease_ms = round(lease_s * 1000)
 
     def claim(self, queue: str, owner: str) -> Part | None:
-        """Lease the best waiting part: by priority, then from the job with the fewest leased parts, then the oldest."""
+        """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
         with self.store.write() as connection:
-            for job in connection.execute(_candidates(queue)).all():
-                # The job before the part, as locks are ordered. A running job is not locked at all.
-                connection.execute(
-                    update(jobs)
-                    .where(jobs.c.id == job.id, jobs.c.state == JobState.QUEUED)
-                    .values(state=JobState.RUNNING, started_at=NOW)
-                )
-                if row := self._take(connection, job.id, owner):
-                    return _part(row, job.spec)
+            for job in in_turn(connection, queue):
+                take_turn(connection, job)  # the job before the part, as locks are ordered
+                if part := self._take(connection, job, owner):
+                    return part
         return None
 
-    def _take(self, connection: Connection, job: int, owner: str) -> Row[Any] | None:
-        """Lease and return the job's first waiting part, or None if others were quicker."""
-        best = (
-            select(parts.c.id)
-            .where(parts.c.job == job, WAITING)
-            .order_by(parts.c.number)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        values = {
-            "state": PartState.LEASED,
-            "attempts": parts.c.attempts + 1,
-            "token": parts.c.token + 1,
-            "owner": owner,
-            "lease_until": NOW + self.lease_ms,
-            "progress": None,
-        }
-        return connection.execute(update(parts).where(parts.c.id == best).values(values).returning(parts)).one_or_none()
+    def _take(self, connection: Connection, job: Turn, owner: str) -> Part | None:
+        """Lease and return the job's first waiting part, or None if others were quicker or it cannot be read."""
+        first = select(parts).where(parts.c.job == job.id, WAITING).order_by(parts.c.number).limit(1)
+        own = [column for column in parts.c if column.name in PART_COLUMNS]
+        checkpoint = cast(parts.c.checkpoint, Text).label("checkpoint")
+        row: Any = connection.execute(
+            first.with_only_columns(*own, checkpoint).with_for_update(skip_locked=True)
+        ).one_or_none()
+        part = row and _part(row, job)
+        if part is not None:
+            values = {"state": PartState.LEASED, "attempts": part.attempt, "token": part.token, "owner": owner}
+            leased = update(parts).where(parts.c.id == part.id).values(values)
+            connection.execute(leased.values(lease_until=NOW + self.lease_ms, progress=None))
+        return part
 
     def heartbeat(self, part: Part, progress: PartProgress) -> bool:
         """Extend the lease and store the progress. Return whether the job should be cancelled.
@@ -95,7 +101,10 @@ class Leases:
     def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics]) -> None:
         """Commit progress: later attempts start from here, and the count of attempts starts again."""
         with self.store.write() as connection:
-            self._change(connection, part, checkpoint=checkpoint.to_dict(), attempts=0, lease_until=NOW + self.lease_ms)
+            # From here on only workers that can read such a checkpoint can do the part.
+            needed = case((parts.c.spec_version < CHECKPOINT_VERSION, CHECKPOINT_VERSION), else_=parts.c.spec_version)
+            saved: dict[str, Any] = {"checkpoint": checkpoint.to_dict(), "attempts": 0, "spec_version": needed}
+            self._change(connection, part, lease_until=NOW + self.lease_ms, **saved)
             _add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
@@ -172,16 +181,22 @@ class Leases:
         return self._end_leases(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms), DIED)
 
     def waiting(self) -> dict[str, int]:
-        """Return the number of parts of each queue that wait for a worker."""
-        query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(WAITING, READY)
+        """Return the number of parts of each queue that wait and that a live worker, or this process, can read.
+
+        Any release rings for all others: in a fleet of two releases each does the rounds of maintenance.
+        """
+        newest = select(func.max(workers.c.spec_version)).scalar_subquery()
+        waits = (parts.c.state == PartState.QUEUED) & or_(
+            parts.c.spec_version <= SPEC_VERSION, parts.c.spec_version <= newest
+        )
+        query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(waits, READY)
         with self.store.read() as connection:
             return dict(connection.execute(query.group_by(parts.c.queue)).all())
 
     def waits(self, queue: str) -> bool:
-        """Return whether a part in the queue waits for a worker. Called after each part, so it does not count them."""
-        query = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(parts.c.queue == queue, WAITING, READY)
+        """Return whether a part in the queue waits that this release can read. Called after each part."""
         with self.store.read() as connection:
-            return connection.execute(query.limit(1)).first() is not None
+            return next(in_turn(connection, queue), None) is not None
 
     def _end_leases(self, condition: ColumnElement[bool], reason: str) -> int:
         with self.store.write() as connection:
@@ -211,20 +226,14 @@ def _lost(part: Part) -> LeaseLostError:
     return LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
-def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
-    return Part(
-        id=row.id,
-        job=row.job,
-        number=row.number,
-        token=row.token,
-        attempt=row.attempts,
-        spec=SPECS[row.queue].from_dict(spec),
-        first_row=row.first_row,
-        rows=row.rows,
-        frame_offset=row.frame_offset,
-        frame_row=row.frame_row,
-        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
-    )
+def _part(row: Any, job: Turn) -> Part | None:
+    """Return the part that the row of a waiting part becomes when it is leased, or None if it cannot be read."""
+    try:
+        checkpoint = FileRef.from_dict(parse(row.checkpoint)) if row.checkpoint else None
+    except (InputError, TypeError, AttributeError):
+        return None
+    facts = {name: row._mapping[name] for name in PART_COLUMNS - {"token", "attempts"}}
+    return Part(**facts, token=row.token + 1, attempt=row.attempts + 1, spec=job.spec, checkpoint=checkpoint)
 
 
 def _storable(text: str) -> str:
@@ -279,16 +288,3 @@ def _end_lease(
         end_parts(connection, part.job, 1, rows_failed=part.rows)
         connection.execute(update(jobs).where(jobs.c.id == part.job).values(error=values["error"]))
     return state
-
-
-def _candidates(queue: str) -> Any:
-    """Return the query for jobs with a waiting part, in the order of their turns."""
-    own = parts.c.job == jobs.c.id
-    in_work = select(func.count()).where(own, parts.c.state == PartState.LEASED).scalar_subquery()
-    # A training job that yielded its device has a higher token than those that wait for their first turn.
-    turns = select(func.max(parts.c.token)).where(own).scalar_subquery() if queue == TrainSpec.QUEUE else None
-    order = (jobs.c.priority.desc(), in_work, *([turns] if turns is not None else []), jobs.c.id)
-    unended = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
-    waits = exists().where(own, WAITING)
-    query = select(jobs.c.id, jobs.c.spec).where(jobs.c.kind == queue, unended, READY, waits)
-    return query.order_by(*order).limit(CANDIDATES)

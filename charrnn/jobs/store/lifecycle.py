@@ -6,28 +6,27 @@ wait for each other: the awaited training job, the job, the part, the model, the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, or_, select, update
+from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, select, update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.part import START, Frame, frame_of
-from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
+from charrnn.jobs.store.needs import needed_by
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
+from charrnn.jobs.store.turns import last_place
 from charrnn.sampling.defaults import choose_precision
 
-READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
-"""The condition that a job does not wait for a training job."""
-
-JOB = tuple(column for column in jobs.c if column is not jobs.c.report)
-"""The columns of a job. Its report has kilobytes and is read separately."""
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn})
+"""The columns of a job that are shown. Its report has kilobytes and is read separately."""
 
 LEASED = parts.c.lease_until > 0
 """The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
@@ -44,6 +43,7 @@ class NewJob:
     priority: Priority = Priority.NORMAL
     after: int | None = None  # the training job whose version is awaited
     frames: Sequence[Frame] = (START,)  # the frames of the seeds file, in order
+    seed_options: Collection[str] = ()  # options that its seeds have of their own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +64,14 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
     spec = new.spec
     if new.after is not None and isinstance(spec, GenerateSpec):
         version = awaited_version(connection, new.after)
-        spec = spec if version is None else _with_version(connection, spec, version)
+        if version is not None:
+            spec = GenerateSpec.from_dict(_with_version(connection, spec.to_dict(), version))
     inserted = insert_missing(connection, jobs, **_row(new, spec))
     if inserted is None:
         if (first := first_of_key(connection, new)) is None:
             raise InputError(f"The job with the key {new.key!r} was deleted just now. Submit again")
         return first
-    _add_parts(connection, inserted.id, new)
+    _add_parts(connection, inserted.id, new, needed_by(connection, spec, new.after, new.seed_options))
     return StoredJob(id=inserted.id, spec=spec.to_dict(), existed=False)
 
 
@@ -82,6 +83,7 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
         "key": new.key,
         "request": new.request,
         "priority": new.priority,
+        "turn": last_place(spec.QUEUE, new.priority),
         "spec": spec.to_dict(),
         "model": spec.model,
         "version": generate.version if generate else None,
@@ -109,7 +111,7 @@ def first_of_key(connection: Connection, new: NewJob) -> StoredJob | None:
     return StoredJob(id=first.id, spec=first.spec, existed=True)
 
 
-def _add_parts(connection: Connection, job: int, new: NewJob) -> None:
+def _add_parts(connection: Connection, job: int, new: NewJob, spec_version: int) -> None:
     """Insert a job's parts, those of a frame of the seeds file by one statement: the database counts them itself, which
     takes a third of the time that they take as parameters."""
     spec = new.spec
@@ -121,7 +123,7 @@ def _add_parts(connection: Connection, job: int, new: NewJob) -> None:
             "job": literal(job),
             "number": number,
             "queue": literal(spec.QUEUE),
-            "spec_version": literal(SPEC_VERSION),
+            "spec_version": literal(spec_version),
             "first_row": number * size,
             "rows": case((rows - number * size < size, rows - number * size), else_=size),
             "frame_offset": literal(frame.offset),
@@ -213,8 +215,9 @@ def _resolve_dependents(connection: Connection, training: Row[Any], state: JobSt
         select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
     ).all():
         if state == JobState.DONE:
-            spec = _with_version(connection, GenerateSpec.from_dict(job.spec), training.version)
-            values = {"spec": spec.to_dict(), "version": spec.version}
+            # The JSON is changed and not read: a worker of an older release may end the training job.
+            spec = _with_version(connection, job.spec, training.version)
+            values = {"spec": spec, "version": training.version}
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
         else:
             _cancel_parts(connection, job.id)
@@ -222,19 +225,20 @@ def _resolve_dependents(connection: Connection, training: Row[Any], state: JobSt
             _end(connection, job, JobState.FAILED, error=error, parts_left=0)
 
 
-def _with_version(connection: Connection, spec: GenerateSpec, version: int) -> GenerateSpec:
-    """Return the spec with its version, and with the precision to sample that in.
+def _with_version(connection: Connection, spec: JsonObject, version: int) -> JsonObject:
+    """Return the stored spec of a generate job with its version, and with the precision to sample that in.
 
     Raises:
         NotFoundError: the version was deleted.
     """
-    query = select(versions.c.precision).where(versions.c.model == spec.model, versions.c.version == version)
+    query = select(versions.c.precision).where(versions.c.model == spec["model"], versions.c.version == version)
     # The lock keeps the version from being deleted until the job is stored.
     best = connection.execute(query.with_for_update(read=True, key_share=True)).scalar_one_or_none()
     if best is None:
-        raise NotFoundError(f"{spec.model}@{version} was deleted. List versions with: charrnn-jobs models")
-    precision = choose_precision(spec.sampling.precision, best, spec.batch)
-    return replace(spec, version=version, sampling=replace(spec.sampling, precision=precision))
+        raise NotFoundError(f"{spec['model']}@{version} was deleted. List versions with: charrnn-jobs models")
+    sampling = spec["sampling"]
+    precision = choose_precision(sampling["precision"], best, spec["batch"])
+    return {**spec, "version": version, "sampling": {**sampling, "precision": precision}}
 
 
 def cancel_job(connection: Connection, job_id: int) -> bool:
@@ -286,12 +290,12 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
     if requeued:
         state = JobState.RUNNING if job.started_at else JobState.QUEUED
         values |= {"state": state, "parts_left": job.parts_left + requeued, "finished_at": None, "error": None}
-    spec = SPECS[job.kind].from_dict(job.spec)
-    if version is not None and job.version is None and isinstance(spec, GenerateSpec):
+    spec = job.spec
+    if version is not None and job.version is None:
         spec = _with_version(connection, spec, version)
-        values |= {"spec": spec.to_dict(), "version": version}
+        values |= {"spec": spec, "version": version}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-    return Retried(spec=spec, parts=requeued, ready=awaited is None or version is not None)
+    return Retried(spec=read_spec(job.kind, spec), parts=requeued, ready=awaited is None or version is not None)
 
 
 def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:

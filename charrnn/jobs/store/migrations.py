@@ -1,13 +1,17 @@
 """Migrations of the store's schema: `MIGRATIONS[n - 1]` leads from version n to n + 1.
 
 An empty database gets the latest tables at once. A store with an older schema is refused until somebody runs
-`charrnn-jobs store upgrade`, which must happen while no older worker runs.
+`charrnn-jobs store upgrade`. A migration says which older programs can go on with what it made. A release first expands
+the schema: new tables, new indexes, and new columns that are nullable or have a default of the server, so that programs
+of the release before can still insert. It contracts the schema, by dropping or changing what it had, no sooner than one
+release after the last program that uses it. A fleet can then be upgraded worker by worker.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, inspect, select, update
 
@@ -15,7 +19,19 @@ from charrnn.errors import InputError
 from charrnn.jobs.store import tables
 from charrnn.jobs.store.database import lock_schema
 
-Migration = Callable[[Connection], None]
+
+@dataclass(frozen=True)
+class Migration:
+    """A change of the schema.
+
+    Attributes:
+        change: makes the change in the caller's transaction.
+        serves: the oldest schema version whose programs can use the new schema.
+    """
+
+    change: Callable[[Connection], None]
+    serves: int
+
 
 MIGRATIONS: list[Migration] = []
 """All migrations since the schema of the first release, which is version 1."""
@@ -33,7 +49,7 @@ def is_store(connection: Connection) -> bool:
     """
     present = set(inspect(connection).get_table_names())
     if tables.store.name in present:
-        _check(schema_version(connection))
+        _check(*_versions(connection))
         return True
     if foreign := sorted(present & set(tables.metadata.tables)):
         raise InputError(
@@ -59,27 +75,37 @@ def upgrade(connection: Connection) -> int:
     lock_schema(connection)
     if not inspect(connection).has_table(tables.store.name):
         raise InputError("There is no store in this database, so there is nothing to upgrade. The first use creates it")
-    version = schema_version(connection)
+    version, serves = _versions(connection)
     if version > latest():
-        _check(version)
+        _check(version, max(serves, latest() + 1))
     for migration in MIGRATIONS[version - 1 :]:
-        migration(connection)
-    connection.execute(update(tables.store).values(schema_version=latest()))
+        migration.change(connection)
+        serves = max(serves, migration.serves)
+    connection.execute(update(tables.store).values(schema_version=latest(), serves=serves))
     return version
 
 
-def schema_version(connection: Connection) -> int:
-    return int(connection.execute(select(tables.store.c.schema_version)).scalar_one())
+def _versions(connection: Connection) -> tuple[int, int]:
+    """Return the version of the schema, and the oldest one whose programs can use it."""
+    row = connection.execute(select(tables.store.c.schema_version, tables.store.c.serves)).one()
+    return row.schema_version, row.serves
 
 
-def _check(version: int) -> None:
-    if version > latest():
+def _check(version: int, serves: int) -> None:
+    """Refuse a schema that this release cannot use.
+
+    Args:
+        serves: the oldest version whose programs can use the schema.
+    """
+    if serves > latest():
         raise InputError(
             f"The store has schema version {version}, but this release supports only versions up to {latest()}. "
             f"Upgrade charrnn-jobs on this host"
         )
     if version < latest():
+        goes_on = all(migration.serves <= version for migration in MIGRATIONS[version - 1 :])
+        workers = "Older workers can go on" if goes_on else "Stop the older workers first"
         raise InputError(
-            f"The store has schema version {version}, but this release needs version {latest()}. Stop the workers and "
-            f"run: charrnn-jobs store upgrade"
+            f"The store has schema version {version}, but this release needs version {latest()}. Run: charrnn-jobs "
+            f"store upgrade. {workers}"
         )

@@ -18,8 +18,9 @@ def shared_files(connection: Connection, gone: set[int]) -> set[str]:
     """
     names: set[str] = set()
     for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec)).yield_per(PAGE):
-        fields = ("seeds",) if job in gone else ("seeds", "corpus", "validation")
-        names.update(spec[field]["name"] for field in fields if field in spec)
+        # Whatever looks like a file, since the spec of a newer release may have files in fields of other names.
+        files = {field: value for field, value in spec.items() if isinstance(value, dict) and "sha256" in value}
+        names.update(file["name"] for field, file in files.items() if field == "seeds" or job not in gone)
     for column in (models.c.validation, versions.c.files):
         names.update(file["name"] for file in connection.execute(select(column)).scalars())
     return names

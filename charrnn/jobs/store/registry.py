@@ -136,7 +136,7 @@ def _version(row: Row[Any]) -> Version:
 
 def _facts(row: Row[Any]) -> dict[str, Any]:
     parsed = {
-        "files": FileRef(**row.files),
+        "files": FileRef.from_dict(row.files),
         "network": NetworkOptions.from_dict(row.network),
         "gate": Gate.from_dict(row.gate),
     }

@@ -10,19 +10,21 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
 
 from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
+from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
 from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
-from charrnn.jobs.store.lifecycle import JOB, LEASED, READY, no_job, to_job
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, rounds, speeds, workers
+from charrnn.jobs.store.lifecycle import JOB, LEASED, no_job, to_job
+from charrnn.jobs.store.tables import claimable, jobs, metrics, parts, previews, rounds, speeds, workers
+from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 
 PAGE = 1000  # most parts to read at once
@@ -162,11 +164,12 @@ class Store(Database):
         """Return the pool children that showed a sign of life within that time."""
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
-            return [WorkerInfo(**{**row._mapping, "queues": tuple(row.queues)}) for row in connection.execute(query)]
+            return [_worker(row) for row in connection.execute(query)]
 
     def record_heartbeat(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
         """Record that a pool child is alive."""
         seen = {"host": host, "pid": pid, "device": device, "queues": list(queues), "seen_at": NOW}
+        seen |= {"release": release(), "spec_version": SPEC_VERSION}
         with self.write() as connection:
             upsert(connection, workers, owner=owner, **seen)
 
@@ -203,19 +206,39 @@ class Store(Database):
         with self.read() as connection:
             return connection.execute(query).scalars().all()
 
+    def waiting_versions(self, job_id: int | None = None) -> dict[tuple[str, int], int]:
+        """Return the number of waiting jobs by queue and the spec version that they need: all jobs, or one."""
+        waits = (parts.c.state == PartState.QUEUED) & claimable(jobs)
+        count = func.count(parts.c.job.distinct())
+        query = select(parts.c.queue, parts.c.spec_version, count).join(jobs, jobs.c.id == parts.c.job).where(waits)
+        if job_id is not None:
+            query = query.where(parts.c.job == job_id)
+        grouped = query.group_by(parts.c.queue, parts.c.spec_version).order_by(parts.c.queue, parts.c.spec_version)
+        with self.read() as connection:
+            return {(queue, version): number for queue, version, number in connection.execute(grouped)}
+
     def parts_ahead(self, job: Job) -> dict[int, int]:
-        """Return, by job, the number of waiting or leased parts that are ahead of this job in its queue."""
-        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.id))
+        """Return, by job, the number of waiting parts that workers get before the next one of this job.
+
+        It is one part of each job whose turn comes first, and all parts of jobs with a higher priority.
+        """
+        place = select(jobs.c.turn).where(jobs.c.id == job.id).scalar_subquery()
+        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.turn < place))
         query = (
-            select(parts.c.job, func.count())
+            select(parts.c.job, case((jobs.c.priority == job.priority, 1), else_=func.count()))
             .join(jobs, jobs.c.id == parts.c.job)
-            .where(jobs.c.kind == job.kind, jobs.c.state.not_in(ENDED_JOBS), before, READY)
-            .where(parts.c.state.in_((PartState.QUEUED, PartState.LEASED)))
-            .group_by(parts.c.job)
+            .where(jobs.c.kind == job.kind, claimable(jobs), before, parts.c.state == PartState.QUEUED)
+            .group_by(parts.c.job, jobs.c.priority)
             .order_by(parts.c.job)
         )
         with self.read() as connection:
             return dict(connection.execute(query).all())
+
+
+def _worker(row: Row[Any]) -> WorkerInfo:
+    # A release that did not say which spec version it can read could read the first one.
+    facts = {"queues": tuple(row.queues), "spec_version": row.spec_version or 1}
+    return WorkerInfo(**{**row._mapping, **facts})
 
 
 def _part(row: Row[Any]) -> StoredPart:
@@ -227,8 +250,8 @@ def _part(row: Row[Any]) -> StoredPart:
         token=row.token,
         owner=row.owner,
         progress=PartProgress.from_dict(row.progress or {}),
-        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
-        output=FileRef(**row.output) if row.output else None,
+        checkpoint=FileRef.from_dict(row.checkpoint) if row.checkpoint else None,
+        output=FileRef.from_dict(row.output) if row.output else None,
         error=row.error,
         first_row=row.first_row,
         rows=row.rows,

@@ -12,8 +12,10 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Float,
     ForeignKey,
+    FromClause,
     Index,
     Integer,
     MetaData,
@@ -21,6 +23,8 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
+    or_,
 )
 
 from charrnn.jobs.job.states import JobState, PartState, Priority, SlotState
@@ -33,6 +37,7 @@ store = Table(
     metadata,
     Column("id", String, primary_key=True),  # recorded in the broker too: see Queue.claim_for
     Column("schema_version", Integer, nullable=False),
+    Column("serves", Integer, nullable=False, server_default="1"),  # oldest schema version whose programs can use it
     Column("files", Text),  # the place of its files; set when the first one is about to be written
 )
 
@@ -59,6 +64,7 @@ jobs = Table(
     Column("report", JSON(none_as_null=True)),  # the sum of the parts' reports: see job.report.Report
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("error", Text),
+    Column("turn", BigInteger, nullable=False, server_default="0"),  # its place among the jobs that wait: see turns
     Column("created_at", BigInteger, nullable=False, default=NOW),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
@@ -69,6 +75,31 @@ jobs = Table(
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
 )
 
+
+def claimable(job: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `jobs` has not ended and does not wait for a training job."""
+    return and_(job.c.finished_at.is_(None), ready(job))
+
+
+def ready(job: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a row of `jobs` does not wait for a training job."""
+    return or_(job.c.after.is_(None), job.c.version.is_not(None))
+
+
+READY = ready(jobs)
+
+# In the order of turns, so that a claim reads the first jobs alone. It has none of the jobs that have ended, and its
+# condition has no parameters: otherwise a plan for any parameter could not use it.
+Index(
+    "jobs_by_turn",
+    jobs.c.kind,
+    jobs.c.priority.desc(),
+    jobs.c.turn,
+    jobs.c.id,
+    sqlite_where=claimable(jobs),
+    postgresql_where=claimable(jobs),
+)
+
 parts = Table(
     "parts",
     metadata,
@@ -76,7 +107,7 @@ parts = Table(
     Column("job", ForeignKey("jobs.id"), nullable=False),
     Column("number", Integer, nullable=False),  # position in the job, from 0
     Column("queue", String, nullable=False),
-    Column("spec_version", Integer, nullable=False),  # a worker claims only spec versions that it knows
+    Column("spec_version", Integer, nullable=False),  # the highest that its work uses: see job.specs.SINCE
     Column("state", String, nullable=False, default=PartState.QUEUED),
     Column("first_row", BigInteger, nullable=False, default=0),
     Column("rows", BigInteger, nullable=False, default=0),
@@ -201,6 +232,8 @@ workers = Table(
     Column("pid", Integer, nullable=False),  # process id of the pool child
     Column("device", String, nullable=False),
     Column("queues", JSON(none_as_null=True), nullable=False),
+    Column("release", String),  # of its program
+    Column("spec_version", Integer),  # the highest that it can read
     Column("seen_at", BigInteger, nullable=False),
 )
 

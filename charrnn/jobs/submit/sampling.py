@@ -12,7 +12,7 @@ from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import new_seeds_file
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import SkippedError, Slot
 from charrnn.jobs.job.sizing import (
@@ -24,7 +24,7 @@ from charrnn.jobs.job.sizing import (
     most_part_rows,
     result_bytes,
 )
-from charrnn.jobs.job.specs import MAX_LABEL, GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import MAX_LABEL, SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
@@ -141,6 +141,7 @@ class Plan:
             priority=request.priority,
             after=self.after,
             frames=seeds.frames,
+            seed_options=seeds.options,
         )
 
 
@@ -226,9 +227,9 @@ def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Sl
 
 
 def _submitted(
-    job: int | None, stored: JsonObject, plan: Plan, seeds: StoredSeeds, *, existed: bool
+    job: int | None, document: JsonObject, plan: Plan, seeds: StoredSeeds, *, existed: bool
 ) -> Submitted[GenerateSpec]:
-    spec = GenerateSpec.from_dict(stored)
+    spec = GenerateSpec.from_dict(document)
     return Submitted(id=job, spec=spec, estimate=estimate(spec, seeds.seed_bytes, plan.fleet), existed=existed)
 
 
@@ -264,13 +265,13 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
     Args:
         seed_bytes: bytes of its seeds, each counted once for each row.
     """
-    stored, export = result_bytes(spec.rows, spec.characters, seed_bytes, logprobs=spec.sampling.logprobs)
+    in_store, export = result_bytes(spec.rows, spec.characters, seed_bytes, logprobs=spec.sampling.logprobs)
     seconds = None
     if fleet.characters_per_s:
         seconds = spec.characters / batch_speed(fleet.characters_per_s, spec.batch) / max(fleet.devices, 1)
-    return Estimate(result_bytes=stored + spec.seeds.size, export_bytes=export, seconds=seconds)
+    return Estimate(result_bytes=in_store + spec.seeds.size, export_bytes=export, seconds=seconds)
 
 
 def request_hash(model: str | None, after: int | None, sampling: SamplingOptions, seeds: str) -> str:
     """Return a hash of everything in a request that its results depend on. `seeds` is the sha256 of the seeds."""
-    return hashlib.sha256(to_json([model, after, sampling.to_dict(), seeds]).encode()).hexdigest()
+    return hashlib.sha256(to_json([model, after, stored(sampling, SINCE), seeds]).encode()).hexdigest()

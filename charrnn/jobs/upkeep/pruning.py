@@ -16,6 +16,7 @@ from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
+from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
 from charrnn.jobs.store.named_files import files_of_job, shared_files
@@ -86,7 +87,7 @@ def _delete_files(files: Files, job: Job) -> Pruned:
     try:
         freed = _size(files, job)
         files.delete_folder(job_folder(job.id))
-        if (spec := job.generate_spec) is not None:
+        if isinstance(spec := job.known_spec, GenerateSpec):  # otherwise a later prune deletes the seeds
             files.delete(spec.seeds.name)
         return freed
     except UnreachableError as error:
@@ -96,7 +97,7 @@ def _delete_files(files: Files, job: Job) -> Pruned:
 
 def _size(files: Files, job: Job) -> Pruned:
     sizes = [file.size for file in files.list(job_folder(job.id))]
-    if (spec := job.generate_spec) is not None:
+    if isinstance(spec := job.known_spec, GenerateSpec):
         sizes.append(spec.seeds.size)
     return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
 

@@ -8,8 +8,9 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
+from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.job.views import Job, JobStatus, no_worker
+from charrnn.jobs.job.views import Job, JobStatus, no_release, no_worker
 
 SHOWN_JOBS = 5  # most jobs to list that are ahead of a waiting one
 
@@ -46,9 +47,15 @@ def _waiting_for(connections: Connections, job: Job) -> str:
     """Return why a job without a part in work is still waiting."""
     if job.after is not None and job.version is None:
         return f"job {job.after}, which will make the version to sample from, has not ended"
-    serving = [worker.owner for worker in connections.workers() if job.kind in worker.queues]
-    if not serving:
+    workers = [worker for worker in connections.workers() if job.kind in worker.queues]
+    if not workers:
         return no_worker(job.kind)
+    needed = max((version for _, version in connections.store.waiting_versions(job.id)), default=1)
+    if reason := no_release(job.kind, needed, workers):
+        return reason
+    if needed <= SPEC_VERSION and job.known_spec is None:
+        return "a worker that can read its spec. A newer release stored it, or it is damaged"
+    serving = [worker.owner for worker in workers]
     if ahead := connections.store.parts_ahead(job):
         return _ahead(ahead)
     others = [other for other in connections.store.jobs_in_work(serving) if other != job.id]  # its own may have begun

@@ -19,6 +19,7 @@ CREATE TABLE jobs (
 	report JSON,
 	cancel_requested BOOLEAN NOT NULL,
 	error TEXT,
+	turn BIGINT DEFAULT '0' NOT NULL,
 	created_at BIGINT NOT NULL,
 	started_at BIGINT,
 	finished_at BIGINT,
@@ -31,6 +32,8 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_by_after ON jobs ("after");
 
 CREATE INDEX jobs_by_state ON jobs (state, kind);
+
+CREATE INDEX jobs_by_turn ON jobs (kind, priority DESC, turn, id) WHERE finished_at IS NULL AND ("after" IS NULL OR version IS NOT NULL);
 
 CREATE TABLE models (
 	name VARCHAR NOT NULL,
@@ -71,6 +74,7 @@ CREATE TABLE speeds (
 CREATE TABLE store (
 	id VARCHAR NOT NULL,
 	schema_version INTEGER NOT NULL,
+	serves INTEGER DEFAULT '1' NOT NULL,
 	files TEXT,
 	PRIMARY KEY (id)
 );
@@ -81,6 +85,8 @@ CREATE TABLE workers (
 	pid INTEGER NOT NULL,
 	device VARCHAR NOT NULL,
 	queues JSON NOT NULL,
+	release VARCHAR,
+	spec_version INTEGER,
 	seen_at BIGINT NOT NULL,
 	PRIMARY KEY (owner)
 );

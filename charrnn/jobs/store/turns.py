@@ -1,0 +1,98 @@
+"""Turns: the job whose part a worker gets next.
+
+The jobs of a queue and priority take turns. The place of a job is a number, `jobs.turn`: the lowest is next. The job
+that had its turn goes behind all others, as does a job that has just been submitted. A job therefore waits for one part
+of each job before it, whatever their sizes and however many workers there are. The number is a counter and not a time,
+since clocks are set back.
+
+A claim costs the update of one row of `jobs` and of one index entry. In PostgreSQL it skips the row if another
+transaction has it locked, so that claims never wait for each other or for the end of a part.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Text, case, cast, exists, func, select, update
+
+from charrnn.errors import InputError
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec, read_spec
+from charrnn.jobs.job.states import JobState, PartState
+from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.tables import claimable, jobs, parts
+
+CANDIDATES = 20  # jobs to read at first: in PostgreSQL others may be taking the last parts of the first ones
+
+WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
+"""The condition that a part waits, and that this release can read all that its work uses."""
+
+
+def last_place(kind: str, priority: Any) -> ScalarSelect[int]:
+    """Return the place behind all jobs of a queue and priority that have not ended."""
+    others = jobs.alias()
+    own = (others.c.kind == kind) & (others.c.priority == priority) & claimable(others)
+    return select(func.coalesce(func.max(others.c.turn), 0) + 1).where(own).scalar_subquery()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """A job with a waiting part, whose turn it is."""
+
+    id: int
+    queue: str
+    priority: int
+    begun: bool
+    spec: TrainSpec | GenerateSpec
+
+
+def in_turn(connection: Connection, queue: str) -> Iterator[Turn]:
+    """Yield the jobs with a waiting part that this release can read, in the order of their turns.
+
+    A job whose spec it cannot read stays as it is, for a worker that can. Jobs are read in pages of twice the size of
+    the last, since hardly ever more than one is needed.
+    """
+    waits = exists().where(parts.c.job == jobs.c.id, WAITING)
+    spec = cast(jobs.c.spec, Text).label("spec")  # as text: JSON that cannot be parsed must not end the query
+    query = select(jobs.c.id, jobs.c.priority, jobs.c.state, spec).where(jobs.c.kind == queue, claimable(jobs), waits)
+    ordered = query.order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+    first, page = 0, CANDIDATES
+    while rows := connection.execute(ordered.offset(first).limit(page)).all():
+        for row in rows:
+            with suppress(InputError):
+                parsed = read_spec(queue, parse(row.spec))
+                begun = row.state == JobState.RUNNING
+                yield Turn(id=row.id, queue=queue, priority=row.priority, begun=begun, spec=parsed)
+        first, page = first + len(rows), 2 * page
+
+
+def parse(document: str) -> Any:
+    """Return the value of a JSON document of the database.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(document)
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}") from error
+
+
+def take_turn(connection: Connection, job: Turn) -> None:
+    """Start the job if it has not begun, and move it behind the others.
+
+    A job that has begun keeps its place if another transaction has locked its row: it may get one more turn.
+    """
+    own = jobs.alias()
+    found = select(own.c.id).where(own.c.id == job.id)
+    locked = found.with_for_update(key_share=True, skip_locked=job.begun).scalar_subquery()
+    begins: ColumnElement[bool] = jobs.c.state == JobState.QUEUED
+    values = {
+        "turn": last_place(job.queue, job.priority),
+        "state": case((begins, JobState.RUNNING), else_=jobs.c.state),
+        "started_at": case((begins, NOW), else_=jobs.c.started_at),
+    }
+    connection.execute(update(jobs).where(jobs.c.id == locked).values(values))
