@@ -147,7 +147,7 @@ def test_a_checkpoint_raises_what_its_part_needs(store: Store, leases: Leases, a
     assert part is not None
     with store.write() as connection:
         connection.execute(update(parts).values(spec_version=0))
-    leases.checkpoint(part, OUTPUT, [])
+    leases.checkpoint(part, OUTPUT, [], "cpu", "float32")
     with store.read() as connection:
         # Catches: a checkpoint of this release that an older worker would resume from
         assert connection.execute(select(parts.c.spec_version)).scalar_one() == 1
