@@ -14,7 +14,7 @@ app.add_typer(store, name="store")
 
 @store.command()
 def upgrade() -> None:
-    """Upgrade the database schema to this release, before its workers start. Older ones can go on if it says so."""
+    """Upgrade the database schema to this release. Do this before the first worker of this release starts."""
     from charrnn.jobs.store.store import upgrade as upgrade_store  # SQLAlchemy, which help does not need
 
     before, after = upgrade_store(read_settings())

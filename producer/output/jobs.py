@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -12,7 +12,7 @@ from charrnn.jobs.job.part import RunningPart, SamplingProgress
 from charrnn.jobs.job.report import SKETCH, ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
-from charrnn.jobs.job.views import Job, JobStatus
+from charrnn.jobs.job.views import Engine, Job, JobStatus
 from charrnn.options import count_windows
 from charrnn.training.progress import EpochMetrics, Preview
 from charrnn.training.progress import Progress as TrainingProgress
@@ -61,11 +61,23 @@ def status(job: JobStatus) -> None:
     if isinstance(spec, GenerateSpec):
         lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]
     lines += [("in work", line) for line in map(progress_line, job.progress)]
+    lines += [("engine", line) for line in engine_lines(job.engines)]
     lines += _report_facts(job.report) if job.report else []
     lines += [("training", training_line(spec))] if isinstance(spec, TrainSpec) else []
     lines += [("epoch", epoch_line(epoch)) for epoch in job.history]
     lines += [("writes", preview_line(preview)) for epoch in job.history[-1:] for preview in epoch.previews]
     console.facts(lines)
+
+
+def engine_lines(engines: Sequence[Engine]) -> Iterator[str]:
+    """Yield what did the work of a job, and that it was not finished as it was begun, if so."""
+    if len(engines) == 1:
+        yield engines[0].name
+        return
+    for engine in engines:
+        yield f"{engine.name}: {console.counted(engine.commits, 'commit')}"
+    if engines:
+        yield "not finished by the first one alone, which began it: results may differ from those of one engine"
 
 
 def sampling_line(spec: GenerateSpec) -> str:
@@ -161,6 +173,7 @@ def ended(job: JobStatus) -> None:
         best = min(epoch.val_loss for epoch in job.history)
         facts = f"{job.name}, validation loss {loss_text(best)}"
     failed = f", {job.rows_failed:,} rows failed" if job.rows_failed else ""
+    failed += f", by {len(job.engines)} different engines (see status)" if len(job.engines) > 1 else ""
     reason = f": {job.error}" if job.error else ""
     console.note(f"job {job.id}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
 

@@ -25,9 +25,10 @@ from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.migrations import latest
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, parts
+from charrnn.jobs.store.tables import engines, jobs, parts
 from charrnn.jobs.store.tables import store as store_table
 from charrnn.options import NetworkOptions
+from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 from tests.fixtures.store import NO_FILE, PART_ROWS, AddJob, each_database, resolve, sampled, train_spec
 
@@ -362,11 +363,33 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
     losses = {"learning_rate": 0.1, "train_loss": 2.0, "val_loss": 2.5}
     epoch = EpochMetrics(epoch=1, step=10, **losses, previews=(preview,))
     for _ in range(2):  # committing an epoch again changes nothing
-        leases.checkpoint(first, OUTPUT, [epoch])
+        leases.checkpoint(first, OUTPUT, [epoch], "cpu", "float32")
     leases.requeue("a")
     second = claim(leases, queue="train")
     assert (second.checkpoint, second.attempt) == (OUTPUT, 1)
     assert store.history(job) == [epoch]
+
+
+def test_a_job_says_what_did_its_work(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job, training = add_job(parts=3), add_job(train=True)
+    for kind in ("gpu", "gpu", "cpu"):
+        part = claim(leases)
+        leases.complete_rows(part, OUTPUT, sampled(part), kind)
+    assert store.job(job).state == JobState.DONE
+    # Catches: a report in which the second kind of device is not seen; the last one first
+    assert [(engine.device, engine.precision, engine.commits) for engine in store.engines(job)] == [
+        ("gpu", "float32", 2),
+        ("cpu", "float32", 1),
+    ]
+    assert {engine.release for engine in store.engines(job)} == {release()}
+    part = claim(leases, queue="train")
+    leases.checkpoint(part, OUTPUT, [], "gpu", "bfloat16")
+    with store.write() as connection:  # as if another release had gone on
+        connection.execute(update(engines).where(engines.c.job == training).values(release="0.0.9"))
+    leases.checkpoint(part, OUTPUT, [], "gpu", "bfloat16")
+    assert [engine.release for engine in store.engines(training)] == ["0.0.9", release()]
+    delete(store, job)
+    assert store.engines(job) == []
 
 
 def test_a_failed_training_fails_its_job(store: Store, leases: Leases, add_job: AddJob) -> None:
@@ -418,7 +441,7 @@ def test_attempts_are_counted_since_the_last_checkpoint(leases: Leases, add_job:
         leases.requeue("a")
     last = claim(leases, queue="train")
     assert last.attempt == MAX_ATTEMPTS
-    leases.checkpoint(last, OUTPUT, [])
+    leases.checkpoint(last, OUTPUT, [], "cpu", "float32")
     # Catches: the attempt number of the claim used instead of the store's count
     assert leases.fail(last, "an accident") == PartState.QUEUED
 
@@ -450,7 +473,7 @@ def test_an_epoch_that_was_done_again_is_shown_as_it_ended_then(store: Store, le
     first = EpochMetrics(epoch=1, step=100, **losses, previews=texts)
     again = replace(first, step=70, val_loss=2.5)
     leases.record(part, [first])
-    leases.checkpoint(part, OUTPUT, [again])  # Catches: the loss of an attempt that was killed
+    leases.checkpoint(part, OUTPUT, [again], "cpu", "float32")  # Catches: the loss of an attempt that was killed
     assert [(epoch.step, epoch.val_loss) for epoch in store.history(job)] == [(70, 2.5)]
     assert store.history(job)[0].previews == texts
 
@@ -906,7 +929,7 @@ def test_cancel_and_retry_is_pause_and_resume(store: Store, leases: Leases, add_
 def test_a_retried_training_job_resumes_from_its_checkpoint(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: a retry that starts over
     job, part = train_job(add_job, leases)
-    leases.checkpoint(part, OUTPUT, [])
+    leases.checkpoint(part, OUTPUT, [], "cpu", "float32")
     leases.fail(part, "the loss is no number", permanent=True)
     assert store.job(job).state == JobState.FAILED
     assert retry(store, job) == 1

@@ -422,7 +422,7 @@ class LeaseMachine(RuleBasedStateMachine):
         claim = self.chosen(owner, "train", left)
         if claim and claim.spec.QUEUE == "train":
             reference, history = _file(claim, "checkpoint"), [_epoch(epoch, step)]
-            save = lambda: self.leases.checkpoint(claim, reference, history)  # noqa: E731
+            save = lambda: self.leases.checkpoint(claim, reference, history, "cpu", "float32")  # noqa: E731
             show = lambda: self.leases.record(claim, history)  # noqa: E731
             part, _ = self.used(claim, save if saved else show)
             if part:

@@ -127,7 +127,7 @@ def test_a_deleted_version_leaves_its_loss(nights: Nights, add: Add, train: Requ
         pass
     assert part is not None
     epoch = EpochMetrics(epoch=1, step=1, learning_rate=0.1, train_loss=2.0, val_loss=1.5)
-    nights.leases.checkpoint(part, NO_FILE, [epoch])
+    nights.leases.checkpoint(part, NO_FILE, [epoch], "cpu", "float32")
     with nights.client.connections.store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == slot.job).values(version=7))
     (shown,) = nights.slots()

@@ -102,7 +102,7 @@ def test_work_that_another_worker_completed_is_not_repeated(
     copied = client.connections.files.put("jobs/1/checkpoint-of-another", [client.connections.files.read(left)])
     part = child.leases.claim("train", "another worker")
     assert part is not None
-    child.leases.checkpoint(part, copied, [])
+    child.leases.checkpoint(part, copied, [], "cpu", "float32")
     child.leases.release(part)
     run(child, kept)
     assert len(built) == 2  # Catches: a worker that continues from its memory, regardless of the store
@@ -114,11 +114,11 @@ def test_a_checkpoint_that_is_not_committed_changes_nothing(
     commit = child.leases.checkpoint
     committed: list[FileRef] = []
 
-    def commit_once(part: Part, saved: FileRef, history: Any) -> None:
+    def commit_once(part: Part, saved: FileRef, history: Any, *engine: str) -> None:
         if committed:
             raise ConnectionError
         committed.append(saved)
-        commit(part, saved, history)
+        commit(part, saved, history, *engine)
 
     monkeypatch.setattr(child.leases, "checkpoint", commit_once)
     with pytest.raises(ConnectionError):

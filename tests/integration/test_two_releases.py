@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, text, update
 
 from charrnn.errors import InputError
 from charrnn.jobs.client import Client
@@ -98,6 +98,45 @@ def test_a_worker_of_the_first_release_does_what_it_can_read_beside_this_one(
     assert [(worker.release, worker.spec_version) for worker in store.workers(60_000)] == [(None, 1)]
 
 
+INSERT_JOB = """
+insert into jobs (kind, priority, state, spec, model, parts_total, parts_left, rows_total, rows_done, rows_failed,
+  characters, cancel_requested, created_at)
+select kind, priority, state, spec, model, parts_total, parts_left, rows_total, rows_done, rows_failed,
+  characters, cancel_requested, created_at from jobs where id = :job returning id
+"""
+INSERT_PART = """
+insert into parts (job, number, queue, spec_version, state, first_row, rows, frame_offset, frame_row, attempts, token)
+values (:job, 0, 'generate', 1, 'queued', 0, 1, 0, 0, 0, 0)
+"""
+
+
+def test_a_program_of_the_first_release_submits_and_deletes_jobs(store: Store, leases: Leases, add_job: AddJob) -> None:
+    done = add_job()
+    part = leases.claim("generate", "a")
+    assert part is not None
+    leases.complete_rows(part, OUTPUT, sampled(part), "cpu")
+    with store.write() as connection:
+        template = add_job_row(connection, done)
+        connection.execute(
+            text(INSERT_PART), {"job": template}
+        )  # Catches: a new column without a default of the server
+        connection.execute(text("delete from parts where job = :job"), {"job": done})
+        # Catches: a new table whose rows keep older programs from deleting a job
+        connection.execute(text("delete from jobs where id = :job"), {"job": done})
+    claimed = leases.claim("generate", "a")
+    assert claimed is not None
+    assert claimed.job == template
+
+
+def add_job_row(connection: Connection, job: int) -> int:
+    """Copy a job with the columns of the first release, as one that is queued. Return its id."""
+    copied = int(connection.execute(text(INSERT_JOB), {"job": job}).scalar_one())
+    connection.execute(
+        text("update jobs set state = 'queued', parts_left = 1, rows_done = 0 where id = :job"), {"job": copied}
+    )
+    return copied
+
+
 def test_what_a_job_needs_is_computed_from_what_it_uses(store: Store, add_job: AddJob) -> None:
     training = add_job(train=True)
     spec, awaiting = generate_spec(), generate_spec()
@@ -147,7 +186,7 @@ def test_a_checkpoint_raises_what_its_part_needs(store: Store, leases: Leases, a
     assert part is not None
     with store.write() as connection:
         connection.execute(update(parts).values(spec_version=0))
-    leases.checkpoint(part, OUTPUT, [])
+    leases.checkpoint(part, OUTPUT, [], "cpu", "float32")
     with store.read() as connection:
         # Catches: a checkpoint of this release that an older worker would resume from
         assert connection.execute(select(parts.c.spec_version)).scalar_one() == 1

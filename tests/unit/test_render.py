@@ -15,7 +15,7 @@ from charrnn.jobs.job.part import PartProgress, RunningPart, SamplingProgress
 from charrnn.jobs.job.report import ReportSummary, Seconds, TemperatureSummary
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.job.views import JobStatus
+from charrnn.jobs.job.views import Engine, JobStatus
 from charrnn.options import SamplingOptions
 from charrnn.training.progress import EpochMetrics, Progress
 from producer.output import console, results
@@ -60,6 +60,7 @@ GENERATE = JobStatus(
     progress=(),
     report=None,
     history=(),
+    engines=(),
     waiting_for=None,
 )
 TRAIN = replace(
@@ -186,6 +187,31 @@ def shown(capsys: pytest.CaptureFixture[str], *jobs: JobStatus) -> list[str]:
 def test_a_generate_job_s_headline_counts_finished_and_running_parts(capsys: pytest.CaptureFixture[str]) -> None:
     job = replace(GENERATE, progress=(PART, PART))
     assert shown(capsys, job) == ["job 7: 2,000 of 12,000 rows, 28,000 characters"]
+
+
+ENGINES = (
+    Engine(device="gpu", precision="bfloat16", release="0.1.0", commits=3),
+    Engine(device="cpu", precision="bfloat16", release="0.2.0", commits=1),
+)
+
+
+def test_a_job_that_was_not_finished_as_it_was_begun_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    render.status(replace(GENERATE, engines=ENGINES[:1]))
+    one = capsys.readouterr().out
+    assert "gpu, bfloat16, release 0.1.0" in one
+    assert "began" not in one
+    render.status(replace(GENERATE, engines=ENGINES))
+    lines = capsys.readouterr().out.splitlines()
+    # Catches: the engine of the last part shown alone
+    assert [" ".join(line.split()) for line in lines if line.startswith("engine")] == [
+        "engine gpu, bfloat16, release 0.1.0: 3 commits",
+        "engine cpu, bfloat16, release 0.2.0: 1 commit",
+        "engine not finished by the first one alone, which began it: results may differ from those of one engine",
+    ]
+    render.ended(replace(GENERATE, engines=ENGINES))
+    assert "by 2 different engines (see status)" in capsys.readouterr().err
+    render.ended(replace(GENERATE, engines=ENGINES[:1]))
+    assert "engine" not in capsys.readouterr().err
 
 
 def test_a_job_that_waits_says_what_for(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 
 from charrnn.errors import InputError
 from charrnn.jobs.files.zstd import zstd
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import START, Frame, frame_of
+from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.rows import seeds as module
-from charrnn.jobs.rows.seeds import Seed, SeedWriter, StoredSeed, read_seeds
+from charrnn.jobs.rows.seeds import Seed, SeedWriter, StoredSeed, read_seeds, store_seeds
+from charrnn.jobs.submit.sampling import Fleet, Plan, Target
 from charrnn.options import SamplingOptions
 from charrnn.text.vocabulary import Vocabulary
 
 CHARACTERS = "\n abcdefghij"
+FILE = {"name": "seeds/a", "sha256": "aa"}
 SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=2, length=10)
 
 TEXTS = st.text(CHARACTERS, max_size=9)
@@ -37,6 +41,17 @@ def stored(seeds: list[Seed]) -> list[StoredSeed]:
 def test_written_values_are_read_back(given: list[tuple[str, dict[str, Any]]]) -> None:
     found = stored([Seed(text, options=options) for text, options in given])
     assert [(seed.seed, seed.options) for seed in found] == given
+
+
+def test_a_job_knows_which_options_its_seeds_have_of_their_own() -> None:
+    given = [Seed("a", options={"length": 3}), Seed("b"), Seed("c", options={"stop": ["d"], "length": 4})]
+    seeds = store_seeds(given, SAMPLING, Vocabulary(CHARACTERS), lambda frames: FileRef(**FILE, size=len([*frames])))
+    assert seeds.options == {"length", "stop"}  # Catches: the options of the last seed alone
+    target = Target(model="speeches", version=1, characters=CHARACTERS, precision="float32")
+    facts = {"request": GenerateRequest(model="speeches"), "after": None, "key": None, "fleet": Fleet(1, None)}
+    plan = Plan(**facts, sampling=SAMPLING, target=target)  # type: ignore[arg-type]
+    # Catches: a job that is given to workers that do not know an option of its seeds
+    assert plan.new_job(seeds).seed_options == {"length", "stop"}
 
 
 def test_no_seed_at_all_is_refused() -> None:

@@ -14,6 +14,7 @@ from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files import layout
 from charrnn.jobs.job.part import Part, PartProgress
+from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import Comparison, NewVersion, Version
 from charrnn.jobs.store import registry
@@ -153,7 +154,7 @@ class _Work:
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
         crash_point("checkpoint", self.saves)
-        self.child.leases.checkpoint(self.part, saved, point.history)
+        self.child.leases.checkpoint(self.part, saved, point.history, device_kind(self.child.device), point.precision)
         self.saved = saved
         if before:
             self.files.delete(before.name)

@@ -94,6 +94,27 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What did a share of a job. Only with one kind of device, precision and release are results sure to be the same.
+
+    Attributes:
+        device: kind of device, "cpu" or "gpu".
+        precision: precision of matrix multiplication.
+        release: release of the program.
+        commits: number of sampled parts, or of checkpoints of a training job.
+    """
+
+    device: str
+    precision: str
+    release: str
+    commits: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.device}, {self.precision}, release {self.release}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobStatus(Job):
     """All details of a job.
 
@@ -101,12 +122,15 @@ class JobStatus(Job):
         progress: the parts in work with their progress.
         report: the report on sampling so far; None for a training job, and before the first part has ended.
         history: the epochs of a training job.
+        engines: what did the work so far, the one that began it first. More than one: the job was not finished by the
+            kind of device, precision and release that began it.
         waiting_for: why the job is still waiting, or None.
     """
 
     progress: tuple[RunningPart, ...]
     report: ReportSummary | None
     history: tuple[EpochMetrics, ...]
+    engines: tuple[Engine, ...]
     waiting_for: str | None
 
 

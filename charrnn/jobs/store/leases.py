@@ -34,12 +34,13 @@ from charrnn.jobs.job.specs import SINCE, SPEC_VERSION
 from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
-from charrnn.jobs.store.database import NOW, upsert
+from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import READY, jobs, metrics, parts, previews, speeds, workers
+from charrnn.jobs.store.tables import READY, engines, jobs, metrics, parts, previews, speeds, workers
 from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
+from charrnn.release import release
 from charrnn.training.progress import EpochMetrics
 
 PART_COLUMNS = {"id", "job", "number", "token", "attempts", "first_row", "rows", "frame_offset", "frame_row"}
@@ -98,13 +99,20 @@ class Leases:
             cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job)
             return bool(connection.execute(cancel).scalar_one())
 
-    def checkpoint(self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics]) -> None:
-        """Commit progress: later attempts start from here, and the count of attempts starts again."""
+    def checkpoint(
+        self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics], device_kind: str, precision: str
+    ) -> None:
+        """Commit progress: later attempts start from here, and the count of attempts starts again.
+
+        Args:
+            device_kind: the kind of device that trained since the checkpoint before, in this precision.
+        """
         with self.store.write() as connection:
             # From here on only workers that can read such a checkpoint can do the part.
             needed = case((parts.c.spec_version < CHECKPOINT_VERSION, CHECKPOINT_VERSION), else_=parts.c.spec_version)
             saved: dict[str, Any] = {"checkpoint": checkpoint.to_dict(), "attempts": 0, "spec_version": needed}
             self._change(connection, part, lease_until=NOW + self.lease_ms, **saved)
+            _count_engine(connection, part.job, device_kind, precision)
             _add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
@@ -125,6 +133,7 @@ class Leases:
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
             if (speed := report.measured_speed()) is not None:
                 upsert(connection, speeds, model=part.spec.model, device=device_kind, characters_per_s=speed)
+            _count_engine(connection, part.job, device_kind, report.precision)
             total = Report.from_dict(before) + report if before else report
             counters = {"rows_done": part.rows, "characters": report.characters}
             end_parts(connection, part.job, 1, report=total.to_dict(), **counters)
@@ -239,6 +248,14 @@ def _part(row: Any, job: Turn) -> Part | None:
 def _storable(text: str) -> str:
     """Return a short text that any database accepts. An exception's may be long, and hold NUL or half a character."""
     return shortened(text).replace("\0", "�").encode(errors="replace").decode()
+
+
+def _count_engine(connection: Connection, job: int, device_kind: str, precision: str) -> None:
+    """Count a commit of this release on a kind of device and in a precision."""
+    engine = {"job": job, "device": device_kind, "precision": precision, "release": release()}
+    insert_missing(connection, engines, **engine, commits=0)
+    own = and_(*(engines.c[name] == value for name, value in engine.items()))
+    connection.execute(update(engines).where(own).values(commits=engines.c.commits + 1))
 
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:

@@ -21,7 +21,7 @@ from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Pr
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.needs import needed_by
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
+from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, versions
 from charrnn.jobs.store.turns import last_place
 from charrnn.sampling.defaults import choose_precision
 
@@ -321,7 +321,7 @@ def delete_job(connection: Connection, job_id: int) -> Job:
         raise InputError(
             f"Job {job_id} cannot be deleted: it records on which text {job.model}@{job.version} was trained"
         )
-    for table in (previews, metrics, parts):
+    for table in (previews, metrics, engines, parts):
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))

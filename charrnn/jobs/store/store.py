@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
@@ -18,12 +19,12 @@ from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
-from charrnn.jobs.job.views import Job, WorkerInfo
+from charrnn.jobs.job.views import Engine, Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import JOB, LEASED, no_job, to_job
-from charrnn.jobs.store.tables import claimable, jobs, metrics, parts, previews, rounds, speeds, workers
+from charrnn.jobs.store.tables import claimable, engines, jobs, metrics, parts, previews, rounds, speeds, workers
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 
@@ -120,6 +121,13 @@ class Store(Database):
         with self.read() as connection:
             report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one_or_none()
         return report and Report.from_dict(report)
+
+    def engines(self, job_id: int) -> list[Engine]:
+        """Return what did the committed work of a job, the one that began it first."""
+        own = select(*(engines.c[field.name] for field in fields(Engine))).where(engines.c.job == job_id)
+        with self.read() as connection:
+            rows = connection.execute(own.order_by(engines.c.first_at, engines.c.commits.desc(), engines.c.release))
+            return [Engine(**row._mapping) for row in rows]
 
     def unended(self, job_ids: Collection[int]) -> set[int]:
         """Return those of the given jobs that exist and have not ended."""

@@ -129,6 +129,18 @@ parts = Table(
     CheckConstraint("(state = 'leased') = (lease_until is not null)", name="part_lease"),
 )
 
+engines = Table(
+    "engines",  # what did the committed work of a job: its results depend on it
+    metadata,
+    # A program that does not know this table can delete a job.
+    Column("job", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("device", String, primary_key=True),  # cpu or gpu
+    Column("precision", String, primary_key=True),
+    Column("release", String, primary_key=True),
+    Column("commits", Integer, nullable=False),  # parts that were sampled, or checkpoints
+    Column("first_at", BigInteger, nullable=False, default=NOW),
+)
+
 models = Table(
     "models",
     metadata,

@@ -32,6 +32,7 @@ def job_status(connections: Connections, job_id: int | None, *, after_epoch: int
         progress=tuple(RunningPart(part=part.number, attempt=part.attempts, progress=part.progress) for part in leased),
         report=_report(connections, job),
         history=tuple(store.history(job.id, after_epoch)),
+        engines=tuple(store.engines(job.id)),
         waiting_for=None if leased or job.ended else _waiting_for(connections, job),
     )
 

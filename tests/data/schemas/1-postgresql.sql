@@ -100,6 +100,17 @@ CREATE TABLE aliases (
 	FOREIGN KEY(model) REFERENCES models (name)
 );
 
+CREATE TABLE engines (
+	job INTEGER NOT NULL,
+	device VARCHAR NOT NULL,
+	precision VARCHAR NOT NULL,
+	release VARCHAR NOT NULL,
+	commits INTEGER NOT NULL,
+	first_at BIGINT NOT NULL,
+	PRIMARY KEY (job, device, precision, release),
+	FOREIGN KEY(job) REFERENCES jobs (id) ON DELETE CASCADE
+);
+
 CREATE TABLE metrics (
 	job INTEGER NOT NULL,
 	epoch INTEGER NOT NULL,
