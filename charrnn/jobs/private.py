@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
@@ -77,14 +76,15 @@ def close_all(home: Path) -> None:
     """Close a home as `close_home` does, and each file and folder in it: once, since there may be 100,000."""
     close_home(home)
     for name in OURS:
-        for path in _below(home / name):
-            _tighten(path)
+        close_tree(home / name)
 
 
-def _below(top: Path) -> Iterator[Path]:
-    """Yield what a folder contains. Links are yielded but not followed."""
+def close_tree(top: Path) -> None:
+    """Close a file, or a folder and all that it contains, to other users. No link is followed."""
+    _tighten(top)
     for folder, folders, files in os.walk(top):
-        yield from (Path(folder, name) for name in (*folders, *files))
+        for name in (*folders, *files):
+            _tighten(Path(folder, name))
 
 
 def _tighten(path: Path) -> None:

@@ -10,6 +10,7 @@ from stat import S_IMODE
 import pytest
 
 from charrnn.errors import InputError
+from charrnn.jobs.files.cache import Cache
 from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.files.location import open_storage
 from charrnn.jobs.private import check_folder, close_all, close_home, make_folder, opener
@@ -108,6 +109,17 @@ def test_what_is_not_ours_keeps_its_rights(tmp_path: Path) -> None:
         0o700,
         0o600,
     )
+
+
+def test_copies_in_the_cache_are_private(tmp_path: Path) -> None:
+    # Catches: a version from a bucket that everybody on this host can read
+    def fetch(path: Path) -> None:
+        path.mkdir()
+        (path / "model.safetensors").touch()
+
+    Cache(tmp_path / "cache").get("ab", fetch)
+    rights = {path.name: mode(path) for path in tmp_path.rglob("*")}
+    assert rights == {"cache": 0o700, "lock": 0o600, "ab": 0o700, "model.safetensors": 0o600}
 
 
 @pytest.mark.parametrize(("place", "rights"), [("home/files", (0o700, 0o600)), ("shared", (0o777, 0o666))])
