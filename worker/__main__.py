@@ -15,11 +15,11 @@ from typing import NoReturn
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from charrnn.errors import CharrnnError, InputError
-from charrnn.jobs import programs
+from charrnn.jobs import programs, streams
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.settings import Settings
 from charrnn.release import MODULE
-from worker import logs
+from worker import lifetime, logs
 from worker.parts.watch import RESTART_PAUSE_S, is_draining
 
 logger = logging.getLogger("worker")
@@ -29,6 +29,9 @@ AGAIN = "--again"  # passed to a worker that replaces one whose Celery ended
 
 def main(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
+    streams.prepare()
+    if options.parent:
+        lifetime.end_with(options.parent, signal.SIGTERM)  # finish or requeue the work, as at any other end
     logs.begin(options.log_format)  # before the imports, whose warnings belong in the log
     from worker.run import Worker
 
@@ -67,6 +70,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--devices", default=programs.DEVICES, help=programs.DEVICES_HELP)
     parser.add_argument("--queues", default=programs.QUEUES, help=programs.QUEUES_HELP)
     logs.add_option(parser)
+    parser.add_argument(programs.PARENT, type=int, help=argparse.SUPPRESS)
     parser.add_argument(AGAIN, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +47,8 @@ def fail(error: CharrnnError) -> None:
     if any(isinstance(handler.formatter, JsonLines) for handler in handlers):
         logging.getLogger("worker").error("%s", error)
     else:
-        print(f"error: {_escaped(str(error))}", file=sys.stderr)
+        with suppress(OSError):  # a full disk; the exit code says the rest
+            print(f"error: {_escaped(str(error))}", file=sys.stderr)
 
 
 def identify(worker: str, device: str | None = None) -> None:

@@ -23,12 +23,13 @@ from celery.signals import setup_logging, worker_process_init, worker_ready, wor
 from celery.worker.consumer import Consumer
 
 from charrnn.errors import CharrnnError, InputError, UnreachableError
+from charrnn.jobs import private
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.queue import TASK, make_celery
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.health import TOUCH_S, Pulse
-from worker import devices, logs, oom, transport
+from worker import device_lock, devices, lifetime, logs, oom, transport
 from worker.child import Child
 from worker.heartbeat import Heartbeat
 from worker.parts.watch import RESTART_PAUSE_S, start_draining
@@ -54,8 +55,10 @@ class Worker:
         self.settings, self.queues = settings, list(queues)
         self.devices = devices.choose_devices(wanted, os.environ)
         _check_library()
-        self.life = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.pid = os.getpid()
+        self.life = f"{socket.gethostname()}-{self.pid}-{uuid.uuid4().hex[:8]}"
         self.pulse: Pulse
+        self.lock: device_lock.Lock | None = None  # a child's, for as long as it lives
 
     def run(self, *, again: bool) -> int:
         """Serve until SIGTERM or Ctrl-C. Return 0, or another number if Celery ends because of an error.
@@ -64,13 +67,15 @@ class Worker:
             again: this worker replaces one that was working, so it waits for a store or broker that does not answer.
 
         Raises:
-            InputError: the settings do not fit together, or TensorFlow finds no GPU.
+            InputError: the settings do not fit together, another worker holds a GPU, or TensorFlow finds no GPU.
             UnreachableError: broker, store or files do not answer.
         """
         if not again:  # in a restart each child checks its own GPU, so that one lost GPU does not stop the others
+            device_lock.check_free(self.devices)
             devices.check(self.devices)
         self.pulse = Pulse(self.settings, len(self.devices))
         self._wait_for_store() if again else self._check_store()
+        private.close_all(self.settings.home)
         oom.remember()
         logs.identify(self.life)
         self._connect_signals()
@@ -91,10 +96,25 @@ class Worker:
         return worker.exitcode or 0
 
     def _application(self) -> Celery:
-        transport.install(on_connecting=self.pulse.touch)  # Celery's loop tries forever to reach a missing broker
+        transport.install(on_connecting=self._before_connecting)
         app = make_celery(self.settings)
         app.task(work, name=TASK)
         return app
+
+    def _before_connecting(self) -> None:
+        self.pulse.touch()  # Celery's loop tries forever to reach a missing broker
+        self.check_broker()
+
+    def check_broker(self) -> None:
+        """Check that the local broker is this user's.
+
+        Raises:
+            PermissionError: it is not.
+        """
+        try:
+            self.settings.check_broker()
+        except InputError as error:  # Celery tries again after an OSError alone
+            raise PermissionError(str(error)) from error
 
     def _wait_for_store(self) -> None:
         while True:
@@ -129,6 +149,7 @@ class Worker:
         worker_shutting_down.connect(self._drain, weak=False)
 
     def _begin_child(self, **_: object) -> None:
+        lifetime.end_with(self.pid, signal.SIGKILL)
         index = current_process().index
         device = self.devices[index]
         devices.pin(device)
@@ -136,9 +157,14 @@ class Worker:
         logs.identify(f"{self.life}/{index}", device)
         logger.info("child process %d started: device %s", index, device, extra={"event": "started"})
         try:
+            self.lock = device_lock.hold(device)
             child = Child(self.settings, f"{self.life}/{index}", device, self.queues)
             child.take_over(oom.why_died())
             begin(child, Heartbeat(child, partial(self.pulse.beat, index)))
+        except CharrnnError as error:  # such as a GPU that another worker took while no child of this one held it
+            logger.error("a child process cannot start; trying another one: %s", error)
+            time.sleep(RESTART_PAUSE_S)
+            os._exit(1)
         except Exception:  # Celery would log it and keep a child that only swallows doorbells
             logger.exception("a child process cannot start; trying another one")
             time.sleep(RESTART_PAUSE_S)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from threading import Event
 
 from charrnn.errors import CharrnnError
+from charrnn.jobs import streams
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.programs import exit_code
 from charrnn.jobs.schedules import Schedules
@@ -25,6 +26,7 @@ logger = logging.getLogger("scheduler")
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="charrnn-jobs scheduler", description="Run maintenance and schedules only.")
     logs.add_option(parser)
+    streams.prepare()
     logs.begin(parser.parse_args(arguments).log_format)
     try:
         run(Settings.from_env(os.environ))

@@ -107,6 +107,7 @@ class Queue:
 
     def __init__(self, settings: Settings) -> None:
         self.app = make_celery(settings)
+        self._settings = settings
         self._broker_url = settings.broker_url
         self.url = str(maybe_sanitize_url(settings.broker_url))
         self.local = not settings.redis_url
@@ -194,6 +195,7 @@ class Queue:
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
+        self._settings.check_broker()
         try:
             with self.app.connection_for_write() as connection:
                 connection.ensure_connection(max_retries=1, interval_start=0, timeout=5)

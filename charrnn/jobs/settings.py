@@ -16,7 +16,7 @@ import platformdirs
 
 from charrnn.checks import did_you_mean
 from charrnn.errors import InputError
-from charrnn.jobs import faults
+from charrnn.jobs import faults, private
 
 logger = logging.getLogger(__name__)
 
@@ -63,9 +63,9 @@ class Settings:
         _warn_of_unknown(environ, [*known, *(variable + FROM_FILE for variable in known)])
         texts = {name: _read(variable, environ) for variable, name in known.items()}
         values = {name: text for name, text in texts.items() if text}
-        home = Path(values.pop("home", platformdirs.user_data_dir("charrnn-jobs")))
+        home = _find_home(values.pop("home", ""))
         parsed: dict[str, Any] = {name: _parse(name, text) for name, text in values.items()}
-        settings = cls(home=home.expanduser().absolute(), **parsed)
+        settings = cls(home=home, **parsed)
         _check_redis_url(settings.redis_url)
         if settings.lease_s < 2 * settings.heartbeat_s:
             raise InputError(
@@ -96,6 +96,15 @@ class Settings:
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         return Path("/tmp") / f"charrnn-{os.getuid()}-{digest}" / "broker.sock"  # noqa: S108  # its owner is checked
 
+    def check_broker(self) -> None:
+        """Check that the local broker is this user's, before it is started or connected to.
+
+        Raises:
+            InputError: the folder of its socket is not private.
+        """
+        if not self.redis_url:
+            private.check_folder(self.broker_socket.parent)
+
     @property
     def database_url(self) -> str:
         return self.store_url or f"sqlite:///{quote(str(self.home / 'store.sqlite'))}"
@@ -109,6 +118,24 @@ class Settings:
     def cache(self) -> Path:
         """The folder for this host's copies of files in a bucket."""
         return self.home / "cache"
+
+
+def _find_home(text: str) -> Path:
+    """Return the home that a setting names, or the platform's data folder, as an absolute path.
+
+    Raises:
+        InputError: the path is not usable: its user does not exist, the current folder was deleted, or it is not UTF-8,
+            which the URLs of database and broker cannot contain.
+    """
+    try:
+        home = Path(text or platformdirs.user_data_dir("charrnn-jobs")).expanduser().absolute()
+        str(home).encode()
+    except (OSError, RuntimeError, UnicodeError) as error:
+        reason = str(error).rstrip(".")
+        raise InputError(
+            f"CHARRNN_HOME {text or 'of this user'!r} is not usable: {reason}. Set it to an absolute path in UTF-8"
+        ) from error
+    return home
 
 
 def _warn_of_unknown(environ: Mapping[str, str], known: Sequence[str]) -> None:
@@ -125,6 +152,8 @@ def _read(variable: str, environ: Mapping[str, str]) -> str:
     A file keeps a URL with a password out of the environment, which children inherit and `docker inspect` shows.
     """
     text, file = environ.get(variable, ""), environ.get(variable + FROM_FILE, "")
+    if not _is_utf8(text + file):
+        raise InputError(f"{variable} is not UTF-8. Set it to a value in UTF-8")
     if text and file:
         raise InputError(f"Set {variable} or {variable}{FROM_FILE}, not both")
     if not file:
@@ -142,6 +171,11 @@ def _read(variable: str, environ: Mapping[str, str]) -> str:
             f"{variable}"
         )
     return text
+
+
+def _is_utf8(text: str) -> bool:
+    """Return whether the environment's bytes were UTF-8. Python reads all others as surrogates."""
+    return re.search(r"[\ud800-\udfff]", text) is None
 
 
 def _check_redis_url(url: str) -> None:

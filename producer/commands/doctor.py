@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,6 +105,7 @@ def _files(client: Client) -> str:
 def _workers(client: Client) -> list[Check]:
     alive = client.workers()
     checks = [_child(worker) for worker in sorted(alive, key=_place)]
+    checks += _shared_devices(alive)
     unserved = [queue for queue in SPECS if not any(queue in worker.queues for worker in alive)]
     if unserved:
         checks.append(Check("workers", False, no_worker(*unserved), needed=False))
@@ -116,6 +118,23 @@ def _unread(client: Client, alive: Sequence[WorkerInfo]) -> Iterator[str]:
         serving = [worker for worker in alive if queue in worker.queues]
         if serving and (reason := no_release(queue, version, serving)):
             yield f"{console.counted(count, 'job')} waiting: {reason}"
+
+
+def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
+    """Yield a finding for each device of a host that several pool children claim."""
+    claims = defaultdict[tuple[str, str], list[WorkerInfo]](list)
+    for worker in alive:
+        claims[worker.host, worker.device].append(worker)
+    for (host, device), workers in sorted(claims.items()):
+        if len(workers) > 1:
+            pids = ", ".join(str(worker.pid) for worker in workers)
+            yield Check(
+                f"device {device}",
+                False,
+                f"claimed by {len(workers)} processes of host {host}, which slow each other down: {pids}. Stop all "
+                f"but one, unless they share it on purpose; one that was killed is listed for the length of a lease",
+                needed=False,
+            )
 
 
 def _place(worker: WorkerInfo) -> tuple[str, int]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, BinaryIO
 
@@ -22,21 +21,24 @@ from rich.text import Text
 
 from charrnn.errors import shortened
 from charrnn.jobs.job.json_object import to_document
+from charrnn.jobs.streams import discard_output
 
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
 
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+out = Console(highlight=False, emoji=False, width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def note(message: str) -> None:
-    """Print a line for people on standard error."""
-    err.print(_printable_lines(shortened(message)))
+    """Print a line for people on standard error. A full disk there is no reason to stop."""
+    with suppress(OSError):
+        err.print(_printable_lines(shortened(message)))
 
 
 def fail(message: str) -> None:
-    err.print(Text.assemble(("error: ", "bold red"), _printable_lines(shortened(message))))
+    with suppress(OSError):
+        err.print(Text.assemble(("error: ", "bold red"), _printable_lines(shortened(message))))
 
 
 class Notes(logging.Handler):
@@ -130,7 +132,7 @@ def standard_output(*, live: bool = False) -> Iterator[BinaryIO]:
             yield sys.stdout.buffer
             sys.stdout.buffer.flush()
     except BrokenPipeError:  # the reader has enough, as `head` does; what is buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 class _Terminal(io.BytesIO):

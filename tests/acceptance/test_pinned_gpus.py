@@ -6,14 +6,14 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
 from tests.fixtures.gpus import VISIBLE, Machine, make_machine
 from tests.fixtures.processes import until
 
-GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
-MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
+GPU_UUID, MIG_UUID = f"GPU-{uuid4()}", f"MIG-{uuid4()}"  # of this run: locks on GPUs are those of the host
 PAUSE_S = 1.0  # before a child without its GPU ends
 LOST = "device 1: TensorFlow finds no GPU, so no work is claimed"
 
@@ -76,17 +76,28 @@ def test_memory_growth_is_on_in_each_process(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     "device",
-    [GPU_UUID, pytest.param(MIG_UUID, marks=pytest.mark.slow("test_a_killed_child_s_replacement_has_its_device"))],
+    ["GPU", pytest.param("MIG", marks=pytest.mark.slow("test_a_killed_child_s_replacement_has_its_device"))],
 )
 def test_a_killed_child_s_replacement_has_its_device(machine: Machine, device: str) -> None:
     before, places = keep_busy(machine), children(machine)
-    (killed,) = [pid for pid, visible in before.items() if visible == device]
+    (killed,) = [pid for pid, visible in before.items() if visible.startswith(device)]
     os.kill(killed, signal.SIGKILL)
     until(lambda: len(names := machine.workers()) == 2 and f"worker {killed}" not in names, "another child")
     assert children(machine) == places
     after = keep_busy(machine)
     assert sorted(after.values()) == sorted(before.values())
-    assert {pid for pid in after if pid not in before} == {pid for pid, visible in after.items() if visible == device}
+    assert {pid for pid in after if pid not in before} == {
+        pid for pid, visible in after.items() if visible.startswith(device)
+    }
+
+
+def test_a_second_worker_on_a_gpu_is_an_error_at_the_start(machine: Machine) -> None:
+    # Catches: two children that share a GPU's memory, for example after a second `up` in another home
+    begun = len(machine.told("import"))
+    done = machine.run("worker", "--devices", MIG_UUID)
+    assert done.returncode == 2
+    assert f"error: Device {MIG_UUID} is in use by another worker of this host. Stop that worker" in done.stderr
+    assert len(machine.told("import")) == begun
 
 
 def test_a_lost_gpu_costs_one_attempt_and_nothing_is_done_on_the_cpu(untrained: str) -> None:

@@ -17,6 +17,15 @@ def record_heartbeat(client: Client, owner: str, pid: int, device: str, queues: 
         upsert(connection, workers, owner=owner, **seen)
 
 
+def test_a_device_that_two_children_claim_is_reported(client: Client) -> None:
+    # Catches: devices compared without their host
+    for owner, pid, device in (("a-1-x/0", 11, "0"), ("a-2-y/0", 12, "0"), ("a-1-x/1", 13, "1"), ("b-1-z/0", 14, "0")):
+        record_heartbeat(client, owner, pid, device, ["train", "generate"])
+    (found,) = [check for check in examine(client) if check.name.startswith("device")]
+    assert (found.name, found.ok, found.needed) == ("device 0", False, False)
+    assert found.detail.startswith("claimed by 2 processes of host a, which slow each other down: 11, 12. Stop all but")
+
+
 def test_children_are_listed_by_worker_and_number_with_their_devices(client: Client) -> None:
     # Catches: alphabetical order, in which child 10 comes before child 2
     for index in (10, 2):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from charrnn.errors import UnreachableError
+from charrnn.jobs.private import FOLDER_MODE, close_tree, opener
 
 MAX_BYTES = 20 << 30
 ASIDE = ".aside"
@@ -50,6 +51,7 @@ class Cache:
     def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
         with self._temporary_path() as arriving:
             fetch(arriving)
+            close_tree(arriving)
             arriving.replace(path)
         self._make_room(path)
 
@@ -64,7 +66,7 @@ class Cache:
         """Yield a path for an incomplete copy. It is deleted with the block, or by the next block after a kill."""
         folder = self.root / ASIDE
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(mode=FOLDER_MODE)
         try:
             yield folder / "copy"
         finally:
@@ -85,8 +87,8 @@ class Cache:
     def _lock(self) -> Iterator[None]:
         """Admit one process of the host at a time, so that eight workers that start together fetch a version once."""
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self.root / "lock", "w") as lock:
+            self.root.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            with open(self.root / "lock", "w", opener=opener) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
         except OSError as error:

@@ -14,6 +14,7 @@ from charrnn.errors import UnreachableError
 from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.files.storage import File, HashPath, StoredFile, check_name, check_sha256, missing, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.private import FILE_MODE, FOLDER_MODE
 
 ARRIVING = ".arriving-"  # prefix of an incomplete file
 
@@ -23,9 +24,13 @@ class LocalFolder:
 
     A shared folder that is not mounted looks like an empty one. Then no file counts as missing, and none may be
     written. Every access to a name therefore looks for the marker first.
+
+    Args:
+        private: create folders with mode 0700 and files with 0600, whatever the umask.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, private: bool = False) -> None:
+        self.private = private
         self.root = self.scratch = root.resolve()
         self.url = str(self.root)
 
@@ -33,7 +38,7 @@ class LocalFolder:
     def stage(self, name: str) -> Iterator[Path]:
         with self._errors():
             path = self._path(name).parent / f"{ARRIVING}{secrets.token_hex(8)}"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(path.parent)
             try:
                 yield path
             finally:
@@ -42,7 +47,9 @@ class LocalFolder:
     def publish(self, path: Path, name: str) -> None:
         with self._errors():
             target = self._path(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            self._make_folder(target.parent)
+            if self.private:
+                path.chmod(FILE_MODE)
             _sync(path)
             path.replace(target)
             _sync(target.parent)
@@ -86,6 +93,13 @@ class LocalFolder:
                 file = self._describe(path)
                 if file and file.age_s > older_than_s:
                     path.unlink(missing_ok=True)
+
+    def _make_folder(self, folder: Path) -> None:
+        if self.private:
+            missing_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+            for path in reversed(missing_folders):  # `parents=True` would create them with the rights of the umask
+                path.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def _path(self, name: str) -> Path:
         path = self.root / check_name(name)

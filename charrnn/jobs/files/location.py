@@ -23,7 +23,8 @@ def open_storage(url: str, cache: Path) -> Storage:
     """Return the storage that a URL or a path names.
 
     Args:
-        cache: the folder for this host's copies of files in a bucket.
+        cache: the folder for this host's copies of files in a bucket, in the home. Files in the home are private; a
+            folder elsewhere may be shared, and gets the rights of the umask.
 
     Raises:
         InputError: the URL has another protocol or several of them, its bucket is not valid, or boto3 is not installed.
@@ -31,7 +32,8 @@ def open_storage(url: str, cache: Path) -> Storage:
     if "::" in url or ("://" in url and not url.startswith(S3)):
         raise InputError(f"CHARRNN_FILES_URL must be a folder or s3://bucket/folder. Received: {_mask_keys(url)!r}")
     if not url.startswith(S3):
-        return LocalFolder(Path(url).expanduser().absolute())
+        root = Path(url).expanduser().absolute()
+        return LocalFolder(root, private=root.is_relative_to(cache.parent))
     if not BUCKET.fullmatch(url) or ".." in url:
         raise InputError(f"CHARRNN_FILES_URL must be s3://bucket or s3://bucket/folder. Received: {_mask_keys(url)!r}")
     _require_boto3()

@@ -7,13 +7,16 @@ and versions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
 
 from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.jobs import private
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
@@ -61,8 +64,14 @@ class Store(Database):
     @classmethod
     def open(cls, settings: Settings) -> Store:
         """Return the store that the settings name. The local one is created if it does not exist."""
-        _make_home(settings)
-        return cls(settings.database_url)
+        if settings.store_url:
+            return cls(settings.store_url)
+        with _home_errors(settings.home):
+            settings.home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
+            private.close_home(settings.home)
+            store = cls(settings.database_url)
+            private.close_home(settings.home)  # SQLite creates its files with the rights of the umask
+        return store
 
     def _own(self, column: ColumnElement[Any]) -> Any:
         with self.read() as connection:
@@ -282,9 +291,9 @@ def upgrade(settings: Settings) -> tuple[int, int]:
         database.close()
 
 
-def _make_home(settings: Settings) -> None:
-    if not settings.store_url:
-        try:
-            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise UnreachableError(f"CHARRNN_HOME {settings.home} cannot be created: {error.strerror}") from error
+@contextmanager
+def _home_errors(home: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnreachableError(f"CHARRNN_HOME {home} cannot be created: {error.strerror}") from error

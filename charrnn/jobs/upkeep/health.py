@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs import private
 from charrnn.jobs.settings import Settings
 
 FOLDER = "health"  # in CHARRNN_HOME
@@ -79,7 +80,7 @@ def _hold(home: Path, old_s: float) -> TextIO:
         for path, age in _ages(home, "*"):  # including other hosts: each new container has another name
             if age > old_s and not _is_held(path):
                 path.unlink(missing_ok=True)
-        file = open(home / FOLDER / f"{socket.gethostname()}-{os.getpid()}", "w")  # noqa: SIM115
+        file = open(home / FOLDER / f"{socket.gethostname()}-{os.getpid()}", "w", opener=private.opener)  # noqa: SIM115
         fcntl.lockf(file, fcntl.LOCK_EX)  # a POSIX lock: a forked child does not hold it too
     except OSError as error:
         raise InputError(
