@@ -70,6 +70,16 @@ def test_a_job_that_cannot_be_read_stays_queued_and_blocks_no_other(
     assert store.parts(unread[0])[0].attempts == 0
 
 
+def test_a_spec_that_is_damaged_blocks_no_other_job(store: Store, leases: Leases, add_job: AddJob) -> None:
+    damaged, readable = add_job(), add_job()
+    document = "x{" if store.engine.dialect.name == "sqlite" else "[1]"  # PostgreSQL stores JSON only
+    with store.write() as connection:
+        connection.execute(text("update jobs set spec = :spec where id = :job"), {"spec": document, "job": damaged})
+    part = leases.claim("generate", "a")
+    assert part is not None
+    assert part.job == readable  # Catches: a column that the driver parses, which ends the query
+
+
 def test_a_checkpoint_that_cannot_be_read_blocks_no_other_job(store: Store, leases: Leases, add_job: AddJob) -> None:
     unread, readable = add_job(train=True), add_job(train=True)
     with store.write() as connection:

@@ -77,7 +77,7 @@ def parse(document: str) -> Any:
     """
     try:
         return json.loads(document)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter for brackets nested thousands deep
         raise InputError(f"not JSON: {error}") from error
 
 
