@@ -102,7 +102,8 @@ class Watch:
     def retry(self, action: Callable[[], T]) -> T:
         """Run an action that needs the store or the files. While these do not answer, keep the part and try again.
 
-        A full disk, or a bucket that is unavailable for an hour, costs no attempt and no work.
+        A full disk, or a bucket that is unavailable for an hour, costs no attempt and no work, as long as the store
+        answers: without heartbeats the lease expires.
 
         Raises:
             LeaseLostError, Interrupted: raised by `check` during the wait.
