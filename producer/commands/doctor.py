@@ -14,6 +14,7 @@ import typer
 
 from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.files.layout import MODELS
+from charrnn.jobs.job.schedule import utc
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_worker
 from charrnn.jobs.programs import UNREACHABLE
@@ -66,7 +67,7 @@ def examine(client: Client) -> list[Check]:
             checks += [Check(warning.name, False, warning.advice, needed=False) for warning in warnings]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
-    return checks + (_workers(client) if "store" not in failed else [])
+    return checks + (_workers(client) + _schedules(client) if "store" not in failed else [])
 
 
 def _check(name: str, find: Callable[[], str]) -> Check:
@@ -108,6 +109,14 @@ def _workers(client: Client) -> list[Check]:
     if unserved:
         checks.append(Check("workers", False, no_worker(*unserved), needed=False))
     return checks
+
+
+def _schedules(client: Client) -> list[Check]:
+    """Return a finding for each schedule whose last run failed."""
+    return [
+        Check(f"schedule {slot.schedule}", False, f"the run of {utc(slot.at)} failed: {slot.reason}", needed=False)
+        for slot in client.schedules.failures()
+    ]
 
 
 def _place(worker: WorkerInfo) -> tuple[str, int]:
