@@ -18,6 +18,7 @@ from pathlib import Path
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, ModelFileError
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions
+from charrnn.regular_file import regular
 from charrnn.text.vocabulary import Vocabulary
 
 CONFIG, VOCABULARY, WEIGHTS, METRICS = "config.json", "vocabulary.json", "model.safetensors", "metrics.json"
@@ -190,7 +191,8 @@ def check_fields(what: str, values: object, known: set[str], required: set[str])
 
 def _read(path: Path) -> str:
     check_file(path)
-    document = decode(path.read_bytes())
+    with open(path, "rb", opener=regular) as file:
+        document = decode(file.read())
     check_values(document)
     return document
 
@@ -232,7 +234,7 @@ def largest_weights(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def _read_header(path: Path) -> bytes:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         length = int.from_bytes(file.read(LENGTH), "little")
         if length > MAX_WEIGHTS_HEADER:  # checked before reading, which could mean gigabytes
             raise ModelFileError(

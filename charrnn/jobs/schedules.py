@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from charrnn.errors import CharrnnError, UnreachableError
@@ -26,12 +27,14 @@ from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store import registry, slots
+from charrnn.jobs.submissions import Submissions
 from charrnn.jobs.submit.sampling import submit
 from charrnn.jobs.submit.training import train
 
 logger = logging.getLogger(__name__)
 
 PAUSE_MS = 30_000  # between two attempts to submit, while broker, store or files do not answer
+SLOW = "its files are too large, or a disk or network does not answer"
 SHOWN_SLOTS = 10
 SHOWN_TIMES = 5
 
@@ -41,13 +44,20 @@ class Schedules:
 
     Args:
         clock: returns the time in milliseconds since 1970. Default: the database's clock.
+        submissions: the submissions that `tick` runs, with their time limits.
 
     Raises:
         NotFoundError: from every method with a name, if there is no schedule with that name.
     """
 
-    def __init__(self, connections: Connections, clock: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        clock: Callable[[], int] | None = None,
+        submissions: Submissions | None = None,
+    ) -> None:
         self._connections = connections
+        self._submissions = submissions or Submissions()
         self._now = clock or self._database_clock
         self._logged_errors: dict[str, str] = {}  # schedule → its last error, which is logged once
 
@@ -74,6 +84,16 @@ class Schedules:
                 ListedSchedule(**vars(stored), last=next(iter(slots.newest(connection, stored.name, 1)), None))
                 for stored in slots.all_schedules(connection)
             ]
+
+    def failures(self) -> Sequence[StoredSlot]:
+        """Return the last slot of each schedule that was neither skipped nor is due, if it failed."""
+        tried = (SlotState.SUBMITTED, SlotState.EXPIRED, SlotState.FAILED)
+        with self._connections.store.read() as connection:
+            lasts = [
+                next((slot for slot in slots.newest(connection, stored.name, SHOWN_SLOTS) if slot.state in tried), None)
+                for stored in slots.all_schedules(connection)
+            ]
+        return [slot for slot in lasts if slot is not None and slot.state == SlotState.FAILED]
 
     def show(self, name: str) -> ScheduleDetails:
         """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""
@@ -138,8 +158,14 @@ class Schedules:
             return slots.get_slot(connection, slot)
 
     def tick(self) -> None:
-        """Decide on all slots whose time has come, and submit the jobs of those that are due."""
+        """Decide on all slots whose time has come, and submit the jobs of those that are due.
+
+        A submission that takes more than a few seconds goes on while this and later calls see to the other schedules.
+        If it exceeds its limit, its slot fails.
+        """
         now, store = self._now(), self._connections.store
+        for slot in self._submissions.give_up_late():
+            self._settle(slot, SlotState.FAILED, f"given up after {self._submissions.limit_s:g} s: {SLOW}")
         with store.read() as connection:
             names = slots.find_undecided(connection, now)
         for name in names:
@@ -169,6 +195,8 @@ class Schedules:
     def _advance(self, due: WaitingSlot, now: int) -> None:
         """Submit a slot's job, unless it waits for another job, another process submits it, or it is too late."""
         schedule, slot = due.stored.schedule(), due.slot
+        if (earlier := self._submissions.unended(slot.schedule)) == slot:
+            return
         reason = None if due.by_hand else schedule.expired(slot, now)
         if due.blocked and not reason:
             return
@@ -177,8 +205,10 @@ class Schedules:
                 return
         if reason:
             self._settle(slot, SlotState.EXPIRED, reason)
+        elif earlier:  # one thread for each schedule: they would fill the process
+            self._settle(slot, SlotState.FAILED, f"the submission of {earlier} still hangs: {SLOW}")
         else:
-            self._submit(schedule, slot, now)
+            self._submissions.start(slot, partial(self._submit, schedule, slot, now))
 
     def _submit(self, schedule: Schedule, slot: Slot, now: int) -> None:
         """Submit the job of a claimed slot, and store the outcome with the slot."""
@@ -202,7 +232,7 @@ class Schedules:
         """Submit a request, and return the id of its job, or None in a dry run."""
         if isinstance(request, TrainRequest):
             return train(self._connections, request, dry_run=dry_run, slot=slot).id
-        return submit(self._connections, request, dry_run=dry_run, slot=slot).id
+        return submit(self._connections, request, dry_run=dry_run, slot=slot, pipes=False).id
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
         settled = {"event": state.value, "schedule": slot.schedule}

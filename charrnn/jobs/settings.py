@@ -17,6 +17,7 @@ import platformdirs
 from charrnn.checks import did_you_mean
 from charrnn.errors import InputError
 from charrnn.jobs import faults, private
+from charrnn.regular_file import regular
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +160,7 @@ def _read(variable: str, environ: Mapping[str, str]) -> str:
     if not file:
         return text
     try:
-        with open(file, encoding="utf-8") as source:
+        with open(file, encoding="utf-8", opener=regular) as source:
             text = source.read(MAX_FILE + 1).strip()
     except (OSError, UnicodeError) as error:
         raise InputError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import glob
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from charrnn.checks import check_choice
 from charrnn.errors import TextError
+from charrnn.regular_file import NotRegularError, regular
 
 BYTE_ORDER_MARK = "\ufeff"
 MARK_BYTES = BYTE_ORDER_MARK.encode()
@@ -133,16 +133,15 @@ class Document:
             TextError: the file is not a regular file, cannot be read, or is empty.
         """
         try:
-            status = self.path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                raise TextError(f"{self}: not a regular file. Save the output of a pipe to a file first")
-            if not status.st_size:
-                raise TextError(f"{self}: the file is empty. Expected text")
-            with open(self.path, "rb") as file:
+            with open(self.path, "rb", opener=regular) as file:
                 data = FileBytes(file.fileno())
+                if not len(data):
+                    raise TextError(f"{self}: the file is empty. Expected text")
                 if len(data) == len(MARK_BYTES) and data[:] == MARK_BYTES:
                     raise TextError(f"{self}: the file contains only a byte order mark. Expected text")
                 yield data
+        except NotRegularError as error:
+            raise TextError(f"{self}: {error.strerror}") from error
         except OSError as error:
             raise TextError(f"{self}: cannot be read: {error.strerror}") from error
 

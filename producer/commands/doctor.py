@@ -15,6 +15,7 @@ import typer
 
 from charrnn.errors import CharrnnError, UnreachableError
 from charrnn.jobs.files.layout import MODELS
+from charrnn.jobs.job.schedule import utc
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
@@ -67,7 +68,7 @@ def examine(client: Client) -> list[Check]:
             checks += [Check(warning.name, False, warning.advice, needed=False) for warning in warnings]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
-    return checks + (_workers(client) if "store" not in failed else [])
+    return checks + (_workers(client) + _schedules(client) if "store" not in failed else [])
 
 
 def _check(name: str, find: Callable[[], str]) -> Check:
@@ -135,6 +136,14 @@ def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
                 f"but one, unless they share it on purpose; one that was killed is listed for the length of a lease",
                 needed=False,
             )
+
+
+def _schedules(client: Client) -> list[Check]:
+    """Return a finding for each schedule whose last run failed."""
+    return [
+        Check(f"schedule {slot.schedule}", False, f"the run of {utc(slot.at)} failed: {slot.reason}", needed=False)
+        for slot in client.schedules.failures()
+    ]
 
 
 def _place(worker: WorkerInfo) -> tuple[str, int]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import UTC, datetime, timedelta
+from itertools import islice, takewhile
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.job.cron import Cron, _portable_zones
+from tests.fixtures.clock_changes import TIMES, changes, expected, shown
 
 PARIS = "Europe/Paris"  # 2026: an hour is skipped on March 29 at 02:00, and repeated on October 25 at 02:00
 DAY_MS = 24 * 3600 * 1000
@@ -101,3 +103,72 @@ def test_the_last_time_is_the_one_that_the_next_follows(expression: str, zone: s
     assert last <= now < upcoming
     assert next(cron.after(last - 1000)) == last
     assert next(cron.after(last)) == upcoming
+
+
+# Half-hour summer time, Ramadan, ended summer times, two hours, a winter time, three hours, and links of them.
+ODD_ZONES = [
+    *("Australia/Lord_Howe", "Africa/Casablanca", "America/Sao_Paulo", "Asia/Gaza", "Europe/Dublin"),
+    *("Antarctica/Troll", "Pacific/Apia", "Antarctica/Casey", "America/Nuuk", "Asia/Tehran", PARIS, "America/New_York"),
+]
+
+
+def check_changes(zone: str, around: list[datetime]) -> None:
+    """Compare each expression's times around changes of the clock with those of the oracle, minute by minute."""
+    for change in around:
+        start, stop = change - timedelta(hours=5), change + timedelta(hours=8)
+        clock = shown(start, stop, zone)
+        for wanted in TIMES:
+            cron, case = Cron(wanted.expression, zone), (zone, wanted.expression, change)
+            due = [ms_of(time) for time in expected(wanted, start, clock)]
+            found = list(takewhile(ms_of(stop).__gt__, cron.after(ms_of(start) - 1000)))
+            assert found == due, case
+            for now in range(ms_of(change) - 2 * 3600_000, ms_of(stop), 97 * 60_000):
+                before, later = [time for time in due if time <= now], [time for time in due if time > now]
+                assert not before or cron.last(now) == before[-1], case
+                assert not later or next(cron.after(now)) == later[0], case
+
+
+def ms_of(time: datetime) -> int:
+    return int(time.timestamp()) * 1000
+
+
+@pytest.mark.parametrize("zone", ODD_ZONES)
+def test_the_rules_hold_at_changes_of_the_clock(zone: str) -> None:
+    # Catches: steps of cronsim in the zone, which lose 02:00 where the clock changes by half an hour; SET_BACK of an
+    # hour, which loses times in Casey; one of two instants; a skipped time that runs twice
+    found = changes(zone)
+    check_changes(zone, found[:2] + found[-2:])
+
+
+@pytest.mark.slow("test_the_rules_hold_at_changes_of_the_clock")
+def test_the_rules_hold_at_every_change_of_every_zone() -> None:
+    done = set[tuple[tuple[datetime, datetime], ...]]()  # many names share one clock
+    for zone in sorted(_portable_zones()):
+        found = changes(zone)
+        key = tuple((time, time.astimezone(ZoneInfo(zone)).replace(tzinfo=None)) for time in found)
+        if key not in done:
+            done.add(key)
+            check_changes(zone, found)
+    assert len(done) > 40
+
+
+def test_each_step_ends_where_the_clock_never_shows_the_time() -> None:
+    # Catches: a search without an end; 02:10 is skipped in Paris on the last Sunday of each March
+    with pytest.raises(InputError, match=r"matches no time that clocks in Europe/Paris show"):
+        next(Cron("*/10 2 * 3 0L", PARIS).after(ms("2026-01-01")))
+    assert times(Cron("10 2 * 3 0L", PARIS), "2026-01-01", 1) == ["03-29 01:00"]
+
+
+def test_a_day_that_the_clock_skips() -> None:
+    # Catches: recursion for each minute of the gap, 1,440 deep; Samoa had no December 30, 2011
+    apia = Cron("0 3 * * *", "Pacific/Apia")
+    assert times(apia, "2011-12-29T14:00", 2) == ["12-30 10:00", "12-30 13:00"]
+
+
+@pytest.mark.parametrize(
+    "zone", ["localtime", "posixrules", "Factory", "posix/Europe/Paris", "right/UTC", "europe/paris", "posixrules.tab"]
+)
+def test_a_zone_that_differs_between_hosts_is_refused(zone: str) -> None:
+    # Catches: any file of /usr/share/zoneinfo as a zone
+    with pytest.raises(InputError, match="Unknown time zone "):
+        Cron("0 3 * * *", zone)

@@ -20,6 +20,7 @@ from charrnn.jobs.files.location import open_storage
 from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
+from charrnn.regular_file import regular
 
 CHUNK = 1 << 20  # bytes
 
@@ -189,14 +190,14 @@ def _write(path: Path, chunks: Iterable[bytes]) -> tuple[str, int]:
 
 
 def _chunks_of(path: Path) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         while chunk := file.read(CHUNK):
             yield chunk
 
 
 def _hash_file(path: Path) -> str:
     check_file(path)  # a link would lead out of the root
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

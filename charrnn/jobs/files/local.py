@@ -10,11 +10,12 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from stat import S_ISREG
 
-from charrnn.errors import UnreachableError
+from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.files.storage import File, HashPath, StoredFile, check_name, check_sha256, missing, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.private import FILE_MODE, FOLDER_MODE
+from charrnn.regular_file import NotRegularError, regular
 
 ARRIVING = ".arriving-"  # prefix of an incomplete file
 
@@ -56,8 +57,14 @@ class LocalFolder:
 
     @contextmanager
     def open(self, name: str) -> Iterator[File]:
-        with self._errors(), open(self._existing_path(name), "rb") as file:
-            yield file
+        with self._errors():
+            path = self._existing_path(name)
+            try:
+                file = open(path, "rb", opener=regular)  # noqa: SIM115
+            except NotRegularError as error:  # no retry changes it, and a worker must not wait for it
+                raise ModelFileError(f"{self.url}/{name} is not a regular file. Restore the original") from error
+            with file:
+                yield file
 
     def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
         with self._errors():

@@ -47,6 +47,7 @@ from charrnn.model_files import (
     read_network,
     read_vocabulary,
 )
+from charrnn.regular_file import NotRegularError, regular
 from charrnn.text.documents import CHUNK
 
 MAX_READ = 1 << 17  # bytes read at once; a directory of this size lists at most 2,849 members
@@ -107,7 +108,7 @@ def _paths(folder: Path, validation: Path) -> dict[str, Path]:
 
 
 def _describe(name: str, path: Path) -> FileRef:
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=regular) as file:
         return FileRef(name=name, size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
@@ -116,7 +117,10 @@ def _write(target: BinaryIO, manifest: Manifest, files: Mapping[str, FileRef], p
         archive.writestr(_entry(MANIFEST), manifest_json(manifest, files))
         for name, path in paths.items():
             large = files[name].size > zipfile.ZIP64_LIMIT
-            with open(path, "rb") as source, archive.open(_entry(name), "w", force_zip64=large) as member:
+            with (
+                open(path, "rb", opener=regular) as source,
+                archive.open(_entry(name), "w", force_zip64=large) as member,
+            ):
                 member.writelines(_content(source, files[name]))
 
 
@@ -139,9 +143,9 @@ class _Bounded(io.FileIO):
 
 def _open(path: Path) -> _Bounded:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
-            raise InputError("not a regular file. Expected an archive of a model version")
-        return _Bounded(path)
+        return _Bounded(regular(path))
+    except NotRegularError as error:
+        raise InputError("not a regular file. Expected an archive of a model version") from error
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from error
 
@@ -294,7 +298,7 @@ def _check_contents(folder: Path, validation: Path, manifest: Manifest) -> None:
 
 def _check_utf_8(path: Path) -> None:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", opener=regular) as file:
             while file.read(CHUNK):
                 pass
     except UnicodeDecodeError as error:

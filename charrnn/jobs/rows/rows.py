@@ -21,6 +21,7 @@ from charrnn.jobs.job.part import PartRows
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.seeds import StoredSeed, read_seeds, to_json
 from charrnn.options import SamplingOptions
+from charrnn.regular_file import regular
 
 WRITE_SIZE = 1 << 20  # bytes of text in one compressed chunk
 
@@ -78,7 +79,7 @@ def stored_seeds(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[S
         ModelFileError: the seeds file is missing or was changed.
         UnreachableError: the files do not answer.
     """
-    with storage_errors(files.url), open(files.verified_path(spec.seeds), "rb") as file:
+    with storage_errors(files.url), open(files.verified_path(spec.seeds), "rb", opener=regular) as file:
         seeds = read_seeds(file, part.frame_offset)
         yield from part_seeds(spec, seeds, part.first_row, part.rows, part.frame_row)
 

@@ -14,6 +14,7 @@ from charrnn.errors import InputError, TextError
 from charrnn.jobs.job.requests import STANDARD_INPUT
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import OVERRIDES
+from charrnn.regular_file import NotRegularError, regular
 from charrnn.text.documents import decode
 
 TEXT, JSONL = "text", "jsonl"
@@ -28,6 +29,7 @@ class SeedFile:
     Args:
         source: path of the file, or "-".
         format: one of FORMATS. Default: decided by the file's suffix.
+        pipes: whether the source may be a pipe, which a person names and waits for: `--seeds <(command)`.
 
     Attributes:
         blank_lines: number of blank lines skipped so far.
@@ -36,11 +38,11 @@ class SeedFile:
         InputError: the file cannot be read or is not UTF-8, or a JSON line is not a seed. The message has the line.
     """
 
-    def __init__(self, source: str, format: str | None = None) -> None:
+    def __init__(self, source: str, format: str | None = None, *, pipes: bool = True) -> None:
         self.name = "standard input" if source == STANDARD_INPUT else source
         self.format = format or (JSONL if source.lower().endswith(JSON_LINES) else TEXT)
         check_choice("seeds-format", self.format, FORMATS)
-        self.source = source
+        self.source, self.pipes = source, pipes
         self.blank_lines = 0
 
     def __iter__(self) -> Iterator[Seed]:
@@ -64,6 +66,8 @@ class SeedFile:
                     number += 1
                     self._check_length(data, number)
                     yield decode(data.removesuffix(b"\n").removesuffix(b"\r"), self.name, number)
+        except NotRegularError as error:
+            raise TextError(f"{self.name}: {error.strerror}") from error
         except OSError as error:
             raise TextError(f"{self.name}: cannot be read: {error.strerror}") from error
 
@@ -78,7 +82,7 @@ class SeedFile:
         if self.source == STANDARD_INPUT:
             yield sys.stdin.buffer
             return
-        with open(Path(self.source), "rb") as file:
+        with open(Path(self.source), "rb", opener=None if self.pipes else regular) as file:
             yield file
 
     def _json_seed(self, line: str, _id: None, number: int) -> Seed:

@@ -49,6 +49,7 @@ def submit(
     key: str | None = None,
     dry_run: bool = False,
     slot: Slot | None = None,
+    pipes: bool = True,
 ) -> Submitted[GenerateSpec]:
     """Submit a generate job that samples seeds x temperatures x samples from a model.
 
@@ -58,6 +59,7 @@ def submit(
         key: idempotency key: submitting the same request again with it returns the existing job.
         dry_run: check everything, but store nothing. `existed` tells whether a job with the key exists.
         slot: the slot of the schedule that submits the job, to be marked as submitted.
+        pipes: whether the seeds file may be a pipe. Nobody writes to one when a schedule reads it.
 
     Raises:
         InputError: a seed that the model cannot read or that has invalid options, or a key that belongs to a different
@@ -80,7 +82,7 @@ def submit(
         target=target,
         fleet=find_fleet(connections, target.model),
     )
-    file = None if request.seeds is None else SeedFile(request.seeds, request.seeds_format)
+    file = None if request.seeds is None else SeedFile(request.seeds, request.seeds_format, pipes=pipes)
     seeds = as_seeds(file if file is not None else _random_seeds(connections, plan) or given)
     submitted = _dry_run(connections, plan, seeds) if dry_run else _store(connections, plan, seeds, slot)
     return replace(submitted, blank_lines=file.blank_lines if file else 0)

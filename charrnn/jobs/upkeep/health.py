@@ -19,6 +19,7 @@ from typing import TextIO
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs import private
 from charrnn.jobs.settings import Settings
+from charrnn.regular_file import NotRegularError, regular
 
 FOLDER = "health"  # in CHARRNN_HOME
 TOUCH_S = 5.0
@@ -99,9 +100,9 @@ def _ages(home: Path, pattern: str) -> Iterator[tuple[Path, float]]:
 def _is_held(path: Path) -> bool:
     """Return whether a live process has locked the file."""
     try:
-        with open(path) as file:
+        with open(path, opener=regular) as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotRegularError):
         return False
     except OSError:
         return True

@@ -1,0 +1,93 @@
+"""Schedules whose files cannot be read, or not in time: they fail alone, and the other schedules go on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import InputError
+from charrnn.jobs.client import Client
+from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
+from charrnn.jobs.job.schedule import Schedule
+from charrnn.jobs.schedules import Schedules
+from charrnn.jobs.submissions import Submissions
+from producer.commands.doctor import examine
+from tests.fixtures.nights import NIGHT, Add, Nights, ms
+from tests.fixtures.processes import until
+from tests.fixtures.store import each_database
+
+pytestmark = each_database
+
+SEEDS = 200_000  # a second or so to read
+
+
+def test_a_pipe_in_the_place_of_a_file_fails_its_schedule_alone(
+    nights: Nights, add: Add, model: str, train: Request, tmp_path: Path
+) -> None:
+    # Catches: `open` without O_NONBLOCK, which waits for a writer, and all schedules with it
+    seeds, text = tmp_path / "seeds.txt", tmp_path / "poems.txt"
+    assert isinstance(train, TrainRequest)
+    requests: dict[str, Request] = {
+        "nightly": GenerateRequest(model=model, seeds=str(seeds)),
+        "texts": replace(train, paths=(str(text),)),
+        "zzz": GenerateRequest(model=model),
+    }
+    for path in (seeds, text):
+        path.write_text("ab\n" * 20_000)
+    for name, request in requests.items():
+        nights.schedules.add(Schedule(name=name, cron=Cron(NIGHT), request=request))
+    for path in (seeds, text):
+        path.unlink()
+        os.mkfifo(path)
+    nights.at("2026-01-01T03:00")
+    last = {listed.name: listed.last for listed in nights.schedules.list()}
+    assert {name: slot and slot.state for name, slot in last.items()} == {
+        "nightly": "failed",
+        "texts": "failed",
+        "zzz": "submitted",
+    }
+    found = {check.name: check for check in examine(nights.client)}  # Catches: a doctor who looks at no schedule
+    reason = f"the run of 2026-01-01 03:00:00 UTC failed: {seeds}: not a regular file"
+    assert found["schedule nightly"].detail.startswith(reason)
+    assert (found["schedule nightly"].ok, "schedule zzz" in found) == (False, False)
+    with pytest.raises(InputError, match="not a regular file"):  # at once, and not in the night
+        nights.schedules.add(Schedule(name="pipe", cron=Cron(NIGHT), request=requests["nightly"]))
+
+
+def test_a_submission_that_takes_too_long_is_given_up_while_others_go_on(
+    client: Client, model: str, tmp_path: Path
+) -> None:
+    # Catches: a tick that waits for the end of a submission; a thread that submits what was given up
+    now = ms("2026-01-01")
+    submissions = Submissions(wait_s=0)
+    schedules = Schedules(client.connections, lambda: now, submissions)
+    large = tmp_path / "seeds.txt"
+    large.write_text("a\n")
+    for name, seeds in (("large", str(large)), ("small", None)):
+        request = GenerateRequest(model=model, seeds=seeds)
+        schedules.add(Schedule(name=name, cron=Cron(NIGHT), request=request))
+    large.write_text("a\n" * SEEDS)
+    before = len(client.jobs())
+    now = ms("2026-01-01T03:00")
+    schedules.tick()
+    until(lambda: states(schedules)["small"] == ["submitted"], "the small schedule")
+    assert states(schedules)["large"] == ["due"]
+    submissions.limit_s = 0
+    schedules.tick()
+    assert states(schedules)["large"] == ["failed"]
+    assert "given up after 0 s" in (schedules.failures()[0].reason or "")
+    now = ms("2026-01-02T03:00")
+    schedules.tick()
+    assert states(schedules)["large"] == ["failed", "failed"]  # Catches: one more thread each night
+    assert "2026-01-01 03:00:00 UTC still hangs" in (schedules.failures()[0].reason or "")
+    until(lambda: submissions.unended("large") is None, "the end of the thread")
+    assert states(schedules)["large"] == ["failed", "failed"]
+    assert len(client.jobs()) == before + 1  # that of the small schedule
+
+
+def states(schedules: Schedules) -> dict[str, list[str]]:
+    return {listed.name: [slot.state for slot in schedules.show(listed.name).slots] for listed in schedules.list()}
