@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 import time
 from threading import Thread
 
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+from billiard.util import set_pdeathsig
+
 LOOK_S = 1.0  # where the kernel sends no signal
 
 
@@ -17,19 +16,16 @@ def end_with(parent: int, number: signal.Signals) -> None:
     """Send this process a signal when its parent ends, or now if it has ended already.
 
     Linux keeps this setting across exec, clears it at fork, and sends the signal when the thread that forked this
-    process ends. `up` and Celery's pool fork in their main threads.
+    process ends. `up` and Celery's pool fork in their main threads. The pool's children get this setting from Celery
+    too, but not the check whether the parent has ended before.
 
     Args:
         parent: the parent's process id.
         number: the signal to send.
-
-    Raises:
-        OSError: the kernel refuses.
     """
-    if sys.platform == "linux":
-        if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(number)):
-            raise OSError(ctypes.get_errno(), "prctl failed")
-    else:
+    try:
+        set_pdeathsig(number)  # prctl(PR_SET_PDEATHSIG)
+    except OSError:  # not Linux
         Thread(target=_watch, args=(parent, number), daemon=True).start()
     if os.getppid() != parent:  # it ended before the kernel knew that somebody wants to know
         os.kill(os.getpid(), number)

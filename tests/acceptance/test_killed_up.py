@@ -59,7 +59,7 @@ def test_a_killed_up_leaves_its_broker_alone_and_the_next_one_goes_on(home: Home
     with up(home) as second:
         pid = child(home)
         assert "broker already running" in home.log()
-        # Catches: a child that goes on without its parent, and keeps the device
+        # Catches: a child that keeps its device without its parent
         os.kill(parent_of(pid), signal.SIGKILL)
         until(lambda: not exists(pid), "the child's end")
         assert second.wait(60) == 1
