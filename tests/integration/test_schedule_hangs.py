@@ -31,7 +31,7 @@ def test_a_pipe_in_the_place_of_a_file_fails_its_schedule_alone(
     # Catches: `open` without O_NONBLOCK, which waits for a writer, and all schedules with it
     seeds, text = tmp_path / "seeds.txt", tmp_path / "poems.txt"
     assert isinstance(train, TrainRequest)
-    requests = {
+    requests: dict[str, Request] = {
         "nightly": GenerateRequest(model=model, seeds=str(seeds)),
         "texts": replace(train, paths=(str(text),)),
         "zzz": GenerateRequest(model=model),
