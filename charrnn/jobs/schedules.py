@@ -231,8 +231,8 @@ class Schedules:
     def _request(self, request: Request, *, dry_run: bool = False, slot: Slot | None = None) -> int | None:
         """Submit a request, and return the id of its job, or None in a dry run."""
         if isinstance(request, TrainRequest):
-            return train(self._connections, request, dry_run=dry_run, slot=slot).id
-        return submit(self._connections, request, dry_run=dry_run, slot=slot, pipes=False).id
+            return train(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True).id
+        return submit(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True).id
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
         settled = {"event": state.value, "schedule": slot.schedule}

@@ -44,7 +44,7 @@ class Settings:
     redis_url: str = ""  # default: the local broker's socket
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
-    corpus_roots: str = ""  # comma-separated s3:// URLs below which training texts may lie; default: none
+    corpus_roots: str = ""  # comma-separated folders and s3:// URLs; see `bucket_roots` and `local_roots`
     heartbeat_s: float = 5.0  # seconds between a worker's heartbeats
     lease_s: float = 30.0  # seconds without a heartbeat after which a worker's part is requeued
     maintain_s: float = 10.0  # seconds between two rounds of maintenance
@@ -114,6 +114,25 @@ class Settings:
     def files_location(self) -> str:
         """A folder or an s3:// URL."""
         return self.files_url or str(self.home / "files")
+
+    @property
+    def bucket_roots(self) -> list[str]:
+        """The s3:// URLs below which training texts may lie. Default: none."""
+        return [root for root in self._roots() if root.startswith("s3:")]
+
+    @property
+    def local_roots(self) -> list[Path] | None:
+        """The folders below which schedules may read texts and seeds; None: anywhere.
+
+        Who submits a job reads with their own rights. A schedule is read by the worker that happens to run it, so in a
+        team, whose store is in PostgreSQL, anyone could read any text file of its host. Default: nowhere for a team,
+        and anywhere for the one user of a store in SQLite.
+        """
+        roots = [Path(root).resolve() for root in self._roots() if not root.startswith("s3:")]
+        return roots if roots or self.store_url.startswith("postgresql") else None
+
+    def _roots(self) -> list[str]:
+        return [root.strip().rstrip("/") or "/" for root in self.corpus_roots.split(",") if root.strip()]
 
     @property
     def cache(self) -> Path:

@@ -1,4 +1,4 @@
-"""Find the texts for a training job: files on this host, and in buckets below the roots that the settings allow.
+"""Find the texts for a training job: files on this host, and in buckets, below the roots that the settings allow.
 
 Files in a bucket are copied first, since a document is mapped into memory and read several times.
 """
@@ -29,10 +29,12 @@ class Corpora:
 
     Attributes:
         roots: s3:// URLs below which corpora may lie.
+        local_roots: folders below which local files may lie; None: anywhere.
         folder: the folder for copies.
     """
 
     roots: Sequence[str]
+    local_roots: Sequence[Path] | None
     folder: Path
 
     def documents(self, paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
@@ -41,7 +43,7 @@ class Corpora:
         Each document is returned once. Local ones come first, then those in buckets, each group sorted.
 
         Raises:
-            InputError: a path names no file, a URL is below none of the roots, or the encoding is unknown.
+            InputError: a path names no file, a file or URL is below none of the roots, or the encoding is unknown.
             UnreachableError: a bucket does not answer.
         """
         check_choice("encoding", encoding, ENCODINGS)
@@ -49,6 +51,8 @@ class Corpora:
         urls = [path for path in given if is_url(path)]
         local = [path for path in given if not is_url(path)]
         found = list_documents(local, encoding) if local or not urls else []
+        for document in found:
+            check_local(document.path, self.local_roots)
         return found + self._copy(map(str, urls), encoding)
 
     def _copy(self, urls: Iterable[str], encoding: str) -> list[Document]:
@@ -75,14 +79,29 @@ class Corpora:
             raise InputError(f"{url} is not below a root that CHARRNN_CORPUS_ROOTS allows. Allowed roots: {shown}")
 
 
+def check_local(path: Path, roots: Sequence[Path] | None) -> None:
+    """Check that a schedule may read a file of this host. Links count as what they lead to.
+
+    Raises:
+        InputError: it is below none of the roots.
+    """
+    if roots is not None and not any(path.resolve().is_relative_to(root) for root in roots):
+        shown = ", ".join(map(str, roots)) or "none"
+        raise InputError(
+            f"{path} is not below a folder that CHARRNN_CORPUS_ROOTS allows schedules to read. Allowed folders: {shown}"
+        )
+
+
 @contextmanager
-def open_corpora(settings: Settings) -> Iterator[Corpora]:
+def open_corpora(settings: Settings, *, scheduled: bool = False) -> Iterator[Corpora]:
     """Yield a finder of documents for the duration of a block. Local copies are deleted at its end.
+
+    Args:
+        scheduled: whether a schedule reads them, and not a person with their own rights.
 
     Raises:
         UnreachableError: a temporary folder cannot be created.
     """
-    roots = [root.strip().rstrip("/") for root in settings.corpus_roots.split(",") if root.strip()]
     try:
         copies = tempfile.TemporaryDirectory(prefix="charrnn-")
     except OSError as error:
@@ -91,7 +110,7 @@ def open_corpora(settings: Settings) -> Iterator[Corpora]:
             f"that can be written"
         ) from error
     with copies as folder:
-        yield Corpora(roots, Path(folder))
+        yield Corpora(settings.bucket_roots, settings.local_roots if scheduled else None, Path(folder))
 
 
 def _find_texts(bucket: Bucket, name: str) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from charrnn.checks import check_integer, check_length
 from charrnn.errors import InputError, NotFoundError
@@ -30,6 +31,7 @@ from charrnn.jobs.rows.seeds import Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
+from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.jobs.submit.submitted import Estimate, Submitted, choose_rng_seed, store_job
 from charrnn.options import AUTO, SamplingOptions
@@ -49,7 +51,7 @@ def submit(
     key: str | None = None,
     dry_run: bool = False,
     slot: Slot | None = None,
-    pipes: bool = True,
+    scheduled: bool = False,
 ) -> Submitted[GenerateSpec]:
     """Submit a generate job that samples seeds x temperatures x samples from a model.
 
@@ -59,7 +61,7 @@ def submit(
         key: idempotency key: submitting the same request again with it returns the existing job.
         dry_run: check everything, but store nothing. `existed` tells whether a job with the key exists.
         slot: the slot of the schedule that submits the job, to be marked as submitted.
-        pipes: whether the seeds file may be a pipe. Nobody writes to one when a schedule reads it.
+        scheduled: whether a schedule submits the job. It may read fewer files than a person, and no pipe.
 
     Raises:
         InputError: a seed that the model cannot read or that has invalid options, or a key that belongs to a different
@@ -82,7 +84,9 @@ def submit(
         target=target,
         fleet=find_fleet(connections, target.model),
     )
-    file = None if request.seeds is None else SeedFile(request.seeds, request.seeds_format, pipes=pipes)
+    if scheduled and request.seeds is not None:
+        check_local(Path(request.seeds), connections.settings.local_roots)
+    file = None if request.seeds is None else SeedFile(request.seeds, request.seeds_format, pipes=not scheduled)
     seeds = as_seeds(file if file is not None else _random_seeds(connections, plan) or given)
     submitted = _dry_run(connections, plan, seeds) if dry_run else _store(connections, plan, seeds, slot)
     return replace(submitted, blank_lines=file.blank_lines if file else 0)

@@ -27,13 +27,19 @@ Put = Callable[[str, str, Iterable[bytes]], FileRef]
 
 
 def train(
-    connections: Connections, request: TrainRequest, *, dry_run: bool = False, slot: Slot | None = None
+    connections: Connections,
+    request: TrainRequest,
+    *,
+    dry_run: bool = False,
+    slot: Slot | None = None,
+    scheduled: bool = False,
 ) -> Submitted[TrainSpec]:
     """Submit a training job.
 
     Args:
         dry_run: check everything, but store nothing.
         slot: the slot of the schedule that submits the job, to be marked as submitted.
+        scheduled: whether a schedule submits the job, which may read fewer files than a person.
 
     Raises:
         InputError: a text, a name or a number cannot be used. Nothing was stored.
@@ -46,7 +52,7 @@ def train(
     rng_seed = choose_rng_seed(request, None if slot is None else str(slot))
     training = replace(request.training, rng_seed=rng_seed)  # before any connection, since it may be refused
     put = _not_stored if dry_run else connections.files.put_content
-    with open_corpora(connections.settings) as corpora:
+    with open_corpora(connections.settings, scheduled=scheduled) as corpora:
         spec = _prepare(connections, corpora, request, training, put)
     if dry_run:
         return Submitted(id=None, spec=spec)
