@@ -23,10 +23,8 @@ from charrnn.errors import ModelFileError
 from charrnn.jobs.files.cache import Cache
 from charrnn.jobs.files.storage import (
     File,
-    HashPath,
     StoredFile,
     check_name,
-    check_sha256,
     missing,
     storage_errors,
     unreachable,
@@ -172,15 +170,13 @@ class CachedBucket(Bucket):
         super().__init__(url)
         self.cache, self.scratch = cache, cache.root
 
-    def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
+    def local_path(self, reference: FileRef) -> Path:
         fetch = partial(self._fetch, str(check_name(reference.name)))
         with storage_errors(self.url):
-            path = self.cache.get(reference.sha256, fetch)
-            if hash_path(path) != reference.sha256:  # the copy or the file in the bucket is damaged
-                self.cache.forget(reference.sha256)
-                path = self.cache.get(reference.sha256, fetch)
-            check_sha256(self.url, reference, hash_path(path))
-        return path
+            return self.cache.get(reference.sha256, fetch)
+
+    def forget(self, reference: FileRef) -> None:
+        self.cache.forget(reference.sha256)
 
     def _fetch(self, name: str, path: Path) -> None:
         """Copy a file, or a folder with its files, from the bucket to a local path."""

@@ -17,7 +17,7 @@ from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.files.location import open_storage
-from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256
+from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 
@@ -38,7 +38,6 @@ class Files:
 
     def __init__(self, url: str, cache: Path) -> None:
         self.storage: Storage = open_storage(url, cache)
-        self._hashed: dict[Path, tuple[str, int, int]] = {}  # sha256, and size and time of the file when it was hashed
 
     @property
     def url(self) -> str:
@@ -114,8 +113,10 @@ class Files:
         Raises:
             ModelFileError: the file is missing or was changed.
         """
-        with self.open(reference) as file:
-            return file.read()
+        with self.storage.open(reference.name) as file:
+            data = file.read()
+        check_sha256(self.url, reference, hashlib.sha256(data).hexdigest())
+        return data
 
     @contextmanager
     def open(self, reference: FileRef) -> Iterator[BinaryIO]:
@@ -129,26 +130,28 @@ class Files:
             file.seek(0)
             yield file
 
+    def local_path(self, reference: FileRef) -> Path:
+        """Return the local path of a file or a folder, for a bucket that of this host's copy, without checking it.
+
+        Raises:
+            ModelFileError: the file or folder is missing.
+        """
+        return self.storage.local_path(reference)
+
     def verified_path(self, reference: FileRef) -> Path:
-        """Return the local path of a file or a folder after checking its sha256. For a bucket it is this host's copy.
+        """Return the local path of a file or a folder after checking its sha256, each time: size and time of a file
+        stay the same when a bit of it flips. A damaged copy of a bucket's file is replaced.
 
         Raises:
             ModelFileError: the file or folder is missing or was changed.
         """
-        return self.storage.verified_path(reference, self._hash)
-
-    def _hash(self, path: Path) -> str:
-        """Return the sha256 of a file or a folder. A file is hashed only once while its size and time stay the same.
-
-        Many parts read the same seeds, and hashing 100 MB takes 0.1 s.
-        """
-        if path.is_dir():
-            return _hash_folder(path)
-        status = path.stat()
-        size, time_ns = status.st_size, status.st_mtime_ns
-        if self._hashed.get(path, ())[1:] != (size, time_ns):
-            self._hashed[path] = _hash_file(path), size, time_ns
-        return self._hashed[path][0]
+        with storage_errors(self.url):
+            path = self.storage.local_path(reference)
+            if _hash(path) != reference.sha256:
+                self.storage.forget(reference)
+                path = self.storage.local_path(reference)
+                check_sha256(self.url, reference, _hash(path))
+        return path
 
     def delete(self, name: str) -> None:
         """Delete a file. It is not an error if there is none."""
@@ -192,6 +195,11 @@ def _chunks_of(path: Path) -> Iterator[bytes]:
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
+
+
+def _hash(path: Path) -> str:
+    """Return the sha256 of a file or a folder."""
+    return _hash_folder(path) if path.is_dir() else _hash_file(path)
 
 
 def _hash_file(path: Path) -> str:

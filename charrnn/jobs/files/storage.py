@@ -6,7 +6,7 @@ upload. Both raise the same exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
@@ -17,7 +17,6 @@ from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 
 File = BufferedReader | BufferedRandom  # a file to read
-HashPath = Callable[[Path], str]  # the sha256 of a file or a folder
 
 
 @dataclass(frozen=True)
@@ -48,8 +47,11 @@ class Storage(Protocol):
     def open(self, name: str) -> AbstractContextManager[File]:
         """Open a file to read. Raise ModelFileError if it is missing."""
 
-    def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
-        """Return a permanent local path of a file or folder. Raise ModelFileError if it is missing or was changed."""
+    def local_path(self, reference: FileRef) -> Path:
+        """Return a permanent local path of a file or folder, unverified. Raise ModelFileError if it is missing."""
+
+    def forget(self, reference: FileRef) -> None:
+        """Delete this host's copy, if it is one, so that the next `local_path` makes another."""
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Yield all files in a folder and its subfolders, in sorted order, without incomplete ones."""
