@@ -26,7 +26,7 @@ class Connections:
 
     @cached_property
     def store(self) -> Store:
-        return Store.open(self.settings)
+        return Store.open(self.settings, lambda: self.files.owner())
 
     @cached_property
     def files(self) -> Files:

@@ -28,7 +28,18 @@ SHOWN_TEMPERATURES = 10  # of a job, on one line
 def jobs(rows: Iterable[Job]) -> None:
     console.table(
         ("job", "kind", "state", "model", "done", "label", "submitted"),
-        ((j.id, j.kind, j.state, j.name, _done(j), j.label, console.when(j.created_at)) for j in rows),
+        (
+            (
+                j.id,
+                j.kind,
+                f"{j.state}{', unreadable' if j.unreadable else ''}",
+                j.name,
+                _done(j),
+                j.label,
+                console.when(j.created_at),
+            )
+            for j in rows
+        ),
     )
 
 
@@ -41,7 +52,7 @@ def _done(job: Job) -> str:
 
 def status(job: JobStatus) -> None:
     """Print one job, one fact per line."""
-    spec = job.spec
+    spec = None if job.unreadable else job.spec
     lines: list[tuple[str, object]] = [
         ("job", job.id),
         ("label", job.label),
@@ -56,6 +67,7 @@ def status(job: JobStatus) -> None:
         ("ended", console.when(job.finished_at)),
         ("waiting for", job.waiting_for),
         ("error", job.error),
+        ("unreadable", job.unreadable),
     ]
     if isinstance(spec, GenerateSpec):
         lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.errors import ModelFileError, UnreachableError
+from charrnn.errors import DamagedError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files import layout
 from charrnn.jobs.job.part import Part, PartProgress
@@ -193,7 +193,10 @@ class _Work:
         for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
             try:
                 tidy()
-            except UnreachableError as error:  # prune, maintenance and the next training job do the rest
+            except (
+                UnreachableError,
+                DamagedError,
+            ) as error:  # prune, maintenance and the next training job do the rest
                 logger.warning("job %d: cleanup is left for later: %s", part.job, error)
 
     def _delete_checkpoints(self) -> None:

@@ -61,7 +61,7 @@ class Files:
             InputError: the files belong to another store, or this store's files are elsewhere.
             UnreachableError: the store's files should be here and are not: the shared folder is not mounted.
         """
-        owner = self._owner()
+        owner = self.owner()
         if owner is None and known is None:
             self.put(MARKER, [store_id.encode()])
             return True
@@ -78,7 +78,7 @@ class Files:
             raise InputError(f"{self.url} holds the files of another store. Set CHARRNN_FILES_URL to another place")
         return known is None
 
-    def _owner(self) -> str | None:
+    def owner(self) -> str | None:
         """Return the id of the store that owns these files, or None if they have no owner."""
         try:
             with self.storage.open(MARKER) as file:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, field_values
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
@@ -116,9 +116,17 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedVersion(Version):
-    """A version with its aliases in alphabetical order."""
+    """A version with its aliases in alphabetical order.
+
+    Attributes:
+        unreadable: why its files, network and gate are not known; None if they are.
+    """
 
     aliases: tuple[str, ...]
+    unreadable: str | None = None
+
+    def to_dict(self) -> JsonObject:
+        return {name: value for name, value in field_values(self).items() if name != "unreadable" or value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from charrnn.jobs.job.json_object import JsonObject, field_values
+from charrnn.jobs.job.json_object import JsonObject, damage, field_values, reading
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.specs import SPECS, GenerateSpec, TrainSpec
@@ -49,12 +49,19 @@ class Job:
 
     @cached_property
     def spec(self) -> TrainSpec | GenerateSpec:
-        return SPECS[self.kind].from_dict(self.stored_spec)
+        """What to do. Raises DamagedError if it cannot be read."""
+        with reading(f"job {self.id}"):
+            return SPECS[self.kind].from_dict(self.stored_spec)
 
     @property
     def generate_spec(self) -> GenerateSpec | None:
-        """The spec of a generate job; None for a training job."""
-        return GenerateSpec.from_dict(self.stored_spec) if self.kind == GenerateSpec.QUEUE else None
+        """The spec of a generate job; None for a training job. Raises DamagedError if it cannot be read."""
+        return self.spec if isinstance(self.spec, GenerateSpec) else None
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why its spec cannot be read, or None."""
+        return damage(lambda: self.spec)
 
     @property
     def name(self) -> str:
@@ -71,7 +78,8 @@ class Job:
         return self.state == JobState.DONE and self.rows_failed == 0
 
     def to_dict(self) -> JsonObject:
-        return {("spec" if name == "stored_spec" else name): value for name, value in field_values(self).items()}
+        values = {("spec" if name == "stored_spec" else name): value for name, value in field_values(self).items()}
+        return values | ({"unreadable": self.unreadable} if self.unreadable else {})
 
 
 @dataclass(frozen=True, kw_only=True)

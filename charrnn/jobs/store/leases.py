@@ -6,17 +6,19 @@ may be taken away; the token alone decides who may commit. Locks are taken in th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, insert, or_, select, update
 
-from charrnn.errors import LeaseLostError, NotFoundError
+from charrnn.errors import DamagedError, LeaseLostError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, TrainSpec
+from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, JobState, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
@@ -26,6 +28,8 @@ from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, metrics, parts, previews, speeds
 from charrnn.training.progress import EpochMetrics
+
+logger = logging.getLogger(__name__)
 
 DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
 """Reasons why an attempt ended, if there is no exception."""
@@ -41,11 +45,12 @@ class Leases:
     def __init__(self, store: Store, lease_s: float) -> None:
         self.store = store
         self.lease_ms = round(lease_s * 1000)
+        self._logged: set[int] = set()  # jobs whose spec this process cannot read
 
     def claim(self, queue: str, owner: str) -> Part | None:
         """Lease the best waiting part: by priority, then from the job with the fewest leased parts, then the oldest."""
         with self.store.write() as connection:
-            for job in connection.execute(_candidates(queue)).all():
+            for job, spec in self._readable(connection, queue):
                 # The job before the part, as locks are ordered. A running job is not locked at all.
                 connection.execute(
                     update(jobs)
@@ -53,8 +58,27 @@ class Leases:
                     .values(state=JobState.RUNNING, started_at=NOW)
                 )
                 if row := self._take(connection, job.id, owner):
-                    return _part(row, job.spec)
+                    return _part(row, spec)
         return None
+
+    def _readable(self, connection: Connection, queue: str) -> Iterator[tuple[Row[Any], TrainSpec | GenerateSpec]]:
+        """Yield the jobs to try, with their specs. Jobs whose spec cannot be read do not hold the others up."""
+        unreadable: set[int] = set()
+        while True:
+            candidates, before = connection.execute(_candidates(queue, unreadable)).all(), len(unreadable)
+            for job in candidates:
+                try:
+                    with reading(f"job {job.id}"):
+                        spec = SPECS[queue].from_dict(job.spec)
+                except DamagedError as error:
+                    unreadable.add(job.id)
+                    if job.id not in self._logged:  # once, not at each claim
+                        self._logged.add(job.id)
+                        logger.warning("left to others: %s", error)
+                    continue
+                yield job, spec
+            if len(unreadable) == before:
+                return
 
     def _take(self, connection: Connection, job: int, owner: str) -> Row[Any] | None:
         """Lease and return the job's first waiting part, or None if others were quicker."""
@@ -116,7 +140,7 @@ class Leases:
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
             if (speed := report.measured_speed()) is not None:
                 upsert(connection, speeds, model=part.spec.model, device=device_kind, characters_per_s=speed)
-            total = Report.from_dict(before) + report if before else report
+            total = _total(part.job, before, report)
             counters = {"rows_done": part.rows, "characters": report.characters}
             end_parts(connection, part.job, 1, report=total.to_dict(), **counters)
 
@@ -211,20 +235,40 @@ def _lost(part: Part) -> LeaseLostError:
     return LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
-def _part(row: Row[Any], spec: dict[str, Any]) -> Part:
+def _part(row: Row[Any], spec: TrainSpec | GenerateSpec) -> Part:
     return Part(
         id=row.id,
         job=row.job,
         number=row.number,
         token=row.token,
         attempt=row.attempts,
-        spec=SPECS[row.queue].from_dict(spec),
+        spec=spec,
         first_row=row.first_row,
         rows=row.rows,
         frame_offset=row.frame_offset,
         frame_row=row.frame_row,
-        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
+        checkpoint=_checkpoint(row),
     )
+
+
+def _checkpoint(row: Row[Any]) -> FileRef | None:
+    """Return a part's last checkpoint. Without a readable one it starts anew, which ends in the same weights."""
+    try:
+        with reading(f"the checkpoint of job {row.job}"):
+            return None if row.checkpoint is None else FileRef(**row.checkpoint)
+    except DamagedError as error:
+        logger.warning("%s", error)
+        return None
+
+
+def _total(job: int, before: Any, report: Report) -> Report:
+    """Return a job's report with that of one more part. A damaged one starts anew: it must not stop the rows."""
+    try:
+        with reading(f"the report of job {job}"):
+            return report if before is None else Report.from_dict(before) + report
+    except DamagedError as error:
+        logger.warning("%s", error)
+        return report
 
 
 def _storable(text: str) -> str:
@@ -281,8 +325,8 @@ def _end_lease(
     return state
 
 
-def _candidates(queue: str) -> Any:
-    """Return the query for jobs with a waiting part, in the order of their turns."""
+def _candidates(queue: str, without: Collection[int]) -> Any:
+    """Return the query for jobs with a waiting part, except some, in the order of their turns."""
     own = parts.c.job == jobs.c.id
     in_work = select(func.count()).where(own, parts.c.state == PartState.LEASED).scalar_subquery()
     # A training job that yielded its device has a higher token than those that wait for their first turn.
@@ -291,4 +335,5 @@ def _candidates(queue: str) -> Any:
     unended = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
     waits = exists().where(own, WAITING)
     query = select(jobs.c.id, jobs.c.spec).where(jobs.c.kind == queue, unended, READY, waits)
+    query = query.where(jobs.c.id.not_in(without)) if without else query
     return query.order_by(*order).limit(CANDIDATES)

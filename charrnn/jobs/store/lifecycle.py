@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, or_, select, update
 
-from charrnn.errors import InputError, NotFoundError
+from charrnn.errors import DamagedError, InputError, NotFoundError
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.part import START, Frame, frame_of
-from charrnn.jobs.job.specs import SPEC_VERSION, SPECS, GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
@@ -210,13 +210,17 @@ def _tell_dependents(connection: Connection, training: Row[Any], state: JobState
     for job in connection.execute(
         select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
     ).all():
-        if state == JobState.DONE:
-            spec = _with_version(connection, GenerateSpec.from_dict(job.spec), training.version)
+        error = f"job {training.id}, the training job that it waited for, is {state}"
+        try:
+            spec = to_job(job).generate_spec
+        except DamagedError as damaged:  # it must not fail the training job
+            spec, error = None, str(damaged)
+        if state == JobState.DONE and spec is not None:
+            spec = _with_version(connection, spec, training.version)
             values = {"spec": spec.to_dict(), "version": spec.version}
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
         else:
             _cancel_parts(connection, job.id)
-            error = f"job {training.id}, the training job that it waited for, is {state}"
             _end(connection, job, JobState.FAILED, error=error, parts_left=0)
 
 
@@ -284,7 +288,7 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
     if requeued:
         state = JobState.RUNNING if job.started_at else JobState.QUEUED
         values |= {"state": state, "parts_left": job.parts_left + requeued, "finished_at": None, "error": None}
-    spec = SPECS[job.kind].from_dict(job.spec)
+    spec = to_job(job).spec
     if version is not None and job.version is None and isinstance(spec, GenerateSpec):
         spec = _with_version(connection, spec, version)
         values |= {"spec": spec.to_dict(), "version": version}

@@ -7,13 +7,14 @@ and versions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, select, update
 
-from charrnn.errors import NotFoundError, UnreachableError
-from charrnn.jobs.job.file_ref import FileRef
+from charrnn.errors import DamagedError, NotFoundError, UnreachableError
+from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
@@ -31,35 +32,40 @@ PAGE = 1000  # most parts to read at once
 class Store(Database):
     """An open store. It is cheap to create and safe to share between threads, but not across a fork.
 
+    Args:
+        owner: returns the id of the store that owns the files, or None. Called if the database is empty.
+
     Attributes:
         id: the unique id of this store, which broker and files record too.
 
     Raises:
-        InputError: the URL names another kind of database, or the store belongs to another release.
+        InputError: the URL names another kind of database, the store belongs to another release, or the database is
+            empty and the files are not.
         UnreachableError: the database cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, owner: Callable[[], str | None] = lambda: None) -> None:
         super().__init__(url)
         try:
-            self.id = self._open()
+            self.id = self._open(owner)
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> str:
+    def _open(self, owner: Callable[[], str | None]) -> str:
         with self.read() as connection:
             exists = migrations.is_store(connection)
         if not exists:
             with self.write() as connection:
-                migrations.create(connection)
+                migrations.create(connection, owner)
         return str(self._own(tables.store.c.id))
 
     @classmethod
-    def open(cls, settings: Settings) -> Store:
-        """Return the store that the settings name. The local one is created if it does not exist."""
+    def open(cls, settings: Settings, owner: Callable[[], str | None] = lambda: None) -> Store:
+        """Return the store that the settings name. The local one is created if it does not exist. For `owner` see
+        Store."""
         _make_home(settings)
-        return cls(settings.database_url)
+        return cls(settings.database_url, owner)
 
     def _own(self, column: ColumnElement[Any]) -> Any:
         with self.read() as connection:
@@ -117,7 +123,8 @@ class Store(Database):
         """Return the report of a job so far, or None before its first part has ended."""
         with self.read() as connection:
             report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one_or_none()
-        return report and Report.from_dict(report)
+        with reading(f"the report of job {job_id}"):
+            return None if report is None else Report.from_dict(report)
 
     def unended(self, job_ids: Collection[int]) -> set[int]:
         """Return those of the given jobs that exist and have not ended."""
@@ -162,7 +169,8 @@ class Store(Database):
         """Return the pool children that showed a sign of life within that time."""
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
-            return [WorkerInfo(**{**row._mapping, "queues": tuple(row.queues)}) for row in connection.execute(query)]
+            # Damaged queues count as none until the worker's next heartbeat, which writes them again.
+            return [WorkerInfo(**{**row._mapping, "queues": _strings(row.queues)}) for row in connection.execute(query)]
 
     def sign_of_life(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
         """Record that a pool child is alive."""
@@ -226,15 +234,26 @@ def _part(row: Row[Any]) -> StoredPart:
         attempts=row.attempts,
         token=row.token,
         owner=row.owner,
-        progress=PartProgress.from_dict(row.progress or {}),
-        checkpoint=FileRef(**row.checkpoint) if row.checkpoint else None,
-        output=FileRef(**row.output) if row.output else None,
+        progress=_progress(row.progress),
+        stored_checkpoint=row.checkpoint,
+        stored_output=row.output,
         error=row.error,
         first_row=row.first_row,
         rows=row.rows,
         frame_offset=row.frame_offset,
         frame_row=row.frame_row,
     )
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    return tuple(values) if isinstance(values, list) and all(isinstance(value, str) for value in values) else ()
+
+
+def _progress(values: Any) -> PartProgress:
+    """Return the progress of a part. The next heartbeat replaces a damaged one."""
+    with suppress(DamagedError), reading("the progress of a part"):
+        return PartProgress.from_dict(values or {})
+    return PartProgress()
 
 
 def upgrade(settings: Settings) -> tuple[int, int]:

@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
-from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.errors import DamagedError, NotFoundError, UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
 from charrnn.jobs.store.named_files import files_of_job, shared_files
@@ -86,8 +87,8 @@ def _delete_files(files: Files, job: Job) -> Pruned:
     try:
         freed = _size(files, job)
         files.delete_folder(job_folder(job.id))
-        if (spec := job.generate_spec) is not None:
-            files.delete(spec.seeds.name)
+        if (seeds := _seeds(job)) is not None:
+            files.delete(seeds.name)
         return freed
     except UnreachableError as error:
         logger.warning("job %d was deleted, but its files are left for a later prune: %s", job.id, error)
@@ -96,9 +97,14 @@ def _delete_files(files: Files, job: Job) -> Pruned:
 
 def _size(files: Files, job: Job) -> Pruned:
     sizes = [file.size for file in files.list(job_folder(job.id))]
-    if (spec := job.generate_spec) is not None:
-        sizes.append(spec.seeds.size)
+    if (seeds := _seeds(job)) is not None:
+        sizes.append(seeds.size)
     return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
+
+
+def _seeds(job: Job) -> FileRef | None:
+    """Return the seeds of a job, or None if it has none or they are not known: a later prune deletes them then."""
+    return None if job.unreadable or job.generate_spec is None else job.generate_spec.seeds
 
 
 def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]:
@@ -108,13 +114,23 @@ def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]
         gone: jobs that a dry run would have deleted, with the files that only they have.
     """
     old = [file for folder in FOLDERS if folder != JOBS for file in _old(files, folder)]
-    with store.read() as connection:
-        named = shared_files(connection, gone) if old else set()
-    yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
+    named = _shared(store, gone) if old else None
+    if named is not None:
+        yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
     for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
         found = list(stored)
         needed = None if folder in map(job_folder, gone) else _needed(store, folder)
         yield from (file for file in found if needed is not None and file.name not in needed)
+
+
+def _shared(store: Store, gone: set[int]) -> set[str] | None:
+    """Return the files that rows name outside the folders of jobs, or None if a damaged row may name any of them."""
+    try:
+        with store.read() as connection:
+            return shared_files(connection, gone)
+    except DamagedError as error:
+        logger.warning("files that no job or version names are kept, since it is not known which they are: %s", error)
+        return None
 
 
 def _needed(store: Store, folder: str) -> set[str] | None:
