@@ -182,3 +182,6 @@ def pruned(found: Pruned, *, dry_run: bool) -> None:
         f"{verb} {console.counted(found.jobs, 'job')} and {console.counted(found.files, 'file')} "
         f"of {console.size(found.bytes)}"
     )
+    if found.aside:
+        aside = "would set aside" if dry_run else "set aside"
+        console.note(f"{aside} {console.counted(found.aside, 'file')} that no row names, to be deleted in a week")

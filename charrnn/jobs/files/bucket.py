@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -134,6 +134,12 @@ class Bucket:
         except ModelFileError:
             return None
         return StoredFile(name, facts["ContentLength"], _age_s(facts["LastModified"]))
+
+    def move(self, name: str, target: str) -> None:
+        with suppress(ModelFileError), self._errors(name):
+            source = {"Bucket": self._bucket, "Key": self._key(name)}
+            self._client.copy(source, self._bucket, self._key(target))
+            self._client.delete_object(**source)
 
     def delete(self, name: str) -> None:
         with self._errors(name):

@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
-from charrnn.jobs.files.layout import MARKER
+from charrnn.jobs.files.layout import ASIDE, MARKER, aside_name
 from charrnn.jobs.files.location import open_storage
-from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256, storage_errors
+from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256, missing, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 
 CHUNK = 1 << 20  # bytes
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsideFile:
+    """A file that was set aside."""
+
+    name: str  # where it is now
+    original: str  # where it was
+    size: int  # bytes
+    at_s: int  # when it was set aside, in seconds since 1970
 
 
 class Files:
@@ -152,6 +164,38 @@ class Files:
                 path = self.storage.local_path(reference)
                 check_sha256(self.url, reference, _hash(path))
         return path
+
+    def verify(self, reference: FileRef) -> None:
+        """Check that a file or folder is there and has its sha256, without keeping a copy of it on this host.
+
+        Raises:
+            ModelFileError: it is missing or was changed.
+        """
+        if self.stat(reference.name) is not None:
+            with self.open(reference):
+                return
+        files = [
+            FileRef(name=file.name, size=file.size, sha256=self._sha256(file.name))
+            for file in self.list(reference.name)
+        ]
+        if not files:
+            raise missing(self.url, reference.name)
+        check_sha256(self.url, reference, _folder_hash(files))
+
+    def _sha256(self, name: str) -> str:
+        with self.storage.open(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def set_aside(self, name: str) -> None:
+        """Move a file to the folder of files that are deleted after a while. It is not an error if there is none."""
+        self.storage.move(name, aside_name(name, int(time.time())))
+
+    def aside(self) -> Iterator[AsideFile]:
+        """Yield the files that were set aside, the oldest first."""
+        for file in self.list(ASIDE):
+            at_s, _, original = file.name.removeprefix(f"{ASIDE}/").partition("/")
+            if at_s.isdecimal():
+                yield AsideFile(name=file.name, original=original, size=file.size, at_s=int(at_s))
 
     def delete(self, name: str) -> None:
         """Delete a file. It is not an error if there is none."""

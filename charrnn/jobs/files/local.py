@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
@@ -68,6 +68,12 @@ class LocalFolder:
     def stat(self, name: str) -> StoredFile | None:
         with self._errors():
             return self._describe(self._path(name))
+
+    def move(self, name: str, target: str) -> None:
+        with self._errors(), suppress(FileNotFoundError):
+            path, to = self._path(name), self._path(target)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(to)
 
     def delete(self, name: str) -> None:
         with self._errors():

@@ -59,6 +59,9 @@ class Storage(Protocol):
     def stat(self, name: str) -> StoredFile | None:
         """Return a file's size and age, or None if it does not exist."""
 
+    def move(self, name: str, target: str) -> None:
+        """Rename a file if it exists. A reader finds it under one name or the other, or under both for a moment."""
+
     def delete(self, name: str) -> None:
         """Delete a file if it exists."""
 

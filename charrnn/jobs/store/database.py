@@ -155,6 +155,16 @@ def _insert(connection: Connection, table: Table) -> Any:
     return {SQLITE: sqlite.insert, POSTGRESQL: postgresql.insert}[connection.dialect.name](table)
 
 
+def skip_ids(connection: Connection, table: Table, count: int) -> None:
+    """Leave out the next `count` ids of a table."""
+    if connection.dialect.name == POSTGRESQL:
+        sequence = func.pg_get_serial_sequence(table.name, "id")
+        connection.execute(select(func.setval(sequence, func.nextval(sequence) + count - 1)))
+    else:  # it has a row for a table once that had one
+        statement = "update sqlite_sequence set seq = seq + ? where name = ?"
+        connection.exec_driver_sql(statement, (count, table.name))
+
+
 def lock_schema(connection: Connection) -> None:
     """Keep others from creating or changing tables until the transaction ends. SQLite has only one writer anyway."""
     if connection.dialect.name == POSTGRESQL:

@@ -19,8 +19,8 @@ from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
-from charrnn.jobs.store.database import NOW, insert_missing
-from charrnn.jobs.store.tables import jobs, metrics, parts, previews, versions
+from charrnn.jobs.store.database import NOW, insert_missing, upsert
+from charrnn.jobs.store.tables import jobs, metrics, parts, previews, rounds, versions
 from charrnn.sampling.defaults import choose_precision
 
 READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
@@ -28,6 +28,8 @@ READY = or_(jobs.c.after.is_(None), jobs.c.version.is_not(None))
 
 JOB = tuple(column for column in jobs.c if column is not jobs.c.report)
 """The columns of a job. Its report has kilobytes and is read separately."""
+
+DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
 
 LEASED = parts.c.lease_until > 0
 """The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
@@ -323,6 +325,7 @@ def delete_job(connection: Connection, job_id: int) -> Job:
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    upsert(connection, rounds, name=DELETED, at=NOW)
     return to_job(job)
 
 

@@ -2,51 +2,79 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator, Set
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, case, func, select
 
 from charrnn.errors import DamagedError
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
-from charrnn.jobs.store.tables import jobs, models, parts, versions
+from charrnn.jobs.store.lifecycle import DELETED
+from charrnn.jobs.store.tables import jobs, metrics, models, parts, rounds, schedules, versions
 
-PAGE = 1000  # jobs
+PAGE = 1000  # rows
+
+NEEDED = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)
+"""The file of a part that is needed: its results, or the checkpoint to retry from."""
 
 
-def shared_files(connection: Connection, gone: set[int]) -> set[str]:
-    """Return the files and folders that rows name, except those in the folders of jobs.
+def shared_files(connection: Connection, gone: Set[int] = frozenset()) -> Iterator[FileRef | DamagedError]:
+    """Yield the files and folders that rows name, except those in the folders of jobs; for a damaged row, its error.
 
     Args:
         gone: jobs that count as deleted already.
-
-    Raises:
-        DamagedError: a row cannot be read, so it is not known which files it names.
     """
-    names: set[str] = set()
     for job, kind, spec in connection.execute(select(jobs.c.id, jobs.c.kind, jobs.c.spec)).yield_per(PAGE):
         texts = () if job in gone else ("corpus", "validation")
-        with reading(f"job {job}"):
-            names.update(spec[field]["name"] for field in (texts if kind == TrainSpec.QUEUE else ("seeds",)))
-    for what, column in ((models.c.name, models.c.validation), (versions.c.model, versions.c.files)):
-        for name, file in connection.execute(select(what, column)):
-            with reading(f"the model {name}"):
-                names.add(file["name"])
-    return names
+        yield from _references(f"job {job}", spec, texts if kind == TrainSpec.QUEUE else ("seeds",))
+    for name, validation in connection.execute(select(models.c.name, models.c.validation)):
+        yield from _references(f"the model {name}", {"validation": validation}, ("validation",))
+    for name, number, files in connection.execute(select(versions.c.model, versions.c.version, versions.c.files)):
+        yield from _references(f"{name}@{number}", {"files": files}, ("files",))
+
+
+def files_of_parts(connection: Connection, after: int) -> list[tuple[int, FileRef | DamagedError]]:
+    """Return the needed files of the next PAGE parts with an id above `after`, each with the part's id."""
+    query = select(parts.c.id, parts.c.job, parts.c.number, NEEDED.label("file")).order_by(parts.c.id)
+    rows = connection.execute(query.where(parts.c.id > after, NEEDED.is_not(None)).limit(PAGE)).all()
+    return [(row.id, *_references(f"job {row.job}, part {row.number}", {"file": row.file}, ("file",))) for row in rows]
 
 
 def files_of_job(connection: Connection, job: int) -> set[str] | None:
     """Return the needed results and checkpoints of a job. A job that does not exist has none.
 
-    Return None if it is not known: for a job that has not ended, since a file is written before the row that names it,
-    and for a job with a part that cannot be read.
+    Return None if they are not known: for a job that has not ended, since a file is written before the row that names
+    it, and for a job with a part that cannot be read.
     """
     state = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar_one_or_none()
     if state is not None and state not in ENDED_JOBS:
         return None
-    needed = case((parts.c.state == PartState.DONE, parts.c.output), else_=parts.c.checkpoint)  # for a retry
-    files = connection.execute(select(needed).where(parts.c.job == job)).scalars()
-    with suppress(DamagedError), reading(f"job {job}"):
-        return {file["name"] for file in files if file is not None}
-    return None
+    names = set()
+    for file in connection.execute(select(NEEDED).where(parts.c.job == job, NEEDED.is_not(None))).scalars():
+        for reference in _references(f"job {job}", {"file": file}, ("file",)):
+            if isinstance(reference, DamagedError):
+                return None
+            names.add(reference.name)
+    return names
+
+
+def newest_row(connection: Connection) -> int:
+    """Return the time of the last change of which the database knows, in its milliseconds; 0 if there is none.
+
+    A file that no row names and that is newer was written after the backup that the database was restored from, or by
+    a process that was killed.
+    """
+    times = (jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, versions.c.created_at, metrics.c.at)
+    newest = [connection.execute(select(func.max(time))).scalar() for time in (*times, schedules.c.created_at)]
+    newest.append(connection.execute(select(rounds.c.at).where(rounds.c.name == DELETED)).scalar())
+    return max(time or 0 for time in newest)
+
+
+def _references(what: str, document: object, fields: tuple[str, ...]) -> list[FileRef | DamagedError]:
+    try:
+        with reading(what):
+            return [FileRef(**document[field]) for field in fields]  # type: ignore[index]
+    except DamagedError as error:
+        return [error]
