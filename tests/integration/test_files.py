@@ -416,6 +416,22 @@ def test_what_a_killed_writer_left_is_hidden_and_swept_when_it_is_old(local: Fil
         assert (names(local, "jobs"), old.exists(), new.exists()) == ([], False, True)
 
 
+def test_empty_folders_are_swept_when_they_are_old(local: Files, tmp_path: Path) -> None:
+    # Catches: the folder of a version whose writer was killed, or whose files were deleted, for ever
+    for name in ("models/killed/1-1", "models/new/1-1"):
+        (tmp_path / name).mkdir(parents=True)
+    kept = local.put("models/whole/1-1/config.json", [b"{}"])
+    for name in ("models/killed/1-1", "models/killed", "models/whole/1-1", "models/whole"):
+        os.utime(tmp_path / name, (0, 0))
+    local.sweep(DAY_S)
+    local.sweep(DAY_S)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["killed", "new", "whole"]
+    os.utime(tmp_path / "models/killed", (0, 0))  # its time was that of the deletion in it
+    local.sweep(DAY_S)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["new", "whole"]
+    assert local.read(kept) == b"{}"
+
+
 def test_a_broken_off_file_leaves_nothing_on_the_disk(local: Files, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         local.put("a", broken_chunks())

@@ -29,6 +29,7 @@ from charrnn.jobs.files.storage import (
     storage_errors,
     unreachable,
 )
+from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import S3, FileRef
 
 CHUNK = 1 << 20  # bytes
@@ -66,9 +67,9 @@ class Bucket:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Path]:
-        with self._errors(name), tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+        with self._errors(name), temporary_folder() as folder:
             check_name(name)
-            yield Path(folder) / "file"
+            yield folder / "file"
 
     def publish(self, path: Path, name: str) -> None:
         with self._errors(name), open(path, "rb") as file:

@@ -221,7 +221,7 @@ class Files:
         return self.storage.list(folder)
 
     def sweep(self, older_than_s: float) -> None:
-        """Delete incomplete files that killed processes left more than `older_than_s` seconds ago."""
+        """Delete incomplete files and empty folders that killed processes left more than `older_than_s` seconds ago."""
         self.storage.sweep(older_than_s)
 
 

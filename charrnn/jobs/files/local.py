@@ -93,6 +93,11 @@ class LocalFolder:
                 file = self._describe(path)
                 if file and file.age_s > older_than_s:
                     path.unlink(missing_ok=True)
+            for name, _, _ in os.walk(self.root, topdown=False):
+                folder = Path(name)
+                with suppress(OSError):  # it is not empty, or gone
+                    if folder != self.root and time.time() - folder.stat().st_mtime > older_than_s:
+                        folder.rmdir()
 
     def _path(self, name: str) -> Path:
         path = self.root / check_name(name)

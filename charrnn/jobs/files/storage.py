@@ -69,7 +69,7 @@ class Storage(Protocol):
         """Delete a folder with all its files."""
 
     def sweep(self, older_than_s: float) -> None:
-        """Delete incomplete files that killed processes left more than `older_than_s` seconds ago."""
+        """Delete incomplete files and empty folders that killed processes left more than `older_than_s` seconds ago."""
 
 
 def check_name(name: str) -> PurePosixPath:
