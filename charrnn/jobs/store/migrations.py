@@ -42,22 +42,15 @@ def is_store(connection: Connection) -> bool:
     return False
 
 
-def create(connection: Connection, owner: Callable[[], str | None]) -> None:
+def create(connection: Connection, check: Callable[[], None]) -> None:
     """Create the tables in an empty database, unless another process has just created them.
 
     Args:
-        owner: returns the id of the store that owns the files, or None.
-
-    Raises:
-        InputError: the files have an owner, so the database should not be empty.
+        check: raises an error if the database should not be empty.
     """
     lock_schema(connection)
     if not is_store(connection):
-        if (lost := owner()) is not None:
-            raise InputError(
-                f"The database is empty or missing, but the files belong to a store: {lost}. Restore the database from "
-                f"a backup, as docs/store.md says, or set CHARRNN_FILES_URL to another place"
-            )
+        check()
         tables.metadata.create_all(connection)
         connection.execute(insert(tables.store).values(id=uuid.uuid4().hex, schema_version=latest()))
 

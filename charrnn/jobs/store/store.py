@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, func, select, update
 
-from charrnn.errors import DamagedError, NotFoundError, UnreachableError
+from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
@@ -33,7 +33,7 @@ class Store(Database):
     """An open store. It is cheap to create and safe to share between threads, but not across a fork.
 
     Args:
-        owner: returns the id of the store that owns the files, or None. Called if the database is empty.
+        owner: returns the store that owns the files, or None. Called if the database is empty.
 
     Attributes:
         id: the unique id of this store, which broker and files record too.
@@ -57,8 +57,15 @@ class Store(Database):
             exists = migrations.is_store(connection)
         if not exists:
             with self.write() as connection:
-                migrations.create(connection, owner)
+                migrations.create(connection, lambda: self._refuse_loss(owner()))
         return str(self._own(tables.store.c.id))
+
+    def _refuse_loss(self, owner: str | None) -> None:
+        if owner is not None:
+            raise InputError(
+                f"The database {self.url} is empty or missing, but the files belong to the store {owner}. Set "
+                f"CHARRNN_STORE_URL to that store's database or, if it is lost, restore it as docs/store.md says"
+            )
 
     @classmethod
     def open(cls, settings: Settings, owner: Callable[[], str | None] = lambda: None) -> Store:
