@@ -3,7 +3,8 @@
     CharrnnError
     ├── InputError            bad text, seed, name, number or setting: change the input
     │   ├── TextError         a file that is missing, empty or not UTF-8
-    │   └── ModelFileError    a model version that is damaged, swapped or of another shape
+    │   ├── ModelFileError    a model version that is damaged, swapped or of another shape
+    │   └── DamagedError      a value of the database that cannot be read
     ├── TrainingError         the loss became infinite or NaN
     ├── NotFoundError         no such job, model or version
     ├── UnreachableError      the broker or the store does not answer
@@ -45,6 +46,10 @@ class TextError(InputError):
 
 class ModelFileError(InputError):
     """The files of a model version are damaged, or are not the expected ones."""
+
+
+class DamagedError(InputError):
+    """A value of the database is damaged, or was stored by a newer release."""
 
 
 class TrainingError(CharrnnError):

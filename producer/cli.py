@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "delete": ("jobs", MAINTAIN, "Delete an ended job and its results permanently."),
     "prune": ("jobs", MAINTAIN, "Delete old jobs and their results. Training jobs whose version exists are kept."),
-    "store": ("store", MAINTAIN, "Maintain the database."),
+    "store": ("store", MAINTAIN, "Maintain, check and restore the database and its files."),
     "worker": ("worker", OPERATE, "Start a worker: one process per device. Stops gracefully at SIGTERM or Ctrl-C."),
     "scheduler": (
         "worker",

@@ -52,8 +52,10 @@ EXAMPLES = {
     "retry": ("charrnn-jobs retry 12",),
     "delete": ("charrnn-jobs delete 12",),
     "prune": ("charrnn-jobs prune --older-than 30d --dry-run", "charrnn-jobs prune --older-than 12h"),
-    "store": ("charrnn-jobs store upgrade",),
+    "store": ("charrnn-jobs store check",),
     "store upgrade": ("charrnn-jobs store upgrade",),
+    "store check": ("charrnn-jobs store check", "charrnn-jobs store check --json"),
+    "store recover": ("charrnn-jobs store recover",),
     "worker": ("charrnn-jobs worker --devices cpu", "charrnn-jobs worker --check-health"),
     "scheduler": ("charrnn-jobs scheduler", "charrnn-jobs scheduler --log-format json"),
 }

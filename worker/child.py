@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
+from charrnn.jobs.files.temporary import sweep_temporary_folders
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.upkeep.maintenance import ring_missing
@@ -31,6 +32,7 @@ class Child:
     """
 
     def __init__(self, settings: Settings, owner: str, device: str, queues: Sequence[str]) -> None:
+        sweep_temporary_folders()  # the process before it may have been killed
         self.settings, self.owner, self.device, self.queues = settings, owner, device, tuple(queues)
         self.connections = Connections(settings)
         # All of them are opened here and not at first use, which could happen in any of several threads.

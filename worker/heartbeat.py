@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from charrnn.errors import CharrnnError, LeaseLostError
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.upkeep.maintenance import maintain
+from charrnn.jobs.upkeep.maintenance import maintain, tidy
 from worker.child import Child
 from worker.logs import about
 from worker.parts.watch import Watch
@@ -93,6 +93,7 @@ class Heartbeat(threading.Thread):
     def _maintain(self) -> None:
         child = self.child
         maintain(child.store, child.leases, child.queue, child.settings.maintain_s)
+        tidy(child.store, child.files)
 
     def _tick(self) -> None:
         self.schedules.tick()

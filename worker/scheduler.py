@@ -17,7 +17,7 @@ from charrnn.jobs.programs import exit_code
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.upkeep.maintenance import maintain
+from charrnn.jobs.upkeep.maintenance import maintain, tidy
 from worker import logs
 
 logger = logging.getLogger("scheduler")
@@ -55,6 +55,7 @@ def run(settings: Settings) -> None:
     while True:
         try:
             maintain(store, leases, queue, settings.maintain_s)
+            tidy(store, connections.files)
             schedules.tick()
         except CharrnnError as error:
             logger.warning("%s", error)

@@ -34,7 +34,8 @@ from charrnn.jobs.submit import openings
 from charrnn.jobs.submit.sampling import submit
 from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
-from charrnn.jobs.upkeep import pruning
+from charrnn.jobs.upkeep import pruning, recovery
+from charrnn.jobs.upkeep.inspection import Finding, inspect
 from charrnn.jobs.upkeep.status import job_status
 from charrnn.text.documents import check_storable
 
@@ -248,13 +249,32 @@ class Client:
         self.connections.claim_files()
         pruning.delete(self.connections.store, self.connections.files, job_id)
 
-    def prune(self, older_than_s: float, *, dry_run: bool = False) -> pruning.Pruned:
-        """Delete jobs that ended more than `older_than_s` seconds ago, and files that killed processes left behind.
+    def prune(self, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False) -> pruning.Pruned:
+        """Delete jobs that ended more than `older_than_s` seconds ago, and set files aside that no row names. They are
+        deleted a week later.
 
         Training jobs that made a version are kept.
+
+        Args:
+            accept_newer: set files aside too that are newer than everything that the database knows.
+
+        Raises:
+            InputError: there are such files. Nothing was deleted.
         """
         self.connections.claim_files()
-        return pruning.prune(self.connections.store, self.connections.files, older_than_s, dry_run=dry_run)
+        store, files = self.connections.store, self.connections.files
+        return pruning.prune(store, files, older_than_s, dry_run=dry_run, accept_newer=accept_newer)
+
+    def inspect(self) -> Iterator[Finding]:
+        """Yield what is wrong with database and files: lost or changed files, damaged rows, files without a row."""
+        self.connections.claim_files()
+        return inspect(self.connections.store, self.connections.files)
+
+    def recover(self) -> None:
+        """Make a database safe to use that was restored from a backup, while no worker and no scheduler runs: numbers
+        that may have been used since the backup are skipped."""
+        with self.connections.store.write() as connection:
+            recovery.skip_used_numbers(connection)
 
     def workers(self) -> list[WorkerInfo]:
         """Return the pool children whose last heartbeat is no older than a lease's length."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import cached_property
 
 from charrnn.errors import UnreachableError
@@ -26,7 +27,16 @@ class Connections:
 
     @cached_property
     def store(self) -> Store:
-        return Store.open(self.settings)
+        return Store.open(self.settings, self._owner)
+
+    def _owner(self) -> str | None:
+        """Return the id of the store that the files belong to, with the database that the broker knows; or None."""
+        owner = self.files.owner()
+        if owner is not None:
+            with suppress(UnreachableError):
+                if (known := self.queue.known_store()) is not None:
+                    return f"{owner}, and the broker to {known}"
+        return owner
 
     @cached_property
     def files(self) -> Files:

@@ -193,6 +193,12 @@ class Queue:
                 f"CHARRNN_REDIS_URL to the same pair on every host, or use another Redis database"
             )
 
+    def known_store(self) -> str | None:
+        """Return the URL of the store that the broker serves, without a password; None if it serves none yet."""
+        with self._client() as client:
+            owner = client.get(KEY_PREFIX + STORE_KEY)
+        return None if owner is None else str(owner.decode(errors="replace")).partition(" ")[2]
+
     @contextmanager
     def _client(self) -> Iterator[Any]:
         self._settings.check_broker()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-from charrnn.errors import CharrnnError, UnreachableError
+from charrnn.errors import CharrnnError, DamagedError, UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.job.schedule import (
@@ -101,7 +101,9 @@ class Schedules:
         with self._connections.store.read() as connection:
             stored = slots.get_schedule(connection, name)
             latest = slots.newest(connection, name, SHOWN_SLOTS)
-        upcoming = () if stored.paused else tuple(islice(stored.schedule().cron.after(now), SHOWN_TIMES))
+        upcoming = (
+            () if stored.paused or stored.unreadable else tuple(islice(stored.schedule().cron.after(now), SHOWN_TIMES))
+        )
         return ScheduleDetails(**vars(stored), slots=tuple(map(self._shown, latest)), upcoming=upcoming)
 
     def _shown(self, slot: StoredSlot) -> ShownSlot:
@@ -114,8 +116,11 @@ class Schedules:
         outcome = Outcome(job_state=job.state, model=job.model, version=job.version)
         if job.kind != TrainSpec.QUEUE or job.version is None:
             return outcome
-        with self._connections.store.read() as connection:
-            made = registry.get_version(connection, job.model, job.version)
+        try:
+            with self._connections.store.read() as connection:
+                made = registry.get_version(connection, job.model, job.version)
+        except DamagedError as error:
+            return replace(outcome, gate=str(error))
         if made is not None:
             return replace(outcome, val_loss=made.val_loss, gate=made.gate.reason(made.model))
         best = min(epoch.val_loss for epoch in self._connections.store.history(job.id))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from charrnn.errors import CharrnnError, UnreachableError
-from charrnn.jobs.files.layout import MODELS
+from charrnn.jobs.files.layout import ASIDE, MODELS
 from charrnn.jobs.job.schedule import utc
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
@@ -68,6 +68,8 @@ def examine(client: Client) -> list[Check]:
             checks += [Check(warning.name, False, warning.advice, needed=False) for warning in warnings]
     if not failed & {"broker", "store", "files"}:
         checks.append(_check("pair", lambda: _pair(client)))
+    if not failed & {"store", "files"}:
+        checks += _aside(client)
     return checks + (_workers(client) + _schedules(client) if "store" not in failed else [])
 
 
@@ -101,6 +103,22 @@ def _files(client: Client) -> str:
         raise CharrnnError(f"{root} cannot be written. Make it writable or set CHARRNN_FILES_URL")
     stat = os.statvfs(nearest)
     return f"{root}, {stat.f_bavail * stat.f_frsize / 1e9:.1f} GB free"
+
+
+def _aside(client: Client) -> list[Check]:
+    """Return what prune has set aside, if anything."""
+    from charrnn.jobs.upkeep.pruning import ASIDE_S  # SQLAlchemy, which help does not need
+
+    files = client.connections.files
+    found = list(files.aside())
+    if not found:
+        return []
+    first = console.when(1000 * round(min(file.at_s for file in found) + ASIDE_S))
+    size = console.size(sum(file.size for file in found))
+    detail = (
+        f"{console.counted(len(found), 'file')} of {size} in {files.url}/{ASIDE}; prune deletes them from {first} on"
+    )
+    return [Check("set aside", True, detail)]
 
 
 def _workers(client: Client) -> list[Check]:

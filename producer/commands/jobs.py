@@ -129,10 +129,13 @@ def prune(
         ),
     ],
     dry_run: Annotated[bool, flag("--dry-run", help="Show what would be deleted.", panel=JOB_PANEL)] = False,
+    newer: Annotated[
+        bool, flag("--newer", help="Set files aside that are newer than everything in the database.", panel=JOB_PANEL)
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Delete old jobs and their results. Training jobs whose version exists are kept."""
     seconds = parse_seconds("--older-than", older_than)
     with open_client() as client:
-        pruned = client.prune(seconds, dry_run=dry_run)
+        pruned = client.prune(seconds, dry_run=dry_run, accept_newer=newer)
     console.records(vars(pruned)) if json else render.pruned(pruned, dry_run=dry_run)

@@ -1,14 +1,15 @@
-"""The command `store upgrade`."""
+"""The commands `store upgrade`, `store check` and `store recover`."""
 
 from __future__ import annotations
 
 import typer
 
-from producer.options import read_settings
+from charrnn.jobs.programs import JOB_FAILED
+from producer.options import JsonOption, open_client, read_settings
 from producer.output import console
 
 app = typer.Typer()
-store = typer.Typer(help="Maintain the database.", no_args_is_help=True)
+store = typer.Typer(help="Maintain, check and restore the database and its files.", no_args_is_help=True)
 app.add_typer(store, name="store")
 
 
@@ -21,3 +22,28 @@ def upgrade() -> None:
     console.note(
         f"upgraded the schema from {before} to {after}" if before != after else f"the schema is up to date: {after}"
     )
+
+
+@store.command()
+def check(json: JsonOption = False) -> None:
+    """Check that every file that the database names is there and unchanged, and that every file has a row."""
+    with open_client() as client:
+        found = list(client.inspect())
+    if json:
+        console.records([vars(finding) for finding in found])
+    else:
+        console.checks((("problem" if f.loss else "unnamed"), not f.loss, f.problem) for f in found)
+    lost = sum(finding.loss for finding in found)
+    console.note(
+        f"{console.counted(lost, 'problem')}, and {console.counted(len(found) - lost, 'file')} that no row names"
+    )
+    if lost:
+        raise typer.Exit(JOB_FAILED)
+
+
+@store.command()
+def recover() -> None:
+    """Make a database that was restored from a backup safe to use. Stop all workers and schedulers first."""
+    with open_client() as client:
+        client.recover()
+    console.note("fencing tokens are raised, and numbers of jobs and versions skipped. Next: charrnn-jobs store check")

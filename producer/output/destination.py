@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import InputError
+from charrnn.jobs.files.temporary import temporary_file
 from producer.output import console
 
 STANDARD_OUTPUT = Path("-")
@@ -29,12 +29,9 @@ def replace_atomically(path: Path) -> Iterator[BinaryIO]:
             with open(path, "wb") as file:
                 yield file
             return
-        arriving = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        try:
+        with temporary_file(path) as arriving:
             with open(arriving, "wb") as file:
                 yield file
             arriving.replace(path)
-        finally:
-            arriving.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -28,7 +28,18 @@ SHOWN_TEMPERATURES = 10  # of a job, on one line
 def jobs(rows: Iterable[Job]) -> None:
     console.table(
         ("job", "kind", "state", "model", "done", "label", "submitted"),
-        ((j.id, j.kind, j.state, j.name, _done(j), j.label, console.when(j.created_at)) for j in rows),
+        (
+            (
+                j.id,
+                j.kind,
+                f"{j.state}{', unreadable' if j.unreadable else ''}",
+                j.name,
+                _done(j),
+                j.label,
+                console.when(j.created_at),
+            )
+            for j in rows
+        ),
     )
 
 
@@ -41,7 +52,7 @@ def _done(job: Job) -> str:
 
 def status(job: JobStatus) -> None:
     """Print one job, one fact per line."""
-    spec = job.known_spec
+    spec = None if job.unreadable else job.spec
     lines: list[tuple[str, object]] = [
         ("job", job.id),
         ("label", job.label),
@@ -56,7 +67,7 @@ def status(job: JobStatus) -> None:
         ("ended", console.when(job.finished_at)),
         ("waiting for", job.waiting_for),
         ("error", job.error),
-        ("spec", None if spec else "this release cannot read it: a newer one stored it, or it is damaged"),
+        ("unreadable", job.unreadable),
     ]
     if isinstance(spec, GenerateSpec):
         lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]
@@ -184,3 +195,6 @@ def pruned(found: Pruned, *, dry_run: bool) -> None:
         f"{verb} {console.counted(found.jobs, 'job')} and {console.counted(found.files, 'file')} "
         f"of {console.size(found.bytes)}"
     )
+    if found.aside:
+        aside = "would set aside" if dry_run else "set aside"
+        console.note(f"{aside} {console.counted(found.aside, 'file')} that no row names, to be deleted in a week")

@@ -32,7 +32,7 @@ def models(rows: Iterable[ListedVersion]) -> None:
                 v.name,
                 ", ".join(v.aliases),
                 f"{v.val_loss:.4f} nats",
-                _network(v.network),
+                v.unreadable or _network(v.network),
                 len(v.characters),
                 console.when(v.created_at),
             )

@@ -35,7 +35,7 @@ def schedule(found: ScheduleDetails) -> None:
             ("schedule", found.name + (" (paused)" if found.paused else "")),
             ("cron", f"{found.cron} in {found.timezone}"),
             ("command", _requested(found)),
-            ("reads", ", ".join(found.reads)),
+            ("reads", None if found.unreadable else ", ".join(found.reads)),
             ("overlap", found.overlap),
             ("catch up", found.catch_up),
             ("deadline", found.deadline_s and console.duration(found.deadline_s)),
@@ -62,6 +62,8 @@ def _outcome(slot: ShownSlot) -> tuple[str | None, str | None, str | None]:
 
 
 def _requested(schedule: StoredSchedule) -> str:
+    if schedule.unreadable:
+        return schedule.unreadable
     verb = "train" if schedule.kind == TrainSpec.QUEUE else "submit"
     return f"{verb} {schedule.model}"
 

@@ -126,7 +126,7 @@ def test_jobs_are_found_and_deleted(stack: Home, seeds: str) -> None:
     stack.ok("delete", first)
     assert stack.call("status", first).returncode == 3
     assert not (stack.path / "files" / "jobs" / first).exists()
-    assert stack.json("prune", "--older-than", "1h", "--dry-run") == {"jobs": 0, "files": 0, "bytes": 0}
+    assert stack.json("prune", "--older-than", "1h", "--dry-run") == {"jobs": 0, "files": 0, "bytes": 0, "aside": 0}
 
 
 def test_a_dry_run_estimates_time_and_disk_space(stack: Home, job: str, seeds: str) -> None:

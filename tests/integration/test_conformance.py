@@ -23,6 +23,7 @@ from charrnn.jobs.job.version import Comparison, ListedVersion, NewVersion
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.listing import list_versions
 from charrnn.jobs.store.migrations import latest
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import engines, jobs, parts
@@ -60,7 +61,7 @@ def complete(leases: Leases, part: Part, *, characters: int = 0) -> None:
 
 def all_versions(store: Store) -> list[ListedVersion]:
     with store.read() as connection:
-        return registry.all_versions(connection)
+        return list_versions(connection)
 
 
 def test_a_store_keeps_its_id(store: Store, store_url: str) -> None:
@@ -490,7 +491,7 @@ def add_version(store: Store, job: int | None, val_loss: float, **values: Any) -
         if job is None:
             return registry.import_version(connection, new)
         assert registry.add_version(connection, job, new) is None
-        return max(version.version for version in registry.all_versions(connection) if version.model == new.model)
+        return max(version.version for version in list_versions(connection) if version.model == new.model)
 
 
 def to_compare_with(store: Store, job: int, val_loss: float, **values: Any) -> int | None:

@@ -6,6 +6,8 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 
@@ -15,11 +17,21 @@ from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import MARKER
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import PartRows
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.rows import seeds as seeds_module
+from charrnn.jobs.rows.rows import stored_rows
+from charrnn.jobs.rows.seeds import Seed, store_seeds
+from charrnn.options import SamplingOptions
+from charrnn.text.vocabulary import Vocabulary
 from tests.fixtures.s3 import Fault, FaultyProxy
+from tests.fixtures.store import generate_spec
 
 PLACES = {"folder": "tmp_path", "bucket": "bucket"}  # → the fixture that makes an empty one
 DAY_S = 24 * 3600.0
 HOSTS_WORKERS = 4
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+ZSTD_MAGIC = bytes.fromhex("28b52ffd")  # the first bytes of a frame
 
 Reader = Callable[[Files, FileRef], bytes]
 
@@ -335,6 +347,65 @@ def test_a_file_that_changes_after_it_was_checked_is_refused(local: Files, tmp_p
         local.verified_path(reference)
 
 
+def flip_bit(path: Path) -> None:
+    """Flip a bit in the middle of a file as a bad disk does: its size and time stay the same."""
+    data, status = bytearray(path.read_bytes()), path.stat()
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@each_reader
+def test_a_flipped_bit_is_found_after_the_file_was_read(local: Files, tmp_path: Path, reader: Reader) -> None:
+    # Catches: a hash that is remembered while size and time of the file stay the same
+    reference = local.put("a", [b"abc"])
+    reader(local, reference)
+    flip_bit(tmp_path / "a")
+    with pytest.raises(ModelFileError, match="is not what was written"):
+        reader(local, reference)
+
+
+def stored_seeds(files: Files) -> tuple[GenerateSpec, PartRows]:
+    """Store the seeds a, b, ... in frames of a few seeds, and return the job and a part of all its rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seeds_module, "FRAME_SIZE", 200)
+        seeds = store_seeds(map(Seed, LETTERS), SamplingOptions(), Vocabulary(LETTERS), partial(files.put, "seeds/a"))
+    spec = replace(generate_spec(num_seeds=len(LETTERS)), seeds=seeds.file, sampling=SamplingOptions())
+    return spec, PartRows(first_row=0, rows=len(LETTERS), frame_offset=0, frame_row=0)
+
+
+def letters(files: Files, spec: GenerateSpec, part: PartRows) -> str:
+    return "".join(row.seed.seed for row in stored_rows(files, spec, part))
+
+
+def test_a_flipped_bit_in_the_seeds_changes_no_row(local: Files) -> None:
+    spec, part = stored_seeds(local)
+    assert letters(local, spec, part) == LETTERS
+    flip_bit(local.local_path(spec.seeds))
+    with pytest.raises(ModelFileError, match="/seeds/a is not what was written"):
+        letters(local, spec, part)
+
+
+def test_a_part_reads_only_its_frames(local: Files) -> None:
+    # Catches: a part that hashes 100 MB of seeds to read two frames of them
+    spec, part = stored_seeds(local)
+    path = local.local_path(spec.seeds)
+    path.write_bytes(path.read_bytes()[:200] + b"damaged")
+    assert letters(local, spec, replace(part, rows=2)) == LETTERS[:2]
+
+
+def test_seeds_that_end_too_early_are_refused(local: Files) -> None:
+    # Catches: a part of fewer rows, which is committed as if it were whole
+    spec, part = stored_seeds(local)
+    whole = local.local_path(spec.seeds).read_bytes()
+    local.local_path(spec.seeds).write_bytes(whole[: whole.rindex(ZSTD_MAGIC)])
+    with pytest.raises(ModelFileError, match="/seeds/a is not what was written"):
+        letters(local, spec, part)
+    short = local.put("seeds/a", [whole])
+    with pytest.raises(ModelFileError, match="has no seed for row 26"):
+        letters(local, replace(spec, seeds=short, rows=27), replace(part, rows=27))
+
+
 def test_leftovers_of_a_killed_writer_are_hidden_and_pruned_when_old(local: Files, tmp_path: Path) -> None:
     # Catches: no sweep; a sweep that deletes a file of a live writer
     with local.storage.stage("jobs/1/a") as old, local.storage.stage("jobs/1/b") as new:
@@ -343,6 +414,22 @@ def test_leftovers_of_a_killed_writer_are_hidden_and_pruned_when_old(local: File
         os.utime(old, (0, 0))
         local.sweep(DAY_S)
         assert (names(local, "jobs"), old.exists(), new.exists()) == ([], False, True)
+
+
+def test_empty_folders_are_swept_when_they_are_old(local: Files, tmp_path: Path) -> None:
+    # Catches: the folder of a version whose writer was killed, or whose files were deleted, for ever
+    for name in ("models/killed/1-1", "models/new/1-1"):
+        (tmp_path / name).mkdir(parents=True)
+    kept = local.put("models/whole/1-1/config.json", [b"{}"])
+    for name in ("models/killed/1-1", "models/killed", "models/whole/1-1", "models/whole"):
+        os.utime(tmp_path / name, (0, 0))
+    local.sweep(DAY_S)
+    local.sweep(DAY_S)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["killed", "new", "whole"]
+    os.utime(tmp_path / "models/killed", (0, 0))  # its time was that of the deletion in it
+    local.sweep(DAY_S)
+    assert sorted(path.name for path in (tmp_path / "models").iterdir()) == ["new", "whole"]
+    assert local.read(kept) == b"{}"
 
 
 def test_a_broken_off_file_leaves_nothing_on_the_disk(local: Files, tmp_path: Path) -> None:
@@ -452,6 +539,13 @@ def test_a_damaged_copy_is_downloaded_again(remote: Files) -> None:
     reference = remote.put("a", [b"abc"])
     remote.verified_path(reference).write_bytes(b"changed")
     assert verified(remote, reference) == b"abc"
+
+
+def test_damaged_seeds_in_a_host_s_cache_are_fetched_anew(remote: Files) -> None:
+    # Catches: rows that come twice, or a job that fails because of a disk of one host
+    spec, part = stored_seeds(remote)
+    flip_bit(remote.local_path(spec.seeds))
+    assert letters(remote, spec, part) == LETTERS
 
 
 def test_a_damaged_copy_of_a_folder_is_downloaded_again(remote: Files, source: Path) -> None:

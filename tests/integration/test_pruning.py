@@ -17,9 +17,10 @@ from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.tables import jobs, parts
+from charrnn.jobs.store.tables import jobs, parts, versions
 from charrnn.jobs.upkeep.pruning import GRACE_S, Pruned
 from charrnn.options import NetworkOptions, SamplingOptions
+from producer.commands.doctor import examine
 from tests.fixtures.client import DoPart, submit, train
 from tests.fixtures.store import each_database
 
@@ -96,7 +97,7 @@ def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
     assert f"job {job} was deleted, but its files are left for a later prune: Read-only file system" in caplog.text
     assert names(client) == kept
     make_files_old(client)
-    assert client.prune(DAY_S).files == 2
+    assert client.prune(DAY_S).aside == 2
 
 
 def test_a_job_in_work_is_not_deleted(client: Client, model: str) -> None:
@@ -116,7 +117,7 @@ def test_old_jobs_are_pruned_and_young_and_running_ones_are_not(client: Client, 
     client.connections.files.put(f"jobs/{old}/0-9.jsonl.zst", [b"of a worker that was killed"])
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 3)  # its seeds, its part file and the orphan, counted once
+    assert (counted.jobs, counted.files) == (1, 3)  # its seeds, its part file and what lies beside them
     assert client.status(old).id == old
     assert client.prune(30 * DAY_S) == counted
     assert client.prune(30 * DAY_S) == Pruned()
@@ -129,7 +130,7 @@ def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, t
     make_old(client, job, days=31)
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.files) == (1, 1)  # the corpus; the validation text belongs to the model
+    assert (counted.jobs, counted.aside) == (1, 1)  # the corpus; the validation text belongs to the model
     assert client.prune(30 * DAY_S) == counted
 
 
@@ -157,7 +158,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     swept = client.prune(DAY_S)
     gone = young - names(client)
     assert {name.partition("/")[0] for name in gone} == {"jobs", "seeds", "corpora"}
-    assert swept.files == len(gone) == 3
+    assert swept.aside == len(gone) == 3
     assert client.connections.files.verified_path(submit(client, model, None, SamplingOptions()).spec.seeds)
     assert client.status(waiting).state == "queued"
 
@@ -173,8 +174,8 @@ def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(
         client.connections.files.put(name, [b"of a worker that was killed, or is about to commit it"])
     make_files_old(client)
     before = names(client)
-    assert client.prune(30 * DAY_S, dry_run=True).files == 1
-    assert client.prune(30 * DAY_S).files == 1
+    assert client.prune(30 * DAY_S, dry_run=True).aside == 1
+    assert client.prune(30 * DAY_S).aside == 1
     assert before - names(client) == {orphan}
     assert len(list(client.results(ended))) == 1
 
@@ -210,5 +211,35 @@ def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
             client.connections.files.put_content("corpora", ".txt", again)
 
     monkeypatch.setattr(client.connections.files, "list", list_and_write)
-    assert client.prune(DAY_S).files == 0
+    assert client.prune(DAY_S).aside == 0
     assert client.connections.files.read(written) == again[0]
+
+
+def test_what_no_row_names_is_set_aside_for_a_week(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: files deleted at once; files that stay aside for ever
+    files = client.connections.files
+    orphan = files.put("seeds/orphan", [b"of a submit that was killed"])
+    make_files_old(client)
+    assert client.prune(DAY_S).aside == 1
+    (aside,) = files.aside()
+    assert (aside.original, Path(files.url, aside.name).read_bytes()) == (orphan.name, b"of a submit that was killed")
+    shown = [check.detail for check in examine(client) if check.name == "set aside"]
+    assert shown[0].startswith(f"1 file of 27 bytes in {files.url}/aside; prune deletes them from")
+    assert client.prune(DAY_S) == Pruned()
+    monkeypatch.setattr("charrnn.jobs.upkeep.pruning.ASIDE_S", -1.0)
+    assert client.prune(DAY_S, dry_run=True) == client.prune(DAY_S) == Pruned(files=1, bytes=27)
+    assert list(files.aside()) == []
+
+
+def test_files_that_are_newer_than_the_database_are_not_pruned(client: Client, model: str) -> None:
+    # Catches: the files of versions deleted that were made since the backup that the database was restored from
+    file = client.connections.files.put(f"models/{model}/2-1/config.json", [b"made since the backup"])
+    make_files_old(client)
+    with client.connections.store.write() as connection:
+        for column in (jobs.c.created_at, versions.c.created_at):
+            connection.execute(update(column.table).values({column: column - round(3 * DAY_S * 1000)}))
+    for dry_run in (True, False):
+        with pytest.raises(InputError, match=f"1 files are newer than everything .*, such as {file.name}. Was the"):
+            client.prune(0.0, dry_run=dry_run)
+    assert client.connections.files.read(file)
+    assert client.prune(DAY_S, accept_newer=True).aside == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 import redis
 
 from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.files.files import Files
 from charrnn.jobs.queue import BELLS, KEY_PREFIX, Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
+from charrnn.jobs.upkeep.maintenance import maintain, ring_missing, tidy
 from tests.fixtures.store import AddJob
 
 
@@ -74,6 +76,17 @@ def test_a_round_of_maintenance_rings(store: Store, queue: Queue, leases: Leases
 def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
     # Catches: a round by each process
     assert [maintain(store, leases, queue, every_s=60) for _ in range(3)] == [True, False, False]
+
+
+def test_what_killed_processes_left_is_swept_once_a_day(store: Store, tmp_path: Path) -> None:
+    # Catches: litter that stays until somebody prunes; a walk through all files in each round
+    files = Files(str(tmp_path / "files"), tmp_path / "cache")
+    files.claim_for(store.id, None)
+    with files.storage.stage("models/a/1-1/config.json") as arriving:
+        arriving.touch()
+        os.utime(arriving, (0, 0))
+        assert [tidy(store, files) for _ in range(3)] == [True, False, False]
+        assert not arriving.exists()
 
 
 def test_a_broker_serves_one_store(queue: Queue) -> None:

@@ -241,7 +241,7 @@ def test_status_and_doctor_say_which_jobs_wait_for_which_release(
     assert f"1 job waiting: {reason}" in found["releases"].detail
     assert "release 0.1.0" in found["worker 1"].detail
     render.status(client.status(newer))  # Catches: a traceback, or an error instead of the facts of the job
-    assert "this release cannot read it" in capsys.readouterr().out
+    assert "was stored by a newer release" in " ".join(capsys.readouterr().out.split())
     show_life(store, release="9.0.0", spec_version=NEWER)
     assert "releases" not in {check.name for check in examine(client)}
 
@@ -254,7 +254,8 @@ def test_jobs_of_a_newer_release_are_listed_cancelled_and_deleted_and_their_file
     make_newer(store, job, NEWER, images=image)
     assert [found.id for found in client.jobs()] == [job]
     with store.read() as connection:
-        assert "seeds/images" in shared_files(connection, set())  # Catches: prune deletes files in unknown fields
+        named = {file.name for file in shared_files(connection) if isinstance(file, FileRef)}
+    assert "seeds/images" in named  # Catches: prune deletes files in unknown fields
     with pytest.raises(InputError, match="A newer release stored it"):
         client.job(job).spec  # noqa: B018
     with store.write() as connection:

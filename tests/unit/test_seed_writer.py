@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, ModelFileError
 from charrnn.jobs.files.zstd import zstd
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import START, Frame, frame_of
@@ -134,6 +134,33 @@ def test_a_part_begins_to_read_at_the_frame_of_its_first_row() -> None:
         # Catches: a frame's first row counted in seeds; an offset in the text instead of the file
         assert found.seed == seeds[frame.row // 4].text
         assert frame.row <= row
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_no_flipped_bit_changes_a_seed() -> None:
+    # Catches: frames without checksums: a flipped bit in a literal changes a letter and nothing else
+    seeds = [Seed(f"{letter} b{letter}") for letter in "abcdefgh"]
+    data = written(seeds)[1]
+    expected = list(read_seeds(io.BytesIO(data)))
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        found = []
+        try:
+            for seed in read_seeds(io.BytesIO(damaged)):
+                found.append(seed)
+        except ModelFileError:
+            pass
+        else:
+            assert len(found) == len(expected), bit
+        assert found == expected[: len(found)], bit
+
+
+@pytest.mark.usefixtures("small_frames")
+def test_seeds_that_break_off_inside_a_frame_are_refused() -> None:
+    data = written([Seed("a"), Seed("b")])[1]
+    with pytest.raises(ModelFileError, match="cut off"):
+        list(read_seeds(io.BytesIO(data[:-5])))
 
 
 def test_a_row_at_a_border_belongs_to_the_frame_that_begins_there() -> None:

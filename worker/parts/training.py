@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.errors import ModelFileError, UnreachableError
+from charrnn.errors import DamagedError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files import layout
+from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import TrainSpec
@@ -149,8 +148,8 @@ class _Work:
         point, before = self.trainer.checkpoint, self.saved
         self.saves += 1
         name = layout.checkpoint_file(self.part.job, self.part.token, self.saves)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "checkpoint"
+        with temporary_folder() as folder:
+            path = folder / "checkpoint"
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
         crash_point("checkpoint", self.saves)
@@ -165,12 +164,12 @@ class _Work:
 
         trained, part = self.trainer.trained_model(watch.check), self.part
         model = trained.model
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             watch.enter(COMPILING)
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
             name = layout.version_folder(self.spec.model, part.job, part.token)
-            files = watch.retry(lambda: self.files.put_folder(name, Path(folder)))
+            files = watch.retry(lambda: self.files.put_folder(name, folder))
         version = NewVersion(
             model=self.spec.model,
             files=files,
@@ -194,7 +193,10 @@ class _Work:
         for tidy in (self._delete_checkpoints, self._ring_for_dependents, self._delete_older_versions):
             try:
                 tidy()
-            except UnreachableError as error:  # prune, maintenance and the next training job do the rest
+            except (
+                UnreachableError,
+                DamagedError,
+            ) as error:  # prune, maintenance and the next training job do the rest
                 logger.warning("job %d: cleanup is left for later: %s", part.job, error)
 
     def _delete_checkpoints(self) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,14 +23,13 @@ from charrnn.errors import ModelFileError
 from charrnn.jobs.files.cache import Cache
 from charrnn.jobs.files.storage import (
     File,
-    HashPath,
     StoredFile,
     check_name,
-    check_sha256,
     missing,
     storage_errors,
     unreachable,
 )
+from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import S3, FileRef
 
 CHUNK = 1 << 20  # bytes
@@ -68,9 +67,9 @@ class Bucket:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Path]:
-        with self._errors(name), tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
+        with self._errors(name), temporary_folder() as folder:
             check_name(name)
-            yield Path(folder) / "file"
+            yield folder / "file"
 
     def publish(self, path: Path, name: str) -> None:
         with self._errors(name), open(path, "rb") as file:
@@ -137,6 +136,12 @@ class Bucket:
             return None
         return StoredFile(name, facts["ContentLength"], _age_s(facts["LastModified"]))
 
+    def move(self, name: str, target: str) -> None:
+        with suppress(ModelFileError), self._errors(name):
+            source = {"Bucket": self._bucket, "Key": self._key(name)}
+            self._client.copy(source, self._bucket, self._key(target))
+            self._client.delete_object(**source)
+
     def delete(self, name: str) -> None:
         with self._errors(name):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(name))
@@ -172,15 +177,13 @@ class CachedBucket(Bucket):
         super().__init__(url)
         self.cache, self.scratch = cache, cache.root
 
-    def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
+    def local_path(self, reference: FileRef) -> Path:
         fetch = partial(self._fetch, str(check_name(reference.name)))
         with storage_errors(self.url):
-            path = self.cache.get(reference.sha256, fetch)
-            if hash_path(path) != reference.sha256:  # the copy or the file in the bucket is damaged
-                self.cache.forget(reference.sha256)
-                path = self.cache.get(reference.sha256, fetch)
-            check_sha256(self.url, reference, hash_path(path))
-        return path
+            return self.cache.get(reference.sha256, fetch)
+
+    def forget(self, reference: FileRef) -> None:
+        self.cache.forget(reference.sha256)
 
     def _fetch(self, name: str, path: Path) -> None:
         """Copy a file, or a folder with its files, from the bucket to a local path."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
-from charrnn.jobs.files.layout import MARKER
+from charrnn.jobs.files.layout import ASIDE, MARKER, aside_name
 from charrnn.jobs.files.location import open_storage
-from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256
+from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256, missing, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 from charrnn.regular_file import regular
@@ -25,6 +27,16 @@ from charrnn.regular_file import regular
 CHUNK = 1 << 20  # bytes
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsideFile:
+    """A file that was set aside."""
+
+    name: str  # where it is now
+    original: str  # where it was
+    size: int  # bytes
+    at_s: int  # when it was set aside, in seconds since 1970
 
 
 class Files:
@@ -39,7 +51,6 @@ class Files:
 
     def __init__(self, url: str, cache: Path) -> None:
         self.storage: Storage = open_storage(url, cache)
-        self._hashed: dict[Path, tuple[str, int, int]] = {}  # sha256, and size and time of the file when it was hashed
 
     @property
     def url(self) -> str:
@@ -63,7 +74,7 @@ class Files:
             InputError: the files belong to another store, or this store's files are elsewhere.
             UnreachableError: the store's files should be here and are not: the shared folder is not mounted.
         """
-        owner = self._owner()
+        owner = self.owner()
         if owner is None and known is None:
             self.put(MARKER, [store_id.encode()])
             return True
@@ -80,7 +91,7 @@ class Files:
             raise InputError(f"{self.url} holds the files of another store. Set CHARRNN_FILES_URL to another place")
         return known is None
 
-    def _owner(self) -> str | None:
+    def owner(self) -> str | None:
         """Return the id of the store that owns these files, or None if they have no owner."""
         try:
             with self.storage.open(MARKER) as file:
@@ -115,8 +126,10 @@ class Files:
         Raises:
             ModelFileError: the file is missing or was changed.
         """
-        with self.open(reference) as file:
-            return file.read()
+        with self.storage.open(reference.name) as file:
+            data = file.read()
+        check_sha256(self.url, reference, hashlib.sha256(data).hexdigest())
+        return data
 
     @contextmanager
     def open(self, reference: FileRef) -> Iterator[BinaryIO]:
@@ -130,26 +143,60 @@ class Files:
             file.seek(0)
             yield file
 
+    def local_path(self, reference: FileRef) -> Path:
+        """Return the local path of a file or a folder, for a bucket that of this host's copy, without checking it.
+
+        Raises:
+            ModelFileError: the file or folder is missing.
+        """
+        return self.storage.local_path(reference)
+
     def verified_path(self, reference: FileRef) -> Path:
-        """Return the local path of a file or a folder after checking its sha256. For a bucket it is this host's copy.
+        """Return the local path of a file or a folder after checking its sha256, each time: size and time of a file
+        stay the same when a bit of it flips. A damaged copy of a bucket's file is replaced.
 
         Raises:
             ModelFileError: the file or folder is missing or was changed.
         """
-        return self.storage.verified_path(reference, self._hash)
+        with storage_errors(self.url):
+            path = self.storage.local_path(reference)
+            if _hash(path) != reference.sha256:
+                self.storage.forget(reference)
+                path = self.storage.local_path(reference)
+                check_sha256(self.url, reference, _hash(path))
+        return path
 
-    def _hash(self, path: Path) -> str:
-        """Return the sha256 of a file or a folder. A file is hashed only once while its size and time stay the same.
+    def verify(self, reference: FileRef) -> None:
+        """Check that a file or folder is there and has its sha256, without keeping a copy of it on this host.
 
-        Many parts read the same seeds, and hashing 100 MB takes 0.1 s.
+        Raises:
+            ModelFileError: it is missing or was changed.
         """
-        if path.is_dir():
-            return _hash_folder(path)
-        status = path.stat()
-        size, time_ns = status.st_size, status.st_mtime_ns
-        if self._hashed.get(path, ())[1:] != (size, time_ns):
-            self._hashed[path] = _hash_file(path), size, time_ns
-        return self._hashed[path][0]
+        if self.stat(reference.name) is not None:
+            with self.open(reference):
+                return
+        files = [
+            FileRef(name=file.name, size=file.size, sha256=self._sha256(file.name))
+            for file in self.list(reference.name)
+        ]
+        if not files:
+            raise missing(self.url, reference.name)
+        check_sha256(self.url, reference, _folder_hash(files))
+
+    def _sha256(self, name: str) -> str:
+        with self.storage.open(name) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def set_aside(self, name: str) -> None:
+        """Move a file to the folder of files that are deleted after a while. It is not an error if there is none."""
+        self.storage.move(name, aside_name(name, int(time.time())))
+
+    def aside(self) -> Iterator[AsideFile]:
+        """Yield the files that were set aside, the oldest first."""
+        for file in self.list(ASIDE):
+            at_s, _, original = file.name.removeprefix(f"{ASIDE}/").partition("/")
+            if at_s.isdecimal():
+                yield AsideFile(name=file.name, original=original, size=file.size, at_s=int(at_s))
 
     def delete(self, name: str) -> None:
         """Delete a file. It is not an error if there is none."""
@@ -175,7 +222,7 @@ class Files:
         return self.storage.list(folder)
 
     def sweep(self, older_than_s: float) -> None:
-        """Delete incomplete files that killed processes left more than `older_than_s` seconds ago."""
+        """Delete incomplete files and empty folders that killed processes left more than `older_than_s` seconds ago."""
         self.storage.sweep(older_than_s)
 
 
@@ -193,6 +240,11 @@ def _chunks_of(path: Path) -> Iterator[bytes]:
     with open(path, "rb", opener=regular) as file:
         while chunk := file.read(CHUNK):
             yield chunk
+
+
+def _hash(path: Path) -> str:
+    """Return the sha256 of a file or a folder."""
+    return _hash_folder(path) if path.is_dir() else _hash_file(path)
 
 
 def _hash_file(path: Path) -> str:

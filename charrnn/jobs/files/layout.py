@@ -13,8 +13,14 @@ VALIDATION = "validation"
 MODELS = "models"  # it has a folder for each model, with a folder for each version
 FOLDERS = (JOBS, SEEDS, CORPORA, VALIDATION, MODELS)
 
+ASIDE = "aside"  # files that prune has set aside: aside/SECONDS/NAME, with the time in seconds since 1970
+
 TEXT = ".txt"  # suffix of a corpus or a validation text, whose name is its sha256
 ROWS = ".jsonl.zst"  # suffix of seeds and results
+
+
+def aside_name(name: str, at_s: int) -> str:
+    return f"{ASIDE}/{at_s}/{name}"
 
 
 def job_folder(job: int) -> str:

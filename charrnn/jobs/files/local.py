@@ -6,13 +6,13 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from stat import S_ISREG
 
 from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.files.layout import MARKER
-from charrnn.jobs.files.storage import File, HashPath, StoredFile, check_name, check_sha256, missing, storage_errors
+from charrnn.jobs.files.storage import File, StoredFile, check_name, missing, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.private import FILE_MODE, FOLDER_MODE
 from charrnn.regular_file import NotRegularError, regular
@@ -66,11 +66,12 @@ class LocalFolder:
             with file:
                 yield file
 
-    def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
+    def local_path(self, reference: FileRef) -> Path:
         with self._errors():
-            path = self._existing_path(reference.name)
-            check_sha256(self.url, reference, hash_path(path))
-        return path
+            return self._existing_path(reference.name)
+
+    def forget(self, reference: FileRef) -> None:
+        """Do nothing: the files lie here."""
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         with self._errors():
@@ -81,6 +82,12 @@ class LocalFolder:
     def stat(self, name: str) -> StoredFile | None:
         with self._errors():
             return self._describe(self._path(name))
+
+    def move(self, name: str, target: str) -> None:
+        with self._errors(), suppress(FileNotFoundError):
+            path, to = self._path(name), self._path(target)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(to)
 
     def delete(self, name: str) -> None:
         with self._errors():
@@ -100,6 +107,11 @@ class LocalFolder:
                 file = self._describe(path)
                 if file and file.age_s > older_than_s:
                     path.unlink(missing_ok=True)
+            for name, _, _ in os.walk(self.root, topdown=False):
+                folder = Path(name)
+                with suppress(OSError):  # it is not empty, or gone
+                    if folder != self.root and time.time() - folder.stat().st_mtime > older_than_s:
+                        folder.rmdir()
 
     def _make_folder(self, folder: Path) -> None:
         if self.private:

@@ -6,7 +6,7 @@ upload. Both raise the same exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
@@ -17,7 +17,6 @@ from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 
 File = BufferedReader | BufferedRandom  # a file to read
-HashPath = Callable[[Path], str]  # the sha256 of a file or a folder
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,20 @@ class Storage(Protocol):
     def open(self, name: str) -> AbstractContextManager[File]:
         """Open a file to read. Raise ModelFileError if it is missing."""
 
-    def verified_path(self, reference: FileRef, hash_path: HashPath) -> Path:
-        """Return a permanent local path of a file or folder. Raise ModelFileError if it is missing or was changed."""
+    def local_path(self, reference: FileRef) -> Path:
+        """Return a permanent local path of a file or folder, unverified. Raise ModelFileError if it is missing."""
+
+    def forget(self, reference: FileRef) -> None:
+        """Delete this host's copy, if it is one, so that the next `local_path` makes another."""
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Yield all files in a folder and its subfolders, in sorted order, without incomplete ones."""
 
     def stat(self, name: str) -> StoredFile | None:
         """Return a file's size and age, or None if it does not exist."""
+
+    def move(self, name: str, target: str) -> None:
+        """Rename a file if it exists. A reader finds it under one name or the other, or under both for a moment."""
 
     def delete(self, name: str) -> None:
         """Delete a file if it exists."""
@@ -64,7 +69,7 @@ class Storage(Protocol):
         """Delete a folder with all its files."""
 
     def sweep(self, older_than_s: float) -> None:
-        """Delete incomplete files that killed processes left more than `older_than_s` seconds ago."""
+        """Delete incomplete files and empty folders that killed processes left more than `older_than_s` seconds ago."""
 
 
 def check_name(name: str) -> PurePosixPath:

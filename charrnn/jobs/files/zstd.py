@@ -1,12 +1,56 @@
-"""The zstd module: from the standard library since Python 3.14, and from a backport before."""
+"""Lines compressed with zstd in frames, each with a checksum of its content.
+
+A reader may begin at any frame. It yields no line of a frame whose checksum is wrong, so a part that reads a few frames
+of a large file verifies every byte that it uses without reading the rest. `zstd -dc` reads such files too.
+"""
 
 from __future__ import annotations
 
+import io
 import sys
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
-if sys.version_info >= (3, 14):
+from charrnn.errors import ModelFileError
+
+if sys.version_info >= (3, 14):  # in the standard library since then, and a backport before
     from compression import zstd
 else:
     from backports import zstd
 
-__all__ = ["zstd"]
+__all__ = ["compress_frame", "read_frames", "zstd"]
+
+READ_SIZE = 1 << 16  # bytes; a frame has some 100 kB
+CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
+
+
+def compress_frame(lines: Iterable[bytes]) -> bytes:
+    """Return one frame of whole lines."""
+    return zstd.compress(b"".join(lines), options=CHECKED)
+
+
+def read_frames(file: BinaryIO, offset: int = 0) -> Iterator[bytes]:
+    """Yield the lines, with their line ends, of all frames from byte `offset` on.
+
+    Raises:
+        ModelFileError: a frame is damaged or incomplete.
+    """
+    file.seek(offset)
+    data = file.read(READ_SIZE)
+    while data:
+        text, data = _read_frame(file, data)
+        yield from io.BytesIO(text)
+
+
+def _read_frame(file: BinaryIO, data: bytes) -> tuple[bytes, bytes]:
+    """Return the content of the frame that begins with `data`, and the bytes that were read after its end."""
+    decoder, content = zstd.ZstdDecompressor(), []
+    try:
+        content.append(decoder.decompress(data))
+        while not decoder.eof:
+            if not (data := file.read(READ_SIZE)):
+                raise ModelFileError("The last frame of a compressed file is cut off")
+            content.append(decoder.decompress(data))
+    except zstd.ZstdError as error:
+        raise ModelFileError(f"A frame of a compressed file is damaged: {error}") from error
+    return b"".join(content), decoder.unused_data or file.read(READ_SIZE)

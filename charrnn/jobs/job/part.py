@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, reading
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.training.progress import Progress as TrainingProgress
@@ -99,9 +99,23 @@ class StoredPart(PartRows):
     token: int
     owner: str | None
     progress: PartProgress
-    checkpoint: FileRef | None
-    output: FileRef | None
+    stored_checkpoint: JsonObject | None
+    stored_output: JsonObject | None
     error: str | None
+
+    @property
+    def checkpoint(self) -> FileRef | None:
+        """The last checkpoint. Raises DamagedError if the reference to it cannot be read."""
+        return self._reference(self.stored_checkpoint)
+
+    @property
+    def output(self) -> FileRef | None:
+        """The part file. Raises DamagedError if the reference to it cannot be read."""
+        return self._reference(self.stored_output)
+
+    def _reference(self, stored: JsonObject | None) -> FileRef | None:
+        with reading(f"job {self.job}, part {self.number}"):
+            return None if stored is None else FileRef(**stored)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
 from charrnn.jobs.job.cron import Cron
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.json_object import JsonObject, damage, reading
 from charrnn.jobs.job.requests import REQUESTS, Request
 from charrnn.jobs.job.specs import TrainSpec, check_name
 from charrnn.jobs.job.states import JobState, SlotState
@@ -106,11 +106,18 @@ class StoredSchedule:
 
     @property
     def request(self) -> Request:
-        return REQUESTS[self.kind].from_dict(self.stored_request["arguments"])
+        """The request that it submits. Raises DamagedError if it cannot be read."""
+        with reading(f"schedule {self.name}"):
+            return REQUESTS[self.kind].from_dict(self.stored_request["arguments"])
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why its request cannot be read, or None."""
+        return damage(lambda: self.request)
 
     @property
     def kind(self) -> str:
-        """The kind of the jobs that it submits."""
+        """The kind of the jobs that it submits. Like `model` and `reads`, it is for a request that can be read."""
         return str(self.stored_request["queue"])
 
     @property
@@ -124,7 +131,8 @@ class StoredSchedule:
         return list(arguments.get("paths") or filter(None, [arguments.get("seeds")]))
 
     def to_dict(self) -> JsonObject:
-        return {("request" if name == "stored_request" else name): value for name, value in vars(self).items()}
+        values = {("request" if name == "stored_request" else name): value for name, value in vars(self).items()}
+        return values | ({"unreadable": self.unreadable} if self.unreadable else {})
 
 
 @dataclass(frozen=True, kw_only=True)

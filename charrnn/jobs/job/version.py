@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject, known_fields
+from charrnn.jobs.job.json_object import JsonObject, field_values, known_fields
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
@@ -118,9 +118,17 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedVersion(Version):
-    """A version with its aliases in alphabetical order."""
+    """A version with its aliases in alphabetical order.
+
+    Attributes:
+        unreadable: why its files, network and gate are not known; None if they are.
+    """
 
     aliases: tuple[str, ...]
+    unreadable: str | None = None
+
+    def to_dict(self) -> JsonObject:
+        return {name: value for name, value in field_values(self).items() if name != "unreadable" or value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from charrnn.errors import InputError
-from charrnn.jobs.job.json_object import JsonObject, field_values
+from charrnn.errors import DamagedError
+from charrnn.jobs.job.json_object import JsonObject, damage, field_values, reading
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
@@ -55,14 +55,15 @@ class Job:
         """The spec.
 
         Raises:
-            InputError: a newer release stored it, or it is damaged.
+            DamagedError: a newer release stored it, or it is damaged.
         """
-        return read_spec(self.kind, self.stored_spec)
+        with reading(f"job {self.id}"):
+            return read_spec(self.kind, self.stored_spec)
 
     @property
     def known_spec(self) -> TrainSpec | GenerateSpec | None:
         """The spec, or None if this release cannot read it."""
-        with suppress(InputError):
+        with suppress(DamagedError):
             return self.spec
         return None
 
@@ -71,9 +72,14 @@ class Job:
         """The spec of a generate job; None for a training job.
 
         Raises:
-            InputError: a newer release stored it, or it is damaged.
+            DamagedError: a newer release stored it, or it is damaged.
         """
-        return GenerateSpec.from_dict(self.stored_spec) if self.kind == GenerateSpec.QUEUE else None
+        return self.spec if isinstance(self.spec, GenerateSpec) else None
+
+    @property
+    def unreadable(self) -> str | None:
+        """Why its spec cannot be read, or None."""
+        return damage(lambda: self.spec)
 
     @property
     def name(self) -> str:
@@ -90,7 +96,8 @@ class Job:
         return self.state == JobState.DONE and self.rows_failed == 0
 
     def to_dict(self) -> JsonObject:
-        return {("spec" if name == "stored_spec" else name): value for name, value in field_values(self).items()}
+        values = {("spec" if name == "stored_spec" else name): value for name, value in field_values(self).items()}
+        return values | ({"unreadable": self.unreadable} if self.unreadable else {})
 
 
 @dataclass(frozen=True, kw_only=True)

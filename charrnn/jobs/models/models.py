@@ -12,6 +12,7 @@ from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
+from charrnn.jobs.store.listing import list_versions
 from charrnn.text.documents import check_storable
 
 
@@ -27,7 +28,7 @@ class Models:
     def list(self) -> Sequence[ListedVersion]:
         """Return every version of every model."""
         with self._connections.store.read() as connection:
-            return registry.all_versions(connection)
+            return list_versions(connection)
 
     def show(self, reference: str) -> VersionDetails:
         """Return everything about a version.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -10,6 +9,7 @@ from typing import BinaryIO
 from charrnn.errors import InputError
 from charrnn.jobs.files import layout
 from charrnn.jobs.files.files import Files
+from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.models.archive import read_archive, write_archive
@@ -49,8 +49,7 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
     Raises:
         InputError: the file is damaged or not an archive, or the model has another validation text.
     """
-    with tempfile.TemporaryDirectory(prefix="charrnn-") as unpacked:
-        folder = Path(unpacked)
+    with temporary_folder() as folder:
         manifest = read_archive(path, folder)
         if name is not None:
             manifest = replace(manifest, model=name)

@@ -9,7 +9,6 @@ from itertools import islice
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.part import StoredPart
-from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.rows.rows import dump_line, failed_result, read_lines, stored_rows
 
@@ -64,8 +63,6 @@ class Results:
             with self.files.open(part.output) as file:
                 yield from read_lines(file)
             return
-        spec = GenerateSpec.from_dict(
-            self.store.job(self.job_id).stored_spec
-        )  # read again: an awaited version is now set
+        spec = self.store.job(self.job_id).generate_spec or self.spec  # read again: an awaited version is now set
         for row in stored_rows(self.files, spec, part):
             yield dump_line(failed_result(row, spec.name, part.error or ""))

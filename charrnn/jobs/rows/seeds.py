@@ -1,7 +1,7 @@
 """Check, write and read the seeds of a job. They are streamed and never all in memory.
 
 A seeds file contains JSON Lines in zstd frames of about 1 MiB of text each, so `zstd -dc` reads it. A part knows the
-frame that contains the seed of its first row, and skips all frames before it.
+frame that contains the seed of its first row, and reads and verifies only the frames that it needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from charrnn.checks import check_length
 from charrnn.errors import InputError
-from charrnn.jobs.files.zstd import zstd
+from charrnn.jobs.files.zstd import compress_frame, read_frames
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Frame
 from charrnn.jobs.job.sizing import MAX_ROWS, row_memory
@@ -60,11 +60,13 @@ class StoredSeed:
 
 
 def read_seeds(file: BinaryIO, offset: int = 0) -> Iterator[StoredSeed]:
-    """Yield the seeds of a file, beginning with the frame at byte `offset`."""
-    file.seek(offset)
-    with zstd.open(file, "rb") as lines:
-        for line in lines:
-            yield StoredSeed(**json.loads(line))
+    """Yield the seeds of a file, beginning with the frame at byte `offset`.
+
+    Raises:
+        ModelFileError: a frame is damaged.
+    """
+    for line in read_frames(file, offset):
+        yield StoredSeed(**json.loads(line))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +205,8 @@ class SeedWriter:
             self.seed_bytes += line.rows * size
             memory = row_memory(size, line.length, logprobs=self.sampling.logprobs)
             self.row_memory = max(self.row_memory, memory)
-        text = b"".join(encoded)
-        self._digest.update(text)
-        return zstd.compress(text)
+        self._digest.update(b"".join(encoded))
+        return compress_frame(encoded)
 
     def _refuse_equal_ids(self, seeds: Sequence[Seed]) -> None:
         for seed, count in zip(seeds, self._ids.count([hash(seed.id) for seed in seeds]), strict=True):

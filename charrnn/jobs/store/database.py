@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,6 +31,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.ext.compiler import compiles
 
 from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.job.json_object import parse_stored
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 EXPECTED = "Expected: sqlite:////path/to/store.sqlite or postgresql://user:password@host/database"
@@ -153,6 +155,16 @@ def _insert(connection: Connection, table: Table) -> Any:
     return {SQLITE: sqlite.insert, POSTGRESQL: postgresql.insert}[connection.dialect.name](table)
 
 
+def skip_ids(connection: Connection, table: Table, count: int) -> None:
+    """Leave out the next `count` ids of a table."""
+    if connection.dialect.name == POSTGRESQL:
+        sequence = func.pg_get_serial_sequence(table.name, "id")
+        connection.execute(select(func.setval(sequence, func.nextval(sequence) + count - 1)))
+    else:  # it has a row for a table once that had one
+        statement = "update sqlite_sequence set seq = seq + ? where name = ?"
+        connection.exec_driver_sql(statement, (count, table.name))
+
+
 def lock_schema(connection: Connection) -> None:
     """Keep others from creating or changing tables until the transaction ends. SQLite has only one writer anyway."""
     if connection.dialect.name == POSTGRESQL:
@@ -168,7 +180,7 @@ def _open_engine(url: str) -> Engine:
     parsed = _parse(url)
     if parsed.get_backend_name() == POSTGRESQL:
         return _postgresql(parsed)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, json_deserializer=parse_stored)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -203,6 +215,7 @@ def _postgresql(url: URL) -> Engine:
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={**CONNECTION, "options": options.strip()},
+        json_deserializer=parse_stored,
         pool_pre_ping=True,  # replaces connections from before a restart of the server without an error
     )
 
@@ -210,6 +223,8 @@ def _postgresql(url: URL) -> Engine:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     """Turn off the driver's own transactions, which begin too late for a read that is followed by a write."""
     connection.isolation_level = None
+    # A damaged text is shown with U+FFFD: the driver's error would hide all rows that are read with it.
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
     # FULL: committed data is on the disk and survives a loss of power.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")

@@ -6,6 +6,7 @@ may be taken away; the token alone decides who may commit. Locks are taken in th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -26,8 +27,9 @@ from sqlalchemy import (
     update,
 )
 
-from charrnn.errors import InputError, LeaseLostError, NotFoundError, shortened
+from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, shortened
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SINCE, SPEC_VERSION
@@ -39,9 +41,11 @@ from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import READY, engines, jobs, metrics, parts, previews, speeds, workers
-from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
+from charrnn.jobs.store.turns import WAITING, Turn, in_turn, take_turn
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics
+
+logger = logging.getLogger(__name__)
 
 PART_COLUMNS = {"id", "job", "number", "token", "attempts", "first_row", "rows", "frame_offset", "frame_row"}
 """The columns of a part that a worker gets as they are."""
@@ -58,6 +62,7 @@ class Leases:
     def __init__(self, store: Store, lease_s: float) -> None:
         self.store = store
         self.lease_ms = round(lease_s * 1000)
+        self._logged: set[int] = set()  # jobs whose spec this process cannot read
 
     def claim(self, queue: str, owner: str) -> Part | None:
         """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
@@ -134,7 +139,7 @@ class Leases:
             if (speed := report.measured_speed()) is not None:
                 upsert(connection, speeds, model=part.spec.model, device=device_kind, characters_per_s=speed)
             _count_engine(connection, part.job, device_kind, report.precision)
-            total = Report.from_dict(before) + report if before else report
+            total = _total(part.job, before, report)
             counters = {"rows_done": part.rows, "characters": report.characters}
             end_parts(connection, part.job, 1, report=total.to_dict(), **counters)
 
@@ -235,14 +240,30 @@ def _lost(part: Part) -> LeaseLostError:
     return LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
-def _part(row: Any, job: Turn) -> Part | None:
-    """Return the part that the row of a waiting part becomes when it is leased, or None if it cannot be read."""
-    try:
-        checkpoint = FileRef.from_dict(parse(row.checkpoint)) if row.checkpoint else None
-    except (InputError, TypeError, AttributeError):
-        return None
+def _part(row: Any, job: Turn) -> Part:
+    """Return the part that the row of a waiting part becomes when it is leased."""
     facts = {name: row._mapping[name] for name in PART_COLUMNS - {"token", "attempts"}}
-    return Part(**facts, token=row.token + 1, attempt=row.attempts + 1, spec=job.spec, checkpoint=checkpoint)
+    return Part(**facts, token=row.token + 1, attempt=row.attempts + 1, spec=job.spec, checkpoint=_checkpoint(row))
+
+
+def _checkpoint(row: Row[Any]) -> FileRef | None:
+    """Return a part's last checkpoint. Without a readable one it starts anew, which ends in the same weights."""
+    try:
+        with reading(f"the checkpoint of job {row.job}"):
+            return None if row.checkpoint is None else FileRef(**row.checkpoint)
+    except DamagedError as error:
+        logger.warning("%s", error)
+        return None
+
+
+def _total(job: int, before: Any, report: Report) -> Report:
+    """Return a job's report with that of one more part. A damaged one starts anew: it must not stop the rows."""
+    try:
+        with reading(f"the report of job {job}"):
+            return report if before is None else Report.from_dict(before) + report
+    except DamagedError as error:
+        logger.warning("%s", error)
+        return report
 
 
 def _storable(text: str) -> str:

@@ -13,20 +13,22 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, select, update
 
-from charrnn.errors import InputError, NotFoundError
-from charrnn.jobs.job.json_object import JsonObject
+from charrnn.errors import DamagedError, InputError, NotFoundError
+from charrnn.jobs.job.json_object import JsonObject, reading
 from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
-from charrnn.jobs.store.database import NOW, insert_missing
+from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.needs import needed_by
-from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, versions
+from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, rounds, versions
 from charrnn.jobs.store.turns import last_place
 from charrnn.sampling.defaults import choose_precision
 
 JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn})
 """The columns of a job that are shown. Its report has kilobytes and is read separately."""
+
+DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
 
 LEASED = parts.c.lease_until > 0
 """The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
@@ -214,14 +216,19 @@ def _resolve_dependents(connection: Connection, training: Row[Any], state: JobSt
     for job in connection.execute(
         select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
     ).all():
+        spec, error = None, f"job {training.id}, the training job that it waited for, is {state}"
         if state == JobState.DONE:
-            # The JSON is changed and not read: a worker of an older release may end the training job.
-            spec = _with_version(connection, job.spec, training.version)
+            try:
+                with reading(f"job {job.id}"):
+                    # The JSON is changed and not read: a worker of an older release may end the training job.
+                    spec = _with_version(connection, job.spec, training.version)
+            except DamagedError as damaged:  # it must not fail the training job
+                error = str(damaged)
+        if spec is not None:
             values = {"spec": spec, "version": training.version}
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
         else:
             _cancel_parts(connection, job.id)
-            error = f"job {training.id}, the training job that it waited for, is {state}"
             _end(connection, job, JobState.FAILED, error=error, parts_left=0)
 
 
@@ -290,12 +297,14 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
     if requeued:
         state = JobState.RUNNING if job.started_at else JobState.QUEUED
         values |= {"state": state, "parts_left": job.parts_left + requeued, "finished_at": None, "error": None}
-    spec = job.spec
-    if version is not None and job.version is None:
-        spec = _with_version(connection, spec, version)
-        values |= {"spec": spec, "version": version}
+    with reading(f"job {job_id}"):
+        stored = job.spec
+        if version is not None and job.version is None:
+            stored = _with_version(connection, stored, version)
+            values |= {"spec": stored, "version": version}
+        spec = read_spec(job.kind, stored)
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-    return Retried(spec=read_spec(job.kind, spec), parts=requeued, ready=awaited is None or version is not None)
+    return Retried(spec=spec, parts=requeued, ready=awaited is None or version is not None)
 
 
 def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:
@@ -325,6 +334,7 @@ def delete_job(connection: Connection, job_id: int) -> Job:
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    upsert(connection, rounds, name=DELETED, at=NOW)
     return to_job(job)
 
 

@@ -58,10 +58,15 @@ def is_store(connection: Connection) -> bool:
     return False
 
 
-def create(connection: Connection) -> None:
-    """Create the tables in an empty database, unless another process has just created them."""
+def create(connection: Connection, check: Callable[[], None]) -> None:
+    """Create the tables in an empty database, unless another process has just created them.
+
+    Args:
+        check: raises an error if the database should not be empty.
+    """
     lock_schema(connection)
     if not is_store(connection):
+        check()
         tables.metadata.create_all(connection)
         connection.execute(insert(tables.store).values(id=uuid.uuid4().hex, schema_version=latest()))
 

@@ -6,18 +6,19 @@ new version becomes champion if it passes the gate. Users may promote another on
 
 from __future__ import annotations
 
-from collections import defaultdict
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
 
 from charrnn.checks import did_you_mean
-from charrnn.errors import InputError, NotFoundError
+from charrnn.errors import DamagedError, InputError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import reading, whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.job.states import ENDED_JOBS
-from charrnn.jobs.job.version import Comparison, Gate, ListedVersion, NewVersion, Version, judge
+from charrnn.jobs.job.version import Comparison, Gate, NewVersion, Version, judge
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.tables import aliases, jobs, models, versions
 from charrnn.options import NetworkOptions
@@ -36,7 +37,8 @@ def validation(connection: Connection, model: str, but: int | None = None) -> Fi
     found = connection.execute(select(models.c.validation).where(models.c.name == model)).scalar_one_or_none()
     if found is None or not (_has_versions(connection, model) or _in_training(connection, model, but)):
         return None
-    return FileRef(**found)
+    with reading(f"the model {model}"):
+        return FileRef(**found)
 
 
 def _has_versions(connection: Connection, model: str) -> bool:
@@ -45,8 +47,7 @@ def _has_versions(connection: Connection, model: str) -> bool:
 
 def _in_training(connection: Connection, model: str, but: int | None) -> bool:
     unended = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
-    query = select(jobs.c.id).where(unended, jobs.c.id.is_distinct_from(but)).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.scalar(select(jobs.c.id).where(unended, jobs.c.id.is_distinct_from(but)).limit(1)) is not None
 
 
 def freeze_validation(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
@@ -71,9 +72,11 @@ def add_version(connection: Connection, job: int, new: NewVersion) -> Version | 
         different characters: measure both on the characters that they share, and call again.
     """
     _lock(connection, new.model)
-    best = champion(connection, new.model)
-    gate = _judge(best, new)
-    if gate is None and new.measurable:
+    best, gate = None, None
+    with suppress(DamagedError):  # a champion that cannot be read is no reason to lose this version: a candidate
+        best = champion(connection, new.model)
+        gate = _judge(best, new)
+    if gate is None and best is not None and new.measurable:
         return best
     number = _insert(connection, job, new, gate or Gate(promoted=False))
     connection.execute(update(jobs).where(jobs.c.id == job).values(version=number))
@@ -86,7 +89,9 @@ def import_version(connection: Connection, new: NewVersion) -> int:
     If its loss cannot be compared with the champion's, it becomes a candidate.
     """
     _lock(connection, new.model)
-    gate = _judge(champion(connection, new.model), new)
+    gate = None
+    with suppress(DamagedError):
+        gate = _judge(champion(connection, new.model), new)
     return _insert(connection, None, new, gate or Gate(promoted=False))
 
 
@@ -131,15 +136,17 @@ def champion(connection: Connection, model: str) -> Version | None:
 
 
 def _version(row: Row[Any]) -> Version:
-    return Version(**_facts(row))
+    return Version(**version_facts(row))
 
 
-def _facts(row: Row[Any]) -> dict[str, Any]:
-    parsed = {
-        "files": FileRef.from_dict(row.files),
-        "network": NetworkOptions.from_dict(row.network),
-        "gate": Gate.from_dict(row.gate),
-    }
+def version_facts(row: Row[Any]) -> dict[str, Any]:
+    """Return the columns of a version as `Version` has them, or raise DamagedError."""
+    with reading(f"{row.model}@{row.version}"):
+        parsed = {
+            "files": FileRef.from_dict(row.files),
+            "network": NetworkOptions.from_dict(whole(row.network)),
+            "gate": Gate.from_dict(row.gate),
+        }
     return {**row._mapping, **parsed}
 
 
@@ -223,9 +230,10 @@ def delete_older(connection: Connection, model: str, keep: int) -> dict[int, Fil
     newest_first = select(versions.c.version).where(versions.c.model == model).order_by(versions.c.version.desc())
     deleted = {}
     for number in connection.execute(newest_first.offset(keep)).scalars().all():
-        found = _locked_version(connection, model, number)  # locked first: a job may be about to use it
-        if number != before and not _reason_to_keep(connection, model, number):
-            deleted[number] = _delete(connection, found)
+        with suppress(DamagedError):  # its files are not known, so it stays
+            found = _locked_version(connection, model, number)  # locked first: a job may be about to use it
+            if number != before and not _reason_to_keep(connection, model, number):
+                deleted[number] = _delete(connection, found)
     return deleted
 
 
@@ -251,9 +259,10 @@ def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
 
 def training_of(connection: Connection, model: str, version: int) -> TrainSpec | None:
     """Return the spec that trained a version, even if that was deleted since, or None if it was imported."""
-    own = (jobs.c.model == model) & (jobs.c.version == version) & (jobs.c.kind == TrainSpec.QUEUE)
-    spec = connection.execute(select(jobs.c.spec).where(own)).scalar_one_or_none()
-    return None if spec is None else TrainSpec.from_dict(spec)
+    own = (jobs.c.model == model, jobs.c.version == version, jobs.c.kind == TrainSpec.QUEUE)
+    spec = connection.execute(select(jobs.c.spec).where(*own)).scalar_one_or_none()
+    with reading(f"the training job of {model}@{version}"):
+        return None if spec is None else TrainSpec.from_dict(spec)
 
 
 def get_version(connection: Connection, model: str, number: int) -> Version | None:
@@ -339,12 +348,3 @@ def _not_found(connection: Connection, model: str, wanted: str) -> str:
         return f"Model {model} has no version {wanted!r}. Expected a number up to {number}, or one of {shown}"
     hint = did_you_mean(model, names, suggest_any=True) or "Train one with: charrnn-jobs train NAME PATH"
     return f"There is no model {model!r}. {hint}"
-
-
-def all_versions(connection: Connection) -> list[ListedVersion]:
-    """Return every version with its aliases, by model and number."""
-    rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).all()
-    names: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-    for moved in connection.execute(select(aliases).order_by(aliases.c.alias)):
-        names[moved.model, moved.version].append(moved.alias)
-    return [ListedVersion(**_facts(row), aliases=tuple(names[row.model, row.version])) for row in rows]

@@ -8,12 +8,14 @@ Functions take the time from their caller, in milliseconds of the database's clo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
 
 from charrnn.checks import did_you_mean
-from charrnn.errors import InputError, NotFoundError
+from charrnn.errors import DamagedError, InputError, NotFoundError
+from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.schedule import (
     NONE,
     SKIP,
@@ -257,8 +259,11 @@ def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec) -> None:
     done = select(jobs.c.id, jobs.c.spec).join(slots, slots.c.job == jobs.c.id)
     done = done.where(slots.c.schedule == slot.schedule, jobs.c.state == JobState.DONE)
     before = connection.execute(done.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
-    if before is not None and before.spec["corpus"]["sha256"] == spec.corpus.sha256:
-        raise SkippedError(f"the text has not changed since job {before.id}")
+    if before is None:
+        return
+    with suppress(DamagedError), reading(f"job {before.id}"):  # its text is not known, so this one may be new
+        if before.spec["corpus"]["sha256"] == spec.corpus.sha256:
+            raise SkippedError(f"the text has not changed since job {before.id}")
 
 
 def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:

@@ -7,17 +7,17 @@ and versions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
 
-from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs import private
-from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
@@ -37,39 +37,51 @@ PAGE = 1000  # most parts to read at once
 class Store(Database):
     """An open store. It is cheap to create and safe to share between threads, but not across a fork.
 
+    Args:
+        owner: returns the store that owns the files, or None. Called if the database is empty.
+
     Attributes:
         id: the unique id of this store, which broker and files record too.
 
     Raises:
-        InputError: the URL names another kind of database, or the store belongs to another release.
+        InputError: the URL names another kind of database, the store belongs to another release, or the database is
+            empty and the files are not.
         UnreachableError: the database cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, owner: Callable[[], str | None] = lambda: None) -> None:
         super().__init__(url)
         try:
-            self.id = self._open()
+            self.id = self._open(owner)
         except BaseException:
             self.close()
             raise
 
-    def _open(self) -> str:
+    def _open(self, owner: Callable[[], str | None]) -> str:
         with self.read() as connection:
             exists = migrations.is_store(connection)
         if not exists:
             with self.write() as connection:
-                migrations.create(connection)
+                migrations.create(connection, lambda: self._refuse_loss(owner()))
         return str(self._own(tables.store.c.id))
 
+    def _refuse_loss(self, owner: str | None) -> None:
+        if owner is not None:
+            raise InputError(
+                f"The database {self.url} is empty or missing, but the files belong to the store {owner}. Set "
+                f"CHARRNN_STORE_URL to that store's database or, if it is lost, restore it as docs/store.md says"
+            )
+
     @classmethod
-    def open(cls, settings: Settings) -> Store:
-        """Return the store that the settings name. The local one is created if it does not exist."""
+    def open(cls, settings: Settings, owner: Callable[[], str | None] = lambda: None) -> Store:
+        """Return the store that the settings name. The local one is created if it does not exist. For `owner` see
+        Store."""
         if settings.store_url:
-            return cls(settings.store_url)
+            return cls(settings.store_url, owner)
         with _home_errors(settings.home):
             settings.home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
             private.close_home(settings.home)
-            store = cls(settings.database_url)
+            store = cls(settings.database_url, owner)
             private.close_home(settings.home)  # SQLite creates its files with the rights of the umask
         return store
 
@@ -129,7 +141,8 @@ class Store(Database):
         """Return the report of a job so far, or None before its first part has ended."""
         with self.read() as connection:
             report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one_or_none()
-        return report and Report.from_dict(report)
+        with reading(f"the report of job {job_id}"):
+            return None if report is None else Report.from_dict(report)
 
     def engines(self, job_id: int) -> list[Engine]:
         """Return what did the committed work of a job, the one that began it first."""
@@ -266,15 +279,26 @@ def _part(row: Row[Any]) -> StoredPart:
         attempts=row.attempts,
         token=row.token,
         owner=row.owner,
-        progress=PartProgress.from_dict(row.progress or {}),
-        checkpoint=FileRef.from_dict(row.checkpoint) if row.checkpoint else None,
-        output=FileRef.from_dict(row.output) if row.output else None,
+        progress=_progress(row.progress),
+        stored_checkpoint=row.checkpoint,
+        stored_output=row.output,
         error=row.error,
         first_row=row.first_row,
         rows=row.rows,
         frame_offset=row.frame_offset,
         frame_row=row.frame_row,
     )
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    return tuple(values) if isinstance(values, list) and all(isinstance(value, str) for value in values) else ()
+
+
+def _progress(values: Any) -> PartProgress:
+    """Return the progress of a part. The next heartbeat replaces a damaged one."""
+    with suppress(DamagedError), reading("the progress of a part"):
+        return PartProgress.from_dict(values or {})
+    return PartProgress()
 
 
 def upgrade(settings: Settings) -> tuple[int, int]:

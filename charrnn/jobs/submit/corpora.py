@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.files.location import open_bucket
+from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import S3, is_url
 from charrnn.jobs.settings import Settings
 from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable, list_documents
@@ -102,15 +103,15 @@ def open_corpora(settings: Settings, *, scheduled: bool = False) -> Iterator[Cor
     Raises:
         UnreachableError: a temporary folder cannot be created.
     """
-    try:
-        copies = tempfile.TemporaryDirectory(prefix="charrnn-")
-    except OSError as error:
-        raise UnreachableError(
-            f"Cannot create a temporary folder: {error.strerror or error}. Free disk space, or set TMPDIR to a folder "
-            f"that can be written"
-        ) from error
-    with copies as folder:
-        yield Corpora(settings.bucket_roots, settings.local_roots if scheduled else None, Path(folder))
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_folder())
+        except OSError as error:
+            raise UnreachableError(
+                f"Cannot create a temporary folder: {error.strerror or error}. Free disk space, or set TMPDIR to a "
+                f"folder that can be written"
+            ) from error
+        yield Corpora(settings.bucket_roots, settings.local_roots if scheduled else None, folder)
 
 
 def _find_texts(bucket: Bucket, name: str) -> list[str]:

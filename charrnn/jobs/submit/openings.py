@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from charrnn.checks import check_integer
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.store import registry
 from charrnn.text.documents import Document
 from charrnn.text.openings import draw_openings
@@ -25,11 +24,11 @@ def training_openings(connections: Connections, model: str, count: int, rng_seed
     check_integer("random-seeds", count, 1, MAX_RANDOM_SEEDS)
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
-    if version.job is None:
+        spec = registry.training_of(connection, version.model, version.version)
+    if spec is None:
         raise InputError(
             f"{model} was imported without its training text, so random seeds cannot be drawn. Use a seeds file"
         )
-    spec = TrainSpec.from_dict(connections.store.job(version.job).stored_spec)
     return draw_openings(Document(connections.files.verified_path(spec.corpus)), count, rng_seed)
 
 

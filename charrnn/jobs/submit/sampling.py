@@ -13,7 +13,7 @@ from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import new_seeds_file
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject, stored
+from charrnn.jobs.job.json_object import JsonObject, reading, stored
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import SkippedError, Slot
 from charrnn.jobs.job.sizing import (
@@ -172,7 +172,8 @@ def find_target(store: Store, model: str | None, after: int | None) -> Target:
 def _awaited_target(store: Store, model: str | None, after: int) -> Target:
     with store.write() as connection:  # it locks the training job, as storing the new job does later
         lifecycle.awaited_version(connection, after)
-    training = TrainSpec.from_dict(store.job(after).stored_spec)
+    training = store.job(after).spec
+    assert isinstance(training, TrainSpec)  # noqa: S101  # `awaited_version` has checked it
     if model not in (None, training.model):
         raise InputError(f"Job {after} trains {training.model}, not {model}. Leave out the model")
     return Target(training.model, None, training.vocabulary, AUTO)
@@ -235,7 +236,8 @@ def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Sl
 def _submitted(
     job: int | None, document: JsonObject, plan: Plan, seeds: StoredSeeds, *, existed: bool
 ) -> Submitted[GenerateSpec]:
-    spec = GenerateSpec.from_dict(document)
+    with reading("the job with this key" if existed else "the job"):
+        spec = GenerateSpec.from_dict(document)
     return Submitted(id=job, spec=spec, estimate=estimate(spec, seeds.seed_bytes, plan.fleet), existed=existed)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 
+from charrnn.jobs.files.files import Files
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
@@ -16,6 +17,8 @@ from charrnn.jobs.store.store import Store
 logger = logging.getLogger(__name__)
 
 ROUND = "maintain"
+TIDY = "tidy"
+TIDY_MS = 24 * 60 * 60 * 1000  # also the age of what is deleted: a submit must take less time than this
 FORGET_WORKERS_MS = 10 * 60 * 1000
 
 
@@ -27,6 +30,15 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
         logger.warning("reclaimed %d parts with expired leases", expired, extra={"event": "expired"})
     ring_missing(leases, queue)
     store.forget_silent_workers(FORGET_WORKERS_MS)
+    return True
+
+
+def tidy(store: Store, files: Files) -> bool:
+    """Delete incomplete files and empty folders of killed processes unless that was done within a day. Return whether
+    it was done."""
+    if not store.claim_round(TIDY, TIDY_MS):
+        return False
+    files.sweep(TIDY_MS / 1000)
     return True
 
 

@@ -1,42 +1,56 @@
-"""Pruning: delete jobs with their files, and files that no row names.
+"""Pruning: delete jobs with their files, and set files aside that no row names.
 
-Rows are deleted first. If the process dies before the files are deleted, a later sweep finds them.
+Rows are deleted first. If the process dies before the files are deleted, a later prune finds them. A file that no row
+names is only set aside, and deleted a week later: the database may have been restored from a backup that is older.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
-from charrnn.errors import NotFoundError, UnreachableError
+from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
-from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
-from charrnn.jobs.store.named_files import files_of_job, shared_files
+from charrnn.jobs.store.named_files import files_of_job, newest_row, shared_files
 from charrnn.jobs.store.store import Store
 
 logger = logging.getLogger(__name__)
 
+ASIDE_S = 7 * 24 * 3600.0  # time after which a file that was set aside is deleted
 GRACE_S = 24 * 3600.0  # a file is written before the row that names it; a submit must take less time than this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """Counts of what was deleted, or would be in a dry run."""
+    """Counts of what was deleted, or would be in a dry run.
+
+    Attributes:
+        files: number of deleted files, and `bytes` their size.
+        aside: number of files that no row names, which were set aside.
+    """
 
     jobs: int = 0
     files: int = 0
     bytes: int = 0
+    aside: int = 0
 
     def __add__(self, other: Pruned) -> Pruned:
-        return Pruned(jobs=self.jobs + other.jobs, files=self.files + other.files, bytes=self.bytes + other.bytes)
+        return Pruned(
+            jobs=self.jobs + other.jobs,
+            files=self.files + other.files,
+            bytes=self.bytes + other.bytes,
+            aside=self.aside + other.aside,
+        )
 
 
 def delete(store: Store, files: Files, job_id: int) -> None:
@@ -53,11 +67,22 @@ def delete(store: Store, files: Files, job_id: int) -> None:
     _delete_files(files, job)
 
 
-def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = False) -> Pruned:
-    """Delete jobs that ended more than `older_than_s` seconds ago, and files that no row names.
+def prune(
+    store: Store, files: Files, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False
+) -> Pruned:
+    """Delete jobs that ended more than `older_than_s` seconds ago, set files aside that no row names, and delete those
+    that were set aside a week ago.
 
     Training jobs that a version came from are kept.
+
+    Args:
+        accept_newer: set files aside too that are newer than the newest row.
+
+    Raises:
+        InputError: there are such files. Nothing was deleted or set aside.
     """
+    if not accept_newer:
+        _refuse_newer(store, files)
     older_than_ms = round(older_than_s * 1000)
     with store.read() as connection:
         old = prunable(connection, older_than_ms)
@@ -67,10 +92,32 @@ def prune(store: Store, files: Files, older_than_s: float, *, dry_run: bool = Fa
             total += _size(files, store.job(job)) if dry_run else _delete_old(store, files, job, older_than_ms)
     if not dry_run:
         files.sweep(GRACE_S)
-    for file in _unnamed(store, files, gone=set(old) if dry_run else set()):
-        if dry_run or _deleted(files, file):
-            total += Pruned(files=1, bytes=file.size)
+    for file in unnamed(store, files, gone=set(old) if dry_run else set()):
+        if dry_run or _set_aside(files, file):
+            total += Pruned(aside=1)
+    for gone in files.aside():
+        if time.time() - gone.at_s > ASIDE_S:
+            total += Pruned(files=1, bytes=gone.size)
+            if not dry_run:
+                files.delete(gone.name)
     return total
+
+
+def _refuse_newer(store: Store, files: Files) -> None:
+    """Refuse to prune if a file that no row names is newer than all rows.
+
+    A database that was restored from a backup does not know the versions that were made since.
+    """
+    with store.read() as connection:
+        newest = newest_row(connection)
+    now = store.now()
+    newer = [file.name for file in unnamed(store, files) if now - file.age_s * 1000 > newest]
+    if newer:
+        raise InputError(
+            f"{len(newer):,} files are newer than everything that the database knows, such as {newer[0]}. Was the "
+            f"database restored from a backup? Nothing was deleted. Check it with charrnn-jobs store check; pass "
+            f"--newer to set them aside too"
+        )
 
 
 def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> Pruned:
@@ -87,8 +134,8 @@ def _delete_files(files: Files, job: Job) -> Pruned:
     try:
         freed = _size(files, job)
         files.delete_folder(job_folder(job.id))
-        if isinstance(spec := job.known_spec, GenerateSpec):  # otherwise a later prune deletes the seeds
-            files.delete(spec.seeds.name)
+        if (seeds := _seeds(job)) is not None:
+            files.delete(seeds.name)
         return freed
     except UnreachableError as error:
         logger.warning("job %d was deleted, but its files are left for a later prune: %s", job.id, error)
@@ -97,25 +144,44 @@ def _delete_files(files: Files, job: Job) -> Pruned:
 
 def _size(files: Files, job: Job) -> Pruned:
     sizes = [file.size for file in files.list(job_folder(job.id))]
-    if isinstance(spec := job.known_spec, GenerateSpec):
-        sizes.append(spec.seeds.size)
+    if (seeds := _seeds(job)) is not None:
+        sizes.append(seeds.size)
     return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
 
 
-def _unnamed(store: Store, files: Files, gone: set[int]) -> Iterator[StoredFile]:
+def _seeds(job: Job) -> FileRef | None:
+    """Return the seeds of a job, or None if it has none or they are not known: a later prune deletes them then."""
+    return None if job.unreadable or job.generate_spec is None else job.generate_spec.seeds
+
+
+def unnamed(
+    store: Store, files: Files, gone: Set[int] = frozenset(), older_than_s: float = GRACE_S
+) -> Iterator[StoredFile]:
     """Yield old files that no row names. Rows are read after the listing, which thus holds no file written since.
 
     Args:
         gone: jobs that a dry run would have deleted, with the files that only they have.
     """
-    old = [file for folder in FOLDERS if folder != JOBS for file in _old(files, folder)]
-    with store.read() as connection:
-        named = shared_files(connection, gone) if old else set()
-    yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
-    for folder, stored in groupby(_old(files, JOBS), key=lambda file: _folder(file.name)):
+    old = [file for folder in FOLDERS if folder != JOBS for file in _old(files, folder, older_than_s)]
+    named = _shared(store, gone) if old else None
+    if named is not None:
+        yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
+    for folder, stored in groupby(_old(files, JOBS, older_than_s), key=lambda file: _folder(file.name)):
         found = list(stored)
         needed = None if folder in map(job_folder, gone) else _needed(store, folder)
         yield from (file for file in found if needed is not None and file.name not in needed)
+
+
+def _shared(store: Store, gone: Set[int]) -> set[str] | None:
+    """Return the files that rows name outside the folders of jobs, or None if a damaged row may name any of them."""
+    names = set()
+    with store.read() as connection:
+        for file in shared_files(connection, gone):
+            if isinstance(file, DamagedError):
+                logger.warning("files that no row names are kept, since it is not known which they are: %s", file)
+                return None
+            names.add(file.name)
+    return names
 
 
 def _needed(store: Store, folder: str) -> set[str] | None:
@@ -127,18 +193,18 @@ def _needed(store: Store, folder: str) -> set[str] | None:
         return files_of_job(connection, int(number))
 
 
-def _old(files: Files, folder: str) -> Iterator[StoredFile]:
-    return (file for file in files.list(folder) if file.age_s > GRACE_S)
+def _old(files: Files, folder: str, older_than_s: float) -> Iterator[StoredFile]:
+    return (file for file in files.list(folder) if file.age_s > older_than_s)
 
 
 def _folder(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _deleted(files: Files, file: StoredFile) -> bool:
-    """Delete a file if it is still old: files named by their content may have been written again since the listing."""
+def _set_aside(files: Files, file: StoredFile) -> bool:
+    """Set a file aside if it is still old: one named by its content may have been written again since the listing."""
     now = files.stat(file.name)
     if now is None or now.age_s < GRACE_S:
         return False
-    files.delete(file.name)
+    files.set_aside(file.name)
     return True

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import islice
 
+from charrnn.errors import DamagedError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart
@@ -11,6 +13,8 @@ from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import Job, JobStatus, no_release, no_worker
+
+logger = logging.getLogger(__name__)
 
 SHOWN_JOBS = 5  # most jobs to list that are ahead of a waiting one
 
@@ -38,7 +42,11 @@ def job_status(connections: Connections, job_id: int | None, *, after_epoch: int
 
 
 def _report(connections: Connections, job: Job) -> ReportSummary | None:
-    report = connections.store.report(job.id)
+    try:
+        report = connections.store.report(job.id)
+    except DamagedError as error:
+        logger.warning("%s", error)
+        return None
     if report is None or job.started_at is None:
         return None
     return summarize(report, queue_seconds=(job.started_at - job.created_at) / 1000)

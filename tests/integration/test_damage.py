@@ -1,0 +1,228 @@
+"""Damaged cells of the database, which hide no other row and stop no other work."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, text, update
+
+from charrnn.errors import DamagedError, InputError
+from charrnn.jobs.client import Client
+from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.job.json_object import to_document
+from charrnn.jobs.job.requests import TrainRequest
+from charrnn.jobs.job.schedule import Schedule
+from charrnn.jobs.rows.seeds import Seed
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store import tables
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.tables import jobs, models, parts, schedules, versions, workers
+from charrnn.options import SamplingOptions
+from producer.output import jobs as render
+from producer.output import models as render_models
+from producer.output import schedules as render_schedules
+from tests.fixtures.client import DoPart, submit, train
+from tests.fixtures.store import each_database
+
+pytestmark = each_database
+
+CELLS = ["{", "[]", "{}", "7", '{"seeds": 1}']
+"""Damaged documents. PostgreSQL stores only those that are JSON."""
+
+each_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+def damage(client: Client, column: Column[Any], cell: str, **where: object) -> None:
+    """Write a cell as a bad disk or a foreign program does."""
+    store = client.connections.store
+    if store.url.startswith("postgres"):
+        try:
+            json.loads(cell)
+        except ValueError:
+            pytest.skip("PostgreSQL refuses what is not JSON")
+        cell = f"'{cell}'::json"
+    else:
+        cell = f"'{cell}'"
+    condition = " and ".join(f"{name} = {value!r}" for name, value in where.items())
+    with store.write() as connection:
+        connection.execute(text(f"update {column.table.name} set {column.name} = {cell} where {condition}"))  # noqa: S608
+
+
+def submit_one(client: Client, model: str, **facts: Any) -> int:
+    return submit(client, model, [Seed("a"), Seed("b")], SamplingOptions(), part_rows=1, **facts).id or 0
+
+
+@each_cell
+def test_a_damaged_job_is_shown_as_such_and_the_others_as_they_are(
+    client: Client, model: str, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Catches: JSON that is parsed for all rows at once; a spec that is parsed where it is only shown
+    damaged, whole = submit_one(client, model), submit_one(client, model)
+    before = to_document(client.job(whole))
+    damage(client, jobs.c.spec, cell, id=damaged)
+    listed = {job.id: job for job in client.jobs()}
+    assert to_document(listed[whole]) == before
+    assert f"job {damaged} cannot be read: it is damaged in the database" in (listed[damaged].unreadable or "")
+    render.jobs(listed.values())
+    assert capsys.readouterr().out.count("queued, unreadable") == 1
+    render.status(client.status(damaged))
+    assert f"job {damaged} cannot be read" in capsys.readouterr().out.replace("\n", " ")
+    with pytest.raises(DamagedError, match=f"job {damaged} cannot be read"):
+        list(client.results(damaged))
+    assert list(client.results(whole)) == []
+
+
+@each_cell
+def test_workers_pass_a_damaged_job_by(client: Client, model: str, do_part: DoPart, cell: str) -> None:
+    # Catches: a claim that raises, is rolled back and finds the same job first again
+    damaged, whole = submit_one(client, model), submit_one(client, model)
+    damage(client, jobs.c.spec, cell, id=damaged)
+    do_part()
+    do_part()
+    assert (client.job(whole).state, client.job(damaged).state) == ("done", "queued")
+    assert Leases(client.connections.store, 30).claim("generate", "worker") is None
+    client.cancel(damaged)
+    client.delete(damaged)
+    assert [job.id for job in client.jobs()] == [whole, 1]
+
+
+def test_more_damaged_jobs_than_a_claim_tries(
+    client: Client, model: str, do_part: DoPart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches: only the first candidates tried, all of which may be damaged
+    monkeypatch.setattr("charrnn.jobs.store.leases.CANDIDATES", 2)
+    damaged, whole = [submit_one(client, model) for _ in range(4)], submit_one(client, model)
+    for job in damaged:
+        damage(client, jobs.c.spec, "{}", id=job)
+    do_part()
+    assert client.job(whole).state == "running"
+
+
+@each_cell
+def test_a_damaged_report_costs_no_rows(client: Client, model: str, do_part: DoPart, cell: str) -> None:
+    job = submit_one(client, model)
+    do_part()
+    damage(client, jobs.c.report, cell, id=job)
+    assert client.status(job).report is None
+    do_part()
+    assert (client.job(job).state, len(list(client.results(job)))) == ("done", 2)
+
+
+@each_cell
+def test_of_a_job_with_a_damaged_part_the_others_are_read(
+    client: Client, model: str, do_part: DoPart, cell: str
+) -> None:
+    # Catches: rows that are left out silently, or given as failed
+    job = submit_one(client, model)
+    do_part()
+    do_part()
+    damage(client, parts.c.output, cell, job=job, number=0)
+    assert len(list(client.results(job, rows=(1, 2)))) == 1
+    with pytest.raises(DamagedError, match=f"job {job}, part 0 cannot be read"):
+        list(client.results(job))
+
+
+@each_cell
+def test_a_damaged_checkpoint_or_progress_starts_a_part_anew(client: Client, model: str, cell: str) -> None:
+    leases = Leases(client.connections.store, 30)
+    damage(client, parts.c.checkpoint, cell, job=1)
+    part = leases.claim("train", "worker")
+    assert part is not None
+    assert part.checkpoint is None
+    damage(client, parts.c.progress, cell, job=1)
+    assert client.status(1).progress[0].progress.work is None
+
+
+@each_cell
+def test_a_damaged_version_is_shown_as_such_and_used_by_nobody(
+    client: Client, model: str, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(client, versions.c.files, cell, model=model)
+    (listed,) = client.models.list()
+    assert f"{model}@1 cannot be read" in (listed.unreadable or "")
+    render_models.models([listed])
+    assert "cannot be read" in capsys.readouterr().out.replace("\n", " ")
+    with pytest.raises(DamagedError, match=f"{model}@1 cannot be read"):
+        submit_one(client, model)
+
+
+def test_a_network_that_is_not_json_is_not_one_of_the_default_size(client: Client, model: str) -> None:
+    # Catches: a damaged document that reads as an object without fields, all of which have defaults
+    damage(client, versions.c.network, "{", model=model)
+    assert f"{model}@1 cannot be read" in (client.models.list()[0].unreadable or "")
+
+
+def test_a_text_that_is_not_utf_8_hides_no_row(client: Client, model: str) -> None:
+    # Catches: an error of the driver, for which the store "does not answer"
+    if client.connections.store.url.startswith("postgres"):
+        pytest.skip("PostgreSQL refuses what is not UTF-8")
+    job = submit_one(client, model, label="nightly")
+    damage(client, jobs.c.label, "' || cast(x'6eff' as text) || '", id=job)
+    assert [job.label for job in client.jobs()] == ["n\ufffd", None]
+
+
+@each_cell
+def test_a_damaged_schedule_is_shown_as_such_and_the_others_run(
+    client: Client, model: str, text_file: Path, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = TrainRequest(model="nightly", paths=(str(text_file),))
+    for name in ("broken", "whole"):
+        client.schedules.add(Schedule(name=name, cron=Cron("0 3 * * *", "UTC"), request=request))
+    damage(client, schedules.c.request, cell, name="broken")
+    broken, whole = client.schedules.list()
+    assert (broken.unreadable is None, whole.unreadable) == (False, None)
+    render_schedules.schedules([broken, whole])
+    render_schedules.schedule(client.schedules.show("broken"))
+    assert "schedule broken cannot be read" in capsys.readouterr().out.replace("\n", " ")
+    with client.connections.store.write() as connection:
+        connection.execute(update(schedules).values(next_at=0))
+    client.schedules.tick()
+    assert client.schedules.list()[1].last is not None
+
+
+@each_cell
+def test_the_queues_of_a_damaged_worker_are_written_again(client: Client, cell: str) -> None:
+    store = client.connections.store
+    store.record_heartbeat("host-1-a/0", "host", 1, "cpu", ["train"])
+    damage(client, workers.c.queues, cell, pid=1)
+    assert [worker.queues for worker in client.workers()] == [()]
+    store.record_heartbeat("host-1-a/0", "host", 1, "cpu", ["train"])
+    assert [worker.queues for worker in client.workers()] == [("train",)]
+
+
+@each_cell
+@pytest.mark.parametrize("column", [jobs.c.spec, models.c.validation, versions.c.files], ids=str)
+def test_prune_keeps_what_a_damaged_row_may_name(client: Client, model: str, cell: str, column: Column[Any]) -> None:
+    # Catches: files of a version that are deleted since the row that names them cannot be read
+    orphan = client.connections.files.put("seeds/orphan", [b"of a submit that was killed"])
+    os.utime(Path(client.connections.files.url) / orphan.name, (0, 0))
+    damage(client, column, cell, **({"id": 1} if column.table is jobs else {column.table.c[0].name: model}))
+    assert client.prune(0.0).aside == 0
+    assert client.connections.files.read(orphan)
+
+
+@each_cell
+def test_a_damaged_dependent_job_does_not_fail_its_training_job(
+    client: Client, model: str, do_part: DoPart, cell: str, text_file: Path
+) -> None:
+    training = train(client, "other", [text_file]).id or 0
+    waiting = submit(client, None, [Seed("a")], SamplingOptions(), after=training).id or 0
+    damage(client, jobs.c.spec, cell, id=waiting)
+    client.cancel(training)
+    assert client.job(training).state == "cancelled"
+    assert (client.job(waiting).state, client.job(waiting).error is None) == ("failed", False)
+
+
+def test_an_empty_database_beside_the_files_of_a_store_is_no_new_store(settings: Settings, client: Client) -> None:
+    # Catches: "There is no job 7", and a store that begins again, for a database that was truncated or lost
+    client.connections.claim_files()
+    with client.connections.store.write() as connection:
+        tables.metadata.drop_all(connection)
+    later = Client(settings)
+    with pytest.raises(InputError, match="The database .* is empty or missing, but the files belong to the store"):
+        later.jobs()
+    later.close()
