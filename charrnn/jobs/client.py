@@ -29,12 +29,12 @@ from charrnn.jobs.rows.rows import distinct_lines
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store import lifecycle, migrations, registry
 from charrnn.jobs.submit import openings
 from charrnn.jobs.submit.sampling import submit
 from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
-from charrnn.jobs.upkeep import pruning, recovery
+from charrnn.jobs.upkeep import pruning
 from charrnn.jobs.upkeep.inspection import Finding, inspect
 from charrnn.jobs.upkeep.status import job_status
 from charrnn.text.documents import check_storable
@@ -274,7 +274,7 @@ class Client:
         """Make a database safe to use that was restored from a backup, while no worker and no scheduler runs: numbers
         that may have been used since the backup are skipped."""
         with self.connections.store.write() as connection:
-            recovery.skip_used_numbers(connection)
+            migrations.skip_used_numbers(connection)
 
     def workers(self) -> list[WorkerInfo]:
         """Return the pool children whose last heartbeat is no older than a lease's length."""

@@ -94,7 +94,7 @@ def test_more_damaged_jobs_than_a_claim_tries(
     client: Client, model: str, do_part: DoPart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: only the first candidates tried, all of which may be damaged
-    monkeypatch.setattr("charrnn.jobs.store.leases.CANDIDATES", 2)
+    monkeypatch.setattr("charrnn.jobs.store.turns.CANDIDATES", 2)
     damaged, whole = [submit_one(client, model) for _ in range(4)], submit_one(client, model)
     for job in damaged:
         damage(client, jobs.c.spec, "{}", id=job)

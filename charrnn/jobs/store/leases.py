@@ -41,7 +41,7 @@ from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import READY, engines, jobs, metrics, parts, previews, speeds, workers
-from charrnn.jobs.store.turns import WAITING, Turn, in_turn, take_turn
+from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics
 
@@ -62,7 +62,6 @@ class Leases:
     def __init__(self, store: Store, lease_s: float) -> None:
         self.store = store
         self.lease_ms = round(lease_s * 1000)
-        self._logged: set[int] = set()  # jobs whose spec this process cannot read
 
     def claim(self, queue: str, owner: str) -> Part | None:
         """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
@@ -74,14 +73,14 @@ class Leases:
         return None
 
     def _take(self, connection: Connection, job: Turn, owner: str) -> Part | None:
-        """Lease and return the job's first waiting part, or None if others were quicker or it cannot be read."""
+        """Lease and return the job's first waiting part, or None if others were quicker."""
         first = select(parts).where(parts.c.job == job.id, WAITING).order_by(parts.c.number).limit(1)
         own = [column for column in parts.c if column.name in PART_COLUMNS]
         checkpoint = cast(parts.c.checkpoint, Text).label("checkpoint")
         row: Any = connection.execute(
             first.with_only_columns(*own, checkpoint).with_for_update(skip_locked=True)
         ).one_or_none()
-        part = row and _part(row, job)
+        part = None if row is None else _part(row, job)
         if part is not None:
             values = {"state": PartState.LEASED, "attempts": part.attempt, "token": part.token, "owner": owner}
             leased = update(parts).where(parts.c.id == part.id).values(values)
@@ -250,7 +249,7 @@ def _checkpoint(row: Row[Any]) -> FileRef | None:
     """Return a part's last checkpoint. Without a readable one it starts anew, which ends in the same weights."""
     try:
         with reading(f"the checkpoint of job {row.job}"):
-            return None if row.checkpoint is None else FileRef(**row.checkpoint)
+            return FileRef.from_dict(parse(row.checkpoint)) if row.checkpoint else None
     except DamagedError as error:
         logger.warning("%s", error)
         return None

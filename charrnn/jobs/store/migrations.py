@@ -1,4 +1,6 @@
-"""Migrations of the store's schema: `MIGRATIONS[n - 1]` leads from version n to n + 1.
+"""Changes of a whole database: migrations to a new schema, and what one needs that was restored from a backup.
+
+`MIGRATIONS[n - 1]` leads from schema version n to n + 1.
 
 An empty database gets the latest tables at once. A store with an older schema is refused until somebody runs
 `charrnn-jobs store upgrade`. A migration says which older programs can go on with what it made. A release first expands
@@ -16,8 +18,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, insert, inspect, select, update
 
 from charrnn.errors import InputError
+from charrnn.jobs.job.states import PartState
 from charrnn.jobs.store import tables
-from charrnn.jobs.store.database import lock_schema
+from charrnn.jobs.store.database import lock_schema, skip_ids
+from charrnn.jobs.store.tables import jobs, models, parts
+
+SKIPPED_TOKENS = 1_000_000  # more than any part was claimed since the backup
+SKIPPED_JOBS = 1_000
+SKIPPED_VERSIONS = 100
 
 
 @dataclass(frozen=True)
@@ -114,3 +122,15 @@ def _check(version: int, serves: int) -> None:
             f"The store has schema version {version}, but this release needs version {latest()}. Run: charrnn-jobs "
             f"store upgrade. {workers}"
         )
+
+
+def skip_used_numbers(connection: Connection) -> None:
+    """Raise the fencing tokens, and the numbers of the next jobs and versions, above those used since the backup.
+
+    Otherwise a worker that was cut off since could commit with the token of a new lease, and the names of lost jobs and
+    versions would mean others. Raising them twice does no harm.
+    """
+    open_parts = parts.c.state != PartState.DONE
+    connection.execute(update(parts).where(open_parts).values(token=parts.c.token + SKIPPED_TOKENS))
+    connection.execute(update(models).values(newest=models.c.newest + SKIPPED_VERSIONS))
+    skip_ids(connection, jobs, SKIPPED_JOBS)

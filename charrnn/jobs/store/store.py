@@ -267,7 +267,8 @@ class Store(Database):
 
 def _worker(row: Row[Any]) -> WorkerInfo:
     # A release that did not say which spec version it can read could read the first one.
-    facts = {"queues": tuple(row.queues), "spec_version": row.spec_version or 1}
+    # Damaged queues count as none until the next heartbeat, which writes them again.
+    facts = {"queues": _strings(row.queues), "spec_version": row.spec_version or 1}
     return WorkerInfo(**{**row._mapping, **facts})
 
 
