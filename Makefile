@@ -20,7 +20,7 @@ check: $(READY) ## lint, types and the tests that need no server and no TensorFl
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync lint unit
 
 unit: $(READY)
-	$(BIN)/pytest tests/unit -p tests.fixtures.without_tensorflow
+	$(BIN)/pytest tests/unit -m "not slow" -p tests.fixtures.without_tensorflow
 
 # Many of these tests wait for processes: more workers than cores, and what takes longest first.
 WORKERS := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
