@@ -21,6 +21,7 @@ else:
 __all__ = ["compress_frame", "read_frames", "zstd"]
 
 READ_SIZE = 1 << 16  # bytes; a frame has some 100 kB
+MAX_FRAME = 64 << 20  # bytes of content: 1 MiB and one line. A forged frame of 1 MB may expand to gigabytes
 CHECKED: dict[int, int] = {zstd.CompressionParameter.checksum_flag: 1}
 
 
@@ -33,7 +34,7 @@ def read_frames(file: BinaryIO, offset: int = 0) -> Iterator[bytes]:
     """Yield the lines, with their line ends, of all frames from byte `offset` on.
 
     Raises:
-        ModelFileError: a frame is damaged or incomplete.
+        ModelFileError: a frame is damaged, incomplete or larger than MAX_FRAME.
     """
     file.seek(offset)
     data = file.read(READ_SIZE)
@@ -44,13 +45,15 @@ def read_frames(file: BinaryIO, offset: int = 0) -> Iterator[bytes]:
 
 def _read_frame(file: BinaryIO, data: bytes) -> tuple[bytes, bytes]:
     """Return the content of the frame that begins with `data`, and the bytes that were read after its end."""
-    decoder, content = zstd.ZstdDecompressor(), []
+    decoder, content, size = zstd.ZstdDecompressor(), [], 0
     try:
-        content.append(decoder.decompress(data))
         while not decoder.eof:
-            if not (data := file.read(READ_SIZE)):
+            if decoder.needs_input and not (data := data or file.read(READ_SIZE)):
                 raise ModelFileError("The last frame of a compressed file is cut off")
-            content.append(decoder.decompress(data))
+            content.append(decoder.decompress(data, MAX_FRAME + 1 - size))
+            data, size = b"", size + len(content[-1])
+            if size > MAX_FRAME:
+                raise ModelFileError(f"A frame of a compressed file has more than {MAX_FRAME >> 20} MiB")
     except zstd.ZstdError as error:
         raise ModelFileError(f"A frame of a compressed file is damaged: {error}") from error
     return b"".join(content), decoder.unused_data or file.read(READ_SIZE)
