@@ -443,12 +443,17 @@ def test_a_reference_that_is_not_utf_8_is_refused(stack: Home, arguments: tuple[
 
 
 @pytest.mark.parametrize(
-    ("key", "message"),
-    [("", "A key must have 1 to 200 characters"), ("k" * 300, "Received: 300"), (SURROGATE, "The key: a surrogate")],
+    ("option", "message"),
+    [
+        ("--key=", "A key must have 1 to 200 characters"),
+        (f"--key={'k' * 300}", "Received: 300"),
+        (f"--key={SURROGATE}", "The key: a surrogate"),
+        (f"--label={'x' * 201}", "The label must have at most 200 characters. Received: 201"),
+    ],
 )
-def test_an_invalid_key_is_refused(stack: Home, key: str, message: str) -> None:
-    # Catches: no check of the key
-    refuse(stack, 2, message, "submit", "-m", "tiny", f"--key={key}")
+def test_an_invalid_key_or_label_is_refused(stack: Home, option: str, message: str) -> None:
+    # Catches: no check of the key; labels of any length
+    refuse(stack, 2, message, "submit", "-m", "tiny", option)
 
 
 @pytest.mark.parametrize("name", ["con", "a.", "a..b", "nul"])
