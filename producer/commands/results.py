@@ -66,7 +66,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         limit = min(limit or render.SHOWN_ROWS, render.SHOWN_ROWS)
     with open_client() as client:
         found = client.job(job)
-        if not follow and not found.rows_done + found.rows_failed:
+        if found.rows_total and not (follow or found.ended or found.rows_done or found.rows_failed):
             _report_missing(found)  # before an earlier export is replaced by an empty one
         lines = client.results(
             job,

@@ -209,6 +209,17 @@ def test_a_second_stack_in_one_home_is_refused(stack: Home) -> None:
     assert (code, "already runs in" in said) == (2, True)
 
 
+def test_an_export_is_not_replaced_before_the_first_row(stack: Home, jobs: dict[str, str], tmp_path: Path) -> None:
+    export = tmp_path / "texts.jsonl"
+    export.write_text("earlier\n")
+    done = stack.call("results", jobs["running"], "-o", str(export))
+    assert (done.returncode, export.read_text()) == (5, "earlier\n")  # Catches: an empty file in its place
+    assert f"Wait for all of them with: charrnn-jobs wait {jobs['running']}" in " ".join(done.stderr.split())
+    ended = stack.call("results", jobs["cancelled"], "-o", str(export))
+    assert (ended.returncode, export.read_text()) == (0, "")
+    assert ended.stderr.count("cancelled with 0 of its") == 1  # Catches: the same note before and after
+
+
 def test_results_of_a_training_are_refused(stack: Home) -> None:
     refuse(stack, 2, "is a training job", "results", "1")
 

@@ -1,4 +1,4 @@
-"""What remains when `charrnn-jobs up` or its worker is killed: the broker, and nothing else."""
+"""After `charrnn-jobs up` or its worker is killed, only the broker remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that come from outside are regular files, and a pipe in the place of one is not waited for."""
+"""Files from outside must be regular files; a pipe is refused without waiting for it."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class Cron:
             InputError: there is none within 50 years before it.
         """
         back = self._searched(CronSim(self.expression, self._wall(ms) + MINUTE, reverse=True))
-        # Of a time that the clock shows twice, this is the first. The second, or a later wall time, may follow it.
+        # If the clock shows a time twice, this is the first instant. The second, or a later wall time, may follow it.
         first = next(time for time in (_ms(instants[0]) for instants in back) if time <= ms)
         *_, latest = takewhile(lambda time: time <= ms, self.after(first - 1))
         return latest

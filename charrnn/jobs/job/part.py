@@ -115,7 +115,7 @@ class StoredPart(PartRows):
 
     def _reference(self, stored: JsonObject | None) -> FileRef | None:
         with reading(f"job {self.job}, part {self.number}"):
-            return None if stored is None else FileRef(**stored)
+            return None if stored is None else FileRef.from_dict(stored)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,7 +102,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What did a share of a job. Only with one kind of device, precision and release are results sure to be the same.
+    """A device kind, precision and release that did a share of a job. Results are sure to be the same only with one.
 
     Attributes:
         device: kind of device, "cpu" or "gpu".

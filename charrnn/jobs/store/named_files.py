@@ -78,6 +78,6 @@ def newest_row(connection: Connection) -> int:
 def _references(what: str, document: object, fields: tuple[str, ...]) -> list[FileRef | DamagedError]:
     try:
         with reading(what):
-            return [FileRef(**document[field]) for field in fields]  # type: ignore[index]
+            return [FileRef.from_dict(document[field]) for field in fields]  # type: ignore[index]
     except DamagedError as error:
         return [error]

@@ -38,7 +38,7 @@ def validation(connection: Connection, model: str, but: int | None = None) -> Fi
     if found is None or not (_has_versions(connection, model) or _in_training(connection, model, but)):
         return None
     with reading(f"the model {model}"):
-        return FileRef(**found)
+        return FileRef.from_dict(found)
 
 
 def _has_versions(connection: Connection, model: str) -> bool:

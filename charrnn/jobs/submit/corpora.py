@@ -1,6 +1,6 @@
 """Find the texts for a training job: files on this host, and in buckets, below the roots that the settings allow.
 
-Files in a bucket are copied first, since a document is mapped into memory and read several times.
+Files in a bucket are copied first, since a document is read several times.
 """
 
 from __future__ import annotations
