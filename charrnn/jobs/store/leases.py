@@ -80,11 +80,12 @@ class Leases:
         row: Any = connection.execute(
             first.with_only_columns(*own, checkpoint).with_for_update(skip_locked=True)
         ).one_or_none()
-        part = None if row is None else _part(row, job)
-        if part is not None:
-            values = {"state": PartState.LEASED, "attempts": part.attempt, "token": part.token, "owner": owner}
-            leased = update(parts).where(parts.c.id == part.id).values(values)
-            connection.execute(leased.values(lease_until=NOW + self.lease_ms, progress=None))
+        if row is None:
+            return None
+        part = _part(row, job)
+        values = {"state": PartState.LEASED, "attempts": part.attempt, "token": part.token, "owner": owner}
+        leased = update(parts).where(parts.c.id == part.id).values(values)
+        connection.execute(leased.values(lease_until=NOW + self.lease_ms, progress=None))
         return part
 
     def heartbeat(self, part: Part, progress: PartProgress) -> bool:
