@@ -156,3 +156,14 @@ def test_an_empty_document_is_refused(tmp_path: Path) -> None:
 def test_a_document_that_is_gone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="cannot be read: No such file"):
         Document(tmp_path / "gone.txt").size()
+
+
+def test_a_file_that_is_cut_off_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    # Catches: a mapped file, which ends the process by SIGBUS
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(b"a" * (text.CHUNK + 1))
+    chunks = Document(path).read()
+    next(chunks)
+    path.write_bytes(b"a")
+    with pytest.raises(TextError, match="corpus.txt: cannot be read: it became shorter while it was read"):
+        next(chunks)
