@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
 from charrnn.jobs.queue import KEY_PREFIX, QUEUES
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.lifecycle import NewJob, add_job
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import parts
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 
@@ -115,8 +121,21 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
     running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
     with broker(stack) as client:  # no notification is left, so that one from a refused command shows
         until(lambda: [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0], "the worker to be at work")
-    yield {"done": done, "running": running, "cancelled": cancelled}
+    waiting = wait_for_ever(stack, done)
+    yield {"done": done, "waiting": waiting, "cancelled": cancelled}
     stack.ok("cancel", running)
+    stack.ok("cancel", waiting)
+
+
+def wait_for_ever(stack: Home, done: str) -> str:
+    """Store a copy of a job that only a worker of a later release could read. Return its id."""
+    store = Store.open(Settings(home=stack.path))
+    spec = GenerateSpec.from_dict(store.job(int(done)).stored_spec)
+    with store.write() as connection:
+        job = add_job(connection, NewJob(spec=spec)).id
+        connection.execute(update(parts).where(parts.c.job == job).values(spec_version=SPEC_VERSION + 1))
+    store.close()
+    return str(job)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +146,7 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
         (("submit", "-m", "tiny", "--seeds", "-", "-t", "warm"), 2),
         (("submit", "--sedes"), 2),
         (("status", "4711"), 3),
-        (("results", "{running}"), 5),
+        (("results", "{waiting}"), 5),
     ],
 )
 def test_a_process_says_and_ends_as_its_entry_point_does(
@@ -212,9 +231,9 @@ def test_a_second_stack_in_one_home_is_refused(stack: Home) -> None:
 def test_an_export_is_not_replaced_before_the_first_row(stack: Home, jobs: dict[str, str], tmp_path: Path) -> None:
     export = tmp_path / "texts.jsonl"
     export.write_text("earlier\n")
-    done = stack.call("results", jobs["running"], "-o", str(export))
+    done = stack.call("results", jobs["waiting"], "-o", str(export))
     assert (done.returncode, export.read_text()) == (5, "earlier\n")  # Catches: an empty file in its place
-    assert f"Wait for all of them with: charrnn-jobs wait {jobs['running']}" in " ".join(done.stderr.split())
+    assert f"Wait for all of them with: charrnn-jobs wait {jobs['waiting']}" in " ".join(done.stderr.split())
     ended = stack.call("results", jobs["cancelled"], "-o", str(export))
     assert (ended.returncode, export.read_text()) == (0, "")
     assert ended.stderr.count("cancelled with 0 of its") == 1  # Catches: the same note before and after
