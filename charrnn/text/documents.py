@@ -7,7 +7,6 @@ that are in the file. Pure Python.
 from __future__ import annotations
 
 import errno
-import glob
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,10 +16,10 @@ from pathlib import Path
 from charrnn.checks import check_choice
 from charrnn.errors import TextError
 from charrnn.regular_file import NotRegularError, regular
+from charrnn.text.listing import expand
 
 BYTE_ORDER_MARK = "\ufeff"
 MARK_BYTES = BYTE_ORDER_MARK.encode()
-CORPUS_SUFFIX = ".txt"
 UTF_8, LATIN_1 = ENCODINGS = ("utf-8", "latin-1")
 CHUNK = 1 << 20  # bytes read at once
 
@@ -196,42 +195,3 @@ def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> l
     check_choice("encoding", encoding, ENCODINGS)
     given = [paths] if isinstance(paths, str | Path) else paths
     return [Document(path, encoding) for path in expand(given)]
-
-
-def expand(paths: Iterable[str | Path]) -> list[Path]:
-    """Return the files that `paths` name, sorted, each once even if it is named in several ways.
-
-    A file names itself, a folder names the *.txt files in it and in its subfolders, and a pattern with *, ? or [ names
-    the files that match it.
-
-    Raises:
-        TextError: a path names no file or cannot be read, or there are no paths.
-    """
-    paths, files = list(paths), dict[Path, Path]()
-    if not paths or "" in paths:
-        raise TextError("A path is empty, or no path was given. Expected text files or folders of them")
-    for path in (Path(path).absolute() for path in paths):
-        try:
-            matches = _list_files(path)
-        except OSError as error:
-            raise TextError(f"{path}: cannot be read: {error.strerror}") from error
-        if not matches:
-            raise TextError(f"{path}: {_explain_no_files(path)}. Expected text files or folders of them")
-        for file in matches:
-            real = file.resolve()
-            files[real] = min(file, files.get(real, file))
-    return sorted(files.values())
-
-
-def _explain_no_files(path: Path) -> str:
-    if path.is_dir():
-        return f"a folder without {CORPUS_SUFFIX} files"
-    return "a pattern that no file matches" if set(str(path)) & set("*?[") else "no such file"
-
-
-def _list_files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [file for file in path.rglob(f"*{CORPUS_SUFFIX}") if file.is_file()]
-    if path.exists():
-        return [path]
-    return [Path(match) for match in glob.glob(str(path)) if Path(match).is_file()]

@@ -125,8 +125,9 @@ def training_line(spec: TrainSpec) -> str:
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     left_out = f", {spec.left_out_characters:,} left out as copies of it" if spec.left_out_characters else ""
+    files = f"{console.counted(spec.num_sources, 'file')} of {console.size(spec.source_bytes)}: "
     return (
-        f"{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
+        f"{files if spec.source_bytes else ''}{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
         f"{console.counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
         f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )

@@ -18,7 +18,8 @@ def submitted(job: SubmittedJob, *, json: bool) -> None:
     """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error."""
     if json:
         facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": job.estimate}
-        console.records(facts | job.spec.to_dict())
+        files = {"files": job.spec.num_sources} if isinstance(job.spec, TrainSpec) else {}
+        console.records(facts | files | job.spec.to_dict())
     elif job.id:
         console.value(job.id)
     if isinstance(job.spec, TrainSpec):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import TextError
 from charrnn.text import documents as text
-from charrnn.text.documents import Document, decode, expand
+from charrnn.text.documents import Document, decode
 
 
 def test_an_error_names_file_line_and_byte_of_what_is_not_utf8() -> None:
@@ -51,64 +51,6 @@ def test_line_ends_of_a_file_are_kept(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(TextError, match=r"gone\.txt: cannot be read: No such file"):
         list(Document(tmp_path / "gone.txt").read())
-
-
-def test_a_file_that_is_named_in_several_ways_is_read_once(tmp_path: Path) -> None:
-    # Catches: a text that is trained on three times
-    make_files(tmp_path, "texts/a.txt")
-    (tmp_path / "link").symlink_to(tmp_path / "texts")
-    folders = [tmp_path / "texts", tmp_path / "texts" / ".." / "texts", tmp_path / "link"]
-    assert expand(folders) == expand(folders[::-1]) == [tmp_path / "link" / "a.txt"]
-
-
-def make_files(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
-
-
-def test_a_folder_is_its_text_files_searched_deeply(tmp_path: Path) -> None:
-    # Catches: glob instead of rglob
-    make_files(tmp_path, "b.txt", "a.txt", "deep/er/c.txt", "notes.md")
-    assert expand([tmp_path]) == [tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "deep/er/c.txt"]
-
-
-def test_a_folder_whose_name_ends_in_txt_is_no_file(tmp_path: Path) -> None:
-    make_files(tmp_path, "odd.txt/a.txt")
-    assert expand([tmp_path]) == [tmp_path / "odd.txt/a.txt"]
-
-
-def test_a_file_is_itself_whatever_its_name(tmp_path: Path) -> None:
-    make_files(tmp_path, "notes [1].md")
-    assert expand([str(tmp_path / "notes [1].md")]) == [tmp_path / "notes [1].md"]
-
-
-@pytest.mark.parametrize("pattern", ["a*.txt", "a?.txt", "a[1]*"])
-def test_a_pattern_is_the_files_that_match_it(tmp_path: Path, pattern: str) -> None:
-    make_files(tmp_path, "a1.txt", "b1.txt", "a1folder/c.txt")
-    assert expand([tmp_path / pattern]) == [tmp_path / "a1.txt"]
-
-
-def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
-    make_files(tmp_path, "a.txt")
-    assert expand([tmp_path, tmp_path / "a.txt", tmp_path / "*.txt"]) == [tmp_path / "a.txt"]
-
-
-def test_the_order_of_files_does_not_depend_on_the_order_of_paths(tmp_path: Path) -> None:
-    make_files(tmp_path, "a.txt", "b.txt")
-    assert expand([tmp_path / "b.txt", tmp_path / "a.txt"]) == [tmp_path / "a.txt", tmp_path / "b.txt"]
-
-
-@pytest.mark.parametrize(("name", "why"), [
-    ("gone.txt", "no such file"),
-    ("gone*", "a pattern that no file matches"),
-    ("empty", r"a folder without \.txt files"),
-])  # fmt: skip
-def test_a_path_that_names_no_file_is_refused(tmp_path: Path, name: str, why: str) -> None:
-    # Catches: a misspelled path beside a good one, so that training silently uses half the text
-    make_files(tmp_path, "a.txt", "empty/notes.md")
-    with pytest.raises(TextError, match=why):
-        expand([tmp_path / "a.txt", tmp_path / name])
 
 
 def written(path: Path, data: bytes) -> Document:

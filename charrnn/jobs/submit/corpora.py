@@ -18,7 +18,8 @@ from charrnn.jobs.files.location import open_bucket
 from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import S3, is_url
 from charrnn.jobs.settings import Settings
-from charrnn.text.documents import CORPUS_SUFFIX, ENCODINGS, Document, check_storable, list_documents
+from charrnn.text.documents import ENCODINGS, Document, check_storable, list_documents
+from charrnn.text.listing import CORPUS_SUFFIX, is_corpus_name, warn_of_empty
 
 if TYPE_CHECKING:
     from charrnn.jobs.files.bucket import Bucket
@@ -117,13 +118,17 @@ def open_corpora(settings: Settings, *, scheduled: bool = False) -> Iterator[Cor
 def _find_texts(bucket: Bucket, name: str) -> list[str]:
     """Return the names of the *.txt files below a folder of a bucket, or in the whole bucket if `name` is empty.
 
-    If there are none, return the file with that name.
+    If there are none, return the file with that name. Empty files are left out, unless all are.
     """
     below = bucket.list_prefix(name and f"{name}/")
-    texts = [file.name for file in below if file.name.endswith(CORPUS_SUFFIX)]
+    texts = [file for file in below if is_corpus_name(file.name)]
     if not texts and name:
-        texts = [file.name for file in bucket.list_prefix(name) if file.name == name]
+        texts = [file for file in bucket.list_prefix(name) if file.name == name]
     if not texts:
         url = f"{bucket.url}/{name}"
         raise TextError(f"{url}: no such file, and no {CORPUS_SUFFIX} file below it. Expected text files")
-    return texts
+    empty = [f"{bucket.url}/{file.name}" for file in texts if not file.size]
+    if empty and len(empty) < len(texts):
+        warn_of_empty(empty)
+        texts = [file for file in texts if file.size]
+    return [file.name for file in texts]

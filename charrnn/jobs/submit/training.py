@@ -98,6 +98,7 @@ def _prepare(
         start=version.name if version else None,
         sources=tuple(map(_printable, corpus[:MAX_SOURCES])),
         num_sources=len(corpus),
+        source_bytes=sum(document.size() for document in corpus),
         margin=request.margin,
         keep=request.keep,
     )

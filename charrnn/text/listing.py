@@ -1,0 +1,122 @@
+"""The text files that paths name, and those in their folders that are left out."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from stat import S_ISREG
+
+from charrnn.errors import TextError
+
+CORPUS_SUFFIX = ".txt"
+NAMED = 3  # files in a warning
+
+logger = logging.getLogger(__name__)
+
+
+def is_corpus_name(name: str) -> bool:
+    """Return whether a folder's file of that name is read. Windows writes .TXT too."""
+    return name.lower().endswith(CORPUS_SUFFIX)
+
+
+def expand(paths: Iterable[str | Path]) -> list[Path]:
+    """Return the files that `paths` name, sorted, each once even if it is named in several ways.
+
+    A file names itself, a folder names the *.txt files in it and in its subfolders, and a pattern with *, ** or ? or [
+    names the files that match it. Links are followed. What is left out is warned of: a folder's other files, and empty
+    files unless all are empty.
+
+    Raises:
+        TextError: a path names no file or cannot be read, or there are no paths.
+    """
+    paths, files, others = list(paths), dict[Path, Path](), set[Path]()
+    if not paths or "" in paths:
+        raise TextError("A path is empty, or no path was given. Expected text files or folders of them")
+    for path in (Path(path).absolute() for path in paths):
+        try:
+            matches = _list_files(path)
+            if path.is_dir():
+                others.update(file.resolve() for file in matches if not _is_hidden(file.relative_to(path)))
+                matches = [file for file in matches if is_corpus_name(file.name)]
+        except OSError as error:
+            raise TextError(f"{path}: cannot be read: {error.strerror}") from error
+        if not matches:
+            raise TextError(f"{path}: {_explain_no_files(path)}. Expected text files or folders of them")
+        for file in matches:
+            real = file.resolve()
+            files[real] = min(file, files.get(real, file))
+    _warn(sorted(others - files.keys()))
+    return _without_empty(sorted(files.values()))
+
+
+def warn_of_empty(names: list[str]) -> None:
+    logger.warning("Left out as empty: %s", shorten_names(names))
+
+
+def shorten_names(names: list[str]) -> str:
+    """Return the first names, and the number of the others."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _warn(others: list[Path]) -> None:
+    if others:
+        logger.warning(
+            "Left out, because the names do not end in %s: %s. To read them, pass their names or a pattern",
+            CORPUS_SUFFIX,
+            shorten_names(list(map(str, others))),
+        )
+
+
+def _without_empty(files: list[Path]) -> list[Path]:
+    empty = [file for file in files if _is_empty(file)]
+    if not empty or len(empty) == len(files):  # an error about the first one says that it is empty
+        return files
+    warn_of_empty(list(map(str, empty)))
+    return [file for file in files if file not in set(empty)]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _is_empty(file: Path) -> bool:
+    try:
+        status = file.stat()
+    except OSError:  # reported when it is opened
+        return False
+    return S_ISREG(status.st_mode) and not status.st_size
+
+
+def _explain_no_files(path: Path) -> str:
+    if path.is_dir():
+        return f"a folder without {CORPUS_SUFFIX} files"
+    return "a pattern that no file matches" if set(str(path)) & set("*?[") else "no such file"
+
+
+def _list_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return list(_walk(path))
+    if path.exists():
+        return [path]
+    return [Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file()]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder. Links to folders are followed, each folder once: links may form a circle."""
+    seen = set[tuple[int, int]]()
+    for name, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        status = Path(name).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield from (path for path in (Path(name) / file for file in files) if path.is_file())
+
+
+def _raise(error: OSError) -> None:
+    raise error
