@@ -29,6 +29,11 @@ def shortened(message: str) -> str:
     return f"{message[:begin]} … {len(message) - begin - END:,} characters … {message[-END:]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 seed" or "1,000 seeds"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 class CharrnnError(Exception):
     """Base class of the errors that users see as one message, without a traceback."""
 

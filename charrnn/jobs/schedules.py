@@ -200,7 +200,7 @@ class Schedules:
     def _advance(self, due: WaitingSlot, now: int) -> None:
         """Submit a slot's job, unless it waits for another job, another process submits it, or it is too late."""
         schedule, slot = due.stored.schedule(), due.slot
-        if (earlier := self._submissions.unended(slot.schedule)) == slot:
+        if (earlier := self._submissions.unfinished(slot.schedule)) == slot:
             return
         reason = None if due.by_hand else schedule.expired(slot, now)
         if due.blocked and not reason:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from charrnn.errors import counted
 from producer.follow import follow
 from producer.options import (
     JOB_PANEL,
@@ -105,7 +106,7 @@ def retry(job: JobArgument) -> None:
     """Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint."""
     with open_client() as client:
         count = client.retry(job)
-    again = f"{console.counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
+    again = f"{counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
     console.note(f"job {job}: {again}")
 
 

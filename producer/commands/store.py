@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from charrnn.errors import counted
 from charrnn.jobs.programs import JOB_FAILED
 from producer.options import JsonOption, open_client, read_settings
 from producer.output import console
@@ -34,9 +35,7 @@ def check(json: JsonOption = False) -> None:
     else:
         console.checks((("problem" if f.loss else "unnamed"), not f.loss, f.problem) for f in found)
     lost = sum(finding.loss for finding in found)
-    console.note(
-        f"{console.counted(lost, 'problem')}, and {console.counted(len(found) - lost, 'file')} that no row names"
-    )
+    console.note(f"{counted(lost, 'problem')}, and {counted(len(found) - lost, 'file')} without a row in the database")
     if lost:
         raise typer.Exit(JOB_FAILED)
 

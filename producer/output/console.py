@@ -99,11 +99,6 @@ def printable(text: str) -> str:
     return "".join(SIGNS.get(c, c if c.isprintable() else "�") for c in text)
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, such as "1 seed" or "1,000 seeds"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def duration(seconds: float) -> str:
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:

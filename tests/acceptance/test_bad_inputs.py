@@ -76,7 +76,9 @@ TEXTS: dict[str, tuple[bytes, str]] = {  # for seeds and corpora; the location f
 
 @pytest.mark.parametrize(("data", "message"), TEXTS.values(), ids=TEXTS.keys())
 @pytest.mark.parametrize("name", ["seeds.txt", "seeds.jsonl"])
-def test_seeds_that_are_no_text_are_refused(stack: Home, written: Inputs, name: str, data: bytes, message: str) -> None:
+def test_seeds_that_are_no_text_are_refused(
+    stack: Home, written: Inputs, name: str, data: bytes, message: str
+) -> None:
     # Catches: errors="replace" in text.decode
     if name.endswith("jsonl"):
         data = b"".join(b'{"seed": "%b"}\n' % line if line else b"" for line in data.split(b"\n"))

@@ -148,7 +148,9 @@ def refused(home: Home, *arguments: str) -> tuple[int, str]:
     return done.returncode, " ".join(done.stderr.split())
 
 
-def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(home: Home, text_file: Path) -> None:
+def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(
+    home: Home, text_file: Path
+) -> None:
     code, said = refused(home, "train", "good", str(text_file))
     assert code == 4
     assert "broker.sock" in said

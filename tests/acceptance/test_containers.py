@@ -165,9 +165,7 @@ def test_the_database_takes_no_connection_without_tls(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("server", ["broker", "store"])
-def test_a_server_whose_certificate_is_another_authority_s_is_not_believed(
-    stack: Stack, server: str, tmp_path: Path
-) -> None:
+def test_a_server_whose_certificate_is_another_authority_s_is_not_believed(stack: Stack, server: str, tmp_path: Path) -> None:
     # Catches: TLS without a check of the certificate
     for name in ("secrets.sh", "redis.acl"):
         shutil.copy(ROOT / "deploy" / name, tmp_path)

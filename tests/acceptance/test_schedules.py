@@ -66,7 +66,7 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path in the worker's folder
     assert len(shown["upcoming"]) == 5
     assert nightly in stack.ok("schedules")
-    for verb, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "removed")):
+    for verb, said in (("pause", "is paused"), ("resume", "resumed; next run: "), ("remove", "removed")):
         assert said in stack.call("schedules", verb, nightly).stderr
     assert stack.json("schedules") == []
 

@@ -369,7 +369,7 @@ def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
         submit(client, model, [Seed("a")], SamplingOptions(), part_rows=0)
-    with pytest.raises(InputError, match="would make 1,000,000 parts of 1 rows. Expected at most 100,000 parts. Use a"):
+    with pytest.raises(InputError, match="would make 1,000,000 parts of 1 row. Expected at most 100,000 parts. Use a"):
         submit(client, model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
     assert count(client) == before
 

@@ -536,7 +536,7 @@ def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(stor
     worse = Comparison(champion=1, nats=1.52, champion_nats=1.51, left_out=7)
     add_version(store, job, 1.4, **lacks, comparison=worse)
     assert reason(store, 2) == (
-        "1.5200 nats, not better than 1.5100 of speeches@1; 7 characters that one of them lacks are left out"
+        "1.5200 nats, not better than 1.5100 of speeches@1; without 7 characters that one of them lacks"
     )
     add_version(store, job, 1.4, characters="abc")  # further characters do not change the text
     assert resolve(store, "speeches").version == 3

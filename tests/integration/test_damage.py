@@ -196,7 +196,9 @@ def test_the_queues_of_a_damaged_worker_are_written_again(client: Client, cell: 
 
 @each_cell
 @pytest.mark.parametrize("column", [jobs.c.spec, models.c.validation, versions.c.files], ids=str)
-def test_prune_keeps_what_a_damaged_row_may_name(client: Client, model: str, cell: str, column: Column[Any]) -> None:
+def test_prune_keeps_what_a_damaged_row_may_name(
+    client: Client, model: str, cell: str, column: Column[Any]
+) -> None:
     # Catches: files of a version that are deleted since the row that names them cannot be read
     orphan = client.connections.files.put("seeds/orphan", [b"of a submit that was killed"])
     os.utime(Path(client.connections.files.url) / orphan.name, (0, 0))

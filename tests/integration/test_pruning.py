@@ -163,9 +163,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     assert client.status(waiting).state == "queued"
 
 
-def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(
-    client: Client, model: str, do_part: DoPart
-) -> None:
+def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(client: Client, model: str, do_part: DoPart) -> None:
     # Catches: orphans of killed workers that stay as long as their job
     ended, running = submit_one(client, model), submit_one(client, model)
     do_part()
@@ -196,9 +194,7 @@ def test_the_files_of_a_version_stay_and_those_of_none_do_not(client: Client, mo
     assert before - names(client) == {f"{gone.name}/config.json"}
 
 
-def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
-    client: Client, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a corpus deleted while a training job with an equal text is being submitted
     again = [b"a text that an aborted submit left"]
     written = client.connections.files.put_content("corpora", ".txt", again)
@@ -215,7 +211,9 @@ def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
     assert client.connections.files.read(written) == again[0]
 
 
-def test_what_no_row_names_is_set_aside_for_a_week(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_row_names_is_set_aside_for_a_week(
+    client: Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Catches: files deleted at once; files that stay aside for ever
     files = client.connections.files
     orphan = files.put("seeds/orphan", [b"of a submit that was killed"])
@@ -239,7 +237,7 @@ def test_files_that_are_newer_than_the_database_are_not_pruned(client: Client, m
         for column in (jobs.c.created_at, versions.c.created_at):
             connection.execute(update(column.table).values({column: column - round(3 * DAY_S * 1000)}))
     for dry_run in (True, False):
-        with pytest.raises(InputError, match=f"1 files are newer than everything .*, such as {file.name}. Was the"):
+        with pytest.raises(InputError, match=f"Found 1 file newer than everything .*, such as {file.name}. Was the"):
             client.prune(0.0, dry_run=dry_run)
     assert client.connections.files.read(file)
     assert client.prune(DAY_S, accept_newer=True).aside == 1

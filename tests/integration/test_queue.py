@@ -48,9 +48,7 @@ def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leas
         assert queue.lengths() == {"train": 0, "generate": 4}
 
 
-def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
-    queue: Queue, leases: Leases, add_job: AddJob
-) -> None:
+def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(queue: Queue, leases: Leases, add_job: AddJob) -> None:
     # Catches: a round that notifies again for each part of a long job; one that counts the other queue's notifications
     add_job(parts=4)
     add_job(train=True)
@@ -59,7 +57,9 @@ def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
     assert queue.lengths() == {"train": 1, "generate": 1}
 
 
-def test_maintenance_rings_as_often_for_a_long_job_as_its_submit(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+def test_maintenance_rings_as_often_for_a_long_job_as_its_submit(
+    queue: Queue, leases: Leases, add_job: AddJob
+) -> None:
     # Catches: a round that takes a minute, while no other process does one
     add_job(parts=2 * BELLS)
     ring_missing(leases, queue)

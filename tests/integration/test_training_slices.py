@@ -163,7 +163,9 @@ def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases
     assert "no live worker serves generate" in (client.status(waiting).waiting_for or "")
 
 
-def test_a_training_leaves_no_checkpoint(client: Client, child: Child, kept: KeptTrainings, settings: Settings) -> None:
+def test_a_training_leaves_no_checkpoint(
+    client: Client, child: Child, kept: KeptTrainings, settings: Settings
+) -> None:
     client.connections.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
     run(child, kept)
     assert client.status(1).state == JobState.DONE

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.model import Model, in_order
+from charrnn.model import Model, reorder
 from charrnn.network.network import sequence
 from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
@@ -169,7 +169,7 @@ def test_a_stop_string_of_any_length_is_found_across_calls(untrained_model: Mode
         tuple(stop[:place] + "\uffff" for place in range(length)) for stop in stops
     ]  # begin like it, and never end
     rows = [Row([1, 2], 1.0, 200, 5, stop=(*more, stop)) for stop, more in zip(stops, others, strict=True)]
-    found = [text.ids.tolist() for text in in_order(untrained_model.sample_rows(rows, BATCH))]
+    found = [text.ids.tolist() for text in reorder(untrained_model.sample_rows(rows, BATCH))]
     # Catches: a tail of the text that is one character too short
     assert found == [ids[: to_string(ids).find(stop)] for stop in stops]
 

@@ -108,7 +108,9 @@ def test_who_waits_for_a_healthy_service_waits_for_one_with_a_health_check(servi
     assert all(services[name]["healthcheck"]["test"][0] == "CMD" for name, _ in waits)
 
 
-def test_what_is_built_is_a_stage_of_the_dockerfile(services: dict[str, Compose], stages: dict[str, list[str]]) -> None:
+def test_what_is_built_is_a_stage_of_the_dockerfile(
+    services: dict[str, Compose], stages: dict[str, list[str]]
+) -> None:
     builds = {name: service["build"] for name, service in services.items() if "build" in service}
     assert {build["dockerfile"] for build in builds.values()} == {str(DOCKERFILE.relative_to(ROOT))}
     assert {build["target"] for build in builds.values()} == {"producer", "worker-cpu", "worker-gpu"} <= stages.keys()

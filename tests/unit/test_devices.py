@@ -68,9 +68,7 @@ def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> No
         ("true", ""),
     ],
 )
-def test_a_driver_that_fails_is_an_error_that_has_its_answer(
-    machine: Machine, wanted: str, line: str, answer: str
-) -> None:
+def test_a_driver_that_fails_is_an_error_that_has_its_answer(machine: Machine, wanted: str, line: str, answer: str) -> None:
     # Catches: the CPU, or fewer GPUs, where the driver is faulty; its error text taken for GPUs
     machine(line)
     with pytest.raises(InputError, match=f"nvidia-smi returned '{answer}'. .*Repair the driver"):

@@ -43,9 +43,7 @@ INTEGERS = [
 
 
 @pytest.mark.parametrize(("options", "name", "low", "high"), INTEGERS)
-def test_a_whole_number_may_be_as_low_and_as_high_as_its_bounds(
-    options: type[Options], name: str, low: int, high: int
-) -> None:
+def test_a_whole_number_may_be_as_low_and_as_high_as_its_bounds(options: type[Options], name: str, low: int, high: int) -> None:
     assert [getattr(options(**{name: value}), name) for value in (low, high)] == [low, high]
 
 
@@ -128,8 +126,8 @@ def test_json_is_checked_as_much_as_a_person() -> None:
 
 
 def test_a_training_text_of_exactly_one_batch_is_enough() -> None:
-    assert TrainingOptions().batch_of(NetworkOptions(), 513) == 8
-    assert TrainingOptions().batch_of(NetworkOptions(max_len=20), 21) == 128
+    assert TrainingOptions().choose_batch_size(NetworkOptions(), 513) == 8
+    assert TrainingOptions().choose_batch_size(NetworkOptions(max_len=20), 21) == 128
 
 
 @pytest.mark.parametrize(("max_len", "characters", "expected"), [(None, 512, "513 (8 streams"), (20, 20, "21 (one")])
@@ -137,7 +135,7 @@ def test_a_training_text_shorter_than_one_batch_is_refused(max_len: int | None, 
     # Catches: not counting the character that the last step predicts
     match = re.escape(f"has {characters} characters, fewer than one batch. Expected at least {expected}")
     with pytest.raises(InputError, match=match):
-        TrainingOptions().batch_of(NetworkOptions(max_len=max_len), characters)
+        TrainingOptions().choose_batch_size(NetworkOptions(max_len=max_len), characters)
 
 
 def test_larger_texts_get_more_streams() -> None:

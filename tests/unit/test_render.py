@@ -178,7 +178,7 @@ def test_no_results_are_counted_as_none() -> None:
 
 def shown(capsys: pytest.CaptureFixture[str], *jobs: JobStatus) -> list[str]:
     """Return the lines that a follower prints for a job's successive states."""
-    with following.follower(7) as show:
+    with following.follower("job 7") as show:
         for job in jobs:
             show(job)
     return capsys.readouterr().err.splitlines()
@@ -206,7 +206,7 @@ def test_a_job_that_was_not_finished_as_it_was_begun_says_so(capsys: pytest.Capt
     assert [" ".join(line.split()) for line in lines if line.startswith("engine")] == [
         "engine gpu, bfloat16, release 0.1.0: 3 commits",
         "engine cpu, bfloat16, release 0.2.0: 1 commit",
-        "engine not finished by the first one alone, which began it: results may differ from those of one engine",
+        "engine several engines did this job: its results may differ from those of a single engine",
     ]
     render.ended(replace(GENERATE, engines=ENGINES))
     assert "by 2 different engines (see status)" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_there_are_never_more_parts_than_a_job_may_have(rows: int, length: int, 
 
 
 def test_too_many_parts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"100,001 parts of 1 rows\. Expected at most 100,000 parts\. Use a larger"):
+    with pytest.raises(InputError, match=r"100,001 parts of 1 row\. Expected at most 100,000 parts\. Use a larger"):
         check_part_rows(MAX_PARTS + 1, 1, MAX_PART_ROWS)
 
 

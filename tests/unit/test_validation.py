@@ -71,9 +71,7 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
     assert chosen != list(range(len(chosen)))  # Catches: a choice of the first files of the sorted corpus
 
 
-def test_more_than_can_be_read_after_each_epoch_is_not_validation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_can_be_read_after_each_epoch_is_not_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "LARGEST_VALIDATION", 8)
     with pytest.raises(InputError, match="The validation text has 9 bytes. Expected at most 8"):
         join_documents(files(tmp_path, "12345", "6789"))
@@ -188,9 +186,7 @@ def test_the_tail_cuts_no_character(tmp_path: Path, before: str) -> None:
     assert len(validation.encode()) >= WINDOW
 
 
-def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "MAX_VALIDATION", 200)
     assert len(choose_validation(files(tmp_path, "x" * 9000))) == 200
 

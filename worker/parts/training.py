@@ -54,7 +54,7 @@ class KeptTrainings:
 
         None is dropped to make room: with three that take turns, the dropped one would always be the next in turn.
         """
-        for job in set(self._works) - work.child.store.unended(self._works):
+        for job in set(self._works) - work.child.store.unfinished(self._works):
             del self._works[job]
         if len(self._works) < MAX_KEPT:
             self._works[work.part.job] = work
@@ -77,7 +77,7 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
             raise
         watch.enter(WRITING)
         watch.retry(work.save_checkpoint)
-        if not work.trainer.finished and watch.retry(child.others_wait):
+        if not work.trainer.finished and watch.retry(child.has_waiting_part):
             watch.retry(lambda: kept.keep(work))
             raise Interrupted
     work.finish(watch)

@@ -38,7 +38,7 @@ def inspect(store: Store, files: Files) -> Iterator[Finding]:
     yield from (Finding(problem=problem, loss=True) for name, problem in problems.items() if name in named)
     yield from _inspect_parts(store, files)
     for stored in unnamed(store, files, older_than_s=0.0):
-        yield Finding(problem=f"{files.url}/{stored.name} is named by no row", loss=False)
+        yield Finding(problem=f"{files.url}/{stored.name} has no row in the database", loss=False)
 
 
 def _shared(store: Store) -> list[FileRef | DamagedError]:
