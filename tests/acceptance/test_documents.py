@@ -82,7 +82,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-def test_the_readme_names_options_that_are_there(home: Home) -> None:
+def test_the_readme_names_existing_options(home: Home) -> None:
     lines = re.findall(r"^(?:\$ )?charrnn-jobs ([^\n#]*)", README, re.MULTILINE)
     assert {line.split()[0] for line in lines} >= {"up", "train", "submit", "results"}
     for command, *words in map(str.split, lines):

@@ -170,7 +170,7 @@ def test_a_host_that_dies(plain: Plain) -> None:
     tell(plain, "F13", "parent and child are killed at the same time", hurt, "recovery_host_s")
 
 
-def test_a_message_that_dies_in_the_hands_of_its_taker(plain: Plain) -> None:
+def test_a_message_whose_consumer_is_killed(plain: Plain) -> None:
     (plain.home / "sitecustomize.py").write_text(POP_AND_DIE.format(once=str(plain.home / "died")))
     plain.start_workers(1, PYTHONPATH=str(plain.home))
     plain.submit()

@@ -44,7 +44,7 @@ def claimed(fleet: Fleet, job: int) -> int:
     return sum(part.token for part in fleet.parts(job))
 
 
-def test_a_restart_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
+def test_a_restart_while_workers_are_idle(fleet: Fleet, judge: Judge) -> None:
     fleet.start_workers()
     pids = fleet.pids()
     fleet.broker.end()
@@ -122,7 +122,7 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
     judge("F05", f"the broker is away for {SILENT_S} s; parts in progress end in that time", job)
 
 
-def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
+def test_a_suspended_broker(fleet: Fleet, judge: Judge) -> None:
     # A lease is shorter than the time that maintenance waits for the broker, and shorter than the part takes.
     fleet.start_workers(CHARRNN_LEASE_S="5", CHARRNN_MAINTAIN_S="1")
     job = fleet.submit(part_rows=SEEDS * SAMPLES)

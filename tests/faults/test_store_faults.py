@@ -121,7 +121,7 @@ def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge)
     judge("F36", "a running job is cancelled, then retried", job, cancel_s=seconds)
 
 
-def test_a_job_that_is_cancelled_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
+def test_a_job_that_is_cancelled_without_workers(fleet: Fleet, judge: Judge) -> None:
     job = fleet.submit()
     fleet.ok("cancel", str(job))
     assert fleet.wait(job).state == "cancelled"  # Catches: a job that waits for a worker to end it

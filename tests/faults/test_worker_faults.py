@@ -90,7 +90,7 @@ redis.QoS.append = die
 """
 
 
-def test_a_doorbell_that_dies_in_the_hands_of_its_taker(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
+def test_a_doorbell_whose_consumer_is_killed(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     # Catches: no ring_missing: the message is in no queue and in no `unacked`
     (tmp_path / "sitecustomize.py").write_text(POP_AND_DIE.format(once=str(tmp_path / "died")))
     (first,) = fleet.start_workers(1, PYTHONPATH=str(tmp_path))
@@ -236,7 +236,7 @@ def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> 
     assert {part.attempts for part in fleet.parts(job)} == {1}  # Catches: a release that counts as an attempt
 
 
-def test_a_worker_that_is_not_given_the_time_to_stop(fleet: Fleet, judge: Judge) -> None:
+def test_a_worker_killed_before_it_has_stopped(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
     first, _ = fleet.start_workers(CHARRNN_DRAIN_S="60")
     job = fleet.submit(part_rows=4500)

@@ -146,7 +146,7 @@ def add_job_row(connection: Connection, job: int) -> int:
     return copied
 
 
-def test_what_a_job_needs_is_computed_from_what_it_uses(store: Store, add_job: AddJob) -> None:
+def test_the_spec_version_of_a_job_is_computed_from_its_content(store: Store, add_job: AddJob) -> None:
     training = add_job(train=True)
     spec, awaiting = generate_spec(), generate_spec()
     object.__setattr__(awaiting, "version", None)
@@ -173,7 +173,7 @@ def _version(network: NetworkOptions) -> NewVersion:
     return NewVersion(**facts, network=network)  # type: ignore[arg-type]
 
 
-def test_the_end_of_a_training_job_needs_not_read_the_jobs_that_wait_for_it(
+def test_a_training_job_ends_without_reading_the_jobs_that_wait_for_it(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
     training = add_job(train=True)
@@ -226,7 +226,7 @@ def test_notifications_are_sent_for_what_another_worker_can_read(store: Store, l
     assert leases.waiting() == {"generate": 2}  # Catches: a count of what this process alone can read
 
 
-def test_status_and_doctor_say_which_jobs_wait_for_which_release(
+def test_status_and_doctor_show_which_jobs_wait_for_which_release(
     client: Client, store: Store, add_job: AddJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newer, odd = add_job(), add_job()

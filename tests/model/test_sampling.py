@@ -98,12 +98,12 @@ def test_each_kind_of_model_writes_what_its_network_predicts(each_model: Model) 
     assert list(written.ids) == ids[3:]
 
 
-def test_temperature_0_is_argmax_whatever_the_random_stream(untrained_model: Model) -> None:
+def test_temperature_0_is_greedy_decoding_for_any_random_seed(untrained_model: Model) -> None:
     found = texts(untrained_model, [Row([1, 2], 0.0, 30, key) for key in range(6)])
     assert len({tuple(text.ids) for text in found.values()}) == 1
 
 
-def test_a_tiny_temperature_is_argmax_and_a_huge_one_is_still_text(untrained_model: Model) -> None:
+def test_a_tiny_temperature_is_greedy_and_a_huge_one_makes_text(untrained_model: Model) -> None:
     tiny, zero, huge = (texts(untrained_model, [Row([1], t, 200, 5)])[5] for t in (1e-300, 0.0, 1e300))
     np.testing.assert_array_equal(tiny.ids, zero.ids)
     assert np.isfinite(huge.nats).all()

@@ -22,7 +22,7 @@ def test_common_stretches_are_found_to_the_byte(chunk: int, monkeypatch: pytest.
     assert Fingerprint(known).stretches(data) == [(77, 574), (575, 575 + WINDOW)]
 
 
-def test_shorter_stretches_are_none() -> None:
+def test_shorter_stretches_do_not_count() -> None:
     known = noise(0, 2000)
     assert Fingerprint(known).stretches(known[: WINDOW - 1] + noise(1, 500) + known[200 : 200 + WINDOW - 1]) == []
 
@@ -33,7 +33,7 @@ def test_texts_shorter_than_a_window_have_nothing_in_common() -> None:
     assert Fingerprint(noise(0, 1000)).stretches(b"") == []
 
 
-def test_one_changed_byte_parts_a_stretch() -> None:
+def test_one_changed_byte_splits_a_stretch() -> None:
     known = noise(0, 1000)
     for place in (WINDOW, 400, 999 - WINDOW):
         data = bytearray(known)
@@ -41,5 +41,5 @@ def test_one_changed_byte_parts_a_stretch() -> None:
         assert Fingerprint(known).stretches(bytes(data)) == [(0, place), (place + 1, 1000)]
 
 
-def test_the_whole_of_a_repeating_text_is_common() -> None:
+def test_all_of_a_repeating_text_is_common() -> None:
     assert Fingerprint(b"abc" * 100).stretches(b"abc" * 5000) == [(0, 15_000)]

@@ -28,7 +28,7 @@ def test_decoding_takes_encoding_back(text: str) -> None:
 
 
 @given(TEXTS)
-def test_the_file_brings_the_same_characters_back(text: str) -> None:
+def test_a_saved_vocabulary_is_loaded_unchanged(text: str) -> None:
     vocabulary = Vocabulary.of(text)
     assert Vocabulary.from_json(vocabulary.to_json()).characters == vocabulary.characters
 
@@ -102,7 +102,7 @@ def test_unknown_characters_are_dropped_or_written_plainly(text: str, dropped: s
     assert vocabulary.prepare_seed(text, "error") == text
 
 
-def test_a_stand_in_is_known_itself() -> None:
+def test_a_replacement_outside_the_vocabulary_is_dropped() -> None:
     assert Vocabulary.of("caf").prepare_seed("caf\u00e9 …", "replace") == "caf"
 
 
