@@ -48,7 +48,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         list[str] | None,
         option(metavar="FIELD=VALUE", help="Rows with this value, such as temperature=0.5. Repeatable.", panel=ROWS),
     ] = None,
-    failed: Annotated[bool, flag("--failed", help="Only rows that failed.", panel=ROWS)] = False,
+    failed: Annotated[bool, flag("--failed", help="Only failed rows.", panel=ROWS)] = False,
     distinct: Annotated[
         bool, flag("--distinct", help="Only the first of rows with the same seed and text.", panel=ROWS)
     ] = False,

@@ -27,7 +27,7 @@ def upgrade() -> None:
 
 @store.command()
 def check(json: JsonOption = False) -> None:
-    """Check that every file that the database names is there and unchanged, and that every file has a row."""
+    """Check that every file that the database names exists unchanged, and that every file has a row."""
     with open_client() as client:
         found = list(client.inspect())
     if json:

@@ -54,5 +54,5 @@ def test_the_page_imports_existing_names() -> None:
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"`\.?([a-z_.]+)\(", TABLE))))
 def test_the_page_s_verbs_are_the_client_s(verb: str) -> None:
     """This includes the verbs of its models, schedules and connections, which the page abbreviates by a leading dot."""
-    rooms = (Client, Models, Schedules, Connections)
-    assert any(hasattr(room, verb.rpartition(".")[2]) for room in rooms), verb
+    owners = (Client, Models, Schedules, Connections)
+    assert any(hasattr(owner, verb.rpartition(".")[2]) for owner in owners), verb

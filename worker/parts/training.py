@@ -197,7 +197,7 @@ class _Work:
                 UnreachableError,
                 DamagedError,
             ) as error:  # prune, maintenance and the next training job do the rest
-                logger.warning("job %d: cleanup is left for later: %s", part.job, error)
+                logger.warning("job %d: maintenance or prune will clean up later: %s", part.job, error)
 
     def _delete_checkpoints(self) -> None:
         """Delete the job's checkpoints, including those of killed attempts."""

@@ -247,7 +247,7 @@ def _part(row: Any, job: Turn) -> Part:
 
 
 def _checkpoint(row: Row[Any]) -> FileRef | None:
-    """Return a part's last checkpoint. Without a readable one it starts anew, which ends in the same weights."""
+    """Return a part's last checkpoint. Without a readable one it starts over, with the same weights at its end."""
     try:
         with reading(f"the checkpoint of job {row.job}"):
             return FileRef.from_dict(parse(row.checkpoint)) if row.checkpoint else None
@@ -257,7 +257,7 @@ def _checkpoint(row: Row[Any]) -> FileRef | None:
 
 
 def _total(job: int, before: Any, report: Report) -> Report:
-    """Return a job's report with that of one more part. A damaged one starts anew: it must not stop the rows."""
+    """Return a job's report with that of one more part. A damaged report starts from zero: it must not stop the rows."""
     try:
         with reading(f"the report of job {job}"):
             return report if before is None else Report.from_dict(before) + report

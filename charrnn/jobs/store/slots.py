@@ -107,7 +107,7 @@ def _slot(row: Row[Any]) -> StoredSlot:
 
 
 def pause(connection: Connection, name: str) -> None:
-    """Stop a schedule from submitting jobs until it is resumed, except by hand."""
+    """Stop a schedule from submitting jobs until it is resumed. `run` still works."""
     get_schedule(connection, name, locked=True)
     connection.execute(update(schedules).where(schedules.c.name == name).values(paused=True))
     own = (slots.c.schedule == name) & (slots.c.state == SlotState.DUE) & ~slots.c.by_hand

@@ -1,4 +1,4 @@
-"""Compare the database with the files: every file that a row names is there and unchanged, and every file has a row."""
+"""Compare the database with the files: every file that a row names exists unchanged, and every file has a row."""
 
 from __future__ import annotations
 
