@@ -59,7 +59,8 @@ def examine(client: Client) -> list[Check]:
         _check("home", lambda: str(client.connections.settings.home)),
         _check("broker", lambda: _broker(client)),
         _check(
-            "store", lambda: f"{client.connections.store.url}, {counted(len(client.models.list()), 'model version')}"
+            "store",
+            lambda: f"{client.connections.store.url}, {counted(len(client.models.list()), 'model version')}",
         ),
         _check("files", lambda: _files(client)),
     ]

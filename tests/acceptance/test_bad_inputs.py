@@ -160,7 +160,7 @@ def test_invalid_values_in_json_lines_are_refused_with_their_line(
     refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", written("seeds.jsonl", line.encode()))
 
 
-def test_a_message_about_a_seed_is_no_longer_than_a_screen(stack: Home, written: Inputs) -> None:
+def test_a_message_about_a_seed_fits_on_a_screen(stack: Home, written: Inputs) -> None:
     path = written("seeds.jsonl", b'{"seed": [%b1]}' % (b"1," * 100_000))
     assert len(stack.call("submit", "-m", "tiny", "--seeds", path).stderr) < 10_000
 
@@ -418,12 +418,12 @@ def test_an_invalid_model_name_is_refused(stack: Home, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES[:-1])
-def test_no_model_has_such_a_name(stack: Home, name: str) -> None:
+def test_an_invalid_model_name_is_not_found(stack: Home, name: str) -> None:
     refuse(stack, 3, "There is no model ", "submit", f"--model={name}")
 
 
 @pytest.mark.parametrize("version", ["..", "-1", "0", "1/../1", "9" * 5000, "champion ", "²", "1@1"])
-def test_no_version_has_such_a_name(stack: Home, version: str) -> None:
+def test_an_invalid_version_name_is_not_found(stack: Home, version: str) -> None:
     refuse(stack, 3, "Model tiny has no version ", "submit", "-m", f"tiny@{version}")
 
 
@@ -757,7 +757,7 @@ def warnings(log: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_forged_message_does_nothing_and_the_worker_works_on(stack: Home, genuine: Message, name: str) -> None:
+def test_a_forged_message_does_nothing_and_the_worker_continues(stack: Home, genuine: Message, name: str) -> None:
     # Catches: accept_content=["json", "pickle"]; a header left out of OURS; a warning about each notification
     before, alive, log = stored(stack), processes(stack), stack.log()
     assert alive

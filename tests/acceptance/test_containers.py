@@ -131,7 +131,7 @@ def test_every_row_exists_once_and_equals_a_run_without_faults(carried: Carried)
     assert carried.lines[: carried.samples] == carried.undisturbed
 
 
-def test_every_piece_ends_by_itself_when_it_is_asked_to(carried: Carried) -> None:
+def test_every_service_stops_gracefully_at_sigterm(carried: Carried) -> None:
     # At SIGTERM a scheduler has nothing to requeue, and ends with the exit code that a shell reports for the signal
     assert carried.exit_codes == {**dict.fromkeys(PIECES, 0), "scheduler": -signal.SIGTERM}
 

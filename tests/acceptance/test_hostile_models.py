@@ -535,7 +535,7 @@ JOBS = ("lambda.keras", "pipe", "link", "folder")
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_a_job_of_such_a_version_fails_with_the_reason_and_the_worker_works_on(
+def test_a_job_of_a_damaged_version_fails_with_the_reason_and_the_worker_continues(
     stack: Home, tmp_path: Path, outside: Path, foreign: Path, kind: str
 ) -> None:
     # Catches: waiting for a pipe; trying a folder or a link again and again

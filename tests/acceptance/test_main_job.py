@@ -43,7 +43,7 @@ def rows(stack: Home, job: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stack.ok("results", job).splitlines()]
 
 
-def test_every_row_comes_back_in_submit_order(seeds: str, rows: list[dict[str, Any]]) -> None:
+def test_every_row_is_returned_in_submit_order(seeds: str, rows: list[dict[str, Any]]) -> None:
     submitted = Path(seeds).read_text().splitlines()
     expected = [(seed, t, k) for seed in submitted for t in TEMPERATURES for k in range(SAMPLES)]
     assert [(row["seed"], row["temperature"], row["sample"]) for row in rows] == expected

@@ -180,7 +180,7 @@ def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     judge("F19", "the work hangs while its process lives", job)
 
 
-def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) -> None:
+def test_a_suspended_process_that_resumes(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
     first, _ = fleet.start_workers()
     job = fleet.submit()

@@ -140,7 +140,7 @@ def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -
     assert store.job(job).state == JobState.RUNNING
 
 
-def test_queues_are_apart(leases: Leases, add_job: AddJob) -> None:
+def test_queues_are_separate(leases: Leases, add_job: AddJob) -> None:
     # Catches: candidates from every queue
     add_job(train=True)
     assert leases.claim("generate", "a") is None

@@ -57,7 +57,7 @@ def submit_one(client: Client, model: str, **facts: Any) -> int:
 
 
 @each_cell
-def test_a_damaged_job_is_shown_as_such_and_the_others_as_they_are(
+def test_a_damaged_job_is_shown_as_damaged_and_others_normally(
     client: Client, model: str, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Catches: JSON that is parsed for all rows at once; a spec that is parsed where it is only shown
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_or_progress_restarts_the_part(client: Client, mode
 
 
 @each_cell
-def test_a_damaged_version_is_shown_as_such_and_used_by_nobody(
+def test_a_damaged_version_is_shown_as_damaged_and_not_used(
     client: Client, model: str, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(client, versions.c.files, cell, model=model)
@@ -166,7 +166,7 @@ def test_a_text_that_is_not_utf_8_hides_no_row(client: Client, model: str) -> No
 
 
 @each_cell
-def test_a_damaged_schedule_is_shown_as_such_and_the_others_run(
+def test_a_damaged_schedule_is_shown_as_damaged_and_others_run(
     client: Client, model: str, text_file: Path, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = TrainRequest(model="nightly", paths=(str(text_file),))

@@ -37,7 +37,7 @@ def test_a_database_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None
         Store(f"sqlite:///{tmp_path / 'no' / 'folder' / 'store.sqlite'}")
 
 
-def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_unreachable(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_text("not a database, but long enough to be read as one's header" * 10)
     with pytest.raises(UnreachableError):
         Store(f"sqlite:///{tmp_path / 'store.sqlite'}")

@@ -45,7 +45,7 @@ def finish(do_part: DoPart, parts: int = 15) -> None:
         do_part()
 
 
-def test_every_row_comes_once_and_in_order(client: Client, job: int, do_part: DoPart) -> None:
+def test_every_row_is_returned_once_and_in_order(client: Client, job: int, do_part: DoPart) -> None:
     finish(do_part)
     found = read(client, job)
     assert [row["row"] for row in found] == list(range(ROWS))

@@ -89,7 +89,7 @@ def test_a_checkpoint_that_cannot_be_read_blocks_no_job(store: Store, leases: Le
     assert [(part.job, part.checkpoint) for part in claimed if part] == [(damaged, None), (other, None)]
 
 
-def test_a_worker_of_the_first_release_does_what_it_can_read_beside_this_one(
+def test_workers_of_two_releases_do_the_jobs_that_they_can_read(
     store: Store, store_url: str, leases: Leases, add_job: AddJob
 ) -> None:
     newer, plain = add_job(), add_job(parts=3)

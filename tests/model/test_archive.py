@@ -747,7 +747,7 @@ def test_a_network_that_lacks_an_option_has_its_default(version: Version) -> Non
     assert version.read(parts.join()) == version.manifest
 
 
-def test_a_whole_number_of_nats_is_a_float_afterwards(version: Version) -> None:
+def test_whole_nats_are_read_back_as_floats(version: Version) -> None:
     parts = Parts(version.write())
     parts.document["val_loss"] = 10**30  # more than a database integer can hold
     parts.list("metrics.json", b'{"val_loss": 1e30}')

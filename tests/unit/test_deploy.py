@@ -229,7 +229,7 @@ def test_the_script_makes_each_secret_once(compose: Compose, tmp_path: Path) -> 
     assert made == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
 
 
-def test_the_broker_s_user_may_do_what_is_listed_with_our_keys() -> None:
+def test_the_broker_user_can_use_the_listed_commands_on_project_keys() -> None:
     (rule,) = re.findall(r"^user charrnn (.*)$", (DEPLOY / "redis.acl").read_text(), re.MULTILINE)
     words = rule.split()
     assert words[:5] == ["on", "#PASSWORD_SHA256", "~charrnn:*", "resetchannels", "-@all"]

@@ -134,7 +134,7 @@ def test_parquet_is_read_back(rows: list[dict[str, Any]]) -> None:
     assert read_parquet(exported(rows, "parquet")).read().to_pylist() == rows
 
 
-def test_numbers_in_csv_are_read_as_what_they_were() -> None:
+def test_numbers_in_csv_keep_their_values() -> None:
     [row], [cells] = (rows := records(["abc"])), read_csv(exported(rows, "csv"))
     assert [float(cells[name]) for name in NUMBERS] == [row[name] for name in NUMBERS]
 

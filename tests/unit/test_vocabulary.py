@@ -66,7 +66,7 @@ def test_a_character_is_in_it_or_not() -> None:
     assert "c" not in vocabulary
 
 
-def test_unknown_characters_come_sorted_and_once() -> None:
+def test_unknown_characters_are_sorted_and_distinct() -> None:
     assert Vocabulary.of("ab").unknown("zazyb") == "yz"
 
 
