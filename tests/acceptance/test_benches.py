@@ -48,7 +48,7 @@ def last_line(bench: str, *options: str) -> dict[str, Any]:
     return figures
 
 
-# The two that stay share the harness with the others, and mypy compares all benches with the code that they call.
+# The one that stays shares the harness with the others, and mypy compares all benches with the code that they call.
 beside = pytest.mark.slow("test_bench_runs_to_its_last_line")
 
 
@@ -57,7 +57,7 @@ beside = pytest.mark.slow("test_bench_runs_to_its_last_line")
     ("bench", "options", "keys"),
     [
         ("training", (), TRAINING),
-        ("notebook", (), NOTEBOOK),
+        pytest.param("notebook", (), NOTEBOOK, marks=beside),
         pytest.param("sampling", (), SAMPLING, marks=beside),  # 17 s of CPU, and 25 s
         pytest.param("pipeline", (), PIPELINE, marks=beside),
         pytest.param("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS, marks=beside),

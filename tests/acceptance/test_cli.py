@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
 from charrnn.jobs.queue import KEY_PREFIX, QUEUES
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.lifecycle import NewJob, add_job
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import parts
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 
@@ -115,8 +121,21 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
     running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
     with broker(stack) as client:  # no notification is left, so that one from a refused command shows
         until(lambda: [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0], "the worker to be at work")
-    yield {"done": done, "running": running, "cancelled": cancelled}
+    yield {"done": done, "cancelled": cancelled}
     stack.ok("cancel", running)
+
+
+@pytest.fixture
+def waiting(stack: Home, jobs: dict[str, str]) -> Iterator[str]:
+    """A job that does not end: only a worker of a later release could read it."""
+    store = Store.open(Settings(home=stack.path))
+    spec = GenerateSpec.from_dict(store.job(int(jobs["done"])).stored_spec)
+    with store.write() as connection:
+        job = add_job(connection, NewJob(spec=spec)).id
+        connection.execute(update(parts).where(parts.c.job == job).values(spec_version=SPEC_VERSION + 1))
+    store.close()
+    yield str(job)
+    stack.ok("cancel", str(job))
 
 
 @pytest.mark.parametrize(
@@ -127,14 +146,14 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
         (("submit", "-m", "tiny", "--seeds", "-", "-t", "warm"), 2),
         (("submit", "--sedes"), 2),
         (("status", "4711"), 3),
-        (("results", "{running}"), 5),
+        (("results", "{waiting}"), 5),
     ],
 )
 def test_a_process_prints_and_exits_like_its_entry_point(
-    stack: Home, jobs: dict[str, str], arguments: tuple[str, ...], code: int
+    stack: Home, jobs: dict[str, str], waiting: str, arguments: tuple[str, ...], code: int
 ) -> None:
     """One command for each exit code, 4 below: the other tests of refusals only call the entry point."""
-    words = [word.format(**jobs) for word in arguments]
+    words = [word.format(**jobs, waiting=waiting) for word in arguments]
     done, called = stack.run(*words, stdin=OK_SEEDS), stack.call(*words, stdin=OK_SEEDS)
     assert (done.returncode, done.stdout, done.stderr) == (called.returncode, called.stdout, called.stderr)
     assert done.returncode == code
@@ -211,12 +230,14 @@ def test_a_second_stack_in_one_home_is_refused(stack: Home) -> None:
     assert (code, "already runs in" in said) == (2, True)
 
 
-def test_an_export_is_not_replaced_before_the_first_row(stack: Home, jobs: dict[str, str], tmp_path: Path) -> None:
+def test_an_export_is_not_replaced_before_the_first_row(
+    stack: Home, jobs: dict[str, str], waiting: str, tmp_path: Path
+) -> None:
     export = tmp_path / "texts.jsonl"
     export.write_text("earlier\n")
-    done = stack.call("results", jobs["running"], "-o", str(export))
+    done = stack.call("results", waiting, "-o", str(export))
     assert (done.returncode, export.read_text()) == (5, "earlier\n")  # Catches: an empty file in its place
-    assert f"Wait for all of them with: charrnn-jobs wait {jobs['running']}" in " ".join(done.stderr.split())
+    assert f"Wait for all of them with: charrnn-jobs wait {waiting}" in " ".join(done.stderr.split())
     ended = stack.call("results", jobs["cancelled"], "-o", str(export))
     assert (ended.returncode, export.read_text()) == (0, "")
     assert ended.stderr.count("cancelled with 0 of its") == 1  # Catches: the same note before and after

@@ -21,7 +21,7 @@ from tests.fixtures.store import each_database
 pytestmark = each_database
 
 SEEDS = 3000
-KILLS = 8
+KILLS = 4
 
 
 @pytest.fixture

@@ -103,20 +103,21 @@ def test_a_doorbell_whose_consumer_is_killed(fleet: Fleet, judge: Judge, tmp_pat
     judge("F14", "a parent is killed between BRPOP and unacked", job, recovery_host_s=time.monotonic() - since)
 
 
-def test_a_part_that_kills_every_process(fleet: Fleet, judge: Judge) -> None:
-    # Catches: attempts counted when they end; a pool that stops because of one bad part
-    fleet.start_workers(CHARRNN_CRASH_AT="claimed/7:kill")
+def test_a_row_that_kills_every_process(fleet: Fleet, judge: Judge) -> None:
+    # Catches: attempts counted when they end; a pool that stops because of one bad row
+    fleet.start_workers(CHARRNN_CRASH_AT="claimed/7:kill")  # also its first piece, which keeps its number
     job = fleet.submit(part_rows=45)
-    ended, parts = fleet.wait(job), fleet.parts(job)
-    assert (len(parts), parts[7].state, parts[7].attempts, parts[7].token) == (200, PartState.FAILED, 3, 3)
-    assert {part.state for part in parts if part.number != 7} == {PartState.DONE}
-    assert (ended.state, ended.rows_failed) == ("done", 45)
+    ended, parts = fleet.wait(job), {part.number: part for part in fleet.parts(job)}
+    assert len(parts) == 200 + 7 + 5  # 45 rows are split into 8 times at most 6, and those into 6 times 1
+    assert (parts[7].state, parts[7].rows, parts[7].token) == (PartState.FAILED, 1, 3 + 2)
+    assert {part.state for part in parts.values() if part.number != 7} == {PartState.DONE}
+    assert (ended.state, ended.rows_failed) == ("done", 1)
     assert "process died" in fleet.ok("status", str(job))
     assert fleet.run("wait", str(job)).returncode == 1
     fleet.stop_workers()
     fleet.start_workers(1)
     fleet.ok("retry", str(job))
-    judge("F18", "a part kills every process that takes it: 3 attempts, then retry", job)
+    judge("F18", "a row kills every process that takes it: it fails alone after 5 attempts, then retry", job)
 
 
 @dataclass

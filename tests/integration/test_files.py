@@ -129,6 +129,36 @@ def test_a_file_of_one_name_replaces_the_other(files: Files, reader: Reader) -> 
     assert names(files, "parts") == ["parts/a"]
 
 
+class Stopped(Exception):
+    pass
+
+
+def stop_after(checks: int) -> Callable[[], None]:
+    """Return a check that raises when it is called once more than so often."""
+    left = iter(range(checks))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Stopped
+
+    return check
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_reading_a_large_file_can_be_stopped_between_chunks(files: Files, source: Path, kind: str) -> None:
+    # Catches: copying or hashing without checks; half a copy that stays in the cache
+    content = os.urandom(3 << 20)
+    (source / "weights").write_bytes(content)
+    stored = files.put("large", [content]) if kind == "file" else files.put_folder("folder", source)
+    for checks in range(3):
+        with pytest.raises(Stopped):
+            files.verified_path(stored, stop_after(checks))
+    path = files.verified_path(stored)
+    assert (path / "weights" if kind == "folder" else path).read_bytes() == content
+    with pytest.raises(Stopped):  # a bucket's file is in the cache by now, so that this is its hashing
+        files.verified_path(stored, stop_after(0))
+
+
 def test_a_file_named_by_its_content_is_stored_once(files: Files) -> None:
     assert files.put_content("seeds", ".txt", [b"a", b"bc"]) == files.put_content("seeds", ".txt", [b"ab", b"c"])
     assert names(files, "seeds") == [f"seeds/{hashlib.sha256(b'abc').hexdigest()}.txt"]

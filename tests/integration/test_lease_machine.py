@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ pytestmark = each_database
 
 OWNERS, QUEUES = ("w0", "w1", "w2"), ("train", "generate")
 MODEL = "speeches"
-ATTEMPTS = 3  # written out, as are all states: the model must not follow the product's constants
+ATTEMPTS, PIECES, SPLITS = 3, 8, 16  # written out, as are all states: the model must not follow the product's constants
 LEFT, ENDED = ("queued", "leased"), ("done", "failed", "cancelled")
 LAST_ROWS = 7  # rows of a job's last part; a different number shows if it is counted for another part
 MOST_JOBS = 4  # unfinished jobs at once: with fewer jobs, one of them ends more often
@@ -70,6 +71,7 @@ class ModelPart:
     """The expected row of a part."""
 
     rows: int
+    first_row: int = 0
     state: str = "queued"
     token: int = 0
     attempts: int = 0
@@ -100,6 +102,7 @@ class ModelJob:
     started: bool = False
     cancelling: bool = False
     error: str | None = None
+    splits: int = 0
     epochs: dict[int, int] = field(default_factory=dict)  # epoch → step
 
     def count(self, *states: str) -> int:
@@ -167,12 +170,23 @@ class Model:
         part.error = reason
         if job.cancelling:
             part.end_lease("cancelled")
-        elif permanent or part.attempts >= ATTEMPTS:
+        elif not permanent and (part.attempts < ATTEMPTS or self.split(job, part)):
+            part.end_lease("queued")
+        else:
             part.end_lease("failed")
             job.error = reason
-        else:
-            part.end_lease("queued")
         self.settle(job)
+
+    def split(self, job: ModelJob, part: ModelPart) -> bool:
+        """Split a part into pieces with one attempt each. Return False if it has one row, or too many were split."""
+        if part.rows < 2 or job.splits == SPLITS:
+            return False
+        job.splits += 1
+        size = -(-part.rows // PIECES)
+        end, part.rows, part.attempts = part.first_row + part.rows, size, ATTEMPTS - 1
+        for first in range(part.first_row + size, end, size):
+            job.parts.append(ModelPart(rows=min(size, end - first), first_row=first, attempts=ATTEMPTS - 1))
+        return True
 
     def take_away(self, condition: Callable[[ModelPart], bool]) -> int:
         taken = [(job, part) for job in self.jobs.values() for part in job.within("leased") if condition(part)]
@@ -335,7 +349,7 @@ class LeaseMachine(RuleBasedStateMachine):
         else:
             rows = [PART_ROWS] * (new.spec.parts - 1) + [LAST_ROWS]
             version = self.model.jobs[new.after].version if new.after is not None else 1
-        its_parts = [ModelPart(rows=of_part) for of_part in rows]
+        its_parts = [ModelPart(rows=of_part, first_row=number * PART_ROWS) for number, of_part in enumerate(rows)]
         turn = self.model.last_place(new.spec.QUEUE, new.priority)
         self.model.jobs[job] = ModelJob(job, new.spec.QUEUE, new.priority, its_parts, new.after, version, turn)
         return job
@@ -559,6 +573,8 @@ def _check_counters(job: Row[Any], its_parts: Sequence[Row[Any]]) -> None:
     assert (job.rows_done, job.rows_failed) == (rows["done"], rows["failed"])
     assert job.rows_done + job.rows_failed + sum(rows[state] for state in (*LEFT, "cancelled")) == job.rows_total
     assert job.parts_left == sum(part.state in LEFT for part in its_parts)
+    reorder = sorted((part.first_row, part.rows) for part in its_parts)
+    assert [first for first, _ in reorder] == [0, *accumulate(rows for _, rows in reorder)][:-1]  # each row once
 
 
 def _check_end(job: Row[Any], its_parts: Sequence[Row[Any]]) -> None:
@@ -599,7 +615,7 @@ def _expected_facts(job: ModelJob) -> dict[str, Any]:
     }
 
 
-PART_FACTS = ("rows", "state", "token", "attempts", "owner", "progress", "checkpoint", "output", "error")
+PART_FACTS = ("first_row", "rows", "state", "token", "attempts", "owner", "progress", "checkpoint", "output", "error")
 
 
 def _part_facts(part: Row[Any]) -> dict[str, Any]:

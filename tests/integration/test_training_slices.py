@@ -16,7 +16,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.specs import TrainSpec
-from charrnn.jobs.job.states import JobState
+from charrnn.jobs.job.states import JobState, PartState
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import Leases
@@ -76,6 +76,28 @@ def run(child: Child, kept: KeptTrainings) -> None:
         training.train(child, part, part.spec, Watch(part, child.settings), kept)
     except Interrupted:
         child.leases.release(part)
+
+
+@pytest.mark.parametrize("passed", [0, 1])
+def test_a_training_can_be_interrupted_while_its_text_is_hashed_and_read(
+    client: Client,
+    child: Child,
+    kept: KeptTrainings,
+    built: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    passed: int,
+) -> None:
+    # Catches: hashing or encoding a text, of gigabytes perhaps, without a check
+    countdown = iter(range(passed))
+
+    def check(watch: Watch) -> None:
+        if next(countdown, None) is None:
+            raise Interrupted
+
+    monkeypatch.setattr(Watch, "check", check)
+    run(child, kept)
+    assert built == []
+    assert client.connections.store.parts(1)[0].state == PartState.QUEUED
 
 
 def checkpoint(client: Client) -> FileRef:

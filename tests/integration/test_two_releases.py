@@ -24,9 +24,9 @@ from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.named_files import shared_files
-from charrnn.jobs.store.needs import needed_by
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, parts, workers
+from charrnn.jobs.store.turns import needed_by
 from charrnn.options import NetworkOptions
 from producer.commands.doctor import examine
 from producer.output import jobs as render

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from charrnn.jobs.job.sizing import (
     most_part_rows,
     result_bytes,
     row_memory,
+    split,
 )
 
 
@@ -85,3 +88,13 @@ def test_an_estimate_grows_with_rows_seeds_and_texts() -> None:
     assert 0 < stored < export
     _, more = result_bytes(rows=10, characters=1_000, seed_bytes=600, logprobs=True)
     assert more == export + 9 * 1_000
+
+
+@given(st.integers(0, 10**9), st.integers(1, 100_000))
+def test_the_pieces_of_a_part_have_each_of_its_rows_once(first: int, rows: int) -> None:
+    pieces = split(first, rows)
+    assert [start for start, _ in pieces] == [first + size for size in accumulate((n for _, n in pieces), initial=0)][
+        :-1
+    ]
+    assert sum(count for _, count in pieces) == rows
+    assert len(pieces) == 1 if rows == 1 else 2 <= len(pieces) <= 8

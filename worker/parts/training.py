@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.errors import DamagedError, ModelFileError, UnreachableError
@@ -67,7 +69,7 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
         Interrupted: raised after a checkpoint; the part goes back to the queue.
         LeaseLostError: raised by `watch`.
     """
-    work = kept.take(part) or watch.retry(lambda: _Work(child, part, spec))
+    work = kept.take(part) or watch.retry(lambda: _Work(child, part, spec, watch))
     watch.enter(COMPILING)
     while not work.trainer.finished:
         try:
@@ -94,14 +96,14 @@ def _save_if_possible(work: _Work) -> None:
 class _Work:
     """A claimed training job at its last checkpoint, or at its start."""
 
-    def __init__(self, child: Child, part: Part, spec: TrainSpec) -> None:
+    def __init__(self, child: Child, part: Part, spec: TrainSpec, watch: Watch) -> None:
         from charrnn.text.corpus import Corpus
         from charrnn.training.checkpoint import Checkpoint
         from charrnn.training.trainer import Trainer
 
         self.child, self.part, self.spec = child, part, spec
         self.files = child.files
-        text = Document(self.files.verified_path(spec.corpus)).read()
+        text = self._read(self.files.verified_path(spec.corpus, watch.check), watch)
         validation = self.files.read(spec.validation).decode()
         corpus = Corpus.of(Vocabulary(spec.vocabulary), text, validation, self.files.scratch)
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
@@ -111,6 +113,12 @@ class _Work:
             resumed = about(part, "resumed")
             logger.info("job %d: resumed at step %d", part.job, self.trainer.checkpoint.step, extra=resumed)
         self.recorded = len(self.trainer.checkpoint.history)
+
+    @staticmethod
+    def _read(corpus: Path, watch: Watch) -> Iterator[str]:
+        for chunk in Document(corpus).read():
+            yield chunk
+            watch.check()
 
     def _start(self) -> Model | None:
         from charrnn.model import load

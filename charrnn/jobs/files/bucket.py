@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,10 +21,12 @@ from urllib3.exceptions import HTTPError
 from charrnn.errors import ModelFileError
 from charrnn.jobs.files.cache import Cache
 from charrnn.jobs.files.storage import (
+    Check,
     File,
     StoredFile,
     check_name,
     missing,
+    never_interrupt,
     storage_errors,
     unreachable,
 )
@@ -82,20 +83,20 @@ class Bucket:
             file.seek(0)
             yield file
 
-    def download(self, copies: Mapping[str, Path]) -> None:
+    def download(self, copies: Mapping[str, Path], check: Check = never_interrupt) -> None:
         """Copy files to local paths, several at once. The keys of `copies` are names as `list_prefix` yields them.
 
         Raises:
             ModelFileError: a file is missing.
         """
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            list(pool.map(self._download, copies, copies.values()))
+            list(pool.map(partial(self._download, check=check), copies, copies.values()))
 
-    def _download(self, name: str, path: Path) -> None:
+    def _download(self, name: str, path: Path, check: Check) -> None:
         with self._errors(name), open(path, "wb") as file:
-            self._read(self._prefix + name, file)
+            self._read(self._prefix + name, file, check)
 
-    def _read(self, key: str, target: BinaryIO) -> None:
+    def _read(self, key: str, target: BinaryIO, check: Check = never_interrupt) -> None:
         """Write a file's bytes to `target`.
 
         This takes one request, while boto3's own downloads ask for the size first. An export reads 100,000 small files
@@ -104,7 +105,9 @@ class Bucket:
         for tries_left in reversed(range(TRIES)):
             body = self._client.get_object(Bucket=self._bucket, Key=key)["Body"]
             try:
-                shutil.copyfileobj(body, target, CHUNK)
+                for chunk in iter(lambda: body.read(CHUNK), b""):  # noqa: B023
+                    target.write(chunk)
+                    check()
                 return
             except BROKEN_OFF:  # botocore retries a request, but not the reading of its response
                 if not tries_left:
@@ -177,25 +180,25 @@ class CachedBucket(Bucket):
         super().__init__(url)
         self.cache, self.scratch = cache, cache.root
 
-    def local_path(self, reference: FileRef) -> Path:
-        fetch = partial(self._fetch, str(check_name(reference.name)))
+    def local_path(self, reference: FileRef, check: Check = never_interrupt) -> Path:
+        fetch = partial(self._fetch, str(check_name(reference.name)), check)
         with storage_errors(self.url):
             return self.cache.get(reference.sha256, fetch)
 
     def forget(self, reference: FileRef) -> None:
         self.cache.forget(reference.sha256)
 
-    def _fetch(self, name: str, path: Path) -> None:
+    def _fetch(self, name: str, check: Check, path: Path) -> None:
         """Copy a file, or a folder with its files, from the bucket to a local path."""
         try:
-            self._download(name, path)
+            self._download(name, path, check)
         except ModelFileError:
             files = [file.name for file in self.list(name)]
             if not files:
                 raise
             path.unlink()
             path.mkdir()
-            self.download({file: path / PurePosixPath(file).name for file in files})
+            self.download({file: path / PurePosixPath(file).name for file in files}, check)
 
 
 def _age_s(written: datetime) -> float:

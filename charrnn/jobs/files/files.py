@@ -19,7 +19,15 @@ from charrnn.errors import InputError, ModelFileError, UnreachableError
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.layout import ASIDE, MARKER, aside_name
 from charrnn.jobs.files.location import open_storage
-from charrnn.jobs.files.storage import Storage, StoredFile, check_sha256, missing, storage_errors
+from charrnn.jobs.files.storage import (
+    Check,
+    Storage,
+    StoredFile,
+    check_sha256,
+    missing,
+    never_interrupt,
+    storage_errors,
+)
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.model_files import check_file
 from charrnn.regular_file import regular
@@ -151,19 +159,22 @@ class Files:
         """
         return self.storage.local_path(reference)
 
-    def verified_path(self, reference: FileRef) -> Path:
+    def verified_path(self, reference: FileRef, check: Check = never_interrupt) -> Path:
         """Return the local path of a file or a folder after checking its sha256, each time: size and time of a file
         stay the same when a bit of it flips. A damaged copy of a bucket's file is replaced.
+
+        Args:
+            check: called after each chunk that is copied or hashed. Its errors are passed on.
 
         Raises:
             ModelFileError: the file or folder is missing or was changed.
         """
         with storage_errors(self.url):
-            path = self.storage.local_path(reference)
-            if _hash(path) != reference.sha256:
+            path = self.storage.local_path(reference, check)
+            if _hash(path, check) != reference.sha256:
                 self.storage.forget(reference)
-                path = self.storage.local_path(reference)
-                check_sha256(self.url, reference, _hash(path))
+                path = self.storage.local_path(reference, check)
+                check_sha256(self.url, reference, _hash(path, check))
         return path
 
     def verify(self, reference: FileRef) -> None:
@@ -242,19 +253,21 @@ def _chunks_of(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def _hash(path: Path) -> str:
+def _hash(path: Path, check: Check) -> str:
     """Return the sha256 of a file or a folder."""
-    return _hash_folder(path) if path.is_dir() else _hash_file(path)
+    if not path.is_dir():
+        return _hash_file(path, check)
+    files = sorted(path.iterdir())
+    return _folder_hash(FileRef(name=file.name, size=0, sha256=_hash_file(file, check)) for file in files)
 
 
-def _hash_file(path: Path) -> str:
+def _hash_file(path: Path, check: Check) -> str:
     check_file(path)  # a link would lead out of the root
-    with open(path, "rb", opener=regular) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _hash_folder(path: Path) -> str:
-    return _folder_hash(FileRef(name=file.name, size=0, sha256=_hash_file(file)) for file in sorted(path.iterdir()))
+    digest = hashlib.sha256()
+    for chunk in _chunks_of(path):
+        digest.update(chunk)
+        check()
+    return digest.hexdigest()
 
 
 def _folder_hash(files: Iterable[FileRef]) -> str:

@@ -12,7 +12,7 @@ from stat import S_ISREG
 
 from charrnn.errors import ModelFileError, UnreachableError
 from charrnn.jobs.files.layout import MARKER
-from charrnn.jobs.files.storage import File, StoredFile, check_name, missing, storage_errors
+from charrnn.jobs.files.storage import Check, File, StoredFile, check_name, missing, never_interrupt, storage_errors
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.private import FILE_MODE, FOLDER_MODE
 from charrnn.regular_file import NotRegularError, regular
@@ -66,7 +66,7 @@ class LocalFolder:
             with file:
                 yield file
 
-    def local_path(self, reference: FileRef) -> Path:
+    def local_path(self, reference: FileRef, check: Check = never_interrupt) -> Path:
         with self._errors():
             return self._existing_path(reference.name)
 

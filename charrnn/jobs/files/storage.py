@@ -6,7 +6,7 @@ upload. Both raise the same exceptions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BufferedRandom, BufferedReader
@@ -28,6 +28,14 @@ class StoredFile:
     age_s: float  # seconds since it was last written
 
 
+Check = Callable[[], None]
+"""Called between two chunks of a long operation. It may raise an error to interrupt it."""
+
+
+def never_interrupt() -> None:
+    pass
+
+
 class Storage(Protocol):
     """The operations that `Files` needs. Names are relative to a root, with forward slashes.
 
@@ -47,7 +55,7 @@ class Storage(Protocol):
     def open(self, name: str) -> AbstractContextManager[File]:
         """Open a file to read. Raise ModelFileError if it is missing."""
 
-    def local_path(self, reference: FileRef) -> Path:
+    def local_path(self, reference: FileRef, check: Check = never_interrupt) -> Path:
         """Return a permanent local path of a file or folder, unverified. Raise ModelFileError if it is missing."""
 
     def forget(self, reference: FileRef) -> None:

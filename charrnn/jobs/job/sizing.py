@@ -16,6 +16,7 @@ LEAST_S = 2.0  # shortest part with one device: no other device could share it, 
 TURNS = 4  # parts for each device, so that no device is idle while another one finishes a long part
 CHARACTERS_PER_S = 40_000.0  # speed of 2 x LSTM(512) on two cores, assumed if none is known
 MAX_PARTS = 100_000  # each part is a row of the store
+SPLIT = 8  # pieces of a part that failed: of 256 rows a bad one is alone after 3 splits, which 3 attempts fail
 MAX_ROWS = 1_000_000_000  # of a job; their result lines take 110 GB without texts
 MAX_PART_ROWS = 100_000
 MAX_PART_MEMORY = 512 << 20  # bytes that a worker takes for the rows of a part, in addition to TensorFlow and the model
@@ -89,6 +90,12 @@ def check_part_rows(rows: int, part_rows: int, most: int) -> None:
                 else f"Submit several jobs of at most {most * MAX_PARTS:,} rows, or use shorter seeds and texts"
             )
         )
+
+
+def split(first_row: int, rows: int) -> list[tuple[int, int]]:
+    """Return the first row and the number of rows of each piece of a part, at most SPLIT pieces of one size."""
+    size = max(1, -(-rows // SPLIT))
+    return [(first, min(size, first_row + rows - first)) for first in range(first_row, first_row + rows, size)]
 
 
 def device_kind(device: str) -> str:

@@ -2,7 +2,7 @@
 
 job:   queued → running → done | failed | cancelled
 part:  queued → leased → done | failed | cancelled
-       leased → queued, when the lease is released or expires
+       leased → queued, when the lease is released or expires, or the part is split
 retry: failed | cancelled → queued, for parts; the job's state follows
 slot:  due → submitted | skipped | expired | failed
 """
@@ -24,7 +24,7 @@ class PartState(StrEnum):
     QUEUED = "queued"
     LEASED = "leased"  # a worker holds it until `lease_until`
     DONE = "done"
-    FAILED = "failed"  # three attempts without progress, or one error that a retry cannot fix
+    FAILED = "failed"  # three attempts without progress and could not be split, or an error that a retry cannot fix
     CANCELLED = "cancelled"
 
 
@@ -59,4 +59,5 @@ PART_SOURCES = {
 
 RETRIED = (PartState.FAILED, PartState.CANCELLED)
 
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 3  # at a part, without progress
+MAX_SPLITS = 16  # failed parts of a job that are split: at most 128 further attempts, even if every row fails

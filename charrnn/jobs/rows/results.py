@@ -44,18 +44,21 @@ class Results:
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
         wanted = (PartState.FAILED,) if failed else (PartState.DONE, PartState.FAILED)
         if first < stop:
-            for part in self._parts(first // self.spec.part_rows, -(-stop // self.spec.part_rows), follow):
+            for part in self._parts(first - first % self.spec.part_rows, stop, follow):
                 if part.state in wanted:
                     lines = self._part_lines(part)
                     yield from islice(lines, max(first - part.first_row, 0), stop - part.first_row)
 
-    def _parts(self, number: int, stop: int, follow: bool) -> Iterator[StoredPart]:
-        while number < stop and (page := self.store.parts(self.job_id, first=number)):
-            for part in page[: stop - number]:
+    def _parts(self, row: int, stop: int, follow: bool) -> Iterator[StoredPart]:
+        """Yield the parts from the one that begins at `row` on. One that is waited for may be split meanwhile."""
+        while row < stop and (page := self.store.parts(self.job_id, first=row)):
+            for part in page:
+                if row >= stop:
+                    break
                 if follow and part.state in UNFINISHED:
                     time.sleep(POLL_S)
                     break
-                number += 1
+                row = part.first_row + part.rows
                 yield part
 
     def _part_lines(self, part: StoredPart) -> Iterator[bytes]:

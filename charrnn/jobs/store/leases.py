@@ -33,9 +33,10 @@ from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SINCE, SPEC_VERSION
-from charrnn.jobs.job.states import MAX_ATTEMPTS, PART_SOURCES, PartState
+from charrnn.jobs.job.states import PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
+from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
@@ -169,15 +170,14 @@ class Leases:
             cancelled = _lock(connection, part).cancel_requested
             attempts = max(self._lock_part(connection, part).attempts - 1, 0)
             again = {} if cancelled else {"attempts": attempts}
-            return _end_lease(connection, part, cancelled, failed=False, **again)
+            return end_lease(connection, part, cancelled, failed=False, **again)
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
-        """End an attempt: requeue the part, or mark it failed after the third or a `permanent` failure."""
+        """End an attempt. The part is queued again, split, or failed: see `end_attempt`."""
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
-            attempts = self._lock_part(connection, part).attempts  # since the last checkpoint, not at the claim
-            failed = permanent or attempts >= MAX_ATTEMPTS
-            return _end_lease(connection, part, cancelled, failed=failed, error=_storable(reason))
+            row = self._lock_part(connection, part)
+            return end_attempt(connection, row, cancelled, _storable(reason), permanent=permanent)
 
     def requeue(self, owner: str, reason: str = DIED) -> int:
         """Requeue the parts of a process that died, so that they need not wait for their leases to expire.
@@ -216,7 +216,7 @@ class Leases:
         with self.store.write() as connection:
             found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)
             jobs_of = connection.execute(found).scalars().all()
-            return sum(_end_leases_of(connection, job, condition, reason) for job in jobs_of)
+            return sum(end_leases(connection, job, condition, reason) for job in jobs_of)
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
         """Update the part if the lease still holds. If not, the error rolls the whole transaction back."""
@@ -299,30 +299,3 @@ def _lock(connection: Connection, part: Part) -> Row[Any]:
         return lock_job(connection, part.job)
     except NotFoundError as error:
         raise LeaseLostError(f"Job {part.job} was deleted") from error
-
-
-def _end_leases_of(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> int:
-    """End the leases of a job's parts that meet the condition. The job is locked first: some may have ended by then."""
-    cancelled = lock_job(connection, job_id).cancel_requested
-    query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
-    taken = connection.execute(query).all()
-    for part in taken:
-        _end_lease(connection, part, cancelled, failed=part.attempts >= MAX_ATTEMPTS, error=reason)
-    return len(taken)
-
-
-def _end_lease(
-    connection: Connection, part: Part | Row[Any], cancelled: bool, *, failed: bool, **values: Any
-) -> PartState:
-    """Take a locked part from its owner, who did not complete it. Return its new state, which is stored with `values`.
-
-    The part is cancelled if its job was, fails if this was the last attempt, and otherwise goes back to the queue.
-    """
-    state = PartState.CANCELLED if cancelled else PartState.FAILED if failed else PartState.QUEUED
-    connection.execute(update(parts).where(parts.c.id == part.id).values(state=state, lease_until=None, **values))
-    if state == PartState.CANCELLED:
-        end_parts(connection, part.job, 1)
-    elif state == PartState.FAILED:
-        end_parts(connection, part.job, 1, rows_failed=part.rows)
-        connection.execute(update(jobs).where(jobs.c.id == part.job).values(error=values["error"]))
-    return state

@@ -20,12 +20,11 @@ from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
-from charrnn.jobs.store.needs import needed_by
 from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, rounds, versions
-from charrnn.jobs.store.turns import last_place
+from charrnn.jobs.store.turns import last_place, needed_by
 from charrnn.sampling.defaults import choose_precision
 
-JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn})
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits})
 """The columns of a job that are shown. Its report has kilobytes and is read separately."""
 
 DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted

@@ -158,8 +158,8 @@ class Store(Database):
             return set(connection.execute(query).scalars())
 
     def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> list[StoredPart]:
-        """Return one page of a job's parts in order, from number `first` on; all, or only those in `states`."""
-        query = select(parts).where(parts.c.job == job_id, parts.c.number >= first).order_by(parts.c.number)
+        """Return one page of a job's parts in order, from the row `first` on; all, or only those in `states`."""
+        query = select(parts).where(parts.c.job == job_id, parts.c.first_row >= first).order_by(parts.c.first_row)
         if states:
             query = query.where(parts.c.state.in_(states))
         with self.read() as connection:

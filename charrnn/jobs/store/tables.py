@@ -56,6 +56,7 @@ jobs = Table(
     Column("version", Integer),  # the version that it samples from or trained
     Column("after", ForeignKey("jobs.id")),  # training job whose version it uses; it waits until `version` is set
     Column("parts_total", Integer, nullable=False),
+    Column("splits", Integer, nullable=False, default=0, server_default="0"),  # of parts that failed
     Column("parts_left", Integer, nullable=False),  # neither done, failed nor cancelled
     Column("rows_total", BigInteger, nullable=False, default=0),
     Column("rows_done", BigInteger, nullable=False, default=0),
@@ -121,7 +122,7 @@ parts = Table(
     Column("checkpoint", JSON(none_as_null=True)),  # last checkpoint of a training part
     Column("output", JSON(none_as_null=True)),  # the part file
     Column("error", Text),  # error of the last attempt
-    UniqueConstraint("job", "number"),
+    UniqueConstraint("job", "first_row"),
     Index("parts_by_queue", "queue", "state"),
     Index("parts_by_job", "job", "state", "number"),
     Index("parts_by_lease", "lease_until"),

@@ -1,4 +1,4 @@
-"""Turns: the job whose part a worker gets next.
+"""Turns: the job whose part a worker gets next, among those that it can read.
 
 The jobs of a queue and priority take turns. The place of a job is a number, `jobs.turn`: the lowest is next. The job
 that had its turn goes behind all others, as does a job that has just been submitted. A job therefore waits for one part
@@ -12,7 +12,7 @@ transaction has it locked, so that claims never wait for each other or for the e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, ScalarSelect, Text, case, cast, exists, func, select, update
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec, TrainSpec, read_spec
+from charrnn.jobs.job.json_object import Since, needed_version
+from charrnn.jobs.job.specs import SINCE, SPEC_VERSION, GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import JobState, PartState
 from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.tables import claimable, jobs, parts
+from charrnn.jobs.store.tables import claimable, jobs, parts, versions
+from charrnn.options import NetworkOptions
 
 CANDIDATES = 20  # jobs to read at first: in PostgreSQL others may be taking the last parts of the first ones
 
@@ -96,3 +98,31 @@ def take_turn(connection: Connection, job: Turn) -> None:
         "started_at": case((begins, NOW), else_=jobs.c.started_at),
     }
     connection.execute(update(jobs).where(jobs.c.id == locked).values(values))
+
+
+def needed_by(
+    connection: Connection,
+    spec: TrainSpec | GenerateSpec,
+    after: int | None,
+    seed_options: Collection[str],
+    since: Since = SINCE,
+) -> int:
+    """Return the spec version that a job needs: by its spec, its seeds, and the network that it samples from.
+
+    Args:
+        after: the training job that will make its version.
+        seed_options: the options that its seeds have of their own.
+    """
+    needed = [needed_version(spec, since), *(since.get(f"Seed.{name}", 1) for name in seed_options)]
+    if isinstance(spec, GenerateSpec):
+        network = _network(connection, spec, after)
+        needed += [needed_version(NetworkOptions.from_dict(network), since)] if network else []
+    return max(needed)
+
+
+def _network(connection: Connection, spec: GenerateSpec, after: int | None) -> Any:
+    query = select(jobs.c.spec["network"]).where(jobs.c.id == after)
+    if spec.version is not None:
+        own = (versions.c.model == spec.model) & (versions.c.version == spec.version)
+        query = select(versions.c.network).where(own)
+    return connection.execute(query).scalar_one_or_none()

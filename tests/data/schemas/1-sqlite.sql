@@ -11,6 +11,7 @@ CREATE TABLE jobs (
 	version INTEGER,
 	"after" INTEGER,
 	parts_total INTEGER NOT NULL,
+	splits INTEGER DEFAULT '0' NOT NULL,
 	parts_left INTEGER NOT NULL,
 	rows_total BIGINT NOT NULL,
 	rows_done BIGINT NOT NULL,
@@ -142,7 +143,7 @@ CREATE TABLE parts (
 	output JSON,
 	error TEXT,
 	PRIMARY KEY (id),
-	UNIQUE (job, number),
+	UNIQUE (job, first_row),
 	CONSTRAINT part_state CHECK (state in ('queued', 'leased', 'done', 'failed', 'cancelled')),
 	CONSTRAINT part_lease CHECK ((state = 'leased') = (lease_until is not null)),
 	FOREIGN KEY(job) REFERENCES jobs (id)
