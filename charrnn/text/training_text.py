@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from charrnn.errors import InputError, counted
 from charrnn.text.documents import Document
-from charrnn.text.overlap import WINDOW, Stretch
+from charrnn.text.overlap import WINDOW, Stretch, size_of
 from charrnn.text.validation import JOINT, PIECE_END, Validation
 from charrnn.text.vocabulary import Vocabulary
 
 REPEATING_SHARE = 0.1  # a text with a smaller share of new text, validation text included, only repeats itself
 NOTED_SHARE = 0.01  # of the text; leaving out more than this beside the validation text itself is logged
+REFUSED_SHARE = 0.2  # of the text; leaving out more is refused, if the validation text can still be chosen
 SHOWN = 40  # characters quoted in an error message
+NAMED = 3  # files
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,13 @@ class Excerpt:
     start: int
     stop: int
 
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def read(self) -> Iterator[str]:
+        """Yield the text in chunks."""
+        return self.document.read(self.start, self.stop)
+
 
 @dataclass(frozen=True)
 class TrainingText:
@@ -38,12 +48,14 @@ class TrainingText:
         validation: the validation text; none of it is in the excerpts.
         vocabulary: covers the excerpts, and also the validation text unless the vocabulary was given.
         num_characters: number of characters in the excerpts and the newlines between them.
+        num_left_out: number of characters in copies of the validation text, which are left out.
     """
 
     excerpts: tuple[Excerpt, ...]
     validation: str
     vocabulary: Vocabulary
     num_characters: int
+    num_left_out: int = 0
 
     def chunks(self) -> Iterator[str]:
         """Yield the text in chunks of about 1 MB.
@@ -55,7 +67,12 @@ class TrainingText:
 
 
 def prepare(
-    corpus: Sequence[Document], validation: str, vocabulary: Vocabulary | None = None, name: str = "the model"
+    corpus: Sequence[Document],
+    validation: str,
+    vocabulary: Vocabulary | None = None,
+    name: str = "the model",
+    *,
+    strict: bool = False,
 ) -> TrainingText:
     """Read a corpus, choose its vocabulary, and check that both fit together.
 
@@ -65,13 +82,14 @@ def prepare(
             text. "" reserves nothing.
         vocabulary: the vocabulary of a model to fine-tune; None makes one of all characters.
         name: that model's name in error messages.
+        strict: refuse to leave out more than REFUSED_SHARE of the text.
 
     Raises:
         TextError: a document cannot be read.
-        InputError: the text has fewer than 2 distinct characters or one outside the vocabulary, or the validation text
-            has fewer than 2 characters in the vocabulary.
+        InputError: the text has fewer than 2 distinct characters or one outside the vocabulary, the validation text
+            has fewer than 2 characters in the vocabulary, or too much of the text is copies of the validation text.
     """
-    excerpts = exclude_validation(corpus, validation)
+    excerpts, copies = exclude_validation(corpus, validation, strict=strict)
     num_characters, seen = 0, set[str]()
     for chunk in read(excerpts):
         num_characters += len(chunk)
@@ -79,7 +97,8 @@ def prepare(
     if vocabulary is None:
         vocabulary = Vocabulary.of("".join(seen | set(validation) - {PIECE_END}))
     _check_characters(seen, validation, vocabulary, name)
-    return TrainingText(excerpts, validation, vocabulary, num_characters)
+    num_left_out = sum(map(len, chain.from_iterable(copy.read() for copy in copies)))
+    return TrainingText(excerpts, validation, vocabulary, num_characters, num_left_out)
 
 
 def _check_characters(seen: set[str], validation: str, vocabulary: Vocabulary, name: str) -> None:
@@ -104,32 +123,60 @@ def read(excerpts: Iterable[Excerpt]) -> Iterator[str]:
     for number, excerpt in enumerate(excerpts):
         if number:
             yield JOINT
-        yield from excerpt.document.read(excerpt.start, excerpt.stop)
+        yield from excerpt.read()
 
 
-def exclude_validation(corpus: Sequence[Document], validation: str) -> tuple[Excerpt, ...]:
-    """Return the excerpts of documents that are not copies of a validation text.
+def exclude_validation(
+    corpus: Sequence[Document], validation: str, *, strict: bool = False
+) -> tuple[tuple[Excerpt, ...], list[Excerpt]]:
+    """Return the excerpts of documents that are neither the validation text nor copies of it, and the copies.
 
     A text that only repeats itself remains whole, because nothing of it would be left. A warning is logged then, and
     also if more than NOTED_SHARE of the text is left out beside the validation text itself.
 
     Raises:
         TextError: a document cannot be read.
+        InputError: `strict`, and more than REFUSED_SHARE would be left out.
     """
     finders = {encoding: Validation(validation, encoding) for encoding in {document.encoding for document in corpus}}
-    copies = [finders[document.encoding].find_copies(document) for document in corpus]
-    size = sum(document.size() for document in corpus)
-    copied = sum(stop - start for stretches in copies for start, stop in stretches)
-    validation_size = len(validation.encode())
-    if copied > 2 * validation_size and size - copied + validation_size <= max(REPEATING_SHARE * size, 2 * WINDOW):
+    found = [finders[document.encoding].find_copies(document) for document in corpus]
+    size, total = sum(document.size() for document in corpus), sum(map(size_of, found))
+    copied = total - len(validation.encode())
+    if copied > total / 2 and size - copied <= max(REPEATING_SHARE * size, 2 * WINDOW):
         logger.warning(
             "The text repeats itself: most of it is a copy of the validation text, so training uses all of it. "
             "The validation loss does not apply to other text"
         )
-        copies = [[] for _ in corpus]
-    elif copied - validation_size > NOTED_SHARE * size:
-        logger.warning("Training leaves out %s bytes of the text: the validation text and copies of it", f"{copied:,}")
-    return tuple(chain.from_iterable(map(_without, corpus, copies)))
+        return tuple(chain.from_iterable(_without(document, []) for document in corpus)), []
+    copies = list(_copies(corpus, found, validation))
+    if copied > NOTED_SHARE * size:
+        said = f"{copied / size:.0%} of the text repeats the validation text: {copied:,} bytes {_example(copies)}"
+        if strict and copied > REFUSED_SHARE * size:
+            raise InputError(f"{said}. Name another validation text with `validation`, or remove what is repeated")
+        logger.warning("%s. Training leaves them out", said)
+    return tuple(chain.from_iterable(map(_without, corpus, found))), copies
+
+
+def _copies(corpus: Sequence[Document], found: Sequence[Sequence[Stretch]], validation: str) -> Iterator[Excerpt]:
+    """Yield the stretches that are not the validation text itself: the first of each that is a whole piece."""
+    originals = Counter(len(piece.encode()) for piece in validation.split(PIECE_END))
+    for document, stretches in zip(corpus, found, strict=True):
+        for start, stop in stretches:
+            if originals[stop - start]:
+                originals[stop - start] -= 1
+            else:
+                yield Excerpt(document, start, stop)
+
+
+def _example(copies: Sequence[Excerpt]) -> str:
+    """Return the files with the most copies, and the beginning of the longest."""
+    sizes = Counter[str]()
+    for copy in copies:
+        sizes[str(copy.document)] += len(copy)
+    names = [name for name, _ in sizes.most_common(NAMED)]
+    others = f" and {len(sizes) - NAMED:,} other files" if len(sizes) > NAMED else ""
+    sample = " ".join(next(max(copies, key=len).read())[: 10 * SHOWN].split())
+    return f"in {', '.join(names)}{others}, such as {sample[:SHOWN]!r}"
 
 
 def _without(document: Document, copies: Sequence[Stretch]) -> Iterator[Excerpt]:

@@ -3,11 +3,13 @@
 The validation text consists of pieces: whole files if the corpus has several, otherwise its tail. It is chosen once.
 Later, copies of it are removed from every corpus. These are copies:
 
-- stretches of LONG bytes or more;
+- whole pieces, whatever they say;
+- stretches of LONG bytes or more that say something: see `overlap.MIN_CONTENT`;
 - most of a short piece;
 - stretches of WINDOW bytes or more in a document that has half of its text from the validation text.
 
-Shorter stretches in other documents are common to documents of a kind: a header, a license, a phrase.
+Shorter stretches in other documents are common to documents of a kind: a header, a license, a phrase. What says nothing
+is common to all: a run of dashes, the empty part of a game level or of a record.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from charrnn.errors import InputError
 from charrnn.text.documents import MARK_BYTES, Document
-from charrnn.text.overlap import WINDOW, Fingerprint, Stretch
+from charrnn.text.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merge, size_of
 
 VALIDATION_SHARE = 0.05
 MIN_VALIDATION_SHARE = 0.02  # whole files with a smaller share tell too little, so the tail is better
@@ -90,7 +92,7 @@ class Validation:
         self.pieces = set(encoded.split(PIECE_END.encode()))
         self.size = len(encoded)
         self.short = [piece for piece in self.pieces if WINDOW <= len(piece) < 2 * LONG]
-        self.fingerprint = Fingerprint(encoded)
+        self.whole, self.fingerprint = WholePieces(self.pieces), Fingerprint(encoded)
 
     def find_copies(self, document: Document) -> list[Stretch]:
         """Return the stretches of a document that are copies, sorted.
@@ -101,10 +103,11 @@ class Validation:
             if len(data) < WINDOW:
                 return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
             copies = self.fingerprint.stretches(data)
-            if sum(stop - start for start, stop in copies) < COPIED_SHARE * len(data):
+            if size_of(copies) < COPIED_SHARE * len(data):
                 copies = [
                     (start, stop) for start, stop in copies if stop - start >= LONG or self._is_most(data[start:stop])
                 ]
+            copies = merge(sorted([*copies, *self.whole.stretches(data)]))
             return [(document.boundary(data, start), document.boundary(data, stop)) for start, stop in copies]
 
     def _is_most(self, stretch: bytes) -> bool:
@@ -115,4 +118,4 @@ class Validation:
 def overlaps_validation(document: Document, text: str) -> bool:
     """Return whether a document has at least SEEN_SHARE of a validation text, more than documents have in common."""
     validation = Validation(text, document.encoding)
-    return sum(stop - start for start, stop in validation.find_copies(document)) >= SEEN_SHARE * validation.size
+    return size_of(validation.find_copies(document)) >= SEEN_SHARE * validation.size

@@ -287,7 +287,7 @@ def train(
     validation_text = (
         join_documents(list_documents(validation, encoding)) if validation else choose_validation(documents)
     )
-    text = prepare(documents, validation_text, start.vocabulary if start else None)
+    text = prepare(documents, validation_text, start.vocabulary if start else None, strict=not validation)
     trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), validation_text), network, training, start)
 
     def report(progress: Progress) -> bool:

@@ -126,8 +126,9 @@ def training_line(spec: TrainSpec) -> str:
     start = f", from {spec.start}" if spec.start else ""
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
+    left_out = f", {spec.left_out_characters:,} left out as copies of it" if spec.left_out_characters else ""
     return (
-        f"{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation, "
+        f"{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
         f"{counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
         f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )

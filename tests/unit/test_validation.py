@@ -26,7 +26,7 @@ def files(folder: Path, *texts: str) -> list[Document]:
 
 
 def training(corpus: list[Document], validation: str) -> str:
-    return "".join(read(exclude_validation(corpus, validation)))
+    return "".join(read(exclude_validation(corpus, validation)[0]))
 
 
 def prose(number: int, size: int) -> str:
@@ -144,8 +144,55 @@ def test_a_shared_license_does_not_count_as_training_on_the_validation_text(tmp_
 
 def test_text_removed_beside_the_validation_text_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     validation = prose(1, 3000)
-    training(files(tmp_path, validation, validation, prose(2, 9000)), validation)
-    assert "leaves out 6,000 bytes of the text" in caplog.text
+    corpus = files(tmp_path, prose(2, 90_000), validation, validation)
+    assert prepare(corpus, validation, strict=True).num_left_out == 3000
+    sample = " ".join(validation[:400].split())[:40]
+    assert (
+        f"3% of the text repeats the validation text: 3,000 bytes in {tmp_path}/002.txt, such as {sample!r}. "
+        f"Training leaves them out" in caplog.text
+    )
+
+
+def test_leaving_out_a_fifth_of_the_text_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    validation = prose(1, 3000)
+    corpus = files(tmp_path, prose(2, 9000), validation, validation, validation)
+    with pytest.raises(
+        InputError, match=r"33% of the text .* 6,000 bytes in .*002\.txt, .*003\.txt, such as .*`validation`"
+    ):
+        prepare(corpus, validation, strict=True)
+    # Catches: a retraining that stops, though its validation text can no longer be chosen
+    assert prepare(corpus, validation).num_characters == 9000
+    assert "33% of the text" in caplog.text
+
+
+def game_level(number: int) -> str:
+    """Return a level of a platform game: mostly empty, with some things in it."""
+    draw = random.Random(number)
+    rows = [["-"] * 180 for _ in range(14)]
+    for _ in range(70):
+        rows[draw.randrange(11)][draw.randrange(180)] = draw.choice("S?QoE")
+    rows[12:] = [draw.choices("X-", (19, 1), k=180) for _ in range(2)]
+    return "".join("".join(row) + "\n" for row in rows)
+
+
+TEXTS_OF_LITTLE_CONTENT = {
+    "levels": [game_level(number) for number in range(40)],
+    "one file of levels": ["".join(map(game_level, range(40)))],
+    "padded records": ["".join(f"{number * 7919:<90}{'SMITH':>60}{'':<70}\n" for number in range(150))],
+    "separators": [f"{'#' * 150}\n# {number * 7919}\n{'#' * 150}\n" * 9 for number in range(60)],
+    "patterns": [f"{'=-' * 90}\n{number}\n" * 20 for number in range(60)],
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS_OF_LITTLE_CONTENT)
+def test_what_says_little_is_no_copy(tmp_path: Path, kind: str) -> None:
+    # Catches: any 128 equal bytes that count as a copy, which cut such texts to pieces
+    corpus = files(tmp_path, *TEXTS_OF_LITTLE_CONTENT[kind])
+    validation = choose_validation(corpus)
+    text = prepare(corpus, validation, strict=True)
+    assert text.num_left_out == 0
+    # Catches: a validation text that is trained on because it says little itself
+    assert all(piece not in "".join(text.chunks()) for piece in validation.split(PIECE_END))
 
 
 @pytest.mark.parametrize("times", [15, 25, 1000])

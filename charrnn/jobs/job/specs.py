@@ -60,6 +60,7 @@ class TrainSpec:
     start: str | None  # the version to fine-tune
     sources: tuple[str, ...] = ()  # files that the corpus was read from: the first MAX_SOURCES
     num_sources: int = 0
+    left_out_characters: int = 0  # copies of the validation text in the files
     margin: float = 0.0  # nats per character by which it must be better than the champion
     keep: int | None = None  # number of newest versions to keep when this one is stored; older ones are deleted
 

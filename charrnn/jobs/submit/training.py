@@ -78,11 +78,12 @@ def _prepare(
     connections.probe()
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
+        chosen = not request.validation and registry.validation(connection, request.model) is None
     network = resolve_network(request.network, version.network if version else None)
     given = corpora.documents(request.validation, request.encoding) if request.validation else []
     validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
-    text = prepare(corpus, validation, vocabulary, request.start or request.model)
+    text = prepare(corpus, validation, vocabulary, request.start or request.model, strict=chosen)
     training.choose_batch_size(network, text.num_characters)
     return TrainSpec(
         model=request.model,
@@ -91,6 +92,7 @@ def _prepare(
         characters=text.num_characters,
         validation=put(layout.VALIDATION, layout.TEXT, [validation.encode()]),
         validation_characters=len(validation),
+        left_out_characters=text.num_left_out,
         network=network,
         training=training,
         start=version.name if version else None,
