@@ -61,7 +61,7 @@ format: $(READY) ## fix what ruff can fix
 # uv pip compile writes no registry's address; uv.lock would. The images get what the tests ran with.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header
 PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml --extra postgres --extra s3 --extra parquet
-requirements: ## pin and hash the dependencies anew (needs uv)
+requirements: ## pin and hash the dependencies again (needs uv)
 	$(COMPILE) --upgrade --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra demo --extra dev \
 	  --output-file requirements.txt pyproject.toml
 	echo hatchling | $(COMPILE) --constraint requirements.txt --output-file deploy/requirements/build.txt -

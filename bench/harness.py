@@ -1,9 +1,9 @@
-"""Parts that the benchmarks share: contestants in processes of their own, a training text, the last line of output.
+"""Parts that the benchmarks share: peers in processes of their own, a training text, the last line of output.
 
-Contestants take turns: one runs while the others wait, and the CPU time of all processes is measured. Each process
-holds one contestant, so that none disturbs another. With --smoke, where no figure counts, one process holds all of
+Peers take turns: one runs while the others wait, and the CPU time of all processes is measured. Each process
+holds one peer, so that none disturbs another. With --smoke, where no figure counts, one process holds all of
 them, so that TensorFlow is imported only once. The process writes a line of JSON when it is ready. For each turn it
-then reads a line, with the contestant's name and integers such as the number of steps, and answers with a line of JSON.
+then reads a line, with the peer's name and integers such as the number of steps, and answers with a line of JSON.
 It ends when its stdin ends.
 """
 
@@ -32,24 +32,24 @@ MAX_OTHERS = 0.05  # share of the CPU; above it, a comparison of throughput is v
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 Answer: TypeAlias = dict[str, Any]
-"""A line of JSON that a contestant's process wrote."""
+"""A line of JSON that a peer's process wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One turn of a contestant: its answer, and the CPU use during the turn, where `own` is its process."""
+    """One turn of a peer: its answer, and the CPU use during the turn, where `own` is its process."""
 
     answer: Answer
     cpu: CpuUse
 
 
 def others_share(turns: Iterable[Turn]) -> float:
-    """Return the share of the CPU that processes other than the contestant used during its turns."""
+    """Return the share of the CPU that processes other than the peer used during its turns."""
     return total(turn.cpu for turn in turns).others
 
 
 class Process:
-    """A process that holds contestants and waits for turns."""
+    """A process that holds peers and waits for turns."""
 
     def __init__(self, names: Sequence[str], command: Sequence[str]) -> None:
         self.label = ", ".join(names)
@@ -83,7 +83,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Player:
-    """A contestant and the process that holds it."""
+    """A peer and the process that holds it."""
 
     name: str
     process: Process
@@ -97,15 +97,15 @@ class Player:
 
 
 class Peers:
-    """The contestants of a benchmark. Those of PyTorch take part only if PyTorch is installed."""
+    """The peers of a benchmark. Those of PyTorch take part only if PyTorch is installed."""
 
     def __init__(self, options: argparse.Namespace, names: Iterable[str], command: Sequence[str]) -> None:
-        """Choose the Python of PyTorch's contestants.
+        """Choose the Python of PyTorch's peers.
 
         Args:
             options: options of the benchmark's command line.
-            names: names of all contestants.
-            command: the module that holds contestants, and its arguments before their names.
+            names: names of all peers.
+            command: the module that holds peers, and its arguments before their names.
         """
         self._torch_python = None if options.smoke or not has_torch(options.torch_python) else options.torch_python
         self._command = command
@@ -122,7 +122,7 @@ class Peers:
 
     @contextmanager
     def playing(self, names: Iterable[str]) -> Iterator[list[Player]]:
-        """Start the named contestants that are installed, and stop them when the block ends."""
+        """Start the named peers that are installed, and stop them when the block ends."""
         with ExitStack() as stack:
             # They start one after the other, since compiling takes the whole CPU.
             yield [
@@ -143,14 +143,14 @@ def has_torch(python: str) -> bool:
     if subprocess.run([python, "-c", "import torch, numpy"], capture_output=True, check=False).returncode == 0:
         return True
     print(
-        f"{python} has no PyTorch, so its contestants are left out. Run pip install {TORCH} numpy in a virtual "
+        f"{python} has no PyTorch, so its peers are left out. Run pip install {TORCH} numpy in a virtual "
         f"environment, and pass its Python with --torch-python"
     )
     return False
 
 
 def serve(names: Iterable[str], build: Callable[[str], Callable[..., Answer]]) -> None:
-    """Build contestants and answer their turns. This is the other end of `Process`."""
+    """Build peers and answer their turns. This is the other end of `Process`."""
     # The parent reads stdout, so everything that a library prints goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

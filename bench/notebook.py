@@ -111,8 +111,8 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         point, seconds = self.trainer.checkpoint, time.monotonic() - self.started
         return {
-            "held_out_nats": [metrics.val_loss for metrics in point.history],
-            "train_nats": [metrics.train_loss for metrics in point.history],
+            "val_loss": [metrics.val_loss for metrics in point.history],
+            "train_loss": [metrics.train_loss for metrics in point.history],
             "epoch_seconds": [round(end, 1) for end in self.seconds],
             "seconds": round(seconds, 1),
             "windows": window_count(self.trainer),

@@ -122,9 +122,9 @@ def costs(stack: Stack, temperatures: int, beats: int) -> list[Cost]:
             watch.progress = PartProgress(work=SamplingProgress(rows=1000, characters=400_000))
             for _ in range(beats):
                 heartbeat.beat()
-        beaten = time.perf_counter()
+        extended = time.perf_counter()
         heartbeat.child.leases.complete_rows(part, OUTPUT, reports[number % len(reports)], "cpu")
-        found.append(Cost(claim=claimed - started, beats=beaten - claimed, complete=time.perf_counter() - beaten))
+        found.append(Cost(claim=claimed - started, beats=extended - claimed, complete=time.perf_counter() - extended))
     heartbeat.child.connections.close()
     return found
 

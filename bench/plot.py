@@ -1,4 +1,4 @@
-"""Plot of the last line of `bench/sampling.py`: throughput over batch size, one line per contestant.
+"""Plot of the last line of `bench/sampling.py`: throughput over batch size, one line per peer.
 
     python bench/sampling.py … | tee /dev/stderr | python bench/plot.py sampling.png
 
@@ -35,7 +35,7 @@ Line = dict[int, float]
 
 
 def lines(rates: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], Line]:
-    """Return the line of each kind and precision. The fastest contestant of a kind counts: there are two ceilings."""
+    """Return the line of each kind and precision. The fastest peer of a kind counts: there are two ceilings."""
     found: dict[tuple[str, str], Line] = {}
     for name, speeds in rates.items():
         line = found.setdefault((name.split()[0], name.split()[-1]), {})

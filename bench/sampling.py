@@ -3,7 +3,7 @@
     python bench/sampling.py --torch-python PATH
     python bench/sampling.py --smoke
 
-PATH is a Python with PyTorch, as in `training.py`. The contestants (see `peers/sampling.py`) run in processes of their
+PATH is a Python with PyTorch, as in `training.py`. The peers (see `peers/sampling.py`) run in processes of their
 own and take turns. The number of steps is chosen so that each turn takes a second or two. Figures are medians over the
 rounds.
 
@@ -36,7 +36,7 @@ from typing import Any, TypeAlias
 from bench.harness import MAX_OTHERS, Answer, Peers, Player, Turn, make_parser, others_share, print_result
 from bench.peers.forms import STEPS, UNITS
 from bench.peers.product import LENGTH, ROW_BATCHES
-from bench.peers.sampling import ALL, CONTESTANTS, EQUAL_ROWS, RAGGED
+from bench.peers.sampling import ALL, EQUAL_ROWS, PEERS, RAGGED
 
 BATCHES = (1, 8, 64, 256, 1024)
 MIN_TORCH_SHARE = {"float32": 0.7, "bfloat16": 0.6}  # of the ceiling; on a busy machine PyTorch's threads collapse
@@ -53,7 +53,7 @@ SMOKE = {  # replaces the options
     "row_batch": 16,
     "row_length": STEPS,
 }
-PEERS = ("keras", "numpy", "torch")
+LIBRARIES = ("keras", "numpy", "torch")
 
 
 def num_steps(player: Player, batch: int, seconds: float) -> int:
@@ -67,12 +67,12 @@ def num_steps(player: Player, batch: int, seconds: float) -> int:
 
 
 Turns: TypeAlias = dict[str, dict[int, list[Turn]]]
-"""The turns of each contestant and batch size, one per round."""
+"""The turns of each peer and batch size, one per round."""
 
 
 def play(peers: Peers, options: argparse.Namespace) -> tuple[Turns, dict[str, Answer]]:
-    """Return the turns and the facts of all contestants."""
-    with peers.playing(CONTESTANTS) as playing:
+    """Return the turns and the facts of all peers."""
+    with peers.playing(PEERS) as playing:
         players = {player.name: player for player in playing}
         # The notebook generates one text at a time.
         pairs = [(batch, name) for batch in options.batches for name in players if batch == 1 or "notebook" not in name]
@@ -128,13 +128,13 @@ class Result:
         return rate(self.turns[name].get(batch, ()))
 
     def best(self, kinds: str | Iterable[str], batch: int, dtype: str = "") -> float | None:
-        """Return the throughput of the fastest contestant of these kinds, which are the first words of their names."""
+        """Return the throughput of the fastest peer of these kinds, which are the first words of their names."""
         kinds = {kinds} if isinstance(kinds, str) else set(kinds)
         names = [name for name in self.turns if name.split()[0] in kinds and name.endswith(dtype)]
         return max(filter(None, (self.rate(name, batch) for name in names)), default=None)
 
     def share(self, name: str, batch: int) -> float | None:
-        """Return a contestant's share of the ceiling."""
+        """Return a peer's share of the ceiling."""
         return ratio(self.rate(name, batch), self.best("ceiling", batch, name.split()[-1]))
 
     def share_of(self, kind: str, dtype: str) -> float | None:
@@ -169,7 +169,7 @@ class Result:
             f"ratio_torch_bfloat16_b{LARGE}": ratio(
                 self.best("charrnn", LARGE, bfloat16), self.best("torch", LARGE, bfloat16)
             ),
-            "ratio_best_peer_b1": ratio(ours, self.best(PEERS, 1)),
+            "ratio_best_peer_b1": ratio(ours, self.best(LIBRARIES, 1)),
             "ratio_torch_b1": ratio(ours, self.best("torch", 1)),
             "ratio_notebook": ratio(self.best("charrnn", PRODUCT, bfloat16), self.best("notebook", 1)),
             "ragged_share": self.ragged_ratio("charrnn uniform", "charrnn equal"),
@@ -190,7 +190,7 @@ class Result:
         return {"characters_per_second": rates, "ragged_characters_per_second": ragged, "forms": self.forms()}
 
     def forms(self) -> dict[str, dict[int, str]]:
-        """Return the fastest form at each batch size, for the contestants that have several forms."""
+        """Return the fastest form at each batch size, for the peers that have several forms."""
         chosen = {
             name: {batch: turns[0].answer["form"] for batch, turns in self.turns[name].items()} for name in self.turns
         }
@@ -199,7 +199,7 @@ class Result:
 
 def print_table(result: Result, batches: Sequence[int], facts: Mapping[str, Answer]) -> None:
     print("\nthroughput in characters/s, and share of the ceiling")
-    print(f"{'contestant':28}" + "".join(f"{f'B = {batch:,}':>16}" for batch in batches) + "  library")
+    print(f"{'peer':28}" + "".join(f"{f'B = {batch:,}':>16}" for batch in batches) + "  library")
     for name in result.turns:
         cells = "".join(f"{cell(result, name, batch):>16}" for batch in batches)
         print(f"{name:28}{cells}  {facts[name]['library']}")
@@ -214,7 +214,7 @@ def cell(result: Result, name: str, batch: int) -> str:
 
 def print_ragged(result: Result, options: argparse.Namespace) -> None:
     print(f"\nrows of unequal length, bfloat16, B = {options.ragged_batch}, {options.ragged_rows} rows per slot")
-    print(f"{'contestant':28}{'characters/s':>16}{'share of equal':>16}{'utilization':>13}{'others':>8}")
+    print(f"{'peer':28}{'characters/s':>16}{'share of equal':>16}{'utilization':>13}{'others':>8}")
     for name, turns in result.ragged.items():
         share, utilization = result.ragged_ratio(name, "charrnn equal") or 0, turns[0].answer["fill"]
         print(f"{name:28}{rate(turns) or 0:>16,.0f}{share:>16.1%}{utilization:>13.1%}{others_share(turns):>8.1%}")

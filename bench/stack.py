@@ -55,7 +55,7 @@ class Size:
         rounds: repetitions of each command.
         calls: repetitions of calls that take milliseconds.
         costed_parts: parts whose bookkeeping is timed.
-        words: characters of random words that texts are cut from; so many that few texts of a part overlap.
+        words: characters of random words that texts are cut from; enough that few texts of a part overlap.
         processes: processes that claim at once.
         claim_s, beat_s: seconds of claiming and of beating.
     """

@@ -7,9 +7,9 @@ PATH is a Python with PyTorch, which is no dependency of the product (`pip insta
 virtual environment of its own). Without one, its ratios are null and the run is void.
 
 The work is whole training steps of 2 x LSTM(512), vocabulary 90, batches of 128 x 100 characters, dropout 0.2. The
-contestants (see `peers/training.py`) run in processes of their own and take turns of a few steps each, while the
+peers (see `peers/training.py`) run in processes of their own and take turns of a few steps each, while the
 others wait. The figures are medians over the rounds. The ceiling is the best rate at which TensorFlow or PyTorch
-multiplies matrices. A contestant's share of it is
+multiplies matrices. A peer's share of it is
 
     characters/s x 3 x 2 x (layers U 4U + (layers - 1) U 4U + U V) / ceiling
 
@@ -32,7 +32,7 @@ from statistics import median
 from typing import Any
 
 from bench.harness import MAX_OTHERS, Answer, Peers, Turn, make_parser, others_share, print_result
-from bench.peers.training import CONTESTANTS, DTYPES, WARM_UP, Work
+from bench.peers.training import DTYPES, PEERS, WARM_UP, Work
 
 MIN_TORCH_SHARE = 0.5  # of the float32 ceiling; on a busy machine PyTorch's threads collapse
 LOSS_TOLERANCE = 0.1  # relative to ln V
@@ -40,9 +40,9 @@ SMOKE = {"rounds": 1, "steps": 1, "batch": 4, "unroll": 8, "units": 16}  # repla
 
 
 def play(options: argparse.Namespace, work: Work) -> tuple[dict[str, list[Turn]], dict[str, Answer]]:
-    """Return the turns and the facts of each contestant."""
+    """Return the turns and the facts of each peer."""
     command = ["bench.peers.training", *work.arguments()]
-    with Peers(options, CONTESTANTS, command) as peers, peers.playing(CONTESTANTS) as players:
+    with Peers(options, PEERS, command) as peers, peers.playing(PEERS) as players:
         turns: dict[str, list[Turn]] = {player.name: [] for player in players}
         for number in range(1, options.rounds + 1):
             for player in players:
@@ -69,7 +69,7 @@ class Result:
         return [self.steps * self.work.characters / turn.answer["seconds"] for turn in self.turns[name]]
 
     def best_rate(self, prefix: str) -> float | None:
-        """Return the median throughput of the fastest contestant whose name begins with `prefix`."""
+        """Return the median throughput of the fastest peer whose name begins with `prefix`."""
         medians = [median(self.rates(name)) for name in self.turns if name.startswith(prefix)]
         return max(medians, default=None)
 
@@ -81,9 +81,9 @@ class Result:
         ours, theirs = self.best_rate(f"charrnn {dtype}"), self.best_rate(f"{peer} {dtype}")
         return ours / theirs if ours and theirs else None
 
-    def share(self, contestant: str, dtype: str) -> float | None:
-        """Return a contestant's share of the ceiling."""
-        rate = self.best_rate(f"{contestant} {dtype}")
+    def share(self, peer: str, dtype: str) -> float | None:
+        """Return a peer's share of the ceiling."""
+        rate = self.best_rate(f"{peer} {dtype}")
         return rate * self.work.flops / (1e9 * self.ceiling(dtype)) if rate else None
 
     @property
@@ -92,7 +92,7 @@ class Result:
 
     @property
     def trained(self) -> list[str]:
-        """Return the names of the contestants that train: all but the ceilings."""
+        """Return the names of the peers that train: all but the ceilings."""
         return [name for name in self.turns if not name.startswith("ceiling")]
 
     def objections(self) -> list[str]:
@@ -128,7 +128,7 @@ class Result:
         return rounded | {"valid": not self.objections(), "characters_per_second": rates, **run}
 
 
-HEADINGS = ("contestant", "chars/s", "min", "max", "charrnn / it", "loss", "others", "library")
+HEADINGS = ("peer", "chars/s", "min", "max", "charrnn / it", "loss", "others", "library")
 ROW = "{:26}{:>9}{:>9}{:>9}{:>14}{:>8}{:>8}  {}"
 
 
@@ -159,7 +159,7 @@ def parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--torch-python", default=sys.executable, help="a Python with PyTorch")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=4, help="steps per contestant and round")
+    parser.add_argument("--steps", type=int, default=4, help="steps per peer and round")
     for name in ("batch", "unroll", "units"):
         parser.add_argument(f"--{name}", type=int, default=getattr(Work, name))
     options = parser.parse_args()

@@ -21,7 +21,7 @@ MAX_MESSAGE = 2000  # characters: 25 lines of 80
 END = 400  # of which the last ones often say how to fix it
 
 
-def shortened(message: str) -> str:
+def shorten(message: str) -> str:
     """Return a message, without its middle if it is longer than a screen: it may quote input of any size."""
     if len(message) <= MAX_MESSAGE:
         return message
@@ -29,11 +29,16 @@ def shortened(message: str) -> str:
     return f"{message[:begin]} … {len(message) - begin - END:,} characters … {message[-END:]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, such as "1 seed" or "1,000 seeds"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 class CharrnnError(Exception):
     """Base class of the errors that users see as one message, without a traceback."""
 
     def __str__(self) -> str:
-        return shortened(super().__str__())
+        return shorten(super().__str__())
 
 
 class InputError(CharrnnError):

@@ -145,7 +145,7 @@ class Model:
     def _samples(self, plan: list[tuple[str, str, float, int]], rows: list[Row], precision: str) -> Iterator[Sample]:
         batch = choose_batch(len(rows))
         precision = choose_precision(precision, self.metrics.get("sampling_precision", FLOAT32), batch)
-        texts = in_order(self.sample_rows(rows, batch, precision=precision))
+        texts = reorder(self.sample_rows(rows, batch, precision=precision))
         for (_, seed, temperature, k), text in zip(plan, texts, strict=True):
             yield Sample(
                 seed=seed,
@@ -202,7 +202,7 @@ def _plan_rows(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple
             yield name, seed, temperature, k
 
 
-def in_order(texts: Iterable[Text]) -> Iterator[Text]:
+def reorder(texts: Iterable[Text]) -> Iterator[Text]:
     """Yield texts in the order of their rows. Only texts that finish before their turn are held in memory."""
     early: dict[int, Text] = {}
     expected = 0

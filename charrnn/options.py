@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from charrnn.checks import check_choice, check_integer, check_number, check_temperatures
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.network.cells import CELLS
 from charrnn.text.documents import check_encodable
 
@@ -120,7 +120,7 @@ class TrainingOptions(Options):
         object.__setattr__(self, "preview_temperatures", check_temperatures(self.preview_temperatures))
         check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
 
-    def batch_of(self, network: NetworkOptions, num_characters: int) -> int:
+    def choose_batch_size(self, network: NetworkOptions, num_characters: int) -> int:
         """Return the batch size: the streams or windows in one step over a training text of this length.
 
         Raises:
@@ -128,16 +128,16 @@ class TrainingOptions(Options):
         """
         if network.max_len is not None:
             batch, needed = self.batch or NOTEBOOK_BATCH, network.max_len + 1
-            what = f"one window of {network.max_len} characters, and the next character"
+            what = f"one window of {counted(network.max_len, 'character')}, and the next character"
         else:
             batch = self.batch or choose_streams(num_characters)
             needed = batch * self.unroll + 1
-            what = f"{batch} streams of {self.unroll} characters, and the next character"
+            what = f"{counted(batch, 'stream')} of {counted(self.unroll, 'character')}, and the next character"
         if num_characters < needed:
             raise InputError(
-                f"Without the validation text and copies of it, the training text has {num_characters:,} characters, "
-                f"fewer than one batch. Expected at least {needed:,} ({what}). Add text, or choose another validation "
-                f"text"
+                f"Without the validation text and copies of it, the training text has "
+                f"{counted(num_characters, 'character')}, fewer than one batch. Expected at least {needed:,} ({what}). "
+                f"Add text, or choose another validation text"
             )
         return batch
 

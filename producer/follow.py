@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from charrnn.jobs.job.views import JobStatus
 
 
-def follow(client: Client, job_id: int, timeout_s: float | None) -> None:
-    """Show a job until it ends. A job that failed, was cancelled or has failed rows is exit code 1."""
+def follow(client: Client, job_id: int, timeout_s: float | None, name: str | None = None) -> None:
+    """Show a job until it ends. A job that failed, was cancelled or has failed rows is exit code 1.
+
+    Args:
+        name: what to call a temporary job, whose id is of no use to the reader.
+    """
     job: JobStatus | None = None
     try:
-        with progress.follower(job_id) as show:
+        with progress.follower(name or f"job {job_id}") as show:
             for job in client.follow(job_id, timeout_s):
                 show(job)
     except KeyboardInterrupt:
-        console.note(
-            f"job {job_id} continues. Follow: charrnn-jobs wait {job_id}   stop it: charrnn-jobs cancel {job_id}"
-        )
+        if name is None:
+            console.note(
+                f"job {job_id} continues. Follow it: charrnn-jobs wait {job_id}   "
+                f"Cancel it: charrnn-jobs cancel {job_id}"
+            )
         raise typer.Exit(INTERRUPTED) from None
     if job is not None:
-        render.ended(job)
+        render.ended(job, name)
         if not job.succeeded:
             raise typer.Exit(JOB_FAILED)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from producer.cli import COMMANDS, load
+from producer.cli import COMMANDS, load, usage
 from producer.examples import EXAMPLES
 
 HEAD = """\
@@ -41,12 +41,16 @@ def section(name: str, command: Any) -> Iterator[str]:
     """Yield the lines of one command."""
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
-    words = [
-        *(argument.metavar for argument in arguments if not argument.metavar.startswith("--")),
-        *["[OPTIONS]"] * bool(options),
-        *(argument.metavar for argument in arguments if argument.metavar.startswith("--")),
-    ]
-    yield from (f"### {name}", "", command.help, "", "```", " ".join(["charrnn-jobs", name, *words]), "```", "")
+    yield from (
+        f"### {name}",
+        "",
+        command.help,
+        "",
+        "```",
+        " ".join(["charrnn-jobs", name, *usage(command)]),
+        "```",
+        "",
+    )
     rows = [
         *(f"| `{argument.metavar}` | {cells(argument.help)} |" for argument in arguments),
         *map(option_row, options),

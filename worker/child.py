@@ -55,6 +55,6 @@ class Child:
         """Record in the store that this process is alive."""
         self.store.record_heartbeat(self.owner, socket.gethostname(), os.getpid(), self.device, self.queues)
 
-    def others_wait(self) -> bool:
+    def has_waiting_part(self) -> bool:
         """Return whether a part waits in one of its queues."""
         return any(map(self.leases.waits, self.queues))

@@ -70,7 +70,7 @@ class Heartbeat(threading.Thread):
         begun = time.monotonic()  # before the call: the answer, and with it the lease, may be old when it arrives
         try:
             watch.cancelled = self.child.leases.heartbeat(watch.part, watch.progress)
-            watch.beaten = begun
+            watch.heartbeat_at = begun
         except LeaseLostError:
             # The work may have ended and been committed since `watch` was read.
             watch.lost = watch is self._watch

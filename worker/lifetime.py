@@ -27,7 +27,7 @@ def end_with(parent: int, number: signal.Signals) -> None:
         set_pdeathsig(number)  # prctl(PR_SET_PDEATHSIG)
     except OSError:  # not Linux
         Thread(target=_watch, args=(parent, number), daemon=True).start()
-    if os.getppid() != parent:  # it ended before the kernel knew that somebody wants to know
+    if os.getppid() != parent:  # it ended before the kernel was told to notify this process
         os.kill(os.getpid(), number)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from billiard.util import get_logger
 
-from charrnn.errors import CharrnnError, shortened
+from charrnn.errors import CharrnnError, shorten
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
 
@@ -71,7 +71,7 @@ class TextLines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        record.message = _escaped(shortened(record.message))
+        record.message = _escaped(shorten(record.message))
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -99,7 +99,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": shortened(record.getMessage()),
+            "message": shorten(record.getMessage()),
             **_process,
             **{name: value for name, value in vars(record).items() if name in FIELDS},
         }

@@ -1,1 +1,1 @@
-"""The contestants of the benchmarks: the product and its peers, each in a process of its own."""
+"""The peers of the benchmarks: the product and the libraries beside it, each in a process of its own."""

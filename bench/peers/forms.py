@@ -1,4 +1,4 @@
-"""Types and sizes of the contestants of `bench/sampling.py`: the network, and the forms in which a contestant runs."""
+"""Types and sizes of the peers of `bench/sampling.py`: the network, and the forms in which a peer runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Run: TypeAlias = Callable[[int], Answer | None]
 """Runs a number of steps. Returns an answer if it has more to tell than batch x steps characters."""
 
 Forms: TypeAlias = Mapping[str, Run]
-"""The forms of a contestant, by name."""
+"""The forms of a peer, by name."""
 
 
 def product_shapes(units: int) -> list[tuple[int, int]]:

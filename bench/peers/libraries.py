@@ -1,4 +1,4 @@
-"""Contestants of `bench/sampling.py`: Keras, the notebook, NumPy and TensorFlow's matrix products."""
+"""Peers of `bench/sampling.py`: Keras, the notebook, NumPy and TensorFlow's matrix products."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contestants of `bench/sampling.py`: the product with rows of equal and unequal length, and at several batch sizes."""
+"""Peers of `bench/sampling.py`: the product with rows of equal and unequal length, and at several batch sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contestants of `bench/sampling.py`: sampling with PyTorch, and PyTorch's matrix products alone."""
+"""Peers of `bench/sampling.py`: sampling with PyTorch, and PyTorch's matrix products alone."""
 
 from __future__ import annotations
 

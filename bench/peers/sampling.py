@@ -1,10 +1,10 @@
-"""Contestants of `bench/sampling.py`, which starts this program once for each.
+"""Peers of `bench/sampling.py`, which starts this program once for each.
 
 A turn is a batch size and a number of steps. Its answer has the number of sampled characters and the seconds. The work
-is the same for all contestants: 2 x LSTM(512), vocabulary 90, random weights. Each row starts from one character. Each
+is the same for all peers: 2 x LSTM(512), vocabulary 90, random weights. Each row starts from one character. Each
 step draws a character from the softmax at temperature 1, which is the next input.
 
-Each contestant runs in the fastest of the forms that its users would choose. If that depends on the batch size, as the
+Each peer runs in the fastest of the forms that its users would choose. If that depends on the batch size, as the
 number of threads does, all forms are timed before the first turn of that size:
 
 - charrnn: `charrnn.sampling.sampler.sample`. Planning and collecting texts count; compiling does not.
@@ -17,7 +17,7 @@ number of threads does, all forms are timed before the first turn of that size:
 - NumPy: the same loop, in place.
 
 The ceilings are the network's four matrix products for each character, and nothing else. The "uniform", "geometric" and
-"static" contestants are the same sampler on rows of unequal length. "rows" samples the same rows at several batch
+"static" peers are the same sampler on rows of unequal length. "rows" samples the same rows at several batch
 sizes.
 """
 
@@ -38,10 +38,10 @@ from bench.peers.pytorch import torch_products, torch_sampler
 
 TRIAL_SECONDS = 0.3  # per form
 
-Contestant: TypeAlias = Callable[[int, int], Forms]
+Peer: TypeAlias = Callable[[int, int], Forms]
 """Builds the forms for a batch size and a number of units per layer."""
 
-CONTESTANTS: dict[str, Contestant] = {
+PEERS: dict[str, Peer] = {
     "charrnn float32": partial(charrnn_sampler, precision="float32"),
     "keras float32": keras_sampler,
     "notebook float32": notebook_generate,
@@ -54,17 +54,17 @@ CONTESTANTS: dict[str, Contestant] = {
     "ceiling tensorflow bfloat16": partial(tensorflow_products, dtype="bfloat16"),
     "ceiling torch bfloat16": partial(torch_products, dtype="bfloat16"),
 }
-RAGGED: dict[str, Contestant] = {
+RAGGED: dict[str, Peer] = {
     "charrnn equal": partial(charrnn_ragged, lengths="equal"),
     "charrnn uniform": partial(charrnn_ragged, lengths="uniform"),
     "static uniform": partial(charrnn_ragged, lengths="uniform", static=True),
     "charrnn geometric": partial(charrnn_ragged, lengths="geometric"),
     "static geometric": partial(charrnn_ragged, lengths="geometric", static=True),
 }
-EQUAL_ROWS: dict[str, Contestant] = {
+EQUAL_ROWS: dict[str, Peer] = {
     f"rows {precision}": partial(charrnn_rows, precision=precision) for precision in ("float32", "bfloat16")
 }
-ALL = CONTESTANTS | RAGGED | EQUAL_ROWS
+ALL = PEERS | RAGGED | EQUAL_ROWS
 
 
 def fastest(runs: Forms) -> tuple[str, Run]:

@@ -1,12 +1,12 @@
-"""Contestants of `bench/training.py`, which starts this program once for each.
+"""Peers of `bench/training.py`, which starts this program once for each.
 
-A contestant builds its network, warms up, and then takes turns: it reads a number of steps and answers with the seconds
-that they took and the mean loss. The work is the same for all contestants: the same random characters in the same
+A peer builds its network, warms up, and then takes turns: it reads a number of steps and answers with the seconds
+that they took and the mean loss. The work is the same for all peers: the same random characters in the same
 batches, and whole training steps, which are forward, dropout, cross-entropy, backward and Adam. In addition, the
 product clips the gradients and averages the weights. It drops the same outputs at all characters of a step, which takes
 fewer random numbers.
 
-Each contestant runs in the fastest configuration that its users would choose:
+Each peer runs in the fastest configuration that its users would choose:
 
 - Keras: `fit` of one-hot, LSTM, dropout, LSTM, dropout, dense; `jit_compile` left at "auto".
 - PyTorch: `nn.LSTM` with time first and fused Adam. bfloat16 runs once by autocast, with weights and optimizer in
@@ -41,7 +41,7 @@ Play: TypeAlias = Callable[[int], dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """The network that each contestant trains, and the amount of text."""
+    """The network that each peer trains, and the amount of text."""
 
     batch: int = 128
     unroll: int = 100
@@ -210,7 +210,7 @@ def _gflops(multiply: Callable[[], None]) -> float:
     return PRODUCT_GFLOP * count / seconds
 
 
-CONTESTANTS: dict[str, Callable[[Work], Play]] = {
+PEERS: dict[str, Callable[[Work], Play]] = {
     "charrnn float32": partial(charrnn_run, precision="float32"),
     "keras float32": keras_fit,
     "torch float32": torch_lstm,
@@ -223,14 +223,14 @@ CONTESTANTS: dict[str, Callable[[Work], Play]] = {
 
 
 def build(name: str, work: Work) -> Play:
-    play = CONTESTANTS[name](work)
+    play = PEERS[name](work)
     play(WARM_UP)
     return play
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", choices=CONTESTANTS, nargs="+", metavar="NAME")
+    parser.add_argument("names", choices=PEERS, nargs="+", metavar="NAME")
     for field in fields(Work):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     options = vars(parser.parse_args())

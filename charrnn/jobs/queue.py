@@ -169,9 +169,9 @@ class Queue:
         parts = urlsplit(self._broker_url)
         if parts.scheme == SOCKET:
             return False
-        nobody = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        anonymous = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         try:
-            with Redis.from_url(nobody, socket_connect_timeout=5, socket_timeout=5) as client:
+            with Redis.from_url(anonymous, socket_connect_timeout=5, socket_timeout=5) as client:
                 return bool(client.ping())
         except RedisError:
             return False

@@ -127,7 +127,7 @@ class Schedules:
         return replace(outcome, val_loss=best, gate="the version was deleted")
 
     def pause(self, name: str) -> None:
-        """Stop a schedule from submitting jobs until it is resumed, except by hand."""
+        """Stop a schedule from submitting jobs until it is resumed. `run` still works."""
         with self._connections.store.write() as connection:
             slots.pause(connection, name)
 
@@ -165,7 +165,7 @@ class Schedules:
     def tick(self) -> None:
         """Decide on all slots whose time has come, and submit the jobs of those that are due.
 
-        A submission that takes more than a few seconds goes on while this and later calls see to the other schedules.
+        A submission that takes more than a few seconds continues while this and later calls process other schedules.
         If it exceeds its limit, its slot fails.
         """
         now, store = self._now(), self._connections.store
@@ -200,7 +200,7 @@ class Schedules:
     def _advance(self, due: WaitingSlot, now: int) -> None:
         """Submit a slot's job, unless it waits for another job, another process submits it, or it is too late."""
         schedule, slot = due.stored.schedule(), due.slot
-        if (earlier := self._submissions.unended(slot.schedule)) == slot:
+        if (earlier := self._submissions.unfinished(slot.schedule)) == slot:
             return
         reason = None if due.by_hand else schedule.expired(slot, now)
         if due.blocked and not reason:

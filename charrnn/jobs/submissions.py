@@ -55,7 +55,7 @@ class Submissions:
             if submission.ended.done():  # an error of the submission itself
                 submission.ended.result()
 
-    def unended(self, name: str) -> Slot | None:
+    def unfinished(self, name: str) -> Slot | None:
         """Return the slot of a schedule whose submission has not ended, even if it was given up."""
         submission = self._running.get(name)
         return None if submission is None or submission.ended.done() else submission.slot

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.text.documents import Document
 from charrnn.text.overlap import WINDOW, Stretch, size_of
 from charrnn.text.validation import JOINT, PIECE_END, Validation
@@ -104,7 +104,7 @@ def prepare(
 def _check_characters(seen: set[str], validation: str, vocabulary: Vocabulary, name: str) -> None:
     if unknown := "".join(sorted(seen - set(vocabulary.characters))):
         raise InputError(
-            f"The text has {len(unknown)} characters outside the vocabulary of {name}: {unknown[:SHOWN]!r}. "
+            f"The text has {counted(len(unknown), 'character')} outside the vocabulary of {name}: {unknown[:SHOWN]!r}. "
             f"A vocabulary cannot grow: remove them from the text, or train a new model instead of fine-tuning"
         )
     if validation and sum(character in vocabulary for character in validation) < 2:

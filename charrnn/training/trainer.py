@@ -74,7 +74,7 @@ class Trainer:
         self, corpus: Corpus, network: NetworkOptions, options: TrainingOptions, start: Model | None = None
     ) -> None:
         self.corpus, self.network, self.options = corpus, network, options
-        batch = options.batch_of(network, len(corpus.training))
+        batch = options.choose_batch_size(network, len(corpus.training))
         self.batches: Streams | Windows
         if network.max_len is None:
             self.batches, self.optimizer = Streams(corpus.training, batch, options.unroll), ADAM

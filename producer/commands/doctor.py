@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charrnn.errors import CharrnnError, UnreachableError
+from charrnn.errors import CharrnnError, UnreachableError, counted
 from charrnn.jobs.files.layout import ASIDE, MODELS
 from charrnn.jobs.job.schedule import utc
 from charrnn.jobs.job.specs import SPECS
@@ -58,7 +58,10 @@ def examine(client: Client) -> list[Check]:
         _check("python", lambda: f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         _check("home", lambda: str(client.connections.settings.home)),
         _check("broker", lambda: _broker(client)),
-        _check("store", lambda: f"{client.connections.store.url}, {len(client.models.list())} model versions"),
+        _check(
+            "store",
+            lambda: f"{client.connections.store.url}, {counted(len(client.models.list()), 'model version')}",
+        ),
         _check("files", lambda: _files(client)),
     ]
     failed = {check.name for check in checks if not check.ok}
@@ -83,7 +86,7 @@ def _check(name: str, find: Callable[[], str]) -> Check:
 def _broker(client: Client) -> str:
     server = client.connections.queue.server()
     waiting = sum(client.connections.queue.lengths().values())
-    return f"{client.connections.queue.url}, {server.kind} {server.version}, {waiting} notifications waiting"
+    return f"{client.connections.queue.url}, {server.kind} {server.version}, {counted(waiting, 'notification')} waiting"
 
 
 def _pair(client: Client) -> str:
@@ -95,9 +98,8 @@ def _files(client: Client) -> str:
     client.connections.claim_files()
     root = Path(client.connections.files.url)
     if not root.is_absolute():  # a bucket
-        return (
-            f"{client.connections.files.url}, {sum(1 for _ in client.connections.files.list(MODELS))} files of models"
-        )
+        count = sum(1 for _ in client.connections.files.list(MODELS))
+        return f"{client.connections.files.url}, {counted(count, 'model file')}"
     nearest = next(path for path in (root, *root.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
         raise CharrnnError(f"{root} cannot be written. Make it writable or set CHARRNN_FILES_URL")
@@ -115,9 +117,7 @@ def _aside(client: Client) -> list[Check]:
         return []
     first = console.when(1000 * round(min(file.at_s for file in found) + ASIDE_S))
     size = console.size(sum(file.size for file in found))
-    detail = (
-        f"{console.counted(len(found), 'file')} of {size} in {files.url}/{ASIDE}; prune deletes them from {first} on"
-    )
+    detail = f"{counted(len(found), 'file')} of {size} in {files.url}/{ASIDE}; prune deletes them from {first} on"
     return [Check("set aside", True, detail)]
 
 
@@ -136,7 +136,7 @@ def _unread(client: Client, alive: Sequence[WorkerInfo]) -> Iterator[str]:
     for (queue, version), count in client.connections.store.waiting_versions().items():
         serving = [worker for worker in alive if queue in worker.queues]
         if serving and (reason := no_release(queue, version, serving)):
-            yield f"{console.counted(count, 'job')} waiting: {reason}"
+            yield f"{counted(count, 'job')} waiting: {reason}"
 
 
 def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from charrnn.errors import counted
 from producer.follow import follow
 from producer.options import (
     JOB_PANEL,
@@ -75,7 +76,9 @@ def jobs(
     ] = 20,
     before: Annotated[
         int | None,
-        option(metavar="JOB", parser=positive_number, help="Jobs older than this one: the next page.", panel=OUTPUT),
+        option(
+            metavar="JOB", parser=positive_number, help="Show the jobs before this one: the next page.", panel=OUTPUT
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -105,7 +108,7 @@ def retry(job: JobArgument) -> None:
     """Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint."""
     with open_client() as client:
         count = client.retry(job)
-    again = f"{console.counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
+    again = f"{counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
     console.note(f"job {job}: {again}")
 
 
@@ -124,13 +127,16 @@ def prune(
         option(
             "--older-than",
             metavar="TIME",
-            help="Retention: delete jobs that ended longer ago, e.g. 30d or 12h.",
+            help="Retention: delete jobs that ended longer ago than this, such as 30d or 12h.",
             panel=JOB_PANEL,
         ),
     ],
-    dry_run: Annotated[bool, flag("--dry-run", help="Show what would be deleted.", panel=JOB_PANEL)] = False,
+    dry_run: Annotated[
+        bool, flag("--dry-run", help="Show what would be deleted; delete nothing.", panel=JOB_PANEL)
+    ] = False,
     newer: Annotated[
-        bool, flag("--newer", help="Set files aside that are newer than everything in the database.", panel=JOB_PANEL)
+        bool,
+        flag("--newer", help="Also set aside files that are newer than everything in the database.", panel=JOB_PANEL),
     ] = False,
     json: JsonOption = False,
 ) -> None:

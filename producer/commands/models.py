@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.errors import NotFinishedError
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
 from charrnn.options import SamplingOptions
@@ -109,9 +110,11 @@ def _sampled(
     jobs: list[int] = []
     try:
         jobs.extend(client.submit(request, openings).id or 0 for request in requests)
-        for job in jobs:
-            follow(client, job, timeout_s)
+        for job, request in zip(jobs, requests, strict=True):
+            follow(client, job, timeout_s, f"texts of {request.model}")
         return [tuple(map(loads, client.results(job))) for job in jobs]
+    except NotFinishedError:
+        raise NotFinishedError(f"The texts were not sampled within {timeout_s:g} s. Use a longer --timeout") from None
     finally:
         for job in jobs:
             if not client.cancel(job):  # otherwise it ends in a moment, and stays in the list as cancelled

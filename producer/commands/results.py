@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from charrnn.errors import InputError, NotFinishedError
+from charrnn.errors import InputError, NotFinishedError, counted
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows import formats
 from producer.options import JobArgument, flag, open_client, option, positive_number
@@ -48,7 +48,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         list[str] | None,
         option(metavar="FIELD=VALUE", help="Rows with this value, such as temperature=0.5. Repeatable.", panel=ROWS),
     ] = None,
-    failed: Annotated[bool, flag("--failed", help="Only rows that failed.", panel=ROWS)] = False,
+    failed: Annotated[bool, flag("--failed", help="Only failed rows.", panel=ROWS)] = False,
     distinct: Annotated[
         bool, flag("--distinct", help="Only the first of rows with the same seed and text.", panel=ROWS)
     ] = False,
@@ -79,7 +79,9 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         )
         if as_table:
             shown = render.table(lines)
-            console.note(f"{shown:,} of {found.rows_total:,} rows. All rows: charrnn-jobs results {job} -o FILE")
+            console.note(
+                f"{shown:,} of {counted(found.rows_total, 'row')}. All rows: charrnn-jobs results {job} -o FILE"
+            )
         else:
             _write(lines, chosen, output, live=follow)
         now = client.job(job) if follow else found
@@ -97,8 +99,8 @@ def _report_missing(job: Job) -> None:
     done = job.rows_done + job.rows_failed
     if not job.ended:
         raise NotFinishedError(
-            f"Job {job.id} is {job.state}: {done:,} of its {job.rows_total:,} rows are finished. Wait for all of them "
-            f"with: charrnn-jobs wait {job.id}, or write them as they finish with --follow"
+            f"Job {job.id} is {job.state}: it has finished {done:,} of its {counted(job.rows_total, 'row')}. Wait for "
+            f"all of them with: charrnn-jobs wait {job.id}, or write them as they finish with --follow"
         )
     if done < job.rows_total:
-        console.note(f"job {job.id} {job.state} with {done:,} of its {job.rows_total:,} rows")
+        console.note(f"job {job.id} {job.state} with {done:,} of its {counted(job.rows_total, 'row')}")

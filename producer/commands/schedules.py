@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.cron import Cron
@@ -22,6 +23,7 @@ from producer.submission import Submission
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
 
 TIMES = "Times"
+SCHEDULED = ("train", "submit")
 
 app = typer.Typer()
 schedules = typer.Typer()
@@ -42,12 +44,25 @@ def list_schedules(context: typer.Context, json: JsonOption = False) -> None:
     console.records(found) if json else render.schedules(found)
 
 
-@schedules.command()
+class Add(TyperCommand):
+    """The command `schedules add`, whose errors say so if the -- is missing before the command to schedule."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = set(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            message = getattr(error, "message", None)
+            if isinstance(message, str) and "--" not in given and not given.isdisjoint(SCHEDULED):
+                hint = "Put -- before the command to schedule, such as: -- train speeches texts/ --epochs 3"
+                vars(error)["message"] = f"{message.rstrip('.')}. {hint}"
+            raise
+
+
+@schedules.command(cls=Add)
 def add(
     name: NameArgument,
-    command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="train or submit, with their arguments.")
-    ],
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="train or submit, with its arguments.")],
     cron: Annotated[
         str,
         option(
@@ -91,12 +106,12 @@ def add(
     )
     with open_client() as client:
         client.schedules.add(schedule)
-        console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
+        console.note(f"schedule {name} added; next run: {console.when(client.schedules.show(name).upcoming[0])}")
 
 
 def _request(command: list[str]) -> Request:
     """Return the request that a command would submit."""
-    if command[0] not in ("train", "submit"):
+    if command[0] not in SCHEDULED:
         raise InputError(
             f"A schedule runs train or submit, such as: -- train speeches texts/. Received: {command[0]!r}"
         )
@@ -127,7 +142,7 @@ def resume(name: NameArgument) -> None:
     """Resume a schedule at its next time. Runs missed while it was paused are skipped."""
     with open_client() as client:
         client.schedules.resume(name)
-        console.note(f"next: {console.when(client.schedules.show(name).upcoming[0])}")
+        console.note(f"schedule {name} resumed; next run: {console.when(client.schedules.show(name).upcoming[0])}")
 
 
 @schedules.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from charrnn.errors import counted
 from charrnn.jobs.programs import JOB_FAILED
 from producer.options import JsonOption, open_client, read_settings
 from producer.output import console
@@ -26,7 +27,7 @@ def upgrade() -> None:
 
 @store.command()
 def check(json: JsonOption = False) -> None:
-    """Check that every file that the database names is there and unchanged, and that every file has a row."""
+    """Check that every file that the database names exists unchanged, and that every file has a row."""
     with open_client() as client:
         found = list(client.inspect())
     if json:
@@ -34,9 +35,7 @@ def check(json: JsonOption = False) -> None:
     else:
         console.checks((("problem" if f.loss else "unnamed"), not f.loss, f.problem) for f in found)
     lost = sum(finding.loss for finding in found)
-    console.note(
-        f"{console.counted(lost, 'problem')}, and {console.counted(len(found) - lost, 'file')} that no row names"
-    )
+    console.note(f"{counted(lost, 'problem')}, and {counted(len(found) - lost, 'file')} without a row in the database")
     if lost:
         raise typer.Exit(JOB_FAILED)
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from charrnn.errors import shortened
+from charrnn.errors import shorten
 from charrnn.jobs.job.json_object import to_document
 from charrnn.jobs.streams import discard_output
 
@@ -33,12 +33,12 @@ out = Console(highlight=False, emoji=False, width=None if sys.stdout and sys.std
 def note(message: str) -> None:
     """Print a line for people on standard error. A full disk there is no reason to stop."""
     with suppress(OSError):
-        err.print(_printable_lines(shortened(message)))
+        err.print(_printable_lines(shorten(message)))
 
 
 def fail(message: str) -> None:
     with suppress(OSError):
-        err.print(Text.assemble(("error: ", "bold red"), _printable_lines(shortened(message))))
+        err.print(Text.assemble(("error: ", "bold red"), _printable_lines(shorten(message))))
 
 
 class Notes(logging.Handler):
@@ -97,11 +97,6 @@ def _printable_lines(message: str) -> Text:
 def printable(text: str) -> str:
     """Return text on one line, without characters that could control a terminal."""
     return "".join(SIGNS.get(c, c if c.isprintable() else "�") for c in text)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, such as "1 seed" or "1,000 seeds"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from charrnn.errors import counted
 from charrnn.jobs.job.part import RunningPart, SamplingProgress
 from charrnn.jobs.job.report import SKETCH, ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
@@ -47,7 +48,7 @@ def _done(job: Job) -> str:
     if job.kind == TrainSpec.QUEUE:
         return ""
     failed = f", {job.rows_failed:,} failed" if job.rows_failed else ""
-    return f"{job.rows_done:,} of {job.rows_total:,} rows{failed}"
+    return f"{job.rows_done:,} of {counted(job.rows_total, 'row')}{failed}"
 
 
 def status(job: JobStatus) -> None:
@@ -86,9 +87,9 @@ def engine_lines(engines: Sequence[Engine]) -> Iterator[str]:
         yield engines[0].name
         return
     for engine in engines:
-        yield f"{engine.name}: {console.counted(engine.commits, 'commit')}"
+        yield f"{engine.name}: {counted(engine.commits, 'commit')}"
     if engines:
-        yield "not finished by the first one alone, which began it: results may differ from those of one engine"
+        yield "several engines did this job: its results may differ from those of a single engine"
 
 
 def sampling_line(spec: GenerateSpec) -> str:
@@ -100,9 +101,10 @@ def sampling_line(spec: GenerateSpec) -> str:
     stop = f", stop at {', '.join(map(repr, s.stop))}{' (kept)' if s.keep_stop else ''}" if s.stop else ""
     limits = "".join(f", {name} {limit:,}" for name, limit in (("top-k", s.top_k), ("top-p", s.top_p)) if limit)
     return (
-        f"{console.counted(spec.num_seeds, 'seed')} x {console.counted(len(s.temperatures), 'temperature')} "
-        f"({temperatures}{more}) x {console.counted(s.samples, 'sample')} "
-        f"of {s.length:,} characters{own}{stop}{limits}, {spec.batch} slots, {s.precision}, rng-seed {s.rng_seed}"
+        f"{counted(spec.num_seeds, 'seed')} x {counted(len(s.temperatures), 'temperature')} "
+        f"({temperatures}{more}) x {counted(s.samples, 'sample')} "
+        f"of {counted(s.length, 'character')}{own}{stop}{limits}, {counted(spec.batch, 'slot')}, "
+        f"{s.precision}, rng-seed {s.rng_seed}"
     )
 
 
@@ -110,13 +112,13 @@ def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
     """Yield the facts of the sampling so far."""
     seconds = {"in the queue": report.queue_seconds, **vars(report.seconds)}
     yield "throughput", f"{report.characters_per_second:,} characters/s on one device"
-    yield "batch", f"{report.batch} slots, {report.fill:.0%} utilization"
+    yield "batch", f"{counted(report.batch, 'slot')}, {report.fill:.0%} utilization"
     yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
     for texts in report.temperatures:
         nats = f"{texts.nats_per_char:.3f} nats/char, " if texts.nats_per_char is not None else ""
         where = "other" if texts.temperature is None else f"at {texts.temperature:g}"
         share = f"about {texts.distinct_share:.0%}" if texts.rows > SKETCH else f"{texts.distinct_share:.1%}"
-        yield where, f"{nats}{share} of {texts.rows:,} texts distinct"
+        yield where, f"{nats}{share} of {counted(texts.rows, 'text')} distinct"
 
 
 def training_line(spec: TrainSpec) -> str:
@@ -125,10 +127,10 @@ def training_line(spec: TrainSpec) -> str:
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     left_out = f", {spec.left_out_characters:,} left out as copies of it" if spec.left_out_characters else ""
-    files = f"{console.counted(spec.num_sources, 'file')} of {console.size(spec.source_bytes)}: "
+    files = f"{counted(spec.num_sources, 'file')} of {console.size(spec.source_bytes)}: " if spec.source_bytes else ""
     return (
-        f"{files if spec.source_bytes else ''}{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
-        f"{console.counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
+        f"{files}{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
+        f"{counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
         f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
     )
 
@@ -168,7 +170,7 @@ def progress_line(part: RunningPart) -> str:
             f"loss {work.train_loss:.4f}{loss}{', evaluating' if work.evaluating else ''}{attempt}"
         )
     if isinstance(work, SamplingProgress):
-        return f"part {part.part}: {work.rows:,} rows, {work.characters:,} characters{attempt}"
+        return f"part {part.part}: {counted(work.rows, 'row')}, {counted(work.characters, 'character')}{attempt}"
     return f"part {part.part}: starting{attempt}"
 
 
@@ -177,26 +179,29 @@ def characters(job: JobStatus) -> int:
     return job.characters + sum(part.progress.work.characters for part in job.progress if part.progress.work)
 
 
-def ended(job: JobStatus) -> None:
+def ended(job: JobStatus, name: str | None = None) -> None:
     """Print how a followed job ended."""
     finished_at = job.finished_at or job.created_at
     seconds = (finished_at - (job.started_at or finished_at)) / 1000
-    facts = f"{characters(job):,} characters" if job.rows_total else ""
+    facts = counted(characters(job), "character") if job.rows_total else ""
     if job.history and job.state == JobState.DONE:
         best = min(epoch.val_loss for epoch in job.history)
         facts = f"{job.name}, validation loss {loss_text(best)}"
-    failed = f", {job.rows_failed:,} rows failed" if job.rows_failed else ""
+    failed = f", {counted(job.rows_failed, 'row')} failed" if job.rows_failed else ""
     failed += f", by {len(job.engines)} different engines (see status)" if len(job.engines) > 1 else ""
     reason = f": {job.error}" if job.error else ""
-    console.note(f"job {job.id}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}")
+    console.note(
+        f"{name or f'job {job.id}'}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}"
+    )
 
 
 def pruned(found: Pruned, *, dry_run: bool) -> None:
     verb = "would delete" if dry_run else "deleted"
     console.note(
-        f"{verb} {console.counted(found.jobs, 'job')} and {console.counted(found.files, 'file')} "
-        f"of {console.size(found.bytes)}"
+        f"{verb} {counted(found.jobs, 'job')} and {counted(found.files, 'file')} of {console.size(found.bytes)}"
     )
     if found.aside:
         aside = "would set aside" if dry_run else "set aside"
-        console.note(f"{aside} {console.counted(found.aside, 'file')} that no row names, to be deleted in a week")
+        console.note(
+            f"{aside} {counted(found.aside, 'file')} without a row in the database; a prune a week later deletes them"
+        )

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from charrnn.errors import counted
 from charrnn.jobs.job.part import SamplingProgress
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.views import JobStatus
@@ -24,19 +25,19 @@ LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 
 
 @contextmanager
-def follower(job_id: int) -> Iterator[Show]:
-    """Yield a function that shows a job's status: a live bar on a terminal, one line per change elsewhere."""
+def follower(name: str) -> Iterator[Show]:
+    """Yield a function that shows the status of the named job: a live bar, or without a terminal a line per change."""
     if console.err.is_terminal:
-        with _live(job_id) as show:
+        with _live(name) as show:
             yield show
     else:
-        yield _Lines(job_id)
+        yield _Lines(name)
 
 
 @contextmanager
-def _live(job_id: int) -> Iterator[Show]:
+def _live(name: str) -> Iterator[Show]:
     columns = (BarColumn(24), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[headline]}"))
-    with Progress(TextColumn(f"job {job_id}"), *columns, console=console.err, transient=True) as progress:
+    with Progress(TextColumn(name), *columns, console=console.err, transient=True) as progress:
         task = progress.add_task("", total=1.0, headline="")
 
         epochs = _Epochs()
@@ -60,8 +61,8 @@ class _Speed(ProgressColumn):
 class _Lines:
     """Prints a job's headline when its words change, and its numbers at most every LINE_S seconds."""
 
-    def __init__(self, job_id: int) -> None:
-        self.job_id, self.last, self.at = job_id, "", 0.0
+    def __init__(self, name: str) -> None:
+        self.name, self.last, self.at = name, "", 0.0
         self.epochs = _Epochs()
 
     def __call__(self, job: JobStatus) -> None:
@@ -69,7 +70,7 @@ class _Lines:
         headline, now = _headline(job), time.monotonic()
         due = _words(headline) != _words(self.last) or now - self.at >= LINE_S
         if not job.ended and headline != self.last and due:
-            console.note(f"job {self.job_id}: {headline}")
+            console.note(f"{self.name}: {headline}")
             self.last, self.at = headline, now
 
 
@@ -109,4 +110,4 @@ def _headline(job: JobStatus) -> str:
         return render.progress_line(job.progress[0]) if job.progress else job.state
     works = [part.progress.work for part in job.progress]
     rows = job.rows_done + sum(work.rows for work in works if isinstance(work, SamplingProgress))
-    return f"{rows:,} of {job.rows_total:,} rows, {render.characters(job):,} characters"
+    return f"{rows:,} of {counted(job.rows_total, 'row')}, {counted(render.characters(job), 'character')}"

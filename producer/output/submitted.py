@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from charrnn.errors import counted
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from producer.output import console
 from producer.output.jobs import sampling_line, training_line
@@ -39,9 +40,11 @@ def _train(job: SubmittedJob, spec: TrainSpec) -> None:
 def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
     head = f"job {job.id}" if job.id else "dry run"
     again = " (submitted before with this key)" if job.existed else ""
-    console.note(f"{head}{again}: {spec.rows:,} rows from {spec.name}: {console.printable(sampling_line(spec))}")
+    console.note(
+        f"{head}{again}: {counted(spec.rows, 'row')} from {spec.name}: {console.printable(sampling_line(spec))}"
+    )
     if job.blank_lines:
-        console.note(f"{console.counted(job.blank_lines, 'blank line')} skipped")
+        console.note(f"{counted(job.blank_lines, 'blank line')} skipped")
     if job.id:
         console.note(f"follow: charrnn-jobs wait {job.id}     export: charrnn-jobs results {job.id}")
     elif job.estimate:
@@ -56,7 +59,7 @@ def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
     )
     console.note(
         f"nothing was stored; the job would sample at most {spec.characters:,} characters in "
-        f"{console.counted(spec.parts, 'part')} of {console.counted(spec.part_rows, 'row')}, and take {time}"
+        f"{counted(spec.parts, 'part')} of {counted(spec.part_rows, 'row')}, and take {time}"
     )
     console.note(
         f"its results would take about {console.size(estimate.result_bytes)} of storage, "

@@ -76,7 +76,9 @@ TEXTS: dict[str, tuple[bytes, str]] = {  # for seeds and corpora; the location f
 
 @pytest.mark.parametrize(("data", "message"), TEXTS.values(), ids=TEXTS.keys())
 @pytest.mark.parametrize("name", ["seeds.txt", "seeds.jsonl"])
-def test_seeds_that_are_no_text_are_refused(stack: Home, written: Inputs, name: str, data: bytes, message: str) -> None:
+def test_seeds_that_are_not_text_are_refused(
+    stack: Home, written: Inputs, name: str, data: bytes, message: str
+) -> None:
     # Catches: errors="replace" in text.decode
     if name.endswith("jsonl"):
         data = b"".join(b'{"seed": "%b"}\n' % line if line else b"" for line in data.split(b"\n"))
@@ -86,7 +88,7 @@ def test_seeds_that_are_no_text_are_refused(stack: Home, written: Inputs, name: 
 
 
 @pytest.mark.parametrize(("data", "message"), TEXTS.values(), ids=TEXTS.keys())
-def test_corpora_that_are_no_text_are_refused(stack: Home, written: Inputs, data: bytes, message: str) -> None:
+def test_corpora_that_are_not_text_are_refused(stack: Home, written: Inputs, data: bytes, message: str) -> None:
     # Catches: errors="replace" in Document._decode
     if len(data) < len(PLAIN) // 2:
         data += PLAIN  # the validation text, the tail, is read first
@@ -109,7 +111,7 @@ def test_a_corpus_of_one_character_is_refused(stack: Home, written: Inputs, data
 
 
 @pytest.mark.parametrize("data", [b"a", b"the", b"the\r\n", b"\xef\xbb\xbfthe\n"])
-def test_the_shortest_seeds_are_taken(stack: Home, written: Inputs, data: bytes) -> None:
+def test_the_shortest_seeds_are_accepted(stack: Home, written: Inputs, data: bytes) -> None:
     stack.ok("submit", "-m", "tiny", "--seeds", written("seeds.txt", data), "--dry-run")
 
 
@@ -158,7 +160,7 @@ def test_invalid_values_in_json_lines_are_refused_with_their_line(
     refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", written("seeds.jsonl", line.encode()))
 
 
-def test_a_message_about_a_seed_is_no_longer_than_a_screen(stack: Home, written: Inputs) -> None:
+def test_a_message_about_a_seed_fits_on_a_screen(stack: Home, written: Inputs) -> None:
     path = written("seeds.jsonl", b'{"seed": [%b1]}' % (b"1," * 100_000))
     assert len(stack.call("submit", "-m", "tiny", "--seeds", path).stderr) < 10_000
 
@@ -242,7 +244,7 @@ def test_a_line_of_10_gb_takes_little_memory(stack: Home, sparse: str, options: 
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "-"])
-def test_a_stream_without_an_end_takes_little_memory(stack: Home, path: str) -> None:
+def test_an_endless_stream_takes_little_memory(stack: Home, path: str) -> None:
     ended = watched(stack, "submit", "-m", "tiny", "--seeds", path, source="/dev/zero")
     check_refused(ended, ": line 1 is longer than 16 MiB")
 
@@ -295,12 +297,12 @@ def odd(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("path", "message"), [case[:2] for case in ODD.values()], ids=ODD.keys())
-def test_seeds_that_are_no_file_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
+def test_seeds_that_are_not_files_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
     refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", str(odd / path))
 
 
 @pytest.mark.parametrize(("path", "message"), [(case[0], case[2]) for case in ODD.values()], ids=ODD.keys())
-def test_corpora_that_are_no_file_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
+def test_corpora_that_are_not_files_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
     # Catches: no S_ISREG in Document.open
     refuse(stack, 2, message, "train", "good", str(odd / path))
 
@@ -310,7 +312,7 @@ def test_corpora_that_are_no_file_are_refused(stack: Home, odd: Path, path: str,
     [(case[0], case[3]) for case in ODD.values()],
     ids=ODD.keys(),
 )
-def test_archives_that_are_no_file_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
+def test_archives_that_are_not_files_are_refused(stack: Home, odd: Path, path: str, message: str) -> None:
     refuse(stack, 2, message, "models", "import", str(odd / path))
 
 
@@ -416,12 +418,12 @@ def test_an_invalid_model_name_is_refused(stack: Home, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES[:-1])
-def test_no_model_has_such_a_name(stack: Home, name: str) -> None:
+def test_an_invalid_model_name_is_not_found(stack: Home, name: str) -> None:
     refuse(stack, 3, "There is no model ", "submit", f"--model={name}")
 
 
 @pytest.mark.parametrize("version", ["..", "-1", "0", "1/../1", "9" * 5000, "champion ", "²", "1@1"])
-def test_no_version_has_such_a_name(stack: Home, version: str) -> None:
+def test_an_invalid_version_name_is_not_found(stack: Home, version: str) -> None:
     refuse(stack, 3, "Model tiny has no version ", "submit", "-m", f"tiny@{version}")
 
 
@@ -560,12 +562,12 @@ def test_a_store_of_another_kind_of_url_is_refused(stack: Home, listener: tuple[
 
 
 @pytest.mark.parametrize("url", ["sqlite:///file::memory:?uri=true", "sqlite:///file:x?mode=memory&uri=true"])
-def test_a_store_in_memory_is_refused_however_it_is_written(stack: Home, url: str) -> None:
+def test_every_spelling_of_a_store_in_memory_is_refused(stack: Home, url: str) -> None:
     assert Home(stack.path, {**stack.settings, "CHARRNN_STORE_URL": url}).call("jobs").returncode == 2
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/dev/zero", "/dev/null", "/proc/self/mem", "/tmp"])  # noqa: S108
-def test_a_store_that_is_no_database_is_refused(stack: Home, path: str) -> None:
+def test_a_store_that_is_not_a_database_is_refused(stack: Home, path: str) -> None:
     other = Home(stack.path, {**stack.settings, "CHARRNN_STORE_URL": f"sqlite:///{path}"})
     if path in ("/dev/zero", "/dev/null"):  # SQLite reads them as empty databases, beside the files of this stack
         refuse(other, 2, f"The database sqlite:///{path} is empty or missing", "jobs")
@@ -755,7 +757,7 @@ def warnings(log: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_a_forged_message_does_nothing_and_the_worker_works_on(stack: Home, genuine: Message, name: str) -> None:
+def test_a_forged_message_does_nothing_and_the_worker_continues(stack: Home, genuine: Message, name: str) -> None:
     # Catches: accept_content=["json", "pickle"]; a header left out of OURS; a warning about each notification
     before, alive, log = stored(stack), processes(stack), stack.log()
     assert alive
@@ -836,7 +838,7 @@ FATAL: dict[str, bytes | Forge] = {
 }
 
 
-def test_a_message_of_no_known_form_does_not_end_the_worker(home: Home, genuine: Message, untrained: str) -> None:
+def test_a_message_of_unknown_form_does_not_end_the_worker(home: Home, genuine: Message, untrained: str) -> None:
     """The test has its own stack, which may fail. A notification follows each message: a dead worker takes none."""
     doorbell = forged(genuine, FORGED["a doorbell too many"])
     with home.up():

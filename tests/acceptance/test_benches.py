@@ -1,6 +1,6 @@
 """Each bench runs to its last line in a short form that takes seconds; the figures of that form mean nothing.
 
-PyTorch is not installed beside the product, so its contestants are left out, as is `plot.py`, which needs Matplotlib.
+PyTorch is not installed beside the product, so its peers are left out, as is `plot.py`, which needs Matplotlib.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PIPELINE = """
     share_of_sampler equal_rows characters_per_second sampler_characters_per_second load_seconds rounds rows length
 """
 NOTEBOOK = """
-    method held_out_nats train_nats epoch_seconds seconds windows steps batch precision characters_per_second
+    method val_loss train_loss epoch_seconds seconds windows steps batch precision characters_per_second
     peak_memory_mb
 """
 CHECK_KERAS = "windows means largest_relative_difference"

@@ -149,7 +149,7 @@ def waiting(stack: Home, jobs: dict[str, str]) -> Iterator[str]:
         (("results", "{waiting}"), 5),
     ],
 )
-def test_a_process_says_and_ends_as_its_entry_point_does(
+def test_a_process_prints_and_exits_like_its_entry_point(
     stack: Home, jobs: dict[str, str], waiting: str, arguments: tuple[str, ...], code: int
 ) -> None:
     """One command for each exit code, 4 below: the other tests of refusals only call the entry point."""
@@ -167,7 +167,9 @@ def refused(home: Home, *arguments: str) -> tuple[int, str]:
     return done.returncode, " ".join(done.stderr.split())
 
 
-def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(home: Home, text_file: Path) -> None:
+def test_without_a_broker_nothing_is_stored_and_the_message_explains_how_to_start_one(
+    home: Home, text_file: Path
+) -> None:
     code, said = refused(home, "train", "good", str(text_file))
     assert code == 4
     assert "broker.sock" in said
@@ -175,7 +177,7 @@ def test_without_a_broker_nothing_is_stored_and_the_message_says_what_to_start(h
     assert home.json("jobs") == []
 
 
-def test_a_store_out_of_reach_is_exit_code_4(home: Home) -> None:
+def test_an_unreachable_store_is_exit_code_4(home: Home) -> None:
     home.settings = {"CHARRNN_STORE_URL": f"sqlite:///{home.path}/no/folder/store.sqlite"}
     code, said = refused(home, "jobs")
     assert (code, "does not answer" in said) == (4, True)
@@ -204,14 +206,14 @@ def test_a_dry_run_checks_and_stores_nothing(stack: Home) -> None:
     assert stored(stack) == before
 
 
-def test_doctor_finds_a_running_stack_well_and_a_missing_one_not(stack: Home, home: Home) -> None:
+def test_doctor_accepts_a_running_stack_and_reports_a_missing_one(stack: Home, home: Home) -> None:
     assert all(check["ok"] for check in stack.json("doctor"))
     missing = home.call("doctor", "--json")
     assert missing.returncode == 4
     assert "Start it with: charrnn-jobs up" in missing.stdout
 
 
-def test_a_job_of_an_absent_worker_says_what_to_start(home: Home, text_file: Path) -> None:
+def test_a_job_without_a_worker_shows_the_command_to_start_one(home: Home, text_file: Path) -> None:
     with home.up("--queues", "generate"):
         job = home.ok("train", "good", str(text_file)).strip()
         waiting = home.json("status", job)["waiting_for"]
@@ -257,7 +259,7 @@ def test_a_worker_refuses_queues_and_devices_that_are_not_there(
 
 
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
-def test_what_lies_in_the_folder_is_not_run(home: Home, tmp_path: Path, command: str) -> None:
+def test_modules_in_the_current_folder_are_not_run(home: Home, tmp_path: Path, command: str) -> None:
     # Catches: a module of the current folder that replaces one of ours or of Python's
     for name in ("worker", "random"):
         (tmp_path / f"{name}.py").write_text("import sys\nprint('not ours')\nsys.exit(0)\n")

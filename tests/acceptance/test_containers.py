@@ -126,12 +126,12 @@ def carried(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pyte
     return Carried(samples, lines, undisturbed, codes, used | stack.used(), stack.administrate("acl", "log"))
 
 
-def test_every_row_is_there_once_and_the_same_as_in_peace(carried: Carried) -> None:
+def test_every_row_exists_once_and_equals_a_run_without_faults(carried: Carried) -> None:
     assert [json.loads(line)["row"] for line in carried.lines] == list(range(SEEDS * carried.samples))
     assert carried.lines[: carried.samples] == carried.undisturbed
 
 
-def test_every_piece_ends_by_itself_when_it_is_asked_to(carried: Carried) -> None:
+def test_every_service_stops_gracefully_at_sigterm(carried: Carried) -> None:
     # At SIGTERM a scheduler has nothing to requeue, and ends with the exit code that a shell reports for the signal
     assert carried.exit_codes == {**dict.fromkeys(PIECES, 0), "scheduler": -signal.SIGTERM}
 
@@ -147,14 +147,14 @@ def test_waiting_notifications_survive_a_broker_restart(stack: Stack, carried: C
     assert "NOPERM" not in stack.container("redis").log
 
 
-def test_the_broker_answers_nobody_else(stack: Stack) -> None:
+def test_the_broker_rejects_unauthenticated_users(stack: Stack) -> None:
     plain = stack.container("redis").execute("valkey-cli", "-h", "redis", "ping")
     assert "PONG" not in plain.stdout + plain.stderr
     for user in ("charrnn", "default"):
         assert "NOAUTH" in stack.broker(user, "guessed", "ping")
 
 
-def test_the_health_check_s_user_can_do_nothing_else(stack: Stack) -> None:
+def test_the_user_of_the_health_check_can_only_ping(stack: Stack) -> None:
     assert stack.broker("health", "none", "ping").strip() == "PONG"
     assert "NOPERM" in stack.broker("health", "none", "get", "charrnn:store")
 
@@ -165,9 +165,7 @@ def test_the_database_takes_no_connection_without_tls(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("server", ["broker", "store"])
-def test_a_server_whose_certificate_is_another_authority_s_is_not_believed(
-    stack: Stack, server: str, tmp_path: Path
-) -> None:
+def test_a_server_certificate_of_another_authority_is_rejected(stack: Stack, server: str, tmp_path: Path) -> None:
     # Catches: TLS without a check of the certificate
     for name in ("secrets.sh", "redis.acl"):
         shutil.copy(ROOT / "deploy" / name, tmp_path)

@@ -41,7 +41,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     assert (tmp_path / "topics-model" / "model.safetensors").exists()
 
 
-def test_every_command_is_documented_and_every_documented_one_is_there() -> None:
+def test_documented_commands_are_the_commands() -> None:
     table = REFERENCE[: REFERENCE.index("## Exit codes")]
     documented = set(re.findall(r"`([a-z ]*[a-z])", first_columns(table)))
     assert documented == set(command_names())
@@ -82,7 +82,7 @@ def test_links_in_the_documents_lead_somewhere() -> None:
             assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
-def test_the_readme_names_options_that_are_there(home: Home) -> None:
+def test_the_readme_names_existing_options(home: Home) -> None:
     lines = re.findall(r"^(?:\$ )?charrnn-jobs ([^\n#]*)", README, re.MULTILINE)
     assert {line.split()[0] for line in lines} >= {"up", "train", "submit", "results"}
     for command, *words in map(str.split, lines):

@@ -59,7 +59,7 @@ def test_one_doorbell_is_enough_for_all_parts(pair: Home) -> None:
     assert part(pair, job, DEADLY - 1) == (1, "done")
 
 
-def test_a_child_that_dies_with_the_last_doorbell_is_replaced_by_one_that_rings(pair: Home) -> None:
+def test_the_replacement_of_a_child_that_died_with_the_last_doorbell_rings(pair: Home) -> None:
     # Catches: no ring_missing in take_over
     job = submit(pair, parts=DEADLY + 50)
     pair.ok("wait", job, "--timeout", "100s")

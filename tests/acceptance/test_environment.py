@@ -83,7 +83,7 @@ def test_up_in_a_home_that_cannot_be_created_is_refused(home: Home, settings: di
         ('mkdir gone && cd gone && rmdir ../gone && CHARRNN_HOME=here "$c" jobs', 2, b"Set it to an absolute path"),
     ],
 )
-def test_a_stream_or_folder_that_is_not_there_is_one_message(home: Home, line: str, code: int, message: bytes) -> None:
+def test_a_missing_stream_or_folder_is_one_message(home: Home, line: str, code: int, message: bytes) -> None:
     # Catches: a database that is opened as standard output; exit code 120, of a buffer that Python flushes as it ends
     done = shell(home, f'cd "$CHARRNN_HOME"; {line}')
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr

@@ -73,26 +73,26 @@ def workers() -> Iterator[dict[str, Worker]]:
         yield found
 
 
-def test_a_child_that_hangs_is_seen(workers: dict[str, Worker]) -> None:
+def test_a_child_that_hangs_is_detected(workers: dict[str, Worker]) -> None:
     # Catches: a file that reports the parent alone, as Celery's ping does
     done = workers["child"].check()
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(r"Worker \S+ hangs: one of its processes showed no activity for \d+ s\. Restart it", done.stderr)
 
 
-def test_a_consumer_that_hangs_is_seen_until_it_moves_again(workers: dict[str, Worker]) -> None:
+def test_a_consumer_that_hangs_is_reported_until_it_continues(workers: dict[str, Worker]) -> None:
     assert workers["parent"].check().returncode == 1
     workers["parent"].parent.send_signal(signal.SIGCONT)
     until(workers["parent"].is_well, "a sign of life")
 
 
 @pytest.mark.parametrize("broker", ["away", "still"])
-def test_a_broker_that_does_not_answer_is_no_fault_of_its_workers(workers: dict[str, Worker], broker: str) -> None:
+def test_workers_are_healthy_while_the_broker_does_not_answer(workers: dict[str, Worker], broker: str) -> None:
     # Catches: activity recorded by Celery's main loop alone, while a different loop waits for the broker
     assert workers[broker].is_well()
 
 
-def test_the_file_of_a_dead_worker_is_no_sign_of_life(home: Home) -> None:
+def test_the_file_of_a_dead_worker_is_ignored(home: Home) -> None:
     # Catches: a check of the file's time instead of its lock
     with home.up():
         assert home.call("worker", "--check-health").returncode == 0

@@ -410,7 +410,7 @@ def test_hostile_weights_in_a_folder_are_refused(
 
 
 @pytest.mark.parametrize("kind", ["lambda.keras", "lambda.h5", "pickled.npz"])
-def test_a_file_is_no_folder_of_a_model(
+def test_a_file_is_not_a_model_folder(
     sandbox: Path, doors: Doors, genuine: Version, outside: Path, foreign: Path, kind: str
 ) -> None:
     path = sandbox / kind
@@ -519,7 +519,7 @@ def a_number_less(weights: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [*FOREIGN, "float64", "extra tensor", "8 PB", "header of 30 MB", "cut off", "a bit"])
-def test_weights_that_are_not_those_of_the_store_are_not_read_by_a_worker(
+def test_a_worker_does_not_read_weights_that_differ_from_the_store(
     sandbox: Path, doors: Doors, genuine: Version, outside: Path, foreign: Path, kind: str
 ) -> None:
     # Catches: a version that is loaded before its sha256 is compared
@@ -535,7 +535,7 @@ JOBS = ("lambda.keras", "pipe", "link", "folder")
 
 
 @pytest.mark.parametrize("kind", JOBS)
-def test_a_job_of_such_a_version_fails_with_the_reason_and_the_worker_works_on(
+def test_a_job_of_a_damaged_version_fails_with_the_reason_and_the_worker_continues(
     stack: Home, tmp_path: Path, outside: Path, foreign: Path, kind: str
 ) -> None:
     # Catches: waiting for a pipe; trying a folder or a link again and again

@@ -45,7 +45,7 @@ def up(home: Home) -> Iterator[Popen[str]]:
         process.wait(60)
 
 
-def test_a_killed_up_leaves_its_broker_alone_and_the_next_one_goes_on(home: Home) -> None:
+def test_the_broker_of_a_killed_up_is_adopted_by_the_next(home: Home) -> None:
     home.settings = {"CHARRNN_HEARTBEAT_S": "0.1", "CHARRNN_LEASE_S": "2"}
     with up(home) as first:
         orphan = child(home)

@@ -96,7 +96,7 @@ def test_a_hang_up_ends_the_worker(log: Path, worker: subprocess.Popen[bytes]) -
     assert events(log, "stopped")
 
 
-def test_a_broker_that_takes_rights_away_is_named_and_waited_for(
+def test_a_broker_that_revokes_rights_is_reported_and_waited_for(
     guarded: Home, log: Path, worker: subprocess.Popen[bytes]
 ) -> None:
     with redis.Redis.from_url(guarded.settings["CHARRNN_REDIS_URL"]) as broker:
@@ -122,7 +122,7 @@ def _is_listening(broker: redis.Redis) -> bool:
     return any(client["cmd"] == "brpop" and client["flags"] == "b" for client in broker.client_list())
 
 
-def test_a_worker_that_cannot_start_says_so_in_json(guarded: Home) -> None:
+def test_a_worker_that_cannot_start_reports_it_in_json(guarded: Home) -> None:
     # Catches: an error that is printed beside the log
     done = guarded.run("worker", "--devices", "cpu", "--queues", "print", "--log-format", "json")
     (line,) = map(json.loads, done.stderr.splitlines())

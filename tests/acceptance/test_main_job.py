@@ -43,7 +43,7 @@ def rows(stack: Home, job: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stack.ok("results", job).splitlines()]
 
 
-def test_every_row_comes_back_in_submit_order(seeds: str, rows: list[dict[str, Any]]) -> None:
+def test_every_row_is_returned_in_submit_order(seeds: str, rows: list[dict[str, Any]]) -> None:
     submitted = Path(seeds).read_text().splitlines()
     expected = [(seed, t, k) for seed in submitted for t in TEMPERATURES for k in range(SAMPLES)]
     assert [(row["seed"], row["temperature"], row["sample"]) for row in rows] == expected
@@ -51,7 +51,7 @@ def test_every_row_comes_back_in_submit_order(seeds: str, rows: list[dict[str, A
     assert all(list(row) == FIELDS for row in rows)
 
 
-def test_a_text_has_exactly_the_length_asked_for_without_its_seed(rows: list[dict[str, Any]]) -> None:
+def test_a_text_has_the_requested_length_without_its_seed(rows: list[dict[str, Any]]) -> None:
     assert {len(row["text"]) for row in rows} == {LENGTH}
     assert {(row["finish_reason"], row["model"], row["error"]) for row in rows} == {("length", "tiny@1", None)}
 
@@ -134,11 +134,11 @@ def test_texts_end_at_a_stop_string(stack: Home) -> None:
     assert [row["text"] for row in kept] == [row["text"].split("\n")[0] + "\n" for row in whole]
 
 
-def test_temperatures_may_be_given_one_by_one(stack: Home) -> None:
+def test_temperatures_may_be_repeated_options(stack: Home) -> None:
     assert [row["temperature"] for row in rows_of(stack, "-t", "0.2", "-t", "0.5,1", "-l", "3")] == [0.2, 0.5, 1.0]
 
 
-def test_seeds_choose_for_themselves(stack: Home, tmp_path: Path) -> None:
+def test_seeds_with_options_are_sampled_with_them(stack: Home, tmp_path: Path) -> None:
     path = tmp_path / "seeds.jsonl"
     path.write_text(
         '{"seed": "the ", "length": 3, "temperature": [0, 0.9]}\n{"seed": "", "top_k": 1}\n{"seed": "a "}\n'
@@ -211,7 +211,7 @@ def test_training_again_with_one_rng_seed_gives_equal_weights(stack: Home) -> No
     assert len({hashlib.sha256(file.read_bytes()).hexdigest() for file in files}) == 1
 
 
-def test_status_and_lists_tell_the_job(stack: Home, job: str) -> None:
+def test_status_and_lists_show_the_job(stack: Home, job: str) -> None:
     status = stack.json("status", job)
     assert (status["state"], status["label"], status["rows_done"], status["waiting_for"]) == (
         "done",

@@ -155,7 +155,7 @@ def test_a_driver_that_fails_is_an_error_at_the_start(wanted: str) -> None:
         assert "nvidia-smi returned 'cat: " in done.stderr
 
 
-def test_a_worker_on_the_cpu_looks_at_no_gpu() -> None:
+def test_a_worker_on_the_cpu_does_not_query_gpus() -> None:
     # Catches: seconds and half a gigabyte wasted at each start
     with make_machine("0") as machine, machine.up():
         assert machine.told("import") == []

@@ -77,7 +77,7 @@ def test_results_of_a_running_job_can_be_followed(stack: Home, seeds: str) -> No
     assert text == stack.ok("results", job)
 
 
-def test_of_a_job_that_goes_on_what_was_asked_for_is_enough(stack: Home, seeds: str, tmp_path: Path) -> None:
+def test_requested_rows_of_a_running_job_are_enough(stack: Home, seeds: str, tmp_path: Path) -> None:
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-n", "500", "-l", "2000", "--part-rows", "16").strip()
     some = stack.ok("results", job, "--follow", "--limit", "3")
     assert some.splitlines() == stack.ok("results", job, "--follow", "--rows", "0:3").splitlines()

@@ -22,7 +22,7 @@ def nightly(stack: Home) -> str:
 
 
 @pytest.mark.slow(
-    "test_a_margin_keeps_a_version_a_candidate", "test_a_worker_submits_what_is_due_and_every_row_says_its_version"
+    "test_a_margin_keeps_a_version_a_candidate", "test_a_worker_submits_due_schedules_and_every_row_names_its_version"
 )
 def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home) -> None:
     environment = {**stack.environment, "PATH": f"{Path(COMMAND[0]).parent}:{os.environ['PATH']}"}
@@ -40,7 +40,7 @@ def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home
     assert "reference@3  candidate" in done.stdout
 
 
-def test_a_worker_submits_what_is_due_and_every_row_says_its_version(stack: Home, nightly: str) -> None:
+def test_a_worker_submits_due_schedules_and_every_row_names_its_version(stack: Home, nightly: str) -> None:
     seeds = stack.path / "night-seeds.txt"
     seeds.write_text("the old sailor\n")
     job = ("--", "submit", "-m", "tiny", "--seeds", str(seeds), "-l", "5")
@@ -56,7 +56,7 @@ def test_a_worker_submits_what_is_due_and_every_row_says_its_version(stack: Home
     assert stack.ok("results", str(done))
 
 
-def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_path: Path) -> None:
+def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_path: Path) -> None:
     text = tmp_path / "texts" / "text.txt"
     text.parent.mkdir()
     text.write_text((stack.path / "text.txt").read_text())
@@ -66,7 +66,7 @@ def test_a_path_is_stored_as_it_is_from_anywhere(stack: Home, nightly: str, tmp_
     assert shown["request"]["arguments"]["paths"] == [str(text.parent)]  # Catches: a path in the worker's folder
     assert len(shown["upcoming"]) == 5
     assert nightly in stack.ok("schedules")
-    for verb, said in (("pause", "is paused"), ("resume", "next: "), ("remove", "removed")):
+    for verb, said in (("pause", "is paused"), ("resume", "resumed; next run: "), ("remove", "removed")):
         assert said in stack.call("schedules", verb, nightly).stderr
     assert stack.json("schedules") == []
 

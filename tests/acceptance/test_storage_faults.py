@@ -329,7 +329,7 @@ def test_a_training_waits_to_write_its_checkpoint_and_ends_in_the_same_weights(
 
 @each_trouble
 @pytest.mark.parametrize("command", ["submit", "train"])
-def test_who_submits_is_told_and_nothing_is_stored(
+def test_submit_on_a_failed_disk_reports_it_and_stores_nothing(
     place: Place, trouble: str, command: str, seeds: str, text_file: Path
 ) -> None:
     # Catches: a job without its files; a file that no job names
@@ -344,7 +344,7 @@ def test_who_submits_is_told_and_nothing_is_stored(
 
 
 @each_trouble
-def test_who_reads_results_is_told_and_gets_no_part_of_them(
+def test_reading_results_on_a_failed_disk_reports_it_and_writes_nothing(
     place: Place, trouble: str, seeds: str, tmp_path: Path
 ) -> None:
     # Catches: an export that ends where the bucket failed

@@ -72,7 +72,7 @@ def test_no_control_character_reaches_a_terminal(hostile: Home, command: tuple[s
     assert {c for c in got if unicodedata.category(c) in ("Cc", "Cf")} <= {"\r", "\n"}
 
 
-def test_a_file_and_a_pipe_get_the_text_as_it_is(hostile: Home) -> None:
+def test_files_and_pipes_receive_unaltered_text(hostile: Home) -> None:
     # Catches: characters that are replaced in the input of the next program too
     piped = hostile.ok("results", "2", "-f", "txt")
     assert piped.startswith(SEED)

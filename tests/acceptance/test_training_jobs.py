@@ -134,7 +134,7 @@ def test_invalid_training_input_is_refused(
         (b"one\nt\xe9\n" + GOOD, "line 2, byte 2: 0xe9 is not UTF-8"),
         (b"short", "fewer than one batch"),
         (b"", "the file is empty"),
-        ("é".encode() + GOOD, "1 characters outside the vocabulary of several: 'é'"),
+        ("é".encode() + GOOD, "1 character outside the vocabulary of several: 'é'"),
     ],
 )
 def test_a_text_that_cannot_be_used_is_refused(

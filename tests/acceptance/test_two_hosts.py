@@ -57,7 +57,7 @@ def at_its_start(part: dict[str, Any] | None) -> dict[str, Any] | None:
     "test_workers_outlive_a_store_that_is_away",
     "test_a_child_killed_in_a_part_loses_nothing",
 )
-def test_a_host_that_is_cut_off_loses_its_part_and_comes_back(network: Network, place: Place, text: str) -> None:
+def test_a_host_that_is_cut_off_loses_its_part_and_returns(network: Network, place: Place, text: str) -> None:
     for host in network.hosts:
         host.settings |= QUICK
     console, b = network.console, network.b

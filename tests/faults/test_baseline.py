@@ -142,7 +142,7 @@ def test_a_restart_of_the_broker(plain: Plain) -> None:
     plain.in_work()
     plain.broker.end()
     plain.broker.start()
-    tell(plain, "F02", "the broker restarts, parts in work")
+    tell(plain, "F02", "the broker restarts while parts are in progress")
 
 
 def test_a_broker_that_lost_everything(plain: Plain) -> None:
@@ -159,7 +159,7 @@ def test_a_child_killed_in_a_part(plain: Plain) -> None:
     plain.submit()
     hurt = plain.in_work()
     os.kill(hurt[1], signal.SIGKILL)
-    tell(plain, "F12", "a child is killed in a part", hurt, "recovery_child_s")
+    tell(plain, "F12", "a child is killed during a part", hurt, "recovery_child_s")
 
 
 def test_a_host_that_dies(plain: Plain) -> None:
@@ -167,10 +167,10 @@ def test_a_host_that_dies(plain: Plain) -> None:
     plain.submit()
     hurt = plain.in_work()
     os.killpg(os.getpgid(hurt[1]), signal.SIGKILL)
-    tell(plain, "F13", "parent and child are killed at once", hurt, "recovery_host_s")
+    tell(plain, "F13", "parent and child are killed at the same time", hurt, "recovery_host_s")
 
 
-def test_a_message_that_dies_in_the_hands_of_its_taker(plain: Plain) -> None:
+def test_a_message_whose_consumer_is_killed(plain: Plain) -> None:
     (plain.home / "sitecustomize.py").write_text(POP_AND_DIE.format(once=str(plain.home / "died")))
     plain.start_workers(1, PYTHONPATH=str(plain.home))
     plain.submit()

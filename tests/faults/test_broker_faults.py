@@ -44,7 +44,7 @@ def claimed(fleet: Fleet, job: int) -> int:
     return sum(part.token for part in fleet.parts(job))
 
 
-def test_a_restart_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
+def test_a_restart_while_workers_are_idle(fleet: Fleet, judge: Judge) -> None:
     fleet.start_workers()
     pids = fleet.pids()
     fleet.broker.end()
@@ -53,7 +53,7 @@ def test_a_restart_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
     until(lambda: claimed(fleet, job), "a claim")
     seconds = time.monotonic() - since
     assert seconds < CONSUMES_S
-    judge("F01", "the broker restarts, workers idle", job, claimed_s=seconds)
+    judge("F01", "the broker restarts while workers are idle", job, claimed_s=seconds)
     assert fleet.pids() == pids  # Catches: workers that die with their connections
 
 
@@ -63,7 +63,7 @@ def test_a_restart_while_parts_are_in_work(fleet: Fleet, judge: Judge) -> None:
     fleet.part_in_work(job)
     fleet.broker.end()
     fleet.broker.start()
-    assert judge("F02", "the broker restarts, parts in work", job).wasted == 0
+    assert judge("F02", "the broker restarts while parts are in progress", job).wasted == 0
 
 
 def test_a_kill_while_a_job_is_submitted(fleet: Fleet, judge: Judge) -> None:
@@ -76,7 +76,7 @@ def test_a_kill_while_a_job_is_submitted(fleet: Fleet, judge: Judge) -> None:
     fleet.broker.start()
     submitting.join()
     # Catches: no ring_missing in maintain
-    judge("F03", "the broker is killed while doorbells are rung; its log lacks the last second", jobs[0])
+    judge("F03", "the broker is killed while notifications are sent; its log lacks the last second", jobs[0])
 
 
 def test_a_broker_that_lost_everything_with_a_long_backlog(fleet: Fleet) -> None:
@@ -94,7 +94,7 @@ def test_a_broker_that_lost_everything_with_a_long_backlog(fleet: Fleet) -> None
     until(lambda: claimed(fleet, job) > 2 * BELLS, "both workers to work on")
     fleet.ok("cancel", str(job))
     fleet.wait(job)
-    what = f"the broker is killed and starts empty, {BACKLOG:,} parts wait; all workers work again"
+    what = f"the broker is killed and starts empty while {BACKLOG:,} parts wait; all workers work again"
     records.append(Record("F04", what, fleet.database, numbers={"backlog_s": seconds}))
 
 
@@ -119,10 +119,10 @@ def test_parts_end_while_the_broker_is_away(fleet: Fleet, judge: Judge) -> None:
     time_away = threading.Event()
     time_away.wait(SILENT_S)
     fleet.broker.start()
-    judge("F05", f"the broker is away for {SILENT_S} s; what is in work ends meanwhile", job)
+    judge("F05", f"the broker is away for {SILENT_S} s; parts in progress end in that time", job)
 
 
-def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
+def test_a_suspended_broker(fleet: Fleet, judge: Judge) -> None:
     # A lease is shorter than the time that maintenance waits for the broker, and shorter than the part takes.
     fleet.start_workers(CHARRNN_LEASE_S="5", CHARRNN_MAINTAIN_S="1")
     job = fleet.submit(part_rows=SEEDS * SAMPLES)
@@ -134,7 +134,7 @@ def test_a_broker_that_stands_still(fleet: Fleet, judge: Judge) -> None:
     threading.Event().wait(SILENT_S - (time.monotonic() - since))
     fleet.broker.send(signal.SIGCONT)
     # Catches: heartbeats in maintenance's thread
-    assert judge("F06", f"the broker's process stands still for {SILENT_S} s", job).wasted == 0
+    assert judge("F06", f"the broker's process is suspended for {SILENT_S} s", job).wasted == 0
 
 
 @pytest.mark.parametrize("kind", ["ALL", "WRITE"])
@@ -148,7 +148,7 @@ def test_a_broker_that_pauses_its_clients(fleet: Fleet, judge: Judge, kind: str)
     said = fleet.run("submit", "-m", "tiny", "-l", "5")
     # Catches: a connection without a time limit
     assert (said.returncode, time.monotonic() - since < SILENT_S) == (UNREACHABLE, True), said.stderr
-    judge("F07", f"CLIENT PAUSE {kind} for {SILENT_S} s; submit says so", job)
+    judge("F07", f"CLIENT PAUSE {kind} for {SILENT_S} s; submit reports it", job)
 
 
 def test_connections_that_are_cut_again_and_again(fleet: Fleet, judge: Judge) -> None:
@@ -190,7 +190,7 @@ def test_a_doorbell_that_is_delivered_fifty_times(fleet: Fleet, judge: Judge) ->
         (message, *_) = client.lrange("charrnn:generate", 0, 0)
         client.rpush("charrnn:generate", *[message] * 50)
     fleet.start_workers()
-    assert judge("F21", "one doorbell is delivered fifty times", job).wasted == 0
+    assert judge("F21", "one notification is delivered fifty times", job).wasted == 0
 
 
 @contextmanager
@@ -212,5 +212,5 @@ def test_a_broker_without_memory(fleet: Fleet, judge: Judge) -> None:
         assert "memory" in said.stderr or "broker" in said.stderr
         # Catches: a worker that ends when Celery does
         until(lambda: any("restarting the worker" in worker.log.read_text() for worker in fleet.workers), "a restart")
-    judge("F42", "the broker refuses writes, its memory is full", job)
+    judge("F42", "the broker refuses writes because its memory is full", job)
     assert len(fleet.parts(job)) == PARTS

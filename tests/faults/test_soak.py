@@ -79,11 +79,11 @@ class Soak:
         return [*common, *[self.cut_database] * 2] if self.fleet.postgres else common  # SQLite has none
 
     def _keep_going(self) -> None:
-        """Keep enough unended jobs and live workers."""
+        """Keep enough unfinished jobs and live workers."""
         with self.fleet.client() as client:
             states = {job.id: job.state for job in client.jobs(1000)}
-        unended = [job for job in self.jobs if states[job] not in ENDED_JOBS]
-        for _ in range(JOBS - len(unended)):
+        unfinished = [job for job in self.jobs if states[job] not in ENDED_JOBS]
+        for _ in range(JOBS - len(unfinished)):
             self.jobs.append(self.fleet.submit())
         for worker in [worker for worker in self.fleet.workers if worker.process.poll() is not None]:
             # Only a new worker may end while broker or database is away; one that has worked waits for them.

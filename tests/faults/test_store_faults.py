@@ -40,7 +40,7 @@ def test_a_database_that_another_holds(fleet: Fleet, judge: Judge) -> None:
         holder.execute("rollback")
         holder.close()
         assert submitting.wait(STOP_S) == 0  # Catches: a busy timeout that is too short for a person's command
-    judge("F24", f"somebody holds SQLite's lock for {LOCKED_S} s", job)
+    judge("F24", f"another process holds SQLite's lock for {LOCKED_S} s", job)
 
 
 def test_a_database_that_crashes(fleet: Fleet, judge: Judge) -> None:
@@ -118,16 +118,16 @@ def test_a_job_that_is_cancelled_in_work_and_retried(fleet: Fleet, judge: Judge)
     seconds = time.monotonic() - since
     assert seconds < CANCEL_S
     fleet.ok("retry", str(job))
-    judge("F36", "a job is cancelled in work, then retried", job, cancel_s=seconds)
+    judge("F36", "a running job is cancelled, then retried", job, cancel_s=seconds)
 
 
-def test_a_job_that_is_cancelled_while_nobody_works(fleet: Fleet, judge: Judge) -> None:
+def test_a_job_that_is_cancelled_without_workers(fleet: Fleet, judge: Judge) -> None:
     job = fleet.submit()
     fleet.ok("cancel", str(job))
     assert fleet.wait(job).state == "cancelled"  # Catches: a job that waits for a worker to end it
     fleet.start_workers()
     fleet.ok("retry", str(job))
-    judge("F36", "a job is cancelled while no worker lives, then retried", job)
+    judge("F36", "a job is cancelled while no worker runs, then retried", job)
 
 
 def test_a_job_that_is_cancelled_as_its_worker_dies(fleet: Fleet, judge: Judge) -> None:
@@ -146,7 +146,7 @@ def test_a_job_that_is_cancelled_as_its_worker_dies(fleet: Fleet, judge: Judge) 
             scheduler.terminate()
     fleet.start_workers()
     fleet.ok("retry", str(job))
-    judge("F36", "a job is cancelled and its only worker killed, then retried", job)
+    judge("F36", "a job is cancelled, its only worker is killed, and the job is retried", job)
 
 
 def test_last_parts_that_end_at_once(fleet: Fleet, judge: Judge) -> None:
@@ -159,7 +159,7 @@ def test_last_parts_that_end_at_once(fleet: Fleet, judge: Judge) -> None:
         connection.execute(select(jobs.c.id).where(jobs.c.id == job).with_for_update())
         files = fleet.home / "files" / "jobs" / str(job)
         until(lambda: len(list(files.glob("[!.]*"))) == 2, "both to wait for the job's row")
-    judge("F39", "the last two parts end at once", job)
+    judge("F39", "the last two parts end at the same time", job)
     with fleet.client() as client:
         report = client.status(job).report
     assert report is not None

@@ -29,7 +29,7 @@ def test_a_training_killed_at_any_point_ends_in_the_same_weights(
         train_calmly(home, text_file, method, "calm")
         for share in shares:
             train_and_kill(home, text_file, method, share)
-    what = f"a training ({method}) is killed at random points: equal weights"
+    what = f"a training job ({method}) is killed at random points: equal weights"
     records.append(Record("F15", what, "sqlite", numbers={"kills": KILLS}))
 
 
@@ -52,4 +52,4 @@ def test_a_training_killed_at_its_checkpoint_ends_in_the_same_weights(
     assert (tmp_path / "crashed").exists()
     assert home.weights("killed") == home.weights("calm")
     assert not list(home.path.glob("files/jobs/*/[!.]*"))  # Catches: orphans of a killed attempt
-    records.append(Record("F16", f"a training is killed {what}: equal weights", "sqlite"))
+    records.append(Record("F16", f"a training job is killed {what}: equal weights", "sqlite"))

@@ -38,7 +38,7 @@ def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     seconds = fleet.claimed_again(part, since)
     assert seconds < CHILD_S
     assert until(lambda: fleet.pids().get(part.owner or ""), "another process") != killed
-    judge("F12", "a child is killed in a part", job, recovery_child_s=seconds)
+    judge("F12", "a child is killed during a part", job, recovery_child_s=seconds)
 
 
 @pytest.mark.parametrize("point", ["claimed", "sampled", "arriving", "written", "committed"])
@@ -62,7 +62,7 @@ def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     until(lambda: not Path(f"/proc/{child}").exists(), "its child to end")  # Celery arranges this by a signal of Linux
     seconds = fleet.claimed_again(part, since)
     assert seconds < HOST_S
-    judge("F13", "a parent is killed in a part", job, recovery_host_s=seconds)
+    judge("F13", "a parent is killed during a part", job, recovery_host_s=seconds)
 
 
 def test_a_host_that_dies(fleet: Fleet, judge: Judge) -> None:
@@ -74,7 +74,7 @@ def test_a_host_that_dies(fleet: Fleet, judge: Judge) -> None:
     first.end(signal.SIGKILL, group=True)
     seconds = fleet.claimed_again(part, since)
     assert seconds < HOST_S
-    judge("F13", "parent and child are killed at once", job, recovery_host_s=seconds)
+    judge("F13", "parent and child are killed at the same time", job, recovery_host_s=seconds)
 
 
 POP_AND_DIE = """
@@ -90,7 +90,7 @@ redis.QoS.append = die
 """
 
 
-def test_a_doorbell_that_dies_in_the_hands_of_its_taker(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
+def test_a_doorbell_whose_consumer_is_killed(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     # Catches: no ring_missing: the message is in no queue and in no `unacked`
     (tmp_path / "sitecustomize.py").write_text(POP_AND_DIE.format(once=str(tmp_path / "died")))
     (first,) = fleet.start_workers(1, PYTHONPATH=str(tmp_path))
@@ -178,10 +178,10 @@ def test_work_that_hangs(fleet: Fleet, judge: Judge, tmp_path: Path) -> None:
     job = fleet.submit()
     told = "hung: no progress for 30 s while loading"
     until(lambda: [part for part in fleet.parts(job) if told in (part.error or "")], "it to be told")
-    judge("F19", "work hangs, its process lives", job)
+    judge("F19", "the work hangs while its process lives", job)
 
 
-def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) -> None:
+def test_a_suspended_process_that_resumes(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
     first, _ = fleet.start_workers()
     job = fleet.submit()
@@ -195,7 +195,7 @@ def test_a_process_that_is_stopped_and_comes_back(fleet: Fleet, judge: Judge) ->
         lambda: "the lease was lost" in first.log.read_text() or "no longer leased" in first.log.read_text(),
         "it to give up",
     )
-    judge("F19", "a process is stopped and resumes after its part was done", job, recovery_host_s=seconds)
+    judge("F19", "a process is suspended, and resumes after another one did its part", job, recovery_host_s=seconds)
 
 
 def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> None:
@@ -209,7 +209,7 @@ def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> Non
         assert not in_work(fleet, jobs, worker)
         after = fleet.parts(part.job)[part.number]
         assert (after.state, after.token) == (PartState.DONE, part.token)  # Catches: a worker that requeues everything
-    judge("F33", "workers are stopped one after the other, new ones take over", *jobs)
+    judge("F33", "workers are stopped one after the other, and new ones take over", *jobs)
     attempts = {part.attempts for job in jobs for part in fleet.parts(job)}
     assert attempts == {1}
 
@@ -233,11 +233,11 @@ def test_a_part_that_does_not_fit_is_handed_over(fleet: Fleet, judge: Judge) -> 
     assert first.end() == 0
     seconds = fleet.claimed_again(part, since)
     assert seconds < HANDOVER_S  # Catches: a worker that does not stop its children
-    judge("F33", "a worker is stopped in a part that does not fit into its time", job, handover_s=seconds)
+    judge("F33", "a worker is stopped during a part that does not fit into its drain time", job, handover_s=seconds)
     assert {part.attempts for part in fleet.parts(job)} == {1}  # Catches: a release that counts as an attempt
 
 
-def test_a_worker_that_is_not_given_the_time_to_stop(fleet: Fleet, judge: Judge) -> None:
+def test_a_worker_killed_before_it_has_stopped(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
     first, _ = fleet.start_workers(CHARRNN_DRAIN_S="60")
     job = fleet.submit(part_rows=4500)

@@ -113,7 +113,7 @@ def test_files_that_are_not_the_reason_stay() -> None:
             assert client.get("key") == b"value"
 
 
-def test_a_stopped_broker_does_not_keep_up_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_ends_although_its_broker_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a shutdown without a timeout
     monkeypatch.setattr("producer.broker.ANSWER_S", 0.5)
     with tempfile.TemporaryDirectory(prefix="charrnn-") as home:

@@ -57,7 +57,7 @@ def test_a_missing_right_is_named(connect: Connect, start_broker: StartBroker) -
         connect(f"redis://weak:{PASSWORD}@{place}/0").lengths()
 
 
-def test_tls_asked_of_a_port_without_it_is_named(connect: Connect, start_broker: StartBroker) -> None:
+def test_tls_on_a_port_without_tls_is_reported(connect: Connect, start_broker: StartBroker) -> None:
     with pytest.raises(UnreachableError, match="Use rediss:// in CHARRNN_REDIS_URL for a port with TLS"):
         connect(f"rediss://{start_broker()}/0").lengths()
 
@@ -68,7 +68,7 @@ def test_a_broker_that_is_open_and_forgets_is_warned_of(connect: Connect, start_
     assert "noeviction instead of allkeys-lru" in found["broker memory"]
 
 
-def test_a_broker_whose_client_has_a_password_may_be_open_all_the_same(
+def test_an_open_broker_is_reported_even_if_the_client_has_a_password(
     connect: Connect, start_broker: StartBroker
 ) -> None:
     # Catches: a check of the URL alone, whose user is one of two
@@ -84,7 +84,7 @@ def test_the_broker_of_up_gives_no_warning(queue: Queue) -> None:
     assert not warnings(queue)
 
 
-def test_a_message_in_hand_needs_no_right_to_be_forgotten(
+def test_dropping_an_unacknowledged_message_needs_no_right(
     connect: Connect, start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: Kombu's way to requeue it, by WATCH and RPUSH; maintenance sends the notification again

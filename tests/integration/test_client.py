@@ -52,7 +52,7 @@ def count(client: Client) -> tuple[int, int]:
     return len(client.jobs()), sum(client.connections.queue.lengths().values())
 
 
-def test_a_training_is_stored_and_rung(client: Client, text_file: Path) -> None:
+def test_a_training_job_is_stored_and_notified(client: Client, text_file: Path) -> None:
     job = train(client, "speeches", [text_file], NetworkOptions(units=8), TrainingOptions(epochs=1))
     assert count(client) == (1, 1)
     status = client.status(job.id)
@@ -91,7 +91,7 @@ def prose(number: int) -> str:
     return "".join(random.Random(number).choices("etaoin shrdlu\n", k=30_000))
 
 
-def test_a_version_that_saw_the_validation_text_is_not_gone_on_from(client: Client, tmp_path: Path) -> None:
+def test_a_version_trained_on_the_validation_text_cannot_be_fine_tuned(client: Client, tmp_path: Path) -> None:
     text, other, both = (tmp_path / name for name in ("text.txt", "other.txt", "both.txt"))
     text.write_text(prose(1))
     other.write_text(prose(2))
@@ -109,7 +109,7 @@ def test_a_version_that_saw_the_validation_text_is_not_gone_on_from(client: Clie
     train_version(client, "speeches", both, start="speeches")
 
 
-def test_a_validation_text_that_tells_nothing_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
+def test_a_validation_text_without_information_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "short").write_text("x")
     with pytest.raises(InputError, match="fewer than 2 characters in the vocabulary of speeches"):
         train(client, "speeches", [text_file], validation=[tmp_path / "short"])
@@ -135,7 +135,7 @@ def test_a_dry_run_stores_nothing(client: Client, model: str, settings: Settings
     assert list(client.connections.files.list("seeds")) == []
 
 
-def test_a_dry_run_tells_what_its_key_stands_for(client: Client, model: str) -> None:
+def test_a_dry_run_reports_the_job_of_its_key(client: Client, model: str) -> None:
     # Catches: a check of everything except the key
     job = submit(client, model, [Seed("a")], SAMPLING, key="k", dry_run=True)
     submit(client, model, [Seed("a")], SAMPLING, key="k")
@@ -178,7 +178,7 @@ def test_an_unknown_model_is_refused(client: Client, model: str) -> None:
         submit(client, "speech", [Seed("a")], SAMPLING)
 
 
-def test_nothing_is_stored_when_the_broker_is_out_of_reach(settings: Settings, tmp_path: Path, text_file: Path) -> None:
+def test_nothing_is_stored_when_the_broker_is_unreachable(settings: Settings, tmp_path: Path, text_file: Path) -> None:
     away = Client(replace(settings, redis_url=f"redis+socket://{tmp_path / 'none.sock'}"))
     with pytest.raises(UnreachableError):
         train(away, "speeches", [text_file], NetworkOptions(), TrainingOptions())
@@ -236,7 +236,7 @@ def test_seeds_may_be_texts(client: Client, model: str) -> None:
     ("ab", r"must be a list, such as \['ab'\]"),
     ([1], r"must be a string or a Seed\. Received: 1"),
 ])  # fmt: skip
-def test_no_seeds_and_a_text_in_their_place_are_refused(
+def test_missing_seeds_and_a_string_instead_of_a_list_are_refused(
     client: Client, model: str, seeds: list[str] | str, message: str
 ) -> None:
     # Catches: a job with one empty seed for an empty generator; a job with a seed per character
@@ -338,7 +338,7 @@ def test_a_random_seed_that_is_refused_stores_nothing(client: Client, text_file:
     assert (file_names(client), count(client)) == before
 
 
-def test_what_is_followed_ends_with_the_epochs_as_they_ended(client: Client, text_file: Path) -> None:
+def test_following_ends_with_the_final_epochs(client: Client, text_file: Path) -> None:
     job = train(client, "speeches", [text_file]).id or 0
     leases = Leases(client.connections.store, 30)
     part = leases.claim("train", "a")
@@ -355,7 +355,7 @@ def test_what_is_followed_ends_with_the_epochs_as_they_ended(client: Client, tex
     assert list(statuses)[-1].history[0] == again  # Catches: the loss of an attempt that was killed
 
 
-def test_retried_parts_are_rung(client: Client, model: str) -> None:
+def test_retried_parts_are_notified(client: Client, model: str) -> None:
     # Catches: a retry that waits for maintenance
     job = submit(client, model, [Seed("a")], SAMPLING).id or 0
     client.cancel(job)
@@ -369,12 +369,12 @@ def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     before = count(client)
     with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
         submit(client, model, [Seed("a")], SamplingOptions(), part_rows=0)
-    with pytest.raises(InputError, match="would make 1,000,000 parts of 1 rows. Expected at most 100,000 parts. Use a"):
+    with pytest.raises(InputError, match="would make 1,000,000 parts of 1 row. Expected at most 100,000 parts. Use a"):
         submit(client, model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)
     assert count(client) == before
 
 
-def test_the_precision_is_the_version_s_own_unless_another_is_asked_for(client: Client, model: str) -> None:
+def test_the_precision_is_that_of_the_version_by_default(client: Client, model: str) -> None:
     def precision(seeds: int, asked: str = "auto") -> str:
         job = submit(client, model, [Seed("a")] * seeds, SamplingOptions(precision=asked))
         return job.spec.sampling.precision
@@ -403,14 +403,14 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
 
 
 @pytest.mark.parametrize(("seed", "policy"), [("", "error"), ("", "drop"), ("é", "drop")])
-def test_an_empty_seed_needs_a_newline_that_the_model_knows(client: Client, model: str, seed: str, policy: str) -> None:
+def test_an_empty_seed_requires_a_newline_in_the_vocabulary(client: Client, model: str, seed: str, policy: str) -> None:
     with client.connections.store.write() as connection:
         connection.execute(update(versions).values(characters="ab"))
     with pytest.raises(InputError, match="an empty seed starts with a newline, which is outside the vocabulary"):
         submit(client, model, [Seed(seed)], replace(SAMPLING, unknown=policy))
 
 
-def test_a_name_that_is_no_text_leaves_no_file(client: Client, model: str, text_file: Path) -> None:
+def test_a_name_that_is_not_text_leaves_no_file(client: Client, model: str, text_file: Path) -> None:
     files = file_names(client)
     with pytest.raises(InputError, match="The label: a surrogate"):
         submit(client, model, [Seed("a")], SAMPLING, label="\ud800")
@@ -427,7 +427,7 @@ def test_half_a_character_is_refused(client: Client, model: str, seed: Seed) -> 
     assert count(client) == before
 
 
-def test_a_key_makes_a_repeated_submit_harmless(client: Client, model: str) -> None:
+def test_submitting_again_with_the_same_key_returns_the_same_job(client: Client, model: str) -> None:
     first = submit(client, model, [Seed("a")], SAMPLING, key="k")
     before = (count(client), file_names(client))
     again = submit(client, model, [Seed("a")], SAMPLING, key="k", label="anything", part_rows=3)
@@ -441,7 +441,7 @@ def test_a_key_makes_a_repeated_submit_harmless(client: Client, model: str) -> N
             submit(client, model, None, SAMPLING, key=key)
 
 
-def test_a_key_stands_for_what_was_asked_and_not_for_what_it_meant(client: Client, model: str) -> None:
+def test_a_key_identifies_the_request_as_it_was_written(client: Client, model: str) -> None:
     first = submit(client, model, [Seed("a")], SAMPLING, key="k")
     better = NewVersion(
         model="speeches",
@@ -472,7 +472,7 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
         submit(client, None, [Seed("a")], SAMPLING)
 
 
-def test_a_job_after_a_training_that_has_ended_begins_at_once(client: Client, model: str) -> None:
+def test_a_job_after_an_ended_training_job_starts_immediately(client: Client, model: str) -> None:
     with client.connections.store.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == 1).values(version=1, state="done"))
     job = submit(client, None, [Seed("a")], SAMPLING, after=1)

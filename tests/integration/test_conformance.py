@@ -126,7 +126,7 @@ def run_out(store: Store, part: Part, ago_ms: int = 1) -> None:
         connection.execute(update(parts).where(parts.c.id == part.id).values(lease_until=NOW - ago_ms))
 
 
-def test_a_claimed_part_is_nobody_elses(leases: Leases, add_job: AddJob) -> None:
+def test_a_claimed_part_cannot_be_claimed_again(leases: Leases, add_job: AddJob) -> None:
     add_job()
     claim(leases)
     assert leases.claim("generate", "b") is None  # Catches: no state in WAITING
@@ -140,7 +140,7 @@ def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -
     assert store.job(job).state == JobState.RUNNING
 
 
-def test_queues_are_apart(leases: Leases, add_job: AddJob) -> None:
+def test_queues_are_separate(leases: Leases, add_job: AddJob) -> None:
     # Catches: candidates from every queue
     add_job(train=True)
     assert leases.claim("generate", "a") is None
@@ -218,7 +218,7 @@ def add_unended_jobs(store: Store, first: int) -> None:
         connection.exec_driver_sql("analyze")
 
 
-def test_a_claim_among_10_000_unended_jobs_reads_a_few(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_claim_among_10_000_unfinished_jobs_reads_a_few(store: Store, leases: Leases, add_job: AddJob) -> None:
     """Checks the plans and not the time, which other processes disturb: 5 to 10 ms, as among a few jobs."""
     add_unended_jobs(store, add_job())
     statements: list[tuple[str, Any]] = []
@@ -297,7 +297,7 @@ def test_a_stale_token_commits_nothing(store: Store, leases: Leases, add_job: Ad
     assert store.job(job).rows_done == PART_ROWS
 
 
-def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -> None:
+def test_a_valid_lease_is_not_revoked(leases: Leases, add_job: AddJob) -> None:
     # Catches: leases compared with a time in the future
     add_job()
     part = claim(leases)
@@ -305,14 +305,14 @@ def test_a_lease_that_holds_is_not_taken_away(leases: Leases, add_job: AddJob) -
     leases.heartbeat(part, AT_ROW_3)
 
 
-def test_a_lease_further_away_than_a_lease_can_be_is_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_lease_that_expires_implausibly_late_is_revoked(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: ignoring leases from before the clock was set back
     add_job()
     run_out(store, claim(leases), ago_ms=-2 * 3_600_000)
     assert leases.expire() == 1
 
 
-def test_a_longer_lease_of_another_host_is_not_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_longer_lease_of_another_host_is_not_revoked(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: a limit by this process's own lease length
     add_job()
     Leases(store, lease_s=1800).claim("generate", "another")
@@ -364,7 +364,7 @@ def test_a_checkpoint_is_where_the_next_attempt_starts(store: Store, leases: Lea
     assert store.history(job) == [epoch]
 
 
-def test_a_job_says_what_did_its_work(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_job_lists_its_engines(store: Store, leases: Leases, add_job: AddJob) -> None:
     job, training = add_job(parts=3), add_job(train=True)
     for kind in ("gpu", "gpu", "cpu"):
         part = claim(leases)
@@ -410,7 +410,7 @@ def test_cancel_ends_waiting_parts_now_and_leased_ones_at_release(
     assert cancel(store, job) is False
 
 
-def test_cancelling_a_job_that_nobody_began_ends_it(store: Store, add_job: AddJob) -> None:
+def test_cancelling_a_job_that_has_not_started_ends_it(store: Store, add_job: AddJob) -> None:
     # Catches: a canceled job that waits for a worker to end it
     job = add_job()
     cancel(store, job)
@@ -508,7 +508,7 @@ def test_a_better_version_becomes_champion_and_a_worse_one_stays_candidate(store
     assert resolve(store, "speeches@1").version == 1
 
 
-def test_a_version_says_why_it_is_champion_or_not(store: Store, add_job: AddJob) -> None:
+def test_a_version_shows_why_it_is_or_is_not_champion(store: Store, add_job: AddJob) -> None:
     job = add_job(train=True)
     for nats in (1.5, 1.5, 1.49):
         add_version(store, job, nats, margin=0.0 if nats == 1.5 else 0.02)
@@ -529,7 +529,7 @@ def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(stor
     worse = Comparison(champion=1, nats=1.52, champion_nats=1.51, left_out=7)
     add_version(store, job, 1.4, **lacks, comparison=worse)
     assert reason(store, 2) == (
-        "1.5200 nats, not better than 1.5100 of speeches@1; 7 characters that one of them lacks are left out"
+        "1.5200 nats, not better than 1.5100 of speeches@1; without 7 characters that one of them lacks"
     )
     add_version(store, job, 1.4, characters="abc")  # further characters do not change the text
     assert resolve(store, "speeches").version == 3
@@ -539,7 +539,7 @@ def test_versions_that_lack_characters_of_the_text_are_compared_by_a_worker(stor
     assert reason(store, 4) == "not compared: this version or the champion lacks characters of the validation text"
 
 
-def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob) -> None:
+def test_rollback_returns_to_earlier_champions(store: Store, add_job: AddJob) -> None:
     job = add_job(train=True)
     for nats in (1.5, 1.6, 1.4, 1.3):
         add_version(store, job, nats)
@@ -559,7 +559,7 @@ def test_going_back_means_the_champions_of_before(store: Store, add_job: AddJob)
     assert resolve(store, "speeches").version == 5
 
 
-def test_an_alias_of_ones_own(store: Store, add_job: AddJob) -> None:
+def test_a_custom_alias(store: Store, add_job: AddJob) -> None:
     # Catches: an alias that looks like a version number
     job = add_job(train=True)
     for nats in (1.5, 1.6):
@@ -643,7 +643,7 @@ def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> No
             resolve(store, f"speeches@{number}")
 
 
-def test_without_any_model_the_error_says_how_to_train_one(store: Store) -> None:
+def test_without_models_the_error_explains_how_to_train_one(store: Store) -> None:
     with pytest.raises(NotFoundError, match="charrnn-jobs train NAME PATH"):
         resolve(store, "speeches")
 
@@ -690,7 +690,7 @@ def test_many_workers_end_a_job_once_and_count_every_row(store: Store, add_job: 
     assert report.parts == 40
 
 
-def test_a_part_that_ended_meanwhile_is_not_taken_away(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_part_that_ended_meanwhile_is_not_requeued(store: Store, leases: Leases, add_job: AddJob) -> None:
     add_job(parts=200)
     held, some_ended = [claim(leases) for _ in range(100)], threading.Event()
 
@@ -722,7 +722,7 @@ def awaiting(add_job: AddJob, training: int) -> int:
     return add_job(awaits=training)
 
 
-def test_a_job_that_waits_for_a_training_begins_with_its_version(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_job_after_a_training_job_uses_its_version(store: Store, leases: Leases, add_job: AddJob) -> None:
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
     assert leases.claim("generate", "a") is None  # Catches: no READY in _candidates
@@ -810,7 +810,7 @@ def test_jobs_are_chosen_and_paged(store: Store, add_job: AddJob) -> None:
     assert [job.id for job in store.jobs(1, before=second)] == [first]
 
 
-def test_a_deleted_job_is_gone_and_its_number_is_not_given_again(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_the_number_of_a_deleted_job_is_not_reused(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job(parts=2)
     with pytest.raises(InputError, match=f"is queued. Cancel it first: charrnn-jobs cancel {job}"):
         delete(store, job)
@@ -835,7 +835,7 @@ def test_a_training_that_a_version_came_from_is_not_deleted(store: Store, leases
         delete(store, training)
 
 
-def test_a_reason_that_no_database_takes_is_stored_all_the_same(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_a_reason_with_unstorable_characters_is_stored(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: a reason that is stored unchanged
     job = add_job()
     leases.fail(claim(leases), "half a name \udcff and a \0", permanent=True)

@@ -105,7 +105,7 @@ def test_validation_text_of_a_bucket_is_below_the_roots_too(open_client: OpenCli
     assert spec.validation.sha256 == hashlib.sha256((folder / "a.txt").read_bytes()).hexdigest()
 
 
-def test_a_key_is_no_path(open_client: OpenClient, bucket: str) -> None:
+def test_a_key_is_not_used_as_a_path(open_client: OpenClient, bucket: str) -> None:
     # Catches: normalized names, which refer to other files or to none
     for number, key in enumerate(("deep/a.txt", "deep//a.txt", "deep/./b.txt", "deep/../c.txt")):
         write(f"{bucket}/{key}", make_text(100, rng_seed=number))
@@ -150,7 +150,7 @@ def test_an_error_in_a_text_names_its_url(open_client: OpenClient, bucket: str) 
 
 
 @pytest.mark.parametrize("fault", [503, 403, "half"])
-def test_a_bucket_in_trouble_stores_nothing(
+def test_a_failing_bucket_stores_nothing(
     open_client: OpenClient, faulty_bucket: tuple[str, FaultyProxy], folder: Path, fault: int | str
 ) -> None:
     bucket, proxy = faulty_bucket
@@ -164,7 +164,7 @@ def test_a_bucket_in_trouble_stores_nothing(
     assert train_on(client, bucket).spec.num_sources == len(NAMES)
 
 
-def test_a_schedule_reads_a_bucket_anew(open_client: OpenClient, bucket: str, folder: Path) -> None:
+def test_a_schedule_reads_a_bucket_at_each_run(open_client: OpenClient, bucket: str, folder: Path) -> None:
     upload(folder, bucket)
     client = open_client(bucket)
     schedules = Schedules(client.connections, lambda: 0)

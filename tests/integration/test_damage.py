@@ -57,7 +57,7 @@ def submit_one(client: Client, model: str, **facts: Any) -> int:
 
 
 @each_cell
-def test_a_damaged_job_is_shown_as_such_and_the_others_as_they_are(
+def test_a_damaged_job_is_shown_as_damaged_and_others_normally(
     client: Client, model: str, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Catches: JSON that is parsed for all rows at once; a spec that is parsed where it is only shown
@@ -77,7 +77,7 @@ def test_a_damaged_job_is_shown_as_such_and_the_others_as_they_are(
 
 
 @each_cell
-def test_workers_pass_a_damaged_job_by(client: Client, model: str, do_part: DoPart, cell: str) -> None:
+def test_workers_skip_a_damaged_job(client: Client, model: str, do_part: DoPart, cell: str) -> None:
     # Catches: a claim that raises, is rolled back and finds the same job first again
     damaged, whole = submit_one(client, model), submit_one(client, model)
     damage(client, jobs.c.spec, cell, id=damaged)
@@ -113,7 +113,7 @@ def test_a_damaged_report_costs_no_rows(client: Client, model: str, do_part: DoP
 
 
 @each_cell
-def test_of_a_job_with_a_damaged_part_the_others_are_read(
+def test_the_other_parts_of_a_job_with_a_damaged_part_are_read(
     client: Client, model: str, do_part: DoPart, cell: str
 ) -> None:
     # Catches: rows that are left out silently, or given as failed
@@ -127,7 +127,7 @@ def test_of_a_job_with_a_damaged_part_the_others_are_read(
 
 
 @each_cell
-def test_a_damaged_checkpoint_or_progress_starts_a_part_anew(client: Client, model: str, cell: str) -> None:
+def test_a_damaged_checkpoint_or_progress_restarts_the_part(client: Client, model: str, cell: str) -> None:
     leases = Leases(client.connections.store, 30)
     damage(client, parts.c.checkpoint, cell, job=1)
     part = leases.claim("train", "worker")
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_or_progress_starts_a_part_anew(client: Client, mod
 
 
 @each_cell
-def test_a_damaged_version_is_shown_as_such_and_used_by_nobody(
+def test_a_damaged_version_is_shown_as_damaged_and_not_used(
     client: Client, model: str, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(client, versions.c.files, cell, model=model)
@@ -166,7 +166,7 @@ def test_a_text_that_is_not_utf_8_hides_no_row(client: Client, model: str) -> No
 
 
 @each_cell
-def test_a_damaged_schedule_is_shown_as_such_and_the_others_run(
+def test_a_damaged_schedule_is_shown_as_damaged_and_others_run(
     client: Client, model: str, text_file: Path, cell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = TrainRequest(model="nightly", paths=(str(text_file),))
@@ -196,7 +196,9 @@ def test_the_queues_of_a_damaged_worker_are_written_again(client: Client, cell: 
 
 @each_cell
 @pytest.mark.parametrize("column", [jobs.c.spec, models.c.validation, versions.c.files], ids=str)
-def test_prune_keeps_what_a_damaged_row_may_name(client: Client, model: str, cell: str, column: Column[Any]) -> None:
+def test_prune_keeps_files_that_a_damaged_row_may_name(
+    client: Client, model: str, cell: str, column: Column[Any]
+) -> None:
     # Catches: files of a version that are deleted since the row that names them cannot be read
     orphan = client.connections.files.put("seeds/orphan", [b"of a submit that was killed"])
     os.utime(Path(client.connections.files.url) / orphan.name, (0, 0))
@@ -217,7 +219,7 @@ def test_a_damaged_dependent_job_does_not_fail_its_training_job(
     assert (client.job(waiting).state, client.job(waiting).error is None) == ("failed", False)
 
 
-def test_an_empty_database_beside_the_files_of_a_store_is_no_new_store(settings: Settings, client: Client) -> None:
+def test_an_empty_database_beside_the_files_of_a_store_is_refused(settings: Settings, client: Client) -> None:
     # Catches: "There is no job 7", and a store that begins again, for a database that was truncated or lost
     client.connections.claim_files()
     with client.connections.store.write() as connection:

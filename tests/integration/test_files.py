@@ -118,7 +118,7 @@ def test_an_empty_file_is_a_file(files: Files, reader: Reader) -> None:
     assert reader(files, files.put("a", [])) == b""
 
 
-def test_a_reference_tells_name_size_and_hash(files: Files) -> None:
+def test_a_reference_has_name_size_and_hash(files: Files) -> None:
     assert files.put("a", [b"ab", b"c"]) == FileRef(name="a", size=3, sha256=hashlib.sha256(b"abc").hexdigest())
 
 
@@ -164,7 +164,7 @@ def test_a_file_named_by_its_content_is_stored_once(files: Files) -> None:
     assert names(files, "seeds") == [f"seeds/{hashlib.sha256(b'abc').hexdigest()}.txt"]
 
 
-def test_a_file_that_breaks_off_leaves_the_earlier_one_and_nothing_else(files: Files) -> None:
+def test_an_interrupted_write_keeps_only_the_previous_file(files: Files) -> None:
     # Catches: writing directly to the final name; publishing in a finally
     earlier = files.put("parts/a", [b"whole"])
     with pytest.raises(InputError, match="line 7"):
@@ -220,7 +220,7 @@ def test_a_file_can_be_deleted_twice(files: Files) -> None:
     assert names(files, "parts") == []
 
 
-def test_a_listing_tells_sizes_and_ages_of_all_below(files: Files) -> None:
+def test_a_listing_has_sizes_and_ages_of_all_files_below(files: Files) -> None:
     files.put("jobs/1/b", [b"12"])
     files.put("jobs/1/deep/a", [b"123"])
     listed = list(files.list("jobs"))
@@ -228,7 +228,7 @@ def test_a_listing_tells_sizes_and_ages_of_all_below(files: Files) -> None:
     assert all(-2 < file.age_s < 60 for file in listed)  # times of a bucket are whole seconds
 
 
-def test_a_listing_has_nothing_of_a_folder_that_begins_alike(files: Files) -> None:
+def test_a_listing_excludes_folders_with_the_same_prefix(files: Files) -> None:
     # Catches: deletion by key prefix, which would delete job 10 with job 1
     files.put("jobs/10/a", [b"12"])
     assert names(files, "jobs/1") == []
@@ -293,7 +293,7 @@ def test_the_first_store_owns_the_files(unclaimed: Files) -> None:
     assert names(unclaimed, "jobs") == []  # the marker belongs to no job
 
 
-def test_the_owner_may_come_again(unclaimed: Files) -> None:
+def test_the_owner_may_claim_again(unclaimed: Files) -> None:
     unclaimed.claim_for("store-1", None)
     assert not unclaimed.claim_for("store-1", unclaimed.url)
     assert unclaimed.claim_for("store-1", None)  # it was killed before it recorded the location
@@ -305,7 +305,7 @@ def test_another_store_is_refused(unclaimed: Files) -> None:
         unclaimed.claim_for("store-2", None)
 
 
-def test_files_that_are_not_where_they_were_are_refused(unclaimed: Files) -> None:
+def test_files_at_another_location_are_refused(unclaimed: Files) -> None:
     # Catches: a store that starts again with an empty folder, on a host without the variable
     with pytest.raises(InputError, match=r"keeps its files in s3://there/a, but .* has none of them"):
         unclaimed.claim_for("store-1", "s3://there/a")
@@ -347,7 +347,7 @@ def test_an_url_of_another_kind_is_refused(url: str, cache: Path) -> None:
         "s3://bucket/a b",
     ],
 )
-def test_an_url_of_no_bucket_is_refused(url: str, cache: Path) -> None:
+def test_a_url_without_a_bucket_is_refused(url: str, cache: Path) -> None:
     with pytest.raises(InputError, match="must be s3://bucket or s3://bucket/folder. Received: "):
         Files(url, cache)
 
@@ -363,7 +363,7 @@ def test_a_root_that_is_written_with_dots_serves_its_files(tmp_path: Path, cache
     assert files.verified_path(files.put("a", [b"abc"])) == tmp_path / "files" / "a"
 
 
-def test_a_file_is_given_as_it_lies_there_and_not_copied(local: Files, tmp_path: Path, cache: Path) -> None:
+def test_a_local_file_is_used_in_place(local: Files, tmp_path: Path, cache: Path) -> None:
     assert local.verified_path(local.put("a", [b"abc"])) == tmp_path / "a"
     assert list(cache.iterdir()) == []
 
@@ -462,7 +462,7 @@ def test_empty_folders_are_swept_when_they_are_old(local: Files, tmp_path: Path)
     assert local.read(kept) == b"{}"
 
 
-def test_a_broken_off_file_leaves_nothing_on_the_disk(local: Files, tmp_path: Path) -> None:
+def test_an_interrupted_write_leaves_nothing_on_the_disk(local: Files, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         local.put("a", broken_chunks())
     assert [path.name for path in tmp_path.iterdir()] == [MARKER]
@@ -514,7 +514,7 @@ def test_a_shared_folder_that_is_not_mounted_is_unreachable_and_not_empty(
 
 
 @pytest.mark.parametrize("folder", ["", "/", "/deep/er", "/deep/"])
-def test_a_bucket_s_folder_may_be_left_out_or_deep(bucket: str, cache: Path, folder: str) -> None:
+def test_the_folder_of_a_bucket_is_optional_and_may_be_nested(bucket: str, cache: Path, folder: str) -> None:
     files = Files(bucket.removesuffix("/prefix") + folder, cache)
     assert files.verified_path(files.put("jobs/a", [b"abc"])).read_bytes() == b"abc"
     assert names(files, "jobs") == ["jobs/a"]
@@ -525,7 +525,7 @@ def test_a_missing_bucket_is_reported(bucket: str, cache: Path) -> None:
         Files("s3://no-such-bucket/a", cache).claim_for("store-1", None)
 
 
-def test_a_file_is_fetched_once_for_all_of_a_host(faulty_bucket: tuple[str, FaultyProxy], cache: Path) -> None:
+def test_a_file_is_downloaded_once_per_host(faulty_bucket: tuple[str, FaultyProxy], cache: Path) -> None:
     # Catches: a copy for each process
     url, proxy = faulty_bucket
     files = Files(url, cache)
@@ -536,7 +536,7 @@ def test_a_file_is_fetched_once_for_all_of_a_host(faulty_bucket: tuple[str, Faul
     assert proxy.requests == before
 
 
-def test_a_folder_is_fetched_once_for_all_of_a_host(
+def test_a_folder_is_downloaded_once_per_host(
     faulty_bucket: tuple[str, FaultyProxy], cache: Path, source: Path
 ) -> None:
     url, proxy = faulty_bucket
@@ -571,7 +571,7 @@ def test_a_damaged_copy_is_downloaded_again(remote: Files) -> None:
     assert verified(remote, reference) == b"abc"
 
 
-def test_damaged_seeds_in_a_host_s_cache_are_fetched_anew(remote: Files) -> None:
+def test_damaged_seeds_in_the_cache_of_a_host_are_downloaded_again(remote: Files) -> None:
     # Catches: rows that come twice, or a job that fails because of a disk of one host
     spec, part = stored_seeds(remote)
     flip_bit(remote.local_path(spec.seeds))
@@ -584,7 +584,7 @@ def test_a_damaged_copy_of_a_folder_is_downloaded_again(remote: Files, source: P
     assert contents(remote.verified_path(reference)) == contents(source)
 
 
-def test_what_is_damaged_in_the_bucket_is_read_anew_each_time(remote: Files) -> None:
+def test_a_damaged_object_in_the_bucket_is_not_cached(remote: Files) -> None:
     # Catches: a damaged copy that a host keeps after the object in the bucket was repaired
     reference = remote.put("a", [b"abc"])
     remote.put("a", [b"changed"])
@@ -612,7 +612,7 @@ FAULTS: list[tuple[Fault, str, str]] = [
 
 
 @pytest.mark.parametrize(("fault", "verb", "reason"), FAULTS)
-def test_a_bucket_in_trouble_is_unreachable_and_nothing_is_half_there(
+def test_a_failing_bucket_is_unreachable_and_no_file_is_incomplete(
     faulty_bucket: tuple[str, FaultyProxy], cache: Path, fault: Fault, verb: str, reason: str
 ) -> None:
     # Catches: an error of botocore or urllib3 left out of _errors; a fetch that leaves half a copy

@@ -48,7 +48,7 @@ MODEL = "speeches"
 ATTEMPTS, PIECES, SPLITS = 3, 8, 16  # written out, as are all states: the model must not follow the product's constants
 LEFT, ENDED = ("queued", "leased"), ("done", "failed", "cancelled")
 LAST_ROWS = 7  # rows of a job's last part; a different number shows if it is counted for another part
-MOST_JOBS = 4  # unended jobs at once: with fewer jobs, one of them ends more often
+MOST_JOBS = 4  # unfinished jobs at once: with fewer jobs, one of them ends more often
 CHARACTERS = 5  # characters that each part samples
 STEPS = 40
 LEAST_SEEN = 0.2  # per example: verbs accepted, stale verbs refused, parts retried; fewer would prove little
@@ -219,7 +219,7 @@ class Model:
     def all(self) -> list[ModelJob]:
         return list(self.jobs.values())
 
-    def unended(self) -> list[ModelJob]:
+    def unfinished(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if not job.ended]
 
     def lost(self) -> list[ModelJob]:
@@ -233,7 +233,7 @@ class Model:
         return any(job.count("leased") for job in self.jobs.values())
 
     def settle(self, job: ModelJob) -> None:
-        """End a job without unended parts, and settle the jobs that wait for it."""
+        """End a job without unfinished parts, and settle the jobs that wait for it."""
         if job.ended or job.count(*LEFT):
             return
         lost = "cancelled" if job.count("cancelled") else "failed" if job.count("failed") else None
@@ -323,17 +323,17 @@ class LeaseMachine(RuleBasedStateMachine):
                     connection.execute(delete(table))
             registry.freeze_validation(connection, MODEL, NO_FILE)
 
-    @precondition(lambda self: len(self.model.unended()) < MOST_JOBS)
+    @precondition(lambda self: len(self.model.unfinished()) < MOST_JOBS)
     @rule(num_parts=st.integers(1, 4), priority=PRIORITY)
     def generate(self, num_parts: int, priority: Priority) -> None:
         self.add(_new_job(num_parts, priority, after=None))
 
-    @precondition(lambda self: len(self.model.unended()) < MOST_JOBS)
+    @precondition(lambda self: len(self.model.unfinished()) < MOST_JOBS)
     @rule(priority=PRIORITY)
     def train(self, priority: Priority) -> None:
         self.add(NewJob(spec=train_spec(), priority=priority))
 
-    @precondition(lambda self: self.model.trainings() and len(self.model.unended()) < MOST_JOBS)
+    @precondition(lambda self: self.model.trainings() and len(self.model.unfinished()) < MOST_JOBS)
     @rule(back=BACK, num_parts=st.integers(1, 4))
     def generate_after(self, back: int, num_parts: int) -> None:
         training = _counted_back(self.model.trainings(), back)
@@ -498,10 +498,10 @@ class LeaseMachine(RuleBasedStateMachine):
         self.time_passes(steps)
         assert self.leases.expire() == self.model.take_away(lambda part: (part.deadline or 0) < self.model.now)
 
-    @precondition(lambda self: not all(job.cancelling for job in self.model.unended()))
+    @precondition(lambda self: not all(job.cancelling for job in self.model.unfinished()))
     @rule(back=BACK)
     def cancel(self, back: int) -> None:
-        job = _counted_back(self.model.unended(), back)
+        job = _counted_back(self.model.unfinished(), back)
         with self.store.write() as connection:
             assert lifecycle.cancel_job(connection, job.id)
         self.model.cancel(job)
@@ -517,7 +517,7 @@ class LeaseMachine(RuleBasedStateMachine):
             assert retried.parts == len(self.model.retry(job))
             self.seen["retried"] += retried.parts
 
-    @precondition(lambda self: len(self.model.jobs) > len(self.model.unended()))
+    @precondition(lambda self: len(self.model.jobs) > len(self.model.unfinished()))
     @rule(back=BACK)
     def delete(self, back: int) -> None:
         job = _counted_back(self.model.all(), back)
@@ -573,8 +573,8 @@ def _check_counters(job: Row[Any], its_parts: Sequence[Row[Any]]) -> None:
     assert (job.rows_done, job.rows_failed) == (rows["done"], rows["failed"])
     assert job.rows_done + job.rows_failed + sum(rows[state] for state in (*LEFT, "cancelled")) == job.rows_total
     assert job.parts_left == sum(part.state in LEFT for part in its_parts)
-    in_order = sorted((part.first_row, part.rows) for part in its_parts)
-    assert [first for first, _ in in_order] == [0, *accumulate(rows for _, rows in in_order)][:-1]  # each row once
+    reorder = sorted((part.first_row, part.rows) for part in its_parts)
+    assert [first for first, _ in reorder] == [0, *accumulate(rows for _, rows in reorder)][:-1]  # each row once
 
 
 def _check_end(job: Row[Any], its_parts: Sequence[Row[Any]]) -> None:

@@ -63,7 +63,7 @@ def make_old(database: Database, version: int) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_old_store_becomes_as_a_new_one(settings: Settings, version: int) -> None:
+def test_an_upgraded_store_equals_a_new_one(settings: Settings, version: int) -> None:
     assert VERSIONS[-1] == latest(), "freeze the schema: python -m tests.data.schemas"
     new = Store.open(settings)
     expected = schema_of(new)
@@ -170,7 +170,7 @@ def test_a_database_without_a_store_is_not_upgraded(settings: Settings) -> None:
         upgrade(settings)
 
 
-def test_a_database_of_somebody_else_is_refused(settings: Settings) -> None:
+def test_a_database_of_another_program_is_refused(settings: Settings) -> None:
     database = Database(settings.database_url)
     with database.write() as connection:
         connection.execute(text("create table jobs (id integer)"))

@@ -37,13 +37,13 @@ def test_a_database_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None
         Store(f"sqlite:///{tmp_path / 'no' / 'folder' / 'store.sqlite'}")
 
 
-def test_a_file_that_is_no_database_is_unreachable(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_unreachable(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").write_text("not a database, but long enough to be read as one's header" * 10)
     with pytest.raises(UnreachableError):
         Store(f"sqlite:///{tmp_path / 'store.sqlite'}")
 
 
-def test_a_postgresql_out_of_reach_is_named_without_its_password() -> None:
+def test_an_unreachable_postgresql_is_named_without_its_password() -> None:
     with pytest.raises(UnreachableError, match=r"user:\*\*\*@127\.0\.0\.1:1/db does not answer") as caught:
         Store("postgres://user:secret@127.0.0.1:1/db")
     assert "secret" not in str(caught.value)

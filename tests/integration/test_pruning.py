@@ -49,7 +49,7 @@ def make_files_old(client: Client) -> None:
         os.utime(path, (old, old))
 
 
-def test_a_checkpoint_is_kept_to_retry_from_and_no_longer(client: Client, model: str, do_part: DoPart) -> None:
+def test_a_checkpoint_is_kept_only_until_its_job_cannot_be_retried(client: Client, model: str, do_part: DoPart) -> None:
     done, cancelled = submit_one(client, model), submit_one(client, model)
     do_part()
     client.cancel(cancelled)
@@ -66,7 +66,7 @@ def test_a_checkpoint_is_kept_to_retry_from_and_no_longer(client: Client, model:
     assert names(client) & {file.name for file in files.values()} == {files[cancelled].name}
 
 
-def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: str, do_part: DoPart) -> None:
+def test_deleting_a_job_deletes_its_results_and_seeds(client: Client, model: str, do_part: DoPart) -> None:
     before = names(client)
     job, other = submit_one(client, model), submit_one(client, model)
     do_part()
@@ -80,7 +80,7 @@ def test_a_deleted_job_takes_its_results_and_seeds_along(client: Client, model: 
     assert names(client) > before
 
 
-def test_a_job_whose_files_cannot_be_deleted_is_deleted_all_the_same(
+def test_a_job_is_deleted_even_if_its_files_cannot_be_deleted(
     client: Client, model: str, do_part: DoPart, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: an error after which the deletion cannot be repeated
@@ -124,7 +124,7 @@ def test_old_jobs_are_pruned_and_young_and_running_ones_are_not(client: Client, 
     assert {job.id for job in client.jobs()} == {1, young, running}  # 1 is the model's training job
 
 
-def test_a_dry_run_counts_the_texts_of_trainings_that_would_go(client: Client, text_file: Path) -> None:
+def test_a_dry_run_counts_the_corpora_that_would_be_deleted(client: Client, text_file: Path) -> None:
     job = train(client, "other", [text_file]).id or 0
     client.cancel(job)
     make_old(client, job, days=31)
@@ -143,7 +143,7 @@ def test_the_training_and_the_texts_of_a_version_stay(client: Client, model: str
     assert names(client) == kept
 
 
-def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text_file: Path) -> None:
+def test_files_without_a_row_are_swept_after_a_day(client: Client, model: str, text_file: Path) -> None:
     text_file.write_text(text_file.read_text() + "more of it\n")
     job = train(client, "other", [text_file]).id or 0
     client.cancel(job)
@@ -163,9 +163,7 @@ def test_what_no_row_names_is_swept_after_a_day(client: Client, model: str, text
     assert client.status(waiting).state == "queued"
 
 
-def test_results_that_rows_name_stay_and_what_lies_beside_them_does_not(
-    client: Client, model: str, do_part: DoPart
-) -> None:
+def test_results_with_a_row_are_kept_and_others_are_not(client: Client, model: str, do_part: DoPart) -> None:
     # Catches: orphans of killed workers that stay as long as their job
     ended, running = submit_one(client, model), submit_one(client, model)
     do_part()
@@ -196,9 +194,7 @@ def test_the_files_of_a_version_stay_and_those_of_none_do_not(client: Client, mo
     assert before - names(client) == {f"{gone.name}/config.json"}
 
 
-def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
-    client: Client, model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_rewritten_during_a_sweep_is_kept(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a corpus deleted while a training job with an equal text is being submitted
     again = [b"a text that an aborted submit left"]
     written = client.connections.files.put_content("corpora", ".txt", again)
@@ -215,7 +211,9 @@ def test_a_file_that_is_written_anew_while_it_is_to_be_swept_stays(
     assert client.connections.files.read(written) == again[0]
 
 
-def test_what_no_row_names_is_set_aside_for_a_week(client: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_a_row_are_set_aside_for_a_week(
+    client: Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Catches: files deleted at once; files that stay aside for ever
     files = client.connections.files
     orphan = files.put("seeds/orphan", [b"of a submit that was killed"])
@@ -239,7 +237,7 @@ def test_files_that_are_newer_than_the_database_are_not_pruned(client: Client, m
         for column in (jobs.c.created_at, versions.c.created_at):
             connection.execute(update(column.table).values({column: column - round(3 * DAY_S * 1000)}))
     for dry_run in (True, False):
-        with pytest.raises(InputError, match=f"1 files are newer than everything .*, such as {file.name}. Was the"):
+        with pytest.raises(InputError, match=f"Found 1 file newer than everything .*, such as {file.name}. Was the"):
             client.prune(0.0, dry_run=dry_run)
     assert client.connections.files.read(file)
     assert client.prune(DAY_S, accept_newer=True).aside == 1

@@ -20,7 +20,7 @@ from charrnn.jobs.upkeep.maintenance import maintain, ring_missing, tidy
 from tests.fixtures.store import AddJob
 
 
-def test_each_part_is_rung_for_but_not_each_of_many(queue: Queue) -> None:
+def test_one_doorbell_per_part_up_to_a_limit(queue: Queue) -> None:
     # Catches: one notification for a whole job; 100,000 of them, which takes 50 s
     assert queue.ring("generate", 3) == 3
     assert queue.lengths() == {"train": 0, "generate": 3}
@@ -40,7 +40,7 @@ def test_a_message_is_small_whatever_the_host_is_called(
     assert len(message) < 1000
 
 
-def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+def test_only_lost_doorbells_are_sent_again(queue: Queue, leases: Leases, add_job: AddJob) -> None:
     # Catches: notifications that pile up with every round, or in a queue without waiting parts
     add_job(parts=4)
     for _ in range(2):
@@ -48,9 +48,7 @@ def test_lost_doorbells_are_rung_again_and_no_more_than_those(queue: Queue, leas
         assert queue.lengths() == {"train": 0, "generate": 4}
 
 
-def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
-    queue: Queue, leases: Leases, add_job: AddJob
-) -> None:
+def test_no_doorbell_is_sent_while_one_is_left(queue: Queue, leases: Leases, add_job: AddJob) -> None:
     # Catches: a round that notifies again for each part of a long job; one that counts the other queue's notifications
     add_job(parts=4)
     add_job(train=True)
@@ -59,26 +57,28 @@ def test_a_doorbell_that_is_left_is_passed_on_and_no_reason_to_ring(
     assert queue.lengths() == {"train": 1, "generate": 1}
 
 
-def test_maintenance_rings_as_often_for_a_long_job_as_its_submit(queue: Queue, leases: Leases, add_job: AddJob) -> None:
+def test_maintenance_sends_as_many_doorbells_for_a_long_job_as_submit(
+    queue: Queue, leases: Leases, add_job: AddJob
+) -> None:
     # Catches: a round that takes a minute, while no other process does one
     add_job(parts=2 * BELLS)
     ring_missing(leases, queue)
     assert queue.lengths()["generate"] == BELLS
 
 
-def test_a_round_of_maintenance_rings(store: Store, queue: Queue, leases: Leases, add_job: AddJob) -> None:
+def test_a_round_of_maintenance_sends_doorbells(store: Store, queue: Queue, leases: Leases, add_job: AddJob) -> None:
     # Catches: no ring_missing in maintain
     add_job()
     maintain(store, leases, queue, every_s=60)
     assert queue.lengths()["generate"] == 1
 
 
-def test_one_of_many_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
+def test_one_of_many_processes_does_a_round(store: Store, queue: Queue, leases: Leases) -> None:
     # Catches: a round by each process
     assert [maintain(store, leases, queue, every_s=60) for _ in range(3)] == [True, False, False]
 
 
-def test_what_killed_processes_left_is_swept_once_a_day(store: Store, tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_swept_once_a_day(store: Store, tmp_path: Path) -> None:
     # Catches: litter that stays until somebody prunes; a walk through all files in each round
     files = Files(str(tmp_path / "files"), tmp_path / "cache")
     files.claim_for(store.id, None)
@@ -110,7 +110,7 @@ def test_a_large_value_of_another_program_is_not_read(queue: Queue) -> None:
     assert most < 5_000_000  # Catches: GET
 
 
-def test_a_broker_out_of_reach_is_named_with_what_to_start(settings: Settings, tmp_path: Path) -> None:
+def test_an_unreachable_broker_is_reported_with_the_command_to_start(settings: Settings, tmp_path: Path) -> None:
     # Catches: Kombu's error, which names no broker
     queue = Queue(replace(settings, home=tmp_path))
     with pytest.raises(UnreachableError, match=r"broker\.sock.* does not answer\. Start it with: charrnn-jobs up"):

@@ -30,7 +30,7 @@ def copy(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def test_a_restored_database_takes_up_its_work_and_refuses_what_is_older(
+def test_a_restored_database_continues_and_rejects_older_commits(
     client: Client, model: str, do_part: DoPart, settings: Settings, tmp_path: Path
 ) -> None:
     done, waiting = submit_one(client, model), submit_one(client, model)
@@ -105,7 +105,7 @@ def test_a_check_names_what_is_lost_or_changed_and_what_has_no_row(
         assert problem in finding.problem or not finding.loss
 
 
-def test_a_check_of_a_bucket_fills_no_cache(client: Client, bucket: str, tmp_path: Path) -> None:
+def test_a_check_of_a_bucket_does_not_fill_the_cache(client: Client, bucket: str, tmp_path: Path) -> None:
     from charrnn.jobs.files.files import Files
 
     files = Files(bucket, tmp_path / "cache")

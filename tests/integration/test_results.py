@@ -45,7 +45,7 @@ def finish(do_part: DoPart, parts: int = 15) -> None:
         do_part()
 
 
-def test_every_row_comes_once_and_in_order(client: Client, job: int, do_part: DoPart) -> None:
+def test_every_row_is_returned_once_and_in_order(client: Client, job: int, do_part: DoPart) -> None:
     finish(do_part)
     found = read(client, job)
     assert [row["row"] for row in found] == list(range(ROWS))
@@ -80,7 +80,7 @@ def test_only_the_parts_that_are_wanted_are_read(client: Client, job: int, do_pa
         numbers(client, job, rows=(0, 8))
 
 
-def test_rows_can_be_chosen_by_what_they_hold(client: Client, job: int, do_part: DoPart) -> None:
+def test_rows_can_be_chosen_by_value(client: Client, job: int, do_part: DoPart) -> None:
     do_part(error="broken")
     finish(do_part, 14)
     assert numbers(client, job, where=["temperature=0.5", "sample=1"]) == list(range(1, ROWS, 4))
@@ -123,7 +123,7 @@ def test_more_parts_than_a_page(client: Client, model: str, do_part: DoPart, mon
     assert numbers(client, job) == list(range(ROWS))
 
 
-def test_the_folder_of_part_files_opens_as_it_is(client: Client, job: int, do_part: DoPart) -> None:
+def test_data_tools_open_the_folder_of_part_files(client: Client, job: int, do_part: DoPart) -> None:
     finish(do_part)
     parts = f"{client.connections.files.url}/jobs/{job}/*.jsonl.zst"
     assert sorted(polars.read_ndjson(parts)["row"]) == list(range(ROWS))

@@ -25,7 +25,7 @@ pytestmark = each_database
 SEEDS = 200_000  # a second or so to read
 
 
-def test_a_pipe_in_the_place_of_a_file_fails_its_schedule_alone(
+def test_a_pipe_instead_of_a_file_fails_only_its_schedule(
     nights: Nights, add: Add, model: str, train: Request, tmp_path: Path
 ) -> None:
     # Catches: `open` without O_NONBLOCK, which waits for a writer, and all schedules with it
@@ -58,9 +58,7 @@ def test_a_pipe_in_the_place_of_a_file_fails_its_schedule_alone(
         nights.schedules.add(Schedule(name="pipe", cron=Cron(NIGHT), request=requests["nightly"]))
 
 
-def test_a_submission_that_takes_too_long_is_given_up_while_others_go_on(
-    client: Client, model: str, tmp_path: Path
-) -> None:
+def test_a_slow_submission_is_given_up_while_others_continue(client: Client, model: str, tmp_path: Path) -> None:
     # Catches: a tick that waits for the end of a submission; a thread that submits what was given up
     now = ms("2026-01-01")
     submissions = Submissions(wait_s=0)
@@ -84,7 +82,7 @@ def test_a_submission_that_takes_too_long_is_given_up_while_others_go_on(
     schedules.tick()
     assert states(schedules)["large"] == ["failed", "failed"]  # Catches: one more thread each night
     assert "2026-01-01 03:00:00 UTC still hangs" in (schedules.failures()[0].reason or "")
-    until(lambda: submissions.unended("large") is None, "the end of the thread")
+    until(lambda: submissions.unfinished("large") is None, "the end of the thread")
     assert states(schedules)["large"] == ["failed", "failed"]
     assert len(client.jobs()) == before + 1  # that of the small schedule
 

@@ -53,7 +53,7 @@ def reads(path: Path) -> tuple[Request, Request]:
 
 
 @pytest.mark.usefixtures("model")
-def test_a_schedule_reads_files_below_the_roots_alone(add_with_roots: AddSchedule, opened: Path) -> None:
+def test_a_schedule_reads_only_files_below_the_roots(add_with_roots: AddSchedule, opened: Path) -> None:
     for request in reads(opened / "text.txt"):
         add_with_roots(f"s3://bucket, {opened}/", request)
         with pytest.raises(InputError, match=REFUSED):  # Catches: roots compared as mere string prefixes

@@ -39,7 +39,7 @@ def test_a_slot_becomes_one_job(nights: Nights, add: Add) -> None:
     assert len(nights.client.jobs()) == before + 1
 
 
-def test_each_slot_draws_another_rng_seed_unless_one_was_given(nights: Nights, add: Add, model: str) -> None:
+def test_each_slot_draws_a_random_seed_unless_one_is_set(nights: Nights, add: Add, model: str) -> None:
     add()
     drawn = []
     for night in range(1, 4):
@@ -83,7 +83,7 @@ def test_missed_slots_are_caught_up_once(nights: Nights, add: Add) -> None:
     assert nights.at("2026-01-05T12:01") == [done(slot)]
 
 
-def test_missed_slots_are_not_caught_up_if_nobody_wants_it(nights: Nights, add: Add) -> None:
+def test_missed_slots_are_skipped_without_catch_up(nights: Nights, add: Add) -> None:
     add(catch_up="none")
     (slot,) = nights.at("2026-01-05T12:00")
     assert (slot.state, slot.reason, slot.job) == ("skipped", "missed: no worker or scheduler ran at that time", None)
@@ -107,7 +107,7 @@ def test_a_slot_that_waits_expires_at_its_deadline_too(nights: Nights, add: Add)
     assert nights.at("2026-01-02T05:00:01")[-1].state == "expired"
 
 
-def test_the_hours_that_daylight_saving_takes_and_gives(nights: Nights, add: Add) -> None:
+def test_hours_skipped_and_repeated_by_daylight_saving(nights: Nights, add: Add) -> None:
     nights.now = ms("2026-03-28T12:00")
     add("30 2 * * *", "Europe/Paris")
     assert nights.at("2026-03-29T01:00")[-1].state == "submitted"  # 03:00 local time; 02:30 did not exist
@@ -188,7 +188,7 @@ def test_an_unchanged_text_can_be_trained_on_always(nights: Nights, add: Add, tr
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"
 
 
-def test_a_schedule_that_is_not_paused_is_resumed_in_vain(nights: Nights, add: Add) -> None:
+def test_resuming_a_schedule_that_is_not_paused_has_no_effect(nights: Nights, add: Add) -> None:
     add()
     nights.now = ms("2026-01-05T12:00")
     nights.schedules.resume("nightly")
@@ -204,14 +204,14 @@ def test_a_pause_that_comes_between_look_and_decision_counts(nights: Nights, add
     assert nights.slots() == []
 
 
-def test_a_slot_is_never_of_before_the_time_that_was_told(nights: Nights, add: Add) -> None:
+def test_a_slot_is_never_before_the_announced_time(nights: Nights, add: Add) -> None:
     add()
     with nights.client.connections.store.write() as connection:  # as if the rules of the time zone had changed since
         connection.execute(update(schedules_table).values(next_at=ms("2026-01-01T04:00")))
     assert [slot.at for slot in nights.at("2026-01-01T04:00")] == [ms("2026-01-01T04:00")]  # Catches: no max
 
 
-def test_a_job_that_runs_is_known_however_many_slots_were_skipped(nights: Nights, add: Add) -> None:
+def test_a_running_job_is_found_after_many_skipped_slots(nights: Nights, add: Add) -> None:
     # Catches: slots deleted by age alone, with the one that names the job
     add("* * * * *", overlap="skip")
     nights.at("2026-01-01T00:01")

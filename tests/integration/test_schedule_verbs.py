@@ -33,7 +33,7 @@ from tests.fixtures.store import NO_FILE, each_database
 pytestmark = each_database
 
 
-def test_a_run_by_hand(nights: Nights, add: Add) -> None:
+def test_a_manual_run(nights: Nights, add: Add) -> None:
     add(deadline_s=1)
     nights.schedules.pause("nightly")
     slot = nights.schedules.run("nightly")
@@ -75,7 +75,7 @@ def _without_broker(nights: Nights, folder: Path) -> Iterator[Nights]:
     client.close()
 
 
-def test_a_slot_whose_taker_died_is_taken_again(nights: Nights, add: Add) -> None:
+def test_a_slot_whose_process_died_is_claimed_again(nights: Nights, add: Add) -> None:
     add()
     nights.now = ms("2026-01-01T03:00")
     with nights.client.connections.store.write() as connection:
@@ -86,7 +86,7 @@ def test_a_slot_whose_taker_died_is_taken_again(nights: Nights, add: Add) -> Non
     assert nights.at(nights.now + 1)[-1].state == "submitted"
 
 
-def test_who_was_too_slow_stores_no_second_job(nights: Nights, add: Add) -> None:
+def test_a_late_submission_stores_no_second_job(nights: Nights, add: Add) -> None:
     add()
     (slot,) = nights.at("2026-01-01T03:00")
     before = len(nights.client.jobs())
@@ -102,7 +102,7 @@ def _request(nights: Nights) -> Request:
         return schedules.get_schedule(connection, "nightly").request
 
 
-def test_a_name_is_given_once(nights: Nights, add: Add) -> None:
+def test_a_name_is_assigned_once(nights: Nights, add: Add) -> None:
     add()
     with pytest.raises(InputError, match="A schedule nightly already exists"):
         add()
@@ -145,7 +145,7 @@ def test_a_deleted_job_leaves_its_slot(nights: Nights, add: Add) -> None:
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"
 
 
-def test_what_would_be_refused_is_refused_when_it_is_added(nights: Nights, add: Add, train: TrainRequest) -> None:
+def test_adding_a_schedule_checks_its_command(nights: Nights, add: Add, train: TrainRequest) -> None:
     with pytest.raises(NotFoundError, match="no model 'nobody'"):
         add(request=GenerateRequest(model="nobody", sampling=SamplingOptions(), rng_seed=None))
     with pytest.raises(InputError, match="no such file"):
@@ -171,12 +171,12 @@ def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, ad
         ({"name": "Not A Name"}, "The schedule's name 'Not A Name' is not valid"),
     ],
 )
-def test_rules_that_are_none_are_refused(sample: Request, rules: dict[str, Any], message: str) -> None:
+def test_invalid_rules_are_refused(sample: Request, rules: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Schedule(**{"name": "nightly", "cron": Cron(NIGHT), "request": sample, **rules})
 
 
-def test_a_slot_by_hand_waits_as_long_as_it_must(nights: Nights, add: Add, tmp_path: Path) -> None:
+def test_a_manual_slot_waits_past_its_deadline(nights: Nights, add: Add, tmp_path: Path) -> None:
     add(deadline_s=1)
     with _without_broker(nights, tmp_path) as away:
         assert away.schedules.run("nightly").state == "due"
@@ -187,7 +187,7 @@ def test_a_slot_by_hand_waits_as_long_as_it_must(nights: Nights, add: Add, tmp_p
     assert nights.at(nights.now + PAUSE_MS)[-1].state == "submitted"  # Catches: a deadline for such a slot
 
 
-def test_a_claim_holds_against_whoever_read_the_clock_before(nights: Nights, add: Add) -> None:
+def test_a_claim_survives_a_process_with_an_older_clock_reading(nights: Nights, add: Add) -> None:
     add()
     now = ms("2026-01-01T03:00")
     with nights.client.connections.store.write() as connection:
@@ -207,7 +207,7 @@ def test_a_schedule_that_cannot_be_read_holds_up_no_other(nights: Nights, add: A
     assert nights.at("2026-01-01T03:00")[-1].state == "submitted"
 
 
-def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     def break_down(*_: object, **__: object) -> None:
         raise ZeroDivisionError("an accident")
 
@@ -219,7 +219,7 @@ def test_an_accident_fails_its_slot(nights: Nights, add: Add, monkeypatch: pytes
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # Catches: a slot that is due forever
 
 
-def test_a_schedule_removed_while_it_is_run_by_hand(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_removed_during_a_manual_run(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     add()
     monkeypatch.setattr(nights.schedules, "_submit", lambda *_: nights.schedules.remove("nightly"))
     with pytest.raises(NotFoundError, match="no schedule 'nightly'"):

@@ -112,7 +112,7 @@ def test_a_cancelled_part_is_not_split(store: Store, leases: Leases, add_job: Ad
     assert (store.job(job).state, len(store.parts(job))) == (JobState.CANCELLED, 1)
 
 
-def test_whoever_had_the_whole_part_cannot_commit_it(store: Store, leases: Leases, add_job: AddJob) -> None:
+def test_the_owner_before_a_split_cannot_commit(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: a first piece that the token of the whole part can still commit
     add_job()
     for _ in range(MAX_ATTEMPTS - 1):

@@ -168,7 +168,7 @@ def test_an_epoch_is_shown_before_the_checkpoint_that_holds_it(
     assert part.checkpoint is None
 
 
-def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases: Leases, add_job: AddJob) -> None:
+def test_a_waiting_job_names_the_job_that_its_worker_does(client: Client, leases: Leases, add_job: AddJob) -> None:
     waiting = add_job()
     seen = {"host": "here", "pid": 1, "device": "cpu", "queues": ["train", "generate"], "seen_at": NOW}
     with client.connections.store.write() as connection:
@@ -185,7 +185,9 @@ def test_a_job_that_waits_for_a_busy_worker_says_for_what(client: Client, leases
     assert "no live worker serves generate" in (client.status(waiting).waiting_for or "")
 
 
-def test_a_training_leaves_no_checkpoint(client: Client, child: Child, kept: KeptTrainings, settings: Settings) -> None:
+def test_a_finished_training_job_leaves_no_checkpoint(
+    client: Client, child: Child, kept: KeptTrainings, settings: Settings
+) -> None:
     client.connections.files.put("jobs/1/checkpoint-of-a-killed-attempt", [b"..."])
     run(child, kept)
     assert client.status(1).state == JobState.DONE

@@ -63,7 +63,7 @@ def elsewhere(settings: Settings, tmp_path: Path) -> Iterator[Client]:
     client.close()
 
 
-def test_a_version_can_be_sampled_elsewhere(elsewhere: Client, archive: Path, untrained_model: Model) -> None:
+def test_an_imported_version_can_be_sampled(elsewhere: Client, archive: Path, untrained_model: Model) -> None:
     assert elsewhere.models.import_version(archive) == "speeches@1"
     job = submit(elsewhere, "speeches", [Seed("the ")], SamplingOptions(), part_rows=1)
     assert job.spec.sampling.precision == "float32"  # the precision for a single text

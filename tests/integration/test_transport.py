@@ -95,7 +95,7 @@ def test_restore_by_tag_forgets_what_a_consumer_did_not_acknowledge(
     assert (broker.hlen(IN_HAND), broker.llen(LIST)) == (0, 0)
 
 
-def test_establish_connection_tells_of_each_attempt(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_establish_connection_reports_each_attempt(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a worker without a sign of life while its broker is away
     attempts: list[None] = []
     monkeypatch.setattr(Transport, "on_connecting", staticmethod(lambda: attempts.append(None)))

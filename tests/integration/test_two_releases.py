@@ -89,7 +89,7 @@ def test_a_checkpoint_that_cannot_be_read_blocks_no_job(store: Store, leases: Le
     assert [(part.job, part.checkpoint) for part in claimed if part] == [(damaged, None), (other, None)]
 
 
-def test_a_worker_of_the_first_release_does_what_it_can_read_beside_this_one(
+def test_workers_of_two_releases_do_the_jobs_that_they_can_read(
     store: Store, store_url: str, leases: Leases, add_job: AddJob
 ) -> None:
     newer, plain = add_job(), add_job(parts=3)
@@ -146,7 +146,7 @@ def add_job_row(connection: Connection, job: int) -> int:
     return copied
 
 
-def test_what_a_job_needs_is_computed_from_what_it_uses(store: Store, add_job: AddJob) -> None:
+def test_the_spec_version_of_a_job_is_computed_from_its_content(store: Store, add_job: AddJob) -> None:
     training = add_job(train=True)
     spec, awaiting = generate_spec(), generate_spec()
     object.__setattr__(awaiting, "version", None)
@@ -173,7 +173,7 @@ def _version(network: NetworkOptions) -> NewVersion:
     return NewVersion(**facts, network=network)  # type: ignore[arg-type]
 
 
-def test_the_end_of_a_training_job_needs_not_read_the_jobs_that_wait_for_it(
+def test_a_training_job_ends_without_reading_the_jobs_that_wait_for_it(
     store: Store, leases: Leases, add_job: AddJob
 ) -> None:
     training = add_job(train=True)
@@ -226,7 +226,7 @@ def test_notifications_are_sent_for_what_another_worker_can_read(store: Store, l
     assert leases.waiting() == {"generate": 2}  # Catches: a count of what this process alone can read
 
 
-def test_status_and_doctor_say_which_jobs_wait_for_which_release(
+def test_status_and_doctor_show_which_jobs_wait_for_which_release(
     client: Client, store: Store, add_job: AddJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
     newer, odd = add_job(), add_job()

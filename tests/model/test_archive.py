@@ -581,7 +581,7 @@ def test_hostile_and_damaged_archives_are_refused_and_leave_nothing(
     version.refuse(parts.join(), message)
 
 
-def test_the_parts_put_together_are_taken(version: Version) -> None:
+def test_an_archive_rebuilt_from_its_parts_is_accepted(version: Version) -> None:
     """Without this test, each archive above could be refused for another reason."""
     assert version.read(Parts(version.write()).join()) == version.manifest
 
@@ -625,7 +625,7 @@ def test_a_comment_that_is_not_there_is_refused(version: Version) -> None:
     version.refuse(version.write()[:-2] + b"\1\0", "not a whole zip archive")
 
 
-def test_a_second_archive_behind_it_is_refused(version: Version) -> None:
+def test_a_second_archive_after_the_first_is_refused(version: Version) -> None:
     version.refuse(version.write() + joined([Member("manifest.json", b"{}")]), "'manifest.json' is at byte .* at 0,")
 
 
@@ -687,7 +687,7 @@ def test_an_error_quotes_no_more_than_a_screen(version: Version) -> None:
     assert len(version.refuse(parts.join(), "Model 'xxx")) < 1000
 
 
-def test_a_version_comes_back_whole(each_model: Model, tmp_path: Path) -> None:
+def test_an_exported_version_is_imported_unchanged(each_model: Model, tmp_path: Path) -> None:
     version = version_of(each_model, tmp_path)
     assert version.read(version.write()) == version.manifest
     unpacked = {path.name: path.read_bytes() for path in version.unpacked.iterdir()}
@@ -696,7 +696,7 @@ def test_a_version_comes_back_whole(each_model: Model, tmp_path: Path) -> None:
     assert load(version.unpacked).network == each_model.network
 
 
-def test_a_version_without_a_history_comes_back(version: Version) -> None:
+def test_a_version_without_a_history_is_read_back(version: Version) -> None:
     (version.folder / "metrics.csv").unlink()
     version.read(version.write())
     assert {path.name for path in version.unpacked.iterdir()} == {*FILES} - {"metrics.csv"}
@@ -720,7 +720,7 @@ def test_any_unzip_reads_it(version: Version) -> None:
     }
 
 
-def test_one_of_more_than_2_gib_comes_back(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_of_more_than_2_gib_is_read_back(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: `force_zip64=False`; any extra field refused. zipfile's limit is lowered: 2 GiB take half a minute
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10_000)
     data = version.write()
@@ -747,7 +747,7 @@ def test_a_network_that_lacks_an_option_has_its_default(version: Version) -> Non
     assert version.read(parts.join()) == version.manifest
 
 
-def test_a_whole_number_of_nats_is_a_float_afterwards(version: Version) -> None:
+def test_whole_nats_are_read_back_as_floats(version: Version) -> None:
     parts = Parts(version.write())
     parts.document["val_loss"] = 10**30  # more than a database integer can hold
     parts.list("metrics.json", b'{"val_loss": 1e30}')
@@ -769,7 +769,7 @@ def test_a_whole_number_of_nats_is_a_float_afterwards(version: Version) -> None:
         ("version/metrics.json", b"x" * ((16 << 20) + 1), "'metrics.json' has 16,777,217 bytes"),
     ],
 )
-def test_what_could_not_be_read_is_not_written(version: Version, name: str, data: bytes | None, message: str) -> None:
+def test_an_unreadable_version_is_not_exported(version: Version, name: str, data: bytes | None, message: str) -> None:
     path = version.root / name
     path.write_bytes(data) if data is not None else path.unlink()
     target = io.BytesIO()
@@ -792,7 +792,7 @@ def test_a_file_that_changes_meanwhile_is_reported(version: Version, monkeypatch
     assert not target.getvalue()
 
 
-def test_it_is_written_into_a_pipe(version: Version) -> None:
+def test_an_archive_can_be_written_to_a_pipe(version: Version) -> None:
     # Catches: zipfile directly on the target, which seeks or writes lengths after the members
     class Pipe(io.RawIOBase):
         data = b""
@@ -809,7 +809,7 @@ def test_it_is_written_into_a_pipe(version: Version) -> None:
     assert pipe.data == version.write()
 
 
-def test_a_folder_with_something_in_it_is_left_alone(version: Version) -> None:
+def test_a_folder_that_is_not_empty_is_left_unchanged(version: Version) -> None:
     data = version.write()
     (version.unpacked / "config.json").write_text("mine")
     with pytest.raises(InputError, match="is not empty. Expected an empty folder"):

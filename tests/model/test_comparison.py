@@ -27,5 +27,5 @@ def test_characters_that_one_lacks_are_left_out_for_both() -> None:
     assert (nats, other_nats) == pytest.approx((math.log(3), math.log(5)))
 
 
-def test_without_a_common_text_neither_is_better() -> None:
+def test_without_common_text_both_losses_are_zero() -> None:
     assert common_nats(uniform("ab"), uniform("bc"), "abc") == (0.0, 0.0, 3)

@@ -17,7 +17,7 @@ LENGTHS = (2, 3, 70, 5000)  # one stretch, an incomplete last stretch, many stre
 
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("max_len", [None, 20])
-def test_a_model_that_knows_nothing_has_uniform_nats(length: int, max_len: int | None) -> None:
+def test_a_model_with_zero_weights_has_uniform_nats(length: int, max_len: int | None) -> None:
     network = NetworkOptions(units=16, max_len=max_len)
     weights = {name: 0 * value for name, value in initial_weights(network, 10, 1).items()}
     ids = np.arange(length, dtype=np.uint8) % 10
@@ -25,7 +25,7 @@ def test_a_model_that_knows_nothing_has_uniform_nats(length: int, max_len: int |
     assert validation_loss(network, weights, ids) == pytest.approx(math.log(10), rel=1e-5)
 
 
-def test_windows_are_read_from_nothing_and_at_every_third_character() -> None:
+def test_windows_start_empty_and_at_every_third_character() -> None:
     network = NetworkOptions(units=16, max_len=7)
     weights = initial_weights(network, 10, 1)
     ids = np.random.default_rng(1).integers(0, 10, 900).astype(np.uint8)

@@ -67,7 +67,7 @@ def test_log_probabilities_have_the_reported_mean(untrained_model: Model) -> Non
     assert -np.mean(sample.logprobs) == pytest.approx(sample.nats_per_char, abs=1e-3)
 
 
-def test_options_that_would_be_overruled_are_refused(untrained_model: Model) -> None:
+def test_options_that_would_have_no_effect_are_refused(untrained_model: Model) -> None:
     with pytest.raises(InputError, match="sample\\(\\) has no option logprobs, temperatures. Pass"):
         untrained_model.sample("the", temperatures=(0.2, 0.5), logprobs=True)
     with pytest.raises(InputError, match="SamplingOptions has no option beams"):

@@ -53,7 +53,7 @@ def test_a_version_larger_than_the_bound_is_held_alone(files: Files, tmp_path: P
     assert len(loaded.models) == 1
 
 
-def test_a_version_of_other_bytes_is_refused_before_it_is_read(files: Files, tmp_path: Path) -> None:
+def test_a_version_with_changed_bytes_is_refused_before_it_is_read(files: Files, tmp_path: Path) -> None:
     reference = store_version(files, tmp_path / "m", 1)
     with open((Path(files.url) / reference.name) / "model.safetensors", "ab") as file:
         file.write(b"x")

@@ -75,7 +75,7 @@ def test_gradients_of_every_weight_equal_keras(network: NetworkOptions) -> None:
 
 
 @each_cell
-def test_the_gpu_s_way_is_the_same_network(network: NetworkOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_backend_computes_the_same_network(network: NetworkOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     # Keras's layer runs without cuDNN here: this checks that it gets its weights, state and ids.
     weights, inputs, targets = arrays(network)
     found = []
@@ -133,7 +133,7 @@ def steps(network: NetworkOptions, weights: dict[str, tf.Tensor], inputs: np.nda
 
 
 @each_cell
-def test_a_row_that_starts_anew_sees_nothing_of_the_one_before(network: NetworkOptions) -> None:
+def test_a_new_row_in_a_slot_does_not_depend_on_the_previous_one(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
     expected = next(steps(network, weights, inputs[1:]))
     for options in (network, replace(network, max_len=4)):
@@ -158,7 +158,7 @@ def test_narrow_steps_are_near_the_exact_ones(network: NetworkOptions) -> None:
 
 
 @each_cell
-def test_a_window_s_last_character_is_all_that_is_predicted_from_it(network: NetworkOptions) -> None:
+def test_a_window_predicts_one_character(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
     windowed = NetworkOptions.from_dict({**network.to_dict(), "max_len": TIME})
     logits, _ = sequence(windowed, weights, inputs)
@@ -167,7 +167,7 @@ def test_a_window_s_last_character_is_all_that_is_predicted_from_it(network: Net
 
 
 @each_cell
-def test_steps_of_a_network_with_a_window_see_the_window_and_no_more(network: NetworkOptions) -> None:
+def test_steps_of_a_network_with_a_window_depend_on_the_window_only(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
     windowed = NetworkOptions.from_dict({**network.to_dict(), "max_len": 6})
     for t, logits in enumerate(steps(windowed, weights, inputs)):
@@ -188,7 +188,7 @@ def test_dropout_depends_on_its_seed_alone(max_len: int | None) -> None:
 
 
 @pytest.mark.parametrize("locked", [True, False])
-def test_dropout_keeps_the_mean_and_drops_its_share(locked: bool) -> None:
+def test_dropout_keeps_the_mean_and_drops_the_given_rate(locked: bool) -> None:
     values = tf.ones((50, 40, 30), tf.bfloat16)
     dropped = np.asarray(ops.dropout(values, 0.2, tf.constant([1, 2]), locked=locked), np.float32)
     assert np.mean(dropped == 0) == pytest.approx(0.2, abs=0.03)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.model import Model, in_order
+from charrnn.model import Model, reorder
 from charrnn.network.network import sequence
 from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
@@ -98,12 +98,12 @@ def test_each_kind_of_model_writes_what_its_network_predicts(each_model: Model) 
     assert list(written.ids) == ids[3:]
 
 
-def test_temperature_0_is_argmax_whatever_the_random_stream(untrained_model: Model) -> None:
+def test_temperature_0_is_greedy_decoding_for_any_random_seed(untrained_model: Model) -> None:
     found = texts(untrained_model, [Row([1, 2], 0.0, 30, key) for key in range(6)])
     assert len({tuple(text.ids) for text in found.values()}) == 1
 
 
-def test_a_tiny_temperature_is_argmax_and_a_huge_one_is_still_text(untrained_model: Model) -> None:
+def test_a_tiny_temperature_is_greedy_and_a_huge_one_makes_text(untrained_model: Model) -> None:
     tiny, zero, huge = (texts(untrained_model, [Row([1], t, 200, 5)])[5] for t in (1e-300, 0.0, 1e300))
     np.testing.assert_array_equal(tiny.ids, zero.ids)
     assert np.isfinite(huge.nats).all()
@@ -169,7 +169,7 @@ def test_a_stop_string_of_any_length_is_found_across_calls(untrained_model: Mode
         tuple(stop[:place] + "\uffff" for place in range(length)) for stop in stops
     ]  # begin like it, and never end
     rows = [Row([1, 2], 1.0, 200, 5, stop=(*more, stop)) for stop, more in zip(stops, others, strict=True)]
-    found = [text.ids.tolist() for text in in_order(untrained_model.sample_rows(rows, BATCH))]
+    found = [text.ids.tolist() for text in reorder(untrained_model.sample_rows(rows, BATCH))]
     # Catches: a tail of the text that is one character too short
     assert found == [ids[: to_string(ids).find(stop)] for stop in stops]
 

@@ -179,7 +179,7 @@ def test_fine_tuning_keeps_network_and_vocabulary(text_file: Path) -> None:
     with pytest.raises(InputError, match="keeps its network"):
         charrnn.train(text_file, start=start, units=8)
     text_file.write_text("é" + text_file.read_text())
-    with pytest.raises(InputError, match="1 characters outside the vocabulary of the model: 'é'"):
+    with pytest.raises(InputError, match="1 character outside the vocabulary of the model: 'é'"):
         charrnn.train(text_file, start=start)
 
 

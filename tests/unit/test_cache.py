@@ -67,7 +67,7 @@ def test_only_its_owner_reads_the_cache(cache: Cache) -> None:
     assert cache.root.stat().st_mode & 0o077 == 0
 
 
-def test_a_file_is_held_as_a_file(cache: Cache) -> None:
+def test_a_file_is_cached_like_a_folder(cache: Cache) -> None:
     # Catches: sizes and deletion of folders alone
     path = cache.get("ab", fetch_file)
     assert (cache.get("ab", not_to_be_called), path.read_bytes()) == (path, b"abc")
@@ -125,7 +125,7 @@ def test_deleted_copies_are_downloaded_again(cache: Cache) -> None:
     assert (path / "file").read_bytes() == b"new"
 
 
-def test_those_unused_longest_go_when_all_take_more_than_the_limit(cache: Cache) -> None:
+def test_the_least_recently_used_copies_are_deleted_beyond_the_limit(cache: Cache) -> None:
     # Catches: deletion in the order of names, or of fetching
     for sha256, used_at in (("aa", 2), ("bb", 1), ("cc", 3)):
         add(cache, sha256, 3, used_at)
@@ -134,7 +134,7 @@ def test_those_unused_longest_go_when_all_take_more_than_the_limit(cache: Cache)
     assert held(cache) == ["aa", "cc", "dd"]
 
 
-def test_to_be_used_is_to_stay(cache: Cache) -> None:
+def test_using_a_copy_keeps_it(cache: Cache) -> None:
     # Catches: no utime at a use
     for sha256, used_at in (("aa", 1), ("bb", 2)):
         add(cache, sha256, 5, used_at)

@@ -31,14 +31,14 @@ def test_the_table_has_every_command() -> None:
     assert {command for module in modules for command in typer.main.get_group(module.app).commands} == set(COMMANDS)
 
 
-def test_the_table_says_of_each_what_its_own_help_says() -> None:
+def test_the_command_table_matches_each_help() -> None:
     # Catches: a help text that was changed in one of its two places
     for name, (_, _, help_line) in COMMANDS.items():
         command = load(name)
         assert (command.name, command.help) == (name, help_line)
 
 
-def test_the_reference_is_what_the_commands_say() -> None:
+def test_the_reference_matches_the_commands() -> None:
     # Catches: an option that was added or reworded without `make docs`
     written = subprocess.run(
         [sys.executable, "-m", "producer.reference"], capture_output=True, text=True, check=True, cwd=ROOT

@@ -25,7 +25,7 @@ def test_validation_characters_that_the_vocabulary_lacks_are_skipped_and_counted
     assert corpus.skipped == 2
 
 
-def test_between_pieces_stands_a_newline() -> None:
+def test_pieces_are_joined_by_a_newline() -> None:
     corpus = Corpus.of(Vocabulary("\nab"), ["ab"], f"a{PIECE_END}b")
     assert corpus.vocabulary.decode(corpus.validation) == "a\nb"
 

@@ -18,7 +18,7 @@ def run(monkeypatch: pytest.MonkeyPatch, wanted: str) -> int:
     return subprocess.run([sys.executable, "-c", CODE], capture_output=True, check=False).returncode
 
 
-def test_nobody_dies_by_default() -> None:
+def test_crash_points_are_off_by_default() -> None:
     crash_point("written", 3)
 
 
@@ -28,12 +28,12 @@ def test_nobody_dies_by_default() -> None:
     ("written/4:kill", 0),
     ("claimed:kill", 0),
 ])  # fmt: skip
-def test_who_comes_by_the_point_dies(monkeypatch: pytest.MonkeyPatch, wanted: str, code: int) -> None:
+def test_a_process_at_a_crash_point_is_killed(monkeypatch: pytest.MonkeyPatch, wanted: str, code: int) -> None:
     # Catches: a crash point that does not distinguish parts
     assert run(monkeypatch, wanted) == code
 
 
-def test_with_a_file_one_dies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_crash_file_limits_crashes_to_one_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Catches: a replacement that dies too
     wanted = f"written:kill:{tmp_path / 'crashed'}"
     assert [run(monkeypatch, wanted) for _ in range(2)] == [-9, 0]

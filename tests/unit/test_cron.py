@@ -33,28 +33,28 @@ def times(cron: Cron, after: str, count: int) -> list[str]:
     return [f"{datetime.fromtimestamp(time / 1000, UTC):%m-%d %H:%M}" for time in islice(cron.after(ms(after)), count)]
 
 
-def test_a_time_is_of_its_zone() -> None:
+def test_a_time_is_in_the_time_zone_of_the_schedule() -> None:
     assert times(Cron("0 3 * * *", PARIS), "2026-01-01", 2) == ["01-01 02:00", "01-02 02:00"]
     assert times(Cron("0 3 * * *", PARIS), "2026-07-01", 1) == ["07-01 01:00"]
     assert times(Cron("0 3 * * *"), "2026-07-01", 1) == ["07-01 03:00"]
 
 
-def test_a_time_in_the_hour_that_is_left_out_comes_at_its_end() -> None:
+def test_a_time_in_a_skipped_hour_is_due_at_its_end() -> None:
     assert times(Cron("30 2 * * *", PARIS), "2026-03-28", 3) == ["03-28 01:30", "03-29 01:00", "03-30 00:30"]
 
 
-def test_a_time_in_the_hour_that_comes_twice_comes_once() -> None:
+def test_a_time_in_a_repeated_hour_is_due_once() -> None:
     assert times(Cron("30 2 * * *", PARIS), "2026-10-24", 3) == ["10-24 00:30", "10-25 00:30", "10-26 01:30"]
 
 
-def test_in_the_second_of_the_two_hours_the_time_is_over() -> None:
+def test_a_time_is_over_in_the_second_pass_of_a_repeated_hour() -> None:
     # Catches: cronsim's own behavior, which starts from the first of the two hours: a past time, one day too early
     now = ms("2026-10-25T01:10")
     assert next(Cron("30 2 * * *", PARIS).after(now)) == ms("2026-10-26T01:30")
     assert Cron("30 2 * * *", PARIS).last(now) == ms("2026-10-25T00:30")
 
 
-def test_times_of_every_hour_come_every_hour_that_passes() -> None:
+def test_hourly_times_are_due_every_hour_that_passes() -> None:
     hourly = Cron("30 * * * *", PARIS)
     assert times(hourly, "2026-03-28T23:45", 3) == ["03-29 00:30", "03-29 01:30", "03-29 02:30"]
     assert times(hourly, "2026-10-24T23:45", 3) == ["10-25 00:30", "10-25 01:30", "10-25 02:30"]

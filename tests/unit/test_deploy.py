@@ -65,7 +65,7 @@ def test_the_compose_file_is_of_its_schema() -> None:
     run(beside_python("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE)
 
 
-def test_the_dockerfile_has_no_fault_that_its_linter_knows() -> None:
+def test_the_dockerfile_passes_its_linter() -> None:
     assert run(beside_python("hadolint"), "--failure-threshold", "style", DOCKERFILE) == ""
 
 
@@ -102,20 +102,22 @@ def test_volumes_are_declared_and_used(compose: Compose) -> None:
     assert used == set(compose["volumes"])
 
 
-def test_who_waits_for_a_healthy_service_waits_for_one_with_a_health_check(services: dict[str, Compose]) -> None:
+def test_services_required_to_be_healthy_have_a_health_check(services: dict[str, Compose]) -> None:
     waits = [needed for service in services.values() for needed in service.get("depends_on", {}).items()]
     assert {(name, how["condition"]) for name, how in waits} == {(name, "service_healthy") for name in SERVERS}
     assert all(services[name]["healthcheck"]["test"][0] == "CMD" for name, _ in waits)
 
 
-def test_what_is_built_is_a_stage_of_the_dockerfile(services: dict[str, Compose], stages: dict[str, list[str]]) -> None:
+def test_every_build_target_is_a_stage_of_the_dockerfile(
+    services: dict[str, Compose], stages: dict[str, list[str]]
+) -> None:
     builds = {name: service["build"] for name, service in services.items() if "build" in service}
     assert {build["dockerfile"] for build in builds.values()} == {str(DOCKERFILE.relative_to(ROOT))}
     assert {build["target"] for build in builds.values()} == {"producer", "worker-cpu", "worker-gpu"} <= stages.keys()
     assert all(services[name]["image"] == f"charrnn-jobs/{build['target']}" for name, build in builds.items())
 
 
-def test_what_the_dockerfile_copies_is_there_and_not_ignored(stages: dict[str, list[str]]) -> None:
+def test_files_copied_by_the_dockerfile_exist_and_are_not_ignored(stages: dict[str, list[str]]) -> None:
     lines = [line for stage in stages.values() for line in stage]
     copied = {word for line in lines if line.startswith("COPY ") for word in line.split()[1:-1]}
     bound = {found for line in lines for found in re.findall(r"type=bind,source=(\S+?),", line)}
@@ -128,12 +130,12 @@ def test_no_port_is_published(services: dict[str, Compose]) -> None:
     assert not [name for name, service in services.items() if {"ports", "network_mode"} & service.keys()]
 
 
-def test_broker_and_database_are_reached_by_these_services_alone(compose: Compose) -> None:
+def test_only_these_services_reach_broker_and_database(compose: Compose) -> None:
     assert compose["networks"]["inside"] == {"internal": True}
     assert all(compose["services"][name]["networks"] == ["inside"] for name in SERVERS)
 
 
-def test_nobody_has_rights_to_spare(services: dict[str, Compose]) -> None:
+def test_services_have_no_unneeded_rights(services: dict[str, Compose]) -> None:
     for service in services.values():
         assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
         assert service["security_opt"] == ["no-new-privileges:true"]
@@ -141,13 +143,13 @@ def test_nobody_has_rights_to_spare(services: dict[str, Compose]) -> None:
         assert "build" in service or service["user"] in ("valkey", "postgres")  # the Dockerfile sets the user otherwise
 
 
-def test_what_is_mounted_into_read_only_containers_is_a_file(compose: Compose) -> None:
+def test_mounts_of_read_only_containers_are_files(compose: Compose) -> None:
     # Catches: inline content, which Compose would copy into the containers
     mounted = [*compose["configs"].values(), *compose["secrets"].values()]
     assert all(entry.keys() == {"file"} for entry in mounted)
 
 
-def test_gpus_are_reserved_in_their_profile_alone(services: dict[str, Compose]) -> None:
+def test_gpus_are_reserved_only_in_their_profile(services: dict[str, Compose]) -> None:
     assert {name for name, service in services.items() if "deploy" in service} == {"worker-gpu"}
     gpu = services["worker-gpu"]
     (devices,) = gpu["deploy"]["resources"]["reservations"]["devices"]
@@ -227,7 +229,7 @@ def test_the_script_makes_each_secret_once(compose: Compose, tmp_path: Path) -> 
     assert made == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
 
 
-def test_the_broker_s_user_may_do_what_is_listed_with_our_keys() -> None:
+def test_the_broker_user_can_use_the_listed_commands_on_project_keys() -> None:
     (rule,) = re.findall(r"^user charrnn (.*)$", (DEPLOY / "redis.acl").read_text(), re.MULTILINE)
     words = rule.split()
     assert words[:5] == ["on", "#PASSWORD_SHA256", "~charrnn:*", "resetchannels", "-@all"]

@@ -23,7 +23,7 @@ def gpu() -> str:
     return f"GPU-{uuid4()}"
 
 
-def test_a_gpu_is_held_once_and_until_it_is_let_go(gpu: str) -> None:
+def test_a_gpu_lock_is_exclusive_until_released(gpu: str) -> None:
     lock = hold(gpu)
     assert lock
     with pytest.raises(InputError, match=f"Device {gpu} {IN_USE}"):
@@ -33,7 +33,7 @@ def test_a_gpu_is_held_once_and_until_it_is_let_go(gpu: str) -> None:
     check_free([gpu])  # Catches: a check that keeps the lock
 
 
-def test_a_lock_dies_with_its_process(gpu: str) -> None:
+def test_a_lock_is_released_when_its_process_ends(gpu: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, gpu], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -45,7 +45,7 @@ def test_a_lock_dies_with_its_process(gpu: str) -> None:
     check_free([gpu])
 
 
-def test_the_cpu_is_for_everybody() -> None:
+def test_the_cpu_is_never_locked() -> None:
     # Catches: CPU_WORKERS=3, of which two do not start
     assert (hold("cpu"), hold("cpu")) == (None, None)
 

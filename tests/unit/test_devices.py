@@ -37,7 +37,7 @@ def test_cpu_is_cpu_even_beside_gpus() -> None:
     assert choose_devices("cpu", gpus("0,1")) == ["cpu"]
 
 
-def test_auto_is_every_gpu_in_sight() -> None:
+def test_auto_is_every_visible_gpu() -> None:
     assert choose_devices("auto", gpus("2,3")) == ["2", "3"]
 
 
@@ -68,9 +68,7 @@ def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> No
         ("true", ""),
     ],
 )
-def test_a_driver_that_fails_is_an_error_that_has_its_answer(
-    machine: Machine, wanted: str, line: str, answer: str
-) -> None:
+def test_a_failing_driver_is_an_error_with_its_output(machine: Machine, wanted: str, line: str, answer: str) -> None:
     # Catches: the CPU, or fewer GPUs, where the driver is faulty; its error text taken for GPUs
     machine(line)
     with pytest.raises(InputError, match=f"nvidia-smi returned '{answer}'. .*Repair the driver"):
@@ -96,7 +94,7 @@ def test_the_cpu_needs_no_driver(machine: Machine) -> None:
     assert choose_devices("cpu", {}) == ["cpu"]
 
 
-def test_gpu_is_every_gpu_in_sight(machine: Machine) -> None:
+def test_gpu_is_every_visible_gpu(machine: Machine) -> None:
     machine("echo 0; echo 1")
     assert choose_devices("gpu", {}) == ["0", "1"]
     assert choose_devices("gpu", gpus("1")) == ["1"]
@@ -142,7 +140,7 @@ def test_a_uuid_is_passed_through(uuid: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["4", "0,4", "0,cpu", "", "0,", "00"])
-def test_a_gpu_that_is_not_in_sight_is_refused(wanted: str) -> None:
+def test_an_invisible_gpu_is_refused(wanted: str) -> None:
     with pytest.raises(InputError, match=f"--devices {wanted} is not valid. .* each once. Visible GPUs: 0, 1"):
         choose_devices(wanted, gpus("0,1"))
 
@@ -152,13 +150,13 @@ def test_a_gpu_is_refused_where_there_is_none() -> None:
         choose_devices("0", gpus(""))
 
 
-def test_a_gpu_is_given_to_one_child_only() -> None:
+def test_each_gpu_is_assigned_to_one_child() -> None:
     # Catches: two children that share a GPU's memory
     with pytest.raises(InputError, match=r"--devices 0,0 is not valid. .* each once"):
         choose_devices("0,0", gpus("0,1"))
 
 
-def test_a_pinned_gpu_is_the_only_one_in_sight() -> None:
+def test_a_pinned_gpu_is_the_only_visible_one() -> None:
     environ = gpus("0,1")
     pin("1", environ)
     assert environ["CUDA_VISIBLE_DEVICES"] == "1"

@@ -26,7 +26,7 @@ def classes() -> list[type]:
     return [thing for thing in vars(errors).values() if isinstance(thing, type)]
 
 
-def test_every_error_hangs_where_it_is_drawn() -> None:
+def test_the_error_tree_matches_its_docstring() -> None:
     real = {
         cls.__name__: cls.__base__.__name__ if cls is not CharrnnError else None for cls in classes() if cls.__base__
     }
@@ -37,7 +37,7 @@ def test_every_class_of_the_module_is_shown_without_a_traceback() -> None:
     assert all(issubclass(cls, CharrnnError) for cls in classes())
 
 
-def test_every_error_says_what_it_means() -> None:
+def test_every_error_has_a_docstring() -> None:
     assert all(cls.__doc__ for cls in classes())
 
 

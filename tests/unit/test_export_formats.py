@@ -65,7 +65,7 @@ def test_the_fields_are_those_of_a_result() -> None:
     assert [*exports.FIELDS, exports.LOGPROBS] == list(result(TOLD, MODEL, "a", "stop", 1.0, [-1.0]))
 
 
-def test_json_lines_are_the_lines_as_they_are() -> None:
+def test_json_lines_are_exported_unaltered() -> None:
     # Catches: lines that are parsed and written again; these are not even JSON
     lines = [b"%d %s\n" % (number, b"x" * 1000) for number in range(3000)]  # three writes
     sink = io.BytesIO()
@@ -134,7 +134,7 @@ def test_parquet_is_read_back(rows: list[dict[str, Any]]) -> None:
     assert read_parquet(exported(rows, "parquet")).read().to_pylist() == rows
 
 
-def test_numbers_in_csv_are_read_as_what_they_were() -> None:
+def test_numbers_in_csv_keep_their_values() -> None:
     [row], [cells] = (rows := records(["abc"])), read_csv(exported(rows, "csv"))
     assert [float(cells[name]) for name in NUMBERS] == [row[name] for name in NUMBERS]
 
@@ -217,7 +217,7 @@ def test_an_export_of_no_rows_is_valid_in_each_format() -> None:
     assert read_parquet(exported([], "parquet")).read().num_rows == 0
 
 
-def test_without_pyarrow_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyarrow_the_error_explains_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(InputError, match=r"pip install '.\[parquet\]'"):
         write([], "parquet", io.BytesIO())
@@ -237,7 +237,7 @@ def test_without_pyarrow_the_error_says_how_to_install_it(monkeypatch: pytest.Mo
         ("-", "csv", "csv"),
     ],
 )
-def test_the_format_is_the_given_one_or_the_name_s(name: str, given: str | None, format: str) -> None:
+def test_the_format_is_chosen_by_option_or_file_name(name: str, given: str | None, format: str) -> None:
     assert format_of(Path(name), given) == format
 
 
@@ -323,7 +323,7 @@ def test_a_condition_that_cannot_be_read_is_refused(condition: str, message: str
         Condition.parse(condition)
 
 
-def test_the_lines_that_are_wanted_come_as_they_are() -> None:
+def test_selected_lines_are_unaltered() -> None:
     lines = [b'{"row":  0}\n', b'{"row": 1}\n', b'{"row":0 }\n']
     assert list(select(lines, parse_conditions(["row=0"]))) == [lines[0], lines[2]]
 
@@ -359,6 +359,6 @@ def test_invalid_row_ranges_are_refused_with_an_example(text: str) -> None:
         parse_rows(text)
 
 
-def test_a_range_that_begins_behind_its_end_is_refused() -> None:
+def test_a_range_that_starts_after_its_end_is_refused() -> None:
     with pytest.raises(InputError, match=r"--rows '5:2' starts after its end. Expected A:B, .*, such as 100:200"):
         parse_rows("5:2")

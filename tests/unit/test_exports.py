@@ -27,7 +27,7 @@ def test_every_exported_name_is_defined_in_its_home(name: str, home: str) -> Non
     assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-def test_a_name_is_the_thing_of_its_home() -> None:
+def test_an_exported_name_is_the_object_of_its_module() -> None:
     assert charrnn.Vocabulary is Vocabulary
 
 
@@ -37,7 +37,7 @@ def test_an_unknown_name_gets_an_error_with_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(("name", "home"), charrnn.jobs._HOMES.items())
-def test_every_name_of_jobs_is_there_and_from_its_home(name: str, home: str) -> None:
+def test_every_exported_name_of_jobs_exists_in_its_module(name: str, home: str) -> None:
     assert getattr(charrnn.jobs, name).__module__ == home
     assert charrnn.jobs.__all__ == sorted(charrnn.jobs._HOMES)
 
@@ -46,7 +46,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
 TABLE = PAGE.partition("| verb |")[2].partition("\n\n")[0]
 
 
-def test_the_page_imports_what_is_there() -> None:
+def test_the_page_imports_existing_names() -> None:
     (block,) = re.findall(r"^from charrnn\.jobs import \(.*?\)", PAGE, re.MULTILINE | re.DOTALL)
     exec(block, {})  # Catches: a name that was moved or renamed
 
@@ -54,5 +54,5 @@ def test_the_page_imports_what_is_there() -> None:
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"`\.?([a-z_.]+)\(", TABLE))))
 def test_the_page_s_verbs_are_the_client_s(verb: str) -> None:
     """This includes the verbs of its models, schedules and connections, which the page abbreviates by a leading dot."""
-    rooms = (Client, Models, Schedules, Connections)
-    assert any(hasattr(room, verb.rpartition(".")[2]) for room in rooms), verb
+    owners = (Client, Models, Schedules, Connections)
+    assert any(hasattr(owner, verb.rpartition(".")[2]) for owner in owners), verb

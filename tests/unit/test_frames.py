@@ -16,7 +16,7 @@ LINES = st.lists(st.binary(max_size=50).map(lambda line: line.replace(b"\n", b""
 
 
 @given(st.lists(LINES, max_size=5), st.integers(1, 100))
-def test_frames_are_read_back_whatever_is_read_at_once(frames: list[list[bytes]], size: int) -> None:
+def test_frames_are_read_back_for_any_read_size(frames: list[list[bytes]], size: int) -> None:
     data = b"".join(map(compress_frame, frames))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "READ_SIZE", size)

@@ -27,7 +27,7 @@ KINDS: dict[str, Any] = {
 FREEZE = "add what is new to SINCE, with the next version, then: python -m tests.data.golden"
 
 
-def test_everything_that_is_new_says_since_when() -> None:
+def test_every_new_name_has_a_version_in_since() -> None:
     # Catches: a field, option or choice without the version that brought it, so that older workers fail its jobs
     assert VERSIONS[-1] == SPEC_VERSION, FREEZE
     frozen = {name: version for version in VERSIONS for name in read(version, "names")}

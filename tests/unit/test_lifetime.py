@@ -22,7 +22,7 @@ input()
 """
 
 
-def test_a_process_whose_parent_has_ended_before_ends_at_once() -> None:
+def test_a_process_whose_parent_has_already_ended_ends_immediately() -> None:
     # Catches: a parent that dies between the fork and the request to the kernel
     words = [sys.executable, "-c", CHILD.format(parent=os.getpid() + 1)]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)

@@ -57,7 +57,7 @@ def test_empty_files_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.
     assert expand([tmp_path / "b.txt"]) == [tmp_path / "b.txt"]  # Catches: an error without the reason
 
 
-def test_a_folder_whose_name_ends_in_txt_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_whose_name_ends_in_txt_is_not_a_file(tmp_path: Path) -> None:
     make_files(tmp_path, "odd.txt/a.txt")
     assert expand([tmp_path]) == [tmp_path / "odd.txt/a.txt"]
 

@@ -19,7 +19,7 @@ def line_of(message: str, *arguments: object, exc_info: bool = False) -> str:
 @pytest.mark.parametrize(
     "path", ["a\n2026-01-01 00:00:00,000 INFO forged", "\x1b]0;title\x07", "\u202egpj", "\udc80\x9b"]
 )
-def test_what_is_not_printable_is_escaped(path: str) -> None:
+def test_unprintable_characters_are_escaped(path: str) -> None:
     # Catches: a formatter that writes a name as it is
     line = line_of("%s: the file is empty", path)
     assert line.isprintable()

@@ -36,5 +36,5 @@ def test_characters_of_seeds_count_as_those_of_texts() -> None:
     ],
     ids=["a single text", "a moment", "an empty batch"],
 )
-def test_parts_that_tell_nothing(part: Report) -> None:
+def test_parts_without_a_measurable_speed(part: Report) -> None:
     assert part.measured_speed() is None

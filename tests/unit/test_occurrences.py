@@ -14,7 +14,7 @@ KEYS = st.one_of(st.integers(0, 3), st.integers(-(2**63), 2**63 - 1))
 
 
 @given(st.lists(st.lists(KEYS, max_size=9), max_size=9))
-def test_each_key_is_told_how_many_equal_ones_came_before(calls: list[list[int]]) -> None:
+def test_occurrences_of_each_key_are_counted(calls: list[list[int]]) -> None:
     # Catches: equal keys of one call, or those of an older array, left out
     occurrences, seen = Occurrences(), Counter[int]()
     for keys in calls:

@@ -41,7 +41,7 @@ def test_kills_are_counted(counters: Path, membership: str, name: str) -> None:
     assert oom.oom_kills() == 3
 
 
-def test_where_nothing_counts_there_are_none(counters: Path) -> None:
+def test_oom_kills_are_zero_without_counters(counters: Path) -> None:
     assert oom.oom_kills() == 0
 
 

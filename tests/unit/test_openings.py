@@ -22,7 +22,7 @@ def test_openings_are_pieces_of_the_text(tmp_path: Path, text: str) -> None:
     assert openings != list(draw_openings(Document(path), 100, 2))
 
 
-def test_an_opening_is_of_one_piece_of_a_validation_text(tmp_path: Path) -> None:
+def test_an_opening_comes_from_one_piece_of_the_validation_text(tmp_path: Path) -> None:
     # Catches: the end of one file joined to the beginning of another, with a NUL between
     pieces = [letter * 30 for letter in "abcdefgh"]
     path = tmp_path / "validation.txt"

@@ -43,9 +43,7 @@ INTEGERS = [
 
 
 @pytest.mark.parametrize(("options", "name", "low", "high"), INTEGERS)
-def test_a_whole_number_may_be_as_low_and_as_high_as_its_bounds(
-    options: type[Options], name: str, low: int, high: int
-) -> None:
+def test_the_bounds_of_a_whole_number_are_inclusive(options: type[Options], name: str, low: int, high: int) -> None:
     assert [getattr(options(**{name: value}), name) for value in (low, high)] == [low, high]
 
 
@@ -57,7 +55,7 @@ def test_a_whole_number_beyond_its_bounds_is_refused(options: type[Options], nam
 
 
 @pytest.mark.parametrize("value", [1.0, "1", True, None])
-def test_a_whole_number_is_of_no_other_kind(value: Any) -> None:
+def test_values_of_other_types_are_not_whole_numbers(value: Any) -> None:
     with pytest.raises(InputError, match="layers must be a whole number"):
         NetworkOptions(layers=value)
 
@@ -112,7 +110,7 @@ def test_no_dropout_is_allowed() -> None:
         SamplingOptions(temperatures=(0.2, 1.0), samples=3, length=9, stop=("a",), top_p=0.5, rng_seed=5),
     ],
 )
-def test_options_come_back_from_json(options: Options) -> None:
+def test_options_are_read_back_from_json(options: Options) -> None:
     # Catches: temperatures that come back as a list, unequal to those that were sent
     assert type(options).from_dict(json.loads(json.dumps(options.to_dict()))) == options
 
@@ -122,14 +120,14 @@ def test_an_option_that_is_not_known_is_refused_by_name() -> None:
         SamplingOptions.from_dict({"top_q": 1, "length": 5, "beams": 2})
 
 
-def test_json_is_checked_as_much_as_a_person() -> None:
+def test_options_from_json_are_checked() -> None:
     with pytest.raises(InputError, match="units must be"):
         NetworkOptions.from_dict({"units": 0})
 
 
 def test_a_training_text_of_exactly_one_batch_is_enough() -> None:
-    assert TrainingOptions().batch_of(NetworkOptions(), 513) == 8
-    assert TrainingOptions().batch_of(NetworkOptions(max_len=20), 21) == 128
+    assert TrainingOptions().choose_batch_size(NetworkOptions(), 513) == 8
+    assert TrainingOptions().choose_batch_size(NetworkOptions(max_len=20), 21) == 128
 
 
 @pytest.mark.parametrize(("max_len", "characters", "expected"), [(None, 512, "513 (8 streams"), (20, 20, "21 (one")])
@@ -137,20 +135,20 @@ def test_a_training_text_shorter_than_one_batch_is_refused(max_len: int | None, 
     # Catches: not counting the character that the last step predicts
     match = re.escape(f"has {characters} characters, fewer than one batch. Expected at least {expected}")
     with pytest.raises(InputError, match=match):
-        TrainingOptions().batch_of(NetworkOptions(max_len=max_len), characters)
+        TrainingOptions().choose_batch_size(NetworkOptions(max_len=max_len), characters)
 
 
 def test_larger_texts_get_more_streams() -> None:
     assert [choose_streams(characters) for characters in (600, 100_000, 3_000_000, 10**9)] == [8, 8, 32, 128]
 
 
-def test_a_preset_changes_what_was_not_asked_for() -> None:
+def test_a_preset_sets_only_options_that_were_left_out() -> None:
     network, training = chosen_options("notebook", {"units": 64, "dropout": None}, {"epochs": 3, "stride": None})
     assert network == NetworkOptions(units=64, dropout=0.2, max_len=20)
     assert training == TrainingOptions(epochs=3, batch=128, precision="float32")
 
 
-def test_without_a_preset_nothing_asked_for_is_no_network() -> None:
+def test_without_options_or_preset_there_is_no_network() -> None:
     assert chosen_options(None, {"units": None}, {"epochs": 2}) == (None, TrainingOptions(epochs=2))
 
 
@@ -168,7 +166,7 @@ def test_an_unroll_of_windows_is_refused() -> None:
         chosen_options("notebook", {}, {"unroll": 5})
 
 
-def test_one_temperature_is_as_good_as_several() -> None:
+def test_one_temperature_is_accepted_like_several() -> None:
     assert TrainingOptions(preview_temperatures=1).preview_temperatures == (1.0,)  # type: ignore[arg-type]
 
 

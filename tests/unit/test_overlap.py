@@ -22,7 +22,7 @@ def test_common_stretches_are_found_to_the_byte(chunk: int, monkeypatch: pytest.
     assert Fingerprint(known).stretches(data) == [(77, 574), (575, 575 + WINDOW)]
 
 
-def test_shorter_stretches_are_none() -> None:
+def test_shorter_stretches_do_not_count() -> None:
     known = noise(0, 2000)
     assert Fingerprint(known).stretches(known[: WINDOW - 1] + noise(1, 500) + known[200 : 200 + WINDOW - 1]) == []
 
@@ -33,7 +33,7 @@ def test_texts_shorter_than_a_window_have_nothing_in_common() -> None:
     assert Fingerprint(noise(0, 1000)).stretches(b"") == []
 
 
-def test_one_changed_byte_parts_a_stretch() -> None:
+def test_one_changed_byte_splits_a_stretch() -> None:
     known = noise(0, 1000)
     for place in (WINDOW, 400, 999 - WINDOW):
         data = bytearray(known)
@@ -41,7 +41,7 @@ def test_one_changed_byte_parts_a_stretch() -> None:
         assert Fingerprint(known).stretches(bytes(data)) == [(0, place), (place + 1, 1000)]
 
 
-def test_the_whole_of_a_text_that_repeats_a_long_stretch_is_common() -> None:
+def test_all_of_a_text_that_repeats_a_long_stretch_is_common() -> None:
     repeated = noise(0, WINDOW)
     assert Fingerprint(repeated * 3).stretches(repeated * 100) == [(0, 100 * WINDOW)]
 
@@ -49,14 +49,14 @@ def test_the_whole_of_a_text_that_repeats_a_long_stretch_is_common() -> None:
 @pytest.mark.parametrize(
     "empty", [b"-" * 300, b"abc" * 100, b" " * 70 + b"SMITH" + b" " * 90 + b"NEW YORK" + b" " * 99]
 )
-def test_windows_that_say_nothing_are_not_common(empty: bytes) -> None:
+def test_windows_of_little_content_are_not_common(empty: bytes) -> None:
     known = noise(0, 500) + empty + noise(1, 500)
     assert Fingerprint(known).stretches(noise(2, 500) + empty * 3 + noise(3, 500)) == []
     # Catches: a stretch with a separator in it that is found in two halves
     assert Fingerprint(known).stretches(known[:500] + b"+" * 70 + known[-500:]) == [(0, 500), (570, 1070)]
 
 
-def test_whole_pieces_are_found_whatever_they_say() -> None:
+def test_whole_pieces_are_found_whatever_their_content() -> None:
     dashes, text = b"-" * 500, noise(0, 3000)
     pieces = WholePieces([dashes, text, b"short"])
     assert pieces.stretches(b"a" + dashes + b"b" + text + b"c" + text[:-1] + b"short") == [(1, 501), (502, 3502)]
@@ -64,7 +64,7 @@ def test_whole_pieces_are_found_whatever_they_say() -> None:
     assert WholePieces([]).stretches(text) == []
 
 
-def test_a_search_for_pieces_in_a_text_that_is_like_them_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_for_pieces_in_a_similar_text_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a comparison of every place of a file of dashes with every piece
     monkeypatch.setattr(overlap, "MAX_TRIES", 3)
     piece = b"-" * 300 + b"+"

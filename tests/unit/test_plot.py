@@ -15,7 +15,7 @@ def history(*losses: tuple[float, float]) -> list[EpochMetrics]:
     ]
 
 
-def test_losses_stand_at_their_heights_in_the_order_of_epochs() -> None:
+def test_losses_are_plotted_by_epoch_and_value() -> None:
     lines = curve(history((3.0, 2.0), (1.5, 1.75), (1.0, 1.5)))
     assert lines[0] == f" 3.0000 ┤ {TRAINING}"
     assert lines[HEIGHT - 1].rstrip().endswith(TRAINING)
@@ -42,5 +42,5 @@ def test_equal_losses_are_drawn() -> None:
     assert VALIDATION in "".join(curve(history((1.0, 1.0)))[:HEIGHT])
 
 
-def test_no_epoch_is_no_curve() -> None:
+def test_there_is_no_curve_without_epochs() -> None:
     assert curve([]) == []

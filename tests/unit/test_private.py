@@ -72,7 +72,7 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
             take(tmp_path / "theirs")
 
 
-def test_a_folder_that_is_missing_is_nobody_s(tmp_path: Path) -> None:
+def test_a_missing_folder_is_accepted(tmp_path: Path) -> None:
     check_folder(tmp_path / "missing")
 
 
@@ -96,7 +96,7 @@ def test_an_old_home_becomes_private(tmp_path: Path) -> None:
         assert mode(path) == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_what_is_not_ours_keeps_its_rights(tmp_path: Path) -> None:
+def test_foreign_files_keep_their_mode(tmp_path: Path) -> None:
     # Catches: CHARRNN_HOME=/opt, after which nobody else can start a program there
     home, program = tmp_path / "opt", tmp_path / "opt" / "program"
     make_old_home(home)

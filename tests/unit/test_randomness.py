@@ -82,5 +82,5 @@ def test_an_empty_id_is_an_id() -> None:
     assert seed_name("", "one", 0) == seed_name("", "two", 0)
 
 
-def test_an_id_is_never_taken_for_a_seed() -> None:
+def test_an_id_is_not_confused_with_a_seed() -> None:
     assert seed_name("one", "", 0) != seed_name(None, "one", 0)

@@ -50,12 +50,12 @@ def test_a_pipe_among_the_files_of_a_store_is_damage(tmp_path: Path) -> None:
         pass
 
 
-def test_a_pipe_in_a_folder_of_texts_is_none_of_its_texts(pipe: Path) -> None:
+def test_a_pipe_in_a_folder_of_texts_is_ignored(pipe: Path) -> None:
     (pipe.parent / "a.txt").write_text("text")
     assert [document.path.name for document in list_documents(pipe.parent, "utf-8")] == ["a.txt"]
 
 
-def test_folders_sockets_and_devices_are_no_regular_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_sockets_and_devices_are_not_regular_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")

@@ -116,7 +116,7 @@ def test_generated_text_sends_no_escape_sequence(capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("text", ["[bold]", "[/]", "a\\", "a\\\\", "a\\\\\\", ":smile:", "http://a.b"])
-def test_generated_text_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_generated_text_is_shown_unaltered(capsys: pytest.CaptureFixture[str], text: str) -> None:
     # Catches: rich's markup, emoji codes and escapes
     results.table([result_line(seed=text, text=text)])
     assert capsys.readouterr().out.splitlines()[1] == f"  {text}{text}"
@@ -172,13 +172,13 @@ def test_results_are_counted() -> None:
     assert results.table([result_line(), result_line(error="broken")]) == 2
 
 
-def test_no_results_are_counted_as_none() -> None:
+def test_zero_results_are_counted_as_zero() -> None:
     assert results.table([]) == 0
 
 
 def shown(capsys: pytest.CaptureFixture[str], *jobs: JobStatus) -> list[str]:
     """Return the lines that a follower prints for a job's successive states."""
-    with following.follower(7) as show:
+    with following.follower("job 7") as show:
         for job in jobs:
             show(job)
     return capsys.readouterr().err.splitlines()
@@ -195,7 +195,7 @@ ENGINES = (
 )
 
 
-def test_a_job_that_was_not_finished_as_it_was_begun_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_done_by_several_engines_reports_them(capsys: pytest.CaptureFixture[str]) -> None:
     render.status(replace(GENERATE, engines=ENGINES[:1]))
     one = capsys.readouterr().out
     assert "gpu, bfloat16, release 0.1.0" in one
@@ -206,7 +206,7 @@ def test_a_job_that_was_not_finished_as_it_was_begun_says_so(capsys: pytest.Capt
     assert [" ".join(line.split()) for line in lines if line.startswith("engine")] == [
         "engine gpu, bfloat16, release 0.1.0: 3 commits",
         "engine cpu, bfloat16, release 0.2.0: 1 commit",
-        "engine not finished by the first one alone, which began it: results may differ from those of one engine",
+        "engine several engines did this job: its results may differ from those of a single engine",
     ]
     render.ended(replace(GENERATE, engines=ENGINES))
     assert "by 2 different engines (see status)" in capsys.readouterr().err
@@ -214,12 +214,12 @@ def test_a_job_that_was_not_finished_as_it_was_begun_says_so(capsys: pytest.Capt
     assert "engine" not in capsys.readouterr().err
 
 
-def test_a_job_that_waits_says_what_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_waiting_job_shows_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     job = replace(GENERATE, state=JobState.QUEUED, waiting_for="no worker is alive")
     assert shown(capsys, job) == ["job 7: queued: no worker is alive"]
 
 
-def test_a_train_job_s_headline_tells_step_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_headline_of_a_train_job_shows_step_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(capsys, training()) == ["job 7: epoch 2 of 10, step 1,500 of 9,000, loss 1.2346"]
 
 
@@ -276,23 +276,23 @@ def test_a_job_that_has_ended_has_no_headline(capsys: pytest.CaptureFixture[str]
     assert shown(capsys, replace(GENERATE, state=state)) == []
 
 
-def test_the_end_of_a_generate_job_tells_time_and_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_of_a_generate_job_shows_time_and_characters(capsys: pytest.CaptureFixture[str]) -> None:
     render.ended(replace(GENERATE, state=JobState.DONE))
     assert capsys.readouterr().err == "job 7: done in 2.5 s, 20,000 characters\n"
 
 
-def test_the_end_of_a_job_tells_failed_rows_and_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_of_a_job_shows_failed_rows_and_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     render.ended(replace(GENERATE, state=JobState.DONE, rows_failed=1_200, error="the worker died"))
     assert capsys.readouterr().err.endswith(", 1,200 rows failed: the worker died\n")
 
 
-def test_the_end_of_a_training_tells_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_of_a_training_job_shows_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
     render.ended(replace(TRAIN, state=JobState.DONE, version=4, history=(epoch(1, 1.9), epoch(2, 1.25))))
     facts = "speeches@4, validation loss 1.2500 nats/char (1.803 bits, perplexity 3.49)"
     assert capsys.readouterr().err == f"job 7: done in 2.5 s, {facts}\n"
 
 
-def test_the_end_of_a_cancelled_training_tells_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_of_a_cancelled_training_job_shows_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: a loss that suggests that there is a version
     render.ended(replace(TRAIN, state=JobState.CANCELLED, history=(epoch(1, 1.9),)))
     assert capsys.readouterr().err == "job 7: cancelled in 2.5 s\n"
@@ -317,12 +317,12 @@ def test_records_are_json_with_characters_as_they_are(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out == '[\n {\n  "label": "é"\n }\n]\n'
 
 
-def test_notes_are_no_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_not_output(capsys: pytest.CaptureFixture[str]) -> None:
     # Catches: messages for people among the results of `charrnn-jobs ... | jq`
     console.note("a [b] c")
     assert capsys.readouterr() == ("", "a [b] c\n")
 
 
-def test_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_shown_unaltered(capsys: pytest.CaptureFixture[str]) -> None:
     console.fail("[/] is not valid")
     assert capsys.readouterr() == ("", "error: [/] is not valid\n")

@@ -144,7 +144,7 @@ def test_a_failed_line_has_the_same_keys() -> None:
     assert list(failed_result(ROW, "speeches@1", "broken")) == KEYS
 
 
-def test_a_result_line_tells_the_row_and_its_text() -> None:
+def test_a_result_line_shows_the_row_and_its_text() -> None:
     assert result(ROW, "speeches@1", "abc", "length", 1.25) == {
         "row": 7,
         "id": "x",
@@ -193,7 +193,7 @@ def test_log_probabilities_are_reported_on_request() -> None:
     assert failed_result(row, "speeches@1", "broken")["logprobs"] is None
 
 
-def test_of_rows_with_the_same_seed_and_text_the_first_is_kept_and_failed_rows_are_not() -> None:
+def test_distinct_keeps_the_first_of_equal_rows_and_no_failed_rows() -> None:
     texts = ["a", "b", "a", None, "b", ""]
     lines = [dump_line({"row": number, "seed": "x", "text": text}) for number, text in enumerate(texts)]
     lines.append(dump_line({"row": 6, "seed": "y", "text": "a"}))  # Catches: the seed left out

@@ -20,6 +20,6 @@ def test_batches_of_some_jobs(rows: int, batch: int) -> None:
     assert choose_batch(rows) == batch
 
 
-def test_a_single_text_is_sampled_in_float32_unless_asked_otherwise() -> None:
+def test_a_single_text_is_sampled_in_float32_by_default() -> None:
     assert [choose_precision("auto", "bfloat16", batch) for batch in (1, 16)] == ["float32", "bfloat16"]
     assert choose_precision("bfloat16", "float32", 1) == "bfloat16"

@@ -43,7 +43,7 @@ def test_written_values_are_read_back(given: list[tuple[str, dict[str, Any]]]) -
     assert [(seed.seed, seed.options) for seed in found] == given
 
 
-def test_a_job_knows_which_options_its_seeds_have_of_their_own() -> None:
+def test_a_job_records_the_options_of_its_seeds() -> None:
     given = [Seed("a", options={"length": 3}), Seed("b"), Seed("c", options={"stop": ["d"], "length": 4})]
     seeds = store_seeds(given, SAMPLING, Vocabulary(CHARACTERS), lambda frames: FileRef(**FILE, size=len([*frames])))
     assert seeds.options == {"length", "stop"}  # Catches: the options of the last seed alone
@@ -81,20 +81,20 @@ def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
     assert [seed.occurrence for seed in found] == [0, 0, 0, 1]
 
 
-def test_an_id_that_stands_twice_is_refused_with_its_line() -> None:
+def test_a_repeated_id_is_refused_with_its_line() -> None:
     seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
     with pytest.raises(InputError, match="The id 'x' appears twice, again in line 5"):
         written(seeds)
 
 
 @pytest.mark.usefixtures("small_frames")
-def test_an_id_that_stands_in_another_frame_is_refused_too() -> None:
+def test_an_id_repeated_in_another_frame_is_refused() -> None:
     seeds = [Seed("a", id=str(number % 40)) for number in range(41)]
     with pytest.raises(InputError, match="The id '0' appears twice"):
         written(seeds)
 
 
-def test_what_no_worker_could_hold_is_refused_at_its_line() -> None:
+def test_seeds_too_large_for_a_worker_are_refused_at_their_line() -> None:
     # Catches: a job of 2e12 rows, which kills every worker that claims one of its parts
     many = {"temperature": [number / 10 for number in range(1000)]}
     lines = [Seed("a", line=line, options=many) for line in range(1, 4)]
@@ -111,7 +111,7 @@ def test_more_seeds_than_a_job_may_have_are_refused(monkeypatch: pytest.MonkeyPa
         written([Seed("a", line=line) for line in range(1, 5)])
 
 
-def test_the_memory_of_the_largest_row_is_told() -> None:
+def test_the_memory_of_the_largest_row_is_returned() -> None:
     small, large = (written([Seed("a", options={"length": length}), Seed("b")])[0] for length in (10, 1000))
     assert large.row_memory - small.row_memory == 16 * 990 + 10 * 2  # Catches: the job's length, or the last seed's
     assert written([Seed("a", id="x" * 500)])[0].row_memory - written([Seed("a")])[0].row_memory >= 10 * 498

@@ -41,11 +41,11 @@ def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
     assert read_text(tmp_path, b"one\ntwo") == read_text(tmp_path, b"one\ntwo\n")
 
 
-def test_windows_line_ends_are_no_part_of_a_seed(tmp_path: Path) -> None:
+def test_windows_line_ends_are_not_part_of_a_seed(tmp_path: Path) -> None:
     assert [seed.text for seed in read_text(tmp_path, b"one\r\ntwo\r\n")] == ["one", "two"]
 
 
-def test_a_byte_order_mark_is_no_part_of_a_seed(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_a_seed(tmp_path: Path) -> None:
     assert read_text(tmp_path, b"\xef\xbb\xbfone\n")[0].text == "one"
 
 
@@ -65,7 +65,7 @@ def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"one", b"one\n", b"one\r\n"])
-def test_the_end_of_the_file_is_no_blank_line(tmp_path: Path, data: bytes) -> None:
+def test_the_end_of_the_file_is_not_a_blank_line(tmp_path: Path, data: bytes) -> None:
     assert blank_lines(tmp_path, data) == 0
 
 
@@ -84,7 +84,7 @@ def test_a_seed_of_json_lines_can_have_an_id(tmp_path: Path) -> None:
     assert file == [Seed("one", "a", 1), Seed("two\nlines", None, 3)]
 
 
-def test_json_in_a_text_file_is_a_seed_as_it_stands(tmp_path: Path) -> None:
+def test_json_in_a_text_file_is_a_plain_seed(tmp_path: Path) -> None:
     assert read_text(tmp_path, b'{"seed": "one"}\n')[0].text == '{"seed": "one"}'
 
 
@@ -117,7 +117,7 @@ def test_a_line_of_another_form_is_refused(tmp_path: Path, line: str, what: str)
 
 
 @pytest.mark.parametrize("name", ["seeds.jsonl", "seeds.NDJSON"])
-def test_a_name_tells_json_lines(tmp_path: Path, name: str) -> None:
+def test_json_lines_are_recognized_by_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text('{"seed": "one"}\n')
     assert [seed.text for seed in SeedFile(str(tmp_path / name))] == ["one"]
 
@@ -135,12 +135,12 @@ def test_a_number_as_seed_is_refused_with_a_hint_at_rng_seed(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", ["null", "[]", '{"a": 1}'])
-def test_a_seed_that_is_no_text_is_refused(tmp_path: Path, value: str) -> None:
+def test_a_seed_that_is_not_text_is_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(InputError, match="line 1: seed must be a string, the text to start from"):
         read_json(tmp_path, f'{{"seed": {value}}}')
 
 
-def test_an_id_that_is_no_text_is_shown_in_quotes(tmp_path: Path) -> None:
+def test_an_id_that_is_not_text_is_shown_in_quotes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r'line 1: id must be a string, such as "7"\. Received: 7'):
         read_json(tmp_path, '{"id": 7, "seed": "one"}')
 
@@ -164,13 +164,13 @@ def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> No
         list(SeedFile("-"))
 
 
-def test_a_seed_may_choose_for_itself(tmp_path: Path) -> None:
+def test_a_seed_may_have_options(tmp_path: Path) -> None:
     file = read_json(tmp_path, '{"seed": "one", "temperature": [0.5, 1], "stop": "\\n", "top_k": 5, "length": 9}')
     assert file[0].options == {"temperature": [0.5, 1], "stop": "\n", "top_k": 5, "length": 9}
 
 
 @pytest.mark.parametrize("path", ["/dev/zero", "folder", "missing"])
-def test_what_is_no_file_of_lines_is_refused(tmp_path: Path, path: str) -> None:
+def test_files_that_are_not_lines_are_refused(tmp_path: Path, path: str) -> None:
     (tmp_path / "folder").mkdir()
     # Catches: /dev/zero read into memory until the machine has none
     with pytest.raises(TextError, match="is longer than 16 MiB|cannot be read"):

@@ -69,7 +69,7 @@ def test_a_variable_and_its_file_are_refused_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "x" * 70_000])
-def test_a_file_of_no_setting_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_variable_of_an_unknown_setting_is_refused(text: str, tmp_path: Path) -> None:
     # Catches: the local stack used where a secret is empty
     (tmp_path / "url").write_text(text)
     with pytest.raises(InputError, match="CHARRNN_STORE_URL_FILE: .* is empty or has more than"):
@@ -85,7 +85,7 @@ def test_a_file_of_no_setting_is_refused(text: str, tmp_path: Path) -> None:
         ("redis://b/0", "redis://b/0"),
     ],
 )
-def test_a_broker_s_certificate_is_checked_unless_it_is_said_not_to_be(url: str, broker_url: str) -> None:
+def test_the_broker_certificate_is_verified_unless_disabled(url: str, broker_url: str) -> None:
     # Catches: Kombu's default, which verifies no certificate
     assert from_env(CHARRNN_REDIS_URL=url).broker_url == broker_url
 
@@ -96,7 +96,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         from_env(CHARRNN_REDIS_URL_FILE=str(tmp_path / "url"))
 
 
-def test_a_variable_of_a_file_is_no_unknown_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_variable_is_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "url").write_text("redis://there/0")
     from_env(CHARRNN_REDIS_URL_FILE=str(tmp_path / "url"))
     assert not caplog.records
@@ -107,7 +107,7 @@ def test_a_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert from_env(CHARRNN_HOME=".demo").home == tmp_path / ".demo"
 
 
-def test_a_tilde_in_home_is_the_person_s_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_in_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert from_env(CHARRNN_HOME="~/data").home == tmp_path / "data"
 
@@ -127,7 +127,7 @@ def test_a_misspelt_variable_gets_a_warning_with_the_nearest_name(caplog: pytest
     assert caplog.messages == ["CHARRNN_REDIS_ULR is not a setting and has no effect; did you mean CHARRNN_REDIS_URL?"]
 
 
-def test_a_variable_that_is_near_to_nothing_gets_no_hint(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_variable_without_a_similar_name_gets_no_hint(caplog: pytest.LogCaptureFixture) -> None:
     from_env(CHARRNN_XYZZY_QQQQ_0123456789="1")
     assert caplog.messages == ["CHARRNN_XYZZY_QQQQ_0123456789 is not a setting and has no effect"]
 
@@ -145,7 +145,7 @@ def deep_home(letter: str = "d") -> Settings:
     return Settings(home=Path("/" + letter * 200))
 
 
-def test_the_socket_of_a_deep_home_has_a_path_that_the_kernel_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_socket_path_of_a_deep_home_is_short_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: "AF_UNIX path too long" in a checkout with a long path
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1000")
     assert len(str(deep_home().broker_socket)) <= KERNEL_LIMIT
@@ -161,7 +161,7 @@ def test_two_deep_homes_have_two_sockets() -> None:
     assert deep_home("d").broker_socket != deep_home("e").broker_socket
 
 
-def test_a_deep_home_s_socket_is_where_it_was() -> None:
+def test_the_socket_of_a_deep_home_keeps_its_path() -> None:
     # Catches: a random name, under which no second command finds the broker
     assert deep_home().broker_socket == deep_home().broker_socket
 
@@ -175,7 +175,7 @@ def test_the_local_stack_is_under_home() -> None:
     )
 
 
-def test_urls_that_are_given_win() -> None:
+def test_urls_in_the_environment_take_precedence() -> None:
     settings = Settings(home=Path("/h"), redis_url="redis://r", store_url="postgresql://p", files_url="/f")
     assert (settings.broker_url, settings.database_url, settings.files_location) == (
         "redis://r",
@@ -185,6 +185,6 @@ def test_urls_that_are_given_win() -> None:
 
 
 @pytest.mark.parametrize("home", ["/with space", "/with#hash", "/with%20percent", "/with?question"])
-def test_the_database_lies_under_home_whatever_its_name(home: str) -> None:
+def test_the_database_is_below_home_for_any_name(home: str) -> None:
     # Catches: a store outside of home, shared by chance with another one
     assert make_url(Settings(home=Path(home)).database_url).database == f"{home}/store.sqlite"

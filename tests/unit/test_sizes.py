@@ -21,6 +21,6 @@ def test_no_module_has_more_than_350_lines() -> None:
     assert {path: length for path, length in lengths.items() if length > 350} == {}
 
 
-def test_the_client_hands_on_and_does_nothing_itself() -> None:
+def test_the_client_only_delegates() -> None:
     (client,) = [node for node in ast.parse(CLIENT.read_text()).body if isinstance(node, ast.ClassDef)]
     assert (client.end_lineno or 0) - client.lineno < 250

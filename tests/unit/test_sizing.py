@@ -62,11 +62,11 @@ def test_there_are_never_more_parts_than_a_job_may_have(rows: int, length: int, 
 
 
 def test_too_many_parts_are_refused() -> None:
-    with pytest.raises(InputError, match=r"100,001 parts of 1 rows\. Expected at most 100,000 parts\. Use a larger"):
+    with pytest.raises(InputError, match=r"100,001 parts of 1 row\. Expected at most 100,000 parts\. Use a larger"):
         check_part_rows(MAX_PARTS + 1, 1, MAX_PART_ROWS)
 
 
-def test_a_job_whose_parts_would_be_too_large_is_refused_with_what_would_do() -> None:
+def test_a_job_with_too_large_parts_is_refused_with_the_limit() -> None:
     most = most_part_rows(row_memory(100, 1_000_000, logprobs=True))
     assert most == 21  # 512 MiB, with 25 bytes for each of a million characters
     assert part_rows(50, length=1_000_000) == 50

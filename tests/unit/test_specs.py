@@ -37,13 +37,13 @@ TRAIN = TrainSpec(
 
 
 @pytest.mark.parametrize("spec", [GENERATE, TRAIN], ids=["generate", "train"])
-def test_a_spec_comes_back_from_json(spec: GenerateSpec | TrainSpec) -> None:
+def test_a_spec_is_read_back_from_json(spec: GenerateSpec | TrainSpec) -> None:
     # Catches: any field that is left out or read into another field
     assert type(spec).from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 @pytest.mark.parametrize("name", ["a", "7", "speeches", "my-model_2.1", "a" * 64])
-def test_a_name_fit_for_paths_and_urls_is_taken(name: str) -> None:
+def test_a_name_valid_in_paths_and_urls_is_accepted(name: str) -> None:
     check_name("The model's name", name)
 
 
@@ -56,7 +56,7 @@ def test_any_other_name_is_refused(name: str) -> None:
         check_name("The model's name", name)
 
 
-def test_a_random_seed_has_one_place() -> None:
+def test_a_random_seed_is_set_in_one_place() -> None:
     # Catches: a random seed in the options that is replaced by a drawn one
     with pytest.raises(InputError, match="Set rng_seed of the request"):
         GenerateRequest(model="speeches", sampling=SamplingOptions(rng_seed=7))

@@ -22,7 +22,7 @@ def test_only_a_queued_part_can_be_leased() -> None:
     assert PART_SOURCES[PartState.LEASED] == (PartState.QUEUED,)
 
 
-def test_a_part_that_nobody_holds_is_neither_done_nor_failed() -> None:
+def test_a_part_without_a_lease_cannot_be_completed_or_failed() -> None:
     # Catches: a commit of a part that was requeued
     assert PART_SOURCES[PartState.DONE] == PART_SOURCES[PartState.FAILED] == (PartState.LEASED,)
 

@@ -49,7 +49,7 @@ def test_a_folder_and_a_file_are_gone_after_their_blocks(tmp_path: Path, tempora
     assert (names(temporary), names(tmp_path)) == ([], ["temporary"])
 
 
-def test_what_a_killed_process_left_is_swept_and_what_is_in_use_is_not(tmp_path: Path, temporary: Path) -> None:
+def test_only_leftovers_of_killed_processes_are_swept(tmp_path: Path, temporary: Path) -> None:
     # Catches: no lock, so that the folders of live processes are deleted; a sweep that deletes nothing
     target = tmp_path / "texts.csv"
     with temporary_folder() as mine, temporary_file(target) as writing:

@@ -24,7 +24,7 @@ def test_an_error_in_the_first_line_counts_from_one() -> None:
         decode("été".encode("latin-1"), "x")
 
 
-def test_an_error_says_how_to_convert_the_file() -> None:
+def test_an_error_explains_how_to_convert_the_file() -> None:
     with pytest.raises(TextError, match="iconv -f WINDOWS-1252 -t UTF-8"):
         decode(b"\xff", "x")
 
@@ -38,7 +38,7 @@ def test_a_byte_order_mark_inside_the_text_is_kept() -> None:
 
 
 @given(st.text().filter(lambda text: not text.startswith("\ufeff")))
-def test_nothing_else_is_repaired_or_normalised(text: str) -> None:
+def test_nothing_else_is_repaired_or_normalized(text: str) -> None:
     # Catches: universal newlines, Unicode normalization, stripping
     assert decode(text.encode(), "x") == text
 
@@ -95,7 +95,7 @@ def test_an_empty_document_is_refused(tmp_path: Path) -> None:
             list(written(tmp_path / "a.txt", nothing).read())
 
 
-def test_a_document_that_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_deleted_document_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="cannot be read: No such file"):
         Document(tmp_path / "gone.txt").size()
 

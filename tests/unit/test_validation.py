@@ -47,7 +47,7 @@ def test_whole_files_of_several_are_reserved_for_validation(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("sizes", [(1000,), (2000, 2000), (3000, 1, 1)])
-def test_where_no_whole_file_fits_the_tail_is_validation(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+def test_the_tail_is_validation_if_no_whole_file_fits(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     texts = ["".join(f"{k} " for k in range(size))[:size] for size in sizes]
     corpus = files(tmp_path, *texts)
     validation = choose_validation(corpus)
@@ -71,9 +71,7 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
     assert chosen != list(range(len(chosen)))  # Catches: a choice of the first files of the sorted corpus
 
 
-def test_more_than_can_be_read_after_each_epoch_is_not_validation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_validation_text_beyond_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "LARGEST_VALIDATION", 8)
     with pytest.raises(InputError, match="The validation text has 9 bytes. Expected at most 8"):
         join_documents(files(tmp_path, "12345", "6789"))
@@ -94,7 +92,7 @@ def test_a_tail_that_has_grown_is_cut_out_of_the_middle(tmp_path: Path) -> None:
     assert training(grown, validation) == "before\n" + text.removesuffix(validation) + "\n" + "after\n"
 
 
-def test_a_validation_file_is_cut_wherever_it_stands(tmp_path: Path) -> None:
+def test_a_copy_of_a_validation_file_is_removed_at_any_position(tmp_path: Path) -> None:
     piece, other = prose(0, 300), prose(1, 3000)
     corpus = files(tmp_path, other, piece, "a" + piece + "b" + piece + "c")
     assert training(corpus, piece) == other + "\na\nb\nc"
@@ -136,7 +134,7 @@ def test_short_validation_files_are_cut_out_of_a_document_that_joins_all(tmp_pat
     assert training(files(tmp_path, joined), PIECE_END.join(pieces)) == "\n".join(others)
 
 
-def test_a_licence_in_common_is_no_training_on_the_validation_text(tmp_path: Path) -> None:
+def test_a_shared_license_does_not_count_as_training_on_the_validation_text(tmp_path: Path) -> None:
     licence, validation = prose(0, 3000), prose(1, 60_000)
     (document,) = files(tmp_path, prose(2, 50_000) + licence)
     assert not overlaps_validation(document, validation + licence)
@@ -211,7 +209,7 @@ def test_copies_of_a_validation_text_are_not_trained_on(tmp_path: Path) -> None:
     assert training(files(tmp_path, validation, validation, validation, other), validation) == other
 
 
-def test_a_validation_text_alone_is_nothing_to_train_on(tmp_path: Path) -> None:
+def test_a_text_of_validation_files_only_leaves_nothing_to_train_on(tmp_path: Path) -> None:
     validation = prose(0, 2000)
     assert training(files(tmp_path, validation), validation) == ""
 
@@ -235,9 +233,7 @@ def test_the_tail_cuts_no_character(tmp_path: Path, before: str) -> None:
     assert len(validation.encode()) >= WINDOW
 
 
-def test_a_huge_text_holds_out_no_more_than_can_be_read_after_each_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_validation_text_of_a_huge_text_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "MAX_VALIDATION", 200)
     assert len(choose_validation(files(tmp_path, "x" * 9000))) == 200
 
@@ -248,7 +244,7 @@ def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> N
     assert training(list_documents(tmp_path, "latin-1"), "Ж" * 80 + " ") == "a b c " * 30
 
 
-def test_a_short_piece_is_no_part_of_a_slightly_longer_file(tmp_path: Path) -> None:
+def test_a_short_piece_is_not_removed_from_a_slightly_longer_file(tmp_path: Path) -> None:
     assert training(files(tmp_path, "aXYZ"), "a") == "aXYZ"
 
 
@@ -281,14 +277,14 @@ def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
         prepare(files(tmp_path, "abcé€"), "ab", Vocabulary("abcd"), "speeches@1")
 
 
-def test_a_validation_text_of_which_a_model_knows_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_validation_text_without_known_characters_is_refused(tmp_path: Path) -> None:
     corpus = files(tmp_path, "abc")
     with pytest.raises(InputError, match="fewer than 2 characters in the vocabulary of speeches@1"):
         prepare(corpus, "axy", Vocabulary("abc"), "speeches@1")
     assert prepare(corpus, "axy", Vocabulary("abcx"), "speeches@1").vocabulary.characters == "abcx"
 
 
-def test_documents_validation_on_request_are_joined_as_pieces(tmp_path: Path) -> None:
+def test_requested_validation_documents_are_joined_as_pieces(tmp_path: Path) -> None:
     assert join_documents(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
 
 

@@ -28,7 +28,7 @@ def test_decoding_takes_encoding_back(text: str) -> None:
 
 
 @given(TEXTS)
-def test_the_file_brings_the_same_characters_back(text: str) -> None:
+def test_a_saved_vocabulary_is_loaded_unchanged(text: str) -> None:
     vocabulary = Vocabulary.of(text)
     assert Vocabulary.from_json(vocabulary.to_json()).characters == vocabulary.characters
 
@@ -66,7 +66,7 @@ def test_a_character_is_in_it_or_not() -> None:
     assert "c" not in vocabulary
 
 
-def test_unknown_characters_come_sorted_and_once() -> None:
+def test_unknown_characters_are_sorted_and_distinct() -> None:
     assert Vocabulary.of("ab").unknown("zazyb") == "yz"
 
 
@@ -102,7 +102,7 @@ def test_unknown_characters_are_dropped_or_written_plainly(text: str, dropped: s
     assert vocabulary.prepare_seed(text, "error") == text
 
 
-def test_a_stand_in_is_known_itself() -> None:
+def test_a_replacement_outside_the_vocabulary_is_dropped() -> None:
     assert Vocabulary.of("caf").prepare_seed("caf\u00e9 …", "replace") == "caf"
 
 

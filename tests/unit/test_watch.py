@@ -47,9 +47,9 @@ def test_work_continues_while_the_lease_holds(watch: Watch) -> None:
     watch.check()
 
 
-def test_work_stops_by_itself_when_a_lease_s_length_passed_without_a_beat(watch: Watch) -> None:
+def test_work_stops_after_a_lease_without_a_heartbeat(watch: Watch) -> None:
     # Catches: a worker that waits for its thread, which hangs in a broken connection
-    watch.beaten = time.monotonic() - 31
+    watch.heartbeat_at = time.monotonic() - 31
     with pytest.raises(LeaseLostError):
         watch.check()
 
@@ -92,16 +92,16 @@ def test_a_part_that_ends_before_its_worker_is_ended(watch: Watch) -> None:
     (COMPILING, 121, None),
     (COMPILING, 601, "hung: no progress for 600 s while compiling"),
 ])  # fmt: skip
-def test_work_that_does_not_move_is_hung(watch: Watch, phase: str, still_s: float, stalled: str | None) -> None:
+def test_work_without_progress_is_hung(watch: Watch, phase: str, still_s: float, stalled: str | None) -> None:
     # Catches: compilation of some minutes that is killed as hung
     watch.enter(phase)
-    watch.moved -= still_s
+    watch.progress_at -= still_s
     assert watch.stalled == stalled
 
 
-def test_a_check_is_movement(watch: Watch) -> None:
+def test_a_check_records_progress(watch: Watch) -> None:
     # Catches: work that makes progress and is killed as hung
     watch.enter(WORKING)
-    watch.moved -= 121
+    watch.progress_at -= 121
     watch.check()
     assert watch.stalled is None

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, tee
 from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import InputError, LeaseLostError
+from charrnn.errors import InputError, LeaseLostError, counted
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import job_folder, part_file, part_prefix
@@ -45,7 +45,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     loading = time.monotonic() - started
     watch.enter(COMPILING)
 
-    from charrnn.model import in_order
+    from charrnn.model import reorder
     from charrnn.sampling.slots import Report as Sampled
 
     report, tallies = Sampled(spec.batch), Tallies()
@@ -61,7 +61,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     sampled = model.sample_rows(
         _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
     )
-    lines = _result_lines(same_rows, in_order(sampled), model, spec.name, tallies)
+    lines = _result_lines(same_rows, reorder(sampled), model, spec.name, tallies)
     chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
     crash_point("sampled", part.number)
     watch.enter(WRITING)
@@ -72,7 +72,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     commit(child, part, watch, output, _part_report(report, spec, seconds, tallies))
     took = time.monotonic() - started
     done = about(part, "done", rows=part.rows, seconds=round(took, 3))
-    logger.info("job %d part %d: %d rows in %.1f s", part.job, part.number, part.rows, took, extra=done)
+    logger.info("job %d part %d: %s in %.1f s", part.job, part.number, counted(part.rows, "row"), took, extra=done)
 
 
 def _version_files(child: Child, spec: GenerateSpec) -> FileRef:

@@ -56,7 +56,7 @@ class KeptTrainings:
 
         None is dropped to make room: with three that take turns, the dropped one would always be the next in turn.
         """
-        for job in set(self._works) - work.child.store.unended(self._works):
+        for job in set(self._works) - work.child.store.unfinished(self._works):
             del self._works[job]
         if len(self._works) < MAX_KEPT:
             self._works[work.part.job] = work
@@ -79,7 +79,7 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
             raise
         watch.enter(WRITING)
         watch.retry(work.save_checkpoint)
-        if not work.trainer.finished and watch.retry(child.others_wait):
+        if not work.trainer.finished and watch.retry(child.has_waiting_part):
             watch.retry(lambda: kept.keep(work))
             raise Interrupted
     work.finish(watch)
@@ -205,7 +205,7 @@ class _Work:
                 UnreachableError,
                 DamagedError,
             ) as error:  # prune, maintenance and the next training job do the rest
-                logger.warning("job %d: cleanup is left for later: %s", part.job, error)
+                logger.warning("job %d: maintenance or prune will clean up later: %s", part.job, error)
 
     def _delete_checkpoints(self) -> None:
         """Delete the job's checkpoints, including those of killed attempts."""

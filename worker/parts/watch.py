@@ -57,7 +57,8 @@ class Watch:
     Attributes:
         progress: the progress to show to users.
         remaining_s: estimated seconds until the part ends, or None if unknown.
-        beaten, moved: when the thread last reached the store, and when the work last called `check` or `enter`.
+        heartbeat_at: when the thread last reached the store.
+        progress_at: when the work last called `check` or `enter`.
     """
 
     def __init__(self, part: Part, settings: Settings) -> None:
@@ -66,11 +67,13 @@ class Watch:
         self.remaining_s: float | None = None
         self.cancelled = self.lost = False
         self.phase = LOADING
-        self.beaten = self.moved = time.monotonic()
+        self.heartbeat_at = self.progress_at = time.monotonic()
 
     def enter(self, phase: str) -> None:
         """Enter a phase. PATIENCE limits the time until the next `enter` or `check`."""
-        self.moved = time.monotonic()  # first: if the thread reads in between, it sees the old phase as begun just now
+        self.progress_at = (
+            time.monotonic()
+        )  # first: if the thread reads in between, it sees the old phase as begun just now
         self.phase = phase
 
     def check(self) -> None:
@@ -80,8 +83,8 @@ class Watch:
             LeaseLostError: another worker owns the part, or may own it by now; commit nothing.
             Interrupted: release the part.
         """
-        now = self.moved = time.monotonic()
-        if self.lost or now - self.beaten > self.settings.lease_s:
+        now = self.progress_at = time.monotonic()
+        if self.lost or now - self.heartbeat_at > self.settings.lease_s:
             raise LeaseLostError(f"Part {self.part.number} of job {self.part.job}: the lease was lost")
         if self.cancelled or self._must_stop(now):
             raise Interrupted
@@ -95,7 +98,7 @@ class Watch:
     def stalled(self) -> str | None:
         """The phase that takes too long, as the reason of a failed attempt, or None."""
         limit_s = self.settings.stall_s * PATIENCE[self.phase]
-        if time.monotonic() - self.moved <= limit_s:
+        if time.monotonic() - self.progress_at <= limit_s:
             return None
         return f"{HUNG}: no progress for {limit_s:g} s while {self.phase}"
 

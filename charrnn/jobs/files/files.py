@@ -178,7 +178,7 @@ class Files:
         return path
 
     def verify(self, reference: FileRef) -> None:
-        """Check that a file or folder is there and has its sha256, without keeping a copy of it on this host.
+        """Check that a file or folder exists and has its sha256, without keeping a copy of it on this host.
 
         Raises:
             ModelFileError: it is missing or was changed.

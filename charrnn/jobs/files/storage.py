@@ -106,7 +106,7 @@ def check_sha256(url: str, reference: FileRef, sha256: str) -> None:
 
 
 def missing(url: str, name: str) -> ModelFileError:
-    return ModelFileError(f"{url}/{name} is missing. Was it deleted by hand?")
+    return ModelFileError(f"{url}/{name} is missing. Restore it from a backup")
 
 
 def unreachable(url: str, reason: str) -> UnreachableError:

@@ -19,9 +19,17 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from charrnn.checks import did_you_mean
 from charrnn.errors import InputError
 
-FIELDS = 5
+# The values of each field, by the names that cronsim has for the fields.
+ALLOWED = {
+    "minute": "0 to 59",
+    "hour": "0 to 23",
+    "day-of-month": "1 to 31 within the month, or L",
+    "month": "1 to 12 or jan to dec",
+    "day-of-week": "0 to 7 or sun to sat",
+}
 # Clocks are not set back by more. In 2020 to 2035 it is 3 hours at most, in Antarctica/Casey.
 SET_BACK = timedelta(hours=6)
 MINUTE = timedelta(minutes=1)
@@ -41,15 +49,20 @@ class Cron:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
-        if len(self.expression.split()) != FIELDS:  # cronsim also accepts a sixth field, for seconds
+        if len(self.expression.split()) != len(ALLOWED):  # cronsim also accepts a sixth field, for seconds
             raise InputError(f"The cron expression {self.expression!r} is not valid. {EXAMPLE}")
         try:
             next(CronSim(self.expression, datetime(2000, 1, 1, tzinfo=UTC)))
         except (CronSimError, StopIteration, ValueError) as error:  # ValueError: a number with thousands of digits
-            reason = str(error) or "no date matches it"
+            reason = _reason(str(error), self.expression)
             raise InputError(f"The cron expression {self.expression!r} is not valid: {reason}. {EXAMPLE}") from error
         if self.timezone not in _portable_zones():
-            raise InputError(f"Unknown time zone {self.timezone!r}. Expected an IANA name such as UTC or Europe/Paris")
+            near = [zone for zone in sorted(_portable_zones()) if zone.lower().split("/")[-1] == self.timezone.lower()]
+            hint = f"Did you mean {near[0]}? " if near else did_you_mean(self.timezone, sorted(_portable_zones()))
+            raise InputError(
+                f"Unknown time zone {self.timezone!r}. {hint.strip()}{' ' if hint else ''}Expected an IANA name such "
+                f"as UTC or Europe/Paris"
+            )
         try:
             ZoneInfo(self.timezone)
         except (OSError, ValueError) as error:  # this host's own files of time zones are damaged
@@ -117,6 +130,14 @@ class Cron:
             wall += MINUTE
             first, second = _both(wall, self.timezone)
         return [first]
+
+
+def _reason(message: str, expression: str) -> str:
+    """Return why cronsim refused an expression: the field that it names, with the values that are allowed there."""
+    for (name, allowed), field in zip(ALLOWED.items(), expression.split(), strict=True):
+        if message == f"Bad {name}":
+            return f"its {name} is {field!r:.80}, expected {allowed}, or a list, range or step of them"
+    return message or "no date matches it"
 
 
 def _both(wall: datetime, timezone: str) -> tuple[datetime, datetime]:

@@ -46,7 +46,7 @@ class Schedule:
         if self.deadline_s is not None:
             check_number("deadline", self.deadline_s)
             if self.deadline_s == 0:
-                raise InputError("deadline must be greater than 0, or every slot would expire at once")
+                raise InputError("deadline must be greater than 0, or every run would expire immediately")
         if self.always and self.request.QUEUE != TrainSpec.QUEUE:
             raise InputError("always applies only to training schedules, which skip an unchanged text. Leave it out")
 

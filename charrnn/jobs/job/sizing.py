@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.sampling.defaults import BATCHES
 
 PART_S = 20.0
@@ -82,7 +82,8 @@ def check_part_rows(rows: int, part_rows: int, most: int) -> None:
         )
     if (parts := -(-rows // part_rows)) > MAX_PARTS:
         raise InputError(
-            f"{rows:,} rows would make {parts:,} parts of {part_rows:,} rows. Expected at most {MAX_PARTS:,} parts. "
+            f"{rows:,} rows would make {counted(parts, 'part')} of {counted(part_rows, 'row')}. "
+            f"Expected at most {MAX_PARTS:,} parts. "
             + (
                 "Use a larger part_rows, or fewer rows"
                 if most >= -(-rows // MAX_PARTS)

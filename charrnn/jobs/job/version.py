@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from charrnn.errors import counted
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import JsonObject, field_values, known_fields
 from charrnn.jobs.job.specs import TrainSpec
@@ -56,7 +57,9 @@ class Gate:
         champion = f"{against.champion_nats:.4f} of {model}@{against.champion}"
         verdict = f"{against.nats:.4f} nats, {'better' if self.promoted else 'not better'} than {champion}"
         margin = f" by {self.margin:g}" if self.margin else ""
-        left_out = f"; {against.left_out:,} characters that one of them lacks are left out" if against.left_out else ""
+        left_out = (
+            f"; without {counted(against.left_out, 'character')} that one of them lacks" if against.left_out else ""
+        )
         return verdict + margin + left_out
 
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, shortened
+from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, shorten
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
@@ -247,7 +247,7 @@ def _part(row: Any, job: Turn) -> Part:
 
 
 def _checkpoint(row: Row[Any]) -> FileRef | None:
-    """Return a part's last checkpoint. Without a readable one it starts anew, which ends in the same weights."""
+    """Return a part's last checkpoint. Without a readable one it starts over, with the same weights at its end."""
     try:
         with reading(f"the checkpoint of job {row.job}"):
             return FileRef.from_dict(parse(row.checkpoint)) if row.checkpoint else None
@@ -257,7 +257,7 @@ def _checkpoint(row: Row[Any]) -> FileRef | None:
 
 
 def _total(job: int, before: Any, report: Report) -> Report:
-    """Return a job's report with that of one more part. A damaged one starts anew: it must not stop the rows."""
+    """Return a job's report with that of one more part. A damaged one starts from zero: it must not stop the rows."""
     try:
         with reading(f"the report of job {job}"):
             return report if before is None else Report.from_dict(before) + report
@@ -268,7 +268,7 @@ def _total(job: int, before: Any, report: Report) -> Report:
 
 def _storable(text: str) -> str:
     """Return a short text that any database accepts. An exception's may be long, and hold NUL or half a character."""
-    return shortened(text).replace("\0", "�").encode(errors="replace").decode()
+    return shorten(text).replace("\0", "�").encode(errors="replace").decode()
 
 
 def _count_engine(connection: Connection, job: int, device_kind: str, precision: str) -> None:

@@ -19,8 +19,8 @@ def list_versions(connection: Connection) -> list[ListedVersion]:
     """Return every version with its aliases, by model and number."""
     rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).all()
     names: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
-    for moved in connection.execute(select(aliases).order_by(aliases.c.alias)):
-        names[moved.model, moved.version].append(moved.alias)
+    for alias in connection.execute(select(aliases).order_by(aliases.c.alias)):
+        names[alias.model, alias.version].append(alias.alias)
     return [ListedVersion(**_listed(row), aliases=tuple(names[row.model, row.version])) for row in rows]
 
 

@@ -2,7 +2,7 @@
 
 `MIGRATIONS[n - 1]` leads from schema version n to n + 1.
 
-An empty database gets the latest tables at once. A store with an older schema is refused until somebody runs
+An empty database gets the latest tables at once. A store with an older schema is refused until a user runs
 `charrnn-jobs store upgrade`. A migration says which older programs can go on with what it made. A release first expands
 the schema: new tables, new indexes, and new columns that are nullable or have a default of the server, so that programs
 of the release before can still insert. It contracts the schema, by dropping or changing what it had, no sooner than one

@@ -46,8 +46,8 @@ def _has_versions(connection: Connection, model: str) -> bool:
 
 
 def _in_training(connection: Connection, model: str, but: int | None) -> bool:
-    unended = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
-    return connection.scalar(select(jobs.c.id).where(unended, jobs.c.id.is_distinct_from(but)).limit(1)) is not None
+    unfinished = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
+    return connection.scalar(select(jobs.c.id).where(unfinished, jobs.c.id.is_distinct_from(but)).limit(1)) is not None
 
 
 def freeze_validation(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
@@ -317,15 +317,15 @@ def resolve(connection: Connection, reference: str) -> Version:
     """Return the version that `model`, `model@3` or `model@alias` means now.
 
     Raises:
-        InputError: the reference is not valid text.
+        InputError: the reference is not valid text, or ends with @.
         NotFoundError: there is no such version; the message has the nearest names.
     """
     check_storable("The model's name", reference)
-    model, _, wanted = reference.partition("@")
-    if (number := version_number(wanted)) is not None:
-        query = select(versions).where(_is(model, number))
-    else:
-        query = _aliased(model, wanted or CHAMPION)
+    model, at, wanted = reference.partition("@")
+    if at and not wanted:
+        raise InputError(f"{reference!r} names no version. Expected NAME, NAME@VERSION or NAME@ALIAS")
+    number = version_number(wanted)
+    query = _aliased(model, wanted or CHAMPION) if number is None else select(versions).where(_is(model, number))
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(_not_found(connection, model, wanted))

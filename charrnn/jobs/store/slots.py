@@ -107,7 +107,7 @@ def _slot(row: Row[Any]) -> StoredSlot:
 
 
 def pause(connection: Connection, name: str) -> None:
-    """Stop a schedule from submitting jobs until it is resumed, except by hand."""
+    """Stop a schedule from submitting jobs until it is resumed. `run` still works."""
     get_schedule(connection, name, locked=True)
     connection.execute(update(schedules).where(schedules.c.name == name).values(paused=True))
     own = (slots.c.schedule == name) & (slots.c.state == SlotState.DUE) & ~slots.c.by_hand
@@ -191,9 +191,9 @@ def _waiting(connection: Connection, name: str) -> str | None:
 
 
 def _running(connection: Connection, name: str) -> str | None:
-    unended = select(jobs.c.id).join(slots, slots.c.job == jobs.c.id)
-    unended = unended.where(slots.c.schedule == name, jobs.c.state.not_in(ENDED_JOBS))
-    job = connection.execute(unended.order_by(jobs.c.id).limit(1)).scalar_one_or_none()
+    unfinished = select(jobs.c.id).join(slots, slots.c.job == jobs.c.id)
+    unfinished = unfinished.where(slots.c.schedule == name, jobs.c.state.not_in(ENDED_JOBS))
+    job = connection.execute(unfinished.order_by(jobs.c.id).limit(1)).scalar_one_or_none()
     return None if job is None else f"job {job} has not ended"
 
 
@@ -209,8 +209,8 @@ def _trim(connection: Connection, name: str) -> None:
 def waiting(connection: Connection) -> list[WaitingSlot]:
     """Return the slots whose jobs are to be submitted, the oldest first."""
     other = slots.alias()
-    unended = select(jobs.c.id).join(other, other.c.job == jobs.c.id)
-    blocked = unended.where(other.c.schedule == slots.c.schedule, jobs.c.state.not_in(ENDED_JOBS)).exists()
+    unfinished = select(jobs.c.id).join(other, other.c.job == jobs.c.id)
+    blocked = unfinished.where(other.c.schedule == slots.c.schedule, jobs.c.state.not_in(ENDED_JOBS)).exists()
     own = slots.join(schedules, schedules.c.name == slots.c.schedule)
     query = select(slots.c.at, slots.c.by_hand, blocked.label("blocked"), schedules).select_from(own)
     due = connection.execute(query.where(slots.c.state == SlotState.DUE).order_by(slots.c.at)).all()

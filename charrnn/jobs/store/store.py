@@ -151,7 +151,7 @@ class Store(Database):
             rows = connection.execute(own.order_by(engines.c.first_at, engines.c.commits.desc(), engines.c.release))
             return [Engine(**row._mapping) for row in rows]
 
-    def unended(self, job_ids: Collection[int]) -> set[int]:
+    def unfinished(self, job_ids: Collection[int]) -> set[int]:
         """Return those of the given jobs that exist and have not ended."""
         query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.not_in(ENDED_JOBS))
         with self.read() as connection:

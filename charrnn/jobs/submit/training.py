@@ -84,7 +84,7 @@ def _prepare(
     validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
     text = prepare(corpus, validation, vocabulary, request.start or request.model, strict=chosen)
-    training.batch_of(network, text.num_characters)
+    training.choose_batch_size(network, text.num_characters)
     return TrainSpec(
         model=request.model,
         vocabulary=text.vocabulary.characters,

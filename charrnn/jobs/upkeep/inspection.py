@@ -1,4 +1,4 @@
-"""Compare the database with the files: every file that a row names is there and unchanged, and every file has a row."""
+"""Compare the database with the files: every file that a row names exists unchanged, and every file has a row."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def inspect(store: Store, files: Files) -> Iterator[Finding]:
     yield from (Finding(problem=problem, loss=True) for name, problem in problems.items() if name in named)
     yield from _inspect_parts(store, files)
     for stored in unnamed(store, files, older_than_s=0.0):
-        yield Finding(problem=f"{files.url}/{stored.name} is named by no row", loss=False)
+        yield Finding(problem=f"{files.url}/{stored.name} has no row in the database", loss=False)
 
 
 def _shared(store: Store) -> list[FileRef | DamagedError]:

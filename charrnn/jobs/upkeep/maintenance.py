@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 
+from charrnn.errors import counted
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.store.leases import Leases
@@ -27,7 +28,7 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
     if not store.claim_round(ROUND, round(every_s * 1000)):
         return False
     if expired := leases.expire():
-        logger.warning("reclaimed %d parts with expired leases", expired, extra={"event": "expired"})
+        logger.warning("requeued %s with expired leases", counted(expired, "part"), extra={"event": "expired"})
     ring_missing(leases, queue)
     store.forget_silent_workers(FORGET_WORKERS_MS)
     return True
@@ -52,4 +53,9 @@ def ring_missing(leases: Leases, queue: Queue) -> None:
     for name in silent:
         if name in waiting:
             rung = queue.ring(name, waiting[name])
-            logger.info("sent %d missing notifications to queue %s", rung, name, extra={"event": "resent"})
+            logger.info(
+                "sent %s to queue %s, which had none left",
+                counted(rung, "notification"),
+                name,
+                extra={"event": "resent"},
+            )

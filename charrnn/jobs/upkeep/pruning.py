@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 
-from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
+from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError, counted
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
@@ -114,9 +114,9 @@ def _refuse_newer(store: Store, files: Files) -> None:
     newer = [file.name for file in unnamed(store, files) if now - file.age_s * 1000 > newest]
     if newer:
         raise InputError(
-            f"{len(newer):,} files are newer than everything that the database knows, such as {newer[0]}. Was the "
-            f"database restored from a backup? Nothing was deleted. Check it with charrnn-jobs store check; pass "
-            f"--newer to set them aside too"
+            f"Found {counted(len(newer), 'file')} newer than everything that the database knows, such as {newer[0]}. "
+            f"Was the database restored from a backup? Nothing was deleted. Check it with charrnn-jobs store check; "
+            f"pass --newer to set them aside too"
         )
 
 
@@ -178,7 +178,9 @@ def _shared(store: Store, gone: Set[int]) -> set[str] | None:
     with store.read() as connection:
         for file in shared_files(connection, gone):
             if isinstance(file, DamagedError):
-                logger.warning("files that no row names are kept, since it is not known which they are: %s", file)
+                logger.warning(
+                    "files without a row in the database are kept, because a damaged row may name them: %s", file
+                )
                 return None
             names.add(file.name)
     return names

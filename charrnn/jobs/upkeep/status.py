@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from itertools import islice
 
-from charrnn.errors import DamagedError
+from charrnn.errors import DamagedError, counted
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart
@@ -69,12 +69,12 @@ def _waiting_for(connections: Connections, job: Job) -> str:
         return _ahead(ahead)
     others = [other for other in connections.store.jobs_in_work(serving) if other != job.id]  # its own may have begun
     if len(others) >= len(serving):
-        busy = ", ".join(map(str, sorted(set(others))))
-        return f"the workers are busy with job {busy}; a training job among them yields at its next checkpoint"
+        busy = " and ".join(f"job {other}" for other in sorted(set(others)))
+        return f"the workers are busy with {busy}; a training job among them yields at its next checkpoint"
     return "a worker is about to claim it"
 
 
 def _ahead(parts: dict[int, int]) -> str:
-    shown = [f"{count:,} parts of job {other}" for other, count in islice(parts.items(), SHOWN_JOBS)]
+    shown = [f"{counted(count, 'part')} of job {other}" for other, count in islice(parts.items(), SHOWN_JOBS)]
     more = len(parts) - len(shown)
-    return ", ".join(shown) + (f" and those of {more:,} more jobs" if more else "") + " are ahead"
+    return ", ".join(shown) + (f" and those of {counted(more, 'more job')}" if more else "") + " are ahead"
