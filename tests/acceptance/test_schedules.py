@@ -76,6 +76,8 @@ def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_pa
     [
         (("--cron", "0 3 * *", "--", "train", "tiny", "{text}"), 2, "Expected five fields"),
         ((*CRON, "--timezone", "Mars", "--", "train", "tiny", "{text}"), 2, "Unknown time zone 'Mars'"),
+        ((*CRON, "--timezone", "paris", "--", "train", "tiny", "{text}"), 2, "Did you mean Europe/Paris?"),
+        (("--cron", "0 29 * * *", "--", "train", "tiny", "{text}"), 2, "its hour is '29', expected 0 to 23"),
         ((*CRON, "--", "train", "tiny", "nowhere.txt"), 2, "no such file"),
         ((*CRON, "--", "train", "tiny", ""), 2, "A path is empty"),
         ((*CRON, "--", "train", "tiny", "{text}", "--wait"), 2, "--wait cannot be used in a schedule"),
@@ -88,6 +90,7 @@ def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_pa
         ((*CRON, "--overlap", "allow", "--", "submit", "-m", "tiny"), 2, "'allow' is not one of 'skip'"),
         ((*CRON, "--deadline", "soon", "--", "submit", "-m", "tiny"), 2, "--deadline must be a time such as"),
         (("--", "submit", "-m", "tiny"), 2, "Missing option '--cron'"),
+        ((*CRON, "train", "tiny", "{text}", "--units", "8"), 2, "No such option: --units. Put -- before the command"),
         (CRON, 2, "Missing argument"),
     ],
 )

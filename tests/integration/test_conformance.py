@@ -641,6 +641,8 @@ def test_an_unknown_model_names_the_nearest(store: Store, add_job: AddJob) -> No
     for number in ("9", "999999999999"):  # Catches: a number that is too large for PostgreSQL
         with pytest.raises(NotFoundError, match="has no version"):
             resolve(store, f"speeches@{number}")
+    with pytest.raises(InputError, match="'speeches@' names no version"):  # Catches: the champion in its place
+        resolve(store, "speeches@")
 
 
 def test_without_models_the_error_explains_how_to_train_one(store: Store) -> None:
