@@ -59,14 +59,18 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         str | None,
         option(
             metavar="FILE",
-            help="Seed file: one seed per line, or JSON Lines. - reads standard input.",
+            help="Seed file: one seed per line, JSON Lines, JSON, CSV or Parquet. - reads standard input.",
             default="one seed, the start of a new line",
             panel=SEEDS,
         ),
     ] = None,
     seeds_format: Annotated[
-        Literal["text", "jsonl"] | None,
+        Literal["text", "jsonl", "json", "csv", "parquet"] | None,
         option(help="Format of the seed file.", default="by the file's name", panel=SEEDS),
+    ] = None,
+    seed_column: Annotated[
+        str | None,
+        option(metavar="NAME", help="Column with the seeds in a CSV or Parquet file.", default="seed", panel=SEEDS),
     ] = None,
     random_seeds: Annotated[
         int | None, integer(help="Use N random snippets of the training text as seeds. Requires --model.", panel=SEEDS)
@@ -173,6 +177,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         rng_seed=rng_seed,
         seeds=seeds,
         seeds_format=seeds_format,
+        seed_column=seed_column,
         random_seeds=random_seeds,
         priority=Priority[priority.upper()],
         part_rows=part_rows,

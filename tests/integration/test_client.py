@@ -148,7 +148,7 @@ def test_a_dry_run_reports_the_job_of_its_key(client: Client, model: str) -> Non
 
 def test_unknown_characters_are_named_with_their_lines(client: Client, model: str) -> None:
     before = count(client)
-    seeds = [Seed("ab", line=1), Seed("aé", line=2), Seed("xyz", line=4)]
+    seeds = [Seed("ab", where="line 1"), Seed("aé", where="line 2"), Seed("xyz", where="line 4")]
     with pytest.raises(InputError, match=r"2 seeds contain .*\n  line 2: 'é'\n  line 4: 'x', 'y', 'z'"):
         submit(client, model, seeds, SAMPLING)
     assert count(client) == before
@@ -294,7 +294,7 @@ def test_a_seed_s_own_options_count_and_are_checked(client: Client, model: str) 
     assert (job.spec.rows, job.spec.characters) == (6 + 4, 6 * 5 + 4 * SAMPLING.length)
     before = count(client)
     with pytest.raises(InputError, match=r"^line 3: length must be a whole number from 1"):
-        submit(client, model, [Seed("a", line=2), Seed("a", line=3, options={"length": 0})], SAMPLING)
+        submit(client, model, [Seed("a", where="line 2"), Seed("a", where="line 3", options={"length": 0})], SAMPLING)
     assert count(client) == before
 
 

@@ -82,7 +82,7 @@ def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
 
 
 def test_a_repeated_id_is_refused_with_its_line() -> None:
-    seeds = [Seed("a", id="x", line=2), Seed("b", id="y", line=3), Seed("c", id="x", line=5)]
+    seeds = [Seed("a", id="x", where="line 2"), Seed("b", id="y", where="line 3"), Seed("c", id="x", where="line 5")]
     with pytest.raises(InputError, match="The id 'x' appears twice, again in line 5"):
         written(seeds)
 
@@ -97,10 +97,13 @@ def test_an_id_repeated_in_another_frame_is_refused() -> None:
 def test_seeds_too_large_for_a_worker_are_refused_at_their_line() -> None:
     # Catches: a job of 2e12 rows, which kills every worker that claims one of its parts
     many = {"temperature": [number / 10 for number in range(1000)]}
-    lines = [Seed("a", line=line, options=many) for line in range(1, 4)]
+    lines = [Seed("a", where=f"line {line}", options=many) for line in range(1, 4)]
     with pytest.raises(InputError, match=r"^line 2: with this seed the job has 2,000,000,000 rows\. Expected at"):
         written(lines, SamplingOptions(samples=1_000_000, length=1))
-    for seed, wrong in ((Seed("a" * 100_001, line=7), "a seed"), (Seed("a", id="x" * 1001, line=7), "an id")):
+    for seed, wrong in (
+        (Seed("a" * 100_001, where="line 7"), "a seed"),
+        (Seed("a", id="x" * 1001, where="line 7"), "an id"),
+    ):
         with pytest.raises(InputError, match=f"^line 7: {wrong} must have at most 1.*,000 characters. Received: 1"):
             written([seed])
 
@@ -108,7 +111,7 @@ def test_seeds_too_large_for_a_worker_are_refused_at_their_line() -> None:
 def test_more_seeds_than_a_job_may_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_SEEDS", 2)
     with pytest.raises(InputError, match=r"^line 3: with this seed the job has 3 seeds\. Expected at most 2 "):
-        written([Seed("a", line=line) for line in range(1, 5)])
+        written([Seed("a", where=f"line {line}") for line in range(1, 5)])
 
 
 def test_the_memory_of_the_largest_row_is_returned() -> None:
@@ -177,6 +180,6 @@ def test_the_hash_is_of_the_content_and_not_of_the_frames(monkeypatch: pytest.Mo
 
 
 def test_the_first_of_many_wrong_seeds_are_named_and_the_others_counted() -> None:
-    seeds = [Seed("aX", line=line) for line in range(1, 10)]
+    seeds = [Seed("aX", where=f"line {line}") for line in range(1, 10)]
     with pytest.raises(InputError, match=r"^9 seeds contain .*\n  line 1: 'X'\n(.*\n){4}  and 4 more\n"):
         written(seeds)

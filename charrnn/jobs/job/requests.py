@@ -88,7 +88,8 @@ class GenerateRequest:
             drawn each time. It is stored with the job. `sampling.rng_seed` must be 0.
         seeds: path of the seeds file, or "-" for standard input. None: the seeds are given beside the request, or there
             is a single empty one.
-        seeds_format: format of the file, one of `rows.seed_file.FORMATS`; None: decided by its name.
+        seeds_format: format of the file, one of `rows.seed_formats.FORMATS`; None: decided by its name.
+        seed_column: column of a CSV or Parquet file with the seeds; None: seed.
         random_seeds: number of random places in the model's training text to use as seeds.
         priority: priority of its parts among the waiting ones.
         part_rows: rows to sample under one lease; None: about 20 seconds of work. It changes no text.
@@ -102,6 +103,7 @@ class GenerateRequest:
     rng_seed: int | None = None
     seeds: str | None = None
     seeds_format: str | None = None
+    seed_column: str | None = None
     random_seeds: int | None = None
     priority: Priority = Priority.NORMAL
     part_rows: int | None = None
@@ -114,6 +116,8 @@ class GenerateRequest:
             raise InputError("`random_seeds` requires a trained `model`, whose text it uses")
         if self.seeds_format is not None and self.seeds is None:
             raise InputError("seeds_format requires a seeds file. Set seeds, or leave seeds_format out")
+        if self.seed_column is not None and self.seeds is None:
+            raise InputError("seed_column requires a seeds file. Set seeds, or leave seed_column out")
         if self.seeds is not None and self.random_seeds is not None:
             raise InputError("`random_seeds` and `seeds` cannot be combined. Leave one of them out")
 

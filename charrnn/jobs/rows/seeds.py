@@ -41,12 +41,12 @@ class Seed:
 
     text: str
     id: str | None = None  # chosen by the user, unique in the job
-    line: int | None = None  # line number in the file, for errors
+    where: str | None = None  # in its file, for errors, such as "line 3"
     options: Mapping[str, Any] = field(default_factory=dict)  # own sampling options, any of `options.OVERRIDES`
 
     @property
     def place(self) -> str:
-        return f"line {self.line}" if self.line else f"{self.text!r:.80}"
+        return self.where or f"{self.text!r:.80}"
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class SeedWriter:
     def _refuse_equal_ids(self, seeds: Sequence[Seed]) -> None:
         for seed, count in zip(seeds, self._ids.count([hash(seed.id) for seed in seeds]), strict=True):
             if count:
-                again = f", again in line {seed.line}" if seed.line else ""
+                again = f", again in {seed.where}" if seed.where else ""
                 raise InputError(f"The id {seed.id!r} appears twice{again}. Expected a different id for each seed")
 
     def _check(self, seed: Seed) -> _Line:

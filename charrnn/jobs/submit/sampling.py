@@ -86,7 +86,9 @@ def submit(
     )
     if scheduled and request.seeds is not None:
         check_local(Path(request.seeds), connections.settings.local_roots)
-    file = None if request.seeds is None else SeedFile(request.seeds, request.seeds_format, pipes=not scheduled)
+    file = None
+    if request.seeds is not None:
+        file = SeedFile(request.seeds, request.seeds_format, request.seed_column, pipes=not scheduled)
     seeds = as_seeds(file if file is not None else _random_seeds(connections, plan) or given)
     submitted = _dry_run(connections, plan, seeds) if dry_run else _store(connections, plan, seeds, slot)
     return replace(submitted, blank_lines=file.blank_lines if file else 0)

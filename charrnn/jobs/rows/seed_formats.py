@@ -1,0 +1,277 @@
+"""The formats of seeds files: lines of text, JSON Lines, a JSON array, CSV with any common delimiter, and Parquet.
+
+A reader yields a Seed for each entry, and None for each blank one. No file is ever in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, BinaryIO
+
+from charrnn.errors import InputError, TextError
+from charrnn.jobs.rows.seeds import Seed
+from charrnn.options import OVERRIDES
+from charrnn.text.documents import BYTE_ORDER_MARK, decode
+
+TEXT, JSONL, JSON, CSV, PARQUET = FORMATS = ("text", "jsonl", "json", "csv", "parquet")
+TABLES = (CSV, PARQUET)
+SUFFIXES = {
+    ".jsonl": JSONL,
+    ".ndjson": JSONL,
+    ".json": JSON,
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".parquet": PARQUET,
+}
+SEED_COLUMN, ID_COLUMN = "seed", "id"
+DELIMITERS = ",;\t"
+MAX_LINE = 16 << 20  # bytes; a file without line ends, such as /dev/zero, must not fill the memory
+CHUNK = 1 << 20  # bytes of a JSON array read at once
+PEEKED = 10  # lines that are looked at to tell text from the other formats
+BATCH_ROWS = 1_000  # of a Parquet file
+JSON_ARRAY = re.compile(r'\s*\[\s*["{\[]')
+SPACE = re.compile(r"\s*")
+
+EXPECTED = (
+    f'an object {{"id": ..., "seed": ...}}, where "id" is optional, and optionally any of {", ".join(OVERRIDES)}; or a '
+    f"string"
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open seeds file.
+
+    Attributes:
+        name: its name in error messages.
+        column: the column of a table with the seeds.
+        named: whether its format was named by its suffix or by the user. Other text must not look like JSON or CSV.
+    """
+
+    name: str
+    file: BinaryIO
+    column: str
+    named: bool
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines with their line ends.
+
+        Raises:
+            TextError: a line is not UTF-8, or too long.
+        """
+        number = 0
+        while data := self.file.readline(MAX_LINE):
+            number += 1
+            if len(data) == MAX_LINE:
+                raise TextError(
+                    f"{self.name}: line {number} is longer than {MAX_LINE >> 20} MiB. Expected one seed per line"
+                )
+            yield decode(data, self.name, number)
+
+
+def _read_text(source: Source) -> Iterator[Seed | None]:
+    lines = source.lines()
+    head = list(islice(lines, PEEKED))
+    if not source.named and (looks := _look(head)):
+        raise InputError(
+            f"{source.name} looks like {looks.upper()}, but is read as one seed per line. Set `seeds_format` to "
+            f"{looks}, or to text if each line is a seed"
+        )
+    for number, line in enumerate(chain(head, lines), 1):
+        text = line.removesuffix("\n").removesuffix("\r")
+        yield None if _is_blank(text) else Seed(text, None, f"line {number}")
+
+
+def _look(lines: Sequence[str]) -> str | None:
+    """Return the format that the first lines of a file look like, if it is not text."""
+    text = "".join(lines).lstrip()
+    first = next((line.strip() for line in lines if not _is_blank(line)), "")
+    if first.startswith("{") and first.endswith("}") and _is_json(first):
+        return JSONL
+    if JSON_ARRAY.match(text):
+        return JSON
+    cells = {cell.strip().lower() for cell in re.split(f"[{DELIMITERS}]", first)}
+    if (len(cells) > 1 and SEED_COLUMN in cells) or any(map(_has_quoted_cell, lines)):
+        return CSV
+    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _has_quoted_cell(line: str) -> bool:
+    """Return whether a line is a row of several cells, one of them in quotes, such as 1,"The baker, opens"."""
+    try:
+        (cells,) = csv.reader([line], delimiter=_delimiter(line), strict=True)
+    except (csv.Error, ValueError):
+        return False
+    return len(cells) > 1 and sum(map(len, cells)) < len(line.rstrip("\r\n")) - len(cells)  # quotes are gone
+
+
+def _delimiter(line: str) -> str:
+    return max(DELIMITERS, key=line.count)
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _read_jsonl(source: Source) -> Iterator[Seed | None]:
+    for number, line in enumerate(source.lines(), 1):
+        if _is_blank(line):
+            yield None
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{source.name}: line {number} is not JSON: {error}") from error
+        yield _seed(source.name, f"line {number}", record)
+
+
+def _read_json(source: Source) -> Iterator[Seed | None]:
+    for number, record in enumerate(_elements(source), 1):
+        yield _seed(source.name, f"element {number}", record)
+
+
+def _elements(source: Source) -> Iterator[Any]:
+    """Yield the elements of a JSON array, which is read and parsed bit by bit."""
+    chunks, decoder = _chunks(source), json.JSONDecoder()
+    text = next(chunks, "").lstrip()
+    if not text.startswith("["):
+        raise InputError(
+            f'{source.name} is not a JSON array, such as ["one", "two"]. For one object per line, set `seeds_format` '
+            f"to jsonl"
+        )
+    place, number, separator = 1, 1, ""
+    while separator != "]":
+        place = _skip(text, place)
+        if number == 1 and text[place : place + 1] == "]":  # an empty array
+            place += 1
+            break
+        try:
+            record, end = decoder.raw_decode(text, place)
+            end = _skip(text, end)
+            separator = text[end]
+        except (ValueError, IndexError, RecursionError) as error:  # IndexError: the separator is in the next chunk
+            more = next(chunks, "") if len(text) - place < MAX_LINE else ""
+            if not more:
+                reason = "the array has no end" if isinstance(error, IndexError) else str(error)
+                raise InputError(f"{source.name}: element {number} is not JSON: {reason:.200}") from error
+            text, place = text[place:] + more, 0
+            continue
+        if separator not in ",]":
+            raise InputError(f"{source.name}: element {number} is followed by {separator!r}. Expected ',' or ']'")
+        yield record
+        number, place = number + 1, end + 1
+    if not _is_blank(text[place:]) or not all(map(_is_blank, chunks)):
+        raise InputError(f"{source.name}: the JSON array is followed by other text. Expected one array")
+
+
+def _skip(text: str, place: int) -> int:
+    found = SPACE.match(text, place)
+    return found.end() if found else place
+
+
+def _chunks(source: Source) -> Iterator[str]:
+    """Yield the text of a file in chunks, none of them empty."""
+    decoder, read, begun = codecs.getincrementaldecoder("utf-8")(), 0, False
+    try:
+        while data := source.file.read(CHUNK):
+            if text := decoder.decode(data):
+                yield text if begun else text.removeprefix(BYTE_ORDER_MARK)
+                begun = True
+            read += len(data)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise TextError(f"{source.name}: byte {read + error.start + 1:,} is not UTF-8 text ({error.reason})") from error
+
+
+def _read_csv(source: Source) -> Iterator[Seed | None]:
+    lines = source.lines()
+    first = next(lines, "")
+    reader = csv.reader(chain([first], lines), delimiter=_delimiter(first), strict=True)
+    try:
+        columns = next(reader, [])
+        seed, seed_id = _columns(source, columns)
+        for cells in reader:
+            if len(cells) > seed and not _is_blank(cells[seed]):
+                own = cells[seed_id] if seed_id is not None and len(cells) > seed_id else ""
+                yield Seed(cells[seed], own or None, f"line {reader.line_num}")
+            else:
+                yield None
+    except csv.Error as error:
+        raise InputError(f"{source.name}: line {reader.line_num} is not CSV: {error}") from error
+
+
+def _columns(source: Source, columns: Sequence[str]) -> tuple[int, int | None]:
+    """Return the numbers of the columns with the seeds and their ids."""
+    names = [column.strip() for column in columns]
+    if source.column not in names:
+        raise InputError(
+            f"{source.name} has no column {source.column!r:.80}. Set `seed_column` to one of its columns: "
+            f"{', '.join(map(repr, names))[:200] or 'it has none'}"
+        )
+    return names.index(source.column), names.index(ID_COLUMN) if ID_COLUMN in names else None
+
+
+def _read_parquet(source: Source) -> Iterator[Seed | None]:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError as error:
+        raise InputError("Parquet needs pyarrow. Install the extra: pip install '.[parquet]' in the clone") from error
+    number = 0
+    try:
+        table = ParquetFile(source.file)
+        names = table.schema_arrow.names
+        place, id_place = _columns(source, names)
+        wanted = [names[place], *([names[id_place]] if id_place is not None else [])]
+        for batch in table.iter_batches(BATCH_ROWS, columns=wanted):
+            for record in batch.to_pylist():
+                number += 1
+                text, own = record[names[place]], record.get(ID_COLUMN)
+                if text is None:
+                    yield None
+                else:
+                    yield _seed(source.name, f"row {number}", {SEED_COLUMN: text, ID_COLUMN: own})
+    except (ArrowException, OSError) as error:
+        raise InputError(f"{source.name} is not a Parquet file that can be read: {error}") from error
+
+
+def _seed(name: str, place: str, record: object) -> Seed:
+    where = f"{name}: {place}"
+    if isinstance(record, str):
+        return Seed(record, None, place)
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: {record!r:.80} is not a JSON object. Expected {EXPECTED}")
+    if unknown := sorted(record.keys() - {ID_COLUMN, SEED_COLUMN, *OVERRIDES}):
+        raise InputError(f"{where}: unknown field {unknown[0]!r:.80}. Expected {EXPECTED}")
+    if SEED_COLUMN not in record:
+        raise InputError(f"{where}: the seed is missing. Expected {EXPECTED}")
+    seed, seed_id = record[SEED_COLUMN], record.get(ID_COLUMN)
+    if not isinstance(seed, str):
+        hint = ". Set the random seed with --rng-seed" if isinstance(seed, int) else ""
+        raise InputError(f"{where}: seed must be a string, the text to start from. Received: {seed!r:.80}{hint}")
+    if seed_id is not None and not isinstance(seed_id, str):
+        raise InputError(f'{where}: id must be a string, such as "{seed_id!s:.80}". Received: {seed_id!r:.80}')
+    return Seed(seed, seed_id, place, {name: record[name] for name in OVERRIDES if name in record})
+
+
+READERS: dict[str, Callable[[Source], Iterator[Seed | None]]] = {
+    TEXT: _read_text,
+    JSONL: _read_jsonl,
+    JSON: _read_json,
+    CSV: _read_csv,
+    PARQUET: _read_parquet,
+}

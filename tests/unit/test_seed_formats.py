@@ -1,0 +1,211 @@
+"""Seeds in tables and JSON, and text that looks like either."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from charrnn.errors import InputError, TextError
+from charrnn.jobs.rows import seed_formats
+from charrnn.jobs.rows.seed_file import SeedFile
+from charrnn.jobs.rows.seeds import Seed
+
+SEEDS = [("a", "one"), ("b", 'two\nlines, and "quotes"'), ("c", "tab\tand ; é😀")]
+
+
+def read(file: Path, *arguments: Any) -> list[tuple[str | None, str]]:
+    return [(seed.id, seed.text) for seed in SeedFile(str(file), *arguments)]
+
+
+def write_csv(file: Path, delimiter: str, columns: tuple[str, str] = ("id", "seed")) -> Path:
+    with open(file, "w", newline="", encoding="utf-8-sig") as table:
+        writer = csv.writer(table, delimiter=delimiter)
+        writer.writerows([[*columns, "other"], *([*seed, "x"] for seed in SEEDS)])
+    return file
+
+
+def write_parquet(file: Path, **columns: list[Any]) -> Path:
+    parquet.write_table(pyarrow.table(columns), file)
+    return file
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("seeds.csv", ","), ("seeds.CSV", ";"), ("seeds.tsv", "\t")])
+def test_a_table_of_text_is_read_with_its_ids(tmp_path: Path, name: str, delimiter: str) -> None:
+    # Catches: a byte order mark in the first column's name; a seed of two lines cut at its newline
+    assert read(write_csv(tmp_path / name, delimiter)) == SEEDS
+
+
+def test_a_json_array_is_read(tmp_path: Path) -> None:
+    objects = [{"id": own, "seed": seed, "temperature": 0.5} for own, seed in SEEDS]
+    (tmp_path / "seeds.json").write_text(json.dumps([*objects, "four"], indent=1))
+    assert read(tmp_path / "seeds.json") == [*SEEDS, (None, "four")]
+    assert next(iter(SeedFile(str(tmp_path / "seeds.json")))).options == {"temperature": 0.5}
+
+
+def test_a_parquet_file_is_read(tmp_path: Path) -> None:
+    ids, seeds = zip(*SEEDS, strict=True)
+    file = write_parquet(tmp_path / "seeds.parquet", id=[*ids, None], seed=[*seeds, None], other=[1, 2, 3, 4])
+    found = SeedFile(str(file))
+    assert [(seed.id, seed.text, seed.where) for seed in found] == [
+        (own, seed, f"row {number}") for number, (own, seed) in enumerate(SEEDS, 1)
+    ]
+    assert found.blank_lines == 1
+
+
+def test_lines_of_json_may_be_strings(tmp_path: Path) -> None:
+    (tmp_path / "seeds.jsonl").write_text('"one"\n{"seed": "two"}\n')
+    assert read(tmp_path / "seeds.jsonl") == [(None, "one"), (None, "two")]
+
+
+def test_the_column_can_be_chosen(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "seeds.csv", ",", ("id", "opening line"))
+    assert read(table, None, "opening line") == SEEDS
+    with pytest.raises(InputError, match=r"no column 'seed'\. Set `seed_column` to .*: 'id', 'opening line', 'other'"):
+        read(table)
+    table = write_parquet(tmp_path / "seeds.parquet", text=["one"])
+    assert read(table, None, "text") == [(None, "one")]
+    with pytest.raises(InputError, match=r"no column 'seed'.*: 'text'"):
+        read(table)
+    with pytest.raises(InputError, match="`seed_column` applies to CSV and Parquet only"):
+        SeedFile("seeds.txt", None, "text")
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), max_size=9), st.integers(1, 9), st.sampled_from([None, 0, 3]))
+def test_an_array_is_the_same_however_it_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, seeds: list[str], size: int, indent: int | None
+) -> None:
+    # Catches: an element that is lost or read twice where a chunk ends
+    file = tmp_path_factory.mktemp("seeds") / "seeds.json"
+    file.write_bytes(json.dumps(seeds, indent=indent, ensure_ascii=False).encode() + b" \n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seed_formats, "CHUNK", size)
+        if seeds:
+            assert [text for _, text in read(file)] == seeds
+        else:
+            with pytest.raises(TextError, match="contains no seed"):
+                read(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"seed": "a"}\n', "is not a JSON array.*set `seeds_format` to jsonl"),
+        ("", "is not a JSON array"),
+        ('["a", ', "element 2 is not JSON"),
+        ('["a"', "element 1 is not JSON: the array has no end"),
+        ('["a" "b"]', "element 1 is followed by '\"'. Expected ',' or ']'"),
+        ('["a",]', "element 2 is not JSON"),
+        ('["a"] x', "followed by other text"),
+        ('["a", 7]', "element 2: 7 is not a JSON object"),
+        ('["a", null]', "element 2: None is not a JSON object"),
+        ('["a", {"text": "b"}]', "element 2: unknown field 'text'"),
+        ("[" * 100_000, "element 1 is not JSON"),
+    ],
+)
+def test_what_is_not_an_array_of_seeds_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "seeds.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "seeds.json")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'seed\n"open\nand never closed\n', "line 3 is not CSV: unexpected end"),
+        (b'seed\n"a"b\n', "line 2 is not CSV"),
+        (b"seed\n" + b"x" * 200_000, "line 2 is not CSV: field larger than field limit"),
+        (b"seed\n\xff\n", "line 2, byte 1: 0xff is not UTF-8"),
+        (b"", "no column 'seed'.*it has none"),
+        (b"seed\n\n\n", "it contains no seed"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_refused_with_its_line(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "seeds.csv").write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "seeds.csv")
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"x" * 5000])
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "seeds.parquet").write_bytes(data)
+    with pytest.raises(InputError, match="is not a Parquet file that can be read"):
+        read(tmp_path / "seeds.parquet")
+
+
+def test_parquet_of_another_type_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="row 1: seed must be a string"):
+        read(write_parquet(tmp_path / "seeds.parquet", seed=[1, 2]))
+    with pytest.raises(InputError, match="cannot be read from standard input"):
+        SeedFile("-", "parquet")
+
+
+LOOKS = {
+    '{"seed": "one"}\n': "jsonl",
+    '["one",\n "two"]\n': "json",
+    '[\n  {"seed": "one"}]\n': "json",
+    "id,seed\n1,one\n": "csv",
+    "Seed;Name\none;x\n": "csv",
+    '1,"The baker, opens"\n': "csv",
+    'plain\n2\t"a"\n': "csv",
+}
+
+
+@pytest.mark.parametrize("text", LOOKS)
+def test_text_that_looks_like_another_format_is_refused_unless_it_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "seeds.txt"
+    file.write_text(text)
+    with pytest.raises(
+        InputError, match=f"looks like {LOOKS[text].upper()}, .*Set `seeds_format` to {LOOKS[text]}, or"
+    ):
+        read(file)
+    assert [seed for _, seed in read(file, "text")] == text.splitlines()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The seed, he said, is sown.\n",
+        '"Yes," she said, "and no."\n',
+        'He said, "go" and went, slowly\n',
+        "{ int x; }\n",
+        "{not json}\n",
+        "[Verse 1]\n",
+        '5" pipe, 3" bolt\n',
+        "seed\n",
+        "[\n",
+    ],
+)
+def test_prose_and_code_are_text(tmp_path: Path, text: str) -> None:
+    # Catches: a line of dialogue that is taken for CSV
+    (tmp_path / "seeds.txt").write_text(text)
+    assert [seed for _, seed in read(tmp_path / "seeds.txt")] == [text.removesuffix("\n")]
+
+
+def test_the_place_of_a_seed_is_its_last_line(tmp_path: Path) -> None:
+    (tmp_path / "seeds.csv").write_text('seed\n"two\nlines"\none\n')
+    assert list(SeedFile(str(tmp_path / "seeds.csv"))) == [
+        Seed("two\nlines", None, "line 3"),
+        Seed("one", None, "line 4"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["json", "csv"])
+def test_a_large_file_takes_little_memory(tmp_path: Path, suffix: str) -> None:
+    # Catches: a file that is read or parsed as a whole
+    file, lines = tmp_path / f"seeds.{suffix}", ['"' + "x" * 1000 + '"'] * 20_000
+    file.write_text("\n".join(["seed", *lines]) if suffix == "csv" else f"[{','.join(lines)}]")
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in SeedFile(str(file))) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
