@@ -72,6 +72,10 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         str | None,
         option(metavar="NAME", help="Column with the seeds in a CSV or Parquet file.", default="seed", panel=SEEDS),
     ] = None,
+    on_bad_seed: Annotated[
+        Literal["error", "skip"],
+        option(help="Handling of seeds that cannot be used.", default="error", panel=SEEDS),
+    ] = "error",
     random_seeds: Annotated[
         int | None, integer(help="Use N random snippets of the training text as seeds. Requires --model.", panel=SEEDS)
     ] = None,
@@ -178,6 +182,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         seeds=seeds,
         seeds_format=seeds_format,
         seed_column=seed_column,
+        on_bad_seed=on_bad_seed,
         random_seeds=random_seeds,
         priority=Priority[priority.upper()],
         part_rows=part_rows,

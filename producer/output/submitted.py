@@ -19,8 +19,8 @@ def submitted(job: SubmittedJob, *, json: bool) -> None:
     """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error."""
     if json:
         facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": job.estimate}
-        files = {"files": job.spec.num_sources} if isinstance(job.spec, TrainSpec) else {}
-        console.records(facts | files | job.spec.to_dict())
+        read = {"files": job.spec.num_sources} if isinstance(job.spec, TrainSpec) else {"bad_seeds": job.bad_seeds}
+        console.records(facts | read | job.spec.to_dict())
     elif job.id:
         console.value(job.id)
     if isinstance(job.spec, TrainSpec):
@@ -45,6 +45,9 @@ def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
     )
     if job.blank_lines:
         console.note(f"{counted(job.blank_lines, 'blank line')} skipped")
+    if job.first_bad_seed:
+        skipped = f"{counted(job.bad_seeds, 'seed')} skipped. The first: {job.first_bad_seed}"
+        console.note(console.printable(skipped))
     if job.id:
         console.note(f"follow: charrnn-jobs wait {job.id}     export: charrnn-jobs results {job.id}")
     elif job.estimate:

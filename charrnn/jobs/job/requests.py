@@ -16,7 +16,7 @@ from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
-from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.options import ERROR, NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.documents import UTF_8, check_storable
 
 STANDARD_INPUT = "-"
@@ -90,6 +90,7 @@ class GenerateRequest:
             is a single empty one.
         seeds_format: format of the file, one of `rows.seed_formats.FORMATS`; None: decided by its name.
         seed_column: column of a CSV or Parquet file with the seeds; None: seed.
+        on_bad_seed: one of `rows.seeds.ON_BAD_SEED`: a seed that cannot be used is an error, or it is skipped.
         random_seeds: number of random places in the model's training text to use as seeds.
         priority: priority of its parts among the waiting ones.
         part_rows: rows to sample under one lease; None: about 20 seconds of work. It changes no text.
@@ -104,6 +105,7 @@ class GenerateRequest:
     seeds: str | None = None
     seeds_format: str | None = None
     seed_column: str | None = None
+    on_bad_seed: str = ERROR
     random_seeds: int | None = None
     priority: Priority = Priority.NORMAL
     part_rows: int | None = None

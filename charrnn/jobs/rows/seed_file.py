@@ -12,7 +12,7 @@ from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError
 from charrnn.jobs.job.requests import STANDARD_INPUT
 from charrnn.jobs.rows.seed_formats import FORMATS, PARQUET, READERS, SEED_COLUMN, SUFFIXES, TABLES, TEXT, Source
-from charrnn.jobs.rows.seeds import Seed
+from charrnn.jobs.rows.seeds import BadSeeds, Seed
 from charrnn.regular_file import NotRegularError, regular
 
 
@@ -23,6 +23,7 @@ class SeedFile:
         source: path of the file, or "-".
         format: one of FORMATS. Default: decided by the file's suffix, otherwise text.
         column: the column of a table with the seeds. Default: seed.
+        bad: what becomes of an entry that is not a seed. Default: an error.
         pipes: whether the source may be a pipe, which a person names and waits for: `--seeds <(command)`.
 
     Attributes:
@@ -33,7 +34,13 @@ class SeedFile:
     """
 
     def __init__(
-        self, source: str, format: str | None = None, column: str | None = None, *, pipes: bool = True
+        self,
+        source: str,
+        format: str | None = None,
+        column: str | None = None,
+        *,
+        pipes: bool = True,
+        bad: BadSeeds | None = None,
     ) -> None:
         self.name = "standard input" if source == STANDARD_INPUT else source
         self.named = format or SUFFIXES.get(Path(source).suffix.lower())
@@ -43,7 +50,7 @@ class SeedFile:
             raise InputError(f"`seed_column` applies to CSV and Parquet only, and {self.name} is read as {self.format}")
         if source == STANDARD_INPUT and self.format == PARQUET:
             raise InputError("A Parquet file cannot be read from standard input. Pass its name")
-        self.source, self.column, self.pipes = source, column or SEED_COLUMN, pipes
+        self.source, self.column, self.pipes, self.bad = source, column or SEED_COLUMN, pipes, bad or BadSeeds()
         self.blank_lines = 0
 
     def __iter__(self) -> Iterator[Seed]:
@@ -51,10 +58,12 @@ class SeedFile:
         try:
             with self._open() as file:
                 for seed in READERS[self.format](Source(self.name, file, self.column, named=self.named is not None)):
+                    found = found or seed is not None
                     if seed is None:
                         self.blank_lines += 1
+                    elif isinstance(seed, InputError):
+                        self.bad.add(seed)
                     else:
-                        found = True
                         yield seed
         except NotRegularError as error:
             raise TextError(f"{self.name}: {error.strerror}") from error

@@ -1,6 +1,7 @@
 """The formats of seeds files: lines of text, JSON Lines, a JSON array, CSV with any common delimiter, and Parquet.
 
-A reader yields a Seed for each entry, and None for each blank one. No file is ever in memory as a whole.
+A reader yields for each entry a Seed, None if it is blank, or the error if it is not a seed. It raises an error if it
+cannot read on. No file is ever in memory as a whole.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ PEEKED = 10  # lines that are looked at to tell text from the other formats
 BATCH_ROWS = 1_000  # of a Parquet file
 JSON_ARRAY = re.compile(r'\s*\[\s*["{\[]')
 SPACE = re.compile(r"\s*")
+
+Entry = Seed | InputError | None
 
 EXPECTED = (
     f'an object {{"id": ..., "seed": ...}}, where "id" is optional, and optionally any of {", ".join(OVERRIDES)}; or a '
@@ -75,7 +78,7 @@ class Source:
             yield decode(data, self.name, number)
 
 
-def _read_text(source: Source) -> Iterator[Seed | None]:
+def _read_text(source: Source) -> Iterator[Entry]:
     lines = source.lines()
     head = list(islice(lines, PEEKED))
     if not source.named and (looks := _look(head)):
@@ -127,7 +130,7 @@ def _is_blank(text: str) -> bool:
     return not text or text.isspace()
 
 
-def _read_jsonl(source: Source) -> Iterator[Seed | None]:
+def _read_jsonl(source: Source) -> Iterator[Entry]:
     for number, line in enumerate(source.lines(), 1):
         if _is_blank(line):
             yield None
@@ -135,11 +138,12 @@ def _read_jsonl(source: Source) -> Iterator[Seed | None]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{source.name}: line {number} is not JSON: {error}") from error
-        yield _seed(source.name, f"line {number}", record)
+            yield InputError(f"{source.name}: line {number} is not JSON: {error}")
+        else:
+            yield _seed(source.name, f"line {number}", record)
 
 
-def _read_json(source: Source) -> Iterator[Seed | None]:
+def _read_json(source: Source) -> Iterator[Entry]:
     for number, record in enumerate(_elements(source), 1):
         yield _seed(source.name, f"element {number}", record)
 
@@ -197,7 +201,7 @@ def _chunks(source: Source) -> Iterator[str]:
         raise TextError(f"{source.name}: byte {read + error.start + 1:,} is not UTF-8 text ({error.reason})") from error
 
 
-def _read_csv(source: Source) -> Iterator[Seed | None]:
+def _read_csv(source: Source) -> Iterator[Entry]:
     lines = source.lines()
     first = next(lines, "")
     reader = csv.reader(chain([first], lines), delimiter=_delimiter(first), strict=True)
@@ -225,7 +229,7 @@ def _columns(source: Source, columns: Sequence[str]) -> tuple[int, int | None]:
     return names.index(source.column), names.index(ID_COLUMN) if ID_COLUMN in names else None
 
 
-def _read_parquet(source: Source) -> Iterator[Seed | None]:
+def _read_parquet(source: Source) -> Iterator[Entry]:
     try:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
@@ -249,26 +253,26 @@ def _read_parquet(source: Source) -> Iterator[Seed | None]:
         raise InputError(f"{source.name} is not a Parquet file that can be read: {error}") from error
 
 
-def _seed(name: str, place: str, record: object) -> Seed:
+def _seed(name: str, place: str, record: object) -> Seed | InputError:
     where = f"{name}: {place}"
     if isinstance(record, str):
         return Seed(record, None, place)
     if not isinstance(record, dict):
-        raise InputError(f"{where}: {record!r:.80} is not a JSON object. Expected {EXPECTED}")
+        return InputError(f"{where}: {record!r:.80} is not a JSON object. Expected {EXPECTED}")
     if unknown := sorted(record.keys() - {ID_COLUMN, SEED_COLUMN, *OVERRIDES}):
-        raise InputError(f"{where}: unknown field {unknown[0]!r:.80}. Expected {EXPECTED}")
+        return InputError(f"{where}: unknown field {unknown[0]!r:.80}. Expected {EXPECTED}")
     if SEED_COLUMN not in record:
-        raise InputError(f"{where}: the seed is missing. Expected {EXPECTED}")
+        return InputError(f"{where}: the seed is missing. Expected {EXPECTED}")
     seed, seed_id = record[SEED_COLUMN], record.get(ID_COLUMN)
     if not isinstance(seed, str):
         hint = ". Set the random seed with --rng-seed" if isinstance(seed, int) else ""
-        raise InputError(f"{where}: seed must be a string, the text to start from. Received: {seed!r:.80}{hint}")
+        return InputError(f"{where}: seed must be a string, the text to start from. Received: {seed!r:.80}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
-        raise InputError(f'{where}: id must be a string, such as "{seed_id!s:.80}". Received: {seed_id!r:.80}')
+        return InputError(f'{where}: id must be a string, such as "{seed_id!s:.80}". Received: {seed_id!r:.80}')
     return Seed(seed, seed_id, place, {name: record[name] for name in OVERRIDES if name in record})
 
 
-READERS: dict[str, Callable[[Source], Iterator[Seed | None]]] = {
+READERS: dict[str, Callable[[Source], Iterator[Entry]]] = {
     TEXT: _read_text,
     JSONL: _read_jsonl,
     JSON: _read_json,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from charrnn.checks import check_length
+from charrnn.checks import check_choice, check_length
 from charrnn.errors import InputError
 from charrnn.jobs.files.zstd import compress_frame, read_frames
 from charrnn.jobs.job.file_ref import FileRef
@@ -31,6 +31,8 @@ SHOWN_LINES = 5  # most invalid seeds shown in one error
 MAX_SEEDS = 10_000_000  # 8 bytes of memory each, briefly 16
 MAX_SEED = 100_000  # characters; each costs a step of the network, and 8 bytes of a worker's memory per row
 MAX_ID = 1_000  # characters: ids are names, paths or URLs
+SKIP = "skip"
+ON_BAD_SEED = (ERROR, SKIP)
 
 to_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes an encoder in each call: 2 µs of its 4 µs
 
@@ -57,6 +59,27 @@ class StoredSeed:
     seed: str
     occurrence: int
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class BadSeeds:
+    """What becomes of a seed that cannot be used: it is an error, or it is skipped.
+
+    Attributes:
+        count: number of skipped seeds.
+        first: the message of the first one, or None.
+    """
+
+    def __init__(self, policy: str = ERROR) -> None:
+        check_choice("on-bad-seed", policy, ON_BAD_SEED)
+        self.skips, self.count = policy == SKIP, 0
+        self.first: str | None = None
+
+    def add(self, error: InputError) -> None:
+        """Count a seed that cannot be used, or raise the error."""
+        if not self.skips:
+            raise error
+        self.count += 1
+        self.first = self.first or str(error)
 
 
 def read_seeds(file: BinaryIO, offset: int = 0) -> Iterator[StoredSeed]:
@@ -99,16 +122,18 @@ def store_seeds(
     sampling: SamplingOptions,
     vocabulary: Vocabulary,
     put: Callable[[Iterable[bytes]], FileRef],
+    bad: BadSeeds | None = None,
 ) -> StoredSeeds:
     """Check and store seeds as a stream.
 
     Args:
         put: a function that stores the bytes of a file, given chunk by chunk.
+        bad: what becomes of a seed that the model cannot read or that has invalid options. Default: an error.
 
     Raises:
-        InputError: there are no seeds, or one that the model cannot read or that has invalid options.
+        InputError: there are no seeds, or one of them cannot be used.
     """
-    writer = SeedWriter(sampling, vocabulary)
+    writer = SeedWriter(sampling, vocabulary, bad)
     file = put(writer.write(seeds))
     return StoredSeeds(
         file=file,
@@ -147,8 +172,8 @@ class SeedWriter:
         options: the names of the options that seeds have of their own.
     """
 
-    def __init__(self, sampling: SamplingOptions, vocabulary: Vocabulary) -> None:
-        self.sampling, self.vocabulary = sampling, vocabulary
+    def __init__(self, sampling: SamplingOptions, vocabulary: Vocabulary, bad: BadSeeds | None = None) -> None:
+        self.sampling, self.vocabulary, self.bad = sampling, vocabulary, bad or BadSeeds()
         self.num_seeds = self.rows = self.characters = self.seed_bytes = self.row_memory = 0
         self.frames: list[Frame] = []
         self.options: set[str] = set()
@@ -170,6 +195,8 @@ class SeedWriter:
             self.frames[-1] = Frame(self.frames[-1].row, offset)
             offset += len(frame)
             yield frame
+        if not self.num_seeds and self.bad.first:
+            raise InputError(f"None of {self.bad.count:,} seeds can be used. The first: {self.bad.first}")
         if not self.num_seeds:
             raise InputError("No seeds given. Expected at least one; an empty seed starts a new line")
         self._refuse_unknown()
@@ -184,8 +211,14 @@ class SeedWriter:
         lines: list[_Line] = []
         size = first = 0
         for seed in seeds:
-            lines.append(self._check(seed))
-            size += len(lines[-1].head) + len(lines[-1].tail)
+            try:
+                line = self._check(seed)
+            except InputError as error:
+                self.bad.add(error)
+                continue
+            self._count(line)
+            lines.append(line)
+            size += len(line.head) + len(line.tail)
             if size >= FRAME_SIZE:
                 yield self._frame(first, lines)
                 lines, size, first = [], 0, self.rows
@@ -218,36 +251,40 @@ class SeedWriter:
         check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
         check_length(f"{seed.place}: a seed", seed.text, MAX_SEED)
         check_length(f"{seed.place}: an id", seed.id or "", MAX_ID)
-        rows, length = self._count(seed)
+        sampling = self._sampling(seed)
         text = self.vocabulary.prepare_seed(seed.text, self.sampling.unknown)
         if unknown := self.vocabulary.unknown(text):
+            if self.bad.skips:
+                raise InputError(f"{seed.place}: characters outside the vocabulary: {', '.join(map(repr, unknown))}")
             self._num_invalid += 1
             self._invalid += [(seed, unknown)] if self._num_invalid <= SHOWN_LINES else []
         head = f'{{"id": {to_json(seed.id)}, "seed": {to_json(seed.text)}, "occurrence": '
-        return _Line(seed, rows, length, head, f', "options": {to_json(seed.options)}}}\n')
-
-    def _count(self, seed: Seed) -> tuple[int, int]:
-        """Return the number of rows of a seed, and the length of their texts."""
-        sampling = self.sampling
-        if seed.options:
-            try:
-                sampling = self.sampling.with_overrides(seed.options)
-            except InputError as error:
-                raise InputError(f"{seed.place}: {error}") from error
-            if len(self._unmatched) < SHOWN_LINES:
-                self._unmatched |= self._unmatched_stops(sampling)
-            self.options.update(seed.options)
         rows = len(sampling.temperatures) * sampling.samples
+        return _Line(seed, rows, sampling.length, head, f', "options": {to_json(seed.options)}}}\n')
+
+    def _sampling(self, seed: Seed) -> SamplingOptions:
+        """Return the options of a seed's texts."""
+        if not seed.options:
+            return self.sampling
+        try:
+            sampling = self.sampling.with_overrides(seed.options)
+        except InputError as error:
+            raise InputError(f"{seed.place}: {error}") from error
+        if len(self._unmatched) < SHOWN_LINES:
+            self._unmatched |= self._unmatched_stops(sampling)
+        return sampling
+
+    def _count(self, line: _Line) -> None:
+        self.options.update(line.seed.options)
         self.num_seeds += 1
-        self.rows += rows
-        self.characters += rows * sampling.length
+        self.rows += line.rows
+        self.characters += line.rows * line.length
         for count, most, noun in ((self.num_seeds, MAX_SEEDS, "seeds"), (self.rows, MAX_ROWS, "rows")):
             if count > most:
                 raise InputError(
-                    f"{seed.place}: with this seed the job has {count:,} {noun}. Expected at most {most:,} (rows are "
-                    f"seeds x temperatures x samples). Submit several jobs, or use fewer of them"
+                    f"{line.seed.place}: with this seed the job has {count:,} {noun}. Expected at most {most:,} (rows "
+                    f"are seeds x temperatures x samples). Submit several jobs, or use fewer of them"
                 )
-        return rows, sampling.length
 
     def _unmatched_stops(self, sampling: SamplingOptions) -> set[str]:
         return {stop for stop in sampling.stop if self.vocabulary.unknown(stop)}

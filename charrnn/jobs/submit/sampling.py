@@ -27,7 +27,7 @@ from charrnn.jobs.job.sizing import (
 )
 from charrnn.jobs.job.specs import MAX_LABEL, SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
-from charrnn.jobs.rows.seeds import Seed, StoredSeeds, store_seeds, to_json
+from charrnn.jobs.rows.seeds import BadSeeds, Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
@@ -86,12 +86,13 @@ def submit(
     )
     if scheduled and request.seeds is not None:
         check_local(Path(request.seeds), connections.settings.local_roots)
-    file = None
+    file, bad = None, BadSeeds(request.on_bad_seed)
     if request.seeds is not None:
-        file = SeedFile(request.seeds, request.seeds_format, request.seed_column, pipes=not scheduled)
+        file = SeedFile(request.seeds, request.seeds_format, request.seed_column, pipes=not scheduled, bad=bad)
     seeds = as_seeds(file if file is not None else _random_seeds(connections, plan) or given)
-    submitted = _dry_run(connections, plan, seeds) if dry_run else _store(connections, plan, seeds, slot)
-    return replace(submitted, blank_lines=file.blank_lines if file else 0)
+    submitted = _dry_run(connections, plan, seeds, bad) if dry_run else _store(connections, plan, seeds, bad, slot)
+    blank_lines = file.blank_lines if file else 0
+    return replace(submitted, blank_lines=blank_lines, bad_seeds=bad.count, first_bad_seed=bad.first)
 
 
 def _check(request: GenerateRequest, key: str | None) -> None:
@@ -206,8 +207,8 @@ def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
         yield Seed(seed) if isinstance(seed, str) else seed
 
 
-def _dry_run(connections: Connections, plan: Plan, given: Iterable[Seed]) -> Submitted[GenerateSpec]:
-    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), _measure)
+def _dry_run(connections: Connections, plan: Plan, given: Iterable[Seed], bad: BadSeeds) -> Submitted[GenerateSpec]:
+    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), _measure, bad)
     new = plan.new_job(seeds)
     with connections.store.read() as connection:
         existed = lifecycle.first_of_key(connection, new) is not None
@@ -219,9 +220,11 @@ def _measure(frames: Iterable[bytes]) -> FileRef:
     return FileRef(name="", size=sum(map(len, frames)), sha256="")
 
 
-def _store(connections: Connections, plan: Plan, given: Iterable[Seed], slot: Slot | None) -> Submitted[GenerateSpec]:
+def _store(
+    connections: Connections, plan: Plan, given: Iterable[Seed], bad: BadSeeds, slot: Slot | None
+) -> Submitted[GenerateSpec]:
     put = partial(connections.files.put, new_seeds_file())
-    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put)
+    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put, bad)
     try:
         job = store_job(connections, plan.new_job(seeds), slot)
     except (InputError, NotFoundError, SkippedError):  # after other errors the job may have been stored

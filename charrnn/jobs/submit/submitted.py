@@ -33,6 +33,8 @@ class Submitted(Generic[Spec]):
         estimate: time and storage of a generate job; None for a training job.
         existed: whether a job with its key existed already.
         blank_lines: number of blank lines in the seeds file, which were skipped.
+        bad_seeds: number of seeds that cannot be used, which were skipped.
+        first_bad_seed: why the first of them cannot be used.
     """
 
     id: int | None
@@ -40,6 +42,8 @@ class Submitted(Generic[Spec]):
     estimate: Estimate | None = None
     existed: bool = False
     blank_lines: int = 0
+    bad_seeds: int = 0
+    first_bad_seed: str | None = None
 
     @property
     def parts(self) -> int:
