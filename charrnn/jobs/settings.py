@@ -176,8 +176,15 @@ def _read(variable: str, environ: Mapping[str, str]) -> str:
         raise InputError(f"{variable} is not UTF-8. Set it to a value in UTF-8")
     if text and file:
         raise InputError(f"Set {variable} or {variable}{FROM_FILE}, not both")
-    if not file:
-        return text
+    if file:
+        text = _read_file(variable, file)
+    # No path has a NUL: the system's functions raise ValueError. In a URL, %00 is one.
+    if "\0" in text or (variable.endswith("_URL") and "%00" in text):
+        raise InputError(f"{variable} contains a NUL character, which no path and no name can have. Remove it")
+    return text
+
+
+def _read_file(variable: str, file: str) -> str:
     try:
         with open(file, encoding="utf-8", opener=regular) as source:
             text = source.read(MAX_FILE + 1).strip()

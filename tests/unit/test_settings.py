@@ -90,6 +90,23 @@ def test_a_broker_s_certificate_is_checked_unless_it_is_said_not_to_be(url: str,
     assert from_env(CHARRNN_REDIS_URL=url).broker_url == broker_url
 
 
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("CHARRNN_STORE_URL", "sqlite:////tmp/%00"),
+        ("CHARRNN_REDIS_URL", "redis+socket:///%00"),
+        ("CHARRNN_HOME", "a\0b"),
+        ("CHARRNN_FILES_URL", "\0"),
+    ],
+)
+def test_a_nul_in_a_setting_is_refused(setting: str, text: str, tmp_path: Path) -> None:
+    # Catches: ValueError of the system's functions. A variable holds no NUL, but a file that it names may
+    (tmp_path / "value").write_text(text)
+    for name, value in ((setting, text), (f"{setting}_FILE", str(tmp_path / "value"))):
+        with pytest.raises(InputError, match=f"{setting} contains a NUL character"):
+            from_env(**{name: value})
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     # Catches: the local stack used where a secret was not mounted
     with pytest.raises(InputError, match=f"CHARRNN_REDIS_URL_FILE must name a file .*{tmp_path}/url"):
