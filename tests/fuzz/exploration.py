@@ -26,6 +26,10 @@ REFUSED = (0, 2, 3, 5)  # also 5, for results of a job that has not ended
 Check = Callable[[T], None]
 
 
+class TimeOver(KeyboardInterrupt):
+    """The end of a run. Hypothesis takes every other exception for a failure, and goes on."""
+
+
 @dataclass
 class Exploration:
     """A fuzz target's run. It ends after `seconds`, or with the first input that breaks a promise.
@@ -60,7 +64,7 @@ class Exploration:
         def attempt(value: T) -> None:
             nonlocal failed
             if time.monotonic() > ends and not failed:
-                return
+                raise TimeOver
             self.tried += 1
             try:
                 watched(check, value)
@@ -69,8 +73,10 @@ class Exploration:
                 raise
 
         try:
-            while time.monotonic() < ends:
+            while True:
                 seed(time.monotonic_ns())(attempt)()
+        except TimeOver:
+            pass
         finally:
             self.count(self.tried)
 
