@@ -69,7 +69,6 @@ COMMANDS = (
     "models --json",
     "models show speeches",
     "models show speeches --json",
-    "models compare speeches speeches",
     "models export speeches -o speeches.zip",
     "submit -m speeches --dry-run",
     "submit -m speeches --random-seeds 2 --dry-run",
