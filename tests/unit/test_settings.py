@@ -43,7 +43,22 @@ def test_a_place_is_read_from_its_variable(field: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://there/", "memory://", "redis://there:99999/0", "redis://there/x", "redis://b/0?password=x", "garbage"],
+    [
+        "http://there/",
+        "memory://",
+        "redis://there:99999/0",
+        "redis://there/x",
+        f"redis://there/{'9' * 5000}",
+        "redis://b/0?password=x",
+        "garbage",
+        "redis://b/?virtual_host=0",
+        "redis://b/0?socket_timeout=5",
+        "rediss://b/0?ssl_cert_reqs=x",
+        "rediss://b/0?ssl_cert_reqs=",  # without a value, Kombu's default would verify no certificate
+        "rediss://b/0?ssl_x=y",
+        "redis+socket:///b?virtual_host=x",
+        "redis+socket:///b?x=y",
+    ],
 )
 def test_a_url_of_no_redis_server_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not a URL of a Redis server"):
