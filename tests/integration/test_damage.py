@@ -165,6 +165,16 @@ def test_a_text_that_is_not_utf_8_hides_no_row(client: Client, model: str) -> No
     assert [job.label for job in client.jobs()] == ["n\ufffd", None]
 
 
+def test_a_blob_in_the_place_of_a_text_hides_no_row(client: Client, model: str) -> None:
+    # Catches: TypeError of json.dumps, for bytes
+    if client.connections.store.url.startswith("postgres"):
+        pytest.skip("PostgreSQL refuses what is not a text")
+    job = submit_one(client, model, label="nightly")
+    with client.connections.store.write() as connection:
+        connection.execute(text(f"update jobs set label = x'6eff' where id = {job}"))  # noqa: S608
+    assert [found["label"] for found in to_document(client.jobs())] == ["n\ufffd", None]
+
+
 @each_cell
 def test_a_damaged_schedule_is_shown_as_such_and_the_others_run(
     client: Client, model: str, text_file: Path, cell: str, capsys: pytest.CaptureFixture[str]
