@@ -20,9 +20,12 @@ TRIED = "inputs tried"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give each target more time than it uses: making a failing input small takes minutes."""
+    """Give each target more time than it uses: making a failing input small takes minutes.
+
+    The method leaves the alarm to `limited_time`.
+    """
     for item in items:
-        item.add_marker(pytest.mark.timeout(60 * _minutes(config) + 300))
+        item.add_marker(pytest.mark.timeout(60 * _minutes(config) + 600, method="thread"))
 
 
 def _minutes(config: pytest.Config) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -84,11 +86,34 @@ class Exploration:
 def watched(check: Check[T], value: T) -> None:
     """Check one input, its time, and how far the peak of memory is above the level before it."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak is the present level
-    before, began = _peak_mb(), time.monotonic()
-    check(value)
-    took, grown = time.monotonic() - began, _peak_mb() - before
-    assert took < LONGEST_S, f"one input took {took:.0f} s"
+    before = _peak_mb()
+    try:
+        with limited_time():
+            check(value)
+    except TooLong as error:
+        raise AssertionError(f"one input took more than {LONGEST_S:.0f} s") from error
+    grown = _peak_mb() - before
     assert grown < GROWN_MB, f"one input took {grown:.0f} MB"
+
+
+class TooLong(BaseException):
+    """The end of an input's time. No code of the project catches it."""
+
+
+@contextmanager
+def limited_time() -> Iterator[None]:
+    """Raise TooLong after LONGEST_S, so that an input that hangs is found, and made small, like any other."""
+
+    def end(*_: object) -> None:
+        raise TooLong
+
+    handler = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def _peak_mb() -> float:
