@@ -221,7 +221,8 @@ def _check_redis_url(url: str) -> None:
         known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
     except ValueError:  # the port is invalid
         known = False
-    if not known or (parts.scheme != SOCKET and not re.fullmatch(f"({DATABASE})?", parts.path.strip("/"))):
+    # A socket has a path; a server may have a database.
+    if not known or not re.fullmatch(".+" if parts.scheme == SOCKET else f"({DATABASE})?", parts.path.strip("/ ")):
         raise InputError(f"CHARRNN_REDIS_URL is not a URL of a Redis server. Expected {REDIS_URLS}")
     expected = REDIS_OPTIONS.get(parts.scheme, {})
     for name, value in parse_qsl(parts.query, keep_blank_values=True):  # blank: Kombu would leave the option out

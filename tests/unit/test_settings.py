@@ -56,6 +56,8 @@ def test_a_place_is_read_from_its_variable(field: str) -> None:
         "rediss://b/0?ssl_cert_reqs=x",
         "rediss://b/0?ssl_cert_reqs=",  # without a value, Kombu's default would verify no certificate
         "rediss://b/0?ssl_x=y",
+        "redis+socket:///",
+        "redis+socket://there",
         "redis+socket:///b?virtual_host=x",
         "redis+socket:///b?x=y",
     ],
