@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, text, update
+from sqlalchemy import Column, select, text, update
 
 from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.client import Client
@@ -110,6 +110,19 @@ def test_a_damaged_report_costs_no_rows(client: Client, model: str, do_part: DoP
     assert client.status(job).report is None
     do_part()
     assert (client.job(job).state, len(list(client.results(job)))) == ("done", 2)
+
+
+@pytest.mark.parametrize("name", ["parts", "batch", "steps", "seconds", "temperatures"])
+def test_a_report_with_a_value_of_another_type_is_left_out(
+    client: Client, model: str, do_part: DoPart, name: str
+) -> None:
+    # Catches: TypeError of the sums in summarize
+    job = submit_one(client, model)
+    do_part()
+    with client.connections.store.write() as connection:
+        report = connection.execute(select(jobs.c.report).where(jobs.c.id == job)).scalar_one()
+        connection.execute(update(jobs).where(jobs.c.id == job).values(report=report | {name: None}))
+    assert client.status(job).report is None
 
 
 @each_cell
