@@ -178,6 +178,15 @@ def test_a_text_that_is_not_utf_8_hides_no_row(client: Client, model: str) -> No
     assert [job.label for job in client.jobs()] == ["n\ufffd", None]
 
 
+@pytest.mark.parametrize("name", ["name", "size", "sha256"])
+def test_a_file_with_a_field_of_another_type_is_damaged(client: Client, model: str, text_file: Path, name: str) -> None:
+    # Catches: TypeError where the path is made
+    cell = json.dumps({"name": "a", "size": 1, "sha256": "0"} | {name: None})
+    damage(client, models.c.validation, cell, name=model)
+    with pytest.raises(DamagedError, match=f"the model {model} cannot be read"):
+        train(client, model, [text_file], dry_run=True)
+
+
 def test_a_blob_in_the_place_of_a_text_hides_no_row(client: Client, model: str) -> None:
     # Catches: TypeError of json.dumps, for bytes
     if client.connections.store.url.startswith("postgres"):
