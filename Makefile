@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 BENCH := .venv-bench
 
-.PHONY: help demo check test test-all faults soak bench lint unit docs format requirements clean
+.PHONY: help demo check test test-all faults soak fuzz bench lint unit docs format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -30,6 +30,7 @@ test: check ## every promise once, against real servers; 12 minutes
 
 test-all: test ## the rest: each real timeout, each race, more examples; half an hour with make test
 	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=ci $(WORKERS)
+	$(BIN)/pytest tests/fuzz $(DOORS)
 
 faults: $(READY) ## every fault of docs/reliability.md, and the table there; an hour and a half
 	$(BIN)/pytest tests/faults --table docs/reliability.md
@@ -37,6 +38,13 @@ faults: $(READY) ## every fault of docs/reliability.md, and the table there; an 
 soak: MINUTES = 30
 soak: $(READY) ## random faults: make soak MINUTES=30 (half of them on each database)
 	$(BIN)/pytest tests/faults/test_soak.py -s --minutes $(MINUTES)
+
+# Each target takes a process for itself while it runs, so the peak of memory is its own.
+DOORS := --numprocesses=2 --dist=worksteal
+
+fuzz: MINUTES = 10
+fuzz: $(READY) ## damaged and hostile input at every door: make fuzz MINUTES=10 (each door; an hour in all)
+	$(BIN)/pytest tests/fuzz $(DOORS) --minutes $(MINUTES)
 
 bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorch, the store; 40 minutes
 	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python

@@ -36,6 +36,10 @@ settings.register_profile("ci", max_examples=200, deadline=None)
 settings.load_profile("dev")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, help="of random faults, half on each database; or of each fuzz target")
+
+
 def pytest_configure() -> None:
     """Restore the handler of SIGINT. A shell that runs the suite in the background ignores it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

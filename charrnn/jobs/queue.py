@@ -184,9 +184,7 @@ class Queue:
         """
         with self._client() as client:
             client.set(STORE_KEY, f"{store_id} {store_url}", nx=True)
-            # Anyone may have written a value of 512 MB. Kombu's client prefixes SET, but not GETRANGE.
-            owner = client.getrange(KEY_PREFIX + STORE_KEY, 0, MAX_OWNER)
-        owner_id, _, owner_url = owner.decode(errors="replace").partition(" ")
+            owner_id, owner_url = _owner(client)
         if owner_id != store_id:
             raise InputError(
                 f"The broker {self.url} serves the store {owner_url}, not {store_url}. Set CHARRNN_STORE_URL and "
@@ -196,8 +194,7 @@ class Queue:
     def known_store(self) -> str | None:
         """Return the URL of the store that the broker serves, without a password; None if it serves none yet."""
         with self._client() as client:
-            owner = client.get(KEY_PREFIX + STORE_KEY)
-        return None if owner is None else str(owner.decode(errors="replace")).partition(" ")[2]
+            return _owner(client)[1] or None
 
     @contextmanager
     def _client(self) -> Iterator[Any]:
@@ -210,6 +207,14 @@ class Queue:
             start = "it with: charrnn-jobs up" if self.local else "your Redis server, or correct CHARRNN_REDIS_URL"
             refused = _refusal(error, self.url) or f"does not answer. Start {start}"
             raise UnreachableError(f"The broker {self.url} {refused}") from error
+
+
+def _owner(client: Any) -> tuple[str, str]:
+    """Return id and URL of the store that the broker serves, or empty texts."""
+    # Anyone may have written a value of 512 MB. Kombu's client prefixes SET, but not GETRANGE.
+    owner: bytes = client.getrange(KEY_PREFIX + STORE_KEY, 0, MAX_OWNER)
+    owner_id, _, owner_url = owner.decode(errors="replace").partition(" ")
+    return owner_id, owner_url
 
 
 def _refusal(error: BaseException, url: str) -> str | None:

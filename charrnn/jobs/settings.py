@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import platformdirs
 
@@ -29,6 +29,15 @@ LONGEST_S = 3600.0  # the longest time that any setting may have; it bounds the 
 SOCKET = "redis+socket"
 REDIS_SCHEMES = ("redis", "rediss", SOCKET)
 REDIS_URLS = "redis://:password@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0"
+DATABASE = "[0-9]{1,9}"  # the number of a Redis database, as a pattern
+TLS_OPTIONS = {
+    "ssl_cert_reqs": "(CERT_REQUIRED|CERT_OPTIONAL|CERT_NONE|required|optional|none)",
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"), ".+"),
+    "ssl_check_hostname": "(?i:true|false)",
+}
+REDIS_OPTIONS = {"redis": TLS_OPTIONS, "rediss": TLS_OPTIONS, SOCKET: {"virtual_host": DATABASE}}
+"""The options of each kind of URL, with the pattern of their values. Kombu raises exceptions of any type for others."""
+
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
 
@@ -176,8 +185,15 @@ def _read(variable: str, environ: Mapping[str, str]) -> str:
         raise InputError(f"{variable} is not UTF-8. Set it to a value in UTF-8")
     if text and file:
         raise InputError(f"Set {variable} or {variable}{FROM_FILE}, not both")
-    if not file:
-        return text
+    if file:
+        text = _read_file(variable, file)
+    # No path has a NUL: the system's functions raise ValueError. In a URL, %00 is one.
+    if "\0" in text or (variable.endswith("_URL") and "%00" in text):
+        raise InputError(f"{variable} contains a NUL character, which no path and no name can have. Remove it")
+    return text
+
+
+def _read_file(variable: str, file: str) -> str:
     try:
         with open(file, encoding="utf-8", opener=regular) as source:
             text = source.read(MAX_FILE + 1).strip()
@@ -202,11 +218,19 @@ def _check_redis_url(url: str) -> None:
     """Refuse URLs for which Kombu raises exceptions of any type. The message does not show the URL's password."""
     try:
         parts = urlsplit(url)
-        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0 and "password=" not in parts.query)
+        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
     except ValueError:  # the port is invalid
         known = False
-    if not known or (parts.scheme != SOCKET and not re.fullmatch("[0-9]*", parts.path.strip("/"))):
+    # A socket has a path; a server may have a database.
+    if not known or not re.fullmatch(".+" if parts.scheme == SOCKET else f"({DATABASE})?", parts.path.strip("/ ")):
         raise InputError(f"CHARRNN_REDIS_URL is not a URL of a Redis server. Expected {REDIS_URLS}")
+    expected = REDIS_OPTIONS.get(parts.scheme, {})
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):  # blank: Kombu would leave the option out
+        if not re.fullmatch(expected.get(name, "(?!)"), value):
+            raise InputError(
+                f"CHARRNN_REDIS_URL is not a URL of a Redis server: its option {name!r:.80} or the value of it is not "
+                f"valid. Expected any of {', '.join(expected)}"
+            )
 
 
 def _parse(name: str, text: str) -> str | float:

@@ -170,7 +170,11 @@ class Document:
     def boundary(self, data: FileBytes, place: int) -> int:
         """Return the byte offset at which the character that includes the byte at `place` starts."""
         before = place
-        while self.encoding == UTF_8 and before - 4 < place < len(data) and data[place : place + 1][0] & 0xC0 == 0x80:
+        while (
+            self.encoding == UTF_8
+            and max(0, before - 4) < place < len(data)
+            and data[place : place + 1][0] & 0xC0 == 0x80
+        ):
             place -= 1
         return place
 

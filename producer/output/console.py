@@ -55,7 +55,8 @@ def value(text: object) -> None:
 
 def records(found: object) -> None:
     """Print values as JSON on standard output, converted by `to_document`."""
-    value(json.dumps(to_document(found), ensure_ascii=False, indent=1))
+    text = json.dumps(to_document(found), ensure_ascii=False, indent=1)
+    value(text.encode(errors="backslashreplace").decode())  # a lone surrogate, as of a damaged cell, stays escaped
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:

@@ -24,7 +24,6 @@ RECOVERIES = ("recovery_child_s", "recovery_host_s", "cancel_s", "backlog_s")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--table", type=Path, help="the document to write the table of faults into")
-    parser.addoption("--minutes", type=float, help="minutes of random faults, half of them on each database")
     parser.addoption("--soak-seed", type=int, help="random seed that an earlier run printed, to repeat it")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, text, update
+from sqlalchemy import Column, select, text, update
 
 from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.client import Client
@@ -112,6 +112,19 @@ def test_a_damaged_report_costs_no_rows(client: Client, model: str, do_part: DoP
     assert (client.job(job).state, len(list(client.results(job)))) == ("done", 2)
 
 
+@pytest.mark.parametrize("name", ["parts", "batch", "steps", "seconds", "temperatures"])
+def test_a_report_with_a_value_of_another_type_is_left_out(
+    client: Client, model: str, do_part: DoPart, name: str
+) -> None:
+    # Catches: TypeError of the sums in summarize
+    job = submit_one(client, model)
+    do_part()
+    with client.connections.store.write() as connection:
+        report = connection.execute(select(jobs.c.report).where(jobs.c.id == job)).scalar_one()
+        connection.execute(update(jobs).where(jobs.c.id == job).values(report=report | {name: None}))
+    assert client.status(job).report is None
+
+
 @each_cell
 def test_the_other_parts_of_a_job_with_a_damaged_part_are_read(
     client: Client, model: str, do_part: DoPart, cell: str
@@ -163,6 +176,25 @@ def test_a_text_that_is_not_utf_8_hides_no_row(client: Client, model: str) -> No
     job = submit_one(client, model, label="nightly")
     damage(client, jobs.c.label, "' || cast(x'6eff' as text) || '", id=job)
     assert [job.label for job in client.jobs()] == ["n\ufffd", None]
+
+
+@pytest.mark.parametrize("name", ["name", "size", "sha256"])
+def test_a_file_with_a_field_of_another_type_is_damaged(client: Client, model: str, text_file: Path, name: str) -> None:
+    # Catches: TypeError where the path is made
+    cell = json.dumps({"name": "a", "size": 1, "sha256": "0"} | {name: None})
+    damage(client, models.c.validation, cell, name=model)
+    with pytest.raises(DamagedError, match=f"the model {model} cannot be read"):
+        train(client, model, [text_file], dry_run=True)
+
+
+def test_a_blob_in_the_place_of_a_text_hides_no_row(client: Client, model: str) -> None:
+    # Catches: TypeError of json.dumps, for bytes
+    if client.connections.store.url.startswith("postgres"):
+        pytest.skip("PostgreSQL refuses what is not a text")
+    job = submit_one(client, model, label="nightly")
+    with client.connections.store.write() as connection:
+        connection.execute(text(f"update jobs set label = x'6eff' where id = {job}"))  # noqa: S608
+    assert [found["label"] for found in to_document(client.jobs())] == ["n\ufffd", None]
 
 
 @each_cell

@@ -21,6 +21,8 @@ from charrnn.jobs.store.store import Store
         "mysql://user:secret@host/db",
         "postgresql+asyncpg://user:secret@host/db",
         "sqlite://",
+        "sqlite://there/x",  # SQLite has no host: ArgumentError when it is opened
+        "sqlite://user:secret@/x",
         "nonsense",
         "postgresql://h:x/d",
         "mysql://host/db?password=secret",

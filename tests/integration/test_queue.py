@@ -104,6 +104,7 @@ def test_a_large_value_of_another_program_is_not_read(queue: Queue) -> None:
     try:
         with pytest.raises(InputError, match="The broker .* serves the store"):
             queue.claim_for("first", "sqlite:///first")
+        assert queue.known_store() is None
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -92,9 +92,13 @@ def test_a_model_with_another_validation_text_refuses_it(elsewhere: Client, arch
     other = tmp_path / "other.txt"
     other.write_text("quite another text, which is long enough to be trained on\n" * 200)
     train(elsewhere, "speeches", [other])
+    files = elsewhere.connections.files
+    before = [file.name for file in files.list("validation")]
     with pytest.raises(InputError, match="another validation text in this store.*--as NAME"):
         elsewhere.models.import_version(archive)
-    assert (elsewhere.models.list(), list(elsewhere.connections.files.list("models"))) == ([], [])
+    # Catches: the archive's validation text, written before the refusal
+    assert [file.name for file in files.list("validation")] == before
+    assert (elsewhere.models.list(), [*files.list("models")]) == ([], [])
     assert elsewhere.models.import_version(archive, "theirs") == "theirs@1"
 
 

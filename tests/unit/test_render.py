@@ -110,6 +110,14 @@ def test_other_characters_are_shown_as_they_are(text: str) -> None:
     assert console.printable(text) == text
 
 
+def test_a_lone_surrogate_in_json_stays_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    # Catches: UnicodeEncodeError of standard output
+    console.records({"name": "é\ud800"})
+    printed = capsys.readouterr().out
+    assert printed == '{\n "name": "é\\ud800"\n}\n'
+    assert json.loads(printed) == {"name": "é\ud800"}
+
+
 def test_generated_text_sends_no_escape_sequence(capsys: pytest.CaptureFixture[str]) -> None:
     results.table([result_line(seed="\x1b[31ma", text="\x1b]0;b\x07")])
     assert capsys.readouterr().out.splitlines()[1] == "  �[31ma�]0;b�"

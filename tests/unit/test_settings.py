@@ -43,7 +43,24 @@ def test_a_place_is_read_from_its_variable(field: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://there/", "memory://", "redis://there:99999/0", "redis://there/x", "redis://b/0?password=x", "garbage"],
+    [
+        "http://there/",
+        "memory://",
+        "redis://there:99999/0",
+        "redis://there/x",
+        f"redis://there/{'9' * 5000}",
+        "redis://b/0?password=x",
+        "garbage",
+        "redis://b/?virtual_host=0",
+        "redis://b/0?socket_timeout=5",
+        "rediss://b/0?ssl_cert_reqs=x",
+        "rediss://b/0?ssl_cert_reqs=",  # without a value, Kombu's default would verify no certificate
+        "rediss://b/0?ssl_x=y",
+        "redis+socket:///",
+        "redis+socket://there",
+        "redis+socket:///b?virtual_host=x",
+        "redis+socket:///b?x=y",
+    ],
 )
 def test_a_url_of_no_redis_server_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not a URL of a Redis server"):
@@ -88,6 +105,23 @@ def test_a_file_variable_of_an_unknown_setting_is_refused(text: str, tmp_path: P
 def test_the_broker_certificate_is_verified_unless_disabled(url: str, broker_url: str) -> None:
     # Catches: Kombu's default, which verifies no certificate
     assert from_env(CHARRNN_REDIS_URL=url).broker_url == broker_url
+
+
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("CHARRNN_STORE_URL", "sqlite:////tmp/%00"),
+        ("CHARRNN_REDIS_URL", "redis+socket:///%00"),
+        ("CHARRNN_HOME", "a\0b"),
+        ("CHARRNN_FILES_URL", "\0"),
+    ],
+)
+def test_a_nul_in_a_setting_is_refused(setting: str, text: str, tmp_path: Path) -> None:
+    # Catches: ValueError of the system's functions. A variable holds no NUL, but a file that it names may
+    (tmp_path / "value").write_text(text)
+    for name, value in ((setting, text), (f"{setting}_FILE", str(tmp_path / "value"))):
+        with pytest.raises(InputError, match=f"{setting} contains a NUL character"):
+            from_env(**{name: value})
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

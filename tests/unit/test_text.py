@@ -75,6 +75,16 @@ def test_a_document_s_error_names_file_line_and_byte_of_any_chunk(
         list(written(tmp_path / "a.txt", data).read())
 
 
+@pytest.mark.parametrize("data", [b"\x80", b"\xbf" * 3, b"\x80abc"])
+def test_a_text_that_begins_inside_a_character_is_refused_with_its_place(tmp_path: Path, data: bytes) -> None:
+    # Catches: a search for the character's first byte that goes on before the file's begin
+    document = written(tmp_path / "x.txt", data)
+    with document.open() as opened:
+        assert document.boundary(opened, 0) == 0
+    with pytest.raises(TextError, match=r"x\.txt: line 1, byte 1: 0x.* is not UTF-8"):
+        list(document.read())
+
+
 def test_a_nul_is_refused_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(TextError, match=r"a\.txt: line 2, byte 3: a NUL character"):
         list(written(tmp_path / "a.txt", b"ab\ncd\0e").read())

@@ -12,11 +12,19 @@ S3 = "s3://"  # start of a bucket's URL
 
 @dataclass(frozen=True, kw_only=True)
 class FileRef:
-    """A reference to a file or folder of the store."""
+    """A reference to a file or folder of the store.
+
+    Raises:
+        TypeError: a field of a damaged cell has another type.
+    """
 
     name: str  # path below the root, with forward slashes
     size: int  # bytes
     sha256: str  # for a folder, the hash of its files' names and hashes
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and isinstance(self.size, int) and isinstance(self.sha256, str)):
+            raise TypeError("a file's name, size or sha256 has another type")
 
     def to_dict(self) -> JsonObject:
         return asdict(self)

@@ -85,6 +85,8 @@ def to_document(value: object) -> Any:
         return {name: to_document(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_document(item) for item in value]
+    if isinstance(value, bytes):  # SQLite keeps any type in any column: a damaged text may be a blob
+        return value.decode(errors="replace")
     return value
 
 

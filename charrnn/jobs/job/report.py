@@ -9,8 +9,9 @@ import base64
 import hashlib
 import struct
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 
+from charrnn.checks import check_integer, check_number
 from charrnn.jobs.job.json_object import JsonObject, known_fields
 from charrnn.jobs.job.sizing import full_speed
 
@@ -128,6 +129,10 @@ class Seconds:
         )
 
 
+COUNTS = ("parts", "batch", "steps", "slot_steps", "characters")
+MAX_COUNT = (1 << 63) - 1  # of a column of the database
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """A report about the sampling of one part, or of all parts of a job so far.
@@ -188,7 +193,14 @@ class Report:
 
         A newer release may have stored more, which is left out: a worker that could not add its part to the report
         could not commit the part.
+
+        Raises:
+            InputError: a count or a time is not a number.
         """
+        for name in COUNTS:
+            check_integer(name, values[name], 0, MAX_COUNT)
+        for phase in fields(Seconds):
+            check_number(phase.name, values["seconds"][phase.name])
         parsed = {
             "seconds": Seconds(**known_fields(Seconds, values["seconds"])),
             "temperatures": Tallies.from_dict(values["temperatures"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -54,6 +55,9 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
         if name is not None:
             manifest = replace(manifest, model=name)
         text = (folder / VALIDATION).read_bytes()
+        with store.read() as connection:  # before anything is written: the text's file would stay
+            frozen = registry.validation(connection, manifest.model)
+        _check_validation(manifest.model, frozen, hashlib.sha256(text).hexdigest())
         validation = files.put_content(layout.VALIDATION, layout.TEXT, [text])
         (folder / VALIDATION).unlink()
         stored = files.put_folder(layout.new_version_folder(manifest.model), folder)
@@ -70,6 +74,14 @@ def _num_skipped(validation: str, manifest: Manifest) -> int:
     return sum(character not in known for character in validation.replace(PIECE_END, JOINT))
 
 
+def _check_validation(model: str, frozen: FileRef | None, sha256: str) -> None:
+    if frozen is not None and frozen.sha256 != sha256:
+        raise InputError(
+            f"{model} has another validation text in this store, so the losses could not be compared. Import it under "
+            f"another name: --as NAME"
+        )
+
+
 def _add(store: Store, manifest: Manifest, stored: FileRef, validation: FileRef, skipped: int) -> int:
     new = NewVersion(
         model=manifest.model,
@@ -81,9 +93,6 @@ def _add(store: Store, manifest: Manifest, stored: FileRef, validation: FileRef,
         precision=manifest.precision,
     )
     with store.write() as connection:
-        if registry.freeze_validation(connection, new.model, validation) != validation:
-            raise InputError(
-                f"{new.model} has another validation text in this store, so the losses could not be compared. "
-                f"Import it under another name: --as NAME"
-            )
+        # Another process may have frozen another text since the first check.
+        _check_validation(new.model, registry.freeze_validation(connection, new.model, validation), validation.sha256)
         return registry.import_version(connection, new)

@@ -193,7 +193,8 @@ def _parse(url: str) -> URL:
         raise InputError(f"CHARRNN_STORE_URL is not a database URL. {EXPECTED}") from error
     # SQLite's own URLs, which begin with "file:", can also name a database in memory.
     path = parsed.database or ""
-    is_file = parsed.drivername == SQLITE and path and not path.startswith((":memory:", "file:")) and not parsed.query
+    elsewhere = (parsed.host, parsed.port, parsed.username, parsed.password, parsed.query)
+    is_file = parsed.drivername == SQLITE and path and not path.startswith((":memory:", "file:")) and not any(elsewhere)
     if not is_file and parsed.drivername not in (POSTGRESQL, "postgresql+psycopg"):
         raise InputError(
             f"CHARRNN_STORE_URL must name a SQLite file or a PostgreSQL database. {EXPECTED}. "

@@ -7,7 +7,7 @@ from itertools import islice
 
 from charrnn.errors import DamagedError, counted
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.json_object import field_values
+from charrnn.jobs.job.json_object import field_values, reading
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.specs import SPEC_VERSION
@@ -44,12 +44,13 @@ def job_status(connections: Connections, job_id: int | None, *, after_epoch: int
 def _report(connections: Connections, job: Job) -> ReportSummary | None:
     try:
         report = connections.store.report(job.id)
+        if report is None or job.started_at is None:
+            return None
+        with reading(f"the report of job {job.id}"):  # it may have values of any type
+            return summarize(report, queue_seconds=(job.started_at - job.created_at) / 1000)
     except DamagedError as error:
         logger.warning("%s", error)
         return None
-    if report is None or job.started_at is None:
-        return None
-    return summarize(report, queue_seconds=(job.started_at - job.created_at) / 1000)
 
 
 def _waiting_for(connections: Connections, job: Job) -> str:
