@@ -157,8 +157,13 @@ def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
 
 
 def _schedules(client: Client) -> list[Check]:
-    """Return a finding for each schedule whose last run failed."""
-    return [
+    """Return a finding for each schedule that cannot be read, so that it never runs, and whose last run failed."""
+    unreadable = [
+        Check(f"schedule {schedule.name}", False, f"it does not run: {schedule.unreadable}", needed=False)
+        for schedule in client.schedules.list()
+        if schedule.unreadable
+    ]
+    return unreadable + [
         Check(f"schedule {slot.schedule}", False, f"the run of {utc(slot.at)} failed: {slot.reason}", needed=False)
         for slot in client.schedules.failures()
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from stat import S_IMODE
 from typing import BinaryIO
 
 from charrnn.errors import InputError
@@ -23,15 +24,27 @@ def opened(output: Path | None, *, live: bool) -> AbstractContextManager[BinaryI
 
 @contextmanager
 def replace_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that replaces `path` if the block succeeds. Devices and pipes are written directly."""
+    """Yield a file that replaces `path` if the block succeeds, with its mode. A link leads to the file to replace.
+
+    Devices and pipes are written directly, as is whatever a link in /dev leads to, such as /dev/stdout.
+    """
     try:
-        if path.exists() and not path.is_file():  # /dev/stdout, a named pipe
+        if _is_written_directly(path):
             with open(path, "wb") as file:
                 yield file
             return
-        with temporary_file(path) as arriving:
+        target = path.resolve()
+        with temporary_file(target) as arriving:
             with open(arriving, "wb") as file:
                 yield file
-            arriving.replace(path)
+            if target.exists():
+                arriving.chmod(S_IMODE(target.stat().st_mode))
+            arriving.replace(target)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _is_written_directly(path: Path) -> bool:
+    if path.is_symlink() and path.absolute().parts[1] in ("dev", "proc"):
+        return True
+    return path.exists() and not path.is_file()

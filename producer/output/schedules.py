@@ -21,7 +21,7 @@ def schedules(rows: Iterable[ListedSchedule]) -> None:
                 _requested(s),
                 console.when(s.last.at if s.last else None),
                 s.last and _slot(s.last),
-                "paused" if s.paused else console.when(s.next_at),
+                "paused" if s.paused else "never" if s.unreadable else console.when(s.next_at),
             )
             for s in rows
         ),

@@ -22,6 +22,7 @@ from charrnn.jobs.store import tables
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import jobs, models, parts, schedules, versions, workers
 from charrnn.options import SamplingOptions
+from producer.commands.doctor import examine
 from producer.output import jobs as render
 from producer.output import models as render_models
 from producer.output import schedules as render_schedules
@@ -214,6 +215,71 @@ def test_a_damaged_schedule_is_shown_as_damaged_and_others_run(
         connection.execute(update(schedules).values(next_at=0))
     client.schedules.tick()
     assert client.schedules.list()[1].last is not None
+
+
+@pytest.mark.parametrize(("column", "cell"), [("cron", "x"), ("timezone", "x"), ("next_at", "x"), ("deadline_s", "x")])
+def test_a_schedule_that_never_runs_is_reported(
+    client: Client, model: str, text_file: Path, column: str, cell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Catches: a damaged schedule that stops without a word
+    if client.connections.store.url.startswith("postgres") and column in ("next_at", "deadline_s"):
+        pytest.skip("PostgreSQL refuses text in a column of numbers")
+    request = TrainRequest(model="nightly", paths=(str(text_file),))
+    client.schedules.add(Schedule(name="broken", cron=Cron("0 3 * * *", "UTC"), request=request))
+    with client.connections.store.write() as connection:
+        connection.execute(text(f"update schedules set {column} = '{cell}'"))  # noqa: S608
+    render_schedules.schedules(client.schedules.list())
+    assert "never" in capsys.readouterr().out
+    (finding,) = [check for check in examine(client) if check.name == "schedule broken"]
+    assert finding.detail.startswith("it does not run: schedule broken cannot be read")
+
+
+PARTS_DAMAGED = {
+    "a part without rows": "update parts set rows = 0 where number = 1",
+    "a part of fewer than no rows": "update parts set rows = -1 where number = 1",
+    "the last part without rows": "update parts set rows = 0 where number = 2",
+    "a part that is gone": "delete from parts where number = 1",
+    "the last part is gone": "delete from parts where number = 2",
+    "a part that begins later": "update parts set first_row = 2 where number = 1",
+    "another part's file": "update parts set output = (select output from parts where number = 0 and rows = 3) where number = 1",
+    "no file": "update parts set output = null where number = 1",
+}
+
+
+@pytest.mark.parametrize("kind", PARTS_DAMAGED)
+def test_results_are_never_other_rows_than_asked_for(client: Client, model: str, do_part: DoPart, kind: str) -> None:
+    # Catches: rows twice, for ever or not at all, with exit code 0, where the database is damaged
+    seeds = [Seed("a") for _ in range(9)]
+    job = submit(client, model, seeds, SamplingOptions(), part_rows=3).id or 0
+    for _ in range(3):
+        do_part()
+    assert len(list(client.results(job))) == 9
+    with client.connections.store.write() as connection:
+        connection.execute(text(PARTS_DAMAGED[kind]))
+    found: list[int] = []
+    with pytest.raises(DamagedError, match=f"The database is damaged at job {job}: "):
+        found.extend(json.loads(line)["row"] for line in client.results(job))
+    assert found == list(range(len(found)))
+
+
+def test_results_of_another_job_are_not_delivered(client: Client, model: str, do_part: DoPart) -> None:
+    first, second = submit_one(client, model), submit_one(client, model)
+    for _ in range(4):
+        do_part()
+    with client.connections.store.write() as connection:
+        foreign = connection.execute(select(parts.c.output).where(parts.c.job == first, parts.c.number == 0)).scalar()
+        connection.execute(update(parts).where(parts.c.job == second, parts.c.number == 0).values(output=foreign))
+    with pytest.raises(DamagedError, match=f"part 0 names jobs/{first}/0-1.jsonl.zst, which does not have its row 0"):
+        list(client.results(second))
+
+
+def test_missing_parts_are_found_by_an_inspection(client: Client, model: str, do_part: DoPart) -> None:
+    damaged, _ = submit_one(client, model), submit_one(client, model)
+    lost = {finding.problem for finding in client.inspect() if finding.loss}
+    with client.connections.store.write() as connection:
+        connection.execute(text(f"delete from parts where job = {damaged} and number = 1"))  # noqa: S608
+    found = {finding.problem for finding in client.inspect() if finding.loss}
+    assert found - lost == {f"job {damaged}: its parts do not have each of its rows once"}
 
 
 @each_cell

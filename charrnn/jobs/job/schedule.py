@@ -112,8 +112,14 @@ class StoredSchedule:
 
     @property
     def unreadable(self) -> str | None:
-        """Why its request cannot be read, or None."""
-        return damage(lambda: self.request)
+        """Why it cannot be read, or None."""
+        return damage(self._read)
+
+    def _read(self) -> None:
+        with reading(f"schedule {self.name}"):
+            self.schedule()
+            if not isinstance(self.next_at, int):
+                raise TypeError("its next time is not a number")
 
     @property
     def kind(self) -> str:

@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 
-from charrnn.errors import InputError
+from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.connections import Connections
+from charrnn.jobs.files.layout import part_prefix
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.rows.rows import dump_line, failed_result, read_lines, stored_rows
@@ -18,6 +20,8 @@ UNFINISHED = (PartState.QUEUED, PartState.LEASED)
 
 class Results:
     """The rows of one generate job.
+
+    Every row that is yielded is the one that was asked for: what the database says about parts is not believed.
 
     Raises:
         InputError: the job is a training job.
@@ -40,6 +44,9 @@ class Results:
         Args:
             failed: only the rows of parts that failed for good.
             follow: wait for rows that are not done, instead of leaving them out.
+
+        Raises:
+            DamagedError: the parts do not have each row once, or a part's file does not have its rows.
         """
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
         wanted = (PartState.FAILED,) if failed else (PartState.DONE, PartState.FAILED)
@@ -51,10 +58,15 @@ class Results:
 
     def _parts(self, row: int, stop: int, follow: bool) -> Iterator[StoredPart]:
         """Yield the parts from the one that begins at `row` on. One that is waited for may be split meanwhile."""
-        while row < stop and (page := self.store.parts(self.job_id, first=row)):
+        while row < stop:
+            page = self.store.parts(self.job_id, first=row)
+            if not page:
+                raise self._damaged(f"no part has row {row:,}")
             for part in page:
                 if row >= stop:
                     break
+                if part.first_row != row or part.rows < 1:
+                    raise self._damaged(f"no part begins with row {row:,}, or that part has no rows")
                 if follow and part.state in UNFINISHED:
                     time.sleep(POLL_S)
                     break
@@ -63,9 +75,27 @@ class Results:
 
     def _part_lines(self, part: StoredPart) -> Iterator[bytes]:
         if part.output is not None:
-            with self.files.open(part.output) as file:
-                yield from read_lines(file)
+            yield from self._output_lines(part, part.output)
             return
+        if part.state == PartState.DONE:
+            raise self._damaged(f"part {part.number} is done, but names no file")
         spec = self.store.job(self.job_id).generate_spec or self.spec  # read again: an awaited version is now set
         for row in stored_rows(self.files, spec, part):
             yield dump_line(failed_result(row, spec.name, part.error or ""))
+
+    def _output_lines(self, part: StoredPart, output: FileRef) -> Iterator[bytes]:
+        number, stop = part.first_row, part.first_row + part.rows
+        if output.name.startswith(part_prefix(part.job, part.number)):
+            with self.files.open(output) as file:
+                for line in read_lines(file):
+                    if number == stop or not line.startswith(b'{"row": %d,' % number):
+                        break
+                    yield line
+                    number += 1
+                else:
+                    if number == stop:
+                        return
+        raise self._damaged(f"part {part.number} names {output.name}, which does not have its row {number:,}")
+
+    def _damaged(self, what: str) -> DamagedError:
+        return DamagedError(f"The database is damaged at job {self.job_id}: {what}")

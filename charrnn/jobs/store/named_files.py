@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 
 from sqlalchemy import Connection, case, func, select
 
@@ -61,6 +61,14 @@ def files_of_job(connection: Connection, job: int) -> set[str] | None:
                 return None
             names.add(reference.name)
     return names
+
+
+def jobs_without_parts(connection: Connection) -> Sequence[int]:
+    """Return the jobs whose parts are too few, too many, or do not have all rows. Reads every part."""
+    counted = func.count(parts.c.id), func.coalesce(func.sum(parts.c.rows), 0)
+    complete = (counted[0] == jobs.c.parts_total) & (counted[1] == jobs.c.rows_total)
+    grouped = select(jobs.c.id).outerjoin(parts, parts.c.job == jobs.c.id).group_by(jobs.c.id).having(~complete)
+    return connection.execute(grouped.order_by(jobs.c.id)).scalars().all()
 
 
 def newest_row(connection: Connection) -> int:

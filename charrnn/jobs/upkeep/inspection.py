@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from charrnn.errors import DamagedError, ModelFileError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.store.named_files import files_of_parts, shared_files
+from charrnn.jobs.store.named_files import files_of_parts, jobs_without_parts, shared_files
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.pruning import unnamed
 
@@ -36,6 +36,10 @@ def inspect(store: Store, files: Files) -> Iterator[Finding]:
         problems |= _problem(files, file)
     named = {str(file) if isinstance(file, DamagedError) else file.name for file in _shared(store)} if problems else ()
     yield from (Finding(problem=problem, loss=True) for name, problem in problems.items() if name in named)
+    with store.read() as connection:
+        incomplete = jobs_without_parts(connection)
+    for job in incomplete:
+        yield Finding(problem=f"job {job}: its parts do not have each of its rows once", loss=True)
     yield from _inspect_parts(store, files)
     for stored in unnamed(store, files, older_than_s=0.0):
         yield Finding(problem=f"{files.url}/{stored.name} has no row in the database", loss=False)
