@@ -87,8 +87,11 @@ def _cell(cell: object) -> Text:
 
 
 def when(milliseconds: int | None) -> str:
-    """Return a database time (milliseconds since 1970) as local time."""
-    return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+    """Return a database time (milliseconds since 1970) as local time. A damaged one is shown as such."""
+    try:
+        return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+    except (OSError, OverflowError, TypeError, ValueError):
+        return "unreadable"
 
 
 def _printable_lines(message: str) -> Text:

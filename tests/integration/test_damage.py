@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,35 @@ def test_a_schedule_that_never_runs_is_reported(
     assert finding.detail.startswith("it does not run: schedule broken cannot be read")
 
 
+def show_models(client: Client) -> None:
+    render_models.models(client.models.list())
+
+
+def read_results(client: Client) -> None:
+    list(client.results(2))
+
+
+SCALARS: dict[str, tuple[str, Callable[[Client], None]]] = {
+    "a part's state": ("update parts set state = 'weird'", read_results),
+    "a part's first row": ("update parts set first_row = 'x' where job = 2 and number = 1", read_results),
+    "a version's time": ("update versions set created_at = 1e300", show_models),
+}
+
+
+@pytest.mark.parametrize("kind", SCALARS)
+def test_a_scalar_that_is_damaged_is_no_traceback(client: Client, model: str, do_part: DoPart, kind: str) -> None:
+    if client.connections.store.url.startswith("postgres"):
+        pytest.skip("PostgreSQL refuses values of another type")
+    assert submit_one(client, model) == 2
+    do_part()
+    statement, read = SCALARS[kind]
+    with client.connections.store.write() as connection:
+        connection.execute(text("pragma ignore_check_constraints = on"))
+        connection.execute(text(statement))
+    with suppress(DamagedError):  # or it is shown as unreadable
+        read(client)
+
+
 PARTS_DAMAGED = {
     "a part without rows": "update parts set rows = 0 where number = 1",
     "a part of fewer than no rows": "update parts set rows = -1 where number = 1",
@@ -241,7 +272,8 @@ PARTS_DAMAGED = {
     "a part that is gone": "delete from parts where number = 1",
     "the last part is gone": "delete from parts where number = 2",
     "a part that begins later": "update parts set first_row = 2 where number = 1",
-    "another part's file": "update parts set output = (select output from parts where number = 0 and rows = 3) where number = 1",
+    "another part's file": "update parts set output = (select output from parts where first_row = 0 and rows = 3) "
+    "where number = 1",
     "no file": "update parts set output = null where number = 1",
 }
 

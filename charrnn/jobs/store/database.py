@@ -30,7 +30,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.compiler import compiles
 
-from charrnn.errors import InputError, UnreachableError
+from charrnn.errors import DamagedError, InputError, UnreachableError
 from charrnn.jobs.job.json_object import parse_stored
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -88,9 +88,16 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database and writes nothing."""
-        with self._translate_errors(), self._reading.begin() as connection:
-            yield connection
+        """Open a transaction that sees one state of the database and writes nothing.
+
+        Raises:
+            DamagedError: a value has another type or is none of those expected, as SQLite allows in any column.
+        """
+        try:
+            with self._translate_errors(), self._reading.begin() as connection:
+                yield connection
+        except (OverflowError, TypeError, ValueError) as error:
+            raise DamagedError(f"The store {self.url} has a value that cannot be read: {error}") from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
