@@ -31,7 +31,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from kombu.utils.url import maybe_sanitize_url
 from redis import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.settings import SOCKET, Settings
@@ -228,6 +228,11 @@ def _refusal(error: BaseException, url: str) -> str | None:
         return f"rejects the user or password in CHARRNN_REDIS_URL: {found} Correct them"
     if isinstance(found, NoPermissionError):
         return f"denies its user a required permission: {found}. Grant the rights that deploy/redis.acl lists"
+    if isinstance(found, ResponseError):
+        return (
+            f"refuses a command: {found}. If it is full, give it more memory. If another program changed its keys, "
+            f"delete those that begin with {KEY_PREFIX}; maintenance sends the notifications again"
+        )
     if isinstance(socket, SSLCertVerificationError):
         reason = f"has a certificate that is not trusted: {socket.verify_message.rstrip('.')}"
         return f"{reason}. In CHARRNN_REDIS_URL, set ssl_ca_certs to its authority and use the certificate's host name"

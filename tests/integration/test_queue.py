@@ -111,6 +111,14 @@ def test_a_large_value_of_another_program_is_not_read(queue: Queue) -> None:
     assert most < 5_000_000  # Catches: GET
 
 
+def test_a_key_of_another_type_is_reported(queue: Queue) -> None:
+    # Catches: "does not answer. Start it", for a broker that answers
+    with queue.app.connection_for_write() as connection:
+        connection.default_channel.client.set("train", "garbage")
+    with pytest.raises(UnreachableError, match="refuses a command: WRONGTYPE .*delete those that begin with charrnn"):
+        queue.lengths()
+
+
 def test_an_unreachable_broker_is_reported_with_the_command_to_start(settings: Settings, tmp_path: Path) -> None:
     # Catches: Kombu's error, which names no broker
     queue = Queue(replace(settings, home=tmp_path))
