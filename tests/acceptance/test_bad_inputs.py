@@ -133,8 +133,9 @@ def test_characters_that_the_model_does_not_know_are_named(
     # Catches: no _refuse_unknown, so that a worker fails at each row
     lines = ["the ", seed]
     data = "\n".join(map(_json_seed, lines) if name.endswith("jsonl") else lines)
-    arguments = ("submit", "-m", "tiny", "--seeds", written(name, data.encode()))
-    refuse(stack, 2, f"1 seed contains characters outside the vocabulary: line 2: {shown}", *arguments)
+    path = written(name, data.encode())
+    message = f"1 seed contains characters outside the vocabulary: {path}: line 2: {shown}"
+    refuse(stack, 2, message, "submit", "-m", "tiny", "--seeds", path)
 
 
 def _json_seed(seed: str) -> str:

@@ -73,7 +73,7 @@ def test_bad_seed_files_are_refused(stack: Home, tmp_path: Path, content: bytes 
     ("content", "message"),
     [
         ('{"seed": 7}', "--rng-seed"),
-        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "The id 'x' appears twice, again in line 2"),
+        ('{"id": "x", "seed": "the"}\n{"id": "x", "seed": "a"}', "line 2: the id 'x' appears twice"),
         ('{"text": "the"}', "unknown field 'text'"),
         ("the", "line 1 is not JSON"),
     ],

@@ -46,8 +46,8 @@ def test_bad_seeds_are_skipped_and_counted(tmp_path: Path, kind: str) -> None:
     # Catches: rows or options of a skipped seed that are counted
     assert (stored.num_seeds, stored.rows, stored.options, bad.count) == (2, 4, frozenset(), 2)
     assert bad.first is not None
-    assert "line 2" in bad.first
-    assert "line 2" in str(refused.value)
+    assert bad.first.startswith(f"{file}: line 2")
+    assert f"{file}: line 2" in str(refused.value)
 
 
 def test_bad_seeds_alone_are_an_error(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_parquet_file_is_read(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "seeds.parquet", id=[*ids, None], seed=[*seeds, None], other=[1, 2, 3, 4])
     found = SeedFile(str(file))
     assert [(seed.id, seed.text, seed.where) for seed in found] == [
-        (own, seed, f"row {number}") for number, (own, seed) in enumerate(SEEDS, 1)
+        (own, seed, f"{file}: row {number}") for number, (own, seed) in enumerate(SEEDS, 1)
     ]
     assert found.blank_lines == 1
 
@@ -191,10 +191,11 @@ def test_prose_and_code_are_text(tmp_path: Path, text: str) -> None:
 
 
 def test_the_place_of_a_seed_is_its_last_line(tmp_path: Path) -> None:
-    (tmp_path / "seeds.csv").write_text('seed\n"two\nlines"\none\n')
-    assert list(SeedFile(str(tmp_path / "seeds.csv"))) == [
-        Seed("two\nlines", None, "line 3"),
-        Seed("one", None, "line 4"),
+    file = tmp_path / "seeds.csv"
+    file.write_text('seed\n"two\nlines"\none\n')
+    assert list(SeedFile(str(file))) == [
+        Seed("two\nlines", None, f"{file}: line 3"),
+        Seed("one", None, f"{file}: line 4"),
     ]
 
 

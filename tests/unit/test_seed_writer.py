@@ -83,7 +83,7 @@ def test_seeds_with_ids_are_not_counted_among_equal_ones() -> None:
 
 def test_a_repeated_id_is_refused_with_its_line() -> None:
     seeds = [Seed("a", id="x", where="line 2"), Seed("b", id="y", where="line 3"), Seed("c", id="x", where="line 5")]
-    with pytest.raises(InputError, match="The id 'x' appears twice, again in line 5"):
+    with pytest.raises(InputError, match="line 5: the id .x. appears twice"):
         written(seeds)
 
 

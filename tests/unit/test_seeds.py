@@ -35,7 +35,10 @@ def blank_lines(folder: Path, data: bytes) -> int:
 
 
 def test_each_line_is_a_seed_with_its_number(tmp_path: Path) -> None:
-    assert read_text(tmp_path, b"one\ntwo\n") == [Seed("one", where="line 1"), Seed("two", where="line 2")]
+    assert read_text(tmp_path, b"one\ntwo\n") == [
+        Seed("one", where=f"{tmp_path}/seeds.txt: line 1"),
+        Seed("two", where=f"{tmp_path}/seeds.txt: line 2"),
+    ]
 
 
 def test_the_last_line_needs_no_newline(tmp_path: Path) -> None:
@@ -63,7 +66,7 @@ def test_only_a_newline_ends_a_seed(tmp_path: Path) -> None:
 def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
     data = b"\none\r\n\r\n \t\ntwo\n\n"
     assert blank_lines(tmp_path, data) == 4
-    assert [seed.where for seed in read_text(tmp_path, data)] == ["line 2", "line 5"]
+    assert [(seed.where or "")[-6:] for seed in read_text(tmp_path, data)] == ["line 2", "line 5"]
 
 
 @pytest.mark.parametrize("data", [b"one", b"one\n", b"one\r\n"])
@@ -83,7 +86,8 @@ def test_a_file_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> Non
 
 def test_a_seed_of_json_lines_can_have_an_id(tmp_path: Path) -> None:
     file = read_json(tmp_path, '{"id": "a", "seed": "one"}', "", '{"seed": "two\\nlines"}')
-    assert file == [Seed("one", "a", "line 1"), Seed("two\nlines", None, "line 3")]
+    name = tmp_path / "seeds.jsonl"
+    assert file == [Seed("one", "a", f"{name}: line 1"), Seed("two\nlines", None, f"{name}: line 3")]
 
 
 def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path) -> None:
@@ -152,7 +156,10 @@ def test_two_halves_are_a_character(tmp_path: Path) -> None:
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffé\r\nb\n".encode())))
-    assert list(SeedFile("-")) == [Seed("é", where="line 1"), Seed("b", where="line 2")]
+    assert list(SeedFile("-")) == [
+        Seed("é", where="standard input: line 1"),
+        Seed("b", where="standard input: line 2"),
+    ]
 
 
 def test_errors_of_standard_input_name_it(monkeypatch: pytest.MonkeyPatch) -> None:

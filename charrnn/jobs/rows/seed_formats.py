@@ -88,7 +88,7 @@ def _read_text(source: Source) -> Iterator[Entry]:
         )
     for number, line in enumerate(chain(head, lines), 1):
         text = line.removesuffix("\n").removesuffix("\r")
-        yield None if _is_blank(text) else Seed(text, None, f"line {number}")
+        yield None if _is_blank(text) else Seed(text, None, f"{source.name}: line {number}")
 
 
 def _look(lines: Sequence[str]) -> str | None:
@@ -140,12 +140,12 @@ def _read_jsonl(source: Source) -> Iterator[Entry]:
         except (ValueError, RecursionError) as error:
             yield InputError(f"{source.name}: line {number} is not JSON: {error}")
         else:
-            yield _seed(source.name, f"line {number}", record)
+            yield _seed(f"{source.name}: line {number}", record)
 
 
 def _read_json(source: Source) -> Iterator[Entry]:
     for number, record in enumerate(_elements(source), 1):
-        yield _seed(source.name, f"element {number}", record)
+        yield _seed(f"{source.name}: element {number}", record)
 
 
 def _elements(source: Source) -> Iterator[Any]:
@@ -211,7 +211,7 @@ def _read_csv(source: Source) -> Iterator[Entry]:
         for cells in reader:
             if len(cells) > seed and not _is_blank(cells[seed]):
                 own = cells[seed_id] if seed_id is not None and len(cells) > seed_id else ""
-                yield Seed(cells[seed], own or None, f"line {reader.line_num}")
+                yield Seed(cells[seed], own or None, f"{source.name}: line {reader.line_num}")
             else:
                 yield None
     except csv.Error as error:
@@ -248,15 +248,14 @@ def _read_parquet(source: Source) -> Iterator[Entry]:
                 if text is None:
                     yield None
                 else:
-                    yield _seed(source.name, f"row {number}", {SEED_COLUMN: text, ID_COLUMN: own})
+                    yield _seed(f"{source.name}: row {number}", {SEED_COLUMN: text, ID_COLUMN: own})
     except (ArrowException, OSError) as error:
         raise InputError(f"{source.name} is not a Parquet file that can be read: {error}") from error
 
 
-def _seed(name: str, place: str, record: object) -> Seed | InputError:
-    where = f"{name}: {place}"
+def _seed(where: str, record: object) -> Seed | InputError:
     if isinstance(record, str):
-        return Seed(record, None, place)
+        return Seed(record, None, where)
     if not isinstance(record, dict):
         return InputError(f"{where}: {record!r:.80} is not a JSON object. Expected {EXPECTED}")
     if unknown := sorted(record.keys() - {ID_COLUMN, SEED_COLUMN, *OVERRIDES}):
@@ -269,7 +268,7 @@ def _seed(name: str, place: str, record: object) -> Seed | InputError:
         return InputError(f"{where}: seed must be a string, the text to start from. Received: {seed!r:.80}{hint}")
     if seed_id is not None and not isinstance(seed_id, str):
         return InputError(f'{where}: id must be a string, such as "{seed_id!s:.80}". Received: {seed_id!r:.80}')
-    return Seed(seed, seed_id, place, {name: record[name] for name in OVERRIDES if name in record})
+    return Seed(seed, seed_id, where, {name: record[name] for name in OVERRIDES if name in record})
 
 
 READERS: dict[str, Callable[[Source], Iterator[Entry]]] = {

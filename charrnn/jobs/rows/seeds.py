@@ -43,7 +43,7 @@ class Seed:
 
     text: str
     id: str | None = None  # chosen by the user, unique in the job
-    where: str | None = None  # in its file, for errors, such as "line 3"
+    where: str | None = None  # for errors, such as "seeds.txt: line 3"
     options: Mapping[str, Any] = field(default_factory=dict)  # own sampling options, any of `options.OVERRIDES`
 
     @property
@@ -244,8 +244,8 @@ class SeedWriter:
     def _refuse_equal_ids(self, seeds: Sequence[Seed]) -> None:
         for seed, count in zip(seeds, self._ids.count([hash(seed.id) for seed in seeds]), strict=True):
             if count:
-                again = f", again in {seed.where}" if seed.where else ""
-                raise InputError(f"The id {seed.id!r} appears twice{again}. Expected a different id for each seed")
+                place = f"{seed.where}: the" if seed.where else "The"
+                raise InputError(f"{place} id {seed.id!r} appears twice. Expected a different id for each seed")
 
     def _check(self, seed: Seed) -> _Line:
         check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
