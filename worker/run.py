@@ -171,10 +171,15 @@ class Worker:
             os._exit(1)
 
     def _announce(self, sender: Consumer, **_: object) -> None:
-        sender.hub.timer.call_repeatedly(TOUCH_S, self.pulse.touch)
+        sender.hub.timer.call_repeatedly(TOUCH_S, self._look_after_children)
         signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal; Celery would restart
         ready = {"event": "ready"}
         logger.info("worker ready: devices %s, queues %s", ", ".join(self.devices), ", ".join(self.queues), extra=ready)
+
+    def _look_after_children(self) -> None:
+        for pid in self.pulse.end_hanging():
+            logger.error("child process %d hangs; it was ended, and another one takes its place", pid)
+        self.pulse.touch()
 
     def _drain(self, **_: object) -> None:
         self.pulse.touch(ahead_s=self.settings.drain_s)  # in advance: Celery's loop ends before the children do

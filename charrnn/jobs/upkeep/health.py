@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -34,13 +35,30 @@ class Pulse:
     def __init__(self, settings: Settings, children: int) -> None:
         self._parent = os.getpid()
         self._beats = RawArray("d", children)  # seconds of the monotonic clock, which processes of a host share
+        self._pids = RawArray("l", children)  # 0: not started yet
+        self._stale_s = stale_s(settings)
         for child in range(children):
-            self.beat(child)
+            self._beats[child] = time.monotonic()
         self._file = _hold(settings.home, stale_s(settings))
 
     def beat(self, child: int) -> None:
         """Record that this child makes progress. Called in the child."""
-        self._beats[child] = time.monotonic()
+        self._beats[child], self._pids[child] = time.monotonic(), os.getpid()
+
+    def end_hanging(self) -> list[int]:
+        """End the children that hang as a whole, so that others take their places. Return their process ids.
+
+        Their own threads cannot do it: a process that was stopped, or a library that never gives back Python's lock,
+        stops those too.
+        """
+        ended = []
+        for child, pid in enumerate(self._pids):
+            if pid and time.monotonic() - self._beats[child] > self._stale_s:
+                self._beats[child], self._pids[child] = time.monotonic(), 0  # the next child sets its own
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                ended.append(pid)
+        return ended
 
     def touch(self, ahead_s: float = 0.0) -> None:
         """Set the file's time to the last beat of the stalest child. Has no effect outside the parent.
