@@ -10,6 +10,7 @@ from itertools import chain
 
 from charrnn.errors import InputError, counted
 from charrnn.text.documents import Document
+from charrnn.text.listing import shorten_names
 from charrnn.text.overlap import WINDOW, Stretch, size_of
 from charrnn.text.validation import JOINT, PIECE_END, Validation
 from charrnn.text.vocabulary import Vocabulary
@@ -18,7 +19,6 @@ REPEATING_SHARE = 0.1  # a text with a smaller share of new text, validation tex
 NOTED_SHARE = 0.01  # of the text; leaving out more than this beside the validation text itself is logged
 REFUSED_SHARE = 0.2  # of the text; leaving out more is refused, if the validation text can still be chosen
 SHOWN = 40  # characters quoted in an error message
-NAMED = 3  # files
 
 logger = logging.getLogger(__name__)
 
@@ -173,10 +173,9 @@ def _example(copies: Sequence[Excerpt]) -> str:
     sizes = Counter[str]()
     for copy in copies:
         sizes[str(copy.document)] += len(copy)
-    names = [name for name, _ in sizes.most_common(NAMED)]
-    others = f" and {len(sizes) - NAMED:,} other files" if len(sizes) > NAMED else ""
+    names = shorten_names([name for name, _ in sizes.most_common()])
     sample = " ".join(next(max(copies, key=len).read())[: 10 * SHOWN].split())
-    return f"in {', '.join(names)}{others}, such as {sample[:SHOWN]!r}"
+    return f"in {names}, such as {sample[:SHOWN]!r}"
 
 
 def _without(document: Document, copies: Sequence[Stretch]) -> Iterator[Excerpt]:

@@ -57,8 +57,9 @@ class Cron:
             reason = _reason(str(error), self.expression)
             raise InputError(f"The cron expression {self.expression!r} is not valid: {reason}. {EXAMPLE}") from error
         if self.timezone not in _portable_zones():
-            near = [zone for zone in sorted(_portable_zones()) if zone.lower().split("/")[-1] == self.timezone.lower()]
-            hint = f"Did you mean {near[0]}? " if near else did_you_mean(self.timezone, sorted(_portable_zones()))
+            zones = sorted(_portable_zones())
+            near = [zone for zone in zones if zone.lower().split("/")[-1] == self.timezone.lower()]
+            hint = f"Did you mean {near[0]}? " if near else did_you_mean(self.timezone, zones)
             raise InputError(
                 f"Unknown time zone {self.timezone!r}. {hint.strip()}{' ' if hint else ''}Expected an IANA name such "
                 f"as UTC or Europe/Paris"

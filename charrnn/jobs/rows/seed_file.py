@@ -23,7 +23,7 @@ class SeedFile:
         source: path of the file, or "-".
         format: one of FORMATS. Default: decided by the file's suffix, otherwise text.
         column: the column of a table with the seeds. Default: seed.
-        bad: what becomes of an entry that is not a seed. Default: an error.
+        bad: the policy for entries that are not seeds. Default: an error.
         pipes: whether the source may be a pipe, which a person names and waits for: `--seeds <(command)`.
 
     Attributes:

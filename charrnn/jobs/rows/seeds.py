@@ -62,7 +62,7 @@ class StoredSeed:
 
 
 class BadSeeds:
-    """What becomes of a seed that cannot be used: it is an error, or it is skipped.
+    """The policy for seeds that cannot be used: the first is an error, or all are skipped and counted.
 
     Attributes:
         count: number of skipped seeds.
@@ -128,7 +128,7 @@ def store_seeds(
 
     Args:
         put: a function that stores the bytes of a file, given chunk by chunk.
-        bad: what becomes of a seed that the model cannot read or that has invalid options. Default: an error.
+        bad: the policy for seeds that the model cannot read or that have invalid options. Default: an error.
 
     Raises:
         InputError: there are no seeds, or one of them cannot be used.

@@ -24,9 +24,7 @@ from charrnn.regular_file import NotRegularError, regular
 
 FOLDER = "health"  # in CHARRNN_HOME
 TOUCH_S = 5.0
-SLOWEST_S = (
-    90.0  # longest time between two touches: a hanging broker blocks a parent for 60 s of timeouts, 30 s of pause
-)
+SLOWEST_S = 90.0  # between two touches: a hanging broker blocks a parent for 60 s of timeouts, 30 s of pause
 
 
 class Pulse:
