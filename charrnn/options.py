@@ -17,6 +17,8 @@ from charrnn.text.documents import check_encodable
 
 PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
 UNKNOWN = (ERROR, DROP, REPLACE) = ("error", "drop", "replace")
+GROW = "grow"
+UNKNOWN_IN_TEXT = (GROW, *UNKNOWN)
 MAX_LAYERS = 8
 MAX_UNITS = 4096
 MAX_UNROLL = 1024  # characters; the graph and the memory of a training step grow with it

@@ -135,15 +135,22 @@ app = typer.Typer(
 
 
 def with_dashes(message: str, command: Any) -> str:
-    """Return a message of the library with its parameters named as the options of a command, such as --top-k.
+    """Return a message of the library with its parameters named as the options of a command: `start` as --from.
 
     Parameters begin a message that is about one of them, and stand in backticks elsewhere.
     """
     commands = [command, *getattr(command, "commands", {}).values()]
-    options = {option for each in commands for param in each.params for option in param.opts if option[:2] == "--"}
-    words = "|".join(option[2:].replace("-", "[-_]") for option in options) or "(?!)"
+    options = {
+        name: option
+        for each in commands
+        for param in each.params
+        for option in param.opts
+        if option.startswith("--")
+        for name in (param.name, option[2:].replace("-", "_"))
+    }
+    words = "|".join(name.replace("_", "[-_]") for name in options) or "(?!)"
     named = rf"`({words})`|^({words})(?= (?:must|requires|applies|cannot)\b)"
-    return re.sub(named, lambda found: "--" + (found[1] or found[2]).replace("_", "-"), message)
+    return re.sub(named, lambda found: options[(found[1] or found[2]).replace("-", "_")], message)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from charrnn.errors import InputError, counted
+from charrnn.options import DROP, ERROR, GROW
 from charrnn.text.documents import Document
 from charrnn.text.listing import shorten_names
 from charrnn.text.overlap import WINDOW, Stretch, size_of
@@ -46,9 +47,10 @@ class TrainingText:
     Attributes:
         excerpts: the text to train on.
         validation: the validation text; none of it is in the excerpts.
-        vocabulary: covers the excerpts, and also the validation text unless the vocabulary was given.
-        num_characters: number of characters in the excerpts and the newlines between them.
-        num_left_out: number of characters in copies of the validation text, which are left out.
+        vocabulary: covers the text, and also the validation text unless the vocabulary was given and cannot grow.
+        num_characters: number of characters in the text: the excerpts and the newlines between them.
+        num_left_out: number of characters that are left out: copies of the validation text, and characters dropped.
+        unknown: what becomes of characters outside the vocabulary, one of `options.UNKNOWN_IN_TEXT`.
     """
 
     excerpts: tuple[Excerpt, ...]
@@ -56,6 +58,7 @@ class TrainingText:
     vocabulary: Vocabulary
     num_characters: int
     num_left_out: int = 0
+    unknown: str = GROW
 
     def chunks(self) -> Iterator[str]:
         """Yield the text in chunks of about 1 MB.
@@ -63,7 +66,8 @@ class TrainingText:
         Raises:
             TextError: a document can no longer be read.
         """
-        return read(self.excerpts)
+        for chunk in read(self.excerpts):
+            yield self.vocabulary.handle_unknown(chunk, self.unknown)
 
 
 def prepare(
@@ -72,6 +76,7 @@ def prepare(
     vocabulary: Vocabulary | None = None,
     name: str = "the model",
     *,
+    unknown: str = GROW,
     strict: bool = False,
 ) -> TrainingText:
     """Read a corpus, choose its vocabulary, and check that both fit together.
@@ -81,32 +86,55 @@ def prepare(
         validation: the validation text as `charrnn.text.validation` makes it. Copies of it are left out of the training
             text. "" reserves nothing.
         vocabulary: the vocabulary of a model to fine-tune; None makes one of all characters.
-        name: that model's name in error messages.
+        name: that model's name in messages.
+        unknown: what becomes of characters outside that vocabulary, one of `options.UNKNOWN_IN_TEXT`. "grow" adds them
+            to it, also those of the validation text. See `Vocabulary.prepare_seed` for the others. What was done is
+            logged as a warning.
         strict: refuse to leave out more than REFUSED_SHARE of the text.
 
     Raises:
         TextError: a document cannot be read.
-        InputError: the text has fewer than 2 distinct characters or one outside the vocabulary, the validation text
-            has fewer than 2 characters in the vocabulary, or too much of the text is copies of the validation text.
+        InputError: the text has fewer than 2 distinct characters or, with "error", one outside the vocabulary; the
+            validation text has fewer than 2 characters in the vocabulary; or too much of the text is copies of the
+            validation text.
     """
     excerpts, copies = exclude_validation(corpus, validation, strict=strict)
-    num_characters, seen = 0, set[str]()
+    num_read, num_characters, seen = 0, 0, set[str]()
     for chunk in read(excerpts):
-        num_characters += len(chunk)
+        known = vocabulary.handle_unknown(chunk, unknown) if vocabulary else chunk
+        num_read, num_characters = num_read + len(chunk), num_characters + len(known)
         seen.update(chunk)
+    validation_characters = set(validation) - {PIECE_END}
     if vocabulary is None:
-        vocabulary = Vocabulary.of("".join(seen | set(validation) - {PIECE_END}))
-    _check_characters(seen, validation, vocabulary, name)
+        vocabulary = Vocabulary.of("".join(seen | validation_characters))
+    elif unknown == GROW:
+        vocabulary = _grow(vocabulary, seen | validation_characters, name)
+    elif new := vocabulary.unknown("".join(seen)):
+        _report_unknown(new, unknown, name)
+    _check_validation(validation, vocabulary, name)
     num_left_out = sum(map(len, chain.from_iterable(copy.read() for copy in copies)))
-    return TrainingText(excerpts, validation, vocabulary, num_characters, num_left_out)
+    if unknown == DROP:
+        num_left_out += num_read - num_characters
+    return TrainingText(excerpts, validation, vocabulary, num_characters, num_left_out, unknown)
 
 
-def _check_characters(seen: set[str], validation: str, vocabulary: Vocabulary, name: str) -> None:
-    if unknown := "".join(sorted(seen - set(vocabulary.characters))):
-        raise InputError(
-            f"The text has {counted(len(unknown), 'character')} outside the vocabulary of {name}: {unknown[:SHOWN]!r}. "
-            f"A vocabulary cannot grow: remove them from the text, or train a new model instead of fine-tuning"
-        )
+def _grow(vocabulary: Vocabulary, characters: set[str], name: str) -> Vocabulary:
+    new = vocabulary.unknown("".join(characters))
+    if not new:
+        return vocabulary
+    logger.warning("The vocabulary of %s grows by %s: %r", name, counted(len(new), "character"), new[:SHOWN])
+    return Vocabulary.of(vocabulary.characters + new)
+
+
+def _report_unknown(new: str, unknown: str, name: str) -> None:
+    """Log that characters outside the vocabulary are dropped or replaced, or refuse them."""
+    said = f"{counted(len(new), 'character')} outside the vocabulary of {name}: {new[:SHOWN]!r}"
+    if unknown == ERROR:
+        raise InputError(f"The text has {said}. Remove them, or let the vocabulary grow")
+    logger.warning("The text has %s. They are %s", said, "left out" if unknown == DROP else "replaced")
+
+
+def _check_validation(validation: str, vocabulary: Vocabulary, name: str) -> None:
     if validation and sum(character in vocabulary for character in validation) < 2:
         raise InputError(
             f"The validation text has fewer than 2 characters in the vocabulary of {name}. "

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cached_property
 
 from charrnn.errors import InputError, ModelFileError
-from charrnn.options import DROP, ERROR
+from charrnn.options import DROP, REPLACE
 from charrnn.text.documents import check_encodable
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
@@ -83,10 +83,11 @@ class Vocabulary:
                 "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...), or as a space, or
                 leaves them out if the vocabulary lacks these too. "error" keeps them, so that `encode` refuses them.
         """
-        return self._handle_unknown(seed, unknown) or NEW_LINE
+        return self.handle_unknown(seed, unknown) or NEW_LINE
 
-    def _handle_unknown(self, text: str, unknown: str) -> str:
-        if unknown == ERROR or not self.unknown(text):
+    def handle_unknown(self, text: str, unknown: str) -> str:
+        """Return a text without the characters outside the vocabulary that `unknown` drops or replaces."""
+        if unknown not in (DROP, REPLACE) or not self.unknown(text):
             return text
         return "".join(c if c in self.ids else "" if unknown == DROP else self._substitute(c) for c in text)
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.checks import check_choice
 from charrnn.errors import TrainingError
 from charrnn.model import Model
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
-from charrnn.options import NetworkOptions, TrainingOptions, resolve_network
+from charrnn.options import GROW, UNKNOWN_IN_TEXT, NetworkOptions, TrainingOptions, resolve_network
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import UTF_8, list_documents
 from charrnn.text.training_text import prepare
@@ -30,6 +31,7 @@ from charrnn.text.validation import choose_validation, join_documents
 from charrnn.training.batches import Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import sampling_precision, validation_loss
+from charrnn.training.growth import grow_weights
 from charrnn.training.optimizers import ADAM, RMSPROP, average_share
 from charrnn.training.previews import preview_seed, write_previews
 from charrnn.training.progress import EpochMetrics, Progress
@@ -64,10 +66,11 @@ class Trainer:
         corpus: the training and validation text as ids.
         network: the architecture.
         options: the settings of the run.
-        start: a model to fine-tune, with the vocabulary of the corpus. Training starts from random weights if None.
+        start: a model to fine-tune, whose characters are all in the vocabulary of the corpus. Training starts from
+            random weights if None.
 
     Raises:
-        InputError: the training text is shorter than one batch.
+        InputError: the training text is shorter than one batch, or lacks a character of `start` in its vocabulary.
     """
 
     def __init__(
@@ -87,10 +90,16 @@ class Trainer:
         self.checkpoint = self._start(start)
 
     def _start(self, start: Model | None) -> Checkpoint:
-        if start:
+        vocabulary = self.corpus.vocabulary
+        if start and start.vocabulary.characters == vocabulary.characters:
             weights = dict(start.weights)
         else:
-            arrays = initial_weights(self.network, len(self.corpus.vocabulary), self.options.rng_seed)
+            rng_seed = self.options.rng_seed
+            arrays = (
+                grow_weights(start, vocabulary, rng_seed)
+                if start
+                else initial_weights(self.network, len(vocabulary), rng_seed)
+            )
             weights = {name: ops.array(value) for name, value in arrays.items()}
         zeros = {name: ops.zeros(value.shape) for name, value in weights.items()}
         return Checkpoint(
@@ -255,6 +264,7 @@ def train(
     validation: str | Path | Iterable[str | Path] = (),
     encoding: str = UTF_8,
     start: Model | None = None,
+    unknown: str = GROW,
     on_progress: Callable[[Progress], object] = lambda progress: None,
     **options: Any,
 ) -> Model:
@@ -264,8 +274,9 @@ def train(
         paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
         validation: files to reserve for validation. Default: about 5% of the text, in whole files if there are several.
         encoding: "utf-8", or "latin-1" to read every byte as a character.
-        start: a model to fine-tune. Its network and vocabulary are kept. Reserve text for validation that it was not
-            trained on.
+        start: a model to fine-tune. Its network is kept. Reserve text for validation that it was not trained on.
+        unknown: what becomes of characters outside the vocabulary of `start`. "grow" adds them to the vocabulary,
+            "drop" leaves them out, "replace" writes them plainly, "error" refuses the text.
         on_progress: called after each step, and during each evaluation.
         **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
 
@@ -274,8 +285,8 @@ def train(
         in nats per character of the validation text, which is never trained on.
 
     Raises:
-        InputError: the text cannot be read, is too short or has characters outside the vocabulary of `start`, or an
-            option is unknown or out of range.
+        InputError: the text cannot be read, is too short or, with "error", has characters outside the vocabulary of
+            `start`; or an option is unknown or out of range.
         TrainingError: the loss became infinite or not a number.
     """
     network_options = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
@@ -283,11 +294,14 @@ def train(
         NetworkOptions.from_dict(network_options) if network_options else None, start.network if start else None
     )
     training = TrainingOptions.from_dict(options)
+    check_choice("unknown", unknown, UNKNOWN_IN_TEXT)
     documents = list_documents(paths, encoding)
     validation_text = (
         join_documents(list_documents(validation, encoding)) if validation else choose_validation(documents)
     )
-    text = prepare(documents, validation_text, start.vocabulary if start else None, strict=not validation)
+    text = prepare(
+        documents, validation_text, start.vocabulary if start else None, unknown=unknown, strict=not validation
+    )
     trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), validation_text), network, training, start)
 
     def report(progress: Progress) -> bool:

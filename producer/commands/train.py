@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from charrnn.jobs.job.requests import TrainRequest
-from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
+from charrnn.options import GROW, NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.documents import UTF_8
 from producer.options import (
     DryRunOption,
@@ -56,6 +56,15 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             "--from", metavar="MODEL", help="Fine-tune this version, such as speeches or speeches@3.", panel=TRAINING
         ),
     ] = None,
+    unknown: Annotated[
+        Literal["grow", "error", "drop", "replace"],
+        option(
+            help="Characters of the text outside the vocabulary of that version: add them to it, or handle them as "
+            "submit does.",
+            default=GROW,
+            panel=TRAINING,
+        ),
+    ] = "grow",
     preset: Annotated[
         Literal["notebook"] | None,
         option(
@@ -187,6 +196,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         validation=tuple(validation or ()),
         encoding=encoding,
         start=start,
+        unknown=unknown,
         margin=margin,
         keep=keep,
         label=label,

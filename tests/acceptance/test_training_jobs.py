@@ -82,6 +82,22 @@ def test_a_version_can_be_fine_tuned_from_another(stack: Home, corpus: Path, tra
     assert status["spec"]["network"]["units"] == 16
 
 
+def test_a_fine_tuned_version_learns_new_characters(
+    stack: Home, tmp_path: Path, corpus: Path, trained: tuple[str, str]
+) -> None:
+    texts = [f"«{line}»\n" for path in sorted(corpus.iterdir()) for line in path.read_text().splitlines()]
+    (tmp_path / "quoted.txt").write_text("".join(texts))
+    asked = ("train", "quoted", str(tmp_path / "quoted.txt"), "--from", "several@1", "--epochs", "1")
+    done = stack.call(*asked, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "The vocabulary of several@1 grows by 2 characters: '«»'" in done.stderr
+    job = stack.ok("submit", "-m", "quoted", "--seeds", "-", "-l", "30", "--wait", stdin="«the\n").strip()
+    assert len(json.loads(stack.ok("results", job))["text"]) == 30
+    # A version of the same model with fewer characters is compared with it
+    again = stack.call("train", "quoted", str(corpus), "--from", "several@1", "--epochs", "1", "--wait")
+    assert again.returncode == 0, again.stderr
+
+
 def test_a_preset_trains_on_windows_and_its_model_samples(stack: Home, corpus: Path) -> None:
     windows = ("--units", "16", "--layers", "1", "--epochs", "2", "--max-len", "8")
     done = stack.call("train", "windows", str(corpus), "--preset", "notebook", *windows, "--wait")
@@ -119,6 +135,7 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
         (("--validation", "/none.txt"), "/none.txt: no such file"),
         (("--from", "several", "--units", "8"), "A model that is fine-tuned keeps its network"),
         (("--from", "nobody"), "There is no model 'nobody'"),
+        (("--unknown", "drop"), "--unknown requires --from: a new model learns every character"),
     ],
 )
 def test_invalid_training_input_is_refused(
@@ -141,7 +158,7 @@ def test_a_text_that_cannot_be_used_is_refused(
     stack: Home, tmp_path: Path, trained: tuple[str, str], data: bytes, message: str
 ) -> None:
     (tmp_path / "bad.txt").write_bytes(data)
-    refuse(stack, 2, message, "train", "new", str(tmp_path / "bad.txt"), "--from", "several")
+    refuse(stack, 2, message, "train", "new", str(tmp_path / "bad.txt"), "--from", "several", "--unknown", "error")
 
 
 def test_a_model_keeps_its_validation_text(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:

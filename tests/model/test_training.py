@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import trainer as training
 from charrnn.training.checkpoint import Checkpoint
+from charrnn.training.comparison import common_nats
+from charrnn.training.growth import grow_weights
 from charrnn.training.optimizers import cosine_rate
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
@@ -180,7 +183,38 @@ def test_fine_tuning_keeps_network_and_vocabulary(text_file: Path) -> None:
         charrnn.train(text_file, start=start, units=8)
     text_file.write_text("é" + text_file.read_text())
     with pytest.raises(InputError, match="1 character outside the vocabulary of the model: 'é'"):
-        charrnn.train(text_file, start=start)
+        charrnn.train(text_file, start=start, unknown="error")
+    with pytest.raises(InputError, match="unknown must be one of"):
+        charrnn.train(text_file, start=start, unknown="ignore")
+
+
+@each_method
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_a_larger_vocabulary_changes_no_weight_of_a_known_character(network: NetworkOptions, cell: str) -> None:
+    network = replace(network, cell=cell)
+    size = len(CORPUS.vocabulary)
+    biases = {"dense.bias": np.linspace(-3, 2, size, dtype=np.float32)}
+    start = Model(network, CORPUS.vocabulary, initial_weights(network, size, 1) | biases)
+    larger = Vocabulary.of(CORPUS.vocabulary.characters + "!é😀")  # before, between and behind the known ones
+    grown = Model(network, larger, grow_weights(start, larger, 2))
+    known = grown.vocabulary.encode(start.vocabulary.characters)
+    np.testing.assert_array_equal(grown.weights[f"{cell}_0.kernel"][known], start.weights[f"{cell}_0.kernel"])
+    np.testing.assert_array_equal(grown.weights["dense.kernel"][:, known], start.weights["dense.kernel"])
+    # Catches: characters that are expected everywhere before the first step, and weights in another order
+    before, after, _ = common_nats(start, grown, VALIDATION)
+    assert before < after < before + 0.05
+    with pytest.raises(InputError, match="outside the vocabulary"):
+        grow_weights(start, Vocabulary("ab"), 2)
+
+
+def test_fine_tuning_learns_new_characters(text_file: Path) -> None:
+    start = charrnn.train(text_file, epochs=2, units=16)
+    text_file.write_text("".join(f"«{line}»\n" for line in text_file.read_text().splitlines()))
+    model = charrnn.train(text_file, start=start, epochs=3)
+    assert set(model.vocabulary.characters) == set(text_file.read_text())
+    assert any("»" in text.text for text in model.sample(["«"] * 20, length=100))
+    dropped = charrnn.train(text_file, start=start, epochs=1, unknown="drop")
+    assert dropped.vocabulary.characters == start.vocabulary.characters
 
 
 def test_chosen_files_are_validation(tmp_path: Path) -> None:

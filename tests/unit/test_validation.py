@@ -274,14 +274,43 @@ def test_the_vocabulary_covers_training_and_validation_text(tmp_path: Path) -> N
 
 def test_characters_that_a_model_lacks_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 characters outside the vocabulary of speeches@1: 'é€'"):
-        prepare(files(tmp_path, "abcé€"), "ab", Vocabulary("abcd"), "speeches@1")
+        prepare(files(tmp_path, "abcé€"), "ab", Vocabulary("abcd"), "speeches@1", unknown="error")
+
+
+def test_a_vocabulary_grows_by_the_characters_of_both_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = prepare(files(tmp_path, "abcé€"), PIECE_END.join(("ab", "z")), Vocabulary("abcd"), "speeches@1")
+    assert text.vocabulary.characters == "abcdzé€"
+    assert ("".join(text.chunks()), text.num_characters, text.num_left_out) == ("abcé€", 5, 0)
+    assert caplog.messages == ["The vocabulary of speeches@1 grows by 3 characters: 'zé€'"]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "expected", "left_out", "said"),
+    [("drop", "abc.", 2, "They are left out"), ("replace", "abce....", 0, "They are replaced")],
+)
+def test_unknown_characters_of_a_text_are_dropped_or_replaced(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, unknown: str, expected: str, left_out: int, said: str
+) -> None:
+    text = prepare(
+        files(
+            tmp_path,
+            "abcé….",
+        ),
+        "",
+        Vocabulary(".abce"),
+        unknown=unknown,
+    )
+    # Catches: characters counted that are not trained on
+    assert ("".join(text.chunks()), text.num_characters, text.num_left_out) == (expected, len(expected), left_out)
+    assert text.vocabulary.characters == ".abce"
+    assert caplog.messages == [f"The text has 2 characters outside the vocabulary of the model: 'é…'. {said}"]
 
 
 def test_a_validation_text_without_known_characters_is_refused(tmp_path: Path) -> None:
     corpus = files(tmp_path, "abc")
     with pytest.raises(InputError, match="fewer than 2 characters in the vocabulary of speeches@1"):
-        prepare(corpus, "axy", Vocabulary("abc"), "speeches@1")
-    assert prepare(corpus, "axy", Vocabulary("abcx"), "speeches@1").vocabulary.characters == "abcx"
+        prepare(corpus, "axy", Vocabulary("abc"), "speeches@1", unknown="drop")
+    assert prepare(corpus, "axy", Vocabulary("abcx"), "speeches@1", unknown="drop").vocabulary.characters == "abcx"
 
 
 def test_requested_validation_documents_are_joined_as_pieces(tmp_path: Path) -> None:

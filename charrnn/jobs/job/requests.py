@@ -16,7 +16,7 @@ from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
-from charrnn.options import ERROR, NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.options import ERROR, GROW, NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.documents import UTF_8, check_storable
 
 STANDARD_INPUT = "-"
@@ -36,6 +36,7 @@ class TrainRequest:
             whole files if there are several. Only for a model's first training job: a model keeps its validation text.
         start: a version to fine-tune, as `name`, `name@3` or `name@alias`. It must not have been trained on the
             validation text.
+        unknown: what becomes of characters outside its vocabulary, one of `options.UNKNOWN_IN_TEXT`.
         margin: nats per character by which the version must be better than the champion to replace it.
         keep: number of newest versions to keep after the training job; see `Models.delete_older`.
         label: a label to find the job by.
@@ -51,6 +52,7 @@ class TrainRequest:
     validation: tuple[str, ...] = ()
     encoding: str = UTF_8
     start: str | None = None
+    unknown: str = GROW
     margin: float = 0.0
     keep: int | None = None
     label: str | None = None

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from charrnn.checks import check_integer, check_length, check_number
+from charrnn.checks import check_choice, check_integer, check_length, check_number
+from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files import layout
 from charrnn.jobs.job.file_ref import FileRef
@@ -18,7 +19,7 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
-from charrnn.options import TrainingOptions, resolve_network
+from charrnn.options import GROW, UNKNOWN_IN_TEXT, TrainingOptions, resolve_network
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.training_text import prepare
 from charrnn.text.vocabulary import Vocabulary
@@ -65,6 +66,9 @@ def _check(request: TrainRequest) -> None:
     check_name("The model's name", request.model)
     check_storable("The label", request.label or "")
     check_length("The label", request.label or "", MAX_LABEL)
+    check_choice("unknown", request.unknown, UNKNOWN_IN_TEXT)
+    if request.unknown != GROW and not request.start:
+        raise InputError("`unknown` requires `start`: a new model learns every character of its text")
     check_number("margin", request.margin)
     if request.keep is not None:
         check_integer("keep", request.keep, 1, MAX_KEEP)
@@ -83,7 +87,8 @@ def _prepare(
     given = corpora.documents(request.validation, request.encoding) if request.validation else []
     validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
-    text = prepare(corpus, validation, vocabulary, request.start or request.model, strict=chosen)
+    name = request.start or request.model
+    text = prepare(corpus, validation, vocabulary, name, unknown=request.unknown, strict=chosen)
     training.choose_batch_size(network, text.num_characters)
     return TrainSpec(
         model=request.model,
