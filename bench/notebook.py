@@ -1,14 +1,14 @@
 """Benchmark of training on a folder of texts: training and validation loss per epoch, wall time, memory.
 
     python bench/notebook.py FOLDER --method stream --epochs 4 --validation SPEECH.txt ...
-    python bench/notebook.py FOLDER --method window --encoding latin-1
+    python bench/notebook.py FOLDER --method window
     python bench/notebook.py --smoke
 
 `stream` is the library's default, `window` its notebook preset. Training runs in this process as in
 `charrnn.train`: with the same corpus, validation text, batches and options. The seconds are wall time, validation
 included.
 
-    python bench/notebook.py FOLDER --method window --encoding latin-1 --check-keras 500
+    python bench/notebook.py FOLDER --method window --check-keras 500
 
 compares the preset with a straight port of the notebook to Keras 3. Both train with the same initial weights and
 batches on the folder's whole text, without dropout, since no two libraries draw the same dropout masks. If both
@@ -33,7 +33,7 @@ from bench.harness import make_parser, print_result, write_topics
 from charrnn.errors import InputError
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.corpus import Corpus
-from charrnn.text.documents import ENCODINGS, UTF_8, Document, list_documents
+from charrnn.text.documents import Document, list_documents
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import choose_validation, join_documents
 
@@ -50,7 +50,7 @@ SMOKE_TEXT = 3_000  # characters
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
-    texts = list_documents(options.folder, options.encoding)
+    texts = list_documents(options.folder)
     validation = "" if options.check_keras else read_validation(options, texts)
     text = prepare(texts, validation)
     # A check trains on the whole text, but a corpus needs some validation text.
@@ -63,7 +63,7 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 def read_validation(options: argparse.Namespace, texts: Sequence[Document]) -> str:
     """Return the validation text."""
     if options.validation:
-        return join_documents(list_documents(options.validation, options.encoding))
+        return join_documents(list_documents(options.validation))
     return choose_validation(texts)
 
 
@@ -202,7 +202,6 @@ def make_notebook_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--method", choices=PRESETS, default="stream")
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--encoding", choices=ENCODINGS, default=UTF_8)
     parser.add_argument(
         "--validation",
         metavar="FILE",

@@ -189,7 +189,8 @@ class Model:
 @lru_cache(maxsize=16)  # the rows of a job share their stop strings, which may be many and long
 def _encode_stops(vocabulary: Vocabulary, stops: tuple[str, ...]) -> tuple[str, ...]:
     """Return stop strings as ids, without those that have characters outside the vocabulary: they can never match."""
-    return tuple(to_string(vocabulary.encode(stop)) for stop in stops if not vocabulary.unknown(stop))
+    found = map(vocabulary.plain, stops)
+    return tuple(to_string(vocabulary.encode(stop)) for stop in found if not vocabulary.unknown(stop))
 
 
 def _plan_rows(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple[str, str, float, int]]:

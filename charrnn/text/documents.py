@@ -1,7 +1,6 @@
-"""Reading of text files: their characters, or an error with file, line and byte.
+"""Reading of text files in UTF-8: their characters, or an error with file, line and byte. Pure Python.
 
-Nothing is repaired or normalized, except that a byte order mark at the start is dropped: a model learns the characters
-that are in the file. Pure Python.
+`charrnn.text.plain` makes such files of others.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from charrnn.checks import check_choice
 from charrnn.errors import TextError
 from charrnn.regular_file import NotRegularError, regular
+from charrnn.text.encodings import SAMPLE, explain
 from charrnn.text.listing import expand
 
 BYTE_ORDER_MARK = "\ufeff"
-MARK_BYTES = BYTE_ORDER_MARK.encode()
-UTF_8, LATIN_1 = ENCODINGS = ("utf-8", "latin-1")
 CHUNK = 1 << 20  # bytes read at once
 
 
@@ -90,13 +87,21 @@ class FileBytes:
 
 
 def _not_utf_8(data: bytes | FileBytes, name: str, offset: int, reason: str, line: int = 1) -> TextError:
-    return TextError(
-        f"{name}: {_place(data, offset, line)}: 0x{data[offset : offset + 1].hex()} is not UTF-8 text ({reason}). "
-        f"Convert it first. From Windows, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+    start = max(0, offset - SAMPLE // 2)
+    guessed = explain(data[start : offset + SAMPLE // 2], offset - start)
+    return not_text(
+        f"{name}: {place_of(data, offset, line)}: 0x{data[offset : offset + 1].hex()} is not UTF-8 text ({reason})",
+        guessed and f"{guessed}. Convert it first: iconv -f {guessed.split()[1]} -t utf-8 FILE > NEW",
     )
 
 
-def _place(data: bytes | FileBytes, offset: int, line: int = 1) -> str:
+def not_text(problem: str, advice: str) -> TextError:
+    """Return an error about bytes that are not text, with the advice or, without any, a question."""
+    return TextError(f"{problem}. {advice or 'Is it a text file?'}")
+
+
+def place_of(data: bytes | FileBytes, offset: int, line: int = 1) -> str:
+    """Return the line and byte of a byte offset, both from 1."""
     line_start = 0
     for start in range(0, offset, CHUNK):  # the whole file would be in memory otherwise
         chunk = data[start : min(start + CHUNK, offset)]
@@ -112,17 +117,15 @@ class Document:
 
     Attributes:
         path: the file.
-        encoding: "utf-8" or "latin-1".
-        url: the source, if the file is a copy.
+        source: the name or URL of what the file is a copy of.
     """
 
     path: Path
-    encoding: str = UTF_8
-    url: str | None = None
+    source: str | None = None
 
     def __str__(self) -> str:
-        """Return the name that users know: the URL of the source, or the path."""
-        return self.url or str(self.path)
+        """Return the name that users know."""
+        return self.source or str(self.path)
 
     @contextmanager
     def open(self) -> Iterator[FileBytes]:
@@ -136,8 +139,6 @@ class Document:
                 data = FileBytes(file.fileno())
                 if not len(data):
                     raise TextError(f"{self}: the file is empty. Expected text")
-                if len(data) == len(MARK_BYTES) and data[:] == MARK_BYTES:
-                    raise TextError(f"{self}: the file contains only a byte order mark. Expected text")
                 yield data
         except NotRegularError as error:
             raise TextError(f"{self}: {error.strerror}") from error
@@ -157,45 +158,37 @@ class Document:
             stop: byte offset behind the last character. Default: the end of the file.
 
         Raises:
-            TextError: a byte is invalid in the encoding, or is NUL, which text cannot contain.
+            TextError: a byte is not UTF-8, or is NUL, which text cannot contain.
         """
         with self.open() as data:
             stop = len(data) if stop is None else stop
             while start < stop:
                 end = self.boundary(data, start + CHUNK) if start + CHUNK < stop else stop
-                text = self._decode(data, start, end)
-                yield text.removeprefix(BYTE_ORDER_MARK) if start == 0 else text
+                yield self._decode(data, start, end)
                 start = end
 
     def boundary(self, data: FileBytes, place: int) -> int:
         """Return the byte offset at which the character that includes the byte at `place` starts."""
         before = place
-        while (
-            self.encoding == UTF_8
-            and max(0, before - 4) < place < len(data)
-            and data[place : place + 1][0] & 0xC0 == 0x80
-        ):
+        while max(0, before - 4) < place < len(data) and data[place : place + 1][0] & 0xC0 == 0x80:
             place -= 1
         return place
 
     def _decode(self, data: FileBytes, start: int, stop: int) -> str:
         found = data[start:stop]
-        if (nul := found.find(b"\0")) >= 0:  # checked first: another encoding does not make an image text
-            raise TextError(
-                f"{self}: {_place(data, start + nul)}: a NUL character, which text cannot contain. Is it a text file?"
-            )
+        if (nul := found.find(b"\0")) >= 0:
+            raise not_text(f"{self}: {place_of(data, start + nul)}: a NUL character, which text cannot contain", "")
         try:
-            return found.decode(self.encoding)
+            return found.decode()
         except UnicodeDecodeError as error:
             raise _not_utf_8(data, str(self), start + error.start, error.reason) from error
 
 
-def list_documents(paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
+def list_documents(paths: str | Path | Iterable[str | Path]) -> list[Document]:
     """Return the documents that files, folders and patterns name, in sorted order. See `expand`.
 
     Raises:
-        InputError: a path names no file, or the encoding is unknown.
+        InputError: a path names no file.
     """
-    check_choice("encoding", encoding, ENCODINGS)
     given = [paths] if isinstance(paths, str | Path) else paths
-    return [Document(path, encoding) for path in expand(given)]
+    return [Document(path) for path in expand(given)]

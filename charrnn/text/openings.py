@@ -20,5 +20,5 @@ def draw_openings(text: Document, count: int, rng_seed: int) -> Iterator[str]:
         for place in np.random.default_rng(rng_seed).integers(max(1, len(data) - BYTES), size=count):
             start = text.boundary(data, int(place))
             stop = text.boundary(data, min(start + BYTES, len(data)))
-            opening = data[start:stop].decode(text.encoding)[:LENGTH]
+            opening = data[start:stop].decode()[:LENGTH]
             yield max(opening.split(PIECE_END), key=len)  # a validation text may have pieces from several files

@@ -166,8 +166,8 @@ def exclude_validation(
         TextError: a document cannot be read.
         InputError: `strict`, and more than REFUSED_SHARE would be left out.
     """
-    finders = {encoding: Validation(validation, encoding) for encoding in {document.encoding for document in corpus}}
-    found = [finders[document.encoding].find_copies(document) for document in corpus]
+    finder = Validation(validation)
+    found = [finder.find_copies(document) for document in corpus]
     size, total = sum(document.size() for document in corpus), sum(map(size_of, found))
     copied = total - len(validation.encode())
     if copied > total / 2 and size - copied <= max(REPEATING_SHARE * size, 2 * WINDOW):

@@ -15,11 +15,11 @@ is common to all: a run of dashes, the empty part of a game level or of a record
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from charrnn.errors import InputError
-from charrnn.text.documents import MARK_BYTES, Document
+from charrnn.text.documents import Document
 from charrnn.text.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merge, size_of
 
 VALIDATION_SHARE = 0.05
@@ -40,13 +40,22 @@ def join_documents(texts: Sequence[Document]) -> str:
         TextError: a document cannot be read.
         InputError: the documents have more than LARGEST_VALIDATION bytes.
     """
+    check_size(texts)
+    return PIECE_END.join("".join(document.read()) for document in texts)
+
+
+def check_size(texts: Iterable[Document]) -> None:
+    """Check that documents are small enough for a validation text, before any of them is read.
+
+    Raises:
+        InputError: they have more than LARGEST_VALIDATION bytes.
+    """
     size = sum(document.size() for document in texts)
     if size > LARGEST_VALIDATION:
         raise InputError(
             f"The validation text has {size:,} bytes. Expected at most {LARGEST_VALIDATION:,}, since all of it is read "
             f"after each epoch, which takes minutes for {MAX_VALIDATION:,} already. Reserve fewer files for validation"
         )
-    return PIECE_END.join("".join(document.read()) for document in texts)
 
 
 def choose_validation(corpus: Sequence[Document]) -> str:
@@ -56,14 +65,14 @@ def choose_validation(corpus: Sequence[Document]) -> str:
         TextError: a document cannot be read.
     """
     sizes = {document: document.size() for document in corpus}
-    total, size, chosen = sum(sizes.values()), 0, list[Document]()
+    total, size, chosen = sum(sizes.values()), 0, set[Document]()
     target = min(VALIDATION_SHARE * total, MAX_VALIDATION)
     for document in _shuffle(corpus):
         if size < target and size + sizes[document] <= 2 * target:
             size += sizes[document]
-            chosen.append(document)
+            chosen.add(document)
     if size >= MIN_VALIDATION_SHARE / VALIDATION_SHARE * target:
-        return join_documents(sorted(chosen, key=lambda document: document.path))
+        return join_documents([document for document in corpus if document in chosen])
     # At least WINDOW bytes: shorter stretches are not removed from later corpora.
     return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(target)))
 
@@ -85,10 +94,10 @@ def _tail(document: Document, size: int) -> str:
 
 
 class Validation:
-    """A search for copies of a validation text in documents of one encoding."""
+    """A search for copies of a validation text in documents."""
 
-    def __init__(self, text: str, encoding: str) -> None:
-        encoded = text.encode(encoding, "replace")
+    def __init__(self, text: str) -> None:
+        encoded = text.encode()
         self.pieces = set(encoded.split(PIECE_END.encode()))
         self.size = len(encoded)
         self.short = [piece for piece in self.pieces if WINDOW <= len(piece) < 2 * LONG]
@@ -101,7 +110,7 @@ class Validation:
         """
         with document.open() as data:
             if len(data) < WINDOW:
-                return [(0, len(data))] if data[:].removeprefix(MARK_BYTES) in self.pieces else []
+                return [(0, len(data))] if data[:] in self.pieces else []
             copies = self.fingerprint.stretches(data)
             if size_of(copies) < COPIED_SHARE * len(data):
                 copies = [
@@ -117,5 +126,5 @@ class Validation:
 
 def overlaps_validation(document: Document, text: str) -> bool:
     """Return whether a document has at least SEEN_SHARE of a validation text, more than documents have in common."""
-    validation = Validation(text, document.encoding)
+    validation = Validation(text)
     return size_of(validation.find_copies(document)) >= SEEN_SHARE * validation.size

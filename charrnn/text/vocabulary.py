@@ -10,6 +10,7 @@ from functools import cached_property
 from charrnn.errors import InputError, ModelFileError
 from charrnn.options import DROP, REPLACE
 from charrnn.text.documents import check_encodable
+from charrnn.text.plain import KEEP, LF, plain
 
 MAX_CHARACTERS = 65_536  # ids are stored as uint16
 NEW_LINE = "\n"
@@ -83,7 +84,12 @@ class Vocabulary:
                 "replace" writes them plainly (é as e, a curly quote as a straight one, … as ...), or as a space, or
                 leaves them out if the vocabulary lacks these too. "error" keeps them, so that `encode` refuses them.
         """
-        return self.handle_unknown(seed, unknown) or NEW_LINE
+        return self.handle_unknown(self.plain(seed), unknown) or NEW_LINE
+
+    def plain(self, text: str) -> str:
+        """Return a text in the form of the texts that models are trained on, see `text.plain`. Carriage returns stay
+        only if the vocabulary has them."""
+        return plain(text, KEEP if "\r" in self.ids else LF)
 
     def handle_unknown(self, text: str, unknown: str) -> str:
         """Return a text without the characters outside the vocabulary that `unknown` drops or replaces."""
@@ -96,9 +102,9 @@ class Vocabulary:
         if unicodedata.category(character) in INVISIBLE:
             return ""
         folded = "".join(c for c in unicodedata.normalize("NFKD", character) if not unicodedata.combining(c))
-        for plain in (PLAIN.get(character), folded, " "):
-            if plain and not self.unknown(plain):
-                return plain
+        for form in (PLAIN.get(character), folded, " "):
+            if form and not self.unknown(form):
+                return form
         return ""
 
     def encode(self, text: str) -> list[int]:

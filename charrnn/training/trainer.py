@@ -9,6 +9,7 @@ epoch. Training that is resumed from a checkpoint therefore ends with the same w
 from __future__ import annotations
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
@@ -25,9 +26,11 @@ from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
 from charrnn.options import GROW, UNKNOWN_IN_TEXT, NetworkOptions, TrainingOptions, resolve_network
 from charrnn.text.corpus import Corpus
-from charrnn.text.documents import UTF_8, list_documents
+from charrnn.text.documents import Document, list_documents
+from charrnn.text.encodings import UTF_8
+from charrnn.text.plain import LF, to_plain
 from charrnn.text.training_text import prepare
-from charrnn.text.validation import choose_validation, join_documents
+from charrnn.text.validation import check_size, choose_validation, join_documents
 from charrnn.training.batches import Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import sampling_precision, validation_loss
@@ -263,6 +266,7 @@ def train(
     *,
     validation: str | Path | Iterable[str | Path] = (),
     encoding: str = UTF_8,
+    newlines: str = LF,
     start: Model | None = None,
     unknown: str = GROW,
     on_progress: Callable[[Progress], object] = lambda progress: None,
@@ -273,7 +277,8 @@ def train(
     Args:
         paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
         validation: files to reserve for validation. Default: about 5% of the text, in whole files if there are several.
-        encoding: "utf-8", or "latin-1" to read every byte as a character.
+        encoding: encoding of files without a byte order mark, any text encoding of Python.
+        newlines: "lf" makes newlines of CRLF and CR, "keep" keeps them.
         start: a model to fine-tune. Its network is kept. Reserve text for validation that it was not trained on.
         unknown: what becomes of characters outside the vocabulary of `start`. "grow" adds them to the vocabulary,
             "drop" leaves them out, "replace" writes them plainly, "error" refuses the text.
@@ -295,14 +300,19 @@ def train(
     )
     training = TrainingOptions.from_dict(options)
     check_choice("unknown", unknown, UNKNOWN_IN_TEXT)
-    documents = list_documents(paths, encoding)
-    validation_text = (
-        join_documents(list_documents(validation, encoding)) if validation else choose_validation(documents)
-    )
-    text = prepare(
-        documents, validation_text, start.vocabulary if start else None, unknown=unknown, strict=not validation
-    )
-    trainer = Trainer(Corpus.of(text.vocabulary, text.chunks(), validation_text), network, training, start)
+    with tempfile.TemporaryDirectory() as folder:
+
+        def read(documents: list[Document]) -> list[Document]:
+            return to_plain(documents, Path(tempfile.mkdtemp(dir=folder)), encoding, newlines)
+
+        given = list_documents(validation) if validation else []
+        check_size(given)
+        documents = read(list_documents(paths))
+        validation_text = join_documents(read(given)) if given else choose_validation(documents)
+        known = start.vocabulary if start else None
+        text = prepare(documents, validation_text, known, unknown=unknown, strict=not validation)
+        corpus = Corpus.of(text.vocabulary, text.chunks(), validation_text)
+    trainer = Trainer(corpus, network, training, start)
 
     def report(progress: Progress) -> bool:
         on_progress(progress)

@@ -8,7 +8,8 @@ import typer
 
 from charrnn.jobs.job.requests import TrainRequest
 from charrnn.options import GROW, NetworkOptions, TrainingOptions, chosen_options
-from charrnn.text.documents import UTF_8
+from charrnn.text.encodings import UTF_8
+from charrnn.text.plain import LF
 from producer.options import (
     DryRunOption,
     JsonOption,
@@ -48,8 +49,18 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         ),
     ] = None,
     encoding: Annotated[
-        Literal["utf-8", "latin-1"], option(help="Text encoding.", default=UTF_8, panel=TEXT)
-    ] = "utf-8",
+        str,
+        option(
+            metavar="NAME",
+            help="Encoding of files without a byte order mark, such as cp1252 or shift_jis.",
+            default=UTF_8,
+            panel=TEXT,
+        ),
+    ] = UTF_8,
+    newlines: Annotated[
+        Literal["lf", "keep"],
+        option(help="Line ends of Windows and old Macs: make newlines of them, or keep them.", default=LF, panel=TEXT),
+    ] = "lf",
     start: Annotated[
         str | None,
         option(
@@ -195,6 +206,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         rng_seed=rng_seed,
         validation=tuple(validation or ()),
         encoding=encoding,
+        newlines=newlines,
         start=start,
         unknown=unknown,
         margin=margin,

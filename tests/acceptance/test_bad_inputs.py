@@ -87,21 +87,18 @@ def test_seeds_that_are_not_text_are_refused(
     refuse(stack, 2, f"{path}: {message}", "submit", "-m", "tiny", "--seeds", path)
 
 
-@pytest.mark.parametrize(("data", "message"), TEXTS.values(), ids=TEXTS.keys())
-def test_corpora_that_are_not_text_are_refused(stack: Home, written: Inputs, data: bytes, message: str) -> None:
-    # Catches: errors="replace" in Document._decode
-    if len(data) < len(PLAIN) // 2:
-        data += PLAIN  # the validation text, the tail, is read first
-    path = written("corpus.txt", data)
-    if data.startswith((b"\xff\xfe", b"\x1f\x8b")):
-        message = "line "  # the first invalid byte, or NUL, of the tail
+@pytest.mark.parametrize("case", sorted(TEXTS.keys() - {"utf-16"}))  # corpora with a byte order mark are read
+def test_corpora_that_are_not_text_are_refused(stack: Home, written: Inputs, case: str) -> None:
+    # Catches: errors="replace" in plain._decode
+    data, message = TEXTS[case]
+    path = written("corpus.txt", data + PLAIN)
     refuse(stack, 2, f"{path}: {message}", "train", "good", path)
 
 
-@pytest.mark.parametrize("data", [gzip.compress(PLAIN * 50, mtime=0), PLAIN.decode().encode("utf-16")])
+@pytest.mark.parametrize("data", [gzip.compress(PLAIN * 50, mtime=0), PLAIN.decode().encode("utf-16-le")])
 def test_binary_files_are_refused_as_latin_1_too(stack: Home, written: Inputs, data: bytes) -> None:
     # Catches: no check for NUL in an encoding where every byte is a character
-    refuse(stack, 2, "a NUL character, which text cannot contain. Is it a text file?",
+    refuse(stack, 2, "a NUL character, which text cannot contain. ",
            "train", "good", written("corpus.txt", data), "--encoding", "latin-1")  # fmt: skip
 
 
@@ -119,7 +116,7 @@ UNKNOWN = {
     "nul": ("a\0", r"'\x00'"),
     "mark inside": ("a\ufeff", r"'\ufeff'"),
     "bidi": ("a\u202eb\u200b", r"'\u200b', '\u202e'"),
-    "combining": ("e" + "\u0301" * 10_000, "'\u0301'"),
+    "combining": ("e" + "\u0301" * 10_000, "'é', '\u0301'"),
     "emoji": ("a 😀", "'😀'"),
     "escape": ("a\x1b[31m", r"'\x1b'"),
 }

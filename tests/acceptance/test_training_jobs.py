@@ -129,7 +129,7 @@ def test_bytes_can_be_read_as_characters(stack: Home) -> None:
         (("--max-minutes", "nan"), "max-minutes must be"),
         (("--precision", "half"), "'half' is not one of 'auto'"),
         (("--preset", "book"), "'book' is not one of 'notebook'"),
-        (("--encoding", "utf-16"), "'utf-16' is not one of"),
+        (("--encoding", "klingon"), "--encoding must be a text encoding of Python"),
         (("--stride", "2"), "stride applies only to windows"),
         (("--batch", "4096"), "fewer than one batch"),
         (("--validation", "/none.txt"), "/none.txt: no such file"),
@@ -180,3 +180,14 @@ def test_small_jobs_behind_a_training_share_one_turn(home: Home, text_file: Path
             home.ok("wait", str(job), "--timeout", "100s")
         assert home.part(training)["token"] <= before["token"] + 2  # Catches: a training slice between two parts
         home.ok("cancel", training)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_files_from_windows_are_read_as_what_they_say(stack: Home, tmp_path: Path, encoding: str) -> None:
+    text = "".join(f"“Café {n * n}”, said every child.\n" for n in range(300))
+    (tmp_path / "windows.txt").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    options = () if encoding == "utf-16" else ("--encoding", encoding)
+    spec = stack.json("train", "windows-files", str(tmp_path / "windows.txt"), *options, "--dry-run", "--json")
+    assert spec["characters"] + spec["validation_characters"] in range(len(text) - 1, len(text) + 1)
+    assert spec["source_bytes"] == (tmp_path / "windows.txt").stat().st_size
+    assert spec["vocabulary"] == "".join(sorted(set(text)))

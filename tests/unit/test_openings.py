@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.text.documents import LATIN_1, Document
+from charrnn.text.documents import Document
 from charrnn.text.openings import LENGTH, draw_openings
 from charrnn.text.validation import PIECE_END
 
@@ -35,4 +35,4 @@ def test_an_opening_comes_from_one_piece_of_the_validation_text(tmp_path: Path) 
 def test_a_short_text_is_its_own_opening(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("short")
-    assert list(draw_openings(Document(path, LATIN_1), 2, 1)) == ["short", "short"]
+    assert list(draw_openings(Document(path), 2, 1)) == ["short", "short"]

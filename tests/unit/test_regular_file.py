@@ -52,7 +52,7 @@ def test_a_pipe_among_the_files_of_a_store_is_damage(tmp_path: Path) -> None:
 
 def test_a_pipe_in_a_folder_of_texts_is_ignored(pipe: Path) -> None:
     (pipe.parent / "a.txt").write_text("text")
-    assert [document.path.name for document in list_documents(pipe.parent, "utf-8")] == ["a.txt"]
+    assert [document.path.name for document in list_documents(pipe.parent)] == ["a.txt"]
 
 
 def test_folders_sockets_and_devices_are_not_regular_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

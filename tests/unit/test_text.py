@@ -25,8 +25,8 @@ def test_an_error_in_the_first_line_counts_from_one() -> None:
 
 
 def test_an_error_explains_how_to_convert_the_file() -> None:
-    with pytest.raises(TextError, match="iconv -f WINDOWS-1252 -t UTF-8"):
-        decode(b"\xff", "x")
+    with pytest.raises(TextError, match="In cp1252 it reads 'un café noir'. Convert it first: iconv -f cp1252 -t"):
+        decode(b"un caf\xe9 noir", "x")
 
 
 def test_a_byte_order_mark_at_the_start_is_dropped() -> None:
@@ -41,11 +41,6 @@ def test_a_byte_order_mark_inside_the_text_is_kept() -> None:
 def test_nothing_else_is_repaired_or_normalized(text: str) -> None:
     # Catches: universal newlines, Unicode normalization, stripping
     assert decode(text.encode(), "x") == text
-
-
-def test_line_ends_of_a_file_are_kept(tmp_path: Path) -> None:
-    # Catches: `read_text` instead of `read_bytes`
-    assert list(written(tmp_path / "a.txt", b"a\r\nb\rc\n").read()) == ["a\r\nb\rc\n"]
 
 
 def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
@@ -90,19 +85,9 @@ def test_a_nul_is_refused_with_its_place(tmp_path: Path) -> None:
         list(written(tmp_path / "a.txt", b"ab\ncd\0e").read())
 
 
-def test_latin_1_reads_every_byte_as_a_character(tmp_path: Path) -> None:
-    document = Document(written(tmp_path / "a.txt", bytes(range(1, 256))).path, "latin-1")
-    assert "".join(document.read()) == "".join(map(chr, range(1, 256)))
-
-
-def test_a_document_s_byte_order_mark_is_dropped(tmp_path: Path) -> None:
-    assert list(written(tmp_path / "a.txt", b"\xef\xbb\xbfab").read()) == ["ab"]
-
-
 def test_an_empty_document_is_refused(tmp_path: Path) -> None:
-    for nothing, why in ((b"", "is empty"), (b"\xef\xbb\xbf", "only a byte order mark")):
-        with pytest.raises(TextError, match=why):
-            list(written(tmp_path / "a.txt", nothing).read())
+    with pytest.raises(TextError, match="is empty"):
+        list(written(tmp_path / "a.txt", b"").read())
 
 
 def test_a_deleted_document_is_refused(tmp_path: Path) -> None:

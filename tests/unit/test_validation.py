@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import InputError
 from charrnn.text import validation as split
-from charrnn.text.documents import UTF_8, Document, list_documents
+from charrnn.text.documents import Document, list_documents
 from charrnn.text.overlap import WINDOW
 from charrnn.text.training_text import exclude_validation, prepare, read
 from charrnn.text.validation import PIECE_END, choose_validation, join_documents, overlaps_validation
@@ -22,7 +22,7 @@ def files(folder: Path, *texts: str) -> list[Document]:
     folder.mkdir(exist_ok=True)
     for number, text in enumerate(texts):
         (folder / f"{number:03}.txt").write_text(text)
-    return list_documents(folder, UTF_8)
+    return list_documents(folder)
 
 
 def training(corpus: list[Document], validation: str) -> str:
@@ -67,7 +67,7 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
     for number in range(60):
         (tmp_path / f"{number:02}").mkdir()
         (tmp_path / f"{number:02}" / "text.txt").write_text(f"{number:02}" * 50)
-    chosen = [int(piece[:2]) for piece in choose_validation(list_documents(tmp_path, UTF_8)).split(PIECE_END)]
+    chosen = [int(piece[:2]) for piece in choose_validation(list_documents(tmp_path)).split(PIECE_END)]
     assert chosen != list(range(len(chosen)))  # Catches: a choice of the first files of the sorted corpus
 
 
@@ -238,12 +238,6 @@ def test_the_validation_text_of_a_huge_text_stays_small(tmp_path: Path, monkeypa
     assert len(choose_validation(files(tmp_path, "x" * 9000))) == 200
 
 
-def test_a_piece_that_an_encoding_cannot_write_cuts_nothing(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a b c " * 30)
-    # Catches: the remainder of the piece, a space, cut out everywhere
-    assert training(list_documents(tmp_path, "latin-1"), "Ж" * 80 + " ") == "a b c " * 30
-
-
 def test_a_short_piece_is_not_removed_from_a_slightly_longer_file(tmp_path: Path) -> None:
     assert training(files(tmp_path, "aXYZ"), "a") == "aXYZ"
 
@@ -315,8 +309,3 @@ def test_a_validation_text_without_known_characters_is_refused(tmp_path: Path) -
 
 def test_requested_validation_documents_are_joined_as_pieces(tmp_path: Path) -> None:
     assert join_documents(files(tmp_path, "one", "two")) == "one" + PIECE_END + "two"
-
-
-def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="encoding must be one of utf-8, latin-1"):
-        list_documents(tmp_path, "utf-16")

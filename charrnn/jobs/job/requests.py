@@ -17,7 +17,9 @@ from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
 from charrnn.options import ERROR, GROW, NetworkOptions, SamplingOptions, TrainingOptions
-from charrnn.text.documents import UTF_8, check_storable
+from charrnn.text.documents import check_storable
+from charrnn.text.encodings import UTF_8
+from charrnn.text.plain import LF
 
 STANDARD_INPUT = "-"
 RNG_SEEDS = 1_000_000  # random seeds to draw from: few enough to be short to type
@@ -34,6 +36,8 @@ class TrainRequest:
             stored with the job. `training.rng_seed` must be 0.
         validation: files to use as validation text. By default, about 5% of the text is reserved for validation, as
             whole files if there are several. Only for a model's first training job: a model keeps its validation text.
+        encoding: encoding of files without a byte order mark, any text encoding of Python.
+        newlines: one of `text.plain.NEWLINES`: whether CRLF and CR become newlines.
         start: a version to fine-tune, as `name`, `name@3` or `name@alias`. It must not have been trained on the
             validation text.
         unknown: what becomes of characters outside its vocabulary, one of `options.UNKNOWN_IN_TEXT`.
@@ -51,6 +55,7 @@ class TrainRequest:
     rng_seed: int | None = None
     validation: tuple[str, ...] = ()
     encoding: str = UTF_8
+    newlines: str = LF
     start: str | None = None
     unknown: str = GROW
     margin: float = 0.0

@@ -287,7 +287,7 @@ class SeedWriter:
                 )
 
     def _unmatched_stops(self, sampling: SamplingOptions) -> set[str]:
-        return {stop for stop in sampling.stop if self.vocabulary.unknown(stop)}
+        return {stop for stop in sampling.stop if self.vocabulary.unknown(self.vocabulary.plain(stop))}
 
     def _refuse_unknown(self) -> None:
         if not self._invalid:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.files.location import open_bucket
 from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import S3, is_url
 from charrnn.jobs.settings import Settings
-from charrnn.text.documents import ENCODINGS, Document, check_storable, list_documents
+from charrnn.text.documents import Document, check_storable, list_documents
 from charrnn.text.listing import CORPUS_SUFFIX, is_corpus_name, warn_of_empty
+from charrnn.text.plain import to_plain
 
 if TYPE_CHECKING:
     from charrnn.jobs.files.bucket import Bucket
@@ -39,38 +39,41 @@ class Corpora:
     local_roots: Sequence[Path] | None
     folder: Path
 
-    def documents(self, paths: str | Path | Iterable[str | Path], encoding: str) -> list[Document]:
+    def documents(self, paths: str | Path | Iterable[str | Path]) -> list[Document]:
         """Return the documents of files, folders, patterns, and s3:// files and folders.
 
         Each document is returned once. Local ones come first, then those in buckets, each group sorted.
 
         Raises:
-            InputError: a path names no file, a file or URL is below none of the roots, or the encoding is unknown.
+            InputError: a path names no file, or a file or URL is below none of the roots.
             UnreachableError: a bucket does not answer.
         """
-        check_choice("encoding", encoding, ENCODINGS)
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         urls = [path for path in given if is_url(path)]
         local = [path for path in given if not is_url(path)]
-        found = list_documents(local, encoding) if local or not urls else []
+        found = list_documents(local) if local or not urls else []
         for document in found:
             check_local(document.path, self.local_roots)
-        return found + self._copy(map(str, urls), encoding)
+        return found + self._copy(map(str, urls))
 
-    def _copy(self, urls: Iterable[str], encoding: str) -> list[Document]:
+    def plain(self, documents: Iterable[Document], encoding: str, newlines: str) -> list[Document]:
+        """Return documents as plain text, see `text.plain.to_plain`."""
+        return to_plain(documents, Path(tempfile.mkdtemp(dir=self.folder)), encoding, newlines)
+
+    def _copy(self, urls: Iterable[str]) -> list[Document]:
         names: dict[str, list[str]] = {}  # bucket → names in it
         for url in urls:
             self._check(url.rstrip("/"))
             bucket, _, name = url.rstrip("/").removeprefix(S3).partition("/")
             names.setdefault(f"{S3}{bucket}", []).append(name)
-        return [copy for url in sorted(names) for copy in self._copy_from(open_bucket(url), names[url], encoding)]
+        return [copy for url in sorted(names) for copy in self._copy_from(open_bucket(url), names[url])]
 
-    def _copy_from(self, bucket: Bucket, names: Iterable[str], encoding: str) -> list[Document]:
+    def _copy_from(self, bucket: Bucket, names: Iterable[str]) -> list[Document]:
         texts = sorted({text for name in names for text in _find_texts(bucket, name)})
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         paths = [folder / f"{number:06}" for number in range(len(texts))]
         bucket.download(dict(zip(texts, paths, strict=True)))
-        return [Document(path, encoding, f"{bucket.url}/{text}") for text, path in zip(texts, paths, strict=True)]
+        return [Document(path, f"{bucket.url}/{text}") for text, path in zip(texts, paths, strict=True)]
 
     def _check(self, url: str) -> None:
         check_storable("A path", url)

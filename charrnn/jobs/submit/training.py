@@ -22,6 +22,7 @@ from charrnn.jobs.submit.validation import Validation
 from charrnn.options import GROW, UNKNOWN_IN_TEXT, TrainingOptions, resolve_network
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.training_text import prepare
+from charrnn.text.validation import check_size
 from charrnn.text.vocabulary import Vocabulary
 
 Put = Callable[[str, str, Iterable[bytes]], FileRef]
@@ -78,13 +79,16 @@ def _prepare(
     connections: Connections, corpora: Corpora, request: TrainRequest, training: TrainingOptions, put: Put
 ) -> TrainSpec:
     """Read the texts, check that they can be trained on, and store them."""
-    corpus = corpora.documents(request.paths, request.encoding)
+    sources = corpora.documents(request.paths)
+    corpus = corpora.plain(sources, request.encoding, request.newlines)
     connections.probe()
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
         chosen = not request.validation and registry.validation(connection, request.model) is None
     network = resolve_network(request.network, version.network if version else None)
-    given = corpora.documents(request.validation, request.encoding) if request.validation else []
+    given = corpora.documents(request.validation) if request.validation else []
+    check_size(given)
+    given = corpora.plain(given, request.encoding, request.newlines)
     validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
     name = request.start or request.model
@@ -103,7 +107,7 @@ def _prepare(
         start=version.name if version else None,
         sources=tuple(map(_printable, corpus[:MAX_SOURCES])),
         num_sources=len(corpus),
-        source_bytes=sum(document.size() for document in corpus),
+        source_bytes=sum(document.size() for document in sources),
         margin=request.margin,
         keep=request.keep,
     )

@@ -1,0 +1,83 @@
+"""Text encodings: their names, their marks, and a guess at which one a file has. Pure Python."""
+
+from __future__ import annotations
+
+import codecs
+
+from charrnn.errors import InputError
+
+UTF_8 = "utf-8"
+MARKS = (  # those of UTF-32 first: the one of UTF-16 begins like it
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+SAMPLE = 4_096  # bytes to guess from
+QUOTED = 30  # characters shown around the first one that is not ASCII
+NUL_SHARE = 0.2  # of the bytes at even or odd places; UTF-16 has more of them even where half of a text is Chinese
+
+# What texts of Western Europe have beside ASCII. charset-normalizer takes such texts for cp852, cp1006 or big5hkscs
+# where they have few of these characters, as an English text with curly quotes has.
+WESTERN = frozenset("‘’‚“”„«»‹›–—…•€£§©®°·¡¿´ªº½àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœÀÁÂÃÄÅÆÇÈÉÊËÍÎÏÑÓÔÕÖØÙÚÛÜŒ\xa0")
+
+
+def check_encoding(encoding: str) -> None:
+    """Check that Python has a text encoding of that name.
+
+    Raises:
+        InputError: it has none.
+    """
+    try:
+        "a".encode(encoding)
+        codecs.getincrementaldecoder(encoding)
+    except (LookupError, ValueError) as error:
+        raise InputError(
+            f"encoding must be a text encoding of Python, such as utf-8, utf-16, cp1252 or shift_jis, not {encoding!r}"
+        ) from error
+
+
+def marked_encoding(data: bytes) -> str | None:
+    """Return the encoding whose byte order mark the data begins with."""
+    return next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
+
+
+def explain(data: bytes, offset: int) -> str:
+    """Return what a text that is not in the expected encoding may be, with a sample, or "".
+
+    Args:
+        data: bytes around the first byte that is wrong. Several thousand are enough.
+        offset: the place of that byte in them.
+    """
+    encoding = guess(data)
+    if not encoding:
+        return ""
+    text = data[:offset].decode(encoding, "ignore")[-QUOTED // 2 :]
+    text += data[offset:].decode(encoding, "ignore")[:QUOTED]
+    return f"In {encoding} it reads {' '.join(text.split())[:QUOTED]!r}"
+
+
+def guess(data: bytes) -> str | None:
+    """Return the encoding that a text most probably has, or None."""
+    from charset_normalizer import from_bytes  # 40 ms to import, and only needed for an error message
+
+    if b"\0" in data:
+        return _guess_utf_16(data)
+    try:
+        text = data.decode("cp1252")
+    except UnicodeDecodeError:
+        text = ""
+    others = {character for character in text if not character.isascii()}
+    if others and others <= WESTERN:
+        return "cp1252"
+    best = from_bytes(data).best()
+    return None if best is None or best.encoding in ("ascii", "utf_8") else best.encoding
+
+
+def _guess_utf_16(data: bytes) -> str | None:
+    """Return the byte order of UTF-16, whose ASCII characters have a NUL at every even or every odd place."""
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    if max(even, odd) < NUL_SHARE * len(data) / 2 or min(even, odd) > max(even, odd) / 10:
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
