@@ -25,6 +25,7 @@ from charrnn.jobs.streams import discard_output
 
 PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
+JOINERS = "\u200c\u200d"  # of emoji, Persian and Devanagari; they can neither move nor hide other text
 
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 out = Console(highlight=False, emoji=False, width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH)
@@ -100,7 +101,7 @@ def _printable_lines(message: str) -> Text:
 
 def printable(text: str) -> str:
     """Return text on one line, without characters that could control a terminal."""
-    return "".join(SIGNS.get(c, c if c.isprintable() else "�") for c in text)
+    return "".join(SIGNS.get(c, c if c.isprintable() or c in JOINERS else "�") for c in text)
 
 
 def duration(seconds: float) -> str:

@@ -92,13 +92,18 @@ def result_line(**values: Any) -> bytes:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_no_control_character_survives(text: str) -> None:
-    assert console.printable(text).isprintable()
+    assert "".join(c for c in console.printable(text) if c not in console.JOINERS).isprintable()
 
 
 @pytest.mark.parametrize("control", ["\x1b", "\x07", "\x08", "\x0c", "\x7f", "\x9b", "\u202e", "\u2028"])
 def test_a_control_character_is_replaced(control: str) -> None:
     # Catches: generated text that moves the cursor, sounds the bell or renames the terminal
     assert console.printable(f"a{control}b") == "a�b"
+
+
+@pytest.mark.parametrize("text", ["👩\u200d👩\u200d👧", "می\u200cخواهم", "क्ष\u200dि"])
+def test_joined_characters_are_shown_joined(text: str) -> None:
+    assert console.printable(text) == text
 
 
 def test_a_line_end_is_shown_as_a_sign() -> None:
