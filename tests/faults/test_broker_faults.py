@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import redis
+from sqlalchemy import delete
 
 from charrnn.jobs.programs import UNREACHABLE
 from charrnn.jobs.queue import BELLS
+from charrnn.jobs.store.tables import rounds
 from tests.faults.conftest import Judge
 from tests.fixtures.fleet import PARTS, SAMPLES, SEEDS, Fleet
 from tests.fixtures.processes import until
@@ -86,6 +88,8 @@ def test_a_broker_that_lost_everything_with_a_long_backlog(fleet: Fleet) -> None
     fleet.broker.end(signal.SIGKILL)
     fleet.broker.start(empty=True)
     assert fleet.broker.doorbells() == 0
+    with fleet.client() as client, client.connections.store.write() as connection:
+        connection.execute(delete(rounds))  # those of the workers of other tests
     since = time.monotonic()
     fleet.start_workers(CHARRNN_MAINTAIN_S="3600")  # one round
     until(lambda: len({part.owner for part in fleet.parts(job)} - {None}) == 2, "both workers to work", 2 * BACKLOG_S)
