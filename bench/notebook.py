@@ -1,14 +1,14 @@
 """Benchmark of training on a folder of texts: training and validation loss per epoch, wall time, memory.
 
     python bench/notebook.py FOLDER --method stream --epochs 4 --validation SPEECH.txt ...
-    python bench/notebook.py FOLDER --method window
+    python bench/notebook.py FOLDER --method window --encoding latin-1
     python bench/notebook.py --smoke
 
 `stream` is the library's default, `window` its notebook preset. Training runs in this process as in
 `charrnn.train`: with the same corpus, validation text, batches and options. The seconds are wall time, validation
 included.
 
-    python bench/notebook.py FOLDER --method window --check-keras 500
+    python bench/notebook.py FOLDER --method window --encoding latin-1 --check-keras 500
 
 compares the preset with a straight port of the notebook to Keras 3. Both train with the same initial weights and
 batches on the folder's whole text, without dropout, since no two libraries draw the same dropout masks. If both
@@ -34,6 +34,8 @@ from charrnn.errors import InputError
 from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Document, list_documents
+from charrnn.text.encodings import UTF_8
+from charrnn.text.plain import to_plain
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import choose_validation, join_documents
 
@@ -50,11 +52,12 @@ SMOKE_TEXT = 3_000  # characters
 
 
 def read_corpus(options: argparse.Namespace) -> Corpus:
-    texts = list_documents(options.folder)
-    validation = "" if options.check_keras else read_validation(options, texts)
-    text = prepare(texts, validation)
-    # A check trains on the whole text, but a corpus needs some validation text.
-    corpus = Corpus.of(text.vocabulary, text.chunks(), validation or text.vocabulary.characters)
+    with tempfile.TemporaryDirectory() as folder:
+        texts = to_plain(list_documents(options.folder), Path(folder), options.encoding)
+        validation = "" if options.check_keras else read_validation(options, texts)
+        text = prepare(texts, validation)
+        # A check trains on the whole text, but a corpus needs some validation text.
+        corpus = Corpus.of(text.vocabulary, text.chunks(), validation or text.vocabulary.characters)
     sizes = f"{len(corpus.training):,} characters for training, {len(corpus.validation):,} for validation"
     print(f"{sizes}, vocabulary of {len(corpus.vocabulary)}", flush=True)
     return corpus
@@ -63,7 +66,8 @@ def read_corpus(options: argparse.Namespace) -> Corpus:
 def read_validation(options: argparse.Namespace, texts: Sequence[Document]) -> str:
     """Return the validation text."""
     if options.validation:
-        return join_documents(list_documents(options.validation))
+        with tempfile.TemporaryDirectory() as folder:
+            return join_documents(to_plain(list_documents(options.validation), Path(folder), options.encoding))
     return choose_validation(texts)
 
 
@@ -202,6 +206,7 @@ def make_notebook_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--method", choices=PRESETS, default="stream")
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--encoding", default=UTF_8)
     parser.add_argument(
         "--validation",
         metavar="FILE",

@@ -32,7 +32,7 @@ pytest_plugins = [
 
 # Number of examples for each property test: `make test` uses dev, `make test-all` adds ci.
 settings.register_profile("dev", max_examples=10, deadline=None)
-settings.register_profile("ci", max_examples=100, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None)
 settings.load_profile("dev")
 
 

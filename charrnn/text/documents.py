@@ -14,7 +14,7 @@ from pathlib import Path
 
 from charrnn.errors import TextError
 from charrnn.regular_file import NotRegularError, regular
-from charrnn.text.encodings import SAMPLE, explain
+from charrnn.text.encodings import explain
 from charrnn.text.listing import expand
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -87,15 +87,17 @@ class FileBytes:
 
 
 def _not_utf_8(data: bytes | FileBytes, name: str, offset: int, reason: str, line: int = 1) -> TextError:
-    start = max(0, offset - SAMPLE // 2)
-    guessed = explain(data[start : offset + SAMPLE // 2], offset - start)
-    return not_text(
-        f"{name}: {place_of(data, offset, line)}: 0x{data[offset : offset + 1].hex()} is not UTF-8 text ({reason})",
-        guessed and f"{guessed}. Convert it first: iconv -f {guessed.split()[1]} -t utf-8 FILE > NEW",
+    problem = (
+        f"{name}: {place_of(data, offset, line)}: 0x{data[offset : offset + 1].hex()} is not UTF-8 text ({reason})"
     )
+    if not (found := explain(data, offset)):
+        return not_text(problem)
+    encoding, sample = found
+    known = encoding.replace("utf-16-", "utf-16")  # as iconv spells it
+    return not_text(problem, f"{sample}. Convert it first: iconv -f {known} -t utf-8 FILE > NEW")
 
 
-def not_text(problem: str, advice: str) -> TextError:
+def not_text(problem: str, advice: str = "") -> TextError:
     """Return an error about bytes that are not text, with the advice or, without any, a question."""
     return TextError(f"{problem}. {advice or 'Is it a text file?'}")
 
@@ -177,7 +179,7 @@ class Document:
     def _decode(self, data: FileBytes, start: int, stop: int) -> str:
         found = data[start:stop]
         if (nul := found.find(b"\0")) >= 0:
-            raise not_text(f"{self}: {place_of(data, start + nul)}: a NUL character, which text cannot contain", "")
+            raise not_text(f"{self}: {place_of(data, start + nul)}: a NUL character, which text cannot contain")
         try:
             return found.decode()
         except UnicodeDecodeError as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import codecs
+from typing import TYPE_CHECKING
 
 from charrnn.errors import InputError
+
+if TYPE_CHECKING:
+    from charrnn.text.documents import FileBytes
 
 UTF_8 = "utf-8"
 MARKS = (  # those of UTF-32 first: the one of UTF-16 begins like it
@@ -18,8 +22,8 @@ SAMPLE = 4_096  # bytes to guess from
 QUOTED = 30  # characters shown around the first one that is not ASCII
 NUL_SHARE = 0.2  # of the bytes at even or odd places; UTF-16 has more of them even where half of a text is Chinese
 
-# What texts of Western Europe have beside ASCII. charset-normalizer takes such texts for cp852, cp1006 or big5hkscs
-# where they have few of these characters, as an English text with curly quotes has.
+# The characters of Western European texts that are not ASCII. For texts with few of them, such as English with curly
+# quotes, charset-normalizer 3.5 reports cp852, cp1006 or big5hkscs.
 WESTERN = frozenset("‘’‚“”„«»‹›–—…•€£§©®°·¡¿´ªº½àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœÀÁÂÃÄÅÆÇÈÉÊËÍÎÏÑÓÔÕÖØÙÚÛÜŒ\xa0")
 
 
@@ -43,25 +47,28 @@ def marked_encoding(data: bytes) -> str | None:
     return next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
 
 
-def explain(data: bytes, offset: int) -> str:
-    """Return what a text that is not in the expected encoding may be, with a sample, or "".
+def explain(data: bytes | FileBytes, offset: int) -> tuple[str, str] | None:
+    """Return the encoding that a text probably has which is not in the expected one, and how it reads in that encoding.
 
     Args:
-        data: bytes around the first byte that is wrong. Several thousand are enough.
-        offset: the place of that byte in them.
+        data: the text.
+        offset: the place of the first byte that is wrong.
     """
-    encoding = guess(data)
+    start = max(0, offset - SAMPLE // 2) // 2 * 2  # where a character of UTF-16 begins
+    sample, offset = data[start : start + SAMPLE], offset - start
+    encoding = guess(sample)
     if not encoding:
-        return ""
-    text = data[:offset].decode(encoding, "ignore")[-QUOTED // 2 :]
-    text += data[offset:].decode(encoding, "ignore")[:QUOTED]
-    return f"In {encoding} it reads {' '.join(text.split())[:QUOTED]!r}"
+        return None
+    text = sample[:offset].decode(encoding, "ignore")[-QUOTED // 2 :] + sample[offset:].decode(encoding, "ignore")
+    return encoding, f"In {encoding} it reads {' '.join(text.split())[:QUOTED]!r}"
 
 
 def guess(data: bytes) -> str | None:
     """Return the encoding that a text most probably has, or None."""
     from charset_normalizer import from_bytes  # 40 ms to import, and only needed for an error message
 
+    if marked := marked_encoding(data):
+        return marked
     if b"\0" in data:
         return _guess_utf_16(data)
     try:
@@ -72,7 +79,7 @@ def guess(data: bytes) -> str | None:
     if others and others <= WESTERN:
         return "cp1252"
     best = from_bytes(data).best()
-    return None if best is None or best.encoding in ("ascii", "utf_8") else best.encoding
+    return None if best is None or best.encoding in ("ascii", "utf_8") else codecs.lookup(best.encoding).name
 
 
 def _guess_utf_16(data: bytes) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from charrnn.checks import check_choice
 from charrnn.errors import TextError
 from charrnn.text.documents import CHUNK, Document, FileBytes, check_encodable, not_text, place_of
-from charrnn.text.encodings import SAMPLE, UTF_8, check_encoding, explain, marked_encoding
+from charrnn.text.encodings import UTF_8, check_encoding, explain, marked_encoding
 
 NEWLINES = (LF, KEEP) = ("lf", "keep")
 FIRST_MARK = "\u0300"  # no character before it changes what stands before it
@@ -93,7 +93,7 @@ def _decode(document: Document, data: FileBytes, codec: str, newlines: str) -> I
             raise TextError(f"{document}: is not {codec} text: {error}") from error
         check_encodable(str(document), text)
         if "\0" in text:
-            raise not_text(f"{document}: a NUL character, which text cannot contain", "")
+            raise not_text(f"{document}: a NUL character, which text cannot contain")
         yield text
 
 
@@ -102,13 +102,14 @@ def _wrong_byte(
 ) -> TextError:
     place = place_of(data, offset) if has_bytes else f"byte {offset + 1:,}"
     shown, name = data[offset : offset + 1].hex(), codec.removesuffix("-sig").upper()
-    return not_text(f"{document}: {place}: 0x{shown} is not {name} text ({reason})", _advise(data, offset))
+    return not_text(
+        f"{document}: {place}: 0x{shown} is not {name} text ({reason})", _advise(data, offset) if has_bytes else ""
+    )
 
 
 def _advise(data: FileBytes, offset: int) -> str:
-    start = max(0, offset - SAMPLE // 2)
-    guessed = explain(data[start : start + SAMPLE], offset - start)
-    return guessed and f"{guessed}. Name the encoding with `encoding`"
+    guessed = explain(data, offset)
+    return f"{guessed[1]}. If that is right, use `encoding` {guessed[0]}" if guessed else ""
 
 
 def _pieces(chunks: Iterable[str]) -> Iterator[str]:

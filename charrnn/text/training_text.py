@@ -50,7 +50,7 @@ class TrainingText:
         vocabulary: covers the text, and also the validation text unless the vocabulary was given and cannot grow.
         num_characters: number of characters in the text: the excerpts and the newlines between them.
         num_left_out: number of characters that are left out: copies of the validation text, and characters dropped.
-        unknown: what becomes of characters outside the vocabulary, one of `options.UNKNOWN_IN_TEXT`.
+        unknown: policy for characters outside the vocabulary, one of `options.UNKNOWN_IN_TEXT`.
     """
 
     excerpts: tuple[Excerpt, ...]
@@ -87,7 +87,7 @@ def prepare(
             text. "" reserves nothing.
         vocabulary: the vocabulary of a model to fine-tune; None makes one of all characters.
         name: that model's name in messages.
-        unknown: what becomes of characters outside that vocabulary, one of `options.UNKNOWN_IN_TEXT`. "grow" adds them
+        unknown: policy for characters outside that vocabulary, one of `options.UNKNOWN_IN_TEXT`. "grow" adds them
             to it, also those of the validation text. See `Vocabulary.prepare_seed` for the others. What was done is
             logged as a warning.
         strict: refuse to leave out more than REFUSED_SHARE of the text.
@@ -130,7 +130,7 @@ def _report_unknown(new: str, unknown: str, name: str) -> None:
     """Log that characters outside the vocabulary are dropped or replaced, or refuse them."""
     said = f"{counted(len(new), 'character')} outside the vocabulary of {name}: {new[:SHOWN]!r}"
     if unknown == ERROR:
-        raise InputError(f"The text has {said}. Remove them, or let the vocabulary grow")
+        raise InputError(f"The text has {said}. Remove them from the text, or use `unknown` grow")
     logger.warning("The text has %s. They are %s", said, "left out" if unknown == DROP else "replaced")
 
 

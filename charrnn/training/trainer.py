@@ -73,7 +73,7 @@ class Trainer:
             random weights if None.
 
     Raises:
-        InputError: the training text is shorter than one batch, or lacks a character of `start` in its vocabulary.
+        InputError: the training text is shorter than one batch, or the vocabulary lacks a character of `start`.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ def train(
         encoding: encoding of files without a byte order mark, any text encoding of Python.
         newlines: "lf" makes newlines of CRLF and CR, "keep" keeps them.
         start: a model to fine-tune. Its network is kept. Reserve text for validation that it was not trained on.
-        unknown: what becomes of characters outside the vocabulary of `start`. "grow" adds them to the vocabulary,
+        unknown: policy for characters outside the vocabulary of `start`. "grow" adds them to the vocabulary,
             "drop" leaves them out, "replace" writes them plainly, "error" refuses the text.
         on_progress: called after each step, and during each evaluation.
         **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".

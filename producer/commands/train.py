@@ -59,7 +59,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     ] = UTF_8,
     newlines: Annotated[
         Literal["lf", "keep"],
-        option(help="Line ends of Windows and old Macs: make newlines of them, or keep them.", default=LF, panel=TEXT),
+        option(help="Convert CRLF and CR line ends to LF, or keep them.", default=LF, panel=TEXT),
     ] = "lf",
     start: Annotated[
         str | None,
@@ -70,8 +70,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     unknown: Annotated[
         Literal["grow", "error", "drop", "replace"],
         option(
-            help="Characters of the text outside the vocabulary of that version: add them to it, or handle them as "
-            "submit does.",
+            help="Handling of characters outside the vocabulary of the version that --from names.",
             default=GROW,
             panel=TRAINING,
         ),

@@ -98,7 +98,7 @@ def test_a_piece_ends_in_a_run_of_marks_that_is_too_long(tmp_path: Path) -> None
         (
             b"one\nt\xe9\n",
             "utf-8",
-            "a.txt: line 2, byte 2: 0xe9 is not UTF-8 text .*In cp1252 it reads 'one té'. Name the",
+            "a.txt: line 2, byte 2: 0xe9 is not UTF-8 .*'one té'. If that is right, use `encoding` cp1252",
         ),
         (codecs.BOM_UTF8 + b"one\nt\xe9\n", "utf-8", "a.txt: line 2, byte 2: 0xe9 is not UTF-8 text"),
         (b"one\nt\xe9\n", "ascii", "line 2, byte 2: 0xe9 is not ASCII text"),

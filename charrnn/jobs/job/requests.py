@@ -40,7 +40,7 @@ class TrainRequest:
         newlines: one of `text.plain.NEWLINES`: whether CRLF and CR become newlines.
         start: a version to fine-tune, as `name`, `name@3` or `name@alias`. It must not have been trained on the
             validation text.
-        unknown: what becomes of characters outside its vocabulary, one of `options.UNKNOWN_IN_TEXT`.
+        unknown: policy for characters outside its vocabulary, one of `options.UNKNOWN_IN_TEXT`.
         margin: nats per character by which the version must be better than the champion to replace it.
         keep: number of newest versions to keep after the training job; see `Models.delete_older`.
         label: a label to find the job by.
