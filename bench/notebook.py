@@ -31,7 +31,7 @@ import numpy as np
 
 from bench.harness import make_parser, print_result, write_topics
 from charrnn.errors import InputError
-from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
+from charrnn.options import NetworkOptions, TrainingOptions, chosen_options, split_options
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Document, list_documents
 from charrnn.text.encodings import UTF_8
@@ -253,9 +253,7 @@ def options_of(options: argparse.Namespace) -> tuple[NetworkOptions, TrainingOpt
         asked["dropout"] = 0.0
     if options.smoke:
         asked |= SMOKE
-    shape = {name: asked.pop(name) for name in NetworkOptions.names() & asked.keys()}
-    network, training = chosen_options(PRESETS[options.method], shape, asked)
-    return network or NetworkOptions(), training
+    return split_options(chosen_options(PRESETS[options.method], asked))
 
 
 def measure(options: argparse.Namespace, network: NetworkOptions, training: TrainingOptions) -> dict[str, Any]:

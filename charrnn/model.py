@@ -44,7 +44,7 @@ from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.sampling.randomness import row_key, seed_name
 from charrnn.sampling.sampler import sample
 from charrnn.sampling.slots import ALL, Row, Text, to_string
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 
 COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # the columns of metrics.csv
 
@@ -81,6 +81,11 @@ class Model:
     ) -> None:
         self.network, self.vocabulary = network, vocabulary
         self.weights, self.metrics = weights, dict(metrics or {})
+
+    @property
+    def reset(self) -> int | None:
+        """The id of the character that begins a text of its own: the newline, if the model was trained on a list."""
+        return self.vocabulary.ids[NEW_LINE] if self.network.lines else None
 
     @property
     def size(self) -> int:
@@ -170,12 +175,15 @@ class Model:
         Raises:
             InputError: the seed has characters outside the vocabulary.
         """
+        prepared = self.vocabulary.prepare_seed(seed, options.unknown)
+        if self.network.lines and not prepared.startswith(NEW_LINE):
+            prepared = NEW_LINE + prepared  # as in training, where a newline stands before each line
         return Row(
-            seed=self.vocabulary.encode(self.vocabulary.prepare_seed(seed, options.unknown)),
+            seed=self.vocabulary.encode(prepared),
             temperature=temperature,
             length=options.length,
             key=row_key(options.rng_seed, name, temperature, k),
-            stop=_encode_stops(self.vocabulary, options.stop),
+            stop=_encode_stops(self.vocabulary, options.stop or (NEW_LINE,) * self.network.lines),
             keep_stop=options.keep_stop,
             top_k=ALL if options.top_k is None else options.top_k,
             top_p=1.0 if options.top_p is None else options.top_p,
@@ -183,7 +191,7 @@ class Model:
 
     def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
         """Sample rows with this model. See `charrnn.sampling.sampler.sample` for the options."""
-        return sample(self.network, self.weights, rows, batch, **options)
+        return sample(self.network, self.weights, rows, batch, reset=self.reset, **options)
 
 
 @lru_cache(maxsize=16)  # the rows of a job share their stop strings, which may be many and long
@@ -225,6 +233,8 @@ def load(path: str | Path) -> Model:
         network = read_network(folder / CONFIG)
     with about(folder / VOCABULARY):
         vocabulary = read_vocabulary(folder / VOCABULARY)
+        if network.lines and NEW_LINE not in vocabulary:
+            raise ModelFileError("the vocabulary has no newline. Expected one, since the network reads lines")
     with about(folder / METRICS):
         metrics = read_metrics(folder / METRICS)
     with about(folder / WEIGHTS):

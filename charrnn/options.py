@@ -66,17 +66,24 @@ class NetworkOptions(Options):
     layers: int = 2
     units: int = 512  # in each layer
     dropout: float = 0.1  # dropout rate of the outputs of each layer during training, at least 0 and below 1
+    recurrent_dropout: float = 0.0  # the same of the recurrent kernels
     max_len: int | None = None  # characters in its window; None: it carries its state and sees all characters before
+    lines: bool = False  # each line is a text of its own: a newline begins it, from a zero state
 
     def __post_init__(self) -> None:
         check_choice("cell", self.cell, list(CELLS))
         check_integer("layers", self.layers, 1, MAX_LAYERS)
         check_integer("units", self.units, 1, MAX_UNITS)
-        check_number("dropout", self.dropout)
-        if self.dropout >= 1.0:
-            raise InputError(f"dropout must be below 1. Received: {self.dropout}")
+        for name, rate in (("dropout", self.dropout), ("recurrent-dropout", self.recurrent_dropout)):
+            check_number(name, rate)
+            if rate >= 1.0:
+                raise InputError(f"{name} must be below 1. Received: {rate}")
         if self.max_len is not None:
             check_integer("max-len", self.max_len, 1, MAX_UNROLL)
+        if not isinstance(self.lines, bool):
+            raise InputError(f"lines must be true or false. Received: {self.lines!r}")
+        if self.lines and self.max_len is not None:
+            raise InputError("lines applies only to streams. Leave out max-len, or the preset notebook")
 
     def weight_shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
         """Return name and shape of every weight, in the order in which they are stored."""
@@ -144,58 +151,59 @@ class TrainingOptions(Options):
         return batch
 
 
-def resolve_network(network: NetworkOptions | None, start: NetworkOptions | None) -> NetworkOptions:
-    """Return the network to train: the one requested, that of the model to fine-tune, or the default.
-
-    Raises:
-        InputError: both are given.
-    """
-    if start and network:
-        raise InputError(
-            "A model that is fine-tuned keeps its network. Leave out cell, units, layers, dropout, max-len and preset"
-        )
-    return start or network or NetworkOptions()
-
-
 NOTEBOOK_BATCH = 128
-PRESETS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "notebook": ({"dropout": 0.2, "max_len": 20}, {"batch": NOTEBOOK_BATCH, "precision": "float32"})
+PRESETS: dict[str, dict[str, Any]] = {
+    "notebook": {
+        "units": 512,
+        "dropout": 0.2,
+        "max_len": 20,
+        "batch": NOTEBOOK_BATCH,
+        "precision": "float32",
+    }
 }
-"""Network and training options that each preset changes. `notebook` follows ml4a's recurrent_neural_networks.ipynb, on
-which this project is based."""
+"""The options that each preset sets; the others are the defaults. `notebook` follows ml4a's
+recurrent_neural_networks.ipynb, on which this project is based."""
 
 
-def chosen_options(
-    preset: str | None, network: Mapping[str, Any], training: Mapping[str, Any], *, continues: bool = False
-) -> tuple[NetworkOptions | None, TrainingOptions]:
+def chosen_options(preset: str | None, options: Mapping[str, Any], *, continues: bool = False) -> dict[str, Any]:
     """Combine the options of a preset with explicit ones, which take precedence.
 
     Args:
         preset: a key of `PRESETS`, or None.
-        network: fields of `NetworkOptions`; None values count as left out.
-        training: fields of `TrainingOptions`; None values count as left out.
+        options: fields of `NetworkOptions` and `TrainingOptions`; None values count as left out.
         continues: whether a model is fine-tuned, which determines the network.
-
-    Returns:
-        The network, or None if none of its options was given, and the training options.
 
     Raises:
         InputError: an option is unknown, out of range, or applies to the other way of training (streams or windows).
     """
     if preset is not None:
         check_choice("preset", preset, list(PRESETS))
-    base = PRESETS[preset] if preset else ({}, {})
-    chosen = [
-        {**values, **{name: value for name, value in asked.items() if value is not None}}
-        for values, asked in zip(base, (network, training), strict=True)
-    ]
-    if "max_len" in chosen[0] and "unroll" in chosen[1]:
+    given = {name: value for name, value in options.items() if value is not None}
+    chosen = {**(PRESETS[preset] if preset else {}), **given}
+    split_options(chosen)
+    if "max_len" in chosen and "unroll" in chosen:
         raise InputError(
             "unroll applies only to streams. With max-len, each window has max-len characters: leave out unroll"
         )
-    if "max_len" not in chosen[0] and "stride" in chosen[1] and not continues:
+    if "max_len" not in chosen and "stride" in chosen and not continues:
         raise InputError("stride applies only to windows. Set max-len, or choose the preset notebook")
-    return NetworkOptions.from_dict(chosen[0]) if chosen[0] else None, TrainingOptions.from_dict(chosen[1])
+    if continues and NetworkOptions.names() & chosen.keys():
+        raise InputError(
+            "A model that is fine-tuned keeps its network. Leave out cell, units, layers, dropout, max-len, lines, "
+            "preset and size"
+        )
+    return chosen
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[NetworkOptions, TrainingOptions]:
+    """Return options in one mapping as those of the network and those of the training.
+
+    Raises:
+        InputError: an option is unknown or out of range.
+    """
+    network = {name: value for name, value in options.items() if name in NetworkOptions.names()}
+    rest = {name: value for name, value in options.items() if name not in network}
+    return NetworkOptions.from_dict(network), TrainingOptions.from_dict(rest)
 
 
 MIN_STREAMS, MAX_STREAMS = 8, 128

@@ -61,7 +61,7 @@ def section(name: str, command: Any) -> Iterator[str]:
 
 
 def option_row(option: Any) -> str:
-    names = ", ".join(f"`{name}`" for name in sorted(option.opts, key=len))
+    names = ", ".join(f"`{name}`" for name in sorted([*option.opts, *option.secondary_opts], key=len))
     choices = get_args(option.type_descriptor.annotation)
     value = "\\|".join(choices) if option.metavar is None else option.metavar
     return f"| {names}{f' `{value}`' if value else ''} | {cells(option.help)} |"

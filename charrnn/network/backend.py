@@ -169,11 +169,11 @@ def keras_layer(cell: str, units: int, inputs: int) -> Any:
     return layer
 
 
-def dropout(values: Array, rate: float, seed: Array, *, locked: bool) -> Array:
-    """Apply dropout to values (T, B, N): set a share of `rate` to 0 and divide the others by 1 - `rate`.
+def dropout(values: Array, rate: float, seed: Array, *, locked: bool = False) -> Array:
+    """Apply dropout to values: set a share of `rate` to 0 and divide the others by 1 - `rate`.
 
     The mask depends only on `seed` (two integers), because `tf.nn.dropout` hides a counter that no checkpoint can save.
-    With `locked`, the mask is the same at all T steps (Gal and Ghahramani 2016).
+    With `locked`, values are (T, B, N), and the mask is the same at all T steps (Gal and Ghahramani 2016).
     """
     uniform = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)
     keep_mask = tf.cast(uniform >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 would round it

@@ -153,6 +153,7 @@ def sequence(
     *,
     precision: str = "float32",
     dropout_seed: Array | None = None,
+    reset: int | None = None,
 ) -> tuple[Array, State]:
     """Feed T characters to each row, and return logits and the last state.
 
@@ -162,20 +163,26 @@ def sequence(
         ids: (T, B) int32.
         state: the state before the first character; zero if None.
         precision: of matrix multiplication, "float32" or "bfloat16".
-        dropout_seed: two integers that turn dropout on. Each layer adds its number to the second.
+        dropout_seed: two integers that turn dropout on. Each layer adds its number to the second, and 1 to the first
+            for its recurrent kernel, which has one mask for all steps (Merity et al. 2018, "weight-dropped LSTM").
+        reset: id of the character before which a row starts from a zero state; None: no character.
 
     Returns:
         Logits (T, B, V) in float32 and the state after the last character. For a network with a `max_len`, the logits
         are (1, B, V): only those after the last character of the window.
     """
     dtype, after, outputs = ops.dtypes[precision], list[CellState](), ids
+    keep_mask = None if reset is None else ops.cast(ids != reset, ops.float32)
     for layer, before in enumerate(state or zero_state(network, ids.shape[1])):
-        if ops.on_gpu and dtype == ops.float32:
-            outputs, last = keras_sequence(network.cell, outputs, before, _layer(network, weights, layer))
+        layer_weights = _layer(network, weights, layer)
+        if dropout_seed is not None and network.recurrent_dropout > 0:
+            seed = dropout_seed + ops.array([1, layer], dtype=ops.int32)
+            kernel = ops.dropout(layer_weights.recurrent_kernel, network.recurrent_dropout, seed)
+            layer_weights = layer_weights._replace(recurrent_kernel=kernel)
+        if ops.on_gpu and dtype == ops.float32 and keep_mask is None:
+            outputs, last = keras_sequence(network.cell, outputs, before, layer_weights)
         else:
-            outputs, last = layer_sequence(
-                ARITHMETIC[network.cell], outputs, before, _layer(network, weights, layer), dtype
-            )
+            outputs, last = layer_sequence(ARITHMETIC[network.cell], outputs, before, layer_weights, dtype, keep_mask)
         after.append(last)
         if layer == network.layers - 1 and network.max_len is not None:
             outputs = outputs[-1:]

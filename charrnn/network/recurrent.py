@@ -166,7 +166,12 @@ def layer_step(
 
 
 def layer_sequence(
-    cell: CellArithmetic, inputs: Array, state: CellState, weights: LayerWeights, dtype: Array
+    cell: CellArithmetic,
+    inputs: Array,
+    state: CellState,
+    weights: LayerWeights,
+    dtype: Array,
+    keep_mask: Array | None = None,
 ) -> tuple[Array, CellState]:
     """Run a layer over T steps, with gradients for truncated backpropagation through time.
 
@@ -176,6 +181,7 @@ def layer_sequence(
         state: carried over from the characters before. No gradient flows into it.
         weights: of the layer.
         dtype: of matrix multiplication; sums, gates and state are float32.
+        keep_mask: (T, B) float32; 0 where a row starts from a zero state, otherwise 1. None: no row does.
 
     Returns:
         Outputs (T, B, U) in `dtype`, and the last state, which carries no gradient either.
@@ -185,13 +191,14 @@ def layer_sequence(
     def run(inputs: Array, kernel: Array, recurrent_kernel: Array, bias: Array) -> tuple[Array, object]:
         weights = LayerWeights(kernel, recurrent_kernel, bias)
         kernels = _Kernels(ops.cast(kernel, dtype), ops.cast(recurrent_kernel, dtype))
-        steps = _forward(cell, inputs, state, weights, kernels)
+        steps = _forward(cell, inputs, state, weights, kernels, masks)
 
         def gradient(dhs: Array, *_: Array) -> tuple[Array | None, Array, Array, Array]:
             return _backward(cell, inputs, dhs, steps, weights, kernels)
 
-        return (ops.stack(steps.hs[1:]), *steps.states[-1]), gradient
+        return (ops.stack([h for _, h in steps.after]), *steps.after[-1][0]), gradient
 
+    masks = None if keep_mask is None else ops.unstack(keep_mask[:, :, None])
     outputs, *after = run(inputs, *weights)
     return outputs, tuple(after)
 
@@ -207,26 +214,37 @@ class _Steps(NamedTuple):
     """The values that `_forward` keeps for `_backward`.
 
     Attributes:
-        states: T + 1; the first is the one before all steps.
-        hs: T + 1; h of each state, in the type of matrix multiplication.
+        before: T; the state before each step, and its h in the type of matrix multiplication.
+        after: T; the state after each step, likewise. Where no row is reset, it is the one before the next step.
         saved: T; the values that the cell's `gradient` needs for each step.
+        masks: T; (B, 1), 0 for rows that were reset before the step; None if none ever is.
     """
 
-    states: list[CellState]
-    hs: list[Array]
+    before: list[tuple[CellState, Array]]
+    after: list[tuple[CellState, Array]]
     saved: list[Array]
+    masks: list[Array] | None
 
 
-def _forward(cell: CellArithmetic, inputs: Array, state: CellState, weights: LayerWeights, kernels: _Kernels) -> _Steps:
+def _forward(
+    cell: CellArithmetic,
+    inputs: Array,
+    state: CellState,
+    weights: LayerWeights,
+    kernels: _Kernels,
+    masks: list[Array] | None,
+) -> _Steps:
     """Run the steps in order of time. The product with all inputs is computed before them."""
     one_hot = inputs.dtype == ops.int32
     xs = ops.unstack(inputs if one_hot else _product(inputs, kernels.inputs))
-    steps = _Steps(states=[state], hs=[ops.cast(state[0], kernels.recurrent.dtype)], saved=[])
-    for x in xs:
+    steps, h = _Steps([], [], [], masks), ops.cast(state[0], kernels.recurrent.dtype)
+    for t, x in enumerate(xs):
         row = ops.gather(weights.kernel, x) if one_hot else x
-        after, h, saved = cell.forward(row, ops.matmul(steps.hs[-1], kernels.recurrent), weights.bias, steps.states[-1])
-        steps.states.append(after)
-        steps.hs.append(h)
+        if masks:
+            state, h = tuple(value * masks[t] for value in state), h * ops.cast(masks[t], h.dtype)
+        steps.before.append((state, h))
+        state, h, saved = cell.forward(row, ops.matmul(h, kernels.recurrent), weights.bias, state)
+        steps.after.append((state, h))
         steps.saved.append(saved)
     return steps
 
@@ -250,22 +268,25 @@ def _backward(
     return (
         None if one_hot else _input_gradient(dx, ops.transpose(kernels.inputs)),
         _kernel_gradient(ops.one_hot(inputs, weights.kernel.shape[0], dx.dtype) if one_hot else inputs, dx),
-        _kernel_gradient(ops.stack(steps.hs[:-1]), dproduct),
+        _kernel_gradient(ops.stack([h for _, h in steps.before]), dproduct),
         ops.stack(dbias) if len(weights.bias.shape) == 2 else dbias[0],
     )
 
 
 def _backward_in_time(cell: CellArithmetic, dhs: Array, steps: _Steps, recurrent_kernel: Array) -> tuple[Array, Array]:
     """Return the gradients of x and of the product with h, each (T, B, gates U), from the last step to the first."""
-    carried = ops.zeros(ops.shape(steps.states[0][0]))
-    from_product = [ops.zeros(ops.shape(steps.hs[0]), steps.hs[0].dtype)]
+    state, h = steps.before[0]
+    carried, from_product = ops.zeros(ops.shape(state[0])), [ops.zeros(ops.shape(h), h.dtype)]
     dxs: list[Array] = []
     dproducts: list[Array] = []
     transposed = ops.transpose(recurrent_kernel)
     for t, dh in reversed(list(enumerate(ops.unstack(dhs)))):
-        before, after = steps.states[t], steps.states[t + 1]
+        before, after = steps.before[t][0], steps.after[t][0]
         dx, dproduct, carried = cell.gradient([dh, *from_product], carried, steps.saved[t], before, after)
         from_product = _deep_products(dproduct, transposed)
+        if steps.masks:
+            mask = steps.masks[t]
+            carried, from_product = carried * mask, [part * ops.cast(mask, part.dtype) for part in from_product]
         dxs.append(dx)
         dproducts.append(dproduct)
     return ops.stack(dxs[::-1]), ops.stack(dproducts[::-1])

@@ -32,6 +32,7 @@ def sample(
     batch: int,
     *,
     precision: str = "float32",
+    reset: int | None = None,
     report: Report | None = None,
     on_call: Callable[[Report], object] = lambda report: None,
 ) -> Iterator[Text]:
@@ -44,12 +45,13 @@ def sample(
         batch: number of slots. With one batch size and precision, the text of a row depends only on the weights and the
             row.
         precision: of matrix multiplication, "float32" or "bfloat16". Gates, memory and probabilities are float32.
+        reset: id of the character before which a row starts from a zero state; None: no character.
         report: filled in while sampling runs.
         on_call: called after each compiled call. It may raise to stop.
     """
     report = report or Report(batch)
     slots = Slots(rows, batch)
-    sampler = _Sampler(network, cast_kernels(network, weights, precision), batch, precision)
+    sampler = _Sampler(network, cast_kernels(network, weights, precision), batch, precision, reset)
     started = time.perf_counter() - report.seconds - report.compile_seconds
     while (plan := slots.plan(sampler.steps)).spans:
         ids, nats = sampler.run(plan, report)
@@ -65,8 +67,10 @@ def sample(
 class _Sampler:
     """The weights of a network, and the values that its slots carry from call to call."""
 
-    def __init__(self, network: NetworkOptions, weights: Weights, batch: int, precision: str) -> None:
-        self.network, self.weights = network, weights
+    def __init__(
+        self, network: NetworkOptions, weights: Weights, batch: int, precision: str, reset: int | None
+    ) -> None:
+        self.network, self.weights, self.reset = network, weights, reset
         self.vocabulary_size = weights["dense.bias"].shape[0]
         self.steps = STEPS if network.max_len is None else WINDOW_STEPS
         self.shapes = (self.vocabulary_size, batch, precision)
@@ -77,7 +81,7 @@ class _Sampler:
         numbers = uniforms(plan.key, plan.place)
         inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, plan.limits(self.vocabulary_size))
         arguments = (self.weights, self.carried, self.last, *inputs)
-        call, ready = _compiled(self.network)
+        call, ready = _compiled(self.network, self.reset)
         if (key := (*self.shapes, plan.limited)) not in ready:
             started = time.perf_counter()
             call(*arguments)
@@ -88,7 +92,7 @@ class _Sampler:
 
 
 @lru_cache(maxsize=16)
-def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
+def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-untyped-def]
     """Return a compiled function, and the set of shapes for which it has been compiled."""
 
     def call(
@@ -99,7 +103,8 @@ def _compiled(network: NetworkOptions):  # type: ignore[no-untyped-def]
         ids, nats = [], []
         for k in range(feed.shape[0]):
             inputs = ops.where(feed[k] == SAMPLED, last, feed[k])
-            product, carried = step(network, weights, inputs, carried, keep_mask[k])
+            kept = keep_mask[k] if reset is None else keep_mask[k] * ops.cast(inputs != reset, ops.float32)
+            product, carried = step(network, weights, inputs, carried, kept)
             allowed = None if limits is None else Limits(limits.top_k[k], limits.top_p[k])
             last, surprise = sample_ids(product, weights["dense.bias"], temperature[k], numbers[k], allowed)
             ids.append(last)

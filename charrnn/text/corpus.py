@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.errors import InputError
 from charrnn.text.validation import JOINT, PIECE_END
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 
 UNICODE = 0x110000  # code points
 
@@ -25,15 +25,30 @@ class Corpus:
         training: (N,), mapped into memory from an unnamed file, because a text may be larger than memory.
         validation: (M,).
         skipped: number of characters in the validation text that are outside the vocabulary and left out.
+        lines: whether each line is a text of its own. A newline then stands before each one.
     """
 
     vocabulary: Vocabulary
     training: np.ndarray
     validation: np.ndarray
     skipped: int
+    lines: bool = False
+
+    @property
+    def reset(self) -> int | None:
+        """The id of the character that begins a text of its own: the newline of a list."""
+        return self.vocabulary.ids[NEW_LINE] if self.lines else None
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, training: Iterable[str], validation: str, folder: Path | None = None) -> Corpus:
+    def of(
+        cls,
+        vocabulary: Vocabulary,
+        training: Iterable[str],
+        validation: str,
+        folder: Path | None = None,
+        *,
+        lines: bool = False,
+    ) -> Corpus:
         """Encode a training text and a validation text.
 
         Args:
@@ -41,6 +56,7 @@ class Corpus:
             training: chunks of the training text.
             validation: the validation text as `charrnn.text.validation` makes and checks it.
             folder: a folder with space for the ids, 1 or 2 bytes per character. Default: the system's temporary folder.
+            lines: whether each line is a text of its own.
 
         Raises:
             InputError: the training text is empty or has characters outside the vocabulary.
@@ -56,8 +72,9 @@ class Corpus:
                 raise InputError("No text is left to train on beside the validation text. Add text")
             file.flush()
             mapped = np.memmap(file, dtype=encoder.dtype, mode="r")
-        validation_ids, skipped = encoder(validation.replace(PIECE_END, JOINT))
-        return cls(vocabulary, mapped, validation_ids, skipped)
+        end = NEW_LINE if lines else ""
+        validation_ids, skipped = encoder(validation.replace(PIECE_END, JOINT) + end)
+        return cls(vocabulary, mapped, validation_ids, skipped, lines)
 
 
 class Encoder:

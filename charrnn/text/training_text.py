@@ -1,22 +1,24 @@
-"""The training text: documents without the validation text and copies of it, counted and checked in one pass."""
+"""The training text: documents without the validation text and copies of it, counted and checked."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from charrnn.errors import InputError, counted
 from charrnn.options import DROP, ERROR, GROW
 from charrnn.text.documents import Document
+from charrnn.text.lines import Lines, count_copies, lines_of
 from charrnn.text.listing import shorten_names
 from charrnn.text.overlap import WINDOW, Stretch, size_of
 from charrnn.text.validation import JOINT, PIECE_END, Validation
 from charrnn.text.vocabulary import Vocabulary
 
-REPEATING_SHARE = 0.1  # a text with a smaller share of new text, validation text included, only repeats itself
+REPEATING_SHARE = 0.2  # a text with a smaller share of new text, validation text included, only repeats itself
 NOTED_SHARE = 0.01  # of the text; leaving out more than this beside the validation text itself is logged
 REFUSED_SHARE = 0.2  # of the text; leaving out more is refused, if the validation text can still be chosen
 SHOWN = 40  # characters quoted in an error message
@@ -42,18 +44,18 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class TrainingText:
-    """Excerpts of documents, joined by newlines, whose characters are all in the vocabulary.
+    """Excerpts of documents, joined by newlines, or lines of a list, whose characters are all in the vocabulary.
 
     Attributes:
-        excerpts: the text to train on.
-        validation: the validation text; none of it is in the excerpts.
+        read: yields the text to train on, in chunks.
+        validation: the validation text; none of it is in the text.
         vocabulary: covers the text, and also the validation text unless the vocabulary was given and cannot grow.
-        num_characters: number of characters in the text: the excerpts and the newlines between them.
+        num_characters: number of characters in the text.
         num_left_out: number of characters that are left out: copies of the validation text, and characters dropped.
         unknown: policy for characters outside the vocabulary, one of `options.UNKNOWN_IN_TEXT`.
     """
 
-    excerpts: tuple[Excerpt, ...]
+    read: Callable[[], Iterator[str]]
     validation: str
     vocabulary: Vocabulary
     num_characters: int
@@ -66,7 +68,7 @@ class TrainingText:
         Raises:
             TextError: a document can no longer be read.
         """
-        for chunk in read(self.excerpts):
+        for chunk in self.read():
             yield self.vocabulary.handle_unknown(chunk, self.unknown)
 
 
@@ -78,6 +80,7 @@ def prepare(
     *,
     unknown: str = GROW,
     strict: bool = False,
+    lines: bool = False,
 ) -> TrainingText:
     """Read a corpus, choose its vocabulary, and check that both fit together.
 
@@ -91,6 +94,7 @@ def prepare(
             to it, also those of the validation text. See `Vocabulary.prepare_seed` for the others. What was done is
             logged as a warning.
         strict: refuse to leave out more than REFUSED_SHARE of the text.
+        lines: whether the corpus is a list, whose lines are texts of their own.
 
     Raises:
         TextError: a document cannot be read.
@@ -98,9 +102,14 @@ def prepare(
             validation text has fewer than 2 characters in the vocabulary; or too much of the text is copies of the
             validation text.
     """
-    excerpts, copies = exclude_validation(corpus, validation, strict=strict)
+    text: Callable[[], Iterator[str]]
+    if lines:
+        text, num_left_out = Lines(corpus, frozenset(lines_of(validation))).read, count_copies(corpus, validation)
+    else:
+        excerpts, copies = exclude_validation(corpus, validation, strict=strict)
+        text, num_left_out = partial(read, excerpts), sum(map(len, chain.from_iterable(c.read() for c in copies)))
     num_read, num_characters, seen = 0, 0, set[str]()
-    for chunk in read(excerpts):
+    for chunk in text():
         known = vocabulary.handle_unknown(chunk, unknown) if vocabulary else chunk
         num_read, num_characters = num_read + len(chunk), num_characters + len(known)
         seen.update(chunk)
@@ -112,10 +121,9 @@ def prepare(
     elif new := vocabulary.unknown("".join(seen)):
         _report_unknown(new, unknown, name)
     _check_validation(validation, vocabulary, name)
-    num_left_out = sum(map(len, chain.from_iterable(copy.read() for copy in copies)))
     if unknown == DROP:
         num_left_out += num_read - num_characters
-    return TrainingText(excerpts, validation, vocabulary, num_characters, num_left_out, unknown)
+    return TrainingText(text, validation, vocabulary, num_characters, num_left_out, unknown)
 
 
 def _grow(vocabulary: Vocabulary, characters: set[str], name: str) -> Vocabulary:

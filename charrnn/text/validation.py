@@ -1,7 +1,7 @@
 """The validation text: how it is chosen, and how copies of it are found in documents.
 
-The validation text consists of pieces: whole files if the corpus has several, otherwise its tail. It is chosen once.
-Later, copies of it are removed from every corpus. These are copies:
+The validation text consists of pieces: whole files if the corpus has many, otherwise stretches that are spread over it.
+It is chosen once. Later, copies of it are removed from every corpus. These are copies:
 
 - whole pieces, whatever they say;
 - stretches of LONG bytes or more that say something: see `overlap.MIN_CONTENT`;
@@ -15,15 +15,20 @@ is common to all: a run of dashes, the empty part of a game level or of a record
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from charrnn.errors import InputError
-from charrnn.text.documents import Document
+from charrnn.text.documents import Document, FileBytes
 from charrnn.text.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merge, size_of
 
 VALIDATION_SHARE = 0.05
-MIN_VALIDATION_SHARE = 0.02  # whole files with a smaller share tell too little, so the tail is better
+SMALL_SHARE, SMALL_VALIDATION = 0.1, 10_000  # of a small text, up to so many bytes: fewer would tell too little
+LARGEST_SHARE = 0.5  # of the validation text; where a file is larger, few files would have to stand for all
+STRETCHES = 16  # of a validation text; more of them would cut the training text into pieces
+SHORTEST = 512  # bytes of a stretch, if the text is large enough
 MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to evaluate after each epoch and tells no more
 LARGEST_VALIDATION = 10_000_000  # bytes, on request; hashing its windows takes 10 times as much memory
 PIECE_END = "\0"  # separates the pieces of a validation text; no document contains it
@@ -58,39 +63,64 @@ def check_size(texts: Iterable[Document]) -> None:
         )
 
 
+def target_size(size: int) -> int:
+    """Return the number of bytes to reserve for validation in a corpus of `size` bytes."""
+    return min(round(max(VALIDATION_SHARE * size, min(SMALL_SHARE * size, SMALL_VALIDATION))), MAX_VALIDATION)
+
+
 def choose_validation(corpus: Sequence[Document]) -> str:
-    """Return about 5% of a corpus, at most 2 MB: whole files, or a tail if the files are too few or too large.
+    """Return a validation text that is like the rest: whole files if there are many, none of them large, otherwise
+    stretches that are spread evenly over the corpus. It has about 5% of the corpus, at most 2 MB.
 
     Raises:
         TextError: a document cannot be read.
     """
-    sizes = {document: document.size() for document in corpus}
-    total, size, chosen = sum(sizes.values()), 0, set[Document]()
-    target = min(VALIDATION_SHARE * total, MAX_VALIDATION)
-    for document in _shuffle(corpus):
-        if size < target and size + sizes[document] <= 2 * target:
-            size += sizes[document]
-            chosen.add(document)
-    if size >= MIN_VALIDATION_SHARE / VALIDATION_SHARE * target:
-        return join_documents([document for document in corpus if document in chosen])
-    # At least WINDOW bytes: shorter stretches are not removed from later corpora.
-    return _tail(max(corpus, key=lambda document: sizes[document]), max(WINDOW, round(target)))
+    sizes = [document.size() for document in corpus]
+    target = target_size(sum(sizes))
+    if max(sizes) > LARGEST_SHARE * target:
+        return PIECE_END.join(_stretches(corpus, sizes, target))
+    size, chosen = 0, set[int]()
+    for place in _shuffle(corpus):
+        if size < target:
+            size += sizes[place]
+            chosen.add(place)
+    return join_documents([corpus[place] for place in sorted(chosen)])
 
 
-def _shuffle(corpus: Sequence[Document]) -> list[Document]:
-    """Return documents in an order that does not depend on what their names say, since neighbors are often alike."""
+def _shuffle(corpus: Sequence[Document]) -> list[int]:
+    """Return the numbers of documents in an order that does not depend on what their names say, since neighbors are
+    often alike."""
 
     def key(place: int) -> bytes:
         # Includes the place, since files in several folders may all have the same name.
         return hashlib.sha256(f"{Path(str(corpus[place])).name}/{place}".encode("utf-8", "surrogateescape")).digest()
 
-    return [corpus[place] for place in sorted(range(len(corpus)), key=key)]
+    return sorted(range(len(corpus)), key=key)
 
 
-def _tail(document: Document, size: int) -> str:
-    with document.open() as data:
-        start = document.boundary(data, max(0, len(data) - size))
-    return "".join(document.read(start))
+def _stretches(corpus: Sequence[Document], sizes: Sequence[int], target: int) -> Iterator[str]:
+    """Yield stretches in the middle of equal sections of a corpus. They begin and end with lines if these are short.
+
+    Each has at least WINDOW bytes, whichever character its end cuts: shorter ones are not removed from later corpora.
+    """
+    count = max(1, min(STRETCHES, target // SHORTEST))
+    length, ends = max(WINDOW + 3, target // count), list(accumulate(sizes))
+    for number in range(count):
+        place = round((number + 0.5) / count * ends[-1])
+        within = bisect_right(ends, place)
+        document, size = corpus[within], sizes[within]
+        start = min(max(0, place - (ends[within] - size)), max(0, size - length))
+        with document.open() as data:
+            start = _line_start(document, data, start, start + length // 4)
+            stop = _line_start(document, data, min(size, start + length), min(size, start + length + length // 4))
+        if stretch := "".join(document.read(start, stop)):
+            yield stretch
+
+
+def _line_start(document: Document, data: FileBytes, place: int, last: int) -> int:
+    """Return where the first line begins after a place and before another, or the place itself."""
+    line_end = data[max(0, place - 1) : last].find(b"\n")
+    return document.boundary(data, place) if place == 0 or line_end < 0 else place + line_end
 
 
 class Validation:

@@ -1,4 +1,4 @@
-"""Training batches: parallel streams of a text, or windows of it.
+"""Training batches: parallel streams of a text or of its shuffled lines, or windows of it.
 
 A batch depends only on the step, so training can resume from any checkpoint.
 """
@@ -49,6 +49,56 @@ class Streams:
         return self.ids[places].astype(np.int32), self.ids[places + 1].astype(np.int32)
 
 
+class Lines:
+    """Parallel streams over the lines of ids (N,), which are in another random order in each epoch.
+
+    A newline stands before each line, also before the first, and each stream begins with a line.
+
+    Args:
+        ids: the text.
+        batch: number of streams.
+        unroll: characters per step.
+        newline: its id.
+        rng_seed: random seed of the orders.
+    """
+
+    def __init__(self, ids: np.ndarray, batch: int, unroll: int, newline: int, rng_seed: int = 0) -> None:
+        self.ids, self.batch, self.unroll, self.rng_seed = ids, batch, unroll, rng_seed
+        self.starts = np.flatnonzero(ids == newline)
+        self.lengths = np.diff(self.starts, append=len(ids))
+        self._shuffled = -1, self.starts, self.starts
+
+    @property
+    def epoch_steps(self) -> int:
+        """Number of steps in an epoch."""
+        return len(self.ids) // self.step_characters
+
+    @property
+    def step_characters(self) -> int:
+        """Number of characters that a step learns to predict."""
+        return self.batch * self.unroll
+
+    def read(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return inputs and the characters that follow them (teacher forcing), each (unroll, batch) int32."""
+        epoch, within = divmod(step, self.epoch_steps)
+        starts, ends = self._shuffle(epoch)
+        spans = np.arange(1, self.batch) * self.epoch_steps * self.unroll
+        streams = np.append(0, ends[np.searchsorted(ends, spans)])
+        places = (streams + within * self.unroll + np.arange(self.unroll + 1)[:, None]) % len(self.ids)
+        lines = np.searchsorted(ends, places, side="right")
+        ids = self.ids[starts[lines] + places].astype(np.int32)
+        return ids[:-1], ids[1:]
+
+    def _shuffle(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return two facts about each line in the order of an epoch: its place in the text minus that in the order, and
+        where it ends in the order. They are kept until the next epoch."""
+        if self._shuffled[0] != epoch:
+            order = _order(len(self.starts), self.rng_seed, epoch)
+            ends = np.cumsum(self.lengths[order])
+            self._shuffled = epoch, self.starts[order] - (ends - self.lengths[order]), ends
+        return self._shuffled[1:]
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of `max_len` characters over ids (N,), one every `stride` characters, in random order.
@@ -97,7 +147,7 @@ class Windows:
 
 @lru_cache(maxsize=1)
 def _order(count: int, rng_seed: int, epoch: int) -> np.ndarray:
-    """Return the numbers of all windows in the random order of an epoch, (count,)."""
-    order = np.arange(count, dtype=np.min_scalar_type(count))  # at most 4 bytes per window; `permutation` takes 8
+    """Return the numbers of all windows or lines in the random order of an epoch, (count,)."""
+    order = np.arange(count, dtype=np.min_scalar_type(count))  # at most 4 bytes each; `permutation` takes 8
     np.random.default_rng([rng_seed, epoch]).shuffle(order)
     return order

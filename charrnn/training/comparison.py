@@ -31,7 +31,9 @@ def common_nats(
     if len(known) < 2:  # nothing to predict, so neither is better
         return 0.0, 0.0, len(text)
     nats = [
-        validation_loss(model.network, model.weights, Encoder(model.vocabulary)(known)[0], after_block)
+        validation_loss(
+            model.network, model.weights, Encoder(model.vocabulary)(known)[0], after_block, reset=model.reset
+        )
         for model in (first, second)
     ]
     return nats[0], nats[1], len(text) - len(known)

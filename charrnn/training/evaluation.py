@@ -30,6 +30,7 @@ def validation_loss(
     ids: np.ndarray,
     after_block: Callable[[], object] = lambda: None,
     precision: str = FLOAT32,
+    reset: int | None = None,
 ) -> float:
     """Return the cross-entropy of a text in nats per character, predicted in the way in which the network samples.
 
@@ -42,11 +43,12 @@ def validation_loss(
         ids: the text, (N,), with N at least 2.
         after_block: called after each block of about 2,000 characters or 256 windows. It may raise to stop.
         precision: of matrix multiplication, "float32" or "bfloat16".
+        reset: id of the character that begins a text of its own, from a zero state; None: no character.
     """
     carries = network.max_len is None
     nats, count, state = 0.0, 0.0, None
-    evaluate = _evaluator(network, weights["dense.bias"].shape[0], precision)
-    for inputs, targets, mask in _stretches(ids) if network.max_len is None else _windows(ids, network.max_len):
+    evaluate = _evaluator(network, weights["dense.bias"].shape[0], precision, reset)
+    for inputs, targets, mask in _stretches(ids, reset) if network.max_len is None else _windows(ids, network.max_len):
         if carries and state is None:
             state = zero_state(network, inputs.shape[1])
         block_nats, after = evaluate(weights, inputs, targets, mask, state)
@@ -57,7 +59,11 @@ def validation_loss(
 
 
 def sampling_precision(
-    network: NetworkOptions, weights: Weights, ids: np.ndarray, after_block: Callable[[], object] = lambda: None
+    network: NetworkOptions,
+    weights: Weights,
+    ids: np.ndarray,
+    after_block: Callable[[], object] = lambda: None,
+    reset: int | None = None,
 ) -> str:
     """Return the precision to sample in.
 
@@ -70,26 +76,31 @@ def sampling_precision(
         weights: in float32, by name.
         ids: the validation text, (N,), with N at least 2.
         after_block: called after each block of an evaluation, see `validation_loss`.
+        reset: likewise.
     """
     if network.max_len is not None or ops.fast_precision() != BFLOAT16:
         return FLOAT32
     exact, rough = (
-        validation_loss(network, weights, ids[:COMPARED], after_block, precision) for precision in (FLOAT32, BFLOAT16)
+        validation_loss(network, weights, ids[:COMPARED], after_block, precision, reset)
+        for precision in (FLOAT32, BFLOAT16)
     )
     return BFLOAT16 if abs(rough - exact) < MAX_CHANGE else FLOAT32
 
 
-def _stretches(ids: np.ndarray) -> Iterator[Block]:
+def _stretches(ids: np.ndarray, reset: int | None) -> Iterator[Block]:
     """Yield blocks of UNROLL characters of each stretch. Short texts have fewer stretches.
 
-    The mask is 0 behind the end of the text, where the last stretches are shorter.
+    Where a character begins a text of its own, so does each stretch. The mask is 0 behind the end of shorter ones.
     """
-    count = max(1, min(STREAMS, (len(ids) - 1) // UNROLL))
-    length = -(-(len(ids) - 1) // count)
-    for start in range(0, length, UNROLL):
-        within = np.arange(start, start + UNROLL)[:, None]
-        places = np.arange(count) * length + within
-        mask = (within < length) & (places + 1 < len(ids))
+    last = len(ids) - 1
+    count = max(1, min(STREAMS, last // UNROLL))
+    starts = np.arange(count) * -(-last // count)
+    if reset is not None and len(beginnings := np.flatnonzero(ids[:-1] == reset)):
+        starts = np.unique([0, *beginnings[np.searchsorted(beginnings[:-1], starts[1:])]])
+    ends = np.append(starts[1:], last)
+    for start in range(0, int(np.max(ends - starts)), UNROLL):
+        places = starts + np.arange(start, start + UNROLL)[:, None]
+        mask = places < np.minimum(ends, last)
         yield _block(ids, places, places + 1, mask)
 
 
@@ -109,13 +120,13 @@ def _block(ids: np.ndarray, inputs: np.ndarray, targets: np.ndarray, mask: np.nd
 
 
 @lru_cache(maxsize=4)
-def _evaluator(network: NetworkOptions, vocabulary_size: int, precision: str):  # type: ignore[no-untyped-def]  # a compiled function
+def _evaluator(network: NetworkOptions, vocabulary_size: int, precision: str, reset: int | None):  # type: ignore[no-untyped-def]  # a compiled function
     # One function for each size: on a GPU, Keras's layers create variables at the first call, and a compiled function
     # allows no further ones.
     def evaluate(
         weights: Weights, inputs: Array, targets: Array, mask: Array, state: State | None
     ) -> tuple[Array, State]:
-        logits, after = sequence(network, weights, inputs, state, precision=precision)
+        logits, after = sequence(network, weights, inputs, state, precision=precision, reset=reset)
         return ops.total(ops.cross_entropy(logits, targets) * mask), after
 
     return ops.compile_graph(evaluate)

@@ -17,7 +17,12 @@ Arrays: TypeAlias = dict[str, Array]
 
 @lru_cache(maxsize=4)
 def training_step(
-    network: NetworkOptions, optimizer: Optimizer, precision: str, vocabulary_size: int, batch_shape: tuple[int, ...]
+    network: NetworkOptions,
+    optimizer: Optimizer,
+    precision: str,
+    vocabulary_size: int,
+    batch_shape: tuple[int, ...],
+    reset: int | None = None,
 ) -> Callable[..., Any]:
     """Return the compiled function of one training step. The same arguments return the same function.
 
@@ -35,6 +40,7 @@ def training_step(
         precision: of matrix multiplication, "float32" or "bfloat16".
         vocabulary_size: V, the number of characters.
         batch_shape: (T, B), the shape of the inputs.
+        reset: id of the character before which a row starts from a zero state; None: no character.
     """
 
     def step(
@@ -46,7 +52,9 @@ def training_step(
         before = state if network.max_len is None else None
 
         def loss() -> tuple[Array, State]:
-            logits, after = sequence(network, weights, inputs, before, precision=precision, dropout_seed=dropout_seed)
+            logits, after = sequence(
+                network, weights, inputs, before, precision=precision, dropout_seed=dropout_seed, reset=reset
+            )
             return ops.mean(ops.cross_entropy(logits, targets)), after
 
         (nats, after), gradients = ops.gradients(loss, [weights[name] for name in names])

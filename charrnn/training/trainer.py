@@ -24,14 +24,16 @@ from charrnn.model import Model
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
-from charrnn.options import GROW, UNKNOWN_IN_TEXT, NetworkOptions, TrainingOptions, resolve_network
+from charrnn.options import GROW, UNKNOWN_IN_TEXT, NetworkOptions, TrainingOptions, chosen_options
+from charrnn.sizes import AUTO_SIZE, fit
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Document, list_documents
 from charrnn.text.encodings import UTF_8
+from charrnn.text.lines import choose_lines, join_lines, read_as_lines
 from charrnn.text.plain import LF, to_plain
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size, choose_validation, join_documents
-from charrnn.training.batches import Streams, Windows
+from charrnn.training.batches import Lines, Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import sampling_precision, validation_loss
 from charrnn.training.growth import grow_weights
@@ -81,9 +83,13 @@ class Trainer:
     ) -> None:
         self.corpus, self.network, self.options = corpus, network, options
         batch = options.choose_batch_size(network, len(corpus.training))
-        self.batches: Streams | Windows
+        self.batches: Streams | Lines | Windows
         if network.max_len is None:
-            self.batches, self.optimizer = Streams(corpus.training, batch, options.unroll), ADAM
+            self.optimizer = ADAM
+            if corpus.reset is None:
+                self.batches = Streams(corpus.training, batch, options.unroll)
+            else:
+                self.batches = Lines(corpus.training, batch, options.unroll, corpus.reset, options.rng_seed)
         else:
             self.batches = Windows(corpus.training, batch, network.max_len, options.stride, options.rng_seed)
             self.optimizer = RMSPROP
@@ -176,7 +182,7 @@ class Trainer:
         """
         point, corpus = self.checkpoint, self.corpus
         best = min(point.history, key=lambda epoch: epoch.val_loss)
-        precision = sampling_precision(self.network, point.best, corpus.validation, after_block)
+        precision = sampling_precision(self.network, point.best, corpus.validation, after_block, corpus.reset)
         metrics = {
             "history": [asdict(epoch) for epoch in point.history],
             "validation_characters": len(corpus.validation),
@@ -211,7 +217,8 @@ class Trainer:
         point = self.checkpoint
         inputs, targets = self.batches.read(point.step)
         vocabulary_size = len(self.corpus.vocabulary)
-        step = training_step(self.network, self.optimizer, point.precision, vocabulary_size, inputs.shape)
+        reset = self.corpus.reset
+        step = training_step(self.network, self.optimizer, point.precision, vocabulary_size, inputs.shape, reset)
         loss, *updated, after = step(
             point.weights, point.averages, point.moments, point.state, inputs, targets,
             np.array([self.options.rng_seed & 0x7FFFFFFF, point.step * self.network.layers], dtype=np.int32),
@@ -231,7 +238,8 @@ class Trainer:
     def _end_epoch(self, after_block: Callable[[], object]) -> None:
         """Evaluate, save the best weights, and decide whether this was the last epoch."""
         point, weights = self.checkpoint, self._current_weights()
-        nats = validation_loss(self.network, weights, self.corpus.validation, after_block)
+        validation, reset = self.corpus.validation, self.corpus.reset
+        nats = validation_loss(self.network, weights, validation, after_block, reset=reset)
         if not math.isfinite(nats):
             raise TrainingError(f"The validation loss became {nats} at step {point.step:,}. Training cannot continue")
         losses = [metrics.val_loss for metrics in point.history]
@@ -261,12 +269,14 @@ class Trainer:
         )
 
 
-def train(
+def train(  # noqa: PLR0913  # the library's one function for training, with what the command offers
     paths: str | Path | Iterable[str | Path],
     *,
     validation: str | Path | Iterable[str | Path] = (),
     encoding: str = UTF_8,
     newlines: str = LF,
+    size: str = AUTO_SIZE,
+    preset: str | None = None,
     start: Model | None = None,
     unknown: str = GROW,
     on_progress: Callable[[Progress], object] = lambda progress: None,
@@ -279,11 +289,14 @@ def train(
         validation: files to reserve for validation. Default: about 5% of the text, in whole files if there are several.
         encoding: encoding of files without a byte order mark, any text encoding of Python.
         newlines: "lf" makes newlines of CRLF and CR, "keep" keeps them.
+        size: size of the network, one of `charrnn.sizes.SIZES`.
+        preset: a key of `charrnn.options.PRESETS`.
         start: a model to fine-tune. Its network is kept. Reserve text for validation that it was not trained on.
         unknown: policy for characters outside the vocabulary of `start`. "grow" adds them to the vocabulary,
             "drop" leaves them out, "replace" writes them plainly, "error" refuses the text.
         on_progress: called after each step, and during each evaluation.
-        **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru".
+        **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru". Those left
+            out are chosen by the length of the text, see `charrnn.sizes`, and `lines` by what its lines are like.
 
     Returns:
         The model of the epoch with the lowest validation loss. `model.metrics["val_loss"]` is that loss: cross-entropy
@@ -294,11 +307,7 @@ def train(
             `start`; or an option is unknown or out of range.
         TrainingError: the loss became infinite or not a number.
     """
-    network_options = {name: options.pop(name) for name in NetworkOptions.names() & options.keys()}
-    network = resolve_network(
-        NetworkOptions.from_dict(network_options) if network_options else None, start.network if start else None
-    )
-    training = TrainingOptions.from_dict(options)
+    chosen = chosen_options(preset, options, continues=start is not None)
     check_choice("unknown", unknown, UNKNOWN_IN_TEXT)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -308,10 +317,14 @@ def train(
         given = list_documents(validation) if validation else []
         check_size(given)
         documents = read(list_documents(paths))
-        validation_text = join_documents(read(given)) if given else choose_validation(documents)
+        lines = start.network.lines if start else read_as_lines(documents, chosen)
+        choose, join = (choose_lines, join_lines) if lines else (choose_validation, join_documents)
+        validation_text = join(read(given)) if given else choose(documents)
         known = start.vocabulary if start else None
-        text = prepare(documents, validation_text, known, unknown=unknown, strict=not validation)
-        corpus = Corpus.of(text.vocabulary, text.chunks(), validation_text)
+        text = prepare(documents, validation_text, known, unknown=unknown, strict=not validation, lines=lines)
+        corpus = Corpus.of(text.vocabulary, text.chunks(), validation_text, lines=lines)
+    before = start.network if start else None
+    network, training = fit(chosen, text.num_characters, size=size, lines=lines, start=before)
     trainer = Trainer(corpus, network, training, start)
 
     def report(progress: Progress) -> bool:

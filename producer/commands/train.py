@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from charrnn.jobs.job.requests import TrainRequest
-from charrnn.options import GROW, NetworkOptions, TrainingOptions, chosen_options
+from charrnn.options import AUTO, GROW, TrainingOptions
+from charrnn.sizes import AUTO_SIZE
 from charrnn.text.encodings import UTF_8
 from charrnn.text.plain import LF
 from producer.options import (
@@ -29,7 +30,7 @@ app = typer.Typer()
 
 
 TEXT, NETWORK, TRAINING, VERSION = "Text", "Network", "Training", "Version"
-DEFAULTS = NetworkOptions().to_dict() | TrainingOptions().to_dict()
+FITTING = "fits the text"
 
 
 def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
@@ -61,6 +62,16 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         Literal["lf", "keep"],
         option(help="Convert CRLF and CR line ends to LF, or keep them.", default=LF, panel=TEXT),
     ] = "lf",
+    lines: Annotated[
+        bool | None,
+        option(
+            "--lines/--no-lines",
+            metavar="",
+            help="Train on each line as a text of its own, or on all lines as one text.",
+            default="lines if the text is a list",
+            panel=TEXT,
+        ),
+    ] = None,
     start: Annotated[
         str | None,
         option(
@@ -82,19 +93,27 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             panel=TRAINING,
         ),
     ] = None,
+    size: Annotated[
+        Literal["auto", "tiny", "small", "base", "large"],
+        option(help="Size of the network; auto: chosen by the length of the text.", default=AUTO_SIZE, panel=NETWORK),
+    ] = "auto",
     cell: Annotated[
-        Literal["lstm", "gru"] | None, option(help="Recurrent cell.", default=DEFAULTS["cell"], panel=NETWORK)
+        Literal["lstm", "gru"] | None, option(help="Recurrent cell.", default="lstm", panel=NETWORK)
     ] = None,
-    units: Annotated[int | None, integer(help="Units per layer.", default=DEFAULTS["units"], panel=NETWORK)] = None,
-    layers: Annotated[int | None, integer(help="Recurrent layers.", default=DEFAULTS["layers"], panel=NETWORK)] = None,
+    units: Annotated[int | None, integer(help="Units per layer.", default=FITTING, panel=NETWORK)] = None,
+    layers: Annotated[int | None, integer(help="Recurrent layers.", default=FITTING, panel=NETWORK)] = None,
     dropout: Annotated[
         float | None,
         decimal(
             metavar="RATE",
-            help="Dropout rate.",
-            default=f"{DEFAULTS['dropout']}; 0.2 with --preset notebook",
+            help="Dropout rate of the outputs of each layer.",
+            default=f"{FITTING}; 0.2 with --preset notebook",
             panel=NETWORK,
         ),
+    ] = None,
+    recurrent_dropout: Annotated[
+        float | None,
+        decimal(metavar="RATE", help="Dropout rate of the recurrent kernels.", default=FITTING, panel=NETWORK),
     ] = None,
     max_len: Annotated[
         int | None,
@@ -104,14 +123,12 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             panel=NETWORK,
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, integer(help="Maximum number of epochs.", default=DEFAULTS["epochs"], panel=TRAINING)
-    ] = None,
+    epochs: Annotated[int | None, integer(help="Maximum number of epochs.", default=FITTING, panel=TRAINING)] = None,
     patience: Annotated[
         int | None,
         integer(
             help="Early stopping: epochs without a lower validation loss before training stops.",
-            default=DEFAULTS["patience"],
+            default=FITTING,
             panel=TRAINING,
         ),
     ] = None,
@@ -122,7 +139,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None,
         integer(
             help="Batch size: streams or windows per step.",
-            default="8 to 128 by the length of the text; 128 with windows",
+            default=f"{FITTING}; 128 with windows",
             panel=TRAINING,
         ),
     ] = None,
@@ -130,7 +147,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None,
         integer(
             help="Length of truncated backpropagation through time in characters.",
-            default=DEFAULTS["unroll"],
+            default=FITTING,
             panel=TRAINING,
         ),
     ] = None,
@@ -138,13 +155,13 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None,
         integer(
             help="Characters from one window to the next. Requires --max-len or --preset notebook.",
-            default=DEFAULTS["stride"],
+            default=TrainingOptions().stride,
             panel=TRAINING,
         ),
     ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"] | None,
-        option(help="Precision of matrix multiplication.", default=DEFAULTS["precision"], panel=TRAINING),
+        option(help="Precision of matrix multiplication.", default=AUTO, panel=TRAINING),
     ] = None,
     preview_temperature: Annotated[
         str | None,
@@ -181,27 +198,30 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
 ) -> Submission:
     """Train a new version of a model on text files."""
     timeout_s = parse_timeout(timeout)
-    network, options = chosen_options(
-        preset,
-        {"cell": cell, "units": units, "layers": layers, "dropout": dropout, "max_len": max_len},
-        {
-            "epochs": epochs,
-            "patience": patience,
-            "max_minutes": max_minutes,
-            "batch": batch,
-            "unroll": unroll,
-            "stride": stride,
-            "precision": precision,
-            "preview_temperatures": preview_temperature
-            and parse_temperatures("--preview-temperature", preview_temperature),
-        },
-        continues=start is not None,
-    )
+    options = {
+        "cell": cell,
+        "units": units,
+        "layers": layers,
+        "dropout": dropout,
+        "recurrent_dropout": recurrent_dropout,
+        "max_len": max_len,
+        "lines": lines,
+        "epochs": epochs,
+        "patience": patience,
+        "max_minutes": max_minutes,
+        "batch": batch,
+        "unroll": unroll,
+        "stride": stride,
+        "precision": precision,
+        "preview_temperatures": preview_temperature
+        and parse_temperatures("--preview-temperature", preview_temperature),
+    }
     request = TrainRequest(
         model=name,
         paths=tuple(paths),
-        network=network,
-        training=options,
+        options=options,
+        size=size,
+        preset=preset,
         rng_seed=rng_seed,
         validation=tuple(validation or ()),
         encoding=encoding,

@@ -125,13 +125,14 @@ def training_line(spec: TrainSpec) -> str:
     n, t = spec.network, spec.training
     start = f", from {spec.start}" if spec.start else ""
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
+    recurrent = f" and {n.recurrent_dropout:g} recurrent" if n.recurrent_dropout else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     left_out = f", {spec.left_out_characters:,} left out as copies of it" if spec.left_out_characters else ""
     files = f"{counted(spec.num_sources, 'file')} of {console.size(spec.source_bytes)}: " if spec.source_bytes else ""
     return (
         f"{files}{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
         f"{counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
-        f"dropout {n.dropout:g}{start}, rng-seed {t.rng_seed}"
+        f"dropout {n.dropout:g}{recurrent}{start}, rng-seed {t.rng_seed}"
     )
 
 

@@ -168,9 +168,7 @@ def test_a_schedule_reads_a_bucket_at_each_run(open_client: OpenClient, bucket: 
     upload(folder, bucket)
     client = open_client(bucket)
     schedules = Schedules(client.connections, lambda: 0)
-    request = TrainRequest(
-        model="speeches", paths=(bucket,), network=NetworkOptions(), training=TrainingOptions(), rng_seed=None
-    )
+    request = TrainRequest(model="speeches", paths=(bucket,), rng_seed=None)
     schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *", "UTC"), request=request.absolute()))
     sources = []
     for name in ("e.txt", "f.txt"):

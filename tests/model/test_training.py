@@ -120,7 +120,7 @@ def test_patience_ends_a_training_and_the_best_epoch_is_kept(
     losses = iter([3.0, 2.0, 2.5, 2.0, 1.0])
     kept = []
 
-    def nats(network: NetworkOptions, weights: dict[str, Any], *_: object) -> float:
+    def nats(network: NetworkOptions, weights: dict[str, Any], *_: object, **__: object) -> float:
         kept.append(weights)
         return next(losses)
 
@@ -261,7 +261,7 @@ def test_an_evaluation_that_was_interrupted_is_done_again(network: NetworkOption
 
 
 def test_a_validation_loss_that_is_not_finite_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "validation_loss", lambda *_: math.nan)
+    monkeypatch.setattr(training, "validation_loss", lambda *_, **__: math.nan)
     with pytest.raises(TrainingError, match="The validation loss became nan"):
         trainer().run()
 

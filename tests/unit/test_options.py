@@ -24,8 +24,9 @@ from charrnn.options import (
     TrainingOptions,
     choose_streams,
     chosen_options,
-    resolve_network,
+    split_options,
 )
+from charrnn.sizes import fit
 
 INTEGERS = [
     (NetworkOptions, "layers", 1, MAX_LAYERS),
@@ -143,27 +144,28 @@ def test_larger_texts_get_more_streams() -> None:
 
 
 def test_a_preset_sets_only_options_that_were_left_out() -> None:
-    network, training = chosen_options("notebook", {"units": 64, "dropout": None}, {"epochs": 3, "stride": None})
+    chosen = chosen_options("notebook", {"units": 64, "dropout": None, "epochs": 3, "stride": None})
+    network, training = split_options(chosen)
     assert network == NetworkOptions(units=64, dropout=0.2, max_len=20)
     assert training == TrainingOptions(epochs=3, batch=128, precision="float32")
 
 
-def test_without_options_or_preset_there_is_no_network() -> None:
-    assert chosen_options(None, {"units": None}, {"epochs": 2}) == (None, TrainingOptions(epochs=2))
+def test_options_that_are_left_out_are_not_chosen() -> None:
+    assert chosen_options(None, {"units": None, "epochs": 2}) == {"epochs": 2}
 
 
 def test_a_step_without_windows_is_refused() -> None:
     with pytest.raises(InputError, match="stride applies only to windows"):
-        chosen_options(None, {}, {"stride": 1})
+        chosen_options(None, {"stride": 1})
 
 
 def test_a_model_of_windows_is_fine_tuned_with_another_stride() -> None:
-    assert chosen_options(None, {}, {"stride": 1}, continues=True) == (None, TrainingOptions(stride=1))
+    assert chosen_options(None, {"stride": 1}, continues=True) == {"stride": 1}
 
 
 def test_an_unroll_of_windows_is_refused() -> None:
     with pytest.raises(InputError, match="unroll applies only to streams"):
-        chosen_options("notebook", {}, {"unroll": 5})
+        chosen_options("notebook", {"unroll": 5})
 
 
 def test_one_temperature_is_accepted_like_several() -> None:
@@ -172,10 +174,9 @@ def test_one_temperature_is_accepted_like_several() -> None:
 
 def test_a_fine_tuned_model_keeps_its_network() -> None:
     before = NetworkOptions(units=64)
-    assert resolve_network(None, before) == before
-    assert resolve_network(None, None) == NetworkOptions()
+    assert fit({}, 10_000, start=before)[0] == before
     with pytest.raises(InputError, match="keeps its network"):
-        resolve_network(NetworkOptions(), before)
+        chosen_options(None, {"units": 5}, continues=True)
 
 
 @pytest.mark.parametrize(

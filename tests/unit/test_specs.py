@@ -61,4 +61,4 @@ def test_a_random_seed_is_set_in_one_place() -> None:
     with pytest.raises(InputError, match="Set rng_seed of the request"):
         GenerateRequest(model="speeches", sampling=SamplingOptions(rng_seed=7))
     with pytest.raises(InputError, match="Set rng_seed of the request"):
-        TrainRequest(model="speeches", paths=(), training=TrainingOptions(rng_seed=7))
+        TrainRequest(model="speeches", paths=(), options={"rng_seed": 7})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,21 +41,33 @@ def test_whole_files_of_several_are_reserved_for_validation(tmp_path: Path) -> N
     validation = choose_validation(corpus)
     pieces = validation.split(PIECE_END)
     assert set(pieces) < set(texts)
-    assert 0.05 <= len(validation) / sum(map(len, texts)) <= 0.07
+    assert 0.1 <= len(validation) / sum(map(len, texts)) <= 0.12
     seen = training(corpus, validation)
     assert all(piece not in seen for piece in pieces)
     assert len(seen) == sum(map(len, texts)) - sum(map(len, pieces)) + 99 - len(pieces)
 
 
-@pytest.mark.parametrize("sizes", [(1000,), (2000, 2000), (3000, 1, 1)])
-def test_the_tail_is_validation_if_no_whole_file_fits(tmp_path: Path, sizes: tuple[int, ...]) -> None:
-    texts = ["".join(f"{k} " for k in range(size))[:size] for size in sizes]
-    corpus = files(tmp_path, *texts)
-    validation = choose_validation(corpus)
-    largest = max(texts, key=len)
-    # Catches: the tail of a last file with a single line; a tail too short to be cut out of the training text
-    assert validation == largest[-max(WINDOW, round(0.05 * sum(sizes))) :]
-    assert validation not in training(corpus, validation)
+@pytest.mark.parametrize("sizes", [(1000,), (20_000, 20_000), (60_000, 1, 1), (300_000, 90, 90)])
+def test_stretches_over_the_whole_corpus_are_validation_if_files_are_large(
+    tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    corpus = files(tmp_path, *(prose(number, size) for number, size in enumerate(sizes)))
+    text = "".join("".join(document.read()) for document in corpus)
+    pieces = choose_validation(corpus).split(PIECE_END)
+    places = [text.index(piece) for piece in pieces]
+    # Catches: the tail of a text, whose end may be unlike the rest
+    assert places == sorted(places)
+    assert np.diff([0, *places, len(text)]).max() <= 2.5 * len(text) / (len(pieces) + 1)
+    assert len(pieces) == max(1, min(16, round(max(0.05 * len(text), min(0.1 * len(text), 10_000))) // 512))
+    assert all(piece not in training(corpus, PIECE_END.join(pieces)) for piece in pieces)
+    assert 0.04 * len(text) <= sum(map(len, pieces)) <= max(WINDOW + 50, 0.14 * len(text))
+
+
+def test_stretches_begin_and_end_with_lines(tmp_path: Path) -> None:
+    corpus = files(tmp_path, "".join(f"line {number} of it\n" for number in range(4000)))
+    for piece in choose_validation(corpus).split(PIECE_END):
+        assert piece.startswith("line ")
+        assert piece.endswith("of it\n")
 
 
 def test_the_choice_depends_on_names_and_sizes_alone(tmp_path: Path) -> None:
@@ -84,12 +97,14 @@ def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
     assert len(choose_validation(corpus)) <= 0.1 * sum(sizes)
 
 
-def test_a_tail_that_has_grown_is_cut_out_of_the_middle(tmp_path: Path) -> None:
-    text = "".join(f"line {number} of it\n" for number in range(400))
+def test_stretches_are_cut_out_of_a_text_that_has_grown(tmp_path: Path) -> None:
+    text = prose(0, 4000)
     corpus = files(tmp_path, text)
     validation = choose_validation(corpus)
-    grown = files(tmp_path, "before\n" + text + "after\n")
-    assert training(grown, validation) == "before\n" + text.removesuffix(validation) + "\n" + "after\n"
+    grown = "before\n" + text + "after\n"
+    for piece in validation.split(PIECE_END):
+        grown = grown.replace(piece, "\n")
+    assert training(files(tmp_path, "before\n" + text + "after\n"), validation) == grown
 
 
 def test_a_copy_of_a_validation_file_is_removed_at_any_position(tmp_path: Path) -> None:
@@ -226,10 +241,11 @@ def test_pieces_that_overlap_are_cut_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])
-def test_the_tail_cuts_no_character(tmp_path: Path, before: str) -> None:
-    corpus = files(tmp_path, before + "".join(chr(0x4E00 + k) for k in range(400)))
+def test_stretches_cut_no_character(tmp_path: Path, before: str) -> None:
+    text = before + "".join(chr(0x4E00 + k) for k in range(400))
+    corpus = files(tmp_path, text)
     validation = choose_validation(corpus)
-    assert training(corpus, validation).startswith(before + "\u4e00")
+    assert training(corpus, validation) == text.replace(validation, "\n")
     assert len(validation.encode()) >= WINDOW
 
 

@@ -105,7 +105,8 @@ class _Work:
         self.files = child.files
         text = self._read(self.files.verified_path(spec.corpus, watch.check), watch)
         validation = self.files.read(spec.validation).decode()
-        corpus = Corpus.of(Vocabulary(spec.vocabulary), text, validation, self.files.scratch)
+        vocabulary, lines = Vocabulary(spec.vocabulary), spec.network.lines
+        corpus = Corpus.of(vocabulary, text, validation, self.files.scratch, lines=lines)
         self.trainer: Trainer = Trainer(corpus, spec.network, spec.training, self._start())
         self.saved, self.saves = part.checkpoint, 0
         if self.saved:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
-from charrnn.options import ERROR, GROW, NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.options import ERROR, GROW, SamplingOptions, chosen_options
+from charrnn.sizes import AUTO_SIZE, fit
 from charrnn.text.documents import check_storable
 from charrnn.text.encodings import UTF_8
 from charrnn.text.plain import LF
@@ -31,9 +33,12 @@ class TrainRequest:
 
     Attributes:
         paths: files, folders of *.txt, patterns, and s3:// files and folders below settings.corpus_roots.
-        network: the network, or None for the default one or that of `start`.
+        options: fields of `NetworkOptions` and `TrainingOptions`, such as units=256 and epochs=4. Those left out are
+            chosen by the length of the text, see `charrnn.sizes`.
+        size: size of the network, one of `charrnn.sizes.SIZES`.
+        preset: a key of `charrnn.options.PRESETS`.
         rng_seed: random seed of the job. If it is None, it is derived from a schedule's slot or drawn each time. It is
-            stored with the job. `training.rng_seed` must be 0.
+            stored with the job.
         validation: files to use as validation text. By default, about 5% of the text is reserved for validation, as
             whole files if there are several. Only for a model's first training job: a model keeps its validation text.
         encoding: encoding of files without a byte order mark, any text encoding of Python.
@@ -50,8 +55,9 @@ class TrainRequest:
 
     model: str
     paths: tuple[str, ...]
-    network: NetworkOptions | None = None
-    training: TrainingOptions = field(default_factory=TrainingOptions)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    size: str = AUTO_SIZE
+    preset: str | None = None
     rng_seed: int | None = None
     validation: tuple[str, ...] = ()
     encoding: str = UTF_8
@@ -63,8 +69,11 @@ class TrainRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        if self.training.rng_seed:
-            raise InputError("training.rng_seed must be 0. Set rng_seed of the request instead")
+        if "rng_seed" in self.options:
+            raise InputError("options cannot set rng_seed. Set rng_seed of the request instead")
+        chosen = chosen_options(self.preset, self.options, continues=self.start is not None)
+        fit(chosen, 0, size=self.size)
+        object.__setattr__(self, "options", chosen)
 
     def absolute(self) -> TrainRequest:
         """Return the request with absolute paths, so that it means the same in any folder."""
@@ -78,8 +87,6 @@ class TrainRequest:
         parts = {
             "paths": tuple(values["paths"]),
             "validation": tuple(values["validation"]),
-            "network": values["network"] and NetworkOptions.from_dict(values["network"]),
-            "training": TrainingOptions.from_dict(values["training"]),
         }
         return cls(**{**values, **parts})
 

@@ -29,7 +29,8 @@ def training_openings(connections: Connections, model: str, count: int, rng_seed
         raise InputError(
             f"{model} was imported without its training text, so random seeds cannot be drawn. Use a seeds file"
         )
-    return draw_openings(Document(connections.files.verified_path(spec.corpus)), count, rng_seed)
+    text = Document(connections.files.verified_path(spec.corpus))
+    return draw_openings(text, count, rng_seed, lines=spec.network.lines)
 
 
 def validation_openings(connections: Connections, model: str, count: int, rng_seed: int) -> Iterator[str]:
@@ -45,4 +46,5 @@ def validation_openings(connections: Connections, model: str, count: int, rng_se
         validation = registry.validation(connection, version.model)
     if validation is None:
         raise InputError(f"{version.model} has no validation text to draw openings from")
-    return draw_openings(Document(connections.files.verified_path(validation)), count, rng_seed)
+    text = Document(connections.files.verified_path(validation))
+    return draw_openings(text, count, rng_seed, lines=version.network.lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from charrnn.checks import check_choice, check_integer, check_length, check_number
 from charrnn.errors import InputError
@@ -19,8 +18,10 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
-from charrnn.options import GROW, UNKNOWN_IN_TEXT, TrainingOptions, resolve_network
+from charrnn.options import GROW, UNKNOWN_IN_TEXT
+from charrnn.sizes import fit
 from charrnn.text.documents import Document, check_storable
+from charrnn.text.lines import read_as_lines
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size
 from charrnn.text.vocabulary import Vocabulary
@@ -52,10 +53,9 @@ def train(
     """
     _check(request)
     rng_seed = choose_rng_seed(request, None if slot is None else str(slot))
-    training = replace(request.training, rng_seed=rng_seed)  # before any connection, since it may be refused
     put = _not_stored if dry_run else connections.files.put_content
     with open_corpora(connections.settings, scheduled=scheduled) as corpora:
-        spec = _prepare(connections, corpora, request, training, put)
+        spec = _prepare(connections, corpora, request, rng_seed, put)
     if dry_run:
         return Submitted(id=None, spec=spec)
     job = store_job(connections, NewJob(spec=spec, label=request.label), slot)
@@ -75,9 +75,7 @@ def _check(request: TrainRequest) -> None:
         check_integer("keep", request.keep, 1, MAX_KEEP)
 
 
-def _prepare(
-    connections: Connections, corpora: Corpora, request: TrainRequest, training: TrainingOptions, put: Put
-) -> TrainSpec:
+def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, rng_seed: int, put: Put) -> TrainSpec:
     """Read the texts, check that they can be trained on, and store them."""
     sources = corpora.documents(request.paths)
     corpus = corpora.plain(sources, request.encoding, request.newlines)
@@ -85,14 +83,22 @@ def _prepare(
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
         chosen = not request.validation and registry.validation(connection, request.model) is None
-    network = resolve_network(request.network, version.network if version else None)
+    lines = version.network.lines if version else read_as_lines(corpus, request.options)
     given = corpora.documents(request.validation) if request.validation else []
     check_size(given)
     given = corpora.plain(given, request.encoding, request.newlines)
-    validation = Validation(connections.store, connections.files).text(request.model, corpus, given, version)
+    validations = Validation(connections.store, connections.files, lines=lines)
+    validation = validations.text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
     name = request.start or request.model
-    text = prepare(corpus, validation, vocabulary, name, unknown=request.unknown, strict=chosen)
+    text = prepare(corpus, validation, vocabulary, name, unknown=request.unknown, strict=chosen, lines=lines)
+    network, training = fit(
+        {**request.options, "rng_seed": rng_seed},
+        text.num_characters,
+        size=request.size,
+        lines=lines,
+        start=version.network if version else None,
+    )
     training.choose_batch_size(network, text.num_characters)
     return TrainSpec(
         model=request.model,

@@ -10,14 +10,21 @@ from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
 from charrnn.text.documents import Document
+from charrnn.text.lines import choose_lines, join_lines, overlaps_lines
 from charrnn.text.validation import choose_validation, join_documents, overlaps_validation
 
 
 class Validation:
-    """The validation texts of one store."""
+    """The validation texts of one store.
 
-    def __init__(self, store: Store, files: Files) -> None:
-        self.store, self.files = store, files
+    Args:
+        store: the store.
+        files: its files.
+        lines: whether the corpora are lists, whose lines are texts of their own.
+    """
+
+    def __init__(self, store: Store, files: Files, *, lines: bool) -> None:
+        self.store, self.files, self.lines = store, files, lines
 
     def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Version | None) -> str:
         """Return the validation text of a training job for that model.
@@ -33,7 +40,8 @@ class Validation:
         frozen = self._frozen(model)
         if frozen is None and not given:
             return self._choose(corpus, start)
-        text = join_documents(given) if given else frozen or ""
+        join = join_lines if self.lines else join_documents
+        text = join(given) if given else frozen or ""
         if frozen is not None and text != frozen:
             raise InputError(
                 f"{model} keeps the validation text of its first training, so that its versions can be compared. "
@@ -49,7 +57,7 @@ class Validation:
 
     def _choose(self, corpus: Sequence[Document], start: Version | None) -> str:
         """Return part of the corpus or, if `start` was trained on that part, the validation text of `start`."""
-        text = choose_validation(corpus)
+        text = choose_lines(corpus) if self.lines else choose_validation(corpus)
         if start is not None and self._was_trained_on(start.model, start.version, text):
             return self._frozen(start.model) or text
         return text
@@ -68,6 +76,7 @@ class Validation:
             spec = registry.training_of(connection, model, version)
         if spec is None:
             return False
-        if overlaps_validation(Document(self.files.verified_path(spec.corpus)), validation):
+        overlaps = overlaps_lines if spec.network.lines else overlaps_validation
+        if overlaps(Document(self.files.verified_path(spec.corpus)), validation):
             return True
         return spec.needs is not None and self._was_trained_on(*spec.needs, validation)

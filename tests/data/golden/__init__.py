@@ -102,7 +102,9 @@ GENERATE_SPEC = GenerateSpec(
     batch=16,
     part_rows=800,
 )
-TRAIN_REQUEST = TrainRequest(model="speeches", paths=("/a.txt",), network=NETWORK, training=TRAINING, rng_seed=1)
+TRAIN_REQUEST = TrainRequest(
+    model="speeches", paths=("/a.txt",), options={"units": 4, "epochs": 2}, size="tiny", rng_seed=1
+)
 GENERATE_REQUEST = GenerateRequest(model="speeches", sampling=SAMPLING, seeds="/seeds.txt", priority=Priority.HIGH)
 GATE = Gate(promoted=True, margin=0.5, comparison=Comparison(champion=2, nats=1.0, champion_nats=2.0, left_out=3))
 
