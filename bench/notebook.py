@@ -68,7 +68,7 @@ def read_validation(options: argparse.Namespace, texts: Sequence[Document]) -> s
     if options.validation:
         with tempfile.TemporaryDirectory() as folder:
             return join_documents(to_plain(list_documents(options.validation), Path(folder), options.encoding))
-    return choose_validation(texts)
+    return choose_validation(texts).text
 
 
 def make_trainer(corpus: Corpus, network: NetworkOptions, training: TrainingOptions) -> Trainer:

@@ -15,21 +15,23 @@ from statistics import fmean as mean
 from statistics import median, pvariance
 from typing import Any
 
+from charrnn.errors import counted
 from charrnn.text.documents import CHUNK, Document
-from charrnn.text.validation import PIECE_END, SEEN_SHARE, target_size
+from charrnn.text.validation import PIECE_END, SEEN_SHARE, Chosen, target_size
 
 NEW_LINE = "\n"
 
 MIN_LINES = 20  # a shorter text may be anything
 LONGEST = 200  # characters of a mean line; longer ones are more often the paragraphs of a text
 PLACES = 16  # that are looked at, spread over the documents
-SAMPLED = 8_192  # bytes of each place
+SAMPLED = 4_096  # bytes of each place
 INDENTED_SHARE = 0.02  # of lines, as in code and plays; also of empty ones, as between paragraphs
 EQUAL_SHARE = 0.9  # of lines as long as the longest one: wrapped records, or the rows of a map
+WRAPPED_WORDS = 5  # in most lines; fewer are names or titles
 WRAPPED_SHARE = 0.8  # of lines that have no room for the first word of the next one
 SORTED_SHARE = 0.95  # of lines that stand in the order of the alphabet, or of time
 FAR = 12  # lines; those closer to each other belong together in most texts
-ALIKE = 1.25  # times as many common trigrams in neighbors as in lines that stand far apart
+ALIKE = 1.25  # times as many common trigrams in lines that belong together as in others
 GRAM = 3  # characters
 
 
@@ -69,7 +71,7 @@ def join_lines(documents: Sequence[Document]) -> str:
     return "".join(Lines(documents).read())
 
 
-def choose_lines(documents: Sequence[Document]) -> str:
+def choose_lines(documents: Sequence[Document]) -> Chosen:
     """Return a validation text: random lines of a list, with all their copies, since these must not be trained on.
 
     The choice depends on the lines alone and not on their order. A line with many copies stays in the training text.
@@ -91,7 +93,8 @@ def choose_lines(documents: Sequence[Document]) -> str:
     if not chosen:  # each line alone is larger: the one with the fewest copies is better than none
         line = min(found, key=lambda line: (found[line], _order(line)))
         chosen = [line] * found[line]
-    return "".join(f"{NEW_LINE}{line}" for line in chosen)
+    text = "".join(f"{NEW_LINE}{line}" for line in chosen)
+    return Chosen(text, f"{counted(len(chosen), 'random line')} of the list")
 
 
 def count_copies(documents: Sequence[Document], validation: str) -> int:
@@ -180,7 +183,7 @@ def _sample(document: Document, places: int) -> Iterator[list[str]]:
 def _is_wrapped(pairs: Sequence[tuple[str, str]], longest: int) -> bool:
     """Return whether lines of several words end where the next word had no room."""
     pairs = [pair for pair in pairs if all(pair)]
-    if not pairs or median(line.count(" ") for line, _ in pairs) < 2:
+    if not pairs or median(line.count(" ") for line, _ in pairs) < WRAPPED_WORDS:
         return False
     full = sum(len(line) + 1 + len(following.split(" ", 1)[0]) > 0.9 * longest for line, following in pairs)
     return full > WRAPPED_SHARE * len(pairs)
@@ -191,18 +194,23 @@ def _is_sorted(pairs: Sequence[tuple[str, str]]) -> bool:
     return rising >= SORTED_SHARE * len(pairs)
 
 
-def _neighbors_are_alike(stretches: Iterable[Sequence[str]]) -> bool:
-    """Return whether neighbors have more trigrams in common than lines that stand FAR apart."""
-    near, far = list[float](), list[float]()
+def _neighbors_are_alike(stretches: Sequence[Sequence[str]]) -> bool:
+    """Return whether lines at some distance of up to FAR have more trigrams in common than those that stand farther
+    apart: neighbors, or every sixth line where a record has six."""
+    found: list[list[float]] = [[] for _ in range(2 * FAR)]
     for stretch in stretches:
         grams = [{line[place : place + GRAM] for place in range(len(line) - GRAM + 1)} for line in stretch]
-        near += map(_common, grams, grams[1:])
-        far += map(_common, grams, grams[FAR:])
-    if not far or not near:
-        return False
+        for distance, shares in enumerate(found, 1):
+            shares += map(_common, grams, grams[distance:])
+    far = list(chain.from_iterable(found[FAR:]))
+    return bool(far) and any(near and _is_higher(near, far) for near in found[:FAR])
+
+
+def _is_higher(near: Sequence[float], far: Sequence[float]) -> bool:
+    """Return whether a mean is higher by ALIKE and by five standard errors."""
     error = (pvariance(near) / len(near) + pvariance(far) / len(far)) ** 0.5
-    alike: bool = mean(near) > max(ALIKE * mean(far), mean(far) + 4 * error)
-    return alike
+    higher: bool = mean(near) > max(ALIKE * mean(far), mean(far) + 5 * error)
+    return higher
 
 
 def _common(first: set[str], second: set[str]) -> float:

@@ -1,6 +1,6 @@
 """The validation text: how it is chosen, and how copies of it are found in documents.
 
-The validation text consists of pieces: whole files if the corpus has many, otherwise stretches that are spread over it.
+The validation text consists of pieces: whole files if the corpus has many, otherwise passages that are spread over it.
 It is chosen once. Later, copies of it are removed from every corpus. These are copies:
 
 - whole pieces, whatever they say;
@@ -19,16 +19,18 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.text.documents import Document, FileBytes
+from charrnn.text.listing import shorten_names
 from charrnn.text.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merge, size_of
 
 VALIDATION_SHARE = 0.05
 SMALL_SHARE, SMALL_VALIDATION = 0.1, 10_000  # of a small text, up to so many bytes: fewer would tell too little
 LARGEST_SHARE = 0.5  # of the validation text; where a file is larger, few files would have to stand for all
-STRETCHES = 16  # of a validation text; more of them would cut the training text into pieces
-SHORTEST = 512  # bytes of a stretch, if the text is large enough
+PASSAGES = 16  # of a validation text; more of them would cut the training text into pieces
+SHORTEST = 512  # bytes of a passage, if the text is large enough
 MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to evaluate after each epoch and tells no more
 LARGEST_VALIDATION = 10_000_000  # bytes, on request; hashing its windows takes 10 times as much memory
 PIECE_END = "\0"  # separates the pieces of a validation text; no document contains it
@@ -68,9 +70,16 @@ def target_size(size: int) -> int:
     return min(round(max(VALIDATION_SHARE * size, min(SMALL_SHARE * size, SMALL_VALIDATION))), MAX_VALIDATION)
 
 
-def choose_validation(corpus: Sequence[Document]) -> str:
+class Chosen(NamedTuple):
+    """A validation text, and what it was made of, for people."""
+
+    text: str
+    source: str
+
+
+def choose_validation(corpus: Sequence[Document]) -> Chosen:
     """Return a validation text that is like the rest: whole files if there are many, none of them large, otherwise
-    stretches that are spread evenly over the corpus. It has about 5% of the corpus, at most 2 MB.
+    passages that are spread evenly over the corpus. It has about 5% of the corpus, at most 2 MB.
 
     Raises:
         TextError: a document cannot be read.
@@ -78,13 +87,17 @@ def choose_validation(corpus: Sequence[Document]) -> str:
     sizes = [document.size() for document in corpus]
     target = target_size(sum(sizes))
     if max(sizes) > LARGEST_SHARE * target:
-        return PIECE_END.join(_stretches(corpus, sizes, target))
+        pieces = list(_passages(corpus, sizes, target))
+        spread = " spread over the text" if len(pieces) > 1 else " in the middle of the text"
+        return Chosen(PIECE_END.join(pieces), f"{counted(len(pieces), 'passage')}{spread}")
     size, chosen = 0, set[int]()
     for place in _shuffle(corpus):
         if size < target:
             size += sizes[place]
             chosen.add(place)
-    return join_documents([corpus[place] for place in sorted(chosen)])
+    files = [corpus[place] for place in sorted(chosen)]
+    names = shorten_names(list(map(str, files)))
+    return Chosen(join_documents(files), f"{len(files):,} of {counted(len(corpus), 'file')}: {names}")
 
 
 def _shuffle(corpus: Sequence[Document]) -> list[int]:
@@ -98,12 +111,12 @@ def _shuffle(corpus: Sequence[Document]) -> list[int]:
     return sorted(range(len(corpus)), key=key)
 
 
-def _stretches(corpus: Sequence[Document], sizes: Sequence[int], target: int) -> Iterator[str]:
-    """Yield stretches in the middle of equal sections of a corpus. They begin and end with lines if these are short.
+def _passages(corpus: Sequence[Document], sizes: Sequence[int], target: int) -> Iterator[str]:
+    """Yield passages in the middle of equal sections of a corpus. They begin and end with lines if these are short.
 
     Each has at least WINDOW bytes, whichever character its end cuts: shorter ones are not removed from later corpora.
     """
-    count = max(1, min(STRETCHES, target // SHORTEST))
+    count = max(1, min(PASSAGES, target // SHORTEST))
     length, ends = max(WINDOW + 3, target // count), list(accumulate(sizes))
     for number in range(count):
         place = round((number + 0.5) / count * ends[-1])
@@ -113,8 +126,8 @@ def _stretches(corpus: Sequence[Document], sizes: Sequence[int], target: int) ->
         with document.open() as data:
             start = _line_start(document, data, start, start + length // 4)
             stop = _line_start(document, data, min(size, start + length), min(size, start + length + length // 4))
-        if stretch := "".join(document.read(start, stop)):
-            yield stretch
+        if passage := "".join(document.read(start, stop)):
+            yield passage
 
 
 def _line_start(document: Document, data: FileBytes, place: int, last: int) -> int:

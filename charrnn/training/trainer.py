@@ -29,6 +29,7 @@ from charrnn.sizes import AUTO_SIZE, fit
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Document, list_documents
 from charrnn.text.encodings import UTF_8
+from charrnn.text.likeness import baseline
 from charrnn.text.lines import choose_lines, join_lines, read_as_lines
 from charrnn.text.plain import LF, to_plain
 from charrnn.text.training_text import prepare
@@ -319,10 +320,11 @@ def train(  # noqa: PLR0913  # the library's one function for training, with wha
         documents = read(list_documents(paths))
         lines = start.network.lines if start else read_as_lines(documents, chosen)
         choose, join = (choose_lines, join_lines) if lines else (choose_validation, join_documents)
-        validation_text = join(read(given)) if given else choose(documents)
+        validation_text = join(read(given)) if given else choose(documents).text
         known = start.vocabulary if start else None
         text = prepare(documents, validation_text, known, unknown=unknown, strict=not validation, lines=lines)
         corpus = Corpus.of(text.vocabulary, text.chunks(), validation_text, lines=lines)
+        baseline(text.chunks(), text.num_characters, validation_text)  # warns if the texts differ
     before = start.network if start else None
     network, training = fit(chosen, text.num_characters, size=size, lines=lines, start=before)
     trainer = Trainer(corpus, network, training, start)

@@ -126,13 +126,17 @@ def training_line(spec: TrainSpec) -> str:
     start = f", from {spec.start}" if spec.start else ""
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     recurrent = f" and {n.recurrent_dropout:g} recurrent" if n.recurrent_dropout else ""
+    lines = ", each line a text of its own" if n.lines else ""
+    rows = f", batches of {t.batch} x {n.max_len or t.unroll} characters" if t.batch else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
+    source = f" ({spec.validation_source})" if spec.validation_source else ""
     left_out = f", {spec.left_out_characters:,} left out as copies of it" if spec.left_out_characters else ""
     files = f"{counted(spec.num_sources, 'file')} of {console.size(spec.source_bytes)}: " if spec.source_bytes else ""
     return (
-        f"{files}{spec.characters:,} characters{windows}, {spec.validation_characters:,} for validation{left_out}, "
-        f"{counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
-        f"dropout {n.dropout:g}{recurrent}{start}, rng-seed {t.rng_seed}"
+        f"{files}{spec.characters:,} characters{windows}{lines}, "
+        f"{spec.validation_characters:,} for validation{source}{left_out}, "
+        f"up to {counted(t.epochs, 'epoch')}{limit}, {n.layers} x {n.cell.upper()}({n.units}), "
+        f"dropout {n.dropout:g}{recurrent}{rows}{start}, rng-seed {t.rng_seed}"
     )
 
 

@@ -49,6 +49,7 @@ def version(found: VersionDetails) -> None:
             ("version", found.name),
             ("aliases", ", ".join(found.aliases)),
             ("val_loss", render.loss_text(found.val_loss)),
+            ("n-gram baseline", training and training.baseline and render.loss_text(training.baseline)),
             ("compared with champion", f"{'passed' if found.gate.promoted else 'not passed'}: {found.reason}"),
             ("network", _network(found.network)),
             ("vocabulary", len(found.characters)),

@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     for number, name in enumerate(NAMES):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(make_text(100 + 20 * number)[::-1] + str(number))
+        path.write_text(make_text(100 + 20 * number, rng_seed=number)[::-1] + str(number))
     (folder / "notes.md").write_text("no text to train on")
     return folder
 
@@ -89,7 +89,7 @@ def test_each_file_is_read_once(open_client: OpenClient, bucket: str, folder: Pa
 
 
 def test_a_whole_bucket_beside_files_of_the_disk(open_client: OpenClient, bucket: str, folder: Path) -> None:
-    write(f"{bucket}/z.txt", make_text(200))
+    write(f"{bucket}/z.txt", make_text(200, rng_seed=9))
     root = bucket.rpartition("/")[0]
     spec = train_on(open_client(root), root, folder).spec
     assert spec.sources == (*(str(folder / name) for name in NAMES), f"{bucket}/z.txt")
@@ -173,7 +173,7 @@ def test_a_schedule_reads_a_bucket_at_each_run(open_client: OpenClient, bucket: 
     sources = []
     for name in ("e.txt", "f.txt"):
         sources.append(TrainSpec.from_dict(client.status(schedules.run("nightly").job).stored_spec).num_sources)
-        write(f"{bucket}/{name}", make_text(100))
+        write(f"{bucket}/{name}", make_text(100, rng_seed=ord(name[0])))
         with client.connections.store.write() as connection:
             connection.execute(jobs.update().values(state=JobState.DONE, parts_left=0))
     assert sources == [len(NAMES), len(NAMES) + 1]

@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file
 import charrnn
 from charrnn.errors import InputError, ModelFileError
 from charrnn.model import Model
+from charrnn.options import NetworkOptions
+from tests.fixtures.model import random_model
 
 
 def test_a_saved_model_writes_the_same_texts(untrained_model: Model, tmp_path: Path) -> None:
@@ -28,6 +30,16 @@ def test_a_saved_model_writes_the_same_texts(untrained_model: Model, tmp_path: P
         ("the ", 0.7, 1),
     ]
     assert {len(sample.text) for sample in expected} == {30}
+
+
+def test_a_text_of_a_list_is_one_line_unless_it_shall_stop_elsewhere() -> None:
+    model = random_model(NetworkOptions(units=24, lines=True))
+    line, *_ = lines = list(model.sample(["", "the "], length=500, samples=4, rng_seed=7))
+    assert {sample.finish_reason for sample in lines} == {"stop"}
+    assert not any("\n" in sample.text for sample in lines)
+    longer = next(model.sample([""], length=500, stop="\0", rng_seed=7))
+    assert longer.text.startswith(line.text + "\n")
+    assert next(model.sample(["\n"], length=500, rng_seed=7)).text != ""  # one newline before a line is enough
 
 
 def test_equal_seeds_get_texts_of_their_own(untrained_model: Model) -> None:

@@ -117,6 +117,42 @@ def test_a_sequence_in_two_pieces_is_the_sequence(network: NetworkOptions) -> No
 
 
 @each_cell
+def test_a_reset_character_begins_a_sequence_of_its_own(network: NetworkOptions) -> None:
+    weights, inputs, targets = arrays(network)
+    inputs[[0, 9], :] = 3
+    inputs[1:9][inputs[1:9] == 3] = 4
+    inputs[10:][inputs[10:] == 3] = 4
+    names = sorted(weights)
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        whole, _ = sequence(network, weights, inputs, reset=3)
+        nats = loss(whole, targets)
+    gradients = tape.gradient(nats, [weights[name] for name in names])
+    with tf.GradientTape() as tape:
+        tape.watch(weights)
+        pieces = tf.concat([sequence(network, weights, part)[0] for part in (inputs[:9], inputs[9:])], axis=0)
+        nats = loss(pieces, targets)
+    assert_close(whole, pieces)
+    # Catches: a gradient that flows back over the beginning of a line
+    for ours, theirs in zip(gradients, tape.gradient(nats, [weights[name] for name in names]), strict=True):
+        assert_close(tf.convert_to_tensor(ours), tf.convert_to_tensor(theirs))
+
+
+@each_cell
+def test_recurrent_dropout_drops_the_same_weights_at_all_steps(network: NetworkOptions) -> None:
+    weights, inputs, _ = arrays(network)
+    dropped = replace(network, recurrent_dropout=0.5)
+    found, _ = sequence(dropped, weights, inputs, dropout_seed=tf.constant([1, 2]))
+    expected = dict(weights)
+    for layer in range(network.layers):
+        name = f"{network.cell}_{layer}.recurrent_kernel"
+        expected[name] = ops.dropout(weights[name], 0.5, tf.constant([2, 2 + layer]))
+        assert 0.4 < float(tf.reduce_mean(tf.cast(expected[name] == 0.0, tf.float32))) < 0.6
+    assert_close(found, sequence(network, expected, inputs)[0])
+    assert_close(sequence(dropped, weights, inputs)[0], sequence(network, weights, inputs)[0])
+
+
+@each_cell
 def test_steps_are_the_sequence(network: NetworkOptions) -> None:
     weights, inputs, _ = arrays(network)
     whole, _ = sequence(network, weights, inputs)

@@ -89,13 +89,27 @@ def test_a_text_is_what_the_network_gives_for_seed_and_text(untrained_model: Mod
     assert (whole - seed_nats) / 50 == pytest.approx(text.nats.mean(), rel=1e-4)
 
 
+def test_a_line_depends_on_no_line_before_it() -> None:
+    model = random_model(NetworkOptions(units=24, lines=True))
+    newline, row = model.vocabulary.ids["\n"], [4, 2, 7]
+    alone, behind = (Row(seed, 0.0, 30, 5) for seed in ([newline, *row], [3, 5, newline, *row]))
+    found = [texts(model, [one])[5] for one in (alone, behind)]
+    np.testing.assert_array_equal(found[0].ids, found[1].ids)
+    ids = np.array([newline, *row, *found[0].ids, newline])
+    nats = validation_loss(model.network, model.weights, ids[:-1], reset=newline) * (len(ids) - 2)
+    seed_nats = validation_loss(model.network, model.weights, ids[:4], reset=newline) * 3
+    assert (nats - seed_nats) / 30 == pytest.approx(found[0].nats.mean(), rel=1e-4)
+
+
 def test_each_kind_of_model_writes_what_its_network_predicts(each_model: Model) -> None:
     seed, network = [4, 2, 7], each_model.network
     written = texts(each_model, [Row(seed, 0.0, 20, 5)])[5]
     ids = list(seed)
     for _ in range(20):  # Catches: a window with more or fewer characters than max_len
         seen = np.array(ids[-(network.max_len or len(ids)) :], np.int32)[:, None]
-        ids.append(int(np.argmax(np.asarray(sequence(network, each_model.weights, seen)[0])[-1, 0])))
+        ids.append(
+            int(np.argmax(np.asarray(sequence(network, each_model.weights, seen, reset=each_model.reset)[0])[-1, 0]))
+        )
     assert list(written.ids) == ids[3:]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from charrnn.training.batches import Streams, Windows
+from charrnn.training.batches import Lines, Streams, Windows
 
 IDS = np.arange(1000, dtype=np.uint16)
 
@@ -27,6 +27,39 @@ def test_characters_that_an_epoch_leaves_over_are_read_by_the_next(size: int) ->
     streams = Streams(np.arange(size, dtype=np.uint16), batch=2, unroll=8)
     seen = {int(target) for step in range(2 * streams.epoch_steps) for target in streams.read(step)[1].ravel()}
     assert seen == set(range(1, size))  # Catches: a start that never moves
+
+
+LINES = [np.array([0, *[line] * (line % 5 + 1)]) for line in range(1, 60)]  # newline 0, then some equal characters
+
+
+def read_epoch(lines: Lines, epoch: int) -> np.ndarray:
+    """Return the inputs of an epoch, (time, batch)."""
+    return np.concatenate([lines.read(epoch * lines.epoch_steps + step)[0] for step in range(lines.epoch_steps)])
+
+
+def test_lines_stay_whole_in_any_order() -> None:
+    lines = Lines(np.concatenate(LINES), batch=3, unroll=8, newline=0)
+    for stream in read_epoch(lines, 0).T:
+        assert stream[0] == 0  # Catches: a stream that begins within a line
+        pieces = np.split(stream, np.flatnonzero(stream == 0))[1:-1]
+        assert all(len(piece) == piece[1] % 5 + 2 and len({*piece[1:]}) == 1 for piece in pieces)
+
+
+def test_each_epoch_reads_nearly_all_lines_in_another_order() -> None:
+    lines = Lines(np.concatenate(LINES), batch=3, unroll=8, newline=0, rng_seed=4)
+    epochs = [read_epoch(lines, epoch) for epoch in range(2)]
+    for inputs in epochs:
+        assert len(np.unique(inputs)) > 0.9 * len(LINES)
+    assert (epochs[0] != epochs[1]).mean() > 0.5
+    np.testing.assert_array_equal(read_epoch(lines, 0), epochs[0])  # after another epoch was read
+    assert (read_epoch(Lines(np.concatenate(LINES), 3, 8, 0, rng_seed=5), 0) != epochs[0]).mean() > 0.5
+
+
+def test_the_targets_of_lines_are_the_next_inputs() -> None:
+    lines = Lines(np.concatenate(LINES), batch=2, unroll=8, newline=0)
+    for step in range(lines.epoch_steps - 1):
+        inputs, targets = lines.read(step)
+        np.testing.assert_array_equal(targets, np.concatenate([inputs[1:], lines.read(step + 1)[0][:1]]))
 
 
 def test_windows_are_counted_as_the_notebook_counts_them() -> None:

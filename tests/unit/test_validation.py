@@ -38,7 +38,7 @@ def prose(number: int, size: int) -> str:
 def test_whole_files_of_several_are_reserved_for_validation(tmp_path: Path) -> None:
     texts = [f"This is document number {number}.\n" * 20 for number in range(100)]
     corpus = files(tmp_path, *texts)
-    validation = choose_validation(corpus)
+    validation = choose_validation(corpus).text
     pieces = validation.split(PIECE_END)
     assert set(pieces) < set(texts)
     assert 0.1 <= len(validation) / sum(map(len, texts)) <= 0.12
@@ -48,12 +48,12 @@ def test_whole_files_of_several_are_reserved_for_validation(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("sizes", [(1000,), (20_000, 20_000), (60_000, 1, 1), (300_000, 90, 90)])
-def test_stretches_over_the_whole_corpus_are_validation_if_files_are_large(
+def test_passages_over_the_whole_corpus_are_validation_if_files_are_large(
     tmp_path: Path, sizes: tuple[int, ...]
 ) -> None:
     corpus = files(tmp_path, *(prose(number, size) for number, size in enumerate(sizes)))
     text = "".join("".join(document.read()) for document in corpus)
-    pieces = choose_validation(corpus).split(PIECE_END)
+    pieces = choose_validation(corpus).text.split(PIECE_END)
     places = [text.index(piece) for piece in pieces]
     # Catches: the tail of a text, whose end may be unlike the rest
     assert places == sorted(places)
@@ -63,16 +63,16 @@ def test_stretches_over_the_whole_corpus_are_validation_if_files_are_large(
     assert 0.04 * len(text) <= sum(map(len, pieces)) <= max(WINDOW + 50, 0.14 * len(text))
 
 
-def test_stretches_begin_and_end_with_lines(tmp_path: Path) -> None:
+def test_passages_begin_and_end_with_lines(tmp_path: Path) -> None:
     corpus = files(tmp_path, "".join(f"line {number} of it\n" for number in range(4000)))
-    for piece in choose_validation(corpus).split(PIECE_END):
+    for piece in choose_validation(corpus).text.split(PIECE_END):
         assert piece.startswith("line ")
         assert piece.endswith("of it\n")
 
 
 def test_the_choice_depends_on_names_and_sizes_alone(tmp_path: Path) -> None:
     here, there = (files(tmp_path / sign, *(sign * (90 + number) for number in range(60))) for sign in "ab")
-    chosen = [[len(piece) for piece in choose_validation(corpus).split(PIECE_END)] for corpus in (here, there)]
+    chosen = [[len(piece) for piece in choose_validation(corpus).text.split(PIECE_END)] for corpus in (here, there)]
     assert chosen[0] == chosen[1]
 
 
@@ -80,7 +80,7 @@ def test_files_of_one_name_are_shuffled_too(tmp_path: Path) -> None:
     for number in range(60):
         (tmp_path / f"{number:02}").mkdir()
         (tmp_path / f"{number:02}" / "text.txt").write_text(f"{number:02}" * 50)
-    chosen = [int(piece[:2]) for piece in choose_validation(list_documents(tmp_path)).split(PIECE_END)]
+    chosen = [int(piece[:2]) for piece in choose_validation(list_documents(tmp_path)).text.split(PIECE_END)]
     assert chosen != list(range(len(chosen)))  # Catches: a choice of the first files of the sorted corpus
 
 
@@ -94,13 +94,13 @@ def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
     # Catches: a large file chosen because the share was not yet reached
     sizes = [300] * 20 + [900] * 4
     corpus = files(tmp_path, *("x" * size for size in sizes))
-    assert len(choose_validation(corpus)) <= 0.1 * sum(sizes)
+    assert len(choose_validation(corpus).text) <= 0.1 * sum(sizes)
 
 
-def test_stretches_are_cut_out_of_a_text_that_has_grown(tmp_path: Path) -> None:
+def test_passages_are_cut_out_of_a_text_that_has_grown(tmp_path: Path) -> None:
     text = prose(0, 4000)
     corpus = files(tmp_path, text)
-    validation = choose_validation(corpus)
+    validation = choose_validation(corpus).text
     grown = "before\n" + text + "after\n"
     for piece in validation.split(PIECE_END):
         grown = grown.replace(piece, "\n")
@@ -203,7 +203,7 @@ TEXTS_OF_LITTLE_CONTENT = {
 def test_what_says_little_is_no_copy(tmp_path: Path, kind: str) -> None:
     # Catches: any 128 equal bytes that count as a copy, which cut such texts to pieces
     corpus = files(tmp_path, *TEXTS_OF_LITTLE_CONTENT[kind])
-    validation = choose_validation(corpus)
+    validation = choose_validation(corpus).text
     text = prepare(corpus, validation, strict=True)
     assert text.num_left_out == 0
     # Catches: a validation text that is trained on because it says little itself
@@ -214,7 +214,7 @@ def test_what_says_little_is_no_copy(tmp_path: Path, kind: str) -> None:
 def test_a_text_that_repeats_itself_is_trained_on(tmp_path: Path, caplog: pytest.LogCaptureFixture, times: int) -> None:
     # Catches: an error at a first try with one repeated sentence, all of which is in the validation tail
     corpus = files(tmp_path, "The quick brown fox jumps over the lazy dog.\n" * times)
-    assert prepare(corpus, choose_validation(corpus)).num_characters == 45 * times
+    assert prepare(corpus, choose_validation(corpus).text).num_characters == 45 * times
     assert "repeats itself" in caplog.text
 
 
@@ -241,17 +241,17 @@ def test_pieces_that_overlap_are_cut_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab"])
-def test_stretches_cut_no_character(tmp_path: Path, before: str) -> None:
+def test_passages_cut_no_character(tmp_path: Path, before: str) -> None:
     text = before + "".join(chr(0x4E00 + k) for k in range(400))
     corpus = files(tmp_path, text)
-    validation = choose_validation(corpus)
+    validation = choose_validation(corpus).text
     assert training(corpus, validation) == text.replace(validation, "\n")
     assert len(validation.encode()) >= WINDOW
 
 
 def test_the_validation_text_of_a_huge_text_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "MAX_VALIDATION", 200)
-    assert len(choose_validation(files(tmp_path, "x" * 9000))) == 200
+    assert len(choose_validation(files(tmp_path, "x" * 9000)).text) == 200
 
 
 def test_a_short_piece_is_not_removed_from_a_slightly_longer_file(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class TrainSpec:
     characters: int  # number of characters of the corpus
     validation: FileRef  # validation text, in the form that charrnn.text.validation makes
     validation_characters: int
+    validation_source: str = ""  # what the validation text was made of
+    baseline: float | None = None  # its loss under an n-gram model of the corpus, in nats per character
     vocabulary: str
     network: NetworkOptions
     training: TrainingOptions

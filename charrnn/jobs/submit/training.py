@@ -21,6 +21,7 @@ from charrnn.jobs.submit.validation import Validation
 from charrnn.options import GROW, UNKNOWN_IN_TEXT
 from charrnn.sizes import fit
 from charrnn.text.documents import Document, check_storable
+from charrnn.text.likeness import baseline
 from charrnn.text.lines import read_as_lines
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size
@@ -88,7 +89,7 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
     check_size(given)
     given = corpora.plain(given, request.encoding, request.newlines)
     validations = Validation(connections.store, connections.files, lines=lines)
-    validation = validations.text(request.model, corpus, given, version)
+    validation, source = validations.text(request.model, corpus, given, version)
     vocabulary = Vocabulary(version.characters) if version else None
     name = request.start or request.model
     text = prepare(corpus, validation, vocabulary, name, unknown=request.unknown, strict=chosen, lines=lines)
@@ -107,6 +108,8 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         characters=text.num_characters,
         validation=put(layout.VALIDATION, layout.TEXT, [validation.encode()]),
         validation_characters=len(validation),
+        validation_source=source,
+        baseline=baseline(text.chunks(), text.num_characters, validation),
         left_out_characters=text.num_left_out,
         network=network,
         training=training,

@@ -11,7 +11,8 @@ from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
 from charrnn.text.documents import Document
 from charrnn.text.lines import choose_lines, join_lines, overlaps_lines
-from charrnn.text.validation import choose_validation, join_documents, overlaps_validation
+from charrnn.text.listing import shorten_names
+from charrnn.text.validation import Chosen, choose_validation, join_documents, overlaps_validation
 
 
 class Validation:
@@ -26,7 +27,7 @@ class Validation:
     def __init__(self, store: Store, files: Files, *, lines: bool) -> None:
         self.store, self.files, self.lines = store, files, lines
 
-    def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Version | None) -> str:
+    def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Version | None) -> Chosen:
         """Return the validation text of a training job for that model.
 
         Args:
@@ -53,14 +54,15 @@ class Validation:
                 f"would be too low to compare. Fine-tune another version, or train a model with another name and a "
                 f"validation text of its own"
             )
-        return text
+        return Chosen(text, shorten_names(list(map(str, given))) if given else "that of the first training")
 
-    def _choose(self, corpus: Sequence[Document], start: Version | None) -> str:
+    def _choose(self, corpus: Sequence[Document], start: Version | None) -> Chosen:
         """Return part of the corpus or, if `start` was trained on that part, the validation text of `start`."""
-        text = choose_lines(corpus) if self.lines else choose_validation(corpus)
-        if start is not None and self._was_trained_on(start.model, start.version, text):
-            return self._frozen(start.model) or text
-        return text
+        chosen = choose_lines(corpus) if self.lines else choose_validation(corpus)
+        if start is not None and self._was_trained_on(start.model, start.version, chosen.text):
+            text = self._frozen(start.model)
+            return Chosen(text, f"that of {start.model}") if text else chosen
+        return chosen
 
     def _frozen(self, model: str) -> str | None:
         with self.store.read() as connection:

@@ -1,0 +1,77 @@
+"""Whether a validation text is like its training text. If it is not, its loss says little."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from charrnn.text.ngrams import NGrams
+from charrnn.text.validation import JOINT, PIECE_END
+
+SAMPLE = 500_000  # characters of the training text that are counted; it takes half a second
+HELD_OUT = 10  # one block in so many is left out of the counts, to be compared with
+BLOCK = 2_000  # characters; shorter than a tenth of a small text
+MAX_RATIO, MAX_GAP = 1.15, 0.1  # by which, in nats per character, the losses of two texts of a kind may differ
+COMMON, RARE = 0.01, 0.001  # shares of a text
+SHOWN = 20  # characters in a warning
+
+logger = logging.getLogger(__name__)
+
+
+def baseline(chunks: Iterable[str], num_characters: int, validation: str) -> float:
+    """Return the cross-entropy of a validation text under an n-gram model of the training text, in nats per character.
+
+    A warning is logged if the validation text is unlike the training text: its loss is far from that of parts of the
+    training text, or characters are common in one of them and rare in the other.
+
+    Args:
+        chunks: the training text.
+        num_characters: its length, at least 1.
+        validation: the validation text as `charrnn.text.validation` makes it; at least one character.
+    """
+    blocks = list(_blocks(_sample(chunks, num_characters), min(BLOCK, -(-num_characters // (2 * HELD_OUT)))))
+    held_out = "".join(blocks[HELD_OUT // 2 :: HELD_OUT])
+    del blocks[HELD_OUT // 2 :: HELD_OUT]
+    counted, text = "".join(blocks), validation.replace(PIECE_END, JOINT)[:SAMPLE]
+    model = NGrams(counted or held_out)
+    nats = model.cross_entropy(text)
+    _warn(model.cross_entropy(held_out or counted), nats)
+    _warn_of_characters(Counter(counted), Counter(text))
+    return nats
+
+
+def _sample(chunks: Iterable[str], num_characters: int) -> Iterator[str]:
+    """Yield the beginning of each chunk, SAMPLE characters in all."""
+    share = min(1.0, SAMPLE / num_characters)
+    for chunk in chunks:
+        yield chunk[: round(share * len(chunk))]
+
+
+def _blocks(chunks: Iterable[str], size: int) -> Iterator[str]:
+    for chunk in chunks:
+        yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
+
+
+def _warn(inside: float, outside: float) -> None:
+    low, high = sorted((inside, outside))
+    if high > MAX_RATIO * low + MAX_GAP:
+        logger.warning(
+            "The validation text is unlike the training text: a simple n-gram model reaches %.2f nats per character on "
+            "it, and %.2f on parts of the training text. Training may end too %s. To choose another text, use "
+            "`validation`",
+            outside,
+            inside,
+            "early" if outside > inside else "late",
+        )
+
+
+def _warn_of_characters(training: Counter[str], validation: Counter[str]) -> None:
+    shares = [{c: count / texts.total() for c, count in texts.items()} for texts in (training, validation)]
+    for (name, common), (other, rare) in (
+        (("training", shares[0]), ("validation", shares[1])),
+        (("validation", shares[1]), ("training", shares[0])),
+    ):
+        found = sorted(c for c, share in common.items() if share >= COMMON and rare.get(c, 0.0) < RARE)
+        if found and validation.total() * COMMON >= SHOWN:
+            logger.warning("Common in the %s text and rare in the %s text: %r", name, other, "".join(found)[:SHOWN])
