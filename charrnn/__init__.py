@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charrnn.model import Model, Sample, load
     from charrnn.text.vocabulary import Vocabulary
-    from charrnn.training.trainer import train
+    from charrnn.training.files import train
 
 __all__ = ["Model", "Sample", "Vocabulary", "load", "train"]
 
@@ -26,7 +26,7 @@ _HOMES = {
     "Sample": "model",
     "Vocabulary": "text.vocabulary",
     "load": "model",
-    "train": "training.trainer",
+    "train": "training.files",
 }
 
 

@@ -19,6 +19,7 @@ PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
 UNKNOWN = (ERROR, DROP, REPLACE) = ("error", "drop", "replace")
 GROW = "grow"
 UNKNOWN_IN_TEXT = (GROW, *UNKNOWN)
+NO_VALIDATION = "none"  # instead of a file: reserve no text
 MAX_LAYERS = 8
 MAX_UNITS = 4096
 MAX_UNROLL = 1024  # characters; the graph and the memory of a training step grow with it

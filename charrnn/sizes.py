@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from math import inf
+from typing import Any, NamedTuple
 
 from charrnn.checks import check_choice
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.options import NetworkOptions, TrainingOptions, split_options
 
 SIZES = (AUTO_SIZE, TINY, SMALL, BASE, LARGE) = ("auto", "tiny", "small", "base", "large")
-NETWORKS: dict[str, dict[str, Any]] = {
-    TINY: {"layers": 2, "units": 96},
-    SMALL: {"layers": 2, "units": 192},
-    BASE: {"layers": 2, "units": 384},
-    LARGE: {"layers": 2, "units": 512},
-}
+UNITS = {TINY: 128, SMALL: 192, BASE: 384, LARGE: 512}  # in each of 2 layers
+
+
+class Fit(NamedTuple):
+    """What fits a training text of up to so many characters.
+
+    Attributes:
+        characters: maximum length of the text.
+        size: size of the network.
+        dropout: rate, of the outputs of a layer and of its recurrent kernel.
+        batch: parallel streams. Small texts get few, so that an epoch has many steps.
+        unroll: characters of truncated backpropagation through time.
+        epochs: maximum. Small texts need more, since an epoch has few steps; most end early.
+        patience: epochs without a lower validation loss.
+    """
+
+    characters: float
+    size: str
+    dropout: float
+    batch: int
+    unroll: int
+    epochs: int
+    patience: int
+
+
+FITS = (
+    Fit(5_000, TINY, 0.3, 4, 16, 60, 8),
+    Fit(15_000, TINY, 0.3, 8, 32, 60, 8),
+    Fit(60_000, SMALL, 0.3, 16, 32, 40, 5),
+    Fit(200_000, BASE, 0.3, 16, 64, 30, 4),
+    Fit(600_000, BASE, 0.3, 32, 64, 20, 3),
+    Fit(2_000_000, LARGE, 0.3, 32, 64, 12, 2),
+    Fit(10_000_000, LARGE, 0.1, 64, 64, 10, 2),
+    Fit(inf, LARGE, 0.0, 128, 64, 10, 2),
+)
+LIST_UNROLL = 32  # of a list, most of whose lines are shorter
+MIN_STEPS = 8  # in an epoch
+FEW, FEW_IN_LIST = 20_000, 1_000  # characters; with fewer, a warning tells what to expect
+MEMORIZING_STEPS = 1_500  # without a validation text
+
+logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -24,6 +61,7 @@ def fit(
     *,
     size: str = AUTO_SIZE,
     lines: bool = False,
+    reserved: bool = True,
     start: NetworkOptions | None = None,
 ) -> tuple[NetworkOptions, TrainingOptions]:
     """Return the options of a training on a text: the explicit ones, and those that fit the text.
@@ -33,6 +71,7 @@ def fit(
         num_characters: length of the training text.
         size: one of SIZES. "auto" chooses the network by the length of the text.
         lines: whether each line is a text of its own.
+        reserved: whether the validation text is left out of the training. If not, nothing keeps it from memorizing.
         start: the network of a model to fine-tune.
 
     Raises:
@@ -43,9 +82,46 @@ def fit(
         if size != AUTO_SIZE:
             raise InputError("size applies only to streams. Leave out size, max-len and the preset notebook")
         return split_options(options)
-    network, training = split_options({**fitting(num_characters, size), **options, "lines": lines})
+    fitting = _fitting(options, num_characters, size, lines=lines, reserved=reserved)
+    network, training = split_options({**fitting, **options, "lines": lines})
     return start or network, training
 
 
-def fitting(num_characters: int, size: str) -> dict[str, Any]:
-    return {}
+def _fitting(
+    options: Mapping[str, Any], num_characters: int, size: str, *, lines: bool, reserved: bool
+) -> dict[str, Any]:
+    """Return options that fit a text and the explicit ones."""
+    found = next(row for row in FITS if num_characters <= row.characters)
+    dropout = found.dropout if reserved else 0.0
+    values = {
+        "units": UNITS[found.size if size == AUTO_SIZE else size],
+        "dropout": dropout,
+        "recurrent_dropout": dropout,
+        "batch": found.batch,
+        "unroll": min(found.unroll, LIST_UNROLL) if lines else found.unroll,
+        "epochs": found.epochs,
+        "patience": found.patience,
+        **options,
+    }
+    for name in ("batch", "unroll"):  # of a very small text, so that an epoch has some steps
+        while name not in options and values[name] > 1 and _steps(values, num_characters) < MIN_STEPS:
+            values[name] //= 2
+    if not reserved and "epochs" not in options:
+        values["epochs"] = max(found.epochs, MEMORIZING_STEPS // max(1, _steps(values, num_characters)))
+    return values
+
+
+def _steps(values: Mapping[str, Any], num_characters: int) -> int:
+    """Return the number of steps in an epoch."""
+    steps: int = num_characters // (values["batch"] * values["unroll"])
+    return steps
+
+
+def warn_of_size(num_characters: int, *, lines: bool) -> None:
+    """Log a warning if a training text is so small that people would be disappointed."""
+    if num_characters < (FEW_IN_LIST if lines else FEW):
+        logger.warning(
+            "The training text has %s. Expect words that look like its words, and hardly any that make sense: whole "
+            "words take about 100,000 characters, sentences 1,000,000",
+            counted(num_characters, "character"),
+        )

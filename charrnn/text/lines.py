@@ -7,13 +7,12 @@ before every line. Empty lines are left out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, pairwise
 from statistics import fmean as mean
 from statistics import median, pvariance
-from typing import Any
 
 from charrnn.errors import counted
 from charrnn.text.documents import CHUNK, Document
@@ -128,18 +127,6 @@ def _chunks(documents: Iterable[Document]) -> Iterator[list[str]]:
             yield [line for line in lines if line]
         if rest:
             yield [rest]
-
-
-def read_as_lines(documents: Sequence[Document], options: Mapping[str, Any]) -> bool:
-    """Return whether to train on each line as a text of its own: as the option `lines` says, or if they are lists.
-
-    Raises:
-        TextError: a document cannot be read.
-    """
-    if "max_len" in options:  # a window does not end where a line does
-        return False
-    lines: bool = options["lines"] if "lines" in options else is_list(documents)
-    return lines
 
 
 def is_list(documents: Sequence[Document]) -> bool:

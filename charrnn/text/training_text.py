@@ -81,6 +81,7 @@ def prepare(
     unknown: str = GROW,
     strict: bool = False,
     lines: bool = False,
+    reserved: bool = True,
 ) -> TrainingText:
     """Read a corpus, choose its vocabulary, and check that both fit together.
 
@@ -95,6 +96,7 @@ def prepare(
             logged as a warning.
         strict: refuse to leave out more than REFUSED_SHARE of the text.
         lines: whether the corpus is a list, whose lines are texts of their own.
+        reserved: whether the validation text is left out. If not, its loss tells how well the text is memorized.
 
     Raises:
         TextError: a document cannot be read.
@@ -103,10 +105,11 @@ def prepare(
             validation text.
     """
     text: Callable[[], Iterator[str]]
+    excluded = validation if reserved else ""
     if lines:
-        text, num_left_out = Lines(corpus, frozenset(lines_of(validation))).read, count_copies(corpus, validation)
+        text, num_left_out = Lines(corpus, frozenset(lines_of(excluded))).read, count_copies(corpus, excluded)
     else:
-        excerpts, copies = exclude_validation(corpus, validation, strict=strict)
+        excerpts, copies = exclude_validation(corpus, excluded, strict=strict)
         text, num_left_out = partial(read, excerpts), sum(map(len, chain.from_iterable(c.read() for c in copies)))
     num_read, num_characters, seen = 0, 0, set[str]()
     for chunk in text():

@@ -15,6 +15,7 @@ is common to all: a run of dashes, the empty part of a game level or of a record
 from __future__ import annotations
 
 import hashlib
+import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -33,10 +34,13 @@ PASSAGES = 16  # of a validation text; more of them would cut the training text 
 SHORTEST = 512  # bytes of a passage, if the text is large enough
 MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to evaluate after each epoch and tells no more
 LARGEST_VALIDATION = 10_000_000  # bytes, on request; hashing its windows takes 10 times as much memory
+SEEN = 100_000  # characters of a validation text that is trained on; enough to tell
 PIECE_END = "\0"  # separates the pieces of a validation text; no document contains it
 LONG = 2_048  # bytes; a longer stretch is more than a common header
 COPIED_SHARE = 0.5  # of a document; with more from the validation text it is a copy, edited or not
 SEEN_SHARE = 0.1  # of the validation text; a model that was trained on less may still use it. More than a license
+logger = logging.getLogger(__name__)
+
 JOINT = "\n"  # joins two documents, and the text before and after a removed stretch
 
 
@@ -98,6 +102,19 @@ def choose_validation(corpus: Sequence[Document]) -> Chosen:
     files = [corpus[place] for place in sorted(chosen)]
     names = shorten_names(list(map(str, files)))
     return Chosen(join_documents(files), f"{len(files):,} of {counted(len(corpus), 'file')}: {names}")
+
+
+def choose_seen(chunks: Iterable[str]) -> Chosen:
+    """Return the beginning of a text as a validation text that is trained on too, and warn of what that means.
+
+    Raises:
+        TextError: a document cannot be read.
+    """
+    logger.warning(
+        "No text is reserved for validation: training uses all of it. The validation loss, which is measured on a part "
+        "of it, tells how well the text is memorized, and not how well the model writes other text"
+    )
+    return Chosen(next(iter(chunks))[:SEEN], "the beginning of the training text itself")
 
 
 def _shuffle(corpus: Sequence[Document]) -> list[int]:

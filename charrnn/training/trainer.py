@@ -9,31 +9,19 @@ epoch. Training that is resumed from a checkpoint therefore ends with the same w
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from charrnn.checks import check_choice
 from charrnn.errors import TrainingError
 from charrnn.model import Model
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
-from charrnn.options import GROW, UNKNOWN_IN_TEXT, NetworkOptions, TrainingOptions, chosen_options
-from charrnn.sizes import AUTO_SIZE, fit
+from charrnn.options import NetworkOptions, TrainingOptions
 from charrnn.text.corpus import Corpus
-from charrnn.text.documents import Document, list_documents
-from charrnn.text.encodings import UTF_8
-from charrnn.text.likeness import baseline
-from charrnn.text.lines import choose_lines, join_lines, read_as_lines
-from charrnn.text.plain import LF, to_plain
-from charrnn.text.training_text import prepare
-from charrnn.text.validation import check_size, choose_validation, join_documents
 from charrnn.training.batches import Lines, Streams, Windows
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.evaluation import sampling_precision, validation_loss
@@ -268,70 +256,3 @@ class Trainer:
             val_loss=validation,
             previews=write_previews(model, preview_seed(self.corpus, options.rng_seed, epoch), options),
         )
-
-
-def train(  # noqa: PLR0913  # the library's one function for training, with what the command offers
-    paths: str | Path | Iterable[str | Path],
-    *,
-    validation: str | Path | Iterable[str | Path] = (),
-    encoding: str = UTF_8,
-    newlines: str = LF,
-    size: str = AUTO_SIZE,
-    preset: str | None = None,
-    start: Model | None = None,
-    unknown: str = GROW,
-    on_progress: Callable[[Progress], object] = lambda progress: None,
-    **options: Any,
-) -> Model:
-    """Train a model on text files, in this process.
-
-    Args:
-        paths: files, folders of *.txt files, or patterns such as "speeches/*.txt".
-        validation: files to reserve for validation. Default: about 5% of the text, in whole files if there are several.
-        encoding: encoding of files without a byte order mark, any text encoding of Python.
-        newlines: "lf" makes newlines of CRLF and CR, "keep" keeps them.
-        size: size of the network, one of `charrnn.sizes.SIZES`.
-        preset: a key of `charrnn.options.PRESETS`.
-        start: a model to fine-tune. Its network is kept. Reserve text for validation that it was not trained on.
-        unknown: policy for characters outside the vocabulary of `start`. "grow" adds them to the vocabulary,
-            "drop" leaves them out, "replace" writes them plainly, "error" refuses the text.
-        on_progress: called after each step, and during each evaluation.
-        **options: fields of `NetworkOptions` and `TrainingOptions`, such as epochs=3, units=256, cell="gru". Those left
-            out are chosen by the length of the text, see `charrnn.sizes`, and `lines` by what its lines are like.
-
-    Returns:
-        The model of the epoch with the lowest validation loss. `model.metrics["val_loss"]` is that loss: cross-entropy
-        in nats per character of the validation text, which is never trained on.
-
-    Raises:
-        InputError: the text cannot be read, is too short or, with "error", has characters outside the vocabulary of
-            `start`; or an option is unknown or out of range.
-        TrainingError: the loss became infinite or not a number.
-    """
-    chosen = chosen_options(preset, options, continues=start is not None)
-    check_choice("unknown", unknown, UNKNOWN_IN_TEXT)
-    with tempfile.TemporaryDirectory() as folder:
-
-        def read(documents: list[Document]) -> list[Document]:
-            return to_plain(documents, Path(tempfile.mkdtemp(dir=folder)), encoding, newlines)
-
-        given = list_documents(validation) if validation else []
-        check_size(given)
-        documents = read(list_documents(paths))
-        lines = start.network.lines if start else read_as_lines(documents, chosen)
-        choose, join = (choose_lines, join_lines) if lines else (choose_validation, join_documents)
-        validation_text = join(read(given)) if given else choose(documents).text
-        known = start.vocabulary if start else None
-        text = prepare(documents, validation_text, known, unknown=unknown, strict=not validation, lines=lines)
-        corpus = Corpus.of(text.vocabulary, text.chunks(), validation_text, lines=lines)
-        baseline(text.chunks(), text.num_characters, validation_text)  # warns if the texts differ
-    before = start.network if start else None
-    network, training = fit(chosen, text.num_characters, size=size, lines=lines, start=before)
-    trainer = Trainer(corpus, network, training, start)
-
-    def report(progress: Progress) -> bool:
-        on_progress(progress)
-        return False
-
-    trainer.run(report)
-    return trainer.trained_model().model

@@ -44,7 +44,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         option(
             "--validation",
             metavar="PATH",
-            help="Validation text: files, folders or patterns that are never trained on. Repeatable.",
+            help="Validation text: files, folders or patterns that are never trained on, or none. Repeatable.",
             default="the model's; about 5% of the text for a new model",
             panel=TEXT,
         ),

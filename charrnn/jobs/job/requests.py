@@ -17,7 +17,7 @@ from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
-from charrnn.options import ERROR, GROW, SamplingOptions, chosen_options
+from charrnn.options import ERROR, GROW, NO_VALIDATION, SamplingOptions, chosen_options
 from charrnn.sizes import AUTO_SIZE, fit
 from charrnn.text.documents import check_storable
 from charrnn.text.encodings import UTF_8
@@ -39,8 +39,8 @@ class TrainRequest:
         preset: a key of `charrnn.options.PRESETS`.
         rng_seed: random seed of the job. If it is None, it is derived from a schedule's slot or drawn each time. It is
             stored with the job.
-        validation: files to use as validation text. By default, about 5% of the text is reserved for validation, as
-            whole files if there are several. Only for a model's first training job: a model keeps its validation text.
+        validation: files to use as validation text, or "none" alone to reserve nothing. By default, about 5% of the
+            text is reserved, see `text.validation`. A model keeps the validation text of its first training job.
         encoding: encoding of files without a byte order mark, any text encoding of Python.
         newlines: one of `text.plain.NEWLINES`: whether CRLF and CR become newlines.
         start: a version to fine-tune, as `name`, `name@3` or `name@alias`. It must not have been trained on the
@@ -77,7 +77,9 @@ class TrainRequest:
 
     def absolute(self) -> TrainRequest:
         """Return the request with absolute paths, so that it means the same in any folder."""
-        return replace(self, paths=tuple(map(_absolute, self.paths)), validation=tuple(map(_absolute, self.validation)))
+        reserved = self.validation != (NO_VALIDATION,)
+        validation = tuple(map(_absolute, self.validation)) if reserved else self.validation
+        return replace(self, paths=tuple(map(_absolute, self.paths)), validation=validation)
 
     def to_dict(self) -> JsonObject:
         return stored(self, SINCE)

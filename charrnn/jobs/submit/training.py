@@ -18,11 +18,11 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
-from charrnn.options import GROW, UNKNOWN_IN_TEXT
-from charrnn.sizes import fit
+from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT
+from charrnn.sizes import fit, warn_of_size
+from charrnn.text.choice import read_as_lines
 from charrnn.text.documents import Document, check_storable
 from charrnn.text.likeness import baseline
-from charrnn.text.lines import read_as_lines
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size
 from charrnn.text.vocabulary import Vocabulary
@@ -85,22 +85,34 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         version = registry.resolve(connection, request.start) if request.start else None
         chosen = not request.validation and registry.validation(connection, request.model) is None
     lines = version.network.lines if version else read_as_lines(corpus, request.options)
-    given = corpora.documents(request.validation) if request.validation else []
+    reserved = request.validation != (NO_VALIDATION,)
+    given = corpora.documents(request.validation) if request.validation and reserved else []
     check_size(given)
     given = corpora.plain(given, request.encoding, request.newlines)
     validations = Validation(connections.store, connections.files, lines=lines)
-    validation, source = validations.text(request.model, corpus, given, version)
+    validation, source = validations.text(request.model, corpus, given, version, reserved=reserved)
     vocabulary = Vocabulary(version.characters) if version else None
     name = request.start or request.model
-    text = prepare(corpus, validation, vocabulary, name, unknown=request.unknown, strict=chosen, lines=lines)
+    text = prepare(
+        corpus,
+        validation,
+        vocabulary,
+        name,
+        unknown=request.unknown,
+        strict=chosen,
+        lines=lines,
+        reserved=reserved,
+    )
     network, training = fit(
         {**request.options, "rng_seed": rng_seed},
         text.num_characters,
         size=request.size,
         lines=lines,
+        reserved=reserved,
         start=version.network if version else None,
     )
     training.choose_batch_size(network, text.num_characters)
+    warn_of_size(text.num_characters, lines=lines)
     return TrainSpec(
         model=request.model,
         vocabulary=text.vocabulary.characters,
@@ -109,7 +121,7 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         validation=put(layout.VALIDATION, layout.TEXT, [validation.encode()]),
         validation_characters=len(validation),
         validation_source=source,
-        baseline=baseline(text.chunks(), text.num_characters, validation),
+        baseline=baseline(text.chunks(), text.num_characters, validation) if reserved else None,
         left_out_characters=text.num_left_out,
         network=network,
         training=training,

@@ -9,10 +9,10 @@ from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.store import Store
+from charrnn.text.choice import choose
 from charrnn.text.documents import Document
-from charrnn.text.lines import choose_lines, join_lines, overlaps_lines
-from charrnn.text.listing import shorten_names
-from charrnn.text.validation import Chosen, choose_validation, join_documents, overlaps_validation
+from charrnn.text.lines import overlaps_lines
+from charrnn.text.validation import Chosen, overlaps_validation
 
 
 class Validation:
@@ -27,38 +27,55 @@ class Validation:
     def __init__(self, store: Store, files: Files, *, lines: bool) -> None:
         self.store, self.files, self.lines = store, files, lines
 
-    def text(self, model: str, corpus: Sequence[Document], given: Sequence[Document], start: Version | None) -> Chosen:
+    def text(
+        self,
+        model: str,
+        corpus: Sequence[Document],
+        given: Sequence[Document],
+        start: Version | None,
+        *,
+        reserved: bool = True,
+    ) -> Chosen:
         """Return the validation text of a training job for that model.
 
         Args:
+            model: its name.
             corpus: the documents to train on.
             given: documents to use as validation text; empty to choose part of the corpus.
             start: the version to fine-tune.
+            reserved: whether the text is left out of the training.
 
         Raises:
             InputError: the model has another validation text already, or `start` was trained on this one.
         """
         frozen = self._frozen(model)
-        if frozen is None and not given:
+        if frozen is None and not given and reserved:
             return self._choose(corpus, start)
-        join = join_lines if self.lines else join_documents
-        text = join(given) if given else frozen or ""
+        chosen = Chosen(frozen or "", "that of the first training")
+        if given or frozen is None:
+            chosen = choose(corpus, given, lines=self.lines, reserved=reserved)
+        text = chosen.text
         if frozen is not None and text != frozen:
             raise InputError(
                 f"{model} keeps the validation text of its first training, so that its versions can be compared. "
                 f"Leave out `validation`, or train a model with another name"
             )
-        if start is not None and start.model != model and self._was_trained_on(start.model, start.version, text):
+        if (
+            start is not None
+            and reserved
+            and start.model != model
+            and self._was_trained_on(start.model, start.version, text)
+        ):
             raise InputError(
                 f"{start.model}@{start.version} was trained on the validation text of {model}, so its validation loss "
                 f"would be too low to compare. Fine-tune another version, or train a model with another name and a "
                 f"validation text of its own"
             )
-        return Chosen(text, shorten_names(list(map(str, given))) if given else "that of the first training")
+        return chosen
 
     def _choose(self, corpus: Sequence[Document], start: Version | None) -> Chosen:
         """Return part of the corpus or, if `start` was trained on that part, the validation text of `start`."""
-        chosen = choose_lines(corpus) if self.lines else choose_validation(corpus)
+        chosen = choose(corpus, [], lines=self.lines)
         if start is not None and self._was_trained_on(start.model, start.version, chosen.text):
             text = self._frozen(start.model)
             return Chosen(text, f"that of {start.model}") if text else chosen
