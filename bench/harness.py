@@ -181,7 +181,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def print_result(figures: Mapping[str, Any]) -> None:
+def print_result(figures: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
     """Print the last line of output: the figures as JSON."""
     print(json.dumps(figures))
 

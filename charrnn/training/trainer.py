@@ -174,6 +174,8 @@ class Trainer:
         precision = sampling_precision(self.network, point.best, corpus.validation, after_block, corpus.reset)
         metrics = {
             "history": [asdict(epoch) for epoch in point.history],
+            "training": self.options.to_dict(),
+            "training_characters": len(corpus.training),
             "validation_characters": len(corpus.validation),
             "validation_skipped": corpus.skipped,
             "val_loss": best.val_loss,
