@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from charrnn.errors import InputError, NotFinishedError, counted
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows import formats
+from charrnn.jobs.rows.additions import Earlier, read_earlier
 from producer.options import JobArgument, flag, open_client, option, positive_number
 from producer.output import console, destination
 from producer.output import results as render
@@ -38,6 +40,13 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         Literal["jsonl", "csv", "txt", "parquet"] | None,
         option("-f", "--format", help="Output format.", default="by the file's name, else jsonl", panel=OUTPUT),
     ] = None,
+    append: Annotated[
+        bool,
+        flag("--append", help="Keep the file; add the rows of seeds that it lacks, by id.", panel=OUTPUT),
+    ] = False,
+    bom: Annotated[
+        bool, flag("--bom", help="Begin CSV with a byte order mark, so that Excel reads it as UTF-8.", panel=OUTPUT)
+    ] = False,
     follow: Annotated[
         bool, flag("--follow", help="Write rows as they finish, until the job ends.", panel=OUTPUT)
     ] = False,
@@ -58,6 +67,9 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
 ) -> None:
     """Export the rows of a job in order. On a terminal, show the first 20."""
     chosen = formats.format_of(output or destination.STANDARD_OUTPUT, format)
+    if bom and chosen != formats.CSV:
+        raise InputError("--bom requires CSV. Add -f csv, or leave out --bom")
+    earlier = _read_earlier(output, chosen) if append else None
     on_terminal = sys.stdout.isatty() and output is None
     if chosen == formats.PARQUET and on_terminal:
         raise InputError("Parquet cannot be shown on a terminal. Write it to a file: -o FILE")
@@ -83,16 +95,33 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
                 f"{shown:,} of {counted(found.rows_total, 'row')}. All rows: charrnn-jobs results {job} -o FILE"
             )
         else:
-            _write(lines, chosen, output, live=follow)
+            _write(lines, chosen, output, earlier, bom=bom, live=follow)
         now = client.job(job) if follow else found
         if now.ended or not follow:  # otherwise every requested row was written
             _report_missing(now)
 
 
-def _write(lines: Iterator[bytes], format: str, output: Path | None, *, live: bool) -> None:
+def _read_earlier(output: Path | None, format: str) -> Earlier | None:
+    """Return the file to add rows to, or None if there is none yet, or an empty one."""
+    if output is None or output == destination.STANDARD_OUTPUT:
+        raise InputError("--append requires a file. Add -o FILE, or leave out --append")
+    return read_earlier(output, format) if output.exists() and output.stat().st_size else None
+
+
+def _write(
+    lines: Iterator[bytes], format: str, output: Path | None, earlier: Earlier | None, *, bom: bool, live: bool
+) -> None:
     with destination.opened(output, live=live) as file:
-        if not formats.write(lines, format, file):
-            console.note("no rows")
+        if earlier:
+            earlier.copy(file)
+            lines = earlier.without_known(lines)
+        elif bom:
+            file.write(codecs.BOM_UTF8)
+        count = formats.write(lines, format, file, header=not earlier)
+    if earlier:
+        console.note(f"{counted(count, 'row')} added")
+    elif not count:
+        console.note("no rows")
 
 
 def _report_missing(job: Job) -> None:

@@ -112,6 +112,20 @@ def test_a_limit_and_a_file_give_the_same_lines(stack: Home, job: str, tmp_path:
     assert stack.ok("results", job, "--limit", "7") == "".join(whole.splitlines(keepends=True)[:7])
 
 
+def test_a_spreadsheet_gets_the_rows_of_new_seeds(stack: Home, tmp_path: Path) -> None:
+    arguments = ("-m", "tiny", "-l", "5", "--rng-seed", "1", "--wait", "--seeds", "-")
+    first, more = (stack.ok("submit", *arguments, stdin=text).strip() for text in ("the \na \n", "a \nevery \n"))
+    table = tmp_path / "rows.csv"
+    for job in (first, more):
+        stack.ok("results", job, "-o", str(table), "--bom", "--append")
+    lines = table.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("\ufeffrow,id,seed,")
+    assert [line.split(",")[2] for line in lines[1:]] == ["the ", "a ", "every "]
+    for options, message in ((("--append",), "--append requires a file"), (("--bom",), "--bom requires CSV")):
+        refused = stack.call("results", first, *options)
+        assert (refused.returncode, message in refused.stderr) == (2, True)
+
+
 def rows_of(stack: Home, *options: str, stdin: str | None = None) -> list[dict[str, Any]]:
     """Return the result lines of a small job."""
     job = stack.ok("submit", "-m", "tiny", "--rng-seed", "1", "--wait", *options, stdin=stdin).strip()

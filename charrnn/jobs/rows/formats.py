@@ -74,8 +74,14 @@ def format_of(path: Path, given: str | None) -> str:
     return suffix if suffix in FORMATS else JSONL
 
 
-def write(lines: Iterable[bytes], format: str, sink: BinaryIO) -> int:
+def write(lines: Iterable[bytes], format: str, sink: BinaryIO, *, header: bool = True) -> int:
     """Write result lines in one of FORMATS. The sink stays open.
+
+    Args:
+        lines: the result lines.
+        format: one of FORMATS.
+        sink: a binary file.
+        header: whether CSV begins with a line of the columns' names.
 
     Returns:
         The number of rows written.
@@ -84,6 +90,8 @@ def write(lines: Iterable[bytes], format: str, sink: BinaryIO) -> int:
         InputError: the format does not exist, or Parquet was requested and pyarrow is not installed.
     """
     check_choice("format", format, FORMATS)
+    if format == CSV:
+        return _write_csv(lines, sink, header=header)
     return WRITERS[format](lines, sink)
 
 
@@ -95,11 +103,12 @@ def _write_jsonl(lines: Iterable[bytes], sink: BinaryIO) -> int:
     return count
 
 
-def _write_csv(lines: Iterable[bytes], sink: BinaryIO) -> int:
-    """Write a header, then the rows. Null becomes an empty cell, and the cell of logprobs contains JSON."""
+def _write_csv(lines: Iterable[bytes], sink: BinaryIO, *, header: bool = True) -> int:
+    """Write a header if asked, then the rows. Null becomes an empty cell, and the cell of logprobs contains JSON."""
     lines, logprobs = _peek(lines)
     names = (*FIELDS, LOGPROBS) if logprobs else tuple(FIELDS)
-    sink.write(_csv([names]))
+    if header:
+        sink.write(_csv([names]))
     count = 0
     for chunk in _chunks(lines, PARSE_SIZE):
         records = _parse(chunk)

@@ -1,0 +1,104 @@
+"""Add rows to a file of results: those of seeds that it does not have yet, by their ids."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from charrnn.errors import InputError
+from charrnn.jobs.rows.formats import CSV, FIELDS, JSONL, LOGPROBS
+from charrnn.regular_file import regular
+
+COPIED = 1 << 20  # bytes at once
+LONGEST_LINE = 1 << 27  # bytes: more than a text of a million characters with its log probabilities
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A file of results, and the seeds that it has.
+
+    Attributes:
+        path: the file.
+        names: its columns.
+        seeds: a digest of each seed, since a file may have millions.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    seeds: frozenset[bytes]
+
+    def copy(self, sink: BinaryIO) -> None:
+        """Copy the file, and end its last line."""
+        last = b"\n"
+        with open(self.path, "rb", opener=regular) as file:
+            while piece := file.read(COPIED):
+                sink.write(piece)
+                last = piece[-1:]
+        sink.write(b"" if last == b"\n" else b"\n")
+
+    def without_known(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the result lines of seeds that the file does not have.
+
+        Raises:
+            InputError: they have other fields than the file.
+        """
+        for line in lines:
+            row = json.loads(line)
+            if (LOGPROBS in row) != (LOGPROBS in self.names) and self.seeds:
+                raise InputError(f"{self.path}: the file and the job must both have {LOGPROBS}, or neither")
+            if _digest(row) not in self.seeds:
+                yield line
+
+
+def read_earlier(path: Path, format: str) -> Earlier:
+    """Read which seeds a file of results has.
+
+    Raises:
+        InputError: the file cannot be read, is not of this format, or the format is neither JSON Lines nor CSV.
+    """
+    if format not in READERS:
+        raise InputError(f"Rows can be added to JSON Lines and CSV. Received: {format}")
+    try:
+        names, seeds = tuple(FIELDS), set[bytes]()
+        for row in READERS[format](path):
+            names = tuple(row)
+            if not {"id", "seed"} <= row.keys():
+                raise ValueError("a row has no id and no seed")
+            seeds.add(_digest(row))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise InputError(f"{path}: is not a file of results in {format}: {error!s:.200}") from error
+    return Earlier(path, names, frozenset(seeds))
+
+
+def _digest(row: Mapping[str, Any]) -> bytes:
+    """Return a digest of the seed's id, or of the seed if it has none. CSV has an empty cell then."""
+    name = f"id {row['id']}" if row["id"] else f"seed {row['seed']}"
+    return blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
+
+
+def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    with open(path, "rb", opener=regular) as file:
+        while line := file.readline(LONGEST_LINE):
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"a line is not a JSON object: {line[:40]!r}")
+            yield row
+
+
+def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+    before = csv.field_size_limit(LONGEST_LINE)
+    try:
+        with open(path, encoding="utf-8-sig", newline="", opener=regular) as file:
+            yield from csv.DictReader(file)
+    finally:
+        csv.field_size_limit(before)
+
+
+READERS = {JSONL: _read_jsonl, CSV: _read_csv}
