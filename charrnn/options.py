@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from math import prod
 from typing import Any, Self
 
 from charrnn.checks import check_choice, check_integer, check_number, check_temperatures
@@ -85,6 +86,10 @@ class NetworkOptions(Options):
             raise InputError(f"lines must be true or false. Received: {self.lines!r}")
         if self.lines and self.max_len is not None:
             raise InputError("lines applies only to streams. Leave out max-len, or the preset notebook")
+
+    def num_weights(self, vocabulary_size: int) -> int:
+        """Return the number of weights."""
+        return sum(map(prod, self.weight_shapes(vocabulary_size).values()))
 
     def weight_shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
         """Return name and shape of every weight, in the order in which they are stored."""

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from charrnn.errors import counted
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.submit.estimates import Estimate
 from producer.output import console
 from producer.output.jobs import sampling_line, training_line
 
 if TYPE_CHECKING:
-    from charrnn.jobs.submit.submitted import Estimate, Submitted
+    from charrnn.jobs.submit.submitted import Submitted
 
     SubmittedJob = Submitted[TrainSpec] | Submitted[GenerateSpec]
 
@@ -31,6 +32,11 @@ def submitted(job: SubmittedJob, *, json: bool) -> None:
 
 def _train(job: SubmittedJob, spec: TrainSpec) -> None:
     console.note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {training_line(spec)}")
+    guessed = ", guessed from the network's size" if job.estimate.guessed else ""
+    console.note(
+        f"training takes about {console.duration(job.estimate.seconds)} on one device{guessed}, or less if the "
+        f"validation loss stops improving"
+    )
     if job.id:
         console.note(
             f"follow: charrnn-jobs wait {job.id}     generate: charrnn-jobs submit -m {spec.model} --seeds FILE"
@@ -50,16 +56,16 @@ def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
         console.note(console.printable(skipped))
     if job.id:
         console.note(f"follow: charrnn-jobs wait {job.id}     export: charrnn-jobs results {job.id}")
-    elif job.estimate:
+    elif isinstance(job.estimate, Estimate):
         _estimate(spec, job.estimate)
 
 
 def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
-    time = (
-        f"about {console.duration(estimate.seconds)}"
-        if estimate.seconds
-        else "an unknown time, as the speed of this model has not been measured yet"
-    )
+    time = f"about {console.duration(estimate.seconds)}"
+    if estimate.guessed:
+        time += ", guessed from its size, as this model has not been sampled yet"
+    if estimate.mean_length is not None:
+        time += f", if texts end after {estimate.mean_length:,.0f} characters as so far"
     console.note(
         f"nothing was stored; the job would sample at most {spec.characters:,} characters in "
         f"{counted(spec.parts, 'part')} of {counted(spec.part_rows, 'row')}, and take {time}"

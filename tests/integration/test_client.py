@@ -25,7 +25,8 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.store.tables import jobs, speeds, versions, workers
+from charrnn.jobs.store.tables import jobs, metrics, speeds, versions, workers
+from charrnn.jobs.submit.estimates import Estimate, TrainingEstimate
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.training.progress import EpochMetrics
@@ -480,16 +481,58 @@ def test_a_job_after_an_ended_training_job_starts_immediately(client: Client, mo
     assert client.connections.queue.lengths()["generate"] == 1  # Catches: a notification that is left to maintenance
 
 
-def test_an_estimate_needs_a_speed_for_the_time(client: Client, model: str) -> None:
-    rows = [Seed("ab")] * 100
-    unknown = submit(client, model, rows, SAMPLING, dry_run=True).estimate
+def estimate(client: Client, model: str, sampling: SamplingOptions) -> Estimate:
+    found = submit(client, model, [Seed("ab")] * 100, sampling, dry_run=True).estimate
+    assert isinstance(found, Estimate)
+    return found
+
+
+def test_an_estimate_guesses_a_speed_until_one_is_known(client: Client, model: str) -> None:
+    unknown = estimate(client, model, SAMPLING)
     with client.connections.store.write() as connection:
         upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=1000.0)
-    known = submit(client, model, rows, SAMPLING, dry_run=True).estimate
-    assert unknown is not None
-    assert known is not None
-    assert (unknown.seconds, known.seconds) == (None, 160.0)
+    known = estimate(client, model, SAMPLING)
+    assert (known.seconds, known.guessed) == (160.0, False)
+    assert unknown.guessed
+    assert 0.0 < unknown.seconds < 1.0  # the model has two units
     assert 400 * SAMPLING.length < known.export_bytes < 2 * 400 * SAMPLING.length
+
+
+@each_database
+def test_an_estimate_expects_texts_as_long_as_those_that_a_stop_string_ended(client: Client, model: str) -> None:
+    stopped = replace(SAMPLING, stop=("b",))
+    assert estimate(client, model, stopped).mean_length is None
+    whole, shorter = (submit(client, model, [Seed("ab")] * 100, SAMPLING).id for _ in range(2))
+    for job, length in ((whole, SAMPLING.length), (shorter, 3)):
+        done = {"rows_done": 400, "characters": 400 * length}
+        with client.connections.store.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job).values(**done))
+    with client.connections.store.write() as connection:
+        upsert(connection, speeds, model="speeches", device="cpu", characters_per_s=1000.0)
+    assert estimate(client, model, stopped).mean_length == 3.0
+    assert estimate(client, model, stopped).seconds == 160.0 * 3 / SAMPLING.length
+    assert estimate(client, model, SAMPLING).mean_length is None  # Catches: stop strings that end texts without them
+
+
+@each_database
+def test_an_estimate_of_a_training_is_scaled_from_earlier_ones(client: Client, text_file: Path) -> None:
+    guessed = train(client, "new", [text_file], dry_run=True).estimate
+    assert isinstance(guessed, TrainingEstimate)
+    assert guessed.guessed
+    assert 1.0 < guessed.seconds < 1000.0
+    job = train(client, "new", [text_file], NetworkOptions(units=64)).id
+    steps = {"learning_rate": 0.1, "train_loss": 1.0, "val_loss": 1.0}
+    with client.connections.store.write() as connection:
+        for epoch in (1, 2):
+            upsert(connection, metrics, job=job, epoch=epoch, step=10 * epoch, at=1000 * epoch, **steps)
+        connection.execute(update(jobs).where(jobs.c.id == job).values(state="done", parts_left=0))
+    found = train(client, "new", [text_file], NetworkOptions(units=64), TrainingOptions(epochs=4), dry_run=True)
+    training = found.spec.training
+    per_second = 10 * (training.batch or 0) * training.unroll  # ten steps took a second
+    assert not found.estimate.guessed
+    assert found.estimate.seconds == pytest.approx(4 * found.spec.characters / per_second)
+    limited = TrainingOptions(epochs=4, max_minutes=0.01)
+    assert train(client, "new", [text_file], NetworkOptions(units=64), limited, dry_run=True).estimate.seconds == 0.6
 
 
 def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model: str) -> None:

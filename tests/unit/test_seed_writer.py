@@ -17,7 +17,7 @@ from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.rows import seeds as module
 from charrnn.jobs.rows.seeds import Seed, SeedWriter, StoredSeed, read_seeds, store_seeds
 from charrnn.jobs.submit.sampling import Fleet, Plan, Target
-from charrnn.options import SamplingOptions
+from charrnn.options import NetworkOptions, SamplingOptions
 from charrnn.text.vocabulary import Vocabulary
 
 CHARACTERS = "\n abcdefghij"
@@ -47,8 +47,8 @@ def test_a_job_records_the_options_of_its_seeds() -> None:
     given = [Seed("a", options={"length": 3}), Seed("b"), Seed("c", options={"stop": ["d"], "length": 4})]
     seeds = store_seeds(given, SAMPLING, Vocabulary(CHARACTERS), lambda frames: FileRef(**FILE, size=len([*frames])))
     assert seeds.options == {"length", "stop"}  # Catches: the options of the last seed alone
-    target = Target(model="speeches", version=1, characters=CHARACTERS, precision="float32")
-    facts = {"request": GenerateRequest(model="speeches"), "after": None, "key": None, "fleet": Fleet(1, None)}
+    target = Target(model="speeches", version=1, characters=CHARACTERS, precision="float32", network=NetworkOptions())
+    facts = {"request": GenerateRequest(model="speeches"), "after": None, "key": None, "fleet": Fleet(1, None, None)}
     plan = Plan(**facts, sampling=SAMPLING, target=target)  # type: ignore[arg-type]
     # Catches: a job that is given to workers that do not know an option of its seeds
     assert plan.new_job(seeds).seed_options == {"length", "stop"}

@@ -29,12 +29,14 @@ from charrnn.jobs.job.specs import MAX_LABEL, SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import BadSeeds, Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store.experience import mean_short_length
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.corpora import check_local
+from charrnn.jobs.submit.estimates import Estimate, guess_speed
 from charrnn.jobs.submit.openings import training_openings
-from charrnn.jobs.submit.submitted import Estimate, Submitted, choose_rng_seed, store_job
-from charrnn.options import AUTO, SamplingOptions
+from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
+from charrnn.options import AUTO, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.text.documents import check_storable
 from charrnn.text.vocabulary import Vocabulary
@@ -114,13 +116,15 @@ class Target:
     version: int | None
     characters: str
     precision: str
+    network: NetworkOptions
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The live devices that can sample, and the model's speed on them."""
+    """The live devices that can sample, the model's speed on them, and the mean length of its texts."""
 
     devices: int
+    mean_length: float | None  # of the texts that a stop string could end; None if none is known
     characters_per_s: float | None  # on the slowest kind of device, with a full batch; None if no speed is known
 
 
@@ -169,7 +173,7 @@ def find_target(store: Store, model: str | None, after: int | None) -> Target:
         )
     with store.read() as connection:
         version = registry.resolve(connection, model)
-    return Target(version.model, version.version, version.characters, version.precision)
+    return Target(version.model, version.version, version.characters, version.precision, version.network)
 
 
 def _awaited_target(store: Store, model: str | None, after: int) -> Target:
@@ -179,15 +183,17 @@ def _awaited_target(store: Store, model: str | None, after: int) -> Target:
     assert isinstance(training, TrainSpec)  # noqa: S101  # `awaited_version` has checked it
     if model not in (None, training.model):
         raise InputError(f"Job {after} trains {training.model}, not {model}. Leave out the model")
-    return Target(training.model, None, training.vocabulary, AUTO)
+    return Target(training.model, None, training.vocabulary, AUTO, training.network)
 
 
 def find_fleet(connections: Connections, model: str) -> Fleet:
-    """Return the number of live devices that sample, and the model's speed on the slowest kind among them."""
+    """Return the live devices that sample, the model's speed on the slowest kind among them, and its mean length."""
     known, workers = connections.store.speeds(model), connections.workers()
     devices = [worker.device for worker in workers if GenerateSpec.QUEUE in worker.queues]
     live = [known[kind] for kind in map(device_kind, devices) if kind in known]
-    return Fleet(len(devices), min(live or known.values(), default=None))
+    with connections.store.read() as connection:
+        mean_length = mean_short_length(connection, model)
+    return Fleet(len(devices), mean_length, min(live or known.values(), default=None))
 
 
 def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
@@ -243,7 +249,8 @@ def _submitted(
 ) -> Submitted[GenerateSpec]:
     with reading("the job with this key" if existed else "the job"):
         spec = GenerateSpec.from_dict(document)
-    return Submitted(id=job, spec=spec, estimate=estimate(spec, seeds.seed_bytes, plan.fleet), existed=existed)
+    found = estimate(spec, seeds.seed_bytes, plan.fleet, plan.target)
+    return Submitted(id=job, spec=spec, estimate=found, existed=existed)
 
 
 def make_spec(
@@ -272,17 +279,28 @@ def make_spec(
     )
 
 
-def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet) -> Estimate:
+def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet, target: Target) -> Estimate:
     """Estimate the time and storage of a job.
 
     Args:
+        spec: the job's.
         seed_bytes: bytes of its seeds, each counted once for each row.
+        fleet: the devices, and what is known about the model.
+        target: the version.
     """
-    in_store, export = result_bytes(spec.rows, spec.characters, seed_bytes, logprobs=spec.sampling.logprobs)
-    seconds = None
-    if fleet.characters_per_s:
-        seconds = spec.characters / batch_speed(fleet.characters_per_s, spec.batch) / max(fleet.devices, 1)
-    return Estimate(result_bytes=in_store + spec.seeds.size, export_bytes=export, seconds=seconds)
+    mean_length = fleet.mean_length if spec.sampling.stop or target.network.lines else None
+    characters = spec.characters
+    if mean_length is not None:
+        characters = min(characters, round(spec.rows * mean_length))
+    in_store, export = result_bytes(spec.rows, characters, seed_bytes, logprobs=spec.sampling.logprobs)
+    speed = fleet.characters_per_s or guess_speed(target.network.num_weights(len(target.characters)))
+    return Estimate(
+        result_bytes=in_store + spec.seeds.size,
+        export_bytes=export,
+        seconds=characters / batch_speed(speed, spec.batch) / max(fleet.devices, 1),
+        guessed=fleet.characters_per_s is None,
+        mean_length=mean_length,
+    )
 
 
 def request_hash(model: str | None, after: int | None, sampling: SamplingOptions, seeds: str) -> str:

@@ -12,17 +12,9 @@ from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.store import slots
 from charrnn.jobs.store.lifecycle import NewJob, StoredJob, add_job
 from charrnn.jobs.store.registry import lock_needs
+from charrnn.jobs.submit.estimates import Estimate, TrainingEstimate
 
 Spec = TypeVar("Spec", TrainSpec, GenerateSpec, covariant=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A rough estimate of the time and storage of a generate job."""
-
-    result_bytes: int  # size of the results in the store's files
-    export_bytes: int  # size of an export as JSON Lines
-    seconds: float | None  # time with the devices that are live now; None if the model's speed is not known yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +22,7 @@ class Submitted(Generic[Spec]):
     """A job as it was stored. After a dry run it is the job that would be stored, and `id` is None.
 
     Attributes:
-        estimate: time and storage of a generate job; None for a training job.
+        estimate: time and storage of a generate job, or the time of a training job.
         existed: whether a job with its key existed already.
         blank_lines: number of blank lines in the seeds file, which were skipped.
         bad_seeds: number of seeds that cannot be used, which were skipped.
@@ -39,7 +31,7 @@ class Submitted(Generic[Spec]):
 
     id: int | None
     spec: Spec
-    estimate: Estimate | None = None
+    estimate: Estimate | TrainingEstimate
     existed: bool = False
     blank_lines: int = 0
     bad_seeds: int = 0

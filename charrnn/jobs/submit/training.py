@@ -14,8 +14,10 @@ from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, check_name
 from charrnn.jobs.store import registry
+from charrnn.jobs.store.experience import recently_trained
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
+from charrnn.jobs.submit.estimates import estimate_training
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT
@@ -57,11 +59,13 @@ def train(
     put = _not_stored if dry_run else connections.files.put_content
     with open_corpora(connections.settings, scheduled=scheduled) as corpora:
         spec = _prepare(connections, corpora, request, rng_seed, put)
+    with connections.store.read() as connection:
+        estimate = estimate_training(spec, list(recently_trained(connection)))
     if dry_run:
-        return Submitted(id=None, spec=spec)
+        return Submitted(id=None, spec=spec, estimate=estimate)
     job = store_job(connections, NewJob(spec=spec, label=request.label), slot)
     connections.ring(spec.QUEUE, job.id, spec.parts)
-    return Submitted(id=job.id, spec=spec)
+    return Submitted(id=job.id, spec=spec, estimate=estimate)
 
 
 def _check(request: TrainRequest) -> None:

@@ -1,0 +1,58 @@
+"""What earlier jobs tell about the time that later ones take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+
+from charrnn.errors import InputError
+from charrnn.jobs.job.json_object import whole
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.states import JobState
+from charrnn.jobs.store.tables import jobs, metrics
+
+RECENT = 5  # jobs to look at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training job did between the ends of its first and its last epoch."""
+
+    spec: TrainSpec
+    steps: int
+    seconds: float
+
+
+def mean_short_length(connection: Connection, model: str) -> float | None:
+    """Return the mean length of a model's texts in its last jobs in which stop strings ended some, or None."""
+    length = jobs.c.spec["sampling"]["length"].as_integer()
+    query = select(jobs.c.characters, jobs.c.rows_done).where(
+        jobs.c.model == model,
+        jobs.c.kind == GenerateSpec.QUEUE,
+        jobs.c.rows_done > 0,
+        jobs.c.characters < jobs.c.rows_done * length,
+    )
+    found = connection.execute(query.order_by(jobs.c.id.desc()).limit(RECENT)).all()
+    rows = sum(row.rows_done for row in found)
+    return sum(row.characters for row in found) / rows if rows else None
+
+
+def recently_trained(connection: Connection) -> Iterator[Trained]:
+    """Yield what the last training jobs did. One with a single epoch tells nothing."""
+    recent = select(jobs.c.id).where(jobs.c.kind == TrainSpec.QUEUE, jobs.c.state == JobState.DONE)
+    recent = recent.order_by(jobs.c.id.desc()).limit(RECENT)
+    first, last = func.min(metrics.c.step), func.max(metrics.c.step)
+    begun, ended = func.min(metrics.c.at), func.max(metrics.c.at)
+    query = (
+        select(jobs.c.spec, (last - first).label("steps"), (ended - begun).label("ms"))
+        .join(metrics, metrics.c.job == jobs.c.id)
+        .where(jobs.c.id.in_(recent.scalar_subquery()))
+        .group_by(jobs.c.id)
+        .having(last > first, ended > begun)
+    )
+    for row in connection.execute(query):
+        with suppress(InputError, ValueError):  # a damaged row, or one of a newer release: the others tell enough
+            yield Trained(spec=TrainSpec.from_dict(whole(row.spec)), steps=row.steps, seconds=row.ms / 1000)

@@ -1,0 +1,70 @@
+"""Estimates of the time and storage that a job takes: from earlier jobs, or else from the size of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from charrnn.jobs.job.sizing import CHARACTERS_PER_S
+from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.store.experience import Trained
+from charrnn.options import NetworkOptions, TrainingOptions
+
+KNOWN_WEIGHTS = NetworkOptions().num_weights(90)  # of the network whose speeds are known: 2 x LSTM(512)
+FASTEST = 500_000.0  # characters/s; above it, the work beside the matrix products counts
+TRAINED_PER_S = 12_000.0  # characters/s in training, 2 x LSTM(512) on two cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A rough estimate of the time and storage of a generate job."""
+
+    result_bytes: int  # size of the results in the store's files
+    export_bytes: int  # size of an export as JSON Lines
+    seconds: float  # time with the devices that are live now
+    guessed: bool  # from the network's size, since the model has not been sampled yet
+    mean_length: float | None = None  # characters of a text so far, where stop strings make texts shorter
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEstimate:
+    """A rough estimate of the time of a training job on one device, if early stopping does not end it sooner."""
+
+    seconds: float
+    guessed: bool  # from the network's size, since nothing has been trained yet
+
+
+def guess_speed(weights: int) -> float:
+    """Return the throughput of sampling with a full batch on two cores, in characters/s, for so many weights."""
+    return min(FASTEST, CHARACTERS_PER_S * KNOWN_WEIGHTS / weights)
+
+
+def estimate_training(spec: TrainSpec, earlier: Sequence[Trained]) -> TrainingEstimate:
+    """Estimate the time of a training job.
+
+    A step of a small network is less than proportionally faster, since its products do not fill the processor. Between
+    128 and 512 units the throughput falls with the square root of the number of weights.
+
+    Args:
+        spec: the job's.
+        earlier: training jobs that were done before.
+    """
+    known = [_characters(job.spec, job.steps) * _effort(job.spec) / job.seconds for job in earlier if job.seconds > 0]
+    speed = median(known) if known else TRAINED_PER_S * KNOWN_WEIGHTS**0.5
+    seconds = spec.training.epochs * spec.characters * _effort(spec) / speed
+    if spec.network.max_len is not None:
+        seconds *= spec.network.max_len / spec.training.stride
+    limit = spec.training.max_minutes
+    return TrainingEstimate(seconds=seconds if limit is None else min(seconds, 60 * limit), guessed=not known)
+
+
+def _characters(spec: TrainSpec, steps: int) -> int:
+    """Return the number of characters that these steps read."""
+    training: TrainingOptions = spec.training
+    return steps * (training.batch or 1) * (spec.network.max_len or training.unroll)
+
+
+def _effort(spec: TrainSpec) -> float:
+    return math.sqrt(spec.network.num_weights(len(spec.vocabulary)))
