@@ -49,6 +49,7 @@ FITS = (
 )
 LIST_UNROLL = 32  # of a list, most of whose lines are shorter
 MIN_STEPS = 8  # in an epoch
+MIN_UNROLL = 8  # characters; fewer teach no word
 FEW, FEW_IN_LIST = 20_000, 1_000  # characters; with fewer, a warning tells what to expect
 MEMORIZING_STEPS = 1_500  # without a validation text
 
@@ -103,8 +104,8 @@ def _fitting(
         "patience": found.patience,
         **options,
     }
-    for name in ("batch", "unroll"):  # of a very small text, so that an epoch has some steps
-        while name not in options and values[name] > 1 and _steps(values, num_characters) < MIN_STEPS:
+    for name, least in (("batch", 1), ("unroll", MIN_UNROLL)):  # of a very small text, so that an epoch has some steps
+        while name not in options and values[name] > least and _steps(values, num_characters) < MIN_STEPS:
             values[name] //= 2
     if not reserved and "epochs" not in options:
         values["epochs"] = max(found.epochs, MEMORIZING_STEPS // max(1, _steps(values, num_characters)))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 
 from charrnn.jobs.client import Client
 from charrnn.jobs.settings import Settings
 from charrnn.options import SamplingOptions
+from charrnn.text.validation import PIECE_END
 from tests.fixtures.client import submit
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import TINY, Home, until
@@ -64,13 +66,53 @@ def test_the_losses_are_a_table_beside_the_version(stack: Home, trained: tuple[s
     assert [float(row["val_loss"]) for row in rows] == [epoch["val_loss"] for epoch in history]
 
 
-def test_whole_documents_are_validation(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
+def test_passages_of_the_documents_are_validation(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:
     spec = stack.json("status", trained[0])["spec"]
-    validation = (stack.path / "files" / spec["validation"]["name"]).read_text()
+    pieces = (stack.path / "files" / spec["validation"]["name"]).read_text().split(PIECE_END)
     training = (stack.path / "files" / spec["corpus"]["name"]).read_text()
-    assert validation in [path.read_text() for path in corpus.iterdir()]
-    assert validation not in training
+    documents = [path.read_text() for path in corpus.iterdir()]
+    for piece in pieces:
+        assert any(piece in document for document in documents)
+        assert piece not in training
     assert spec["characters"] == len(training)
+    assert spec["validation_source"] == f"{len(pieces)} passages spread over the text"
+    shown = " ".join(stack.ok("models", "show", "several").split())
+    assert f"n-gram baseline {spec['baseline']:.4f} nats/char" in shown
+    assert f"characters, {spec['validation_characters']:,} for validation ({spec['validation_source']})" in shown
+
+
+NAMES = sorted({word.capitalize() for text in topics.values() for word in text.split() if word.isalpha()})
+
+
+def test_a_list_is_trained_on_and_sampled_line_by_line(stack: Home, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    asked = json.loads(stack.ok("train", "names", str(tmp_path), "--dry-run", "--json"))
+    assert asked["files"] == 1
+    assert asked["left_out_characters"] == 0
+    assert asked["characters"] + asked["validation_characters"] == len("\n".join(NAMES)) + 1
+    assert asked["network"]["lines"] is True
+    assert asked["estimate"]["seconds"] > 0
+    done = stack.call("train", "names", str(tmp_path), *TINY[1:], "--wait")  # without --no-lines
+    assert "each line a text of its own" in done.stderr
+    assert "random lines of the list" in done.stderr
+    job = stack.ok("submit", "-m", "names", "--random-seeds", "5", "-n", "3", "--rng-seed", "1", "--wait").strip()
+    rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
+    # Catches: seeds from the middle of a line, and texts that go on after their line
+    assert all(any(name.startswith(row["seed"]) for name in NAMES) for row in rows)
+    assert not any("\n" in row["text"] for row in rows)
+    assert {row["finish_reason"] for row in rows} <= {"stop", "length"}
+    assert "stop" in {row["finish_reason"] for row in rows}
+
+
+def test_a_text_can_be_memorized_on_purpose(stack: Home, tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_text("".join(make_text(40).splitlines()[:8]))
+    done = stack.call("train", "poem", str(tmp_path), "--validation", "none", "--epochs", "40", "--no-lines", "--wait")
+    assert "No text is reserved for validation: training uses all of it" in done.stderr
+    spec = stack.json("status", done.stdout.strip())["spec"]
+    assert spec["characters"] == spec["validation_characters"] == (tmp_path / "poem.txt").stat().st_size
+    assert spec["network"]["dropout"] == 0.0
+    again = stack.call("train", "poem", str(tmp_path), "--validation", "none", "--dry-run")
+    assert again.returncode == 0  # Catches: a frozen validation text that is the whole corpus and leaves nothing
 
 
 def test_a_version_can_be_fine_tuned_from_another(stack: Home, corpus: Path, trained: tuple[str, str]) -> None:

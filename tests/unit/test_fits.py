@@ -18,7 +18,7 @@ def test_larger_texts_get_larger_networks_and_less_dropout() -> None:
     assert [training.batch for _, training in fits] == sorted(training.batch or 0 for _, training in fits)
 
 
-@pytest.mark.parametrize("characters", [2, 9, 100, 299, 1_000, *(int(row.characters) for row in FITS[:-1]), 10**10])
+@pytest.mark.parametrize("characters", [9, 20, 100, 299, 1_000, *(int(row.characters) for row in FITS[:-1]), 10**10])
 @pytest.mark.parametrize("lines", [True, False])
 def test_any_text_has_a_batch(characters: int, *, lines: bool) -> None:
     network, training = fit({}, characters, lines=lines)
