@@ -31,7 +31,8 @@ import numpy as np
 
 from bench.harness import make_parser, print_result, write_topics
 from charrnn.errors import InputError
-from charrnn.options import NetworkOptions, TrainingOptions, chosen_options, split_options
+from charrnn.options import NetworkOptions, TrainingOptions, chosen_options
+from charrnn.sizes import fit
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Document, list_documents
 from charrnn.text.encodings import UTF_8
@@ -234,7 +235,7 @@ def make_notebook_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
+def parse() -> tuple[argparse.Namespace, dict[str, Any]]:
     parser = make_notebook_parser()
     options = parser.parse_args()
     if options.check_keras and options.method != "window":
@@ -242,34 +243,35 @@ def parse() -> tuple[argparse.Namespace, NetworkOptions, TrainingOptions]:
     if bool(options.folder) == options.smoke:
         parser.error("expected FOLDER or --smoke")
     try:
-        return options, *options_of(options)
+        return options, options_of(options)
     except InputError as error:
         parser.error(str(error))
 
 
-def options_of(options: argparse.Namespace) -> tuple[NetworkOptions, TrainingOptions]:
+def options_of(options: argparse.Namespace) -> dict[str, Any]:
     asked = {"epochs": options.epochs, **dict(options.set)}
     if options.check_keras:
         asked["dropout"] = 0.0
     if options.smoke:
         asked |= SMOKE
-    return split_options(chosen_options(PRESETS[options.method], asked))
+    return chosen_options(PRESETS[options.method], asked)
 
 
-def measure(options: argparse.Namespace, network: NetworkOptions, training: TrainingOptions) -> dict[str, Any]:
-    trainer = make_trainer(read_corpus(options), network, training)
+def measure(options: argparse.Namespace, chosen: dict[str, Any]) -> dict[str, Any]:
+    corpus = read_corpus(options)
+    trainer = make_trainer(corpus, *fit(chosen, len(corpus.training)))
     if options.check_keras:
         return check_keras(trainer, options.check_keras)
     return {"method": options.method, **train(trainer, options.max_steps)}
 
 
 def main() -> None:
-    options, network, training = parse()
+    options, chosen = parse()
     with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
         if options.smoke:
             write_topics(Path(folder) / "topics.txt", SMOKE_TEXT)
             options.folder = folder
-        print_result(measure(options, network, training))
+        print_result(measure(options, chosen))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def measure(name: str, path: Path, options: argparse.Namespace) -> dict[str, Any
     default = run(path, **asked)
     print_run(name, default)
     others = []
-    for changed in candidates(default)[: 1 if options.smoke else None]:
+    for changed in [] if options.no_search else candidates(default)[: 1 if options.smoke else None]:
         others.append(run(path, **{**asked, **changed}, max_minutes=max(default.seconds, 5.0) / 60))
         print_run("", others[-1])
     best = min([default, *others], key=lambda found: found.val_loss)
@@ -102,6 +102,7 @@ def parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--folder", type=Path, help="a folder of *.txt files, as one more text")
     parser.add_argument("--texts", nargs="+", metavar="TEXT", help=f"some of: {', '.join(TEXTS)}; default: all")
+    parser.add_argument("--no-search", action="store_true", help="train with defaults only")
     options = parser.parse_args()
     options.texts = options.texts or (SMOKE_TEXTS if options.smoke else list(TEXTS))
     if unknown := set(options.texts) - {*TEXTS, str(options.folder)}:
