@@ -20,6 +20,7 @@ PRECISIONS = (AUTO, FLOAT32, BFLOAT16) = ("auto", "float32", "bfloat16")
 UNKNOWN = (ERROR, DROP, REPLACE) = ("error", "drop", "replace")
 GROW = "grow"
 UNKNOWN_IN_TEXT = (GROW, *UNKNOWN)
+KEEPS_NETWORK = "A model that is fine-tuned keeps its network"
 NO_VALIDATION = "none"  # instead of a file: reserve no text
 MAX_LAYERS = 8
 MAX_UNITS = 4096
@@ -195,8 +196,7 @@ def chosen_options(preset: str | None, options: Mapping[str, Any], *, continues:
         raise InputError("stride applies only to windows. Set max-len, or choose the preset notebook")
     if continues and NetworkOptions.names() & chosen.keys():
         raise InputError(
-            "A model that is fine-tuned keeps its network. Leave out cell, units, layers, dropout, max-len, lines, "
-            "preset and size"
+            f"{KEEPS_NETWORK}. Leave out cell, units, layers, dropout, recurrent-dropout, max-len, lines and preset"
         )
     return chosen
 

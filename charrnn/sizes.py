@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, counted
-from charrnn.options import NetworkOptions, TrainingOptions, split_options
+from charrnn.options import KEEPS_NETWORK, NetworkOptions, TrainingOptions, split_options
 
 SIZES = (AUTO_SIZE, TINY, SMALL, BASE, LARGE) = ("auto", "tiny", "small", "base", "large")
 UNITS = {TINY: 128, SMALL: 192, BASE: 384, LARGE: 512}  # in each of 2 layers
@@ -79,10 +79,13 @@ def fit(
         InputError: an option is unknown or out of range, or options exclude each other.
     """
     check_choice("size", size, SIZES)
-    if "max_len" in options:  # windows, as in the notebook, whose sizes are fixed
+    if start and size != AUTO_SIZE:
+        raise InputError(f"{KEEPS_NETWORK}. Leave out size")
+    if "max_len" in options or (start and start.max_len is not None):  # windows, as in the notebook, with its sizes
         if size != AUTO_SIZE:
             raise InputError("size applies only to streams. Leave out size, max-len and the preset notebook")
-        return split_options(options)
+        network, training = split_options(options)
+        return start or network, training
     fitting = _fitting(options, num_characters, size, lines=lines, reserved=reserved)
     network, training = split_options({**fitting, **options, "lines": lines})
     return start or network, training

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from charrnn.text.documents import Document
 from charrnn.text.lines import Lines, choose_lines, is_list, join_lines
 from charrnn.text.listing import shorten_names
-from charrnn.text.validation import Chosen, choose_seen, choose_validation, join_documents
+from charrnn.text.validation import JOINT, Chosen, choose_seen, choose_validation, join_documents
 
 
 def read_as_lines(documents: Sequence[Document], options: Mapping[str, Any]) -> bool:
@@ -21,6 +21,14 @@ def read_as_lines(documents: Sequence[Document], options: Mapping[str, Any]) -> 
         return False
     lines: bool = options["lines"] if "lines" in options else is_list(documents)
     return lines
+
+
+def join(corpus: Sequence[Document]) -> Iterator[str]:
+    """Yield the text of documents, joined by newlines, in chunks."""
+    for number, document in enumerate(corpus):
+        if number:
+            yield JOINT
+        yield from document.read()
 
 
 def choose(corpus: Sequence[Document], given: Sequence[Document], *, lines: bool, reserved: bool = True) -> Chosen:
@@ -37,7 +45,7 @@ def choose(corpus: Sequence[Document], given: Sequence[Document], *, lines: bool
         InputError: the given documents are too large.
     """
     if not reserved:
-        return choose_seen(Lines(corpus).read() if lines else corpus[0].read())
+        return choose_seen(Lines(corpus).read() if lines else join(corpus))
     if given:
         text = join_lines(given) if lines else join_documents(given)
         return Chosen(text, shorten_names(list(map(str, given))))

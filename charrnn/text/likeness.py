@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from charrnn.text.ngrams import NGrams
 from charrnn.text.validation import JOINT, PIECE_END
@@ -14,6 +14,7 @@ HELD_OUT = 10  # one block in so many is left out of the counts, to be compared 
 BLOCK = 2_000  # characters; shorter than a tenth of a small text
 MAX_RATIO, MAX_GAP = 1.15, 0.1  # by which, in nats per character, the losses of two texts of a kind may differ
 COMMON, RARE = 0.01, 0.001  # shares of a text
+MIN_COUNT = 20  # of a common character; fewer are chance
 SHOWN = 20  # characters in a warning
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def baseline(chunks: Iterable[str], num_characters: int, validation: str) -> flo
         num_characters: its length, at least 1.
         validation: the validation text as `charrnn.text.validation` makes it; at least one character.
     """
-    blocks = list(_blocks(_sample(chunks, num_characters), min(BLOCK, -(-num_characters // (2 * HELD_OUT)))))
+    blocks = _blocks(chunks, num_characters, min(BLOCK, -(-num_characters // (2 * HELD_OUT))))
     held_out = "".join(blocks[HELD_OUT // 2 :: HELD_OUT])
     del blocks[HELD_OUT // 2 :: HELD_OUT]
     counted, text = "".join(blocks), validation.replace(PIECE_END, JOINT)[:SAMPLE]
@@ -41,16 +42,16 @@ def baseline(chunks: Iterable[str], num_characters: int, validation: str) -> flo
     return nats
 
 
-def _sample(chunks: Iterable[str], num_characters: int) -> Iterator[str]:
-    """Yield the beginning of each chunk, SAMPLE characters in all."""
-    share = min(1.0, SAMPLE / num_characters)
+def _blocks(chunks: Iterable[str], num_characters: int, size: int) -> list[str]:
+    """Return blocks of up to `size` characters at equal distances, SAMPLE characters in all. They may cross chunks."""
+    distance = max(size, size * num_characters // SAMPLE)
+    blocks, place = defaultdict[int, str](str), 0  # of the next chunk
     for chunk in chunks:
-        yield chunk[: round(share * len(chunk))]
-
-
-def _blocks(chunks: Iterable[str], size: int) -> Iterator[str]:
-    for chunk in chunks:
-        yield from (chunk[start : start + size] for start in range(0, len(chunk), size))
+        for number in range(place // distance, (place + len(chunk) - 1) // distance + 1):
+            start = number * distance - place
+            blocks[number] += chunk[max(0, start) : max(0, start + size)]
+        place += len(chunk)
+    return list(blocks.values())
 
 
 def _warn(inside: float, outside: float) -> None:
@@ -73,5 +74,5 @@ def _warn_of_characters(training: Counter[str], validation: Counter[str]) -> Non
         (("validation", shares[1]), ("training", shares[0])),
     ):
         found = sorted(c for c, share in common.items() if share >= COMMON and rare.get(c, 0.0) < RARE)
-        if found and validation.total() * COMMON >= SHOWN:
+        if found and validation.total() * COMMON >= MIN_COUNT:
             logger.warning("Common in the %s text and rare in the %s text: %r", name, other, "".join(found)[:SHOWN])

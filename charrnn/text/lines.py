@@ -1,4 +1,4 @@
-"""Lists: texts of one line each, such as names, molecules, tweets or log lines. Pure Python.
+"""Lists: texts of one line each, such as names, molecules, tweets or log lines. Depends only on NumPy.
 
 The text of a list begins each line with a newline and ends none with one, so that a model sees the same character
 before every line. Empty lines are left out.
@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain, pairwise
-from statistics import fmean as mean
-from statistics import median, pvariance
+from statistics import fmean, median
 
-from charrnn.errors import counted
+import numpy as np
+
+from charrnn.errors import TextError, counted
 from charrnn.text.documents import CHUNK, Document
 from charrnn.text.validation import PIECE_END, SEEN_SHARE, Chosen, target_size
 
 NEW_LINE = "\n"
 
+MAX_LINE = 1_000_000  # characters
 MIN_LINES = 20  # a shorter text may be anything
 LONGEST = 200  # characters of a mean line; longer ones are more often the paragraphs of a text
 PLACES = 16  # that are looked at, spread over the documents
@@ -82,7 +84,9 @@ def choose_lines(documents: Sequence[Document]) -> Chosen:
     target = target_size(size)
     # Twice the target is enough to choose from. In a large list it is a small share, so that few lines are in memory.
     limit = round(2**64 * min(1.0, 2 * target / size)) if size > CHUNK else 2**64
-    found = Counter(line for lines in _chunks(documents) for line in lines if _order(line) < limit)
+    found = _count(documents, limit) or _count(documents, 2**64)  # all of a list with few different lines
+    if not found:
+        raise TextError(f"{documents[0]}: all lines are empty. Expected a list with one text a line")
     chosen, taken = list[str](), 0
     for line in sorted(found, key=_order):
         cost = found[line] * len(f"{NEW_LINE}{line}".encode())
@@ -94,6 +98,10 @@ def choose_lines(documents: Sequence[Document]) -> Chosen:
         chosen = [line] * found[line]
     text = "".join(f"{NEW_LINE}{line}" for line in chosen)
     return Chosen(text, f"{counted(len(chosen), 'random line')} of the list")
+
+
+def _count(documents: Sequence[Document], limit: int) -> Counter[str]:
+    return Counter(line for line in chain.from_iterable(_chunks(documents)) if _order(line) < limit)
 
 
 def count_copies(documents: Sequence[Document], validation: str) -> int:
@@ -119,12 +127,22 @@ def _order(line: str) -> int:
 
 
 def _chunks(documents: Iterable[Document]) -> Iterator[list[str]]:
-    """Yield the lines of documents that are not empty, in lists of about 1 MB."""
+    """Yield the lines of documents that are not empty, in lists of about 1 MB.
+
+    Raises:
+        TextError: a document cannot be read, or has a line of more than MAX_LINE characters.
+    """
     for document in documents:
         rest = ""
         for chunk in document.read():
             *lines, rest = f"{rest}{chunk}".split(NEW_LINE)
-            yield [line for line in lines if line]
+            if len(rest) > MAX_LINE:
+                raise TextError(
+                    f"{document}: a line has more than {MAX_LINE:,} characters. Expected a list with one text a line: "
+                    f"leave out `lines`"
+                )
+            if any(lines):
+                yield [line for line in lines if line]
         if rest:
             yield [rest]
 
@@ -143,7 +161,7 @@ def is_list(documents: Sequence[Document]) -> bool:
     stretches = [lines for document in spread for lines in _sample(document, PLACES // len(spread))]
     lines = [line for stretch in stretches for line in stretch]
     filled = [line for line in lines if line]
-    if len(filled) < MIN_LINES or mean(map(len, filled)) > LONGEST:
+    if len(filled) < MIN_LINES or fmean(map(len, filled)) > LONGEST:
         return False
     if sum(not line or line[0].isspace() for line in lines) > INDENTED_SHARE * len(lines):
         return False
@@ -189,15 +207,16 @@ def _neighbors_are_alike(stretches: Sequence[Sequence[str]]) -> bool:
         grams = [{line[place : place + GRAM] for place in range(len(line) - GRAM + 1)} for line in stretch]
         for distance, shares in enumerate(found, 1):
             shares += map(_common, grams, grams[distance:])
-    far = list(chain.from_iterable(found[FAR:]))
-    return bool(far) and any(near and _is_higher(near, far) for near in found[:FAR])
-
-
-def _is_higher(near: Sequence[float], far: Sequence[float]) -> bool:
-    """Return whether a mean is higher by ALIKE and by five standard errors."""
-    error = (pvariance(near) / len(near) + pvariance(far) / len(far)) ** 0.5
-    higher: bool = mean(near) > max(ALIKE * mean(far), mean(far) + 5 * error)
-    return higher
+    far = np.concatenate(found[FAR:])
+    if not len(far):
+        return False
+    mean, square = far.mean(), far.var() / len(far)
+    higher = (  # by ALIKE, and by five standard errors
+        np.mean(near) > max(ALIKE * mean, mean + 5 * (np.var(near) / len(near) + square) ** 0.5)
+        for near in found[:FAR]
+        if near
+    )
+    return any(higher)
 
 
 def _common(first: set[str], second: set[str]) -> float:

@@ -108,6 +108,7 @@ def prepare(
     excluded = validation if reserved else ""
     if lines:
         text, num_left_out = Lines(corpus, frozenset(lines_of(excluded))).read, count_copies(corpus, excluded)
+        _check_copies(num_left_out, sum(document.size() for document in corpus), strict=strict)
     else:
         excerpts, copies = exclude_validation(corpus, excluded, strict=strict)
         text, num_left_out = partial(read, excerpts), sum(map(len, chain.from_iterable(c.read() for c in copies)))
@@ -123,7 +124,8 @@ def prepare(
         vocabulary = _grow(vocabulary, seen | validation_characters, name)
     elif new := vocabulary.unknown("".join(seen)):
         _report_unknown(new, unknown, name)
-    _check_validation(validation, vocabulary, name)
+    if validation or not reserved:
+        _check_validation(validation, vocabulary, name)
     if unknown == DROP:
         num_left_out += num_read - num_characters
     return TrainingText(text, validation, vocabulary, num_characters, num_left_out, unknown)
@@ -145,8 +147,17 @@ def _report_unknown(new: str, unknown: str, name: str) -> None:
     logger.warning("The text has %s. They are %s", said, "left out" if unknown == DROP else "replaced")
 
 
+def _check_copies(copied: int, size: int, *, strict: bool) -> None:
+    """Warn if lines of a list are left out as copies of the validation text, or refuse a list that loses too much."""
+    if copied > NOTED_SHARE * size:
+        said = f"{copied / size:.0%} of the text repeats lines of the validation text"
+        if strict and copied > REFUSED_SHARE * size:
+            raise InputError(f"{said}. Name another validation text with `validation`, or remove what is repeated")
+        logger.warning("%s. Training leaves them out", said)
+
+
 def _check_validation(validation: str, vocabulary: Vocabulary, name: str) -> None:
-    if validation and sum(character in vocabulary for character in validation) < 2:
+    if sum(character in vocabulary for character in validation) < 2:
         raise InputError(
             f"The validation text has fewer than 2 characters in the vocabulary of {name}. "
             f"Reserve more text for validation"

@@ -29,7 +29,8 @@ from charrnn.text.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merg
 
 VALIDATION_SHARE = 0.05
 SMALL_SHARE, SMALL_VALIDATION = 0.1, 10_000  # of a small text, up to so many bytes: fewer would tell too little
-LARGEST_SHARE = 0.5  # of the validation text; where a file is larger, few files would have to stand for all
+LARGEST_SHARE = 0.5  # of the validation text; a larger file would have to stand for all
+SMALL_FILES_SHARE = 0.5  # of the corpus in smaller files; otherwise the validation text is no whole files
 PASSAGES = 16  # of a validation text; more of them would cut the training text into pieces
 SHORTEST = 512  # bytes of a passage, if the text is large enough
 MAX_VALIDATION = 2_000_000  # bytes; more takes minutes to evaluate after each epoch and tells no more
@@ -82,7 +83,7 @@ class Chosen(NamedTuple):
 
 
 def choose_validation(corpus: Sequence[Document]) -> Chosen:
-    """Return a validation text that is like the rest: whole files if there are many, none of them large, otherwise
+    """Return a validation text that is like the rest: whole files if most of the text is in many small ones, otherwise
     passages that are spread evenly over the corpus. It has about 5% of the corpus, at most 2 MB.
 
     Raises:
@@ -90,12 +91,13 @@ def choose_validation(corpus: Sequence[Document]) -> Chosen:
     """
     sizes = [document.size() for document in corpus]
     target = target_size(sum(sizes))
-    if max(sizes) > LARGEST_SHARE * target:
+    small = [place for place in _shuffle(corpus) if sizes[place] <= LARGEST_SHARE * target]
+    if sum(sizes[place] for place in small) < SMALL_FILES_SHARE * sum(sizes):
         pieces = list(_passages(corpus, sizes, target))
         spread = " spread over the text" if len(pieces) > 1 else " in the middle of the text"
         return Chosen(PIECE_END.join(pieces), f"{counted(len(pieces), 'passage')}{spread}")
     size, chosen = 0, set[int]()
-    for place in _shuffle(corpus):
+    for place in small:
         if size < target:
             size += sizes[place]
             chosen.add(place)
@@ -104,7 +106,7 @@ def choose_validation(corpus: Sequence[Document]) -> Chosen:
     return Chosen(join_documents(files), f"{len(files):,} of {counted(len(corpus), 'file')}: {names}")
 
 
-def choose_seen(chunks: Iterable[str]) -> Chosen:
+def choose_seen(chunks: Iterator[str]) -> Chosen:
     """Return the beginning of a text as a validation text that is trained on too, and warn of what that means.
 
     Raises:
@@ -114,7 +116,10 @@ def choose_seen(chunks: Iterable[str]) -> Chosen:
         "No text is reserved for validation: training uses all of it. The validation loss, which is measured on a part "
         "of it, tells how well the text is memorized, and not how well the model writes other text"
     )
-    return Chosen(next(iter(chunks))[:SEEN], "the beginning of the training text itself")
+    text = ""
+    while len(text) < SEEN and (chunk := next(chunks, None)) is not None:
+        text += chunk
+    return Chosen(text[:SEEN], "the beginning of the training text itself")
 
 
 def _shuffle(corpus: Sequence[Document]) -> list[int]:
@@ -131,7 +136,8 @@ def _shuffle(corpus: Sequence[Document]) -> list[int]:
 def _passages(corpus: Sequence[Document], sizes: Sequence[int], target: int) -> Iterator[str]:
     """Yield passages in the middle of equal sections of a corpus. They begin and end with lines if these are short.
 
-    Each has at least WINDOW bytes, whichever character its end cuts: shorter ones are not removed from later corpora.
+    Each has at least WINDOW bytes, whichever character its end cuts, if its file has: shorter ones are not removed from
+    later corpora.
     """
     count = max(1, min(PASSAGES, target // SHORTEST))
     length, ends = max(WINDOW + 3, target // count), list(accumulate(sizes))
@@ -141,7 +147,7 @@ def _passages(corpus: Sequence[Document], sizes: Sequence[int], target: int) -> 
         document, size = corpus[within], sizes[within]
         start = min(max(0, place - (ends[within] - size)), max(0, size - length))
         with document.open() as data:
-            start = _line_start(document, data, start, start + length // 4)
+            start = _line_start(document, data, start, min(start + length // 4, size - length))
             stop = _line_start(document, data, min(size, start + length), min(size, start + length + length // 4))
         if passage := "".join(document.read(start, stop)):
             yield passage

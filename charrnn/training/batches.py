@@ -12,6 +12,8 @@ import numpy as np
 
 from charrnn.options import count_windows
 
+CHUNK = 1 << 20  # ids that are looked at once
+
 
 @dataclass(frozen=True)
 class Streams:
@@ -64,7 +66,7 @@ class Lines:
 
     def __init__(self, ids: np.ndarray, batch: int, unroll: int, newline: int, rng_seed: int = 0) -> None:
         self.ids, self.batch, self.unroll, self.rng_seed = ids, batch, unroll, rng_seed
-        self.starts = np.flatnonzero(ids == newline)
+        self.starts = _find(ids, newline)
         self.lengths = np.diff(self.starts, append=len(ids))
         self._shuffled = -1, self.starts, self.starts
 
@@ -143,6 +145,12 @@ class Windows:
         places = windows.astype(np.int64) * self.stride + np.arange(self.max_len + 1)[:, None]
         ids = self.ids[places].astype(np.int32)
         return ids[:-1], ids[-1:]
+
+
+def _find(ids: np.ndarray, wanted: int) -> np.ndarray:
+    """Return the places of an id, without a copy of all ids, which may be mapped into memory."""
+    found = [start + np.flatnonzero(ids[start : start + CHUNK] == wanted) for start in range(0, len(ids), CHUNK)]
+    return np.concatenate(found)
 
 
 @lru_cache(maxsize=1)

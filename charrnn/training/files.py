@@ -54,7 +54,7 @@ def train(  # noqa: PLR0913  # the library's one function for training, with wha
 
     Returns:
         The model of the epoch with the lowest validation loss. `model.metrics["val_loss"]` is that loss: cross-entropy
-        in nats per character of the validation text, which is never trained on.
+        in nats per character of the validation text, which is not trained on unless `validation` is "none".
 
     Raises:
         InputError: the text cannot be read, is too short or, with "error", has characters outside the vocabulary of

@@ -69,6 +69,8 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     chosen = formats.format_of(output or destination.STANDARD_OUTPUT, format)
     if bom and chosen != formats.CSV:
         raise InputError("--bom requires CSV. Add -f csv, or leave out --bom")
+    if append and (follow or limit):
+        raise InputError("--append cannot be combined with --follow or --limit. Leave out one of them")
     earlier = _read_earlier(output, chosen) if append else None
     on_terminal = sys.stdout.isatty() and output is None
     if chosen == formats.PARQUET and on_terminal:

@@ -547,3 +547,34 @@ def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model
         with client.connections.store.write() as connection:
             upsert(connection, workers, owner=f"w/{number}", **live)
     assert part_rows() == 9 * 256  # one fortieth: none of the ten GPUs should wait for another
+
+
+def test_all_versions_of_a_model_are_read_as_the_first(client: Client, tmp_path: Path) -> None:
+    rows, prose = tmp_path / "rows.txt", tmp_path / "prose.txt"
+    chance = random.Random(5)  # not cryptographic
+    rows.write_text("".join(f"{''.join(chance.choices('aeioulmnr', k=chance.randint(3, 9)))}\n" for _ in range(300)))
+    prose.write_text(make_text(300).replace("\n", " "))
+    assert train(client, "rows", [rows]).spec.network.lines
+    assert train(client, "rows", [prose]).spec.network.lines  # since the first one was
+    for options in (NetworkOptions(max_len=9), None):
+        with pytest.raises(InputError, match="rows was trained on a list, and its validation text is one too"):
+            train(client, "rows", [rows], options, no_lines=options is None)
+
+
+def test_all_versions_of_a_model_reserve_a_validation_text_or_none(client: Client, text_file: Path) -> None:
+    train(client, "honest", [text_file])
+    train(client, "learned", [text_file], validation=["none"])
+    assert train(client, "learned", [text_file], validation=["none"]).spec.baseline is None
+    # Catches: a version that is compared with one that has seen the validation text
+    with pytest.raises(InputError, match="honest was trained without its validation text"):
+        train(client, "honest", [text_file], validation=["none"])
+    with pytest.raises(InputError, match="learned was trained on all of its text"):
+        train(client, "learned", [text_file])
+
+
+def test_an_estimate_of_windows_counts_their_steps(client: Client, text_file: Path) -> None:
+    streams, windows = (
+        train(client, "new", [text_file], network, TrainingOptions(epochs=4), dry_run=True)
+        for network in (NetworkOptions(units=64, dropout=0.0), NetworkOptions(units=64, dropout=0.0, max_len=30))
+    )
+    assert windows.estimate.seconds == pytest.approx(10 * streams.estimate.seconds, rel=0.01)

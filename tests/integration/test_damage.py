@@ -358,3 +358,19 @@ def test_an_empty_database_beside_the_files_of_a_store_is_refused(settings: Sett
     with pytest.raises(InputError, match="The database .* is empty or missing, but the files belong to the store"):
         later.jobs()
     later.close()
+
+
+@pytest.mark.parametrize("column", ["generate", "train"])
+@each_cell
+def test_a_damaged_job_stops_no_submit(client: Client, model: str, text_file: Path, cell: str, column: str) -> None:
+    submit_one(client, model)
+    damaged = {"generate": 2, "train": 1}[column]
+    values = {"rows_done": 2, "characters": 9} if column == "generate" else {"state": "done", "parts_left": 0}
+    steps = {"learning_rate": 0.1, "train_loss": 1.0, "val_loss": 1.0}
+    with client.connections.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == damaged).values(**values))
+        for epoch in (1, 2):
+            connection.execute(tables.metrics.insert().values(job=1, epoch=epoch, step=9 * epoch, at=epoch, **steps))
+    damage(client, jobs.c.spec, cell, id=damaged)
+    assert submit_one(client, model) > damaged  # Catches: an estimate that reads all earlier jobs
+    assert train(client, model, [text_file]).id is not None

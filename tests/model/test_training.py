@@ -23,6 +23,7 @@ from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.comparison import common_nats
 from charrnn.training.growth import grow_weights
 from charrnn.training.optimizers import cosine_rate
+from charrnn.training.previews import preview_seed
 from charrnn.training.progress import Progress
 from charrnn.training.trainer import Trainer
 from tests.fixtures.model import make_text
@@ -306,3 +307,20 @@ def test_gradients_are_clipped() -> None:
     ]
     assert norms[1] == pytest.approx(1.0, rel=1e-3)
     assert norms[0] < 1.0
+
+
+def test_previews_of_a_list_begin_lines() -> None:
+    lines = sorted({line for line in VALIDATION.splitlines() if line})
+    validation = "\n" + "\n".join(lines)
+    corpus = Corpus.of(Vocabulary.of(TEXT), [f"\n{TEXT.strip()}"], validation, lines=True)
+    seeds = [preview_seed(corpus, 1, epoch) for epoch in range(30)]
+    assert len(set(seeds)) > 1
+    assert all(seed and any(line.startswith(seed) and line != seed for line in lines) for seed in seeds)
+
+
+def test_a_list_is_learned_line_by_line() -> None:
+    corpus = Corpus.of(Vocabulary.of(TEXT), [f"\n{TEXT.strip()}"], f"\n{VALIDATION.strip()}", lines=True)
+    one = Trainer(corpus, NetworkOptions(units=16, lines=True), TrainingOptions(epochs=2, batch=4, unroll=16))
+    one.run()
+    first, last = (metrics.val_loss for metrics in one.checkpoint.history)
+    assert last < first < math.log(len(corpus.vocabulary))

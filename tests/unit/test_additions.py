@@ -16,6 +16,8 @@ from charrnn.jobs.rows.formats import write
 from charrnn.jobs.rows.rows import dump_line
 
 FORMATS = ("jsonl", "csv")
+HEADER = b"row,id,seed,temperature,sample,text,finish_reason,nats_per_char,model,error\n"
+CUT = HEADER + b'0,x,one,0.5,0,"a text that'  # the rows that are added would stand in its cell
 
 
 def row(number: int, id: str | None, seed: str, **more: Any) -> dict[str, Any]:
@@ -86,6 +88,9 @@ def test_an_empty_file_gets_all_rows(tmp_path: Path, format: str) -> None:
         (b"[" * 100_000, "jsonl"),
         (b"name,age\nAnn,5\n", "csv"),
         (b"id,seed\n\xff,x\n", "csv"),
+        (b"seed,id,row,temperature,sample,text,finish_reason,nats_per_char,model,error\n", "csv"),  # in another order
+        (CUT, "csv"),
+        (CUT.replace(b'"', b"") + b"\n", "csv"),
     ],
 )
 def test_a_file_that_has_no_results_is_refused(tmp_path: Path, content: bytes, format: str) -> None:
@@ -104,5 +109,12 @@ def test_files_that_cannot_be_added_to_are_refused(tmp_path: Path) -> None:
 
 def test_rows_with_other_fields_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "rows", [row(0, "x", "one")], "csv")
+    with pytest.raises(InputError, match="must both have logprobs, or neither"):
+        add(path, [row(0, "y", "two", logprobs=[-1.0])], "csv")
+
+
+def test_the_header_alone_tells_the_fields(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(HEADER)
     with pytest.raises(InputError, match="must both have logprobs, or neither"):
         add(path, [row(0, "y", "two", logprobs=[-1.0])], "csv")

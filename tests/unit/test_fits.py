@@ -65,3 +65,14 @@ def test_a_very_small_text_is_warned_of(
 ) -> None:
     warn_of_size(characters, lines=lines)
     assert caplog.text.count("Expect words that look like its words") == warned
+
+
+def test_a_model_of_windows_is_fine_tuned_in_its_way() -> None:
+    # Catches: windows with the few streams of a small text
+    before = NetworkOptions(max_len=20)
+    assert fit({"epochs": 3}, 2_000, start=before) == (before, TrainingOptions(epochs=3))
+
+
+def test_the_size_of_a_model_to_fine_tune_stays() -> None:
+    with pytest.raises(InputError, match="keeps its network. Leave out size"):
+        fit({}, 2_000, size="large", start=NetworkOptions())

@@ -70,3 +70,17 @@ def test_an_unlike_validation_text_is_warned_of(caplog: pytest.LogCaptureFixture
 def test_a_validation_text_that_is_easier_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     baseline([TRAINING], len(TRAINING), (TRAINING[:9000] * 3))
     assert "end too late" in caplog.text
+
+
+def test_many_small_files_are_sampled_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a sample of the headers of files alone, or of nothing
+    monkeypatch.setattr("charrnn.text.likeness.SAMPLE", 20_000)
+    chunks = ["the same header\n" + TRAINING[place : place + 40] for place in range(0, len(TRAINING), 40)]
+    nats = baseline(chunks, sum(map(len, chunks)), VALIDATION)
+    assert nats == pytest.approx(NGrams(TRAINING[:20_000]).cross_entropy(VALIDATION), rel=0.25)
+
+
+@pytest.mark.parametrize("count", [1, 7, 3000])
+def test_any_number_of_chunks_is_sampled(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.text.likeness.SAMPLE", 100)
+    assert math.isfinite(baseline(["a"] * count, count, "ab"))

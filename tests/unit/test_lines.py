@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.errors import InputError, TextError
 from charrnn.text import lines as module
 from charrnn.text.documents import Document
 from charrnn.text.lines import Lines, choose_lines, count_copies, is_list, lines_of, overlaps_lines
@@ -151,3 +152,35 @@ def test_a_list_overlaps_a_validation_text_by_its_lines(tmp_path: Path) -> None:
     assert overlaps_lines(write(tmp_path, NAMES[45:]), validation)
     assert not overlaps_lines(write(tmp_path, NAMES[46:]), validation)
     assert count_copies([write(tmp_path, NAMES)], validation) == 0
+
+
+@pytest.mark.parametrize("lines", [["yes", "no", "maybe"] * 20_000, ["x" * 30_000, "y" * 30_000, "z" * 50_000]])
+def test_a_large_list_of_few_different_lines_has_a_validation_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    monkeypatch.setattr(module, "CHUNK", 1000)
+    chosen = lines_of(choose_lines([write(tmp_path, lines)]).text)
+    assert len(set(chosen)) == 1
+    assert Counter(chosen)[chosen[0]] == Counter(lines)[chosen[0]]
+
+
+def test_a_list_of_empty_lines_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="all lines are empty"):
+        choose_lines([write(tmp_path, ["", "", ""])])
+
+
+def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a file that is copied again for each further megabyte of its only line
+    monkeypatch.setattr(module, "MAX_LINE", 100)
+    monkeypatch.setattr("charrnn.text.documents.CHUNK", 50)
+    with pytest.raises(TextError, match="a line has more than 100 characters"):
+        list(Lines([write(tmp_path, ["short", "x" * 300])]).read())
+
+
+def test_a_list_that_loses_much_is_warned_of_or_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    document, validation = write(tmp_path, NAMES * 2), "\n" + "\n".join(NAMES[:200])
+    prepare([document], validation, lines=True)
+    assert "of the text repeats lines of the validation text. Training leaves them out" in caplog.text
+    often = write(tmp_path, NAMES[:200] * 9 + NAMES, "often.txt")
+    with pytest.raises(InputError, match="Name another validation text"):
+        prepare([often], validation, lines=True, strict=True)

@@ -36,3 +36,19 @@ def test_a_short_text_is_its_own_opening(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("short")
     assert list(draw_openings(Document(path), 2, 1)) == ["short", "short"]
+
+
+@pytest.mark.parametrize("text", ["\nAnna\nBo\nCyd", "\nAnna\nBo" + PIECE_END + "Cyd"])
+def test_openings_of_a_list_are_the_first_halves_of_its_lines(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text(text)
+    # Catches: a list so small that only its first byte is drawn; an empty opening for the newline before a line
+    assert set(draw_openings(Document(path), 200, 1, lines=True)) == {"An", "B", "Cy"}
+
+
+def test_openings_of_long_lines_are_no_longer_than_others(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("".join(f"\n{letter * 9000}" for letter in "aéz"))
+    openings = set(draw_openings(Document(path), 50, 1, lines=True))
+    assert openings <= {letter * LENGTH for letter in "aéz"}
+    assert len(openings) > 1

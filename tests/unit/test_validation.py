@@ -90,11 +90,28 @@ def test_a_validation_text_beyond_the_limit_is_refused(tmp_path: Path, monkeypat
         join_documents(files(tmp_path, "12345", "6789"))
 
 
-def test_never_more_than_a_tenth_is_validation(tmp_path: Path) -> None:
+def test_little_more_than_the_share_is_validation(tmp_path: Path) -> None:
     # Catches: a large file chosen because the share was not yet reached
     sizes = [300] * 20 + [900] * 4
     corpus = files(tmp_path, *("x" * size for size in sizes))
-    assert len(choose_validation(corpus).text) <= 0.1 * sum(sizes)
+    assert 0.1 * sum(sizes) <= len(choose_validation(corpus).text) <= 0.15 * sum(sizes)
+
+
+def test_one_large_file_among_many_small_ones_does_not_make_passages(tmp_path: Path) -> None:
+    # Catches: passages that are as short as the files in which they lie
+    corpus = files(tmp_path, *(prose(number, 1000) for number in range(200)), prose(200, 50_000))
+    chosen = choose_validation(corpus)
+    assert chosen.source.startswith("13 of 201 files: ")
+    assert 0.05 * 250_000 <= len(chosen.text) < 0.06 * 250_000
+
+
+@pytest.mark.parametrize("size", [135, 200, 260, 400])
+def test_the_passage_of_a_tiny_text_is_not_trained_on(tmp_path: Path, size: int) -> None:
+    # Catches: a passage that becomes shorter than a window because it begins with a line
+    text = "".join(f"{prose(number, 9).strip()}\n" for number in range(90))[:size]
+    corpus = files(tmp_path, text)
+    validation = choose_validation(corpus).text
+    assert validation not in training(corpus, validation)
 
 
 def test_passages_are_cut_out_of_a_text_that_has_grown(tmp_path: Path) -> None:

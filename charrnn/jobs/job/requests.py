@@ -17,7 +17,7 @@ from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
-from charrnn.options import ERROR, GROW, NO_VALIDATION, SamplingOptions, chosen_options
+from charrnn.options import ERROR, GROW, KEEPS_NETWORK, NO_VALIDATION, SamplingOptions, chosen_options
 from charrnn.sizes import AUTO_SIZE, fit
 from charrnn.text.documents import check_storable
 from charrnn.text.encodings import UTF_8
@@ -72,6 +72,8 @@ class TrainRequest:
         if "rng_seed" in self.options:
             raise InputError("options cannot set rng_seed. Set rng_seed of the request instead")
         chosen = chosen_options(self.preset, self.options, continues=self.start is not None)
+        if self.start is not None and self.size != AUTO_SIZE:
+            raise InputError(f"{KEEPS_NETWORK}. Leave out size")
         fit(chosen, 0, size=self.size)
         object.__setattr__(self, "options", chosen)
 

@@ -55,6 +55,7 @@ class TrainSpec:
     validation: FileRef  # validation text, in the form that charrnn.text.validation makes
     validation_characters: int
     validation_source: str = ""  # what the validation text was made of
+    reserved: bool = True  # whether the validation text is left out of the corpus
     baseline: float | None = None  # its loss under an n-gram model of the corpus, in nats per character
     vocabulary: str
     network: NetworkOptions

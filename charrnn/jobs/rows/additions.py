@@ -49,7 +49,7 @@ class Earlier:
         """
         for line in lines:
             row = json.loads(line)
-            if (LOGPROBS in row) != (LOGPROBS in self.names) and self.seeds:
+            if set(row) != set(self.names):
                 raise InputError(f"{self.path}: the file and the job must both have {LOGPROBS}, or neither")
             if _digest(row) not in self.seeds:
                 yield line
@@ -64,12 +64,12 @@ def read_earlier(path: Path, format: str) -> Earlier:
     if format not in READERS:
         raise InputError(f"Rows can be added to JSON Lines and CSV. Received: {format}")
     try:
-        names, seeds = tuple(FIELDS), set[bytes]()
-        for row in READERS[format](path):
-            names = tuple(row)
-            if not {"id", "seed"} <= row.keys():
-                raise ValueError("a row has no id and no seed")
-            seeds.add(_digest(row))
+        rows = READERS[format](path)
+        names, seeds = next(rows, tuple(FIELDS)), set[bytes]()
+        if names not in (fields := tuple(FIELDS), (*fields, LOGPROBS)):
+            raise ValueError(f"it has the fields {', '.join(names)}, and not those of results")
+        for row in rows:
+            seeds.add(_digest(dict(zip(names, row, strict=True))))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError, csv.Error) as error:
@@ -83,20 +83,25 @@ def _digest(row: Mapping[str, Any]) -> bytes:
     return blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def _read_jsonl(path: Path) -> Iterator[tuple[Any, ...]]:
+    """Yield the names of the fields, then the values of each row."""
+    names = None
     with open(path, "rb", opener=regular) as file:
         while line := file.readline(LONGEST_LINE):
             row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"a line is not a JSON object: {line[:40]!r}")
-            yield row
+            if not isinstance(row, dict) or names not in (None, tuple(row)):
+                raise ValueError(f"a line is no row like the first: {line[:40]!r}")
+            if names is None:
+                yield (names := tuple(row))
+            yield tuple(row.values())
 
 
-def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
+def _read_csv(path: Path) -> Iterator[tuple[Any, ...]]:
+    """Yield the names of the columns, then the cells of each row."""
     before = csv.field_size_limit(LONGEST_LINE)
     try:
         with open(path, encoding="utf-8-sig", newline="", opener=regular) as file:
-            yield from csv.DictReader(file)
+            yield from map(tuple, csv.reader(file, strict=True))
     finally:
         csv.field_size_limit(before)
 

@@ -1,4 +1,4 @@
-"""What earlier jobs tell about the time that later ones take."""
+"""What earlier jobs tell about later ones: how a model is trained, and the time that training and sampling take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.store.tables import jobs, metrics
 
-RECENT = 5  # jobs to look at
+RECENT = 10  # jobs to look at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +26,29 @@ class Trained:
     seconds: float
 
 
+def last_training(connection: Connection, model: str) -> TrainSpec | None:
+    """Return the spec of the model's last training job that neither failed nor was cancelled, or None."""
+    lost = (JobState.FAILED, JobState.CANCELLED)
+    own = (jobs.c.model == model, jobs.c.kind == TrainSpec.QUEUE, jobs.c.state.not_in(lost))
+    query = select(jobs.c.spec).where(*own).order_by(jobs.c.id.desc()).limit(RECENT)
+    for document in connection.execute(query).scalars():
+        with suppress(InputError, ValueError):  # a damaged row, or one of a newer release: the others tell enough
+            return TrainSpec.from_dict(whole(document))
+    return None
+
+
 def mean_short_length(connection: Connection, model: str) -> float | None:
     """Return the mean length of a model's texts in its last jobs in which stop strings ended some, or None."""
-    length = jobs.c.spec["sampling"]["length"].as_integer()
-    query = select(jobs.c.characters, jobs.c.rows_done).where(
-        jobs.c.model == model,
-        jobs.c.kind == GenerateSpec.QUEUE,
-        jobs.c.rows_done > 0,
-        jobs.c.characters < jobs.c.rows_done * length,
+    query = select(jobs.c.spec, jobs.c.characters, jobs.c.rows_done).where(
+        jobs.c.model == model, jobs.c.kind == GenerateSpec.QUEUE, jobs.c.rows_done > 0
     )
-    found = connection.execute(query.order_by(jobs.c.id.desc()).limit(RECENT)).all()
-    rows = sum(row.rows_done for row in found)
-    return sum(row.characters for row in found) / rows if rows else None
+    rows = characters = 0
+    for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(RECENT)):
+        with suppress(InputError, ValueError):
+            spec = GenerateSpec.from_dict(whole(row.spec))
+            if row.characters / row.rows_done < spec.characters / spec.rows:
+                rows, characters = rows + row.rows_done, characters + row.characters
+    return characters / rows if rows else None
 
 
 def recently_trained(connection: Connection) -> Iterator[Trained]:
@@ -54,5 +65,5 @@ def recently_trained(connection: Connection) -> Iterator[Trained]:
         .having(last > first, ended > begun)
     )
     for row in connection.execute(query):
-        with suppress(InputError, ValueError):  # a damaged row, or one of a newer release: the others tell enough
+        with suppress(InputError, ValueError):
             yield Trained(spec=TrainSpec.from_dict(whole(row.spec)), steps=row.steps, seconds=row.ms / 1000)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 
+from charrnn.errors import InputError
 from charrnn.jobs.job.sizing import CHARACTERS_PER_S
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.store.experience import Trained
@@ -33,7 +35,7 @@ class TrainingEstimate:
     """A rough estimate of the time of a training job on one device, if early stopping does not end it sooner."""
 
     seconds: float
-    guessed: bool  # from the network's size, since nothing has been trained yet
+    guessed: bool  # from the network's size, since no earlier training tells the speed
 
 
 def guess_speed(weights: int) -> float:
@@ -51,7 +53,10 @@ def estimate_training(spec: TrainSpec, earlier: Sequence[Trained]) -> TrainingEs
         spec: the job's.
         earlier: training jobs that were done before.
     """
-    known = [_characters(job.spec, job.steps) * _effort(job.spec) / job.seconds for job in earlier if job.seconds > 0]
+    known = []
+    for job in earlier:
+        with suppress(InputError, TypeError):  # a damaged spec
+            known.append(_characters(job.spec, job.steps) * _effort(job.spec) / job.seconds)
     speed = median(known) if known else TRAINED_PER_S * KNOWN_WEIGHTS**0.5
     seconds = spec.training.epochs * spec.characters * _effort(spec) / speed
     if spec.network.max_len is not None:
@@ -63,7 +68,8 @@ def estimate_training(spec: TrainSpec, earlier: Sequence[Trained]) -> TrainingEs
 def _characters(spec: TrainSpec, steps: int) -> int:
     """Return the number of characters that these steps read."""
     training: TrainingOptions = spec.training
-    return steps * (training.batch or 1) * (spec.network.max_len or training.unroll)
+    batch = training.choose_batch_size(spec.network, spec.characters)
+    return steps * batch * (spec.network.max_len or training.unroll)
 
 
 def _effort(spec: TrainSpec) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from charrnn.checks import check_choice, check_integer, check_length, check_number
 from charrnn.errors import InputError
@@ -13,8 +13,9 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, check_name
+from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.experience import recently_trained
+from charrnn.jobs.store.experience import last_training, recently_trained
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.estimates import estimate_training
@@ -88,7 +89,8 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
         chosen = not request.validation and registry.validation(connection, request.model) is None
-    lines = version.network.lines if version else read_as_lines(corpus, request.options)
+        before = last_training(connection, request.model)
+    lines = _read_as_lines(request, corpus, version, before)
     reserved = request.validation != (NO_VALIDATION,)
     given = corpora.documents(request.validation) if request.validation and reserved else []
     check_size(given)
@@ -125,6 +127,7 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         validation=put(layout.VALIDATION, layout.TEXT, [validation.encode()]),
         validation_characters=len(validation),
         validation_source=source,
+        reserved=reserved,
         baseline=baseline(text.chunks(), text.num_characters, validation) if reserved else None,
         left_out_characters=text.num_left_out,
         network=network,
@@ -136,6 +139,29 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         margin=request.margin,
         keep=request.keep,
     )
+
+
+def _read_as_lines(
+    request: TrainRequest, corpus: Sequence[Document], version: Version | None, before: TrainSpec | None
+) -> bool:
+    """Return whether each line is a text of its own: all versions of a model, and of what they fine-tune, agree.
+
+    Raises:
+        InputError: the request says otherwise.
+    """
+    if version is not None:
+        lines = version.network.lines
+    elif before is not None and not {"lines", "max_len"} & request.options.keys():
+        lines = before.network.lines
+    else:
+        lines = read_as_lines(corpus, request.options)
+    if before is not None and before.network.lines != lines:
+        was, now = ("a list", "one text") if before.network.lines else ("one text", "a list")
+        raise InputError(
+            f"{request.model} was trained on {was}, and its validation text is one too, so this training cannot read "
+            f"{now}. Use the same `lines`, or train a model with another name"
+        )
+    return lines
 
 
 def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:

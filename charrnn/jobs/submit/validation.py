@@ -8,6 +8,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
+from charrnn.jobs.store.experience import last_training
 from charrnn.jobs.store.store import Store
 from charrnn.text.choice import choose
 from charrnn.text.documents import Document
@@ -49,6 +50,12 @@ class Validation:
             InputError: the model has another validation text already, or `start` was trained on this one.
         """
         frozen = self._frozen(model)
+        if frozen is not None and reserved != self._is_reserved(model):
+            raise InputError(
+                f"{model} was trained {'on all of its text' if reserved else 'without its validation text'}, so a loss "
+                f"of this training could not be compared. {'Use' if reserved else 'Leave out'} `validation` none, or "
+                f"train a model with another name"
+            )
         if frozen is None and not given and reserved:
             return self._choose(corpus, start)
         chosen = Chosen(frozen or "", "that of the first training")
@@ -85,6 +92,11 @@ class Validation:
         with self.store.read() as connection:
             frozen = registry.validation(connection, model)
         return self.files.read(frozen).decode() if frozen else None
+
+    def _is_reserved(self, model: str) -> bool:
+        with self.store.read() as connection:
+            before = last_training(connection, model)
+        return before is None or before.reserved  # an imported version counts as an honest one
 
     def _was_trained_on(self, model: str, version: int, validation: str) -> bool:
         """Return whether a version, or one that it was fine-tuned from, was trained on a piece of the text.
