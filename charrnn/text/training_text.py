@@ -11,10 +11,10 @@ from itertools import chain
 
 from charrnn.errors import InputError, counted
 from charrnn.options import DROP, ERROR, GROW
+from charrnn.text.comparison.overlap import WINDOW, Stretch, size_of
 from charrnn.text.documents import Document
 from charrnn.text.lines import Lines, count_copies, lines_of
 from charrnn.text.listing import shorten_names
-from charrnn.text.overlap import WINDOW, Stretch, size_of
 from charrnn.text.validation import JOINT, PIECE_END, Validation
 from charrnn.text.vocabulary import Vocabulary
 

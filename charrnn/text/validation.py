@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charrnn.errors import InputError, counted
+from charrnn.text.comparison.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merge, size_of
 from charrnn.text.documents import Document, FileBytes
 from charrnn.text.listing import shorten_names
-from charrnn.text.overlap import WINDOW, Fingerprint, Stretch, WholePieces, merge, size_of
 
 VALIDATION_SHARE = 0.05
 SMALL_SHARE, SMALL_VALIDATION = 0.1, 10_000  # of a small text, up to so many bytes: fewer would tell too little

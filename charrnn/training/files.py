@@ -12,10 +12,10 @@ from charrnn.model import Model
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT, chosen_options
 from charrnn.sizes import AUTO_SIZE, fit, warn_of_size
 from charrnn.text.choice import choose, read_as_lines
+from charrnn.text.comparison.likeness import baseline
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import Document, list_documents
 from charrnn.text.encodings import UTF_8
-from charrnn.text.likeness import baseline
 from charrnn.text.plain import LF, to_plain
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size

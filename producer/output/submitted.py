@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from charrnn.errors import counted
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.submit.estimates import Estimate
 from producer.output import console
 from producer.output.jobs import sampling_line, training_line
 
 if TYPE_CHECKING:
+    from charrnn.jobs.submit.estimates import Estimate
     from charrnn.jobs.submit.submitted import Submitted
 
     SubmittedJob = Submitted[TrainSpec] | Submitted[GenerateSpec]
@@ -56,8 +56,8 @@ def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
         console.note(console.printable(skipped))
     if job.id:
         console.note(f"follow: charrnn-jobs wait {job.id}     export: charrnn-jobs results {job.id}")
-    elif isinstance(job.estimate, Estimate):
-        _estimate(spec, job.estimate)
+    else:
+        _estimate(spec, cast("Estimate", job.estimate))
 
 
 def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:

@@ -23,8 +23,8 @@ from charrnn.jobs.job.version import Comparison, ListedVersion, NewVersion
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.store.listing import list_versions
 from charrnn.jobs.store.migrations import latest
+from charrnn.jobs.store.readable import list_versions
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import engines, jobs, parts
 from charrnn.jobs.store.tables import store as store_table

@@ -8,8 +8,8 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from charrnn.text.likeness import baseline
-from charrnn.text.ngrams import NGrams
+from charrnn.text.comparison.likeness import baseline
+from charrnn.text.comparison.ngrams import NGrams
 from charrnn.text.validation import PIECE_END
 
 REFERENCE = "\n".join(topics[name] for name in sorted(topics))
@@ -74,7 +74,7 @@ def test_a_validation_text_that_is_easier_is_warned_of(caplog: pytest.LogCapture
 
 def test_many_small_files_are_sampled_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a sample of the headers of files alone, or of nothing
-    monkeypatch.setattr("charrnn.text.likeness.SAMPLE", 20_000)
+    monkeypatch.setattr("charrnn.text.comparison.likeness.SAMPLE", 20_000)
     chunks = ["the same header\n" + TRAINING[place : place + 40] for place in range(0, len(TRAINING), 40)]
     nats = baseline(chunks, sum(map(len, chunks)), VALIDATION)
     assert nats == pytest.approx(NGrams(TRAINING[:20_000]).cross_entropy(VALIDATION), rel=0.25)
@@ -82,5 +82,5 @@ def test_many_small_files_are_sampled_from_everywhere(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("count", [1, 7, 3000])
 def test_any_number_of_chunks_is_sampled(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.text.likeness.SAMPLE", 100)
+    monkeypatch.setattr("charrnn.text.comparison.likeness.SAMPLE", 100)
     assert math.isfinite(baseline(["a"] * count, count, "ab"))

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from charrnn.text import overlap
-from charrnn.text.overlap import WINDOW, Fingerprint, WholePieces
+from charrnn.text.comparison import overlap
+from charrnn.text.comparison.overlap import WINDOW, Fingerprint, WholePieces
 
 
 def noise(number: int, size: int) -> bytes:

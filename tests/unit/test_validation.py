@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from charrnn.errors import InputError
 from charrnn.text import validation as split
+from charrnn.text.comparison.overlap import WINDOW
 from charrnn.text.documents import Document, list_documents
-from charrnn.text.overlap import WINDOW
 from charrnn.text.training_text import exclude_validation, prepare, read
 from charrnn.text.validation import PIECE_END, choose_validation, join_documents, overlaps_validation
 from charrnn.text.vocabulary import Vocabulary

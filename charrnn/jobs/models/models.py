@@ -12,7 +12,7 @@ from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.listing import list_versions
+from charrnn.jobs.store.readable import list_versions
 from charrnn.text.documents import check_storable
 
 

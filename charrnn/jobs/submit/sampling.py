@@ -29,8 +29,8 @@ from charrnn.jobs.job.specs import MAX_LABEL, SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import BadSeeds, Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
-from charrnn.jobs.store.experience import mean_short_length
 from charrnn.jobs.store.lifecycle import NewJob
+from charrnn.jobs.store.readable import mean_short_length
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.estimates import Estimate, guess_speed

@@ -15,8 +15,8 @@ from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, check_name
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.experience import last_training, recently_trained
 from charrnn.jobs.store.lifecycle import NewJob
+from charrnn.jobs.store.readable import last_training, recently_trained
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.estimates import estimate_training
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
@@ -24,8 +24,8 @@ from charrnn.jobs.submit.validation import Validation
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT
 from charrnn.sizes import fit, warn_of_size
 from charrnn.text.choice import read_as_lines
+from charrnn.text.comparison.likeness import baseline
 from charrnn.text.documents import Document, check_storable
-from charrnn.text.likeness import baseline
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size
 from charrnn.text.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.experience import last_training
+from charrnn.jobs.store.readable import last_training
 from charrnn.jobs.store.store import Store
 from charrnn.text.choice import choose
 from charrnn.text.documents import Document

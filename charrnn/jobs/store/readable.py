@@ -1,18 +1,27 @@
-"""What earlier jobs tell about later ones: how a model is trained, and the time that training and sampling take."""
+"""Reading of rows of which some may be damaged: the list of all versions, and what earlier jobs tell about later ones.
+
+A version that cannot be read is shown as such, and a job that cannot be read is left out.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
-from charrnn.errors import InputError
+from charrnn.errors import DamagedError, InputError
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.store.tables import jobs, metrics
+from charrnn.jobs.job.version import Gate, ListedVersion
+from charrnn.jobs.store.registry import version_facts
+from charrnn.jobs.store.tables import aliases, jobs, metrics, versions
+from charrnn.options import NetworkOptions
 
 RECENT = 10  # jobs to look at
 
@@ -67,3 +76,20 @@ def recently_trained(connection: Connection) -> Iterator[Trained]:
     for row in connection.execute(query):
         with suppress(InputError, ValueError):
             yield Trained(spec=TrainSpec.from_dict(whole(row.spec)), steps=row.steps, seconds=row.ms / 1000)
+
+
+def list_versions(connection: Connection) -> list[ListedVersion]:
+    """Return every version with its aliases, by model and number."""
+    rows = connection.execute(select(versions).order_by(versions.c.model, versions.c.version)).all()
+    names: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for alias in connection.execute(select(aliases).order_by(aliases.c.alias)):
+        names[alias.model, alias.version].append(alias.alias)
+    return [ListedVersion(**_listed(row), aliases=tuple(names[row.model, row.version])) for row in rows]
+
+
+def _listed(row: Row[Any]) -> dict[str, Any]:
+    try:
+        return version_facts(row)
+    except DamagedError as error:  # the other versions are listed as they are
+        unknown = {"files": FileRef(name="", size=0, sha256=""), "network": NetworkOptions()}
+        return {**row._mapping, **unknown, "gate": Gate(promoted=False), "unreadable": str(error)}

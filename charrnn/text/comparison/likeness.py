@@ -6,7 +6,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from charrnn.text.ngrams import NGrams
+from charrnn.text.comparison.ngrams import NGrams
 from charrnn.text.validation import JOINT, PIECE_END
 
 SAMPLE = 500_000  # characters of the training text that are counted; it takes half a second
