@@ -12,7 +12,7 @@ from charrnn.errors import InputError, counted
 from charrnn.options import KEEPS_NETWORK, NetworkOptions, TrainingOptions, split_options
 
 SIZES = (AUTO_SIZE, TINY, SMALL, BASE, LARGE) = ("auto", "tiny", "small", "base", "large")
-UNITS = {TINY: 128, SMALL: 192, BASE: 384, LARGE: 512}  # in each of 2 layers
+UNITS = {TINY: 128, SMALL: 192, BASE: 256, LARGE: 512}  # in each of 2 layers
 
 
 class Fit(NamedTuple):
@@ -41,11 +41,11 @@ FITS = (
     Fit(5_000, TINY, 0.3, 4, 16, 60, 8),
     Fit(15_000, TINY, 0.3, 8, 32, 60, 8),
     Fit(60_000, SMALL, 0.3, 16, 32, 40, 5),
-    Fit(200_000, BASE, 0.3, 16, 64, 30, 4),
-    Fit(600_000, BASE, 0.3, 32, 64, 20, 3),
-    Fit(2_000_000, LARGE, 0.3, 32, 64, 12, 2),
-    Fit(10_000_000, LARGE, 0.1, 64, 64, 10, 2),
-    Fit(inf, LARGE, 0.0, 128, 64, 10, 2),
+    Fit(200_000, BASE, 0.3, 32, 64, 30, 4),
+    Fit(600_000, LARGE, 0.3, 32, 64, 12, 3),
+    Fit(2_000_000, LARGE, 0.3, 32, 64, 10, 2),
+    Fit(10_000_000, LARGE, 0.15, 32, 64, 10, 2),
+    Fit(inf, LARGE, 0.05, 128, 64, 10, 2),
 )
 LIST_UNROLL = 32  # of a list, most of whose lines are shorter
 MIN_STEPS = 8  # in an epoch
