@@ -44,10 +44,10 @@ done
 if charrnn-jobs models --json | grep -q '"model": "names"'; then
     echo "the model of the last demo exists, so training is skipped (make clean removes it)"
 else
-    show charrnn-jobs train names "$text" --units 192 --batch 32 --epochs 8 --preview-temperature 0.7 --rng-seed 1 --wait
+    show charrnn-jobs train names "$text" --size small --epochs 8 --preview-temperature 0.7 --rng-seed 1 --wait
 fi
 show charrnn-jobs models
-show charrnn-jobs submit -m names --seeds "$here/seeds.txt" -t 0.4,0.7,1.0 -n 20 -l 30 --stop '\n' --rng-seed 2 --wait
+show charrnn-jobs submit -m names --seeds "$here/seeds.txt" -t 0.4,0.7,1.0 -n 20 -l 30 --rng-seed 2 --wait
 
 job=$(charrnn-jobs jobs --json --limit 1 | sed -n 's/^ *"id": \([0-9]*\),$/\1/p' | head -n 1)
 show charrnn-jobs status "$job"

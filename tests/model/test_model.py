@@ -151,3 +151,13 @@ def test_a_configuration_out_of_bounds_is_refused_before_weights_are_read(
 def test_a_vocabulary_out_of_order_is_refused(folder: Path) -> None:
     (folder / "vocabulary.json").write_text('{"characters": "ba"}')
     refused(folder, "sorted order")
+
+
+def test_a_model_of_lines_without_a_newline_is_refused(tmp_path: Path) -> None:
+    # Catches: a traceback at the first sample of a model that others made
+    random_model(NetworkOptions(units=24, lines=True)).save(tmp_path)
+    document = json.loads((tmp_path / "vocabulary.json").read_text())
+    changed = document["characters"].replace("\n", "\x01")
+    (tmp_path / "vocabulary.json").write_text(json.dumps({"characters": changed}))
+    with pytest.raises(ModelFileError, match="the vocabulary has no newline"):
+        charrnn.load(tmp_path)
