@@ -21,7 +21,8 @@ class Fit(NamedTuple):
     Attributes:
         characters: maximum length of the text.
         size: size of the network.
-        dropout: rate, of the outputs of a layer and of its recurrent kernel.
+        dropout: rate, of the outputs of a layer.
+        recurrent_dropout: rate, of its recurrent kernel.
         batch: parallel streams. Small texts get few, so that an epoch has many steps.
         unroll: characters of truncated backpropagation through time.
         epochs: maximum. Small texts need more, since an epoch has few steps; most end early.
@@ -31,6 +32,7 @@ class Fit(NamedTuple):
     characters: float
     size: str
     dropout: float
+    recurrent_dropout: float
     batch: int
     unroll: int
     epochs: int
@@ -38,14 +40,15 @@ class Fit(NamedTuple):
 
 
 FITS = (
-    Fit(5_000, TINY, 0.3, 4, 16, 60, 8),
-    Fit(15_000, TINY, 0.3, 8, 32, 60, 8),
-    Fit(60_000, SMALL, 0.3, 16, 32, 40, 5),
-    Fit(200_000, BASE, 0.3, 32, 64, 30, 4),
-    Fit(600_000, LARGE, 0.3, 32, 64, 12, 3),
-    Fit(2_000_000, LARGE, 0.3, 32, 64, 10, 2),
-    Fit(10_000_000, LARGE, 0.15, 32, 64, 10, 2),
-    Fit(inf, LARGE, 0.05, 128, 64, 10, 2),
+    Fit(5_000, TINY, 0.3, 0.3, 4, 16, 60, 8),
+    Fit(15_000, TINY, 0.3, 0.3, 8, 32, 60, 8),
+    Fit(60_000, SMALL, 0.3, 0.3, 16, 32, 40, 5),
+    Fit(200_000, BASE, 0.3, 0.3, 32, 64, 30, 4),
+    Fit(600_000, LARGE, 0.3, 0.3, 32, 64, 12, 3),
+    Fit(2_000_000, LARGE, 0.25, 0.25, 32, 64, 10, 2),
+    Fit(4_000_000, LARGE, 0.1, 0.0, 32, 64, 10, 2),
+    Fit(10_000_000, LARGE, 0.1, 0.0, 64, 64, 10, 2),
+    Fit(inf, LARGE, 0.1, 0.0, 128, 64, 10, 2),
 )
 LIST_UNROLL = 32  # of a list, most of whose lines are shorter
 MIN_STEPS = 8  # in an epoch
@@ -96,11 +99,10 @@ def _fitting(
 ) -> dict[str, Any]:
     """Return options that fit a text and the explicit ones."""
     found = next(row for row in FITS if num_characters <= row.characters)
-    dropout = found.dropout if reserved else 0.0
     values = {
         "units": UNITS[found.size if size == AUTO_SIZE else size],
-        "dropout": dropout,
-        "recurrent_dropout": dropout,
+        "dropout": found.dropout if reserved else 0.0,
+        "recurrent_dropout": found.recurrent_dropout if reserved else 0.0,
         "batch": found.batch,
         "unroll": min(found.unroll, LIST_UNROLL) if lines else found.unroll,
         "epochs": found.epochs,

@@ -85,5 +85,6 @@ def test_the_documentation_has_the_table() -> None:
     written = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
     for row in FITS:
         characters = "more" if math.isinf(row.characters) else f"{row.characters:,}"
-        cells = (f"`{row.size}`", UNITS[row.size], f"{row.dropout:g}", row.batch, row.unroll, row.epochs, row.patience)
+        rates = (f"{row.dropout:g}", f"{row.recurrent_dropout:g}")
+        cells = (f"`{row.size}`", UNITS[row.size], *rates, row.batch, row.unroll, row.epochs, row.patience)
         assert f"| {characters} | {' | '.join(map(str, cells))} |" in written
