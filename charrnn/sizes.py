@@ -83,7 +83,7 @@ def fit(
     """
     check_choice("size", size, SIZES)
     if start and size != AUTO_SIZE:
-        raise InputError(f"{KEEPS_NETWORK}. Leave out size")
+        raise InputError(f"{KEEPS_NETWORK}. Leave out `size`")
     if "max_len" in options or (start and start.max_len is not None):  # windows, as in the notebook, with its sizes
         if size != AUTO_SIZE:
             raise InputError("size applies only to streams. Leave out size, max-len and the preset notebook")
@@ -114,6 +114,8 @@ def _fitting(
             values[name] //= 2
     if not reserved and "epochs" not in options:
         values["epochs"] = max(found.epochs, MEMORIZING_STEPS // max(1, _steps(values, num_characters)))
+    if not reserved and "patience" not in options:
+        values["patience"] = values["epochs"]  # the loss of a text that is nearly memorized goes up and down
     return values
 
 

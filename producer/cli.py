@@ -156,19 +156,24 @@ def with_dashes(message: str, command: Any) -> str:
 def main() -> None:
     """Run a command: every expected error is one message and an exit code."""
     streams.prepare()
-    logging.basicConfig(handlers=[console.Notes()])
+    logging.basicConfig(handlers=[console.Notes(_named)])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # `timeout` leaves no half a file
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:
-        called = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-        console.fail(with_dashes(str(error), load(called)) if called else str(error))
+        console.fail(_named(str(error)))
         sys.exit(exit_code(error))
     except OSError as error:  # commands report those of files, sockets and databases
         place = error.filename or ("Standard output" if error.errno in OUTPUT_ERRORS else "A file or connection")
         console.fail(f"{place} cannot be used: {error.strerror or error}")
         streams.discard_output()
         sys.exit(BAD_INPUT)
+
+
+def _named(message: str) -> str:
+    """Return a message with the options of the command that was called."""
+    called = next((word for word in sys.argv[1:] if word in COMMANDS), None)
+    return with_dashes(message, load(called)) if called else message
 
 
 def _print_release(wanted: bool) -> None:

@@ -87,6 +87,11 @@ def choose_lines(documents: Sequence[Document]) -> Chosen:
     found = _count(documents, limit) or _count(documents, 2**64)  # all of a list with few different lines
     if not found:
         raise TextError(f"{documents[0]}: all lines are empty. Expected a list with one text a line")
+    if len(found) == 1 and limit == 2**64:
+        raise TextError(
+            f"{documents[0]}: all lines are equal, so none can be reserved for validation. Expected a list with "
+            f"different lines, or `validation` none"
+        )
     chosen, taken = list[str](), 0
     for line in sorted(found, key=_order):
         cost = found[line] * len(f"{NEW_LINE}{line}".encode())

@@ -113,8 +113,8 @@ def choose_seen(chunks: Iterator[str]) -> Chosen:
         TextError: a document cannot be read.
     """
     logger.warning(
-        "No text is reserved for validation: training uses all of it. The validation loss, which is measured on a part "
-        "of it, tells how well the text is memorized, and not how well the model writes other text"
+        "No text is reserved for validation: training uses all of it. The validation loss, which is measured on that "
+        "text, tells how well the text is memorized, and not how well the model writes other text"
     )
     text = ""
     while len(text) < SEEN and (chunk := next(chunks, None)) is not None:

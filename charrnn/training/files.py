@@ -78,7 +78,7 @@ def train(  # noqa: PLR0913  # the library's one function for training, with wha
         text = prepare(documents, held_out, known, unknown=unknown, strict=strict, lines=lines, reserved=reserved)
         corpus = Corpus.of(text.vocabulary, text.chunks(), held_out, lines=lines)
         if reserved:
-            baseline(text.chunks(), text.num_characters, held_out)  # warns if the texts differ
+            baseline(text.chunks(), text.num_characters, held_out, lines=lines)  # warns if the texts differ
     before = start.network if start else None
     network, training = fit(chosen, text.num_characters, size=size, lines=lines, reserved=reserved, start=before)
     warn_of_size(text.num_characters, lines=lines)

@@ -13,7 +13,7 @@ import typer
 from charrnn.errors import InputError, NotFinishedError, counted
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows import formats
-from charrnn.jobs.rows.additions import Earlier, read_earlier
+from charrnn.jobs.rows.additions import Earlier, check_addable, read_earlier
 from producer.options import JobArgument, flag, open_client, option, positive_number
 from producer.output import console, destination
 from producer.output import results as render
@@ -105,6 +105,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
 
 def _read_earlier(output: Path | None, format: str) -> Earlier | None:
     """Return the file to add rows to, or None if there is none yet, or an empty one."""
+    check_addable(format)
     if output is None or output == destination.STANDARD_OUTPUT:
         raise InputError("--append requires a file. Add -o FILE, or leave out --append")
     return read_earlier(output, format) if output.exists() and output.stat().st_size else None
@@ -121,7 +122,7 @@ def _write(
             file.write(codecs.BOM_UTF8)
         count = formats.write(lines, format, file, header=not earlier)
     if earlier:
-        console.note(f"{counted(count, 'row')} added")
+        console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
     elif not count:
         console.note("no rows")
 

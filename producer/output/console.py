@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -45,8 +45,12 @@ def fail(message: str) -> None:
 class Notes(logging.Handler):
     """Prints what the library logs as notes."""
 
+    def __init__(self, rename: Callable[[str], str] = str) -> None:
+        super().__init__()
+        self.rename = rename
+
     def emit(self, record: logging.LogRecord) -> None:
-        note(f"{record.levelname}: {record.getMessage()}")
+        note(f"{record.levelname}: {self.rename(record.getMessage())}")
 
 
 def value(text: object) -> None:

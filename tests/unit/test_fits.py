@@ -47,6 +47,7 @@ def test_a_text_to_memorize_has_no_dropout_and_many_steps() -> None:
     network, training = fit({}, 299, reserved=False)
     assert network.dropout == network.recurrent_dropout == 0.0
     assert training.epochs * (299 // ((training.batch or 0) * training.unroll)) >= 1_000
+    assert training.patience == training.epochs  # Catches: a training that ends while it still learns
 
 
 def test_a_window_has_the_sizes_of_the_notebook() -> None:
@@ -77,7 +78,7 @@ def test_a_model_of_windows_is_fine_tuned_in_its_way() -> None:
 
 
 def test_the_size_of_a_model_to_fine_tune_stays() -> None:
-    with pytest.raises(InputError, match="keeps its network. Leave out size"):
+    with pytest.raises(InputError, match="keeps its network. Leave out `size`"):
         fit({}, 2_000, size="large", start=NetworkOptions())
 
 

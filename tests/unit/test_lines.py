@@ -132,7 +132,7 @@ def test_the_choice_of_lines_depends_on_no_order(tmp_path: Path, monkeypatch: py
     assert chosen[0].source == f"{len(lines_of(chosen[0].text)):,} random lines of the list"
 
 
-@given(lines=st.lists(st.text("ab\u00e9", min_size=1), min_size=1, max_size=30))
+@given(lines=st.lists(st.text("ab\u00e9", min_size=1), min_size=2, max_size=30, unique=True))
 def test_some_line_is_always_chosen(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     chosen = lines_of(choose_lines([write(tmp_path_factory.mktemp("list"), lines)]).text)
     assert chosen
@@ -184,3 +184,8 @@ def test_a_list_that_loses_much_is_warned_of_or_refused(tmp_path: Path, caplog: 
     often = write(tmp_path, NAMES[:200] * 9 + NAMES, "often.txt")
     with pytest.raises(InputError, match="Name another validation text"):
         prepare([often], validation, lines=True, strict=True)
+
+
+def test_a_list_of_one_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match="all lines are equal, so none can be reserved"):
+        choose_lines([write(tmp_path, ["x" * 900, "x" * 900])])

@@ -73,7 +73,7 @@ class TrainRequest:
             raise InputError("options cannot set rng_seed. Set rng_seed of the request instead")
         chosen = chosen_options(self.preset, self.options, continues=self.start is not None)
         if self.start is not None and self.size != AUTO_SIZE:
-            raise InputError(f"{KEEPS_NETWORK}. Leave out size")
+            raise InputError(f"{KEEPS_NETWORK}. Leave out `size`")
         fit(chosen, 0, size=self.size)
         object.__setattr__(self, "options", chosen)
 

@@ -55,14 +55,23 @@ class Earlier:
                 yield line
 
 
+def check_addable(format: str) -> None:
+    """Check that rows can be added to files of this format.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if format not in READERS:
+        raise InputError(f"Rows can be added to JSON Lines and CSV. Received: {format}")
+
+
 def read_earlier(path: Path, format: str) -> Earlier:
     """Read which seeds a file of results has.
 
     Raises:
         InputError: the file cannot be read, is not of this format, or the format is neither JSON Lines nor CSV.
     """
-    if format not in READERS:
-        raise InputError(f"Rows can be added to JSON Lines and CSV. Received: {format}")
+    check_addable(format)
     try:
         rows = READERS[format](path)
         names, seeds = next(rows, tuple(FIELDS)), set[bytes]()

@@ -31,6 +31,7 @@ class Trained:
     """What a training job did between the ends of its first and its last epoch."""
 
     spec: TrainSpec
+    epochs: int
     steps: int
     seconds: float
 
@@ -65,9 +66,9 @@ def recently_trained(connection: Connection) -> Iterator[Trained]:
     recent = select(jobs.c.id).where(jobs.c.kind == TrainSpec.QUEUE, jobs.c.state == JobState.DONE)
     recent = recent.order_by(jobs.c.id.desc()).limit(RECENT)
     first, last = func.min(metrics.c.step), func.max(metrics.c.step)
-    begun, ended = func.min(metrics.c.at), func.max(metrics.c.at)
+    begun, ended, epochs = func.min(metrics.c.at), func.max(metrics.c.at), func.count() - 1
     query = (
-        select(jobs.c.spec, (last - first).label("steps"), (ended - begun).label("ms"))
+        select(jobs.c.spec, epochs.label("epochs"), (last - first).label("steps"), (ended - begun).label("ms"))
         .join(metrics, metrics.c.job == jobs.c.id)
         .where(jobs.c.id.in_(recent.scalar_subquery()))
         .group_by(jobs.c.id)
@@ -75,7 +76,8 @@ def recently_trained(connection: Connection) -> Iterator[Trained]:
     )
     for row in connection.execute(query):
         with suppress(InputError, ValueError):
-            yield Trained(spec=TrainSpec.from_dict(whole(row.spec)), steps=row.steps, seconds=row.ms / 1000)
+            spec = TrainSpec.from_dict(whole(row.spec))
+            yield Trained(spec=spec, epochs=row.epochs, steps=row.steps, seconds=row.ms / 1000)
 
 
 def list_versions(connection: Connection) -> list[ListedVersion]:

@@ -16,6 +16,8 @@ from charrnn.options import NetworkOptions, TrainingOptions
 
 KNOWN_WEIGHTS = NetworkOptions().num_weights(90)  # of the network whose speeds are known: 2 x LSTM(512)
 FASTEST = 500_000.0  # characters/s; above it, the work beside the matrix products counts
+START_S = 6.0  # seconds to load TensorFlow, to compile a step and to save the version
+EPOCH_S = 0.15  # seconds of each epoch for the previews and the validation loss of a small text
 TRAINED_PER_S = 12_000.0  # characters/s in training, 2 x LSTM(512) on two cores
 
 
@@ -56,11 +58,13 @@ def estimate_training(spec: TrainSpec, earlier: Sequence[Trained]) -> TrainingEs
     known = []
     for job in earlier:
         with suppress(InputError, TypeError):  # a damaged spec
-            known.append(_characters(job.spec, job.steps) * _effort(job.spec) / job.seconds)
+            seconds = max(job.seconds - EPOCH_S * job.epochs, 0.2 * job.seconds)
+            known.append(_characters(job.spec, job.steps) * _effort(job.spec) / seconds)
     speed = median(known) if known else TRAINED_PER_S * KNOWN_WEIGHTS**0.5
-    seconds = spec.training.epochs * spec.characters * _effort(spec) / speed
+    seconds = spec.characters * _effort(spec) / speed
     if spec.network.max_len is not None:
         seconds *= spec.network.max_len / spec.training.stride
+    seconds = START_S + spec.training.epochs * (EPOCH_S + seconds)
     limit = spec.training.max_minutes
     return TrainingEstimate(seconds=seconds if limit is None else min(seconds, 60 * limit), guessed=not known)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 
@@ -26,9 +27,12 @@ from charrnn.sizes import fit, warn_of_size
 from charrnn.text.choice import read_as_lines
 from charrnn.text.comparison.likeness import baseline
 from charrnn.text.documents import Document, check_storable
+from charrnn.text.lines import is_list
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size
 from charrnn.text.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 Put = Callable[[str, str, Iterable[bytes]], FileRef]
 
@@ -128,7 +132,7 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         validation_characters=len(validation),
         validation_source=source,
         reserved=reserved,
-        baseline=baseline(text.chunks(), text.num_characters, validation) if reserved else None,
+        baseline=baseline(text.chunks(), text.num_characters, validation, lines=lines) if reserved else None,
         left_out_characters=text.num_left_out,
         network=network,
         training=training,
@@ -156,10 +160,14 @@ def _read_as_lines(
     else:
         lines = read_as_lines(corpus, request.options)
     if before is not None and before.network.lines != lines:
-        was, now = ("a list", "one text") if before.network.lines else ("one text", "a list")
+        was, now = ("line by line", "on one text") if before.network.lines else ("on one text", "line by line")
         raise InputError(
-            f"{request.model} was trained on {was}, and its validation text is one too, so this training cannot read "
-            f"{now}. Use the same `lines`, or train a model with another name"
+            f"{request.model} was trained {was}, and its validation text is made for that, so it cannot be trained "
+            f"{now}. Train a model with another name"
+        )
+    if lines and before is not None and "lines" not in request.options and not is_list(corpus):
+        logger.warning(
+            "The text does not look like a list, but %s was trained line by line, and so is this version", request.model
         )
     return lines
 

@@ -15,6 +15,8 @@ from charrnn.text.documents import Document
 from charrnn.text.lines import overlaps_lines
 from charrnn.text.validation import Chosen, overlaps_validation
 
+KEPT = "has a validation text that it was never trained on"
+
 
 class Validation:
     """The validation texts of one store.
@@ -52,9 +54,9 @@ class Validation:
         frozen = self._frozen(model)
         if frozen is not None and reserved != self._is_reserved(model):
             raise InputError(
-                f"{model} was trained {'on all of its text' if reserved else 'without its validation text'}, so a loss "
-                f"of this training could not be compared. {'Use' if reserved else 'Leave out'} `validation` none, or "
-                f"train a model with another name"
+                f"{model} {'was trained on all of its text' if reserved else KEPT}, so a loss of this training could "
+                f"not be compared. {'Use' if reserved else 'Leave out'} `validation` none, or train a model with "
+                f"another name"
             )
         if frozen is None and not given and reserved:
             return self._choose(corpus, start)

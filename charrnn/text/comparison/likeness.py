@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from statistics import fmean, stdev
 
 from charrnn.text.comparison.ngrams import NGrams
 from charrnn.text.validation import JOINT, PIECE_END
@@ -20,7 +22,7 @@ SHOWN = 20  # characters in a warning
 logger = logging.getLogger(__name__)
 
 
-def baseline(chunks: Iterable[str], num_characters: int, validation: str) -> float:
+def baseline(chunks: Iterable[str], num_characters: int, validation: str, *, lines: bool = False) -> float:
     """Return the cross-entropy of a validation text under an n-gram model of the training text, in nats per character.
 
     A warning is logged if the validation text is unlike the training text: its loss is far from that of parts of the
@@ -30,14 +32,20 @@ def baseline(chunks: Iterable[str], num_characters: int, validation: str) -> flo
         chunks: the training text.
         num_characters: its length, at least 1.
         validation: the validation text as `charrnn.text.validation` makes it; at least one character.
+        lines: whether the text is a list. Lines that occur twice then count once, as in the validation text.
     """
-    blocks = _blocks(chunks, num_characters, min(BLOCK, -(-num_characters // (2 * HELD_OUT))))
-    held_out = "".join(blocks[HELD_OUT // 2 :: HELD_OUT])
+    size = max(1, min(BLOCK, num_characters // HELD_OUT**2))
+    blocks = _blocks(chunks, num_characters, size)
+    held_out = blocks[HELD_OUT // 2 :: HELD_OUT]
     del blocks[HELD_OUT // 2 :: HELD_OUT]
-    counted, text = "".join(blocks), validation.replace(PIECE_END, JOINT)[:SAMPLE]
-    model = NGrams(counted or held_out)
+    counted, pieces = "".join(blocks), validation.split(PIECE_END)
+    text = JOINT.join(pieces)[:SAMPLE]
+    model = NGrams(counted or "".join(held_out))
     nats = model.cross_entropy(text)
-    _warn(model.cross_entropy(held_out or counted), nats)
+    if lines:
+        held_out = list(filter(None, (_new_lines(block, counted) for block in held_out)))
+    if len(held_out) > 1:
+        _warn([model.cross_entropy(block) for block in held_out], nats, max(len(pieces), len(text) // size))
     _warn_of_characters(Counter(counted), Counter(text))
     return nats
 
@@ -54,9 +62,16 @@ def _blocks(chunks: Iterable[str], num_characters: int, size: int) -> list[str]:
     return list(blocks.values())
 
 
-def _warn(inside: float, outside: float) -> None:
+def _new_lines(block: str, counted: str) -> str:
+    """Return the whole lines of a block that are not among those that were counted."""
+    lines = block.split(JOINT)[1:-1]
+    return "".join(f"{JOINT}{line}" for line in lines if f"{JOINT}{line}{JOINT}" not in counted)
+
+
+def _warn(losses: Sequence[float], outside: float, pieces: int) -> None:
+    inside, chance = fmean(losses), 3 * stdev(losses) / math.sqrt(pieces)  # three standard errors
     low, high = sorted((inside, outside))
-    if high > MAX_RATIO * low + MAX_GAP:
+    if high > MAX_RATIO * low + MAX_GAP + chance:
         logger.warning(
             "The validation text is unlike the training text: a simple n-gram model reaches %.2f nats per character on "
             "it, and %.2f on parts of the training text. Training may end too %s. To choose another text, use "
