@@ -54,7 +54,7 @@ LIST_UNROLL = 32  # of a list, most of whose lines are shorter
 MIN_STEPS = 8  # in an epoch
 MIN_UNROLL = 8  # characters; fewer teach no word
 FEW, FEW_IN_LIST = 20_000, 1_000  # characters; with fewer, a warning tells what to expect
-MEMORIZING_STEPS = 1_500  # without a validation text
+MEMORIZING_STEPS, MEMORIZED_STREAM = 2_500, 5_000  # steps, and characters of a stream, without a validation text
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,8 @@ def _fitting(
         "units": UNITS[found.size if size == AUTO_SIZE else size],
         "dropout": found.dropout if reserved else 0.0,
         "recurrent_dropout": found.recurrent_dropout if reserved else 0.0,
-        "batch": found.batch,
+        # A stream begins without what stands before it. Where all shall be memorized, few characters may lack that.
+        "batch": found.batch if reserved else min(found.batch, max(1, num_characters // MEMORIZED_STREAM)),
         "unroll": min(found.unroll, LIST_UNROLL) if lines else found.unroll,
         "epochs": found.epochs,
         "patience": found.patience,
