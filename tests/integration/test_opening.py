@@ -26,6 +26,7 @@ from charrnn.jobs.store.store import Store
         "nonsense",
         "postgresql://h:x/d",
         "mysql://host/db?password=secret",
+        "postgresql://host/db?virtual_host=secret",  # an option that libpq does not know
     ],
 )
 def test_an_url_of_another_database_is_refused_without_its_password(url: str) -> None:

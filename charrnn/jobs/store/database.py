@@ -219,6 +219,13 @@ def _shown(url: URL) -> str:
 def _postgresql(url: URL) -> Engine:
     if find_spec("psycopg") is None:
         raise InputError("A store in PostgreSQL requires psycopg. Install the extra: pip install '.[postgres]'")
+    from psycopg import ProgrammingError as InvalidOption
+    from psycopg.conninfo import make_conninfo
+
+    try:
+        make_conninfo("", **dict.fromkeys(url.query, ""))
+    except InvalidOption as error:
+        raise InputError(f"CHARRNN_STORE_URL: {str(error).strip()}. Expected options of PostgreSQL's libpq") from error
     options = " ".join([str(url.query.get("options", "")), *(f"-c {name}={text}" for name, text in SESSION.items())])
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
