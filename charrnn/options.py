@@ -153,7 +153,7 @@ class TrainingOptions(Options):
             raise InputError(
                 f"Without the validation text and copies of it, the training text has "
                 f"{counted(num_characters, 'character')}, fewer than one batch. Expected at least {needed:,} ({what}). "
-                f"Add text, choose another validation text, or use `validation` none"
+                f"Add text, or reserve less of it for validation"
             )
         return batch
 

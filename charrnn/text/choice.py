@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from charrnn.errors import InputError
 from charrnn.text.documents import Document
 from charrnn.text.lines import Lines, choose_lines, is_list, join_lines
 from charrnn.text.listing import shorten_names
@@ -42,11 +43,13 @@ def choose(corpus: Sequence[Document], given: Sequence[Document], *, lines: bool
 
     Raises:
         TextError: a document cannot be read.
-        InputError: the given documents are too large.
+        InputError: the given documents are too large, or have fewer than 2 characters beside spaces and newlines.
     """
     if not reserved:
         return choose_seen(Lines(corpus).read() if lines else join(corpus))
     if given:
         text = join_lines(given) if lines else join_documents(given)
+        if len("".join(text.split())) < 2:
+            raise InputError("The validation text has fewer than 2 characters. Reserve more text for validation")
         return Chosen(text, shorten_names(list(map(str, given))))
     return choose_lines(corpus) if lines else choose_validation(corpus)

@@ -89,7 +89,7 @@ def choose_lines(documents: Sequence[Document]) -> Chosen:
         raise TextError(f"{documents[0]}: all lines are empty. Expected a list with one text a line")
     if len(found) == 1 and limit == 2**64:
         raise TextError(
-            f"{documents[0]}: all lines are equal, so none can be reserved for validation. Expected a list with "
+            f"{documents[0]}: the list has one line, or equal ones, so none can be reserved for validation. Expected "
             f"different lines, or `validation` none"
         )
     chosen, taken = list[str](), 0

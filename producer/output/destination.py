@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from errno import ELOOP
 from pathlib import Path
 from stat import S_IMODE
 from typing import BinaryIO
@@ -33,7 +34,7 @@ def replace_atomically(path: Path) -> Iterator[BinaryIO]:
             with open(path, "wb") as file:
                 yield file
             return
-        target = path.resolve()
+        target = _resolve(path)
         with temporary_file(target) as arriving:
             with open(arriving, "wb") as file:
                 yield file
@@ -42,6 +43,13 @@ def replace_atomically(path: Path) -> Iterator[BinaryIO]:
             arriving.replace(target)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _resolve(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # from Python 3.13 on, the link is returned, and opening it fails
+        raise OSError(ELOOP, "a link that leads to itself") from error
 
 
 def _is_written_directly(path: Path) -> bool:

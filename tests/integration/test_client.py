@@ -110,9 +110,21 @@ def test_a_version_trained_on_the_validation_text_cannot_be_fine_tuned(client: C
     train_version(client, "speeches", both, start="speeches")
 
 
+@pytest.mark.parametrize("text", ["\n\n\n", "x", " \n"])
+@pytest.mark.parametrize("lines", [True, False])
+def test_a_validation_file_without_text_is_refused(client: Client, tmp_path: Path, text: str, *, lines: bool) -> None:
+    chance = random.Random(5)  # not cryptographic
+    names = ["".join(chance.choices("aeioulmnr", k=chance.randint(3, 9))) for _ in range(300)]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    (tmp_path / "empty.txt").write_text(text)
+    # Catches: a list whose validation text is divided by its length of 0, at the end of the first epoch
+    with pytest.raises(InputError, match="The validation text has fewer than 2 characters"):
+        train(client, "new", [tmp_path / "list.txt"], validation=[tmp_path / "empty.txt"], no_lines=not lines)
+
+
 def test_a_validation_text_without_information_is_refused(client: Client, text_file: Path, tmp_path: Path) -> None:
     (tmp_path / "short").write_text("x")
-    with pytest.raises(InputError, match="fewer than 2 characters in the vocabulary of speeches"):
+    with pytest.raises(InputError, match="fewer than 2 characters"):
         train(client, "speeches", [text_file], validation=[tmp_path / "short"])
     assert count(client) == (0, 0)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.errors import InputError
 from producer.output.destination import replace_atomically
 
 COPY = """
@@ -67,3 +68,9 @@ def test_redirected_standard_output_gets_the_text(tmp_path: Path, name: str) -> 
         subprocess.run([sys.executable, "-c", COPY, name], stdout=file, check=True)
     assert (tmp_path / "redirected").read_bytes() == b"new"
     assert Path("/dev/stdout").is_symlink()
+
+
+def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="loop: cannot be written"), replace_atomically(tmp_path / "loop"):
+        pass

@@ -187,5 +187,5 @@ def test_a_list_that_loses_much_is_warned_of_or_refused(tmp_path: Path, caplog: 
 
 
 def test_a_list_of_one_line_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match="all lines are equal, so none can be reserved"):
+    with pytest.raises(TextError, match="the list has one line, or equal ones, so none can be reserved"):
         choose_lines([write(tmp_path, ["x" * 900, "x" * 900])])

@@ -15,7 +15,7 @@ from charrnn.jobs.rows.formats import CSV, FIELDS, JSONL, LOGPROBS
 from charrnn.regular_file import regular
 
 COPIED = 1 << 20  # bytes at once
-LONGEST_LINE = 1 << 27  # bytes: more than a text of a million characters with its log probabilities
+LONGEST_LINE = 1 << 25  # bytes: more than a text of a million characters with its log probabilities
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,12 @@ def read_earlier(path: Path, format: str) -> Earlier:
     check_addable(format)
     try:
         rows = READERS[format](path)
-        names, seeds = next(rows, tuple(FIELDS)), set[bytes]()
+        names, seeds = next(rows, ()), set[bytes]()
         if names not in (fields := tuple(FIELDS), (*fields, LOGPROBS)):
-            raise ValueError(f"it has the fields {', '.join(names)}, and not those of results")
-        for row in rows:
+            raise ValueError(f"it has the fields {', '.join(names) or 'of no row'}, and not those of results")
+        for row in filter(None, rows):  # CSV may end with an empty line
+            if len(row) != len(names):
+                raise ValueError(f"a row has {len(row)} fields. Expected {len(names)}")
             seeds.add(_digest(dict(zip(names, row, strict=True))))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
