@@ -1,4 +1,4 @@
-"""Sizes that fit a text: network, batch and regularization, chosen by its number of characters. Pure Python."""
+"""Default options of a training, chosen by the length of its text: network, dropout, batch, epochs. Pure Python."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = {TINY: 128, SMALL: 192, BASE: 256, LARGE: 512}  # in each of 2 layers
 
 
 class Fit(NamedTuple):
-    """What fits a training text of up to so many characters.
+    """Default options for training texts of up to `characters` characters.
 
     Attributes:
         characters: maximum length of the text.
@@ -68,7 +68,7 @@ def fit(
     reserved: bool = True,
     start: NetworkOptions | None = None,
 ) -> tuple[NetworkOptions, TrainingOptions]:
-    """Return the options of a training on a text: the explicit ones, and those that fit the text.
+    """Return the options of a training: the explicit ones, and defaults by the length of the text for the others.
 
     Args:
         options: explicit fields of `NetworkOptions` and `TrainingOptions`, as `chosen_options` returns them.
@@ -97,13 +97,13 @@ def fit(
 def _fitting(
     options: Mapping[str, Any], num_characters: int, size: str, *, lines: bool, reserved: bool
 ) -> dict[str, Any]:
-    """Return options that fit a text and the explicit ones."""
+    """Return the explicit options with defaults for the others."""
     found = next(row for row in FITS if num_characters <= row.characters)
     values = {
         "units": UNITS[found.size if size == AUTO_SIZE else size],
         "dropout": found.dropout if reserved else 0.0,
         "recurrent_dropout": found.recurrent_dropout if reserved else 0.0,
-        # A stream begins without what stands before it. Where all shall be memorized, few characters may lack that.
+        # Each stream begins from a zero state, so its first characters cannot be memorized: one stream if possible.
         "batch": found.batch if reserved else min(found.batch, max(1, num_characters // MEMORIZED_STREAM)),
         "unroll": min(found.unroll, LIST_UNROLL) if lines else found.unroll,
         "epochs": found.epochs,
@@ -116,7 +116,7 @@ def _fitting(
     if not reserved and "epochs" not in options:
         values["epochs"] = max(found.epochs, MEMORIZING_STEPS // max(1, _steps(values, num_characters)))
     if not reserved and "patience" not in options:
-        values["patience"] = values["epochs"]  # the loss of a text that is nearly memorized goes up and down
+        values["patience"] = values["epochs"]  # the loss of a nearly memorized text is noisy, so no early stopping
     return values
 
 
@@ -127,7 +127,7 @@ def _steps(values: Mapping[str, Any], num_characters: int) -> int:
 
 
 def warn_of_size(num_characters: int, *, lines: bool) -> None:
-    """Log a warning if a training text is so small that people would be disappointed."""
+    """Log a warning if a training text is too small to learn words from."""
     if num_characters < (FEW_IN_LIST if lines else FEW):
         logger.warning(
             "The training text has %s. Expect words that look like its words, and hardly any that make sense: whole "

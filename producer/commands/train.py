@@ -30,7 +30,7 @@ app = typer.Typer()
 
 
 TEXT, NETWORK, TRAINING, VERSION = "Text", "Network", "Training", "Version"
-FITTING = "fits the text, except with windows"
+BY_LENGTH = "by the length of the text"
 
 
 def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
@@ -95,25 +95,36 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     ] = None,
     size: Annotated[
         Literal["auto", "tiny", "small", "base", "large"],
-        option(help="Size of the network; auto: chosen by the length of the text.", default=AUTO_SIZE, panel=NETWORK),
+        option(
+            help="Size of the network: 128, 192, 256 or 512 units; auto chooses it by the length of the text.",
+            default=AUTO_SIZE,
+            panel=NETWORK,
+        ),
     ] = "auto",
     cell: Annotated[
         Literal["lstm", "gru"] | None, option(help="Recurrent cell.", default="lstm", panel=NETWORK)
     ] = None,
-    units: Annotated[int | None, integer(help="Units per layer.", default=FITTING, panel=NETWORK)] = None,
+    units: Annotated[
+        int | None, integer(help="Units per layer.", default=f"{BY_LENGTH}; 512 with windows", panel=NETWORK)
+    ] = None,
     layers: Annotated[int | None, integer(help="Recurrent layers.", default=2, panel=NETWORK)] = None,
     dropout: Annotated[
         float | None,
         decimal(
             metavar="RATE",
             help="Dropout rate of the outputs of each layer.",
-            default="fits the text; 0.1 with windows, 0.2 with --preset notebook",
+            default=f"{BY_LENGTH}; 0.1 with windows, 0.2 with --preset notebook",
             panel=NETWORK,
         ),
     ] = None,
     recurrent_dropout: Annotated[
         float | None,
-        decimal(metavar="RATE", help="Dropout rate of the recurrent kernels.", default=FITTING, panel=NETWORK),
+        decimal(
+            metavar="RATE",
+            help="Dropout rate of the recurrent kernels.",
+            default=f"{BY_LENGTH}; 0 with windows",
+            panel=NETWORK,
+        ),
     ] = None,
     max_len: Annotated[
         int | None,
@@ -123,12 +134,14 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             panel=NETWORK,
         ),
     ] = None,
-    epochs: Annotated[int | None, integer(help="Maximum number of epochs.", default=FITTING, panel=TRAINING)] = None,
+    epochs: Annotated[
+        int | None, integer(help="Maximum number of epochs.", default=f"{BY_LENGTH}; 10 with windows", panel=TRAINING)
+    ] = None,
     patience: Annotated[
         int | None,
         integer(
             help="Early stopping: epochs without a lower validation loss before training stops.",
-            default=FITTING,
+            default=f"{BY_LENGTH}; 2 with windows",
             panel=TRAINING,
         ),
     ] = None,
@@ -139,7 +152,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None,
         integer(
             help="Batch size: streams or windows per step.",
-            default="fits the text; 128 with windows",
+            default=f"{BY_LENGTH}; 128 with windows",
             panel=TRAINING,
         ),
     ] = None,
@@ -147,7 +160,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None,
         integer(
             help="Length of truncated backpropagation through time in characters.",
-            default=FITTING,
+            default=BY_LENGTH,
             panel=TRAINING,
         ),
     ] = None,

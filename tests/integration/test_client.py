@@ -540,7 +540,7 @@ def test_an_estimate_of_a_training_is_scaled_from_earlier_ones(client: Client, t
     training = found.spec.training
     per_second = 10 * (training.batch or 0) * training.unroll  # ten steps took a second
     assert not found.estimate.guessed
-    # Of the second, 0.15 s were for the epoch's end, which each of the four epochs has again.
+    # EPOCH_S of that second is fixed overhead, and each of the four epochs adds it again.
     expected = START_S + 4 * (EPOCH_S + (1 - EPOCH_S) * found.spec.characters / per_second)
     assert found.estimate.seconds == pytest.approx(expected)
     limited = TrainingOptions(epochs=4, max_minutes=0.01)

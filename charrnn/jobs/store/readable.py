@@ -1,6 +1,6 @@
-"""Reading of rows of which some may be damaged: the list of all versions, and what earlier jobs tell about later ones.
+"""Queries over rows that may be damaged: the list of all versions, and facts about earlier jobs.
 
-A version that cannot be read is shown as such, and a job that cannot be read is left out.
+A version that cannot be read is listed as unreadable. A job that cannot be read is skipped.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RECENT = 10  # jobs to look at
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training job did between the ends of its first and its last epoch."""
+    """Steps and time of a training job, from the end of its first epoch to the end of its last."""
 
     spec: TrainSpec
     epochs: int
@@ -62,7 +62,7 @@ def mean_short_length(connection: Connection, model: str) -> float | None:
 
 
 def recently_trained(connection: Connection) -> Iterator[Trained]:
-    """Yield what the last training jobs did. One with a single epoch tells nothing."""
+    """Yield steps and time of the last training jobs that had at least two epochs."""
     recent = select(jobs.c.id).where(jobs.c.kind == TrainSpec.QUEUE, jobs.c.state == JobState.DONE)
     recent = recent.order_by(jobs.c.id.desc()).limit(RECENT)
     first, last = func.min(metrics.c.step), func.max(metrics.c.step)

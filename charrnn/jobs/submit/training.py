@@ -92,10 +92,12 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
     connections.probe()
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
-        chosen = not request.validation and registry.validation(connection, request.model) is None
+        frozen = registry.validation(connection, request.model)
         before = last_training(connection, request.model)
     lines = _read_as_lines(request, corpus, version, before)
     reserved = request.validation != (NO_VALIDATION,)
+    if frozen is not None:
+        _check_reserved(request.model, before, reserved=reserved)
     given = corpora.documents(request.validation) if request.validation and reserved else []
     check_size(given)
     given = corpora.plain(given, request.encoding, request.newlines)
@@ -109,7 +111,7 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
         vocabulary,
         name,
         unknown=request.unknown,
-        strict=chosen,
+        strict=frozen is None and not request.validation,
         lines=lines,
         reserved=reserved,
     )
@@ -170,6 +172,20 @@ def _read_as_lines(
             "The text does not look like a list, but %s was trained line by line, and so is this version", request.model
         )
     return lines
+
+
+def _check_reserved(model: str, before: TrainSpec | None, *, reserved: bool) -> None:
+    """Check that a training reserves a validation text if the one before did; an imported model counts as if it did.
+
+    Raises:
+        InputError: the losses could not be compared.
+    """
+    if reserved != (before is None or before.reserved):
+        was = "was trained on all of its text" if reserved else "has a validation text that it was never trained on"
+        raise InputError(
+            f"{model} {was}, so a loss of this training could not be compared. {'Use' if reserved else 'Leave out'} "
+            f"`validation` none, or train a model with another name"
+        )
 
 
 def _not_stored(_folder: str, _suffix: str, chunks: Iterable[bytes]) -> FileRef:

@@ -8,14 +8,11 @@ from charrnn.errors import InputError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.readable import last_training
 from charrnn.jobs.store.store import Store
 from charrnn.text.choice import choose
 from charrnn.text.documents import Document
 from charrnn.text.lines import overlaps_lines
 from charrnn.text.validation import Chosen, overlaps_validation
-
-KEPT = "has a validation text that it was never trained on"
 
 
 class Validation:
@@ -52,12 +49,6 @@ class Validation:
             InputError: the model has another validation text already, or `start` was trained on this one.
         """
         frozen = self._frozen(model)
-        if frozen is not None and reserved != self._is_reserved(model):
-            raise InputError(
-                f"{model} {'was trained on all of its text' if reserved else KEPT}, so a loss of this training could "
-                f"not be compared. {'Use' if reserved else 'Leave out'} `validation` none, or train a model with "
-                f"another name"
-            )
         if frozen is None and not given and reserved:
             return self._choose(corpus, start)
         chosen = Chosen(frozen or "", "that of the first training")
@@ -94,11 +85,6 @@ class Validation:
         with self.store.read() as connection:
             frozen = registry.validation(connection, model)
         return self.files.read(frozen).decode() if frozen else None
-
-    def _is_reserved(self, model: str) -> bool:
-        with self.store.read() as connection:
-            before = last_training(connection, model)
-        return before is None or before.reserved  # an imported version counts as an honest one
 
     def _was_trained_on(self, model: str, version: int, validation: str) -> bool:
         """Return whether a version, or one that it was fine-tuned from, was trained on a piece of the text.

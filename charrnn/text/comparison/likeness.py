@@ -43,7 +43,8 @@ def baseline(chunks: Iterable[str], num_characters: int, validation: str, *, lin
     model = NGrams(counted or "".join(held_out))
     nats = model.cross_entropy(text)
     if lines:
-        held_out = list(filter(None, (_new_lines(block, counted) for block in held_out)))
+        known = set(counted.split(JOINT))
+        held_out = list(filter(None, (_new_lines(block, known) for block in held_out)))
     if len(held_out) > 1:
         _warn([model.cross_entropy(block) for block in held_out], nats, max(len(pieces), len(text) // size))
     _warn_of_characters(Counter(counted), Counter(text))
@@ -62,10 +63,9 @@ def _blocks(chunks: Iterable[str], num_characters: int, size: int) -> list[str]:
     return list(blocks.values())
 
 
-def _new_lines(block: str, counted: str) -> str:
-    """Return the whole lines of a block that are not among those that were counted."""
-    lines = block.split(JOINT)[1:-1]
-    return "".join(f"{JOINT}{line}" for line in lines if f"{JOINT}{line}{JOINT}" not in counted)
+def _new_lines(block: str, known: set[str]) -> str:
+    """Return the whole lines of a block that are not among the known ones."""
+    return "".join(f"{JOINT}{line}" for line in block.split(JOINT)[1:-1] if line not in known)
 
 
 def _warn(losses: Sequence[float], outside: float, pieces: int) -> None:
