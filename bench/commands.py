@@ -16,8 +16,9 @@ from bench.stack import MODEL, QUEUE, CommandRun, Size, Stack, together
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.part import Part
-from charrnn.jobs.job.report import Report, Seconds, Tallies
+from charrnn.jobs.job.report import Report, Seconds
 from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.tallies import Tallies
 from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases

@@ -16,8 +16,9 @@ from bench.stack import QUEUE, Size, Stack, together
 from charrnn.errors import CharrnnError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import PartProgress, SamplingProgress
-from charrnn.jobs.job.report import Report, Tallies
+from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.sizing import PART_S
+from charrnn.jobs.job.tallies import Tallies
 from charrnn.jobs.queue import BELLS
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases

@@ -124,7 +124,7 @@ def load_model() -> tuple[Model, list[float]]:
     seconds = []
     for _ in range(LOADS):
         started = time.perf_counter()
-        model = ModelCache().get(files, reference)
+        model = ModelCache().get(files, reference).model
         seconds.append(time.perf_counter() - started)
     return model, seconds
 

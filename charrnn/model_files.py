@@ -23,6 +23,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 CONFIG, VOCABULARY, WEIGHTS, METRICS = "config.json", "vocabulary.json", "model.safetensors", "metrics.json"
 HISTORY = "metrics.csv"
+COPIES = "copies.index"  # of a version in a store: the index of its training text, see `text.comparison.copies`
 FOLDER = (CONFIG, VOCABULARY, WEIGHTS, METRICS, HISTORY)
 
 CONFIG_FORMAT = 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
-    from charrnn.jobs.job.cron import Cron
+    from charrnn.jobs.cron import Cron
     from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
     from charrnn.jobs.job.schedule import Schedule
     from charrnn.jobs.job.states import Priority
@@ -35,7 +35,7 @@ __all__ = [
 
 _HOMES = {
     "Client": "charrnn.jobs.client",
-    "Cron": "charrnn.jobs.job.cron",
+    "Cron": "charrnn.jobs.cron",
     "GenerateRequest": "charrnn.jobs.job.requests",
     "NetworkOptions": "charrnn.options",
     "Priority": "charrnn.jobs.job.states",

@@ -25,7 +25,7 @@ from charrnn.jobs.models.models import Models
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.results import POLL_S, Results
-from charrnn.jobs.rows.rows import distinct_lines
+from charrnn.jobs.rows.rows import distinct_lines, novel_lines
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
@@ -187,6 +187,7 @@ class Client:
         rows: tuple[int, int | None] = (0, None),
         where: Sequence[str] = (),
         failed: bool = False,
+        novel: bool = False,
         distinct: bool = False,
         limit: int | None = None,
         follow: bool = False,
@@ -199,17 +200,22 @@ class Client:
             rows: the first row and the one after the last. None as the second means up to the end.
             where: conditions such as "temperature=0.5" that a row must all meet.
             failed: only rows that could not be sampled.
+            novel: only texts that are not in the training text, as far as that is known.
             distinct: only the first of the rows with the same seed and text, and no failed rows.
             limit: maximum number of lines.
             follow: wait for rows that are not done yet, until the job has ended.
 
         Raises:
-            InputError: the job is a training job, or a condition cannot be parsed.
+            InputError: the job is a training job, a condition cannot be parsed, or it is not known of any text whether
+                it is novel.
             NotFoundError: the job does not exist.
         """
         results, keep = Results(self.connections, job_id), parse_conditions(where)
+        if novel:
+            results.check_novelty()
         lines = results.lines(*rows, failed=failed, follow=follow)
         lines = select(lines, keep) if where else lines
+        lines = novel_lines(lines) if novel else lines
         return islice(distinct_lines(lines) if distinct else lines, limit)
 
     def cancel(self, job_id: int) -> bool:

@@ -19,6 +19,12 @@ class Progress:
     val_loss: float | None  # after the last complete epoch; None before
     characters: int  # number of characters trained on so far, over all epochs
     evaluating: bool = False  # the steps of the epoch are done, and the validation loss is being computed
+    seconds: float = 0.0  # of training so far
+
+    @property
+    def remaining_s(self) -> float | None:
+        """The seconds that the remaining steps take, if none is left out by early stopping. None before the first."""
+        return self.seconds / self.step * (self.steps - self.step) if self.step and self.seconds else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -160,6 +160,7 @@ class Trainer:
             train_loss=point.epoch_loss / since if since or not last else last.train_loss,
             val_loss=last.val_loss if last else None,
             characters=point.step * self.batches.step_characters,
+            seconds=round(point.seconds, 3),
         )
 
     def trained_model(self, after_block: Callable[[], object] = lambda: None) -> TrainedModel:

@@ -58,6 +58,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         option(metavar="FIELD=VALUE", help="Rows with this value, such as temperature=0.5. Repeatable.", panel=ROWS),
     ] = None,
     failed: Annotated[bool, flag("--failed", help="Only failed rows.", panel=ROWS)] = False,
+    novel: Annotated[bool, flag("--novel", help="Only texts that are not in the training text.", panel=ROWS)] = False,
     distinct: Annotated[
         bool, flag("--distinct", help="Only the first of rows with the same seed and text.", panel=ROWS)
     ] = False,
@@ -87,6 +88,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             rows=formats.parse_rows(rows),
             where=where or (),
             failed=failed,
+            novel=novel,
             distinct=distinct,
             limit=limit,
             follow=follow,

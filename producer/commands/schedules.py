@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import Request
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.states import SlotState

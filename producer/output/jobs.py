@@ -10,9 +10,10 @@ from rich.text import Text
 
 from charrnn.errors import counted
 from charrnn.jobs.job.part import RunningPart, SamplingProgress
-from charrnn.jobs.job.report import SKETCH, ReportSummary
+from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
+from charrnn.jobs.job.tallies import SKETCH
 from charrnn.jobs.job.views import Engine, Job, JobStatus
 from charrnn.options import count_windows
 from charrnn.training.progress import EpochMetrics, Preview
@@ -73,6 +74,7 @@ def status(job: JobStatus) -> None:
     if isinstance(spec, GenerateSpec):
         lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]
     lines += [("in work", line) for line in map(progress_line, job.progress)]
+    lines += [("time left", line) for line in map(_time_left, job.progress)]
     lines += [("engine", line) for line in engine_lines(job.engines)]
     lines += _report_facts(job.report) if job.report else []
     lines += [("training", training_line(spec))] if isinstance(spec, TrainSpec) else []
@@ -118,7 +120,14 @@ def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
         nats = f"{texts.nats_per_char:.3f} nats/char, " if texts.nats_per_char is not None else ""
         where = "other" if texts.temperature is None else f"at {texts.temperature:g}"
         share = f"about {texts.distinct_share:.0%}" if texts.rows > SKETCH else f"{texts.distinct_share:.1%}"
-        yield where, f"{nats}{share} of {counted(texts.rows, 'text')} distinct"
+        novel = f", {texts.novel_share:.1%} not in the training text" if texts.novel_share is not None else ""
+        length = f"{texts.mean_length:,.0f} characters on average"
+        yield where, f"{nats}{share} of {counted(texts.rows, 'text')} distinct{novel}, {length}"
+        if (longest := texts.longest_copy) is not None:
+            text = longest.text if len(longest.text) == longest.characters else f"{longest.text}…"
+            where = f"in row {longest.row:,}, from byte {longest.place:,} of the training text"
+            size = f"{counted(longest.characters, 'character')} (median of all texts {texts.median_copy:,})"
+            yield "longest copy", f"{size}, {where}: {console.printable(text)}"
 
 
 def training_line(spec: TrainSpec) -> str:
@@ -177,6 +186,12 @@ def progress_line(part: RunningPart) -> str:
     if isinstance(work, SamplingProgress):
         return f"part {part.part}: {counted(work.rows, 'row')}, {counted(work.characters, 'character')}{attempt}"
     return f"part {part.part}: starting{attempt}"
+
+
+def _time_left(part: RunningPart) -> str | None:
+    work = part.progress.work
+    seconds = work.remaining_s if isinstance(work, TrainingProgress) else None
+    return None if seconds is None else f"{console.duration(seconds)}, or less if training stops early"
 
 
 def characters(job: JobStatus) -> int:

@@ -25,6 +25,7 @@ def table(lines: Iterable[bytes]) -> int:
             console.out.print(head, Text(f" failed: {console.printable(row['error'])}", "red"))
             continue
         nats = row["nats_per_char"]
-        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats/char")
+        known = "  in the training text" if row["novel"] is False else ""
+        console.out.print(head, " empty" if nats is None else f" {nats:.3f} nats/char{known}")
         console.out.print(Text.assemble("  ", (console.printable(row["seed"]), "dim"), console.printable(row["text"])))
     return count

@@ -14,7 +14,8 @@ import pytest
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import TINY, Home
 
-FIELDS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
+FIELDS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char"]
+FIELDS += ["novel", "longest_copy", "model", "error"]
 SEEDS, TEMPERATURES, SAMPLES, LENGTH = 200, (0.2, 0.5, 1.0), 2, 40
 
 

@@ -14,7 +14,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.options import SamplingOptions
 from charrnn.text.validation import PIECE_END
 from tests.fixtures.client import submit
-from tests.fixtures.model import make_text
+from tests.fixtures.model import longest_copy, make_text
 from tests.fixtures.processes import TINY, Home, until
 from tests.fixtures.refusals import refuse
 
@@ -104,6 +104,21 @@ def test_a_list_is_trained_on_and_sampled_line_by_line(stack: Home, tmp_path: Pa
     assert "stop" in {row["finish_reason"] for row in rows}
 
 
+def test_names_of_the_list_are_not_novel(stack: Home, tmp_path: Path) -> None:
+    names = NAMES[:25]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    stack.ok("train", "few", str(tmp_path), "--lines", "--epochs", "40", "--validation", "none", "--wait")
+    job = stack.ok("submit", "-m", "few", "-t", "0.3,1.5", "-n", "40", "--rng-seed", "1", "--wait").strip()
+    rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
+    assert [row["novel"] for row in rows] == [row["text"] not in names for row in rows]
+    assert {row["novel"] for row in rows} == {True, False}
+    novel = [row["row"] for row in rows if row["novel"]]
+    for option in ("--novel", "--where=novel=true"):
+        assert [json.loads(line)["row"] for line in stack.ok("results", job, option).splitlines()] == novel
+    shares = [texts["novel_share"] for texts in stack.json("status", job)["report"]["temperatures"]]
+    assert shares == [sum(row["novel"] for row in rows if row["temperature"] == t) / 40 for t in (0.3, 1.5)]
+
+
 def test_a_text_can_be_memorized_on_purpose(stack: Home, tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("".join(make_text(40).splitlines()[:8]))
     done = stack.call("train", "poem", str(tmp_path), "--validation", "none", "--epochs", "40", "--no-lines", "--wait")
@@ -111,6 +126,16 @@ def test_a_text_can_be_memorized_on_purpose(stack: Home, tmp_path: Path) -> None
     spec = stack.json("status", done.stdout.strip())["spec"]
     assert spec["characters"] == spec["validation_characters"] == (tmp_path / "poem.txt").stat().st_size
     assert spec["network"]["dropout"] == 0.0
+    poem = (tmp_path / "poem.txt").read_text()
+    sampled = stack.ok("submit", "-m", "poem", "--random-seeds", "5", "-t", "0,2", "-l", "60", "--wait").strip()
+    rows = [json.loads(line) for line in stack.ok("results", sampled).splitlines()]
+    assert [row["novel"] for row in rows] == [row["text"] not in poem for row in rows]
+    assert [row["longest_copy"] for row in rows] == [longest_copy(row["text"], poem) for row in rows]
+    assert max(row["longest_copy"] for row in rows) >= 24
+    report = stack.json("status", sampled)["report"]["temperatures"]
+    longest = max((texts["longest_copy"] for texts in report if texts["longest_copy"]), key=lambda it: it["characters"])
+    assert poem.encode()[longest["place"] :].startswith(longest["text"].encode())
+    assert longest["text"] in rows[longest["row"]]["text"]
     again = stack.call("train", "poem", str(tmp_path), "--validation", "none", "--dry-run")
     assert again.returncode == 0  # Catches: a frozen validation text that is the whole corpus and leaves nothing
 

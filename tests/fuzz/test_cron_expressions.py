@@ -7,7 +7,7 @@ from itertools import islice
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from tests.fixtures.processes import Home
 from tests.fixtures.refusals import stored
 from tests.fuzz.exploration import Exploration, check_error, check_said

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.rows.seeds import Seed

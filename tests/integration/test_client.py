@@ -15,9 +15,10 @@ from sqlalchemy import update
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.files.layout import FOLDERS
-from charrnn.jobs.job.report import Seconds, Tallies, TemperatureSummary
+from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.tallies import LongestCopy, Tallies
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.rows import compress, part_seeds, result
 from charrnn.jobs.rows.seeds import Seed, StoredSeed, read_seeds
@@ -29,6 +30,7 @@ from charrnn.jobs.store.tables import jobs, metrics, speeds, versions, workers
 from charrnn.jobs.submit.estimates import EPOCH_S, START_S, Estimate, TrainingEstimate
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.text.comparison.copies import Copy
 from charrnn.training.progress import EpochMetrics
 from tests.fixtures.client import submit, train
 from tests.fixtures.model import make_text
@@ -401,8 +403,9 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     leases, texts = Leases(client.connections.store, 30), iter(["x", "y", "x", "zz"])
     while part := leases.claim("generate", "a"):
         tallies = Tallies()
-        for _ in range(2):
+        for number in range(2):
             tallies.at("1.0").add("a", next(texts), 1.5)
+            tallies.at("1.0").copies.add(part.first_row + number, Copy(number == 0, "copied" * part.number, 7))
         took = Seconds(loading=0.0, compiling=1.0, sampling=2.0, writing=0.5)
         report = sampled(part, steps=10, slot_steps=80, characters=100, seconds=took, temperatures=tallies)
         leases.complete_rows(part, NO_FILE, report, "cpu")
@@ -411,8 +414,24 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     assert (summary.parts, summary.fill, summary.characters_per_second) == (2, 0.5, 50)
     assert summary.seconds == Seconds(loading=0.0, compiling=2.0, sampling=4.0, writing=1.0)
     # Catches: numbers of distinct texts added up over the parts
-    distinct = TemperatureSummary(temperature=1.0, rows=4, nats_per_char=1.5, distinct_share=0.75)
-    assert summary.temperatures == (distinct,)
+    [found] = summary.temperatures
+    assert (found.rows, found.nats_per_char, found.mean_length, found.distinct_share) == (4, 1.5, 1.2, 0.75)
+    assert (found.novel_share, found.median_copy) == (0.5, 0)
+    assert found.longest_copy == LongestCopy(characters=6, text="copied", row=2, place=7)
+
+
+def test_only_novel_texts_are_refused_where_no_text_is_known_to_be(client: Client, model: str) -> None:
+    job = submit(client, model, [Seed("a")], SamplingOptions())
+    assert list(client.results(job.id, novel=True)) == []  # Catches: a refusal while nothing is sampled yet
+    part = Leases(client.connections.store, 30).claim("generate", "a")
+    assert part
+    tallies = Tallies()
+    tallies.at("1.0").add("a", "x", 1.5)
+    took = Seconds(loading=0.0, compiling=1.0, sampling=2.0, writing=0.5)
+    report = sampled(part, steps=10, slot_steps=80, characters=100, seconds=took, temperatures=tallies)
+    Leases(client.connections.store, 30).complete_rows(part, NO_FILE, report, "cpu")
+    with pytest.raises(InputError, match=f"It is not known which texts of job {job.id} are new"):
+        client.results(job.id, novel=True)
 
 
 @pytest.mark.parametrize(("seed", "policy"), [("", "error"), ("", "drop"), ("é", "drop")])

@@ -13,7 +13,7 @@ import pytest
 
 from charrnn.errors import InputError, TextError, UnreachableError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.specs import TrainSpec

@@ -14,7 +14,7 @@ from sqlalchemy import Column, select, text, update
 
 from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import to_document
 from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.schedule import Schedule

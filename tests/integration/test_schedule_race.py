@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.states import JobState, SlotState

@@ -10,7 +10,7 @@ import pytest
 
 from charrnn.errors import InputError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.settings import Settings

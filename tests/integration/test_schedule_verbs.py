@@ -15,7 +15,7 @@ from sqlalchemy import update
 
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import Schedule, Slot
 from charrnn.jobs.schedules import PAUSE_MS

@@ -43,14 +43,14 @@ def test_the_least_recently_used_copy_is_deleted_first(files: Files, tmp_path: P
     for reference in (first, second, first, third):
         loaded.get(files, reference)
     # Catches: the oldest dropped, although it was used recently
-    assert list(loaded.models) == [first.sha256, third.sha256]
+    assert list(loaded.versions) == [first.sha256, third.sha256]
 
 
 def test_a_version_larger_than_the_bound_is_held_alone(files: Files, tmp_path: Path) -> None:
     loaded = ModelCache(max_bytes=1)
     for seed in (1, 2):
         loaded.get(files, store_version(files, tmp_path / "m", seed))
-    assert len(loaded.models) == 1
+    assert len(loaded.versions) == 1
 
 
 def test_a_version_with_changed_bytes_is_refused_before_it_is_read(files: Files, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.cron import Cron, _portable_zones
+from charrnn.jobs.cron import Cron, _portable_zones
 from tests.fixtures.clock_changes import TIMES, changes, expected, shown
 
 PARIS = "Europe/Paris"  # 2026: an hour is skipped on March 29 at 02:00, and repeated on October 25 at 02:00

@@ -22,11 +22,13 @@ from charrnn.jobs.rows.formats import Condition, format_of, parse_conditions, pa
 from charrnn.jobs.rows.rows import JobRow, dump_line, failed_result, result
 from charrnn.jobs.rows.seeds import StoredSeed
 from charrnn.options import SamplingOptions
+from charrnn.text.comparison.copies import Copy
 
 ROW = JobRow(number=0, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2, sampling=SamplingOptions())
 TOLD = replace(ROW, sampling=SamplingOptions(logprobs=True))
 MODEL = "speeches@1"
 HARD = ["a\nb", "a\r\nb", "\r", 'say "so"', '"', "a,b", "😀é\u2028", "=1+1", "", " ", "\\n", "a\x00b", "null", "'"]
+COPIES = (Copy(True, "abc"), Copy(False), None)
 NUMBERS = ("row", "sample", "temperature", "nats_per_char")
 
 
@@ -34,7 +36,9 @@ def records(texts: list[str | None]) -> list[dict[str, Any]]:
     """Return a result for each text, a failed one for None."""
     rows = [replace(ROW, number=number, temperature=number / 4) for number in range(len(texts))]
     return [
-        failed_result(row, MODEL, "it broke") if text is None else result(row, MODEL, text, "length", 0.1 + row.number)
+        failed_result(row, MODEL, "it broke")
+        if text is None
+        else result(row, MODEL, text, "length", 0.1 + row.number, copy=COPIES[row.number % 3])
         for row, text in zip(rows, texts, strict=True)
     ]
 
@@ -98,9 +102,9 @@ def test_hard_texts_and_failed_rows_are_read_back(format: str) -> None:
 def test_csv_is_as_the_rfc_has_it() -> None:
     # Catches: lineterminator="\n"
     assert exported(records(['a "b",\nc', None]), "csv").decode() == (
-        "row,id,seed,temperature,sample,text,finish_reason,nats_per_char,model,error\r\n"
-        '0,x,Today,0.0,2,"a ""b"",\nc",length,0.1,speeches@1,\r\n'
-        "1,x,Today,0.25,2,,,,speeches@1,it broke\r\n"
+        "row,id,seed,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,model,error\r\n"
+        '0,x,Today,0.0,2,"a ""b"",\nc",length,0.1,true,3,speeches@1,\r\n'
+        "1,x,Today,0.25,2,,,,,,speeches@1,it broke\r\n"
     )
 
 
@@ -157,6 +161,8 @@ def test_parquet_has_this_schema() -> None:
             ("text", pa.string()),
             ("finish_reason", pa.string()),
             ("nats_per_char", pa.float64()),
+            ("novel", pa.bool_()),
+            ("longest_copy", pa.int32()),
             ("model", pa.string()),
             ("error", pa.string()),
         ]
@@ -250,7 +256,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones(given: str) -> None:
         write([], given, io.BytesIO())
 
 
-HELD = result(replace(ROW, number=7, temperature=1.0), MODEL, "a=b", "length", 1.25)
+HELD = result(replace(ROW, number=7, temperature=1.0), MODEL, "a=b", "length", 1.25, copy=Copy(False, "abc"))
 FAILED = failed_result(replace(ROW, seed=StoredSeed(None, "null", 0)), MODEL, "it broke")
 
 
@@ -275,6 +281,11 @@ FAILED = failed_result(replace(ROW, seed=StoredSeed(None, "null", 0)), MODEL, "i
         ("text=", False, False),
         ("finish_reason=length", True, False),
         ("finish_reason=null", False, True),
+        ("novel=false", True, False),
+        ("novel=true", False, False),
+        ("novel=null", False, True),
+        ("longest_copy=3", True, False),
+        ("longest_copy=null", False, True),
         ("model=speeches@1", True, True),
         ("error=null", True, False),
         ("error=it broke", False, True),
@@ -305,7 +316,7 @@ def test_all_conditions_must_hold_and_without_any_every_row_is_wanted() -> None:
         ),
         ("Temperature=1", r"Did you mean temperature\?"),
         ("temperature =1", r"Did you mean temperature\?"),
-        ("zzz=1", r"no field 'zzz' to compare. Expected one of .*, finish_reason, model, error$"),
+        ("zzz=1", r"no field 'zzz' to compare. Expected one of .*, finish_reason, novel, longest_copy, model, error$"),
         ("nats_per_char=1", "no field 'nats_per_char' to compare"),
         ("=1", "no field '' to compare"),
         (
@@ -315,6 +326,7 @@ def test_all_conditions_must_hold_and_without_any_every_row_is_wanted() -> None:
         ("row=", "'' is not a number"),
         ("row=null", "'null' is not a number"),
         ("row=nan", "'nan' is not a number"),
+        ("novel=yes", "'yes' is not true or false. Expected novel=true, false or null"),
         ("row=1e999", "'1e999' is not a number"),
     ],
 )

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from charrnn.jobs.job.report import Report, Seconds, Tallies
+from charrnn.jobs.job.report import Report, Seconds
+from charrnn.jobs.job.tallies import Tallies
 
 FILLED = Report(
     parts=1,

@@ -15,6 +15,7 @@ from charrnn.jobs.job.part import PartProgress, RunningPart, SamplingProgress
 from charrnn.jobs.job.report import ReportSummary, Seconds, TemperatureSummary
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import JobState
+from charrnn.jobs.job.tallies import LongestCopy
 from charrnn.jobs.job.views import Engine, JobStatus
 from charrnn.options import SamplingOptions
 from charrnn.training.progress import EpochMetrics, Progress
@@ -87,6 +88,7 @@ def epoch(number: int, val_loss: float) -> EpochMetrics:
 
 def result_line(**values: Any) -> bytes:
     line = {"row": 0, "seed": "", "temperature": 1.0, "sample": 0, "text": "", "nats_per_char": 1.0, "error": None}
+    line["novel"] = None
     return json.dumps(line | values).encode()
 
 
@@ -168,8 +170,17 @@ def test_sampling_options_are_described_in_words(capsys: pytest.CaptureFixture[s
         characters_per_second=45_000,
         seconds=Seconds(loading=0.1, compiling=2.0, sampling=30.0, writing=0.25),
         temperatures=(
-            TemperatureSummary(temperature=0.5, rows=600, nats_per_char=1.25, distinct_share=0.975),
-            TemperatureSummary(temperature=None, rows=2, nats_per_char=None, distinct_share=0.5),
+            TemperatureSummary(
+                temperature=0.5,
+                rows=600,
+                nats_per_char=1.25,
+                mean_length=81.5,
+                distinct_share=0.975,
+                novel_share=0.75,
+                median_copy=0,
+                longest_copy=LongestCopy(characters=1234, text="the\nend", row=5000, place=60000),
+            ),
+            TemperatureSummary(temperature=None, rows=2, nats_per_char=None, mean_length=0.0, distinct_share=0.5),
         ),
     )
     render.status(replace(GENERATE, report=report))
@@ -177,8 +188,17 @@ def test_sampling_options_are_described_in_words(capsys: pytest.CaptureFixture[s
     assert "stop at '\\n', top-k 5, 256 slots, bfloat16, rng-seed 7" in shown
     assert "throughput 45,000 characters/s on one device" in shown
     assert "seconds 1.5 in the queue, 0.1 loading, 2.0 compiling, 30.0 sampling, 0.2 writing" in shown
-    assert "at 0.5 1.250 nats/char, 97.5% of 600 texts distinct" in shown
-    assert "other 50.0% of 2 texts distinct" in shown
+    assert "at 0.5 1.250 nats/char, 97.5% of 600 texts distinct, 75.0% not in the training text, 82 characters" in shown
+    said = "longest copy 1,234 characters (median of all texts 0), in row 5,000, from byte 60,000 of the training text:"
+    assert said in shown
+    assert "the⏎end…" in shown
+    assert "other 50.0% of 2 texts distinct, 0 characters on average" in shown
+
+
+def test_a_copy_is_shown_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    results.table([result_line(novel=False), result_line(novel=True)])
+    heads = capsys.readouterr().out.splitlines()[::2]
+    assert [head.endswith("1.000 nats/char  in the training text") for head in heads] == [True, False]
 
 
 def test_results_are_counted() -> None:
@@ -339,3 +359,11 @@ def test_notes_are_not_output(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_is_shown_unaltered(capsys: pytest.CaptureFixture[str]) -> None:
     console.fail("[/] is not valid")
     assert capsys.readouterr() == ("", "error: [/] is not valid\n")
+
+
+def test_status_tells_the_time_left_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:
+    render.status(training(replace(STEP, seconds=300.0)))
+    # 300 s for 1,500 of 9,000 steps
+    assert "time left 25.0 minutes, or less if training stops early" in " ".join(capsys.readouterr().out.split())
+    render.status(training(replace(STEP, step=0, seconds=0.0)))
+    assert "time left" not in capsys.readouterr().out

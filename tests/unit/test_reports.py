@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.jobs.job.report import SHOWN_TEMPERATURES, SKETCH, Distinct, Report, Seconds, Tallies, summarize
+from charrnn.jobs.job.report import Report, Seconds, summarize
+from charrnn.jobs.job.tallies import SHOWN_TEMPERATURES, SKETCH, CopyTally, Distinct, LongestCopy, Tallies
+from charrnn.text.comparison.copies import Copy
 
 
 def distinct_of(texts: list[str]) -> Distinct:
@@ -44,11 +46,45 @@ def test_texts_at_further_temperatures_are_counted_together() -> None:
     assert tallies.at(Tallies.OTHERS).rows == 2 * SHOWN_TEMPERATURES
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([True, False, None]), st.integers(0, 3_000)), max_size=40), st.integers(0, 40)
+)
+def test_copies_of_two_parts_are_counted_as_those_of_one(texts: list[tuple[bool | None, int]], split: int) -> None:
+    parts = [CopyTally(), CopyTally(), CopyTally()]
+    for row, (novel, size) in enumerate(texts):
+        for tally in (parts[0], parts[1 if row < split else 2]):
+            tally.add(row, Copy(novel, "é" * size, row))
+    parts[2].merge(parts[1])  # Catches: the longest copy of the part that ended first
+    assert CopyTally.from_dict(json.loads(json.dumps(parts[2].to_dict()))) == parts[0]
+    assert (parts[0].judged, parts[0].novel) == (
+        sum(novel is not None for novel, _ in texts),
+        sum(novel is True for novel, _ in texts),
+    )
+    if not texts:
+        assert parts[0].median() is None
+        return
+    middle = sorted(size for _, size in texts)[(len(texts) - 1) // 2]
+    assert middle * 0.9 <= parts[0].median() <= middle  # type: ignore[operator]
+    longest = max(size for _, size in texts)
+    row = [size for _, size in texts].index(longest)
+    assert parts[0].longest == (
+        LongestCopy(characters=longest, text="é" * min(longest, 200), row=row, place=row) if longest else None
+    )
+
+
+def test_lengths_of_copies_take_bounded_space() -> None:
+    tally = CopyTally()
+    for size in range(20_000):
+        tally.add(size, Copy(True, "a" * size))
+    assert len(tally.lengths) < 300
+
+
 def part_report(first: int) -> Report:
     """Return the report of a part with one text at each of 30 temperatures."""
     tallies = Tallies()
     for number in range(first, first + 30):
         tallies.at(str(number)).add("seed ", f"text {number}", 1.0)
+        tallies.at(str(number)).copies.add(number, Copy(number % 2 == 0, "copied"[:number], 9))
     return Report(
         parts=1,
         batch=16,

@@ -26,8 +26,10 @@ from charrnn.jobs.rows.rows import (
 )
 from charrnn.jobs.rows.seeds import StoredSeed
 from charrnn.options import SamplingOptions
+from charrnn.text.comparison.copies import Copy
 
-KEYS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char", "model", "error"]
+KEYS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char"]
+KEYS += ["novel", "longest_copy", "model", "error"]
 ROW = JobRow(number=7, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2, sampling=SamplingOptions())
 
 
@@ -145,7 +147,7 @@ def test_a_failed_line_has_the_same_keys() -> None:
 
 
 def test_a_result_line_shows_the_row_and_its_text() -> None:
-    assert result(ROW, "speeches@1", "abc", "length", 1.25) == {
+    assert result(ROW, "speeches@1", "abc", "length", 1.25, copy=Copy(True, "ab", 7)) == {
         "row": 7,
         "id": "x",
         "seed": "Today",
@@ -154,6 +156,8 @@ def test_a_result_line_shows_the_row_and_its_text() -> None:
         "text": "abc",
         "finish_reason": "length",
         "nats_per_char": 1.25,
+        "novel": True,
+        "longest_copy": 2,
         "model": "speeches@1",
         "error": None,
     }

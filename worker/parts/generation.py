@@ -14,22 +14,28 @@ from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import job_folder, part_file, part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
-from charrnn.jobs.job.report import Report, Seconds, Tallies
+from charrnn.jobs.job.report import Report, Seconds
 from charrnn.jobs.job.sizing import MAX_PART_MEMORY, MAX_PART_ROWS, device_kind, row_memory
 from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.tallies import Tallies
+from charrnn.jobs.job.version import Version
 from charrnn.jobs.rows.rows import JobRow, SeedRows, compress, result, stored_seeds
 from charrnn.jobs.rows.seeds import to_json
 from charrnn.jobs.store import registry
 from worker.child import Child
 from worker.logs import about
+from worker.parts.copies import open_copies
 from worker.parts.watch import COMPILING, WORKING, WRITING, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
     from charrnn.sampling.slots import Report as Sampled
     from charrnn.sampling.slots import Row, Text
+    from charrnn.text.comparison.copies import Copies
 
 logger = logging.getLogger(__name__)
+
+SEARCHED, SEARCHED_ROWS = 1 << 17, 256  # characters and rows that are searched for copies at once
 
 
 def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None:
@@ -40,7 +46,9 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
         InputError: the part is larger than a part may be.
     """
     started, files = time.monotonic(), child.files
-    model = watch.retry(lambda: child.models.get(files, _version_files(child, spec)))
+    version = watch.retry(lambda: _version(child, spec))
+    loaded = watch.retry(lambda: child.models.get(files, version.files))
+    model = loaded.model
     seeds = watch.retry(lambda: read_seeds(files, part, spec, watch))
     loading = time.monotonic() - started
     watch.enter(COMPILING)
@@ -61,8 +69,9 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     sampled = model.sample_rows(
         _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
     )
-    lines = _result_lines(same_rows, reorder(sampled), model, spec.name, tallies)
-    chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
+    with open_copies(child, version, loaded.index, watch) as copies:
+        lines = _result_lines(zip(same_rows, reorder(sampled), strict=True), model, spec.name, tallies, copies)
+        chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
     crash_point("sampled", part.number)
     watch.enter(WRITING)
     output = watch.retry(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
@@ -75,9 +84,9 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     logger.info("job %d part %d: %s in %.1f s", part.job, part.number, counted(part.rows, "row"), took, extra=done)
 
 
-def _version_files(child: Child, spec: GenerateSpec) -> FileRef:
+def _version(child: Child, spec: GenerateSpec) -> Version:
     with child.store.read() as connection:
-        return registry.resolve(connection, spec.name).files
+        return registry.resolve(connection, spec.name)
 
 
 def read_seeds(files: Files, part: Part, spec: GenerateSpec, watch: Watch) -> list[SeedRows]:
@@ -144,10 +153,26 @@ def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:
 
 
 def _result_lines(
-    rows: Iterable[JobRow], texts: Iterable[Text], model: Model, name: str, tallies: Tallies
+    sampled: Iterator[tuple[JobRow, Text]], model: Model, name: str, tallies: Tallies, copies: Copies | None
 ) -> Iterator[dict[str, Any]]:
-    for row, text in zip(rows, texts, strict=True):
-        written = model.vocabulary.decode(text.ids.tolist())
-        tallies.at(repr(row.temperature)).add(row.seed.seed, written, text.nats_per_char)
-        logprobs = text.logprobs if row.sampling.logprobs else None
-        yield result(row, name, written, text.finish_reason, text.nats_per_char, logprobs)
+    while some := _take(sampled):
+        written = [model.vocabulary.decode(text.ids.tolist()) for _, text in some]
+        whole = [row.seed.seed * model.network.lines + new for (row, _), new in zip(some, written, strict=True)]
+        found = copies.find(whole) if copies else [None] * len(some)
+        for (row, text), new, copy in zip(some, written, found, strict=True):
+            tally = tallies.at(repr(row.temperature))
+            tally.add(row.seed.seed, new, text.nats_per_char)
+            if copy:
+                tally.copies.add(row.number, copy)
+            logprobs = text.logprobs if row.sampling.logprobs else None
+            yield result(row, name, new, text.finish_reason, text.nats_per_char, logprobs, copy=copy)
+
+
+def _take(sampled: Iterator[tuple[JobRow, Text]]) -> list[tuple[JobRow, Text]]:
+    """Return the next rows that are searched for copies together, and none at the end."""
+    some: list[tuple[JobRow, Text]] = []
+    characters = 0
+    while characters < SEARCHED and len(some) < SEARCHED_ROWS and (entry := next(sampled, None)):
+        some.append(entry)
+        characters += len(entry[1].ids)
+    return some

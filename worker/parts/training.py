@@ -25,6 +25,7 @@ from charrnn.text.documents import Document
 from charrnn.text.vocabulary import Vocabulary
 from worker.child import Child
 from worker.logs import about
+from worker.parts.copies import write_index
 from worker.parts.watch import COMPILING, WORKING, WRITING, Interrupted, Watch
 
 if TYPE_CHECKING:
@@ -177,6 +178,9 @@ class _Work:
             watch.enter(COMPILING)
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
+            corpus = watch.retry(lambda: self.files.verified_path(self.spec.corpus, watch.check))
+            validation = watch.retry(lambda: self.files.read(self.spec.validation)).decode()
+            write_index(folder, self.spec, corpus, validation, watch.check)
             name = layout.version_folder(self.spec.model, part.job, part.token)
             files = watch.retry(lambda: self.files.put_folder(name, folder))
         version = NewVersion(

@@ -5,110 +5,15 @@ A report is stored as JSON, so that the transaction that ends a part can add it 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import struct
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from charrnn.checks import check_integer, check_number
 from charrnn.jobs.job.json_object import JsonObject, known_fields
 from charrnn.jobs.job.sizing import full_speed
-
-SHOWN_TEMPERATURES = 20  # the first ones to occur; the texts at all others are counted together
-SKETCH = 1024  # hashes; the count is exact for fewer distinct texts, and has a standard error of 3% for more
-HASHES = 1 << 32
+from charrnn.jobs.job.tallies import MAX_COUNT, LongestCopy, Tallies
 
 MEASURED_S = 1.0  # least seconds of sampling from which a throughput is measured
 MEASURED_FILL = 0.5  # least batch utilization (share of busy slots) from which it is measured
-
-
-class Distinct:
-    """The number of distinct texts, estimated in bounded memory from the density of their smallest hashes.
-
-    K minimum values, Bar-Yossef et al. 2002, "Counting distinct elements in a data stream".
-    """
-
-    def __init__(self, hashes: Iterable[int] = ()) -> None:
-        self.hashes = set(hashes)
-        self._trim(SKETCH)
-
-    def add(self, text: str) -> None:
-        digest = hashlib.blake2b(text.encode(), digest_size=4).digest()
-        self.hashes.add(int.from_bytes(digest, "little"))
-        self._trim(2 * SKETCH)  # rarely, since it sorts
-
-    def _trim(self, most: int) -> None:
-        if len(self.hashes) > most:
-            self.hashes = set(sorted(self.hashes)[:SKETCH])
-
-    @property
-    def count(self) -> int:
-        smallest = sorted(self.hashes)[:SKETCH]
-        return len(smallest) if len(smallest) < SKETCH else round((SKETCH - 1) * HASHES / (smallest[-1] + 1))
-
-    def to_json(self) -> str:
-        smallest = sorted(self.hashes)[:SKETCH]
-        return base64.b64encode(struct.pack(f"<{len(smallest)}I", *smallest)).decode()
-
-    @classmethod
-    def from_json(cls, document: str) -> Distinct:
-        return cls(hashed for (hashed,) in struct.iter_unpack("<I", base64.b64decode(document)))
-
-
-@dataclass
-class Tally:
-    """Totals of the texts at one temperature."""
-
-    rows: int = 0
-    characters: int = 0
-    nats: float = 0.0  # sum over all characters
-    distinct: Distinct = field(default_factory=Distinct)
-
-    def add(self, seed: str, text: str, nats_per_char: float | None) -> None:
-        self.rows += 1
-        self.characters += len(text)
-        self.nats += len(text) * (nats_per_char or 0.0)
-        self.distinct.add(seed + text)
-
-    def merge(self, more: Tally) -> None:
-        self.rows += more.rows
-        self.characters += more.characters
-        self.nats += more.nats
-        self.distinct = Distinct(self.distinct.hashes | more.distinct.hashes)
-
-    def to_dict(self) -> JsonObject:
-        return {**vars(self), "distinct": self.distinct.to_json()}
-
-    @classmethod
-    def from_dict(cls, values: JsonObject) -> Tally:
-        return cls(**{**known_fields(cls, values), "distinct": Distinct.from_json(values["distinct"])})
-
-
-class Tallies:
-    """Tallies by temperature. The temperatures are strings, as keys in JSON are."""
-
-    OTHERS = "others"
-
-    def __init__(self) -> None:
-        self.tallies: dict[str, Tally] = {}
-
-    def at(self, temperature: str) -> Tally:
-        full = len(self.tallies) >= SHOWN_TEMPERATURES and temperature not in self.tallies
-        return self.tallies.setdefault(self.OTHERS if full else temperature, Tally())
-
-    def merge(self, more: Tallies) -> None:
-        for temperature, tally in more.tallies.items():
-            self.at(temperature).merge(tally)
-
-    def to_dict(self) -> JsonObject:
-        return {temperature: tally.to_dict() for temperature, tally in self.tallies.items()}
-
-    @classmethod
-    def from_dict(cls, values: JsonObject) -> Tallies:
-        tallies = cls()
-        tallies.tallies = {temperature: Tally.from_dict(tally) for temperature, tally in values.items()}
-        return tallies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +35,6 @@ class Seconds:
 
 
 COUNTS = ("parts", "batch", "steps", "slot_steps", "characters")
-MAX_COUNT = (1 << 63) - 1  # of a column of the database
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,12 +114,24 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class TemperatureSummary:
-    """The texts at one temperature, for users. `temperature` is None for all beyond SHOWN_TEMPERATURES together."""
+    """The texts at one temperature, for users.
+
+    Attributes:
+        temperature: None for all beyond SHOWN_TEMPERATURES together.
+        mean_length: in characters.
+        novel_share: share of the texts that are not in the training text; None if that is not known of any.
+        median_copy: median of the lengths of their longest copies, in characters to two digits.
+        longest_copy: the longest one of all.
+    """
 
     temperature: float | None
     rows: int
     nats_per_char: float | None
+    mean_length: float
     distinct_share: float
+    novel_share: float | None = None
+    median_copy: int | None = None
+    longest_copy: LongestCopy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,7 +167,11 @@ def summarize(report: Report, queue_seconds: float) -> ReportSummary:
                 temperature=None if temperature == Tallies.OTHERS else float(temperature),
                 rows=tally.rows,
                 nats_per_char=round(tally.nats / tally.characters, 4) if tally.characters else None,
+                mean_length=round(tally.characters / tally.rows, 1),
                 distinct_share=round(min(1.0, tally.distinct.count / tally.rows), 4),
+                novel_share=round(tally.copies.novel / tally.copies.judged, 4) if tally.copies.judged else None,
+                median_copy=tally.copies.median(),
+                longest_copy=tally.copies.longest,
             )
             for temperature, tally in report.temperatures.tallies.items()
         ),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
-from charrnn.jobs.job.cron import Cron
+from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
 from charrnn.jobs.job.requests import REQUESTS, Request
 from charrnn.jobs.job.specs import TrainSpec, check_name

@@ -37,6 +37,7 @@ from charrnn.jobs.models.manifest import (
 )
 from charrnn.model_files import (
     CONFIG,
+    COPIES,
     FOLDER,
     METRICS,
     VOCABULARY,
@@ -99,7 +100,7 @@ def read_archive(path: Path, folder: Path) -> Manifest:
 
 def _paths(folder: Path, validation: Path) -> dict[str, Path]:
     """Return the paths of a version's files by name, in order."""
-    if unknown := {path.name for path in folder.iterdir()} - {*FOLDER}:
+    if unknown := {path.name for path in folder.iterdir()} - {*FOLDER, COPIES}:  # that is of no use without the text
         raise InputError(
             f"it has {sorted(unknown)}, which no model version of this release contains. Remove these files"
         )

@@ -37,6 +37,8 @@ FIELDS = {
     "text": "string",
     "finish_reason": "string",
     "nats_per_char": "float64",
+    "novel": "bool",
+    "longest_copy": "int32",
     "model": "string",
     "error": "string",
 }
@@ -48,8 +50,9 @@ AS_WRITTEN = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str
 GROUP_ROWS = 10_000  # most rows in a Parquet row group
 GROUP_SIZE = 1 << 25  # bytes of lines after which a group ends earlier: 10,000 rows of the greatest length are 10 GB
 
-NUMBERS = ("row", "temperature", "sample")
-NULLABLE = ("id", "text", "finish_reason", "error")
+NUMBERS = ("row", "temperature", "sample", "longest_copy")
+NULLABLE = ("id", "text", "finish_reason", "novel", "longest_copy", "error")
+TRUTHS = {True: "true", False: "false", None: None}  # as JSON has them
 CONDITION_FIELDS = tuple(name for name in FIELDS if name != "nats_per_char")  # nobody types its digits
 ROWS = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")  # 18 digits fit an index
 ROWS_EXAMPLE = "A:B, from row A to before row B, such as 100:200, :100 or 100:"
@@ -112,8 +115,10 @@ def _write_csv(lines: Iterable[bytes], sink: BinaryIO, *, header: bool = True) -
     count = 0
     for chunk in _chunks(lines, PARSE_SIZE):
         records = _parse(chunk)
-        if logprobs:
-            records = [record | {LOGPROBS: _cell(record[LOGPROBS])} for record in records]
+        for record in records:
+            record["novel"] = TRUTHS[record["novel"]]
+            if logprobs:
+                record[LOGPROBS] = _cell(record[LOGPROBS])
         sink.write(_csv(map(itemgetter(*names), records)))
         count += len(chunk)
     return count
@@ -220,7 +225,7 @@ class Condition:
     """A condition FIELD=VALUE that selects rows."""
 
     field: str
-    value: str | float | None
+    value: str | float | bool | None
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         return bool(row[self.field] == self.value)
@@ -230,16 +235,20 @@ class Condition:
         """Parse FIELD=VALUE. Numbers are compared as numbers, and "null" matches a field without a value.
 
         Raises:
-            InputError: there is no "=", the field is unknown, or a value must be a number and is not.
+            InputError: there is no "=", the field is unknown, or a value must be a number, true or false and is not.
         """
         field, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--where {text!r} has no '='. Expected FIELD=VALUE, such as temperature=0.5")
         if field not in CONDITION_FIELDS:
             raise InputError(f"--where {text!r}: {_unknown_field(field)}")
+        if value == "null" and field in NULLABLE:
+            return cls(field, None)
         if field in NUMBERS:
             return cls(field, _number(text, value))
-        return cls(field, None if value == "null" and field in NULLABLE else value)
+        if field == "novel":
+            return cls(field, _truth(text, value))
+        return cls(field, value)
 
 
 def _unknown_field(name: str) -> str:
@@ -261,6 +270,12 @@ def _number(text: str, value: str) -> float:
             f"--where {text!r}: {value!r} is not a number. Expected a number, such as temperature=0.5 or row=7"
         )
     return number
+
+
+def _truth(text: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise InputError(f"--where {text!r}: {value!r} is not true or false. Expected novel=true, false or null")
+    return value == "true"
 
 
 def parse_conditions(texts: Sequence[str]) -> Keep:

@@ -56,6 +56,20 @@ class Results:
                     lines = self._part_lines(part)
                     yield from islice(lines, max(first - part.first_row, 0), stop - part.first_row)
 
+    def check_novelty(self) -> None:
+        """Check that it is known which texts are novel.
+
+        Raises:
+            InputError: of those sampled so far, it is not known of any.
+            DamagedError: the job's report cannot be read.
+        """
+        report = self.store.report(self.job_id)
+        if report and not any(tally.copies.judged for tally in report.temperatures.tallies.values()):
+            raise InputError(
+                f"It is not known which texts of job {self.job_id} are new: {self.spec.name} was trained in another "
+                f"store, or all of them are too short to tell. Leave out --novel"
+            )
+
     def _parts(self, row: int, stop: int, follow: bool) -> Iterator[StoredPart]:
         """Yield the parts from the one that begins at `row` on. One that is waited for may be split meanwhile."""
         while row < stop:

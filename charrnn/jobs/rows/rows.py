@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from charrnn.errors import ModelFileError
 from charrnn.jobs.files.files import Files
@@ -24,6 +24,9 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.seeds import StoredSeed, read_seeds, to_json
 from charrnn.options import SamplingOptions
 from charrnn.regular_file import regular
+
+if TYPE_CHECKING:
+    from charrnn.text.comparison.copies import Copy
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +124,7 @@ def result(
     nats_per_char: float | None,
     logprobs: list[float] | None = None,
     error: str | None = None,
+    copy: Copy | None = None,
 ) -> dict[str, Any]:
     """Return the record of a result line. It contains nothing that depends on the run: no part, worker or time."""
     line = {
@@ -132,6 +136,8 @@ def result(
         "text": text,
         "finish_reason": finish_reason,
         "nats_per_char": nats_per_char,
+        "novel": copy and copy.novel,
+        "longest_copy": copy and len(copy.longest),
         "model": model,
         "error": error,
     }
@@ -168,6 +174,11 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
         ModelFileError: a frame is damaged. No line of it was yielded.
     """
     return read_frames(file)
+
+
+def novel_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield only the result lines of texts that are known not to be in the training text."""
+    return (line for line in lines if json.loads(line)["novel"])
 
 
 def distinct_lines(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -42,7 +42,7 @@ class Fingerprint:
         return merge(stretch for start in range(0, len(data), CHUNK) for stretch in self._chunk(data, start))
 
     def _chunk(self, data: bytes | FileBytes, start: int) -> Iterator[Stretch]:
-        places = start + self._hashes.find(_hashes(data[start : start + CHUNK + WINDOW - 1]))
+        places = start + self._hashes.find(window_hashes(data[start : start + CHUNK + WINDOW - 1]))
         for run in np.split(places, np.flatnonzero(np.diff(places) > WINDOW) + 1):
             if len(run):
                 yield int(run[0]), int(run[-1]) + WINDOW
@@ -56,7 +56,7 @@ class WholePieces:
         for piece in pieces:
             if len(piece) >= WINDOW:
                 place = int(np.argmax(_content(piece[:CHUNK])))  # the rarest window: it is seldom found elsewhere
-                self._pieces[int(_hashes(piece[place : place + WINDOW])[0])].append((place, piece))
+                self._pieces[int(window_hashes(piece[place : place + WINDOW])[0])].append((place, piece))
         self._hashes = _HashSet(np.array(list(self._pieces), np.uint64), bits=16)
 
     def stretches(self, data: bytes | FileBytes) -> list[Stretch]:
@@ -77,7 +77,7 @@ class WholePieces:
 
     def _places(self, data: bytes | FileBytes) -> Iterator[tuple[int, int]]:
         for start in range(0, len(data), CHUNK):
-            hashes = _hashes(data[start : start + CHUNK + WINDOW - 1])
+            hashes = window_hashes(data[start : start + CHUNK + WINDOW - 1])
             for place in self._hashes.find(hashes):
                 yield start + int(place), int(hashes[place])
 
@@ -110,18 +110,19 @@ class _HashSet:
 def _telling_hashes(text: bytes) -> Iterator[np.ndarray]:
     for start in range(0, len(text) - WINDOW + 1, CHUNK):  # what is computed meanwhile takes 60 bytes for each window
         chunk = text[start : start + CHUNK + WINDOW - 1]
-        yield _hashes(chunk)[_content(chunk) >= MIN_CONTENT]
+        yield window_hashes(chunk)[_content(chunk) >= MIN_CONTENT]
 
 
-def _hashes(data: bytes) -> np.ndarray:
-    """Return the hash of each window, (len(data) - WINDOW + 1,) uint64. Empty if `data` is shorter than a window.
+def window_hashes(data: bytes, window: int = WINDOW) -> np.ndarray:
+    """Return the hash of each window of `window` bytes, (len(data) - window + 1,) uint64. Empty if `data` is shorter.
 
-    The hash of 8 bytes is these bytes themselves. The hash of 16 bytes combines those of its two halves, and so on.
+    The hash of 8 bytes is these bytes themselves. The hash of 16 bytes combines those of its two halves, and so on: a
+    window has 8 bytes times a power of two.
     """
-    if len(data) < WINDOW:
+    if len(data) < window:
         return np.empty(0, np.uint64)
     hashes, size = np.ndarray(len(data) - 7, "<u8", data, strides=(1,)), 8
-    while size < WINDOW:
+    while size < window:
         first, second = hashes[:-size], hashes[size:]
         hashes = (first ^ (first >> np.uint64(31))) * ODD + second
         size *= 2

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.report import Report, Seconds, Tallies
+from charrnn.jobs.job.report import Report, Seconds
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import Priority
+from charrnn.jobs.job.tallies import Tallies
 from charrnn.jobs.job.version import Comparison, Gate
 from charrnn.network.cells import CELLS
 from charrnn.options import OVERRIDES, PRECISIONS, UNKNOWN, NetworkOptions, SamplingOptions, TrainingOptions
