@@ -421,8 +421,8 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
 
 
 def test_only_novel_texts_are_refused_where_no_text_is_known_to_be(client: Client, model: str) -> None:
-    job = submit(client, model, [Seed("a")], SamplingOptions())
-    assert list(client.results(job.id, novel=True)) == []  # Catches: a refusal while nothing is sampled yet
+    job = submit(client, model, [Seed("a")], SamplingOptions()).id or 0
+    assert list(client.results(job, novel=True)) == []  # Catches: a refusal while nothing is sampled yet
     part = Leases(client.connections.store, 30).claim("generate", "a")
     assert part
     tallies = Tallies()
@@ -430,8 +430,8 @@ def test_only_novel_texts_are_refused_where_no_text_is_known_to_be(client: Clien
     took = Seconds(loading=0.0, compiling=1.0, sampling=2.0, writing=0.5)
     report = sampled(part, steps=10, slot_steps=80, characters=100, seconds=took, temperatures=tallies)
     Leases(client.connections.store, 30).complete_rows(part, NO_FILE, report, "cpu")
-    with pytest.raises(InputError, match=f"It is not known which texts of job {job.id} are new"):
-        client.results(job.id, novel=True)
+    with pytest.raises(InputError, match=f"It is not known which texts of job {job} are new"):
+        client.results(job, novel=True)
 
 
 @pytest.mark.parametrize(("seed", "policy"), [("", "error"), ("", "drop"), ("é", "drop")])
