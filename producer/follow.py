@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charrnn.jobs.programs import INTERRUPTED, JOB_FAILED
+from charrnn.jobs.programs import INTERRUPTED
 from producer.output import console, progress
 from producer.output import jobs as render
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from charrnn.jobs.job.views import JobStatus
 
 
-def follow(client: Client, job_id: int, timeout_s: float | None, name: str | None = None) -> None:
-    """Show a job until it ends. A job that failed, was cancelled or has failed rows is exit code 1.
+def follow(client: Client, job_id: int, timeout_s: float | None, name: str | None = None) -> bool:
+    """Show a job until it ends. Return whether it is done without failed rows.
 
     Args:
         name: what to call a temporary job, whose id is of no use to the reader.
@@ -33,7 +33,7 @@ def follow(client: Client, job_id: int, timeout_s: float | None, name: str | Non
                 f"Cancel it: charrnn-jobs cancel {job_id}"
             )
         raise typer.Exit(INTERRUPTED) from None
-    if job is not None:
-        render.ended(job, name)
-        if not job.succeeded:
-            raise typer.Exit(JOB_FAILED)
+    if job is None:
+        return False
+    render.ended(job, name)
+    return job.succeeded

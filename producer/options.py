@@ -83,6 +83,12 @@ def positive_number(value: object) -> int:
 
 JsonOption = Annotated[bool, flag("--json", help="Print JSON.", panel="Output")]
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Job id.", show_default=False, parser=positive_number)]
+OptionalJobArgument = Annotated[
+    int | None,
+    typer.Argument(
+        metavar="[JOB]", help=r"Job id. \[default: the newest that fits]", show_default=False, parser=positive_number
+    ),
+]
 LabelOption = Annotated[
     str | None, option("--label", metavar="TEXT", help="Label to find the job by: jobs --label TEXT.", panel=JOB_PANEL)
 ]

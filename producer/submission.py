@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
+import typer
+
 from charrnn.errors import InputError
-from charrnn.jobs.job.requests import Request, TrainRequest
+from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
+from charrnn.jobs.programs import JOB_FAILED
+from charrnn.jobs.rows.formats import format_of
+from producer.export import export
 from producer.follow import follow
 from producer.options import open_client
 from producer.output import submitted as output
@@ -30,8 +36,10 @@ class Submission:
     wait: bool
     timeout_s: float | None
     dry_run: bool
+    given: list[str] | None = None  # seeds
     after: int | None = None
     key: str | None = None
+    output: Path | None = None  # where to write the results after waiting for them
 
     def for_schedule(self) -> Request:
         """Return the request alone.
@@ -43,12 +51,16 @@ class Submission:
             "--json": self.json,
             "--wait": self.wait,
             "--timeout": self.timeout_s is not None,
+            "--output": self.output is not None,
             "--dry-run": self.dry_run,
+            "--seed": bool(self.given),
             "--after": self.after is not None,
             "--key": self.key is not None,
         }
         if option := next((option for option, is_given in given.items() if is_given), None):
             raise InputError(f"{option} cannot be used in a schedule. Remove it")
+        if isinstance(self.request, GenerateRequest) and self.request.model is None:
+            raise InputError("A schedule needs the name of a model, such as: -- submit speeches --seeds seeds.txt")
         return self.request
 
 
@@ -63,16 +75,22 @@ def make_submit_command(command: Callable[Options, Submission]) -> Callable[Opti
 
 
 def _submit(wanted: Submission) -> None:
-    if wanted.timeout_s is not None and not wanted.wait:
-        raise InputError("--timeout requires --wait. Add it, or leave out --timeout")
+    for name, given in ("--timeout", wanted.timeout_s), ("--output", wanted.output):
+        if given is not None and not wanted.wait:
+            raise InputError(f"{name} requires --wait. Add it, or leave out {name}")
+    chosen = format_of(wanted.output, None) if wanted.output else None  # an unknown suffix warns before the work
     with open_client() as client:
         job = _submitted(client, wanted)
         output.submitted(job, json=wanted.json)
         if wanted.wait and job.id:
-            follow(client, job.id, wanted.timeout_s)
+            succeeded = follow(client, job.id, wanted.timeout_s)
+            if wanted.output and chosen:
+                export(client.results(job.id), chosen, wanted.output)
+            if not succeeded:
+                raise typer.Exit(JOB_FAILED)
 
 
 def _submitted(client: Client, wanted: Submission) -> Submitted[TrainSpec] | Submitted[GenerateSpec]:
     if isinstance(wanted.request, TrainRequest):
         return client.train(wanted.request, dry_run=wanted.dry_run)
-    return client.submit(wanted.request, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)
+    return client.submit(wanted.request, wanted.given, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)

@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 import typer
 
 from charrnn.errors import counted
+from charrnn.jobs.programs import JOB_FAILED
 from producer.follow import follow
+from producer.newest import newest
 from producer.options import (
     JOB_PANEL,
     JobArgument,
     JsonOption,
+    OptionalJobArgument,
     TimeoutOption,
     flag,
     open_client,
@@ -29,11 +32,12 @@ app = typer.Typer()
 
 
 @app.command()
-def wait(job: JobArgument, timeout: TimeoutOption = None) -> None:
+def wait(job: OptionalJobArgument = None, timeout: TimeoutOption = None) -> None:
     """Follow a job until it ends."""
     timeout_s = parse_timeout(timeout)
     with open_client() as client:
-        follow(client, job, timeout_s)
+        if not follow(client, newest(client, job, lambda job: not job.ended, "has not ended"), timeout_s):
+            raise typer.Exit(JOB_FAILED)
 
 
 @app.command()
@@ -96,17 +100,19 @@ def jobs(
 
 
 @app.command()
-def cancel(job: JobArgument) -> None:
+def cancel(job: OptionalJobArgument = None) -> None:
     """Cancel a job. Finished rows stay readable."""
     with open_client() as client:
+        job = newest(client, job, lambda job: not job.ended, "has not ended")
         asked = client.cancel(job)
     console.note(f"job {job}: {'ends within seconds' if asked else 'already ended'}")
 
 
 @app.command()
-def retry(job: JobArgument) -> None:
+def retry(job: OptionalJobArgument = None) -> None:
     """Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint."""
     with open_client() as client:
+        job = newest(client, job, lambda job: job.ended and not job.succeeded, "failed or was cancelled")
         count = client.retry(job)
     again = f"{counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
     console.note(f"job {job}: {again}")

@@ -12,6 +12,7 @@ import typer
 from charrnn.errors import NotFinishedError
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
+from charrnn.jobs.programs import JOB_FAILED
 from charrnn.options import SamplingOptions
 from producer.follow import follow
 from producer.options import (
@@ -111,7 +112,8 @@ def _sampled(
     try:
         jobs.extend(client.submit(request, openings).id or 0 for request in requests)
         for job, request in zip(jobs, requests, strict=True):
-            follow(client, job, timeout_s, f"texts of {request.model}")
+            if not follow(client, job, timeout_s, f"texts of {request.model}"):
+                raise typer.Exit(JOB_FAILED)
         return [tuple(map(loads, client.results(job))) for job in jobs]
     except NotFinishedError:
         raise NotFinishedError(f"The texts were not sampled within {timeout_s:g} s. Use a longer --timeout") from None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from charrnn.errors import InputError, NotFinishedError, counted
+from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows import formats
 from charrnn.jobs.rows.additions import Earlier, check_addable, read_earlier
-from producer.options import JobArgument, flag, open_client, option, positive_number
+from producer.export import export
+from producer.newest import newest
+from producer.options import OptionalJobArgument, flag, open_client, option, positive_number
 from producer.output import console, destination
 from producer.output import results as render
 
@@ -25,7 +26,7 @@ ROWS, OUTPUT = "Rows", "Output"
 
 @app.command()
 def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
-    job: JobArgument,
+    job: OptionalJobArgument = None,
     output: Annotated[
         Path | None,
         option(
@@ -80,6 +81,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     if as_table and not follow:
         limit = min(limit or render.SHOWN_ROWS, render.SHOWN_ROWS)
     with open_client() as client:
+        job = newest(client, job, lambda job: job.kind == GenerateSpec.QUEUE, "generates texts")
         found = client.job(job)
         if found.rows_total and not (follow or found.ended or found.rows_done or found.rows_failed):
             _report_missing(found)  # before an earlier export is replaced by an empty one
@@ -99,7 +101,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
                 f"{shown:,} of {counted(found.rows_total, 'row')}. All rows: charrnn-jobs results {job} -o FILE"
             )
         else:
-            _write(lines, chosen, output, earlier, bom=bom, live=follow)
+            export(lines, chosen, output, earlier, bom=bom, live=follow)
         now = client.job(job) if follow else found
         if now.ended or not follow:  # otherwise every requested row was written
             _report_missing(now)
@@ -111,22 +113,6 @@ def _read_earlier(output: Path | None, format: str) -> Earlier | None:
     if output is None or output == destination.STANDARD_OUTPUT:
         raise InputError("--append requires a file. Add -o FILE, or leave out --append")
     return read_earlier(output, format) if output.exists() and output.stat().st_size else None
-
-
-def _write(
-    lines: Iterator[bytes], format: str, output: Path | None, earlier: Earlier | None, *, bom: bool, live: bool
-) -> None:
-    with destination.opened(output, live=live) as file:
-        if earlier:
-            earlier.copy(file)
-            lines = earlier.without_known(lines)
-        elif bom:
-            file.write(codecs.BOM_UTF8)
-        count = formats.write(lines, format, file, header=not earlier)
-    if earlier:
-        console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
-    elif not count:
-        console.note("no rows")
 
 
 def _report_missing(job: Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -36,16 +37,15 @@ MODEL, SEEDS, SAMPLING, DEFAULTS = "Model", "Seeds", "Sampling", SamplingOptions
 
 
 def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
-    model: Annotated[
+    name: Annotated[
         str | None,
-        option(
-            "-m",
-            "--model",
-            metavar="MODEL",
-            help="Model: NAME, NAME@VERSION or NAME@ALIAS. Required without --after.",
-            panel=MODEL,
+        typer.Argument(
+            metavar="[MODEL]",
+            help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or CHARRNN_MODEL]",
+            show_default=False,
         ),
     ] = None,
+    model: Annotated[str | None, option("-m", "--model", metavar="MODEL", help="The same.", panel=MODEL)] = None,
     after: Annotated[
         int | None,
         option(
@@ -64,6 +64,9 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             panel=SEEDS,
         ),
     ] = None,
+    seed: Annotated[
+        list[str] | None, option(metavar="TEXT", help="A seed, in place of a file. Repeatable.", panel=SEEDS)
+    ] = None,
     seeds_format: Annotated[
         Literal["text", "jsonl", "json", "csv", "parquet"] | None,
         option(help="Format of the seed file.", default="by the file's name", panel=SEEDS),
@@ -77,7 +80,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         option(help="Handling of seeds that cannot be used.", default="error", panel=SEEDS),
     ] = "error",
     random_seeds: Annotated[
-        int | None, integer(help="Use N random snippets of the training text as seeds. Requires --model.", panel=SEEDS)
+        int | None, integer(help="Use N random snippets of the training text as seeds.", panel=SEEDS)
     ] = None,
     unknown: Annotated[
         Literal["error", "drop", "replace"],
@@ -156,13 +159,23 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     dry_run: DryRunOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
+    output: Annotated[
+        Path | None,
+        option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="With --wait: write the results to this file at the end, in the format that its name tells.",
+            panel="Output",
+        ),
+    ] = None,
 ) -> Submission:
     """Generate texts from seeds. Prints the job's id."""
     timeout_s = parse_timeout(timeout)
-    if model is None and after is None:
-        raise InputError(
-            "No model given. Pass -m MODEL, or --after JOB for the version that a training job will produce"
-        )
+    if name is not None and model is not None:
+        raise InputError(f"The model is given twice: {name} and -m {model}. Leave out one of them")
+    if seed and (seeds is not None or random_seeds is not None):
+        raise InputError("--seed cannot be combined with --seeds or --random-seeds. Leave out one of them")
     sampling = SamplingOptions(
         temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
         samples=samples,
@@ -176,7 +189,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         precision=precision,
     )
     request = GenerateRequest(
-        model=model,
+        model=model if name is None else name,
         sampling=sampling,
         rng_seed=rng_seed,
         seeds=seeds,
@@ -188,7 +201,17 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         part_rows=part_rows,
         label=label,
     )
-    return Submission(request, after=after, key=key, dry_run=dry_run, json=json, wait=wait, timeout_s=timeout_s)
+    return Submission(
+        request,
+        given=seed,
+        after=after,
+        key=key,
+        dry_run=dry_run,
+        json=json,
+        wait=wait,
+        timeout_s=timeout_s,
+        output=output,
+    )
 
 
 def _unescaped(stop: str) -> str:

@@ -184,7 +184,7 @@ def test_an_unreachable_store_is_exit_code_4(home: Home) -> None:
 
 
 def test_usage_errors_are_exit_code_2(home: Home) -> None:
-    for words in (["sumbit"], ["submit"], ["status", "first"]):
+    for words in (["sumbit"], ["train"], ["status", "first"]):
         assert home.call(*words).returncode == 2
 
 
@@ -295,7 +295,7 @@ def test_a_worker_without_the_model_s_library_does_not_start(stack: Home) -> Non
         (("submit", "--seed-format", "text"), "No such option"),
         (("submit", "-m", "tiny", "--timeout", "10s"), "--timeout requires --wait"),
         (("submit", "-m", "tiny", "--unknown", "leave"), "'leave' is not one of"),
-        (("submit",), "Pass -m MODEL, or --after JOB"),
+        (("submit", "--random-seeds", "3", "--after", "1"), "--random-seeds requires a trained --model"),
     ],
 )
 def test_messages_name_options_as_they_are_typed(stack: Home, arguments: tuple[str, ...], message: str) -> None:

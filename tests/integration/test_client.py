@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
@@ -26,7 +26,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.store.tables import jobs, metrics, speeds, versions, workers
+from charrnn.jobs.store.tables import aliases, jobs, metrics, speeds, versions, workers
 from charrnn.jobs.submit.estimates import EPOCH_S, START_S, Estimate, TrainingEstimate
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
@@ -500,7 +500,13 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="trains later, not speeches"):
         submit(client, model, [Seed("a")], SAMPLING, after=training.id)
-    with pytest.raises(InputError, match="No model given"):
+
+
+def test_without_a_name_the_only_model_is_sampled(client: Client, model: str) -> None:
+    assert submit(client, None, [Seed("a")], SAMPLING).spec.model == model
+    with client.connections.store.write() as connection:
+        connection.execute(delete(aliases))
+    with pytest.raises(InputError, match="There is no model yet. Train one with: charrnn-jobs train NAME PATH"):
         submit(client, None, [Seed("a")], SAMPLING)
 
 

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.errors import DamagedError, ModelFileError, NotFoundError
+from charrnn.errors import DamagedError, ModelFileError
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import Version
+from charrnn.jobs.store import registry
 from charrnn.model_files import COPIES
 from charrnn.text.documents import Document
 from charrnn.text.lines import NEW_LINE, lines_of
@@ -67,11 +68,12 @@ def _further_text(spec: TrainSpec, validation: str) -> bytes:
 def _texts(child: Child, version: Version, watch: Watch) -> tuple[TrainSpec, Path, str] | None:
     """Return how a version was trained, its training text and its validation text, or None if they are lost."""
     try:
-        spec = None if version.job is None else child.store.job(version.job).train_spec
+        with child.store.read() as connection:
+            spec = registry.training_of(connection, version.model, version.version)
         if spec is None:
             return None
         corpus = child.files.verified_path(spec.corpus, watch.check)
         return spec, corpus, child.files.read(spec.validation).decode()
-    except (DamagedError, ModelFileError, NotFoundError) as error:
+    except (DamagedError, ModelFileError) as error:
         logger.warning("job %d: it is not known which texts are new: %s", watch.part.job, error)
         return None

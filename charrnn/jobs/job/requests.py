@@ -100,8 +100,8 @@ class GenerateRequest:
     """A request to sample seeds x temperatures x samples from a model.
 
     Attributes:
-        model: `name` for its champion, `name@3` for a version, or `name@alias`; None for the version that a training
-            job will make.
+        model: `name` for its champion, `name@3` for a version, or `name@alias`. None: the version that a training job
+            will make, or if there is none to wait for, the model of the settings, or else the only one.
         rng_seed: random seed of the job. If it is None, it is derived from an idempotency key or a schedule's slot, or
             drawn each time. It is stored with the job. `sampling.rng_seed` must be 0.
         seeds: path of the seeds file, or "-" for standard input. None: the seeds are given beside the request, or there
@@ -117,7 +117,7 @@ class GenerateRequest:
 
     QUEUE: ClassVar[str] = GenerateSpec.QUEUE
 
-    model: str | None
+    model: str | None = None
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     rng_seed: int | None = None
     seeds: str | None = None
@@ -132,8 +132,6 @@ class GenerateRequest:
     def __post_init__(self) -> None:
         if self.sampling.rng_seed:
             raise InputError("sampling.rng_seed must be 0. Set rng_seed of the request instead")
-        if self.random_seeds is not None and self.model is None:
-            raise InputError("`random_seeds` requires a trained `model`, whose text it uses")
         if self.seeds_format is not None and self.seeds is None:
             raise InputError("seeds_format requires a seeds file. Set seeds, or leave seeds_format out")
         if self.seed_column is not None and self.seeds is None:

@@ -77,11 +77,6 @@ class Job:
         return self.spec if isinstance(self.spec, GenerateSpec) else None
 
     @property
-    def train_spec(self) -> TrainSpec | None:
-        """The spec of a training job; None for a generate job. Raises what `generate_spec` raises."""
-        return self.spec if isinstance(self.spec, TrainSpec) else None
-
-    @property
     def unreadable(self) -> str | None:
         """Why its spec cannot be read, or None."""
         return damage(lambda: self.spec)

@@ -1,4 +1,4 @@
-"""Queries over rows that may be damaged: the list of all versions, and facts about earlier jobs.
+"""Queries over rows that may be damaged: the list of all versions, the only model, and facts about earlier jobs.
 
 A version that cannot be read is listed as unreadable. A job that cannot be read is skipped.
 """
@@ -19,11 +19,12 @@ from charrnn.jobs.job.json_object import whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.version import Gate, ListedVersion
-from charrnn.jobs.store.registry import version_facts
+from charrnn.jobs.store.registry import CHAMPION, version_facts
 from charrnn.jobs.store.tables import aliases, jobs, metrics, versions
 from charrnn.options import NetworkOptions
 
 RECENT = 10  # jobs to look at
+SHOWN_MODELS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,25 @@ class Trained:
     epochs: int
     steps: int
     seconds: float
+
+
+def only_model(connection: Connection) -> str:
+    """Return the name of the only model that has a champion.
+
+    Raises:
+        InputError: there are several, or none.
+    """
+    query = select(aliases.c.model).where(aliases.c.alias == CHAMPION).order_by(aliases.c.model)
+    names: list[str] = list(connection.execute(query).scalars())
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise InputError("There is no model yet. Train one with: charrnn-jobs train NAME PATH")
+    more = f" and {len(names) - SHOWN_MODELS:,} more" if len(names) > SHOWN_MODELS else ""
+    raise InputError(
+        f"No model given, and there are several: {', '.join(names[:SHOWN_MODELS])}{more}. Name one, or set "
+        f"CHARRNN_MODEL"
+    )
 
 
 def last_training(connection: Connection, model: str) -> TrainSpec | None:

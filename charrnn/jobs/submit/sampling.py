@@ -30,7 +30,7 @@ from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import BadSeeds, Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.lifecycle import NewJob
-from charrnn.jobs.store.readable import mean_short_length
+from charrnn.jobs.store.readable import mean_short_length, only_model
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.estimates import Estimate, guess_speed
@@ -73,11 +73,11 @@ def submit(
         UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the store
             broke while it stored the job: the outcome is then unknown. With a key it is safe to submit again.
     """
-    _check(request, key)
+    _check(request, key, after)
     rng_seed = choose_rng_seed(request, key if slot is None else str(slot))
     sampling = replace(request.sampling, rng_seed=rng_seed)  # before any connection, since it may be refused
     connections.probe()
-    target = find_target(connections.store, request.model, after)
+    target = find_target(connections, request.model, after)
     plan = Plan(
         request=request,
         sampling=sampling,
@@ -97,7 +97,9 @@ def submit(
     return replace(submitted, blank_lines=blank_lines, bad_seeds=bad.count, first_bad_seed=bad.first)
 
 
-def _check(request: GenerateRequest, key: str | None) -> None:
+def _check(request: GenerateRequest, key: str | None, after: int | None) -> None:
+    if request.random_seeds is not None and after is not None:
+        raise InputError("`random_seeds` requires a trained `model`, whose text it uses. Leave out `after`")
     check_storable("The label", request.label or "")
     check_length("The label", request.label or "", MAX_LABEL)
     if key is not None:
@@ -158,20 +160,20 @@ class Plan:
         )
 
 
-def find_target(store: Store, model: str | None, after: int | None) -> Target:
+def find_target(connections: Connections, model: str | None, after: int | None) -> Target:
     """Return the version that `model` refers to, or that the training job `after` will make.
 
+    Without either it is that of the settings' model, or of the only model.
+
     Raises:
-        InputError: neither is given, both are given and differ, or `after` makes no version.
+        InputError: both are given and differ, `after` makes no version, or no model is given and there are several.
         NotFoundError: the model or the job does not exist.
     """
     if after is not None:
-        return _awaited_target(store, model, after)
-    if model is None:
-        raise InputError(
-            "No model given. Expected `model`, or `after` for the version that a training job will produce"
-        )
-    with store.read() as connection:
+        return _awaited_target(connections.store, model, after)
+    with connections.store.read() as connection:
+        if model is None:
+            model = connections.settings.model or only_model(connection)
         version = registry.resolve(connection, model)
     return Target(version.model, version.version, version.characters, version.precision, version.network)
 
@@ -197,10 +199,10 @@ def find_fleet(connections: Connections, model: str) -> Fleet:
 
 
 def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
-    request = plan.request
-    if request.random_seeds is None or request.model is None:
+    if plan.request.random_seeds is None:
         return None
-    return training_openings(connections, request.model, request.random_seeds, plan.sampling.rng_seed)
+    version = f"{plan.target.model}@{plan.target.version}"
+    return training_openings(connections, version, plan.request.random_seeds, plan.sampling.rng_seed)
 
 
 def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:

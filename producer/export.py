@@ -1,0 +1,44 @@
+"""Write the rows of a job to a file or to standard output."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from pathlib import Path
+
+from charrnn.errors import counted
+from charrnn.jobs.rows import formats
+from charrnn.jobs.rows.additions import Earlier
+from producer.output import console, destination
+
+
+def export(
+    lines: Iterator[bytes],
+    format: str,
+    output: Path | None,
+    earlier: Earlier | None = None,
+    *,
+    bom: bool = False,
+    live: bool = False,
+) -> None:
+    """Write result lines, and tell how many there were.
+
+    Args:
+        output: the file; None or - is standard output.
+        earlier: a file of results whose rows come first.
+        bom: whether to begin with a byte order mark.
+        live: whether to flush standard output after each line.
+    """
+    with destination.opened(output, live=live) as file:
+        if earlier:
+            earlier.copy(file)
+            lines = earlier.without_known(lines)
+        elif bom:
+            file.write(codecs.BOM_UTF8)
+        count = formats.write(lines, format, file, header=not earlier)
+    if earlier:
+        console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
+    elif not count:
+        console.note("no rows")
+    elif output is not None and output.is_file():
+        console.note(f"{counted(count, 'row')}, {console.size(output.stat().st_size)}: {output}")
