@@ -9,6 +9,10 @@ EXAMPLES = {
         "charrnn-jobs train speeches speeches/ --units 256 --epochs 3 --max-minutes 60",
         "charrnn-jobs train speeches speeches/ new.txt --from speeches",
     ),
+    "sample": (
+        "charrnn-jobs sample",
+        "charrnn-jobs sample speeches 'the ' 'a ' -n 3 -t 0.5,1.0 -l 100",
+    ),
     "submit": (
         "charrnn-jobs submit speeches --seeds seeds.txt -t 0.5,1.0 -n 10 --wait -o texts.csv",
         "charrnn-jobs submit speeches --seed 'the ' --seed 'a ' -n 5",

@@ -151,3 +151,12 @@ def parse_seconds(option: str, text: str) -> float:
 
 def parse_timeout(text: str | None) -> float | None:
     return None if text is None else parse_seconds("--timeout", text)
+
+
+def unescape(stop: str) -> str:
+    """Return a stop string without the escapes that a shell needs."""
+    escapes = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
+    _, backslash, rest = re.sub(r"\\[nt\\]", "", stop).partition("\\")
+    if backslash:
+        raise InputError(rf"--stop {stop!r}: unknown escape \{rest[:1]}. Expected \n, \t, or \\ for a backslash")
+    return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)

@@ -28,6 +28,7 @@ from producer.options import (
 from producer.output import console
 from producer.output import models as render
 from producer.output.destination import replace_atomically
+from producer.temporary import temporary
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -108,19 +109,15 @@ def _sampled(
     client: Client, requests: Sequence[GenerateRequest], openings: Sequence[str], timeout_s: float | None
 ) -> list[tuple[JsonObject, ...]]:
     """Return the result lines of each request, by jobs that are deleted afterwards."""
-    jobs: list[int] = []
     try:
-        jobs.extend(client.submit(request, openings).id or 0 for request in requests)
-        for job, request in zip(jobs, requests, strict=True):
-            if not follow(client, job, timeout_s, f"texts of {request.model}"):
-                raise typer.Exit(JOB_FAILED)
-        return [tuple(map(loads, client.results(job))) for job in jobs]
+        with temporary(client) as jobs:
+            jobs.extend(client.submit(request, openings).id or 0 for request in requests)
+            for job, request in zip(jobs, requests, strict=True):
+                if not follow(client, job, timeout_s, f"texts of {request.model}"):
+                    raise typer.Exit(JOB_FAILED)
+            return [tuple(map(loads, client.results(job))) for job in jobs]
     except NotFinishedError:
         raise NotFinishedError(f"The texts were not sampled within {timeout_s:g} s. Use a longer --timeout") from None
-    finally:
-        for job in jobs:
-            if not client.cancel(job):  # otherwise it ends in a moment, and stays in the list as cancelled
-                client.delete(job)
 
 
 @models.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,6 +26,7 @@ from producer.options import (
     parse_temperatures,
     parse_timeout,
     positive_number,
+    unescape,
 )
 from producer.submission import Submission, make_submit_command
 
@@ -180,7 +180,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
         samples=samples,
         length=length,
-        stop=tuple(map(_unescaped, stop or ())),
+        stop=tuple(map(unescape, stop or ())),
         keep_stop=keep_stop,
         top_k=top_k,
         top_p=top_p,
@@ -212,15 +212,6 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         timeout_s=timeout_s,
         output=output,
     )
-
-
-def _unescaped(stop: str) -> str:
-    """Return a stop string without the escapes that a shell needs."""
-    escapes = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
-    _, backslash, rest = re.sub(r"\\[nt\\]", "", stop).partition("\\")
-    if backslash:
-        raise InputError(rf"--stop {stop!r}: unknown escape \{rest[:1]}. Expected \n, \t, or \\ for a backslash")
-    return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)
 
 
 app.command()(make_submit_command(submit))

@@ -64,6 +64,15 @@ def records(found: object) -> None:
     value(text.encode(errors="backslashreplace").decode())  # a lone surrogate, as of a damaged cell, stays escaped
 
 
+def sampled(seed: str, text: str, remark: str = "") -> None:
+    """Print a sampled text with its seed on standard output; on a terminal with a remark, and the seed dim."""
+    if not out.is_terminal:
+        print(f"{seed}{text}", flush=True)
+        return
+    shown = Text.assemble((f"{remark}  " if remark else "", "cyan"), (_printable_lines(seed).plain, "dim"))
+    out.print(shown.append(_printable_lines(text)), soft_wrap=True)
+
+
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Print a table on standard output. Columns of numbers are right-aligned."""
     shown = Table(box=None, pad_edge=False, header_style="bold")

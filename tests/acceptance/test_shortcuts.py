@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.jobs.programs import BAD_INPUT, JOB_FAILED, NOT_FOUND
+from charrnn.jobs.job.states import Priority
+from charrnn.jobs.programs import BAD_INPUT, JOB_FAILED, NOT_FOUND, UNREACHABLE
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import TINY, Home
 
@@ -78,3 +79,35 @@ def test_commands_without_an_id_mean_the_newest_job_that_fits(stack: Home, tmp_p
     nothing = stack.call("wait")
     assert nothing.returncode == NOT_FOUND
     assert "there is none that has not ended" in nothing.stderr
+
+
+def test_a_few_texts_are_shown_and_leave_no_job(stack: Home) -> None:
+    before = stack.json("jobs")
+    options = ["-n", "2", "-l", "5", "-t", "0,1", "--stop", r"\n"]
+    lines = stack.ok("sample", "tiny", "the ", "a ", *options).splitlines()
+    assert [line[:2] for line in lines] == ["th"] * 4 + ["a "] * 4
+    assert lines[0] == lines[1]  # at temperature 0
+    assert max(map(len, lines)) <= len("the ") + 5
+    assert stack.json("jobs") == before
+    assert stack.call("sample", "tinny").returncode == NOT_FOUND
+    assert stack.json("jobs") == before
+
+
+def test_the_job_of_a_sample_is_kept_on_request_and_comes_first(stack: Home) -> None:
+    done = stack.call("sample", "tiny", "-l", "5", "--stop", r"\n", "--keep")
+    job = stack.json("status")
+    assert f"job {job['id']}. Its results: " in done.stderr
+    assert (job["label"], job["priority"], job["spec"]["sampling"]["stop"]) == ("sample", Priority.HIGH, ["\n"])
+    [row] = [json.loads(line) for line in stack.ok("results").splitlines()]
+    assert done.stdout == f"{row['seed']}{row['text']}\n"
+
+
+def test_a_sample_without_a_worker_ends_at_once(home: Home) -> None:
+    refused = home.call("sample", "tiny")
+    assert (refused.returncode, "no live worker serves generate" in refused.stderr) == (UNREACHABLE, True)
+
+
+def test_a_comparison_leaves_no_job(stack: Home) -> None:
+    before = stack.json("jobs")
+    stack.ok("models", "compare", "tiny", "tiny", "-n", "1", "-l", "5")
+    assert stack.json("jobs") == before

@@ -1,0 +1,135 @@
+"""The command `sample`: a few texts on the screen at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charrnn.errors import UnreachableError
+from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.states import Priority
+from charrnn.jobs.job.views import no_worker
+from charrnn.jobs.programs import JOB_FAILED
+from charrnn.options import SamplingOptions
+from producer.options import RngSeedOption, flag, integer, open_client, option, parse_temperatures, unescape
+from producer.output import console
+from producer.temporary import temporary
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+
+PART_ROWS = 64  # a part's texts are shown together, so parts are small
+POLL_S = 0.02  # a text of 400 characters takes 0.2 seconds
+PATIENCE_S = 2.0  # seconds without a text after which the reason is shown
+
+SAMPLING, DEFAULTS = "Sampling", SamplingOptions()
+
+app = typer.Typer()
+
+
+@app.command()
+def sample(  # a command's options are its arguments, to Typer
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODEL]",
+            help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or CHARRNN_MODEL]",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SEED...]", help=r"Texts to continue. \[default: the start of a new line]", show_default=False
+        ),
+    ] = None,
+    samples: Annotated[
+        int, integer("-n", "--samples", help="Texts per seed and temperature.", default=1, panel=SAMPLING)
+    ] = 1,
+    temperature: Annotated[
+        list[str] | None,
+        option(
+            "-t",
+            "--temperature",
+            metavar="T[,T...]",
+            help="Sampling temperatures. Repeatable. 0 is greedy decoding.",
+            default=1,
+            panel=SAMPLING,
+        ),
+    ] = None,
+    length: Annotated[
+        int,
+        integer(
+            "-l", "--length", help="Maximum number of new characters per text.", default=DEFAULTS.length, panel=SAMPLING
+        ),
+    ] = DEFAULTS.length,
+    stop: Annotated[
+        list[str] | None,
+        option(
+            metavar="TEXT",
+            help=r"Stop string: ends a text, and is not part of it. Repeatable. Escapes: \n, \t, \\.",
+            panel=SAMPLING,
+        ),
+    ] = None,
+    rng_seed: RngSeedOption = None,
+    keep: Annotated[bool, flag("--keep", help="Keep the job and its results.", panel="Job")] = False,
+) -> None:
+    """Generate a few texts and show them, before all other jobs. The job is deleted."""
+    sampling = SamplingOptions(
+        temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
+        samples=samples,
+        length=length,
+        stop=tuple(map(unescape, stop or ())),
+        unknown="replace",
+    )
+    request = GenerateRequest(
+        model=model, sampling=sampling, rng_seed=rng_seed, priority=Priority.HIGH, part_rows=PART_ROWS, label="sample"
+    )
+    with open_client() as client:
+        if not any(GenerateSpec.QUEUE in worker.queues for worker in client.workers()):
+            raise UnreachableError(f"Nothing can be sampled: {no_worker(GenerateSpec.QUEUE)}")
+        with nullcontext(list[int]()) if keep else temporary(client) as jobs:
+            job = client.submit(request, seeds or None).id or 0
+            jobs.append(job)
+            succeeded = _show(client, job, several=len(sampling.temperatures) > 1)
+    if keep:
+        console.note(f"job {job}. Its results: charrnn-jobs results {job}")
+    if not succeeded:
+        raise typer.Exit(JOB_FAILED)
+
+
+def _show(client: Client, job: int, *, several: bool) -> bool:
+    """Print the texts of a job as they are made, with their temperatures if there are several.
+
+    Returns:
+        Whether all texts were made.
+    """
+    _wait_for_first(client, job)
+    failed = 0
+    for line in client.results(job, follow=True):
+        row = json.loads(line)
+        if row["text"] is None:
+            failed += 1
+            console.fail(f"row {row['row']} was not sampled: {row['error']}")
+        else:
+            console.sampled(row["seed"], row["text"], f"{row['temperature']:g}" if several else "")
+    return not failed
+
+
+def _wait_for_first(client: Client, job: int) -> None:
+    """Return when a text of a job is there, and say why there is none if that takes long."""
+    started, told = time.monotonic(), False
+    while True:
+        found = client.job(job)
+        if found.ended or found.rows_done or found.rows_failed:
+            return
+        if not told and time.monotonic() - started > PATIENCE_S:
+            status = client.status(job)
+            console.note(f"waiting: {status.waiting_for or 'a worker loads or compiles the model'}")
+            told = True
+        time.sleep(POLL_S)
