@@ -69,6 +69,20 @@ COMMANDS = {
 }
 
 
+# What other tools call the commands here.
+ELSEWHERE = {
+    "generate": "sample for a few texts, submit for many",
+    "list": "jobs, models or schedules",
+    "logs": "status JOB; the logs of workers are on their own standard error",
+    "ls": "jobs, models or schedules",
+    "ps": "jobs --state running",
+    "rm": "delete JOB, models delete or schedules remove",
+    "run": "train, sample or submit",
+    "show": "status JOB, models show or schedules show",
+    "watch": "wait JOB",
+}
+
+
 class Commands(TyperGroup):
     """All commands, of which only the one that is called is imported."""
 
@@ -79,6 +93,8 @@ class Commands(TyperGroup):
             self.add_command(TyperCommand(name, help=help_line, rich_help_panel=panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] in ELSEWHERE:
+            ctx.fail(f"No such command {args[0]!r}. Use {ELSEWHERE[args[0]]}")
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else None, rest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from charrnn.jobs.settings import Settings
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
 
+logger = logging.getLogger(__name__)
+
+RANDOM_TEMPERATURE = 2.0  # above it, letters that the model thinks unlikely are sampled as often as likely ones
 MAX_ID = 2**31 - 1  # the largest integer of a database column
 JOB_PANEL = "Job"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
@@ -134,11 +138,19 @@ def open_client() -> Iterator[Client]:
 
 
 def parse_temperatures(option: str, text: str) -> tuple[float, ...]:
-    """Read numbers with commas between them."""
+    """Read numbers with commas between them. Warn of high ones, which a decimal comma makes: 0,6 is 0 and 6."""
     try:
-        return tuple(float(number) for number in text.split(","))
+        temperatures = tuple(float(number) for number in text.split(","))
     except ValueError:
         raise InputError(f"{option} must be numbers such as 0.2,0.5. Received: {text!r}") from None
+    if high := [temperature for temperature in temperatures if temperature > RANDOM_TEMPERATURE]:
+        logger.warning(
+            "%s %s: at a temperature of %g texts are nearly random. Commas separate numbers; a decimal has a point",
+            option,
+            text[:80],
+            max(high),
+        )
+    return temperatures
 
 
 def parse_seconds(option: str, text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.lifecycle import NewJob, add_job
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import parts
+from producer.cli import COMMANDS
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 
@@ -186,6 +188,22 @@ def test_an_unreachable_store_is_exit_code_4(home: Home) -> None:
 def test_usage_errors_are_exit_code_2(home: Home) -> None:
     for words in (["sumbit"], ["train"], ["status", "first"]):
         assert home.call(*words).returncode == 2
+
+
+@pytest.mark.parametrize("word", ["generate", "list", "logs", "watch", "ps"])
+def test_a_word_of_another_tool_gets_a_pointer(home: Home, word: str) -> None:
+    refused = home.call(word, "7")
+    said = " ".join(refused.stderr.replace("│", " ").split())
+    assert refused.returncode == 2
+    pointed = re.search(rf"No such command '{word}'. Use (\w+)", said)
+    assert pointed, said
+    assert pointed[1] in COMMANDS
+
+
+def test_a_decimal_comma_gets_a_warning(stack: Home) -> None:
+    said = " ".join(stack.call("submit", "tiny", "-t", "0,6", "--dry-run").stderr.split())
+    assert "WARNING: --temperature 0,6: at a temperature of 6 texts are nearly random" in said
+    assert "WARNING" not in stack.call("submit", "tiny", "-t", "0,2", "--dry-run").stderr
 
 
 def test_help_lists_the_exit_codes(home: Home) -> None:
