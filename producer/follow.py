@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
 
+from charrnn.errors import DamagedError, NotFoundError
+from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.job.states import JobState
 from charrnn.jobs.programs import INTERRUPTED
-from producer.output import console, progress
+from producer.output import console, models, progress
 from producer.output import jobs as render
 
 if TYPE_CHECKING:
@@ -36,4 +40,7 @@ def follow(client: Client, job_id: int, timeout_s: float | None, name: str | Non
     if job is None:
         return False
     render.ended(job, name)
+    if job.kind == TrainSpec.QUEUE and job.state == JobState.DONE:
+        with suppress(DamagedError, NotFoundError):  # it was deleted since
+            console.note(models.verdict(client.models.show(job.name)))
     return job.succeeded

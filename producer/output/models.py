@@ -63,6 +63,17 @@ def version(found: VersionDetails) -> None:
     )
 
 
+def verdict(found: VersionDetails) -> str:
+    """Return whether a new version is in use now, and how to use it if not."""
+    if found.gate.promoted:
+        return f"{found.model} now means {found.name}: {found.reason}"
+    in_use = found.gate.comparison and f"{found.model}@{found.gate.comparison.champion}"
+    return (
+        f"{found.name} is not in use: {found.reason}. {in_use or 'The champion'} stays in use. To use {found.name} "
+        f"anyway: charrnn-jobs models promote {found.name}"
+    )
+
+
 def _corpus(training: TrainSpec) -> str:
     shown = ", ".join(training.sources[:SHOWN_SOURCES])
     more = training.num_sources - SHOWN_SOURCES

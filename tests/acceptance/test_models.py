@@ -43,8 +43,10 @@ def validation(stack: Home) -> str:
 
 def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) -> None:
     champion = stack.json("models", "show", "poems")["version"]
-    stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
+    done = stack.call("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     newest = stack.json("models", "show", "poems@candidate")
+    name = f"poems@{newest['version']}"
+    assert f"{name} is not in use: {newest['reason']}. poems@{champion} stays in use. To use {name}" in done.stderr
     assert newest["version"] > 2
     assert f" of poems@{champion} by 5" in newest["reason"]
     assert stack.json("models", "show", "poems")["version"] == champion

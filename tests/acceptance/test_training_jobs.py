@@ -51,6 +51,7 @@ def test_waiting_shows_each_epoch_and_what_the_model_writes(stack: Home, trained
             written = f"{preview['seed']}|{preview['text']}".replace("\n", "⏎")
             assert f"  {preview['temperature']:g}: {written}\n" in said
     assert "validation loss " in said
+    assert "several now means several@1: the first version" in said
 
 
 def test_status_draws_the_losses(stack: Home, trained: tuple[str, str]) -> None:
