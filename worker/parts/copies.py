@@ -13,7 +13,8 @@ from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.model_files import COPIES
-from charrnn.text.documents import Document
+from charrnn.regular_file import regular
+from charrnn.text.documents import Document, FileBytes
 from charrnn.text.lines import NEW_LINE, lines_of
 from charrnn.text.validation import JOINT, PIECE_END
 from worker.child import Child
@@ -53,8 +54,9 @@ def open_copies(child: Child, version: Version, index: np.ndarray | None, watch:
         yield None
         return
     spec, corpus, validation = found
-    with Document(corpus).open() as file:
-        text = file[:] if len(file) <= IN_MEMORY else file
+    with open(corpus, "rb", opener=regular) as file:
+        stored = FileBytes(file.fileno())
+        text = stored[:] if len(stored) <= IN_MEMORY else stored
         yield Copies(index, text, _further_text(spec, validation), lines=spec.network.lines)
 
 

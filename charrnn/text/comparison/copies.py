@@ -222,7 +222,7 @@ class _Search:
 
     def __init__(self, copies: Copies, data: bytes, windows: np.ndarray, lows: np.ndarray, highs: np.ndarray) -> None:
         self._copies, self._data, self._windows = copies, data, windows.tolist()
-        self._lows, self._highs, self._counts = lows.tolist(), highs.tolist(), (highs - lows).tolist()
+        self._lows, self._highs, self._counts = lows.tolist(), highs.tolist(), highs - lows
         self._tries = TRIES + len(data) // 4
 
     def longest(self) -> tuple[str, int]:
@@ -232,7 +232,7 @@ class _Search:
         heapify(pending)
         while pending and -pending[0][0] > best and self._tries > 0:
             _, left, right, first, last = heappop(pending)
-            rarest = min(range(first, last), key=self._counts.__getitem__)
+            rarest = first + int(self._counts[first:last].argmin())  # a run may have 200,000 windows
             window = self._windows[rarest]
             for other in self._copies.places(self._lows[rarest], self._highs[rarest]):
                 self._tries -= 1
@@ -251,9 +251,7 @@ class _Search:
         """Yield the runs of windows that are all in the index: how long a copy with them can be (negative, for a heap),
         its first and last byte, and the run."""
         left, first = 0, 0
-        for number, count in enumerate([*self._counts, 0]):
-            if count:
-                continue
+        for number in [*np.flatnonzero(self._counts == 0).tolist(), len(self._windows)]:
             end = number == len(self._windows)
             right, after = (len(self._data), 0) if end else _sides(self._windows[number])
             if number > first:
