@@ -37,6 +37,11 @@ def note(message: str) -> None:
         err.print(_printable_lines(shorten(message)))
 
 
+def cut(line: str) -> str:
+    """Return a line for standard error that fits the width of a terminal there."""
+    return line if not err.is_terminal or len(line) <= err.width else f"{line[: err.width - 1]}…"
+
+
 def fail(message: str) -> None:
     with suppress(OSError):
         err.print(Text.assemble(("error: ", "bold red"), _printable_lines(shorten(message))))

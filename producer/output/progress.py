@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Column
 
 from charrnn.errors import counted
 from charrnn.jobs.job.part import SamplingProgress
@@ -21,6 +22,8 @@ from producer.output import jobs as render
 
 Show = Callable[[JobStatus], None]
 
+BAR, NARROW_BAR, WIDE = 24, 10, 100  # columns
+PACE_S = 30.0  # of which the throughput is the mean
 LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 
 
@@ -36,26 +39,51 @@ def follower(name: str) -> Iterator[Show]:
 
 @contextmanager
 def _live(name: str) -> Iterator[Show]:
-    columns = (BarColumn(24), _Speed(), TimeRemainingColumn(), TextColumn("{task.fields[headline]}"))
-    with Progress(TextColumn(name), *columns, console=console.err, transient=True) as progress:
-        task = progress.add_task("", total=1.0, headline="")
-
-        epochs = _Epochs()
+    with Progress(*_columns(name), console=console.err, transient=True, expand=True) as progress:
+        task = progress.add_task("", total=1.0, pace="", headline="")
+        epochs, pace = _Epochs(), Pace()
 
         def show(job: JobStatus) -> None:
             epochs(job)
             done, total = _work(job)
             headline = escape(console.printable(_headline(job)))
-            progress.update(task, completed=done, total=total, headline=headline)
+            progress.update(
+                task, completed=done, total=total, pace=pace(done, total, time.monotonic()), headline=headline
+            )
 
         yield show
 
 
-class _Speed(ProgressColumn):
-    """Throughput in characters per second."""
+def _columns(name: str) -> Iterator[ProgressColumn]:
+    """Yield the columns of a bar. In a narrow terminal the headline is cut, and nothing else."""
+    yield TextColumn(name, table_column=Column(no_wrap=True))
+    yield BarColumn(BAR if console.err.width >= WIDE else NARROW_BAR)
+    yield TextColumn("{task.fields[pace]}", table_column=Column(no_wrap=True))
+    yield TextColumn("{task.fields[headline]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
 
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+class Pace:
+    """Throughput over the last PACE_S seconds, and the time left at that.
+
+    rich forgets the speed of a task whose total changes, as that of a training with a time limit does.
+    """
+
+    def __init__(self) -> None:
+        self._seen = deque[tuple[float, float]]()
+
+    def __call__(self, done: float, total: float, now: float) -> str:
+        """Return characters per second and the time left, such as "12,300/s 1:05", or "" if they are not known yet."""
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > PACE_S:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        if done <= before or now <= then:
+            return ""
+        speed = (done - before) / (now - then)
+        minutes, seconds = divmod(round(max(0.0, total - done) / speed), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        return f"{speed:,.0f}/s {left}"
 
 
 class _Lines:
@@ -84,7 +112,7 @@ class _Epochs:
         for epoch in job.history[self.shown :]:
             console.note(f"epoch {render.epoch_line(epoch)}")
             for preview in epoch.previews:
-                console.note(f"  {render.preview_line(preview)}")
+                console.note(console.cut(f"  {render.preview_line(preview)}"))
         self.shown = len(job.history)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, cast
 
 from charrnn.errors import counted
@@ -22,7 +23,7 @@ def submitted(job: SubmittedJob, *, json: bool) -> None:
         facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": job.estimate}
         read = {"files": job.spec.num_sources} if isinstance(job.spec, TrainSpec) else {"bad_seeds": job.bad_seeds}
         console.records(facts | read | job.spec.to_dict())
-    elif job.id:
+    elif job.id and not sys.stdout.isatty():  # for the next program; people read it in the summary
         console.value(job.id)
     if isinstance(job.spec, TrainSpec):
         _train(job, job.spec)

@@ -72,6 +72,12 @@ def test_no_control_character_reaches_a_terminal(hostile: Home, command: tuple[s
     assert {c for c in got if unicodedata.category(c) in ("Cc", "Cf")} <= {"\r", "\n"}
 
 
+def test_a_bare_id_is_for_programs_alone(hostile: Home) -> None:
+    told = on_terminal(hostile, "submit", "-m", "tiny", "-l", "5")
+    assert told.startswith("job ")
+    assert hostile.ok("submit", "-m", "tiny", "-l", "5").strip().isdigit()
+
+
 def test_files_and_pipes_receive_unaltered_text(hostile: Home) -> None:
     # Catches: characters that are replaced in the input of the next program too
     piped = hostile.ok("results", "2", "-f", "txt")

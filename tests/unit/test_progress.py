@@ -1,0 +1,59 @@
+"""The bar of a followed job."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from charrnn.jobs.job.part import PartProgress, RunningPart
+from charrnn.training.progress import Progress
+from producer.output import console, progress
+from tests.unit.test_render import STEP, TRAIN
+
+
+def test_speed_and_time_left_survive_a_total_that_changes() -> None:
+    # Catches: rich's own columns, which forget the speed then
+    pace = progress.Pace()
+    assert pace(0, 1_000, 0.0) == ""
+    assert pace(100, 1_300, 1.0) == "100/s 0:12"
+    assert pace(300, 400_300, 2.0) == "150/s 44:27"
+    assert pace(300 + 8_000_000, 8_000_000_000, 100.0) == "81,633/s 27:11:42"
+
+
+def test_the_speed_is_that_of_the_last_seconds() -> None:
+    pace = progress.Pace()
+    for second in range(100):
+        said = pace(1_000 * second if second < 50 else 50_000 + 10 * (second - 50), 60_000, second)
+    assert said.startswith("10/s ")
+
+
+def test_nothing_is_said_about_a_job_that_does_not_move() -> None:
+    pace = progress.Pace()
+    assert [pace(5, 10, second) for second in range(3)] == ["", "", ""]
+
+
+def frames(monkeypatch: pytest.MonkeyPatch, width: int, *steps: Progress) -> str:
+    """Return what a terminal gets while a training goes on."""
+    terminal = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    monkeypatch.setattr(console, "err", terminal)
+    clock = iter(range(1_000))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    with progress.follower("job 7") as show:
+        for step in steps:
+            show(replace(TRAIN, progress=(RunningPart(part=0, attempt=1, progress=PartProgress(work=step)),)))
+    written: str = terminal.file.getvalue()  # type: ignore[attr-defined]
+    return written
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_bar_keeps_speed_and_time_left_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    later = replace(STEP, step=3_000, steps=7_000, characters=2_000_000)
+    written = frames(monkeypatch, width, STEP, later)
+    [last] = [line for line in written.replace("\r", "\n").splitlines() if "step 3,000" in line][-1:]
+    assert "job 7" in last
+    assert "1,000,000/s 0:0" in last
+    assert "epoch 2 of 10, step 3,000 of 7,000" in last
+    assert len(last.split("\x1b")[0]) <= width
