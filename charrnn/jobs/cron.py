@@ -30,16 +30,27 @@ ALLOWED = {
     "month": "1 to 12 or jan to dec",
     "day-of-week": "0 to 7 or sun to sat",
 }
+NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+"""Those of crontab(5), without @reboot."""
+
 # Clocks are not set back by more. In 2020 to 2035 it is 3 hours at most, in Antarctica/Casey.
 SET_BACK = timedelta(hours=6)
 MINUTE = timedelta(minutes=1)
 SEARCHED_YEARS = 50  # as in cronsim; February 29 is a Monday every 28 years, and once 40 years later
-EXAMPLE = 'Expected five fields, minute hour day month weekday, such as "0 3 * * *" for every day at 03:00'
+EXAMPLE = 'Expected five fields, minute hour day month weekday, such as "0 3 * * *" for every day at 03:00, or @daily'
 
 
 @dataclass(frozen=True)
 class Cron:
-    """A cron expression in a time zone.
+    """A cron expression in a time zone. A nickname such as @daily becomes its five fields.
 
     Raises:
         InputError: the expression is not valid or never matches, or the time zone is unknown.
@@ -49,6 +60,7 @@ class Cron:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "expression", NICKNAMES.get(self.expression, self.expression))
         if len(self.expression.split()) != len(ALLOWED):  # cronsim also accepts a sixth field, for seconds
             raise InputError(f"The cron expression {self.expression!r} is not valid. {EXAMPLE}")
         try:

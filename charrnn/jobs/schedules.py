@@ -33,6 +33,9 @@ from charrnn.jobs.submit.training import train
 
 logger = logging.getLogger(__name__)
 
+# An unchanged text is a normal night, a run that came too late may be one; only a failed one needs a person.
+LEVELS = {SlotState.SKIPPED: logging.INFO, SlotState.EXPIRED: logging.WARNING, SlotState.FAILED: logging.ERROR}
+
 PAUSE_MS = 30_000  # between two attempts to submit, while broker, store or files do not answer
 SLOW = "its files are too large, or a disk or network does not answer"
 SHOWN_SLOTS = 10
@@ -241,6 +244,6 @@ class Schedules:
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
         settled = {"event": state.value, "schedule": slot.schedule}
-        logger.warning("schedule %s: %s: %s", slot, state, reason, extra=settled)
+        logger.log(LEVELS[state], "schedule %s: %s: %s", slot, state, reason, extra=settled)
         with self._connections.store.write() as connection:
             slots.settle(connection, slot, state, reason)

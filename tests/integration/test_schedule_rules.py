@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import update
 
 from charrnn.jobs.job.requests import GenerateRequest, Request
@@ -165,6 +166,21 @@ def test_a_paused_schedule_does_nothing_and_misses_nothing(nights: Nights, add: 
     nights.schedules.resume("nightly")
     assert len(nights.at("2026-01-05T02:59")) == 2  # Catches: next_at from before the pause
     assert nights.at("2026-01-05T03:00")[-1].state == "submitted"
+
+
+def test_only_a_failed_run_is_logged_as_an_error(
+    nights: Nights, add: Add, train: Request, text_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Catches: an alarm that a normal night sets off
+    caplog.set_level("INFO", "charrnn.jobs.schedules")
+    add(request=train)
+    nights.at("2026-01-01T03:00")
+    nights.end_jobs()
+    assert nights.at("2026-01-02T03:00")[-1].state == "skipped"
+    text_file.unlink()
+    assert nights.at("2026-01-03T03:00")[-1].state == "failed"
+    levels = {record.event: record.levelname for record in caplog.records if hasattr(record, "event")}
+    assert levels == {"submitted": "INFO", "skipped": "INFO", "failed": "ERROR"}
 
 
 def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, text_file: Path) -> None:

@@ -33,6 +33,16 @@ def times(cron: Cron, after: str, count: int) -> list[str]:
     return [f"{datetime.fromtimestamp(time / 1000, UTC):%m-%d %H:%M}" for time in islice(cron.after(ms(after)), count)]
 
 
+@pytest.mark.parametrize(
+    ("nickname", "expected"),
+    [("@daily", "01-02 00:00"), ("@hourly", "01-01 01:00"), ("@weekly", "01-04 00:00"), ("@monthly", "02-01 00:00")],
+)
+def test_nicknames_stand_for_five_fields(nickname: str, expected: str) -> None:
+    cron = Cron(nickname)
+    assert times(cron, "2026-01-01", 1) == [expected]
+    assert len(cron.expression.split()) == 5  # Catches: a store that older releases cannot read
+
+
 def test_a_time_is_in_the_time_zone_of_the_schedule() -> None:
     assert times(Cron("0 3 * * *", PARIS), "2026-01-01", 2) == ["01-01 02:00", "01-02 02:00"]
     assert times(Cron("0 3 * * *", PARIS), "2026-07-01", 1) == ["07-01 01:00"]
@@ -71,7 +81,7 @@ def test_a_day_that_a_month_does_not_have_is_left_out() -> None:
         "",
         "* * *",
         "* * * * * *",
-        "@daily",
+        "@reboot",
         "61 * * * *",
         "0 0 30 2 *",
         "a b c d e",
