@@ -32,6 +32,7 @@ EXAMPLES = {
         'charrnn-jobs schedules add weekly --cron "0 8 * * mon" -- submit speeches --seeds seeds.txt -n 100',
     ),
     "schedules show": ("charrnn-jobs schedules show nightly", "charrnn-jobs schedules show nightly --json"),
+    "schedules check": ("charrnn-jobs schedules check", "charrnn-jobs schedules check nightly --late 1h"),
     "schedules pause": ("charrnn-jobs schedules pause nightly",),
     "schedules resume": ("charrnn-jobs schedules resume nightly",),
     "schedules run": ("charrnn-jobs schedules run nightly",),

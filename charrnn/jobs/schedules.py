@@ -13,6 +13,7 @@ from charrnn.errors import CharrnnError, DamagedError, UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.job.schedule import (
+    QUEUE,
     ListedSchedule,
     Outcome,
     Schedule,
@@ -20,11 +21,13 @@ from charrnn.jobs.job.schedule import (
     ShownSlot,
     SkippedError,
     Slot,
+    StoredSchedule,
     StoredSlot,
     WaitingSlot,
+    utc,
 )
 from charrnn.jobs.job.specs import TrainSpec
-from charrnn.jobs.job.states import SlotState
+from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store import registry, slots
 from charrnn.jobs.submissions import Submissions
@@ -36,6 +39,8 @@ logger = logging.getLogger(__name__)
 # An unchanged text is a normal night, a run that came too late may be one; only a failed one needs a person.
 LEVELS = {SlotState.SKIPPED: logging.INFO, SlotState.EXPIRED: logging.WARNING, SlotState.FAILED: logging.ERROR}
 
+TRIED = (SlotState.SUBMITTED, SlotState.EXPIRED, SlotState.FAILED)
+LATE_MS = 15 * 60_000  # another process takes over after ten minutes if one died while it submitted
 PAUSE_MS = 30_000  # between two attempts to submit, while broker, store or files do not answer
 SLOW = "its files are too large, or a disk or network does not answer"
 SHOWN_SLOTS = 10
@@ -88,15 +93,37 @@ class Schedules:
                 for stored in slots.all_schedules(connection)
             ]
 
-    def failures(self) -> Sequence[StoredSlot]:
-        """Return the last slot of each schedule that was neither skipped nor is due, if it failed."""
-        tried = (SlotState.SUBMITTED, SlotState.EXPIRED, SlotState.FAILED)
+    def troubles(self, late_ms: int = LATE_MS) -> dict[str, str]:
+        """Return what is wrong, by schedule: the last run failed or is late, or the schedule cannot be read.
+
+        The last run is the last slot that was neither skipped nor is due. Paused schedules are left out.
+
+        Args:
+            late_ms: milliseconds after its time at which a slot that has no job yet is late.
+        """
+        now = self._now()
         with self._connections.store.read() as connection:
-            lasts = [
-                next((slot for slot in slots.newest(connection, stored.name, SHOWN_SLOTS) if slot.state in tried), None)
-                for stored in slots.all_schedules(connection)
-            ]
-        return [slot for slot in lasts if slot is not None and slot.state == SlotState.FAILED]
+            running = [stored for stored in slots.all_schedules(connection) if not stored.paused]
+            latest = {stored.name: slots.newest(connection, stored.name, SHOWN_SLOTS) for stored in running}
+        found = {stored.name: self._trouble(stored, latest[stored.name], now - late_ms) for stored in running}
+        return {name: trouble for name, trouble in found.items() if trouble}
+
+    def _trouble(self, stored: StoredSchedule, latest: Sequence[StoredSlot], late: int) -> str | None:
+        if stored.unreadable:
+            return f"it does not run: {stored.unreadable}"
+        waits = [slot.at for slot in latest if slot.state == SlotState.DUE and stored.overlap != QUEUE]
+        if (due := min(waits, default=stored.next_at)) < late:
+            return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
+        last = next((slot for slot in latest if slot.state in TRIED), None)
+        if last is None:
+            return None
+        if last.state != SlotState.SUBMITTED:
+            return (
+                f"the run of {utc(last.at)} {'failed' if last.state == SlotState.FAILED else 'expired'}: {last.reason}"
+            )
+        outcome = self._shown(last).outcome
+        failed = outcome is not None and outcome.job_state == JobState.FAILED
+        return f"job {last.job}, the run of {utc(last.at)}, failed" if failed else None
 
     def show(self, name: str) -> ScheduleDetails:
         """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""

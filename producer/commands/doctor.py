@@ -15,7 +15,6 @@ import typer
 
 from charrnn.errors import CharrnnError, UnreachableError, counted
 from charrnn.jobs.files.layout import ASIDE, MODELS
-from charrnn.jobs.job.schedule import utc
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
@@ -157,15 +156,9 @@ def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
 
 
 def _schedules(client: Client) -> list[Check]:
-    """Return a finding for each schedule that cannot be read, so that it never runs, and whose last run failed."""
-    unreadable = [
-        Check(f"schedule {schedule.name}", False, f"it does not run: {schedule.unreadable}", needed=False)
-        for schedule in client.schedules.list()
-        if schedule.unreadable
-    ]
-    return unreadable + [
-        Check(f"schedule {slot.schedule}", False, f"the run of {utc(slot.at)} failed: {slot.reason}", needed=False)
-        for slot in client.schedules.failures()
+    """Return a finding for each schedule whose last run failed or is late, or that cannot be read."""
+    return [
+        Check(f"schedule {name}", False, trouble, needed=False) for name, trouble in client.schedules.troubles().items()
     ]
 
 

@@ -130,6 +130,30 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
 
 
 @schedules.command()
+def check(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME...]", help=r"Schedules. \[default: all]", show_default=False),
+    ] = None,
+    late: Annotated[
+        str, option(metavar="TIME", help="A run is late after this time, such as 30m.", default="15m", panel=TIMES)
+    ] = "15m",
+) -> None:
+    """Check that the last run of each schedule succeeded and none is late. Exit code 1 if not."""
+    late_ms = round(1000 * parse_seconds("--late", late))
+    with open_client() as client:
+        for name in names or ():
+            client.schedules.show(name)  # a misspelled name would never fail
+        troubles = client.schedules.troubles(late_ms)
+    found = {name: trouble for name, trouble in troubles.items() if not names or name in names}
+    for name, trouble in found.items():
+        console.fail(f"schedule {name}: {trouble}")
+    if found:
+        raise typer.Exit(JOB_FAILED)
+    console.note("all schedules ran as planned")
+
+
+@schedules.command()
 def pause(name: NameArgument) -> None:
     """Pause a schedule until it is resumed."""
     with open_client() as client:

@@ -122,3 +122,18 @@ def test_a_dry_run_of_a_training_stores_nothing(stack: Home) -> None:
 
 def test_help_of_a_scheduled_command_is_that_of_the_command(stack: Home) -> None:
     assert "--epochs" in stack.ok("schedules", "add", "bad", *CRON, "--", "train", "--help")
+
+
+def test_a_monitor_of_a_schedule_gets_an_exit_code(stack: Home, nightly: str, tmp_path: Path) -> None:
+    seeds = tmp_path / "seeds.txt"
+    seeds.write_text("the \n")
+    stack.ok("schedules", "add", nightly, *CRON, "--", "submit", "tiny", "--seeds", str(seeds), "-l", "5")
+    stack.ok("schedules", "check", nightly)
+    assert stack.call("schedules", "check", "nightlyy").returncode == 3
+    seeds.unlink()
+    assert stack.call("schedules", "run", nightly).returncode == 1
+    failed = stack.call("schedules", "check")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert f"schedule {nightly}: the run of " in failed.stderr
+    assert str(seeds) in failed.stderr
+    stack.ok("schedules", "remove", nightly)

@@ -168,6 +168,36 @@ def test_a_paused_schedule_does_nothing_and_misses_nothing(nights: Nights, add: 
     assert nights.at("2026-01-05T03:00")[-1].state == "submitted"
 
 
+def test_a_monitor_learns_of_runs_that_fail_or_are_late(
+    nights: Nights, add: Add, train: Request, text_file: Path
+) -> None:
+    add(request=train, overlap="queue")
+    assert nights.schedules.troubles() == {}
+    nights.at("2026-01-01T03:00")
+    nights.end_jobs(JobState.FAILED)
+    assert nights.schedules.troubles() == {
+        "nightly": f"job {nights.client.jobs()[0].id}, the run of 2026-01-01 03:00:00 UTC, failed"
+    }
+    nights.at("2026-01-02T03:00")  # Catches: a run in time that counts as late while its job is in work
+    assert nights.schedules.troubles() == {}
+    nights.at("2026-01-03T03:00")
+    assert nights.states()[-1] == "due"
+    nights.now = ms("2026-01-03T12:00")  # it waits for the job before it, as was asked
+    assert nights.schedules.troubles() == {}
+    nights.end_jobs()
+    nights.now = ms("2026-01-04T03:14")  # no process runs
+    assert nights.schedules.troubles() == {}
+    nights.now = ms("2026-01-04T03:16")
+    assert nights.schedules.troubles()["nightly"].startswith("the run of 2026-01-04 03:00:00 UTC is late.")
+    assert nights.schedules.troubles(20 * MINUTE_MS) == {}
+    nights.schedules.pause("nightly")
+    assert nights.schedules.troubles() == {}
+    nights.schedules.resume("nightly")
+    text_file.unlink()
+    nights.at("2026-01-05T03:00")
+    assert nights.schedules.troubles()["nightly"].startswith("the run of 2026-01-05 03:00:00 UTC failed: ")
+
+
 def test_only_a_failed_run_is_logged_as_an_error(
     nights: Nights, add: Add, train: Request, text_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
