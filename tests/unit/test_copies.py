@@ -6,8 +6,6 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from charrnn.text.comparison import copies as module
 from charrnn.text.comparison.copies import MAX_PLACES, SHORTEST, Copies, Copy, build_index
@@ -41,12 +39,13 @@ def test_the_longest_copy_is_found_to_the_byte(chunk: int, monkeypatch: pytest.M
     assert sum(bool(copy.longest) for copy in found) > 100
 
 
-@given(st.integers(0, 2_000), st.integers(SHORTEST, 400))
-@settings(deadline=None)
-def test_every_stretch_of_a_text_is_a_copy(start: int, size: int) -> None:
-    known = prose(0, 1_000)
-    text = known[start : start + size]
-    assert copies_of(known).find(["x" * 30, text])[1].longest == text
+@pytest.mark.parametrize("chunk", [1 << 20, 40])  # Catches: windows that are chosen without neighbors in other chunks
+def test_every_stretch_of_a_text_is_a_copy(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    known = prose(0, 500)
+    for size in (SHORTEST, SHORTEST + 1, 100):
+        texts = [known[start : start + size] for start in range(len(known) - size)]
+        assert [copy.longest for copy in copies_of(known).find(texts)] == texts
 
 
 def test_what_is_shared_by_two_neighbors_in_a_call_is_no_copy() -> None:
@@ -57,8 +56,10 @@ def test_what_is_shared_by_two_neighbors_in_a_call_is_no_copy() -> None:
 
 def test_letters_of_several_bytes_are_whole() -> None:
     known = "Фокс прыгает через ленивую собаку, и ещё раз."
-    [copy] = copies_of(known).find(["ѿ" + known[4:30] + "ѿ"])  # ѿ begins and ends as other letters do
-    assert (copy.longest, copy.novel) == (known[4:30], True)
+    # In UTF-8, ѿ ends with the byte that п ends with, and begins with that of ю.
+    [copy] = copies_of(known).find(["ѿ" + known[6:25] + "ѿ"])
+    assert (known[5], known[25]) == ("п", "ю")
+    assert (copy.longest, copy.novel) == (known[6:25], True)
     assert known.encode()[copy.place :].decode(errors="ignore").startswith(copy.longest)
 
 
@@ -111,7 +112,9 @@ def test_places_that_an_index_makes_up_are_no_copies() -> None:
     index = build_index(known.encode(), b"", lines=False)
     wrong = Copies(index, other.encode(), b"", lines=False)
     assert wrong.find([known[:200]]) == [Copy(True)]
-    outside = Copies(index | np.uint64(0xFFFFFFFF), other.encode(), b"", lines=False)
+    other = b"\nnames of a kind"
+    assert Copies(build_index(b"\nnames", b"", lines=True), other, b"", lines=True).find(["names"]) == [Copy(True)]
+    outside = Copies(index | np.uint64(0xFFFFFFFF), other, b"", lines=False)
     assert outside.find([known[:200]]) == [Copy(True)]
 
 

@@ -179,12 +179,10 @@ class Copies:
 
     def _stretches(self, texts: Sequence[bytes]) -> list[tuple[str, int]]:
         """Return the longest stretch of each text that is in the training text, and its place there."""
-        data = b"".join(texts)
+        data = b"".join(texts)  # windows that reach into the next text do no harm: all their places are compared
         edges = np.cumsum([0, *map(len, texts)])
         places, hashes = _choose(data)
         lows, highs = self._range(hashes)
-        ends = edges[np.searchsorted(edges, places, "right")]
-        highs = np.where(places + WINDOW <= ends, highs, lows)  # a window that reaches into the next text has no place
         firsts = np.searchsorted(places, edges)
         hits = np.concatenate([[0], np.cumsum(highs > lows)])[firsts]
         found = []
@@ -276,7 +274,7 @@ class _Search:
         while step:
             equal = _equal(data[window + after : window + after + step], text[offset + after : offset + after + step])
             after, step = after + equal, 2 * step if equal == step else 0
-        before, step = 0, AROUND if after >= WINDOW else 0
+        before, step = 0, AROUND
         while step:
             mine = data[max(0, window - before - step) : window - before]
             other = text[max(0, offset - before - step) : offset - before]
