@@ -38,7 +38,7 @@ START, GENERATE, INSPECT, MAINTAIN, OPERATE = "Start", "Generate", "Inspect", "M
 COMMANDS = {
     "up": ("up", START, "Start a broker and a worker on this machine. Stops at Ctrl-C."),
     "train": ("train", START, "Train a new version of a model on text files."),
-    "sample": ("sample", GENERATE, "Generate a few texts and show them, before all other jobs. The job is deleted."),
+    "sample": ("sample", GENERATE, "Generate a few texts and show them, ahead of waiting jobs. The job is deleted."),
     "submit": ("submit", GENERATE, "Generate texts from seeds. Prints the job's id."),
     "wait": ("jobs", GENERATE, "Follow a job until it ends."),
     "results": ("results", GENERATE, "Export the rows of a job in order. On a terminal, show the first 20."),

@@ -40,5 +40,5 @@ def export(
         console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
     elif not count:
         console.note("no rows")
-    elif output is not None and output.is_file():
+    elif output not in (None, destination.STANDARD_OUTPUT) and output.is_file():
         console.note(f"{counted(count, 'row')}, {console.size(output.stat().st_size)}: {output}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charrnn.errors import DamagedError, NotFoundError
+from charrnn.errors import CharrnnError
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.programs import INTERRUPTED
@@ -41,6 +41,6 @@ def follow(client: Client, job_id: int, timeout_s: float | None, name: str | Non
         return False
     render.ended(job, name)
     if job.kind == TrainSpec.QUEUE and job.state == JobState.DONE:
-        with suppress(DamagedError, NotFoundError):  # it was deleted since
+        with suppress(CharrnnError):  # it was deleted since, or the store does not answer any more
             console.note(models.verdict(client.models.show(job.name)))
     return job.succeeded

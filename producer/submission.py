@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, ParamSpec
 import typer
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
+from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
-from charrnn.jobs.rows.formats import format_of
+from charrnn.jobs.rows.formats import FORMATS
 from producer.export import export
 from producer.follow import follow
 from producer.options import open_client
 from producer.output import submitted as output
+from producer.output.destination import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -36,7 +37,7 @@ class Submission:
     wait: bool
     timeout_s: float | None
     dry_run: bool
-    given: list[str] | None = None  # seeds
+    seeds: list[str] | None = None
     after: int | None = None
     key: str | None = None
     output: Path | None = None  # where to write the results after waiting for them
@@ -53,14 +54,12 @@ class Submission:
             "--timeout": self.timeout_s is not None,
             "--output": self.output is not None,
             "--dry-run": self.dry_run,
-            "--seed": bool(self.given),
+            "--seed": bool(self.seeds),
             "--after": self.after is not None,
             "--key": self.key is not None,
         }
         if option := next((option for option, is_given in given.items() if is_given), None):
             raise InputError(f"{option} cannot be used in a schedule. Remove it")
-        if isinstance(self.request, GenerateRequest) and self.request.model is None:
-            raise InputError("A schedule needs the name of a model, such as: -- submit speeches --seeds seeds.txt")
         return self.request
 
 
@@ -78,7 +77,7 @@ def _submit(wanted: Submission) -> None:
     for name, given in ("--timeout", wanted.timeout_s), ("--output", wanted.output):
         if given is not None and not wanted.wait:
             raise InputError(f"{name} requires --wait. Add it, or leave out {name}")
-    chosen = format_of(wanted.output, None) if wanted.output else None  # an unknown suffix warns before the work
+    chosen = _format_of(wanted.output) if wanted.output else None
     with open_client() as client:
         job = _submitted(client, wanted)
         output.submitted(job, json=wanted.json)
@@ -90,7 +89,22 @@ def _submit(wanted: Submission) -> None:
                 raise typer.Exit(JOB_FAILED)
 
 
+def _format_of(output: Path) -> str:
+    """Return the format of a file to write after the work, which may take hours.
+
+    Raises:
+        InputError: its suffix names no format, or its folder does not exist.
+    """
+    if output == STANDARD_OUTPUT:
+        raise InputError("--output requires a file here. Leave it out, and use: charrnn-jobs results")
+    if (suffix := output.suffix.lower().removeprefix(".")) not in FORMATS:
+        raise InputError(f"--output: {output} names no format. Expected a name that ends with .{', .'.join(FORMATS)}")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"--output: the folder {output.parent} does not exist. Create it first")
+    return suffix
+
+
 def _submitted(client: Client, wanted: Submission) -> Submitted[TrainSpec] | Submitted[GenerateSpec]:
     if isinstance(wanted.request, TrainRequest):
         return client.train(wanted.request, dry_run=wanted.dry_run)
-    return client.submit(wanted.request, wanted.given, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)
+    return client.submit(wanted.request, wanted.seeds, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)

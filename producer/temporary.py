@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from charrnn.errors import NotFinishedError
+from charrnn.errors import NotFinishedError, NotFoundError
 from producer.output import console
 
 if TYPE_CHECKING:
@@ -23,11 +23,14 @@ def temporary(client: Client) -> Iterator[list[int]]:
         yield jobs
     finally:
         for job in jobs:
-            client.cancel(job)
+            with suppress(NotFoundError):  # somebody else deleted it
+                client.cancel(job)
         for job in jobs:
             try:
                 for _ in client.follow(job, ENDS_S):
                     pass
                 client.delete(job)
+            except NotFoundError:
+                pass
             except NotFinishedError:
                 console.note(f"job {job} is cancelled, but has not ended yet. Later: charrnn-jobs delete {job}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,6 @@ from charrnn.errors import CharrnnError, DamagedError, UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.job.schedule import (
-    QUEUE,
     ListedSchedule,
     Outcome,
     Schedule,
@@ -93,37 +92,47 @@ class Schedules:
                 for stored in slots.all_schedules(connection)
             ]
 
-    def troubles(self, late_ms: int = LATE_MS) -> dict[str, str]:
+    def find_troubles(self, names: Collection[str] = (), late_ms: int = LATE_MS) -> dict[str, str]:
         """Return what is wrong, by schedule: the last run failed or is late, or the schedule cannot be read.
 
         The last run is the last slot that was neither skipped nor is due. Paused schedules are left out.
 
         Args:
-            late_ms: milliseconds after its time at which a slot that has no job yet is late.
+            names: the schedules to look at. Default: all.
+            late_ms: milliseconds after its time at which a slot that has no job yet is late, unless it waits for the
+                job before it.
+
+        Raises:
+            NotFoundError: one of the names is that of no schedule.
         """
-        now = self._now()
+        late = self._now() - late_ms
         with self._connections.store.read() as connection:
-            running = [stored for stored in slots.all_schedules(connection) if not stored.paused]
-            latest = {stored.name: slots.newest(connection, stored.name, SHOWN_SLOTS) for stored in running}
-        found = {stored.name: self._trouble(stored, latest[stored.name], now - late_ms) for stored in running}
+            known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
+            latest = {stored.name: slots.newest(connection, stored.name, SHOWN_SLOTS) for stored in known}
+            waiting = slots.waiting(connection)
+        due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
+        found = {}
+        for stored in known:
+            if not stored.paused:
+                first = min(stored.next_at, due.get(stored.name, stored.next_at))
+                found[stored.name] = self._trouble(stored, latest[stored.name], first, late)
         return {name: trouble for name, trouble in found.items() if trouble}
 
-    def _trouble(self, stored: StoredSchedule, latest: Sequence[StoredSlot], late: int) -> str | None:
+    def _trouble(self, stored: StoredSchedule, latest: Sequence[StoredSlot], due: int, late: int) -> str | None:
         if stored.unreadable:
             return f"it does not run: {stored.unreadable}"
-        waits = [slot.at for slot in latest if slot.state == SlotState.DUE and stored.overlap != QUEUE]
-        if (due := min(waits, default=stored.next_at)) < late:
+        if due < late:
             return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
         last = next((slot for slot in latest if slot.state in TRIED), None)
         if last is None:
             return None
-        if last.state != SlotState.SUBMITTED:
-            return (
-                f"the run of {utc(last.at)} {'failed' if last.state == SlotState.FAILED else 'expired'}: {last.reason}"
-            )
-        outcome = self._shown(last).outcome
-        failed = outcome is not None and outcome.job_state == JobState.FAILED
-        return f"job {last.job}, the run of {utc(last.at)}, failed" if failed else None
+        if last.job is None:
+            verb = "failed" if last.state == SlotState.FAILED else "expired"
+            return f"the run of {utc(last.at)} {verb}: {last.reason}"
+        job = next(iter(self._connections.store.jobs(1, id=last.job)), None)  # it may have been deleted
+        if job is None or (job.state != JobState.FAILED and not job.rows_failed):
+            return None
+        return f"job {last.job}, the run of {utc(last.at)}, failed{f': {job.error}' if job.error else ''}"
 
     def show(self, name: str) -> ScheduleDetails:
         """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""

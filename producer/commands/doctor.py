@@ -158,7 +158,8 @@ def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
 def _schedules(client: Client) -> list[Check]:
     """Return a finding for each schedule whose last run failed or is late, or that cannot be read."""
     return [
-        Check(f"schedule {name}", False, trouble, needed=False) for name, trouble in client.schedules.troubles().items()
+        Check(f"schedule {name}", False, trouble, needed=False)
+        for name, trouble in client.schedules.find_troubles().items()
     ]
 
 

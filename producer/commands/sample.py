@@ -79,7 +79,7 @@ def sample(  # a command's options are its arguments, to Typer
     rng_seed: RngSeedOption = None,
     keep: Annotated[bool, flag("--keep", help="Keep the job and its results.", panel="Job")] = False,
 ) -> None:
-    """Generate a few texts and show them, before all other jobs. The job is deleted."""
+    """Generate a few texts and show them, ahead of waiting jobs. The job is deleted."""
     sampling = SamplingOptions(
         temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
         samples=samples,

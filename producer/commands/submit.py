@@ -45,7 +45,9 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             show_default=False,
         ),
     ] = None,
-    model: Annotated[str | None, option("-m", "--model", metavar="MODEL", help="The same.", panel=MODEL)] = None,
+    model: Annotated[
+        str | None, option("-m", "--model", metavar="MODEL", help="Model, as the argument MODEL.", panel=MODEL)
+    ] = None,
     after: Annotated[
         int | None,
         option(
@@ -203,7 +205,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     )
     return Submission(
         request,
-        given=seed,
+        seeds=seed,
         after=after,
         key=key,
         dry_run=dry_run,

@@ -72,7 +72,8 @@ def records(found: object) -> None:
 def sampled(seed: str, text: str, remark: str = "") -> None:
     """Print a sampled text with its seed on standard output; on a terminal with a remark, and the seed dim."""
     if not out.is_terminal:
-        print(f"{seed}{text}", flush=True)
+        with standard_output() as file:
+            file.write(f"{seed}{text}\n".encode())
         return
     shown = Text.assemble((f"{remark}  " if remark else "", "cyan"), (_printable_lines(seed).plain, "dim"))
     out.print(shown.append(_printable_lines(text)), soft_wrap=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import TrainSpec
-from charrnn.jobs.job.version import ListedVersion, VersionDetails
+from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
 from charrnn.options import NetworkOptions
 from producer.output import console
 from producer.output import jobs as render
@@ -64,14 +64,11 @@ def version(found: VersionDetails) -> None:
 
 
 def verdict(found: VersionDetails) -> str:
-    """Return whether a new version is in use now, and how to use it if not."""
-    if found.gate.promoted:
+    """Return whether a version is in use now, and how to use it if not."""
+    if CHAMPION in found.aliases:
         return f"{found.model} now means {found.name}: {found.reason}"
-    in_use = found.gate.comparison and f"{found.model}@{found.gate.comparison.champion}"
-    return (
-        f"{found.name} is not in use: {found.reason}. {in_use or 'The champion'} stays in use. To use {found.name} "
-        f"anyway: charrnn-jobs models promote {found.name}"
-    )
+    reason = "another version came after it" if found.gate.promoted else found.reason
+    return f"{found.name} is not in use: {reason}. To use it anyway: charrnn-jobs models promote {found.name}"
 
 
 def _corpus(training: TrainSpec) -> str:

@@ -73,6 +73,10 @@ class Pace:
 
     def __call__(self, done: float, total: float, now: float) -> str:
         """Return characters per second and the time left, such as "12,300/s 1:05", or "" if they are not known yet."""
+        if not done or (self._seen and done < self._seen[-1][1]):  # between two slices, and after a retry
+            self._seen.clear()
+        if not done:
+            return ""
         self._seen.append((now, done))
         while len(self._seen) > 2 and now - self._seen[0][0] > PACE_S:
             self._seen.popleft()

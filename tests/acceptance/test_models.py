@@ -46,7 +46,9 @@ def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) 
     done = stack.call("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     newest = stack.json("models", "show", "poems@candidate")
     name = f"poems@{newest['version']}"
-    assert f"{name} is not in use: {newest['reason']}. poems@{champion} stays in use. To use {name}" in done.stderr
+    assert f"{name} is not in use: {newest['reason']}. To use it anyway: " in done.stderr
+    first = stack.call("wait", str(stack.json("models", "show", "poems@1")["job"])).stderr
+    assert ("poems now means poems@1" in first) == (champion == 1)  # Catches: what was true after its training
     assert newest["version"] > 2
     assert f" of poems@{champion} by 5" in newest["reason"]
     assert stack.json("models", "show", "poems")["version"] == champion

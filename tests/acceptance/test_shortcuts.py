@@ -24,6 +24,10 @@ def other_model(stack: Home) -> str:
     return "other"
 
 
+def ids(stack: Home) -> list[int]:
+    return [job["id"] for job in stack.json("jobs")]
+
+
 def seeds_of(stack: Home, job: str) -> list[str]:
     return [json.loads(line)["seed"] for line in stack.ok("results", job).splitlines()]
 
@@ -56,8 +60,16 @@ def test_results_are_written_after_waiting(stack: Home, tmp_path: Path) -> None:
     assert f"3 rows, {path.stat().st_size} bytes: {path}" in done.stderr
     with path.open(newline="") as file:
         assert [row["seed"] for row in csv.DictReader(file)] == ["the "] * 3
-    refused = stack.call("submit", "tiny", "-l", "5", "-o", str(path))
-    assert (refused.returncode, "--output requires --wait" in refused.stderr) == (BAD_INPUT, True)
+    before = ids(stack)
+    for options, message in (
+        (["-o", str(path)], "--output requires --wait"),
+        (["--wait", "-o", "-"], "--output requires a file here"),
+        (["--wait", "-o", str(tmp_path / "texts.md")], "names no format. Expected a name that ends with .jsonl, .csv"),
+        (["--wait", "-o", str(tmp_path / "away" / "texts.csv")], "away does not exist"),
+    ):  # Catches: a refusal after hours of sampling
+        refused = stack.call("submit", "tiny", "-l", "5", *options)
+        assert (refused.returncode, message in " ".join(refused.stderr.split())) == (BAD_INPUT, True), refused.stderr
+    assert ids(stack) == before
 
 
 def test_commands_without_an_id_mean_the_newest_job_that_fits(stack: Home, tmp_path: Path) -> None:
@@ -67,30 +79,32 @@ def test_commands_without_an_id_mean_the_newest_job_that_fits(stack: Home, tmp_p
     assert f"job {job}, the newest that generates texts" in shown.stderr
     assert len(shown.stdout.splitlines()) == 1
     endless = stack.ok("submit", "tiny", "-n", "100000", "-l", "1000").strip()
-    cancelled = stack.call("cancel")
-    assert f"job {endless}, the newest that has not ended" in cancelled.stderr
-    waited = stack.call("wait", endless)
-    assert waited.returncode == JOB_FAILED
-    retried = stack.call("retry")
-    assert f"job {endless}, the newest that failed or was cancelled" in retried.stderr
-    assert f"job {endless}: " in retried.stderr
-    stack.ok("cancel", endless)
-    stack.call("wait", endless)
+    try:
+        cancelled = stack.call("cancel")
+        assert f"job {endless}, the newest that has not ended" in cancelled.stderr
+        waited = stack.call("wait", endless)
+        assert waited.returncode == JOB_FAILED
+        retried = stack.call("retry")
+        assert f"job {endless}, the newest that failed or was cancelled" in retried.stderr
+        assert f"job {endless}: " in retried.stderr
+    finally:
+        stack.ok("cancel", endless)
+        stack.call("wait", endless)
     nothing = stack.call("wait")
     assert nothing.returncode == NOT_FOUND
     assert "there is none that has not ended" in nothing.stderr
 
 
 def test_a_few_texts_are_shown_and_leave_no_job(stack: Home) -> None:
-    before = stack.json("jobs")
+    before = ids(stack)
     options = ["-n", "2", "-l", "5", "-t", "0,1", "--stop", r"\n"]
     lines = stack.ok("sample", "tiny", "the ", "a ", *options).splitlines()
     assert [line[:2] for line in lines] == ["th"] * 4 + ["a "] * 4
     assert lines[0] == lines[1]  # at temperature 0
     assert max(map(len, lines)) <= len("the ") + 5
-    assert stack.json("jobs") == before
+    assert ids(stack) == before
     assert stack.call("sample", "tinny").returncode == NOT_FOUND
-    assert stack.json("jobs") == before
+    assert ids(stack) == before
 
 
 def test_the_job_of_a_sample_is_kept_on_request_and_comes_first(stack: Home) -> None:
@@ -108,6 +122,6 @@ def test_a_sample_without_a_worker_ends_at_once(home: Home) -> None:
 
 
 def test_a_comparison_leaves_no_job(stack: Home) -> None:
-    before = stack.json("jobs")
+    before = ids(stack)
     stack.ok("models", "compare", "tiny", "tiny", "-n", "1", "-l", "5")
-    assert stack.json("jobs") == before
+    assert ids(stack) == before

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from pydoc_data.topics import topics
+from zipfile import ZipFile
 
 import pytest
 
@@ -108,21 +109,44 @@ def test_a_list_is_trained_on_and_sampled_line_by_line(stack: Home, tmp_path: Pa
 def test_names_of_the_list_are_not_novel(stack: Home, tmp_path: Path) -> None:
     names = NAMES[:25]
     (tmp_path / "names.txt").write_text("\n".join(names))
-    stack.ok("train", "few", str(tmp_path), "--lines", "--epochs", "40", "--validation", "none", "--wait")
-    job = stack.ok("submit", "-m", "few", "-t", "0.3,1.5", "-n", "40", "--rng-seed", "1", "--wait").strip()
+    options = ("--lines", "--epochs", "40", "--validation", "none", "--rng-seed", "1", "--wait")
+    stack.ok("train", "few", str(tmp_path), *options)
+    sampling = ("-t", "0.3,1.5", "-n", "40", "--rng-seed", "1", "--wait")
+    job = stack.ok("submit", "few", "--seed", names[0][:2], "--seed", "", *sampling).strip()
     rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
-    assert [row["novel"] for row in rows] == [row["text"] not in names for row in rows]
+    assert [row["novel"] for row in rows] == [row["seed"] + row["text"] not in names for row in rows]
     assert {row["novel"] for row in rows} == {True, False}
     novel = [row["row"] for row in rows if row["novel"]]
     for option in ("--novel", "--where=novel=true"):
         assert [json.loads(line)["row"] for line in stack.ok("results", job, option).splitlines()] == novel
     shares = [texts["novel_share"] for texts in stack.json("status", job)["report"]["temperatures"]]
-    assert shares == [sum(row["novel"] for row in rows if row["temperature"] == t) / 40 for t in (0.3, 1.5)]
+    assert shares == [sum(row["novel"] for row in rows if row["temperature"] == t) / 80 for t in (0.3, 1.5)]
+
+
+def test_novelty_is_not_known_without_the_training_text(stack: Home, corpus: Path, tmp_path: Path) -> None:
+    stack.ok("train", "lost", str(corpus / "00.txt"), *TINY, "--wait")
+    assert list(stack.path.glob("files/models/lost/*/copies.index"))
+    archive = tmp_path / "lost.zip"
+    stack.ok("models", "export", "lost", "-o", str(archive))
+    assert not [name for name in ZipFile(archive).namelist() if "copies" in name]
+    stack.ok("models", "import", str(archive), "--as", "found")
+    text = stack.path / "files" / stack.json("models", "show", "lost")["training"]["corpus"]["name"]
+    text.rename(tmp_path / "elsewhere")
+    try:
+        for model in ("lost", "found"):  # a lost text fails no job
+            job = stack.ok("submit", model, "-l", "40", "--wait").strip()
+            [row] = [json.loads(line) for line in stack.ok("results", job).splitlines()]
+            assert (len(row["text"]), row["novel"], row["longest_copy"]) == (40, None, None)
+            refused = stack.call("results", job, "--novel")
+            assert (refused.returncode, "is not known which texts" in refused.stderr) == (2, True)
+    finally:
+        (tmp_path / "elsewhere").rename(text)
 
 
 def test_a_text_can_be_memorized_on_purpose(stack: Home, tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("".join(make_text(40).splitlines()[:8]))
-    done = stack.call("train", "poem", str(tmp_path), "--validation", "none", "--epochs", "40", "--no-lines", "--wait")
+    options = ("--validation", "none", "--epochs", "40", "--no-lines", "--rng-seed", "1", "--wait")
+    done = stack.call("train", "poem", str(tmp_path), *options)
     assert "No text is reserved for validation: training uses all of it" in done.stderr
     spec = stack.json("status", done.stdout.strip())["spec"]
     assert spec["characters"] == spec["validation_characters"] == (tmp_path / "poem.txt").stat().st_size

@@ -506,7 +506,7 @@ def test_without_a_name_the_only_model_is_sampled(client: Client, model: str) ->
     assert submit(client, None, [Seed("a")], SAMPLING).spec.model == model
     with client.connections.store.write() as connection:
         connection.execute(delete(aliases))
-    with pytest.raises(InputError, match="There is no model yet. Train one with: charrnn-jobs train NAME PATH"):
+    with pytest.raises(InputError, match="none has a champion. Train one with: charrnn-jobs train NAME PATH"):
         submit(client, None, [Seed("a")], SAMPLING)
 
 

@@ -77,11 +77,11 @@ def test_a_slow_submission_is_given_up_while_others_continue(client: Client, mod
     submissions.limit_s = 0
     schedules.tick()
     assert states(schedules)["large"] == ["failed"]
-    assert "given up after 0 s" in schedules.troubles()["large"]
+    assert "given up after 0 s" in schedules.find_troubles()["large"]
     now = ms("2026-01-02T03:00")
     schedules.tick()
     assert states(schedules)["large"] == ["failed", "failed"]  # Catches: one more thread each night
-    assert "2026-01-01 03:00:00 UTC still hangs" in schedules.troubles()["large"]
+    assert "2026-01-01 03:00:00 UTC still hangs" in schedules.find_troubles()["large"]
     until(lambda: submissions.unfinished("large") is None, "the end of the thread")
     assert states(schedules)["large"] == ["failed", "failed"]
     assert len(client.jobs()) == before + 1  # that of the small schedule

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
+from charrnn.errors import NotFoundError
 from charrnn.jobs.job.requests import GenerateRequest, Request
 from charrnn.jobs.job.schedule import ShownSlot
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.store import slots as schedules
 from charrnn.jobs.store.slots import KEPT_SLOTS
+from charrnn.jobs.store.tables import jobs
 from charrnn.jobs.store.tables import schedules as schedules_table
+from charrnn.jobs.store.tables import slots as slots_table
 from charrnn.options import SamplingOptions
 from tests.fixtures.nights import MINUTE_MS, Add, Nights, ms
 from tests.fixtures.store import each_database
@@ -172,30 +175,49 @@ def test_a_monitor_learns_of_runs_that_fail_or_are_late(
     nights: Nights, add: Add, train: Request, text_file: Path
 ) -> None:
     add(request=train, overlap="queue")
-    assert nights.schedules.troubles() == {}
+    assert nights.schedules.find_troubles() == {}
     nights.at("2026-01-01T03:00")
     nights.end_jobs(JobState.FAILED)
-    assert nights.schedules.troubles() == {
+    assert nights.schedules.find_troubles() == {
         "nightly": f"job {nights.client.jobs()[0].id}, the run of 2026-01-01 03:00:00 UTC, failed"
     }
     nights.at("2026-01-02T03:00")  # Catches: a run in time that counts as late while its job is in work
-    assert nights.schedules.troubles() == {}
+    assert nights.schedules.find_troubles() == {}
     nights.at("2026-01-03T03:00")
     assert nights.states()[-1] == "due"
     nights.now = ms("2026-01-03T12:00")  # it waits for the job before it, as was asked
-    assert nights.schedules.troubles() == {}
+    assert nights.schedules.find_troubles() == {}
+    nights.end_jobs()
+    nights.at("2026-01-03T12:01")
     nights.end_jobs()
     nights.now = ms("2026-01-04T03:14")  # no process runs
-    assert nights.schedules.troubles() == {}
+    assert nights.schedules.find_troubles() == {}
     nights.now = ms("2026-01-04T03:16")
-    assert nights.schedules.troubles()["nightly"].startswith("the run of 2026-01-04 03:00:00 UTC is late.")
-    assert nights.schedules.troubles(20 * MINUTE_MS) == {}
+    assert nights.schedules.find_troubles()["nightly"].startswith("the run of 2026-01-04 03:00:00 UTC is late.")
+    assert nights.schedules.find_troubles(late_ms=20 * MINUTE_MS) == {}
     nights.schedules.pause("nightly")
-    assert nights.schedules.troubles() == {}
+    assert nights.schedules.find_troubles() == {}
     nights.schedules.resume("nightly")
+    with pytest.raises(NotFoundError):
+        nights.schedules.find_troubles(["nightly", "nightlyy"])
     text_file.unlink()
     nights.at("2026-01-05T03:00")
-    assert nights.schedules.troubles()["nightly"].startswith("the run of 2026-01-05 03:00:00 UTC failed: ")
+    assert nights.schedules.find_troubles()["nightly"].startswith("the run of 2026-01-05 03:00:00 UTC failed: ")
+
+
+def test_a_monitor_learns_of_failed_rows_and_of_a_submission_that_stays_due(nights: Nights, add: Add) -> None:
+    add(overlap="queue")
+    nights.at("2026-01-01T03:00")
+    nights.end_jobs()
+    with nights.client.connections.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.rows_total > 0).values(rows_failed=1))
+    assert "the run of 2026-01-01 03:00:00 UTC, failed" in nights.schedules.find_troubles()["nightly"]
+    nights.at("2026-01-02T03:00")
+    with nights.client.connections.store.write() as connection:  # as if the process had died while it submitted
+        connection.execute(update(slots_table).where(slots_table.c.at == ms("2026-01-02T03:00")).values(state="due"))
+    nights.end_jobs()
+    nights.now = ms("2026-01-02T04:00")
+    assert "the run of 2026-01-02 03:00:00 UTC is late" in nights.schedules.find_troubles()["nightly"]
 
 
 def test_only_a_failed_run_is_logged_as_an_error(

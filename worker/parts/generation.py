@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, tee
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +25,14 @@ from charrnn.jobs.rows.seeds import to_json
 from charrnn.jobs.store import registry
 from worker.child import Child
 from worker.logs import about
-from worker.parts.copies import open_copies
+from worker.parts.copies import load_copies
+from worker.parts.model_cache import LoadedVersion
 from worker.parts.watch import COMPILING, WORKING, WRITING, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
     from charrnn.sampling.slots import Report as Sampled
     from charrnn.sampling.slots import Row, Text
-    from charrnn.text.comparison.copies import Copies
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     """
     started, files = time.monotonic(), child.files
     version = watch.retry(lambda: _version(child, spec))
-    loaded = watch.retry(lambda: child.models.get(files, version.files))
+    load = partial(load_copies, child, version, check=watch.check)
+    loaded = watch.retry(lambda: child.models.get(files, version.files, load))
     model = loaded.model
     seeds = watch.retry(lambda: read_seeds(files, part, spec, watch))
     loading = time.monotonic() - started
@@ -69,9 +71,8 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     sampled = model.sample_rows(
         _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
     )
-    with open_copies(child, version, loaded.index, watch) as copies:
-        lines = _result_lines(zip(same_rows, reorder(sampled), strict=True), model, spec.name, tallies, copies)
-        chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
+    lines = _result_lines(zip(same_rows, reorder(sampled), strict=True), loaded, spec.name, tallies)
+    chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
     crash_point("sampled", part.number)
     watch.enter(WRITING)
     output = watch.retry(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
@@ -153,11 +154,14 @@ def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:
 
 
 def _result_lines(
-    sampled: Iterator[tuple[JobRow, Text]], model: Model, name: str, tallies: Tallies, copies: Copies | None
+    sampled: Iterator[tuple[JobRow, Text]], version: LoadedVersion, name: str, tallies: Tallies
 ) -> Iterator[dict[str, Any]]:
+    model, copies = version.model, version.copies
     while some := _take(sampled):
         written = [model.vocabulary.decode(text.ids.tolist()) for _, text in some]
-        whole = [row.seed.seed * model.network.lines + new for (row, _), new in zip(some, written, strict=True)]
+        whole = written
+        if model.network.lines:  # a seed is the beginning of a line
+            whole = [f"{row.seed.seed}{new}" for (row, _), new in zip(some, written, strict=True)]
         found = copies.find(whole) if copies else [None] * len(some)
         for (row, text), new, copy in zip(some, written, found, strict=True):
             tally = tallies.at(repr(row.temperature))

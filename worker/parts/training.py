@@ -178,9 +178,7 @@ class _Work:
             watch.enter(COMPILING)
             model.save(folder)
             next(load(folder).sample([model.vocabulary.characters[0]], length=1))
-            corpus = watch.retry(lambda: self.files.verified_path(self.spec.corpus, watch.check))
-            validation = watch.retry(lambda: self.files.read(self.spec.validation)).decode()
-            write_index(folder, self.spec, corpus, validation, watch.check)
+            watch.retry(lambda: write_index(self.files, self.spec, folder, watch.check))
             name = layout.version_folder(self.spec.model, part.job, part.token)
             files = watch.retry(lambda: self.files.put_folder(name, folder))
         version = NewVersion(

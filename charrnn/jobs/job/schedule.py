@@ -9,7 +9,7 @@ from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
-from charrnn.jobs.job.requests import REQUESTS, Request
+from charrnn.jobs.job.requests import REQUESTS, GenerateRequest, Request
 from charrnn.jobs.job.specs import TrainSpec, check_name
 from charrnn.jobs.job.states import JobState, SlotState
 
@@ -47,6 +47,8 @@ class Schedule:
             check_number("deadline", self.deadline_s)
             if self.deadline_s == 0:
                 raise InputError("deadline must be greater than 0, or every run would expire immediately")
+        if isinstance(self.request, GenerateRequest) and self.request.model is None:
+            raise InputError("A schedule needs the name of a model, such as: submit speeches --seeds seeds.txt")
         if self.always and self.request.QUEUE != TrainSpec.QUEUE:
             raise InputError("always applies only to training schedules, which skip an unchanged text. Leave it out")
 

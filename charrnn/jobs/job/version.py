@@ -16,6 +16,8 @@ from charrnn.jobs.job.json_object import JsonObject, field_values, known_fields
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
+CHAMPION = "champion"
+CANDIDATE = "candidate"
 FIRST = "the first version"
 NOT_COMPARED = "not compared: this version or the champion lacks characters of the validation text"
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from charrnn.checks import check_integer
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import MAX_KEEP, check_name
-from charrnn.jobs.job.version import ListedVersion, VersionDetails
+from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.readable import list_versions
@@ -46,7 +46,7 @@ class Models:
                 training=registry.training_of(connection, version.model, version.version),
             )
 
-    def promote(self, reference: str, alias: str = registry.CHAMPION) -> str:
+    def promote(self, reference: str, alias: str = CHAMPION) -> str:
         """Point an alias at a version, by default the champion, which the model's plain name means.
 
         Jobs that were submitted before keep their version.

@@ -66,8 +66,8 @@ class Results:
         report = self.store.report(self.job_id)
         if report and not any(tally.copies.judged for tally in report.temperatures.tallies.values()):
             raise InputError(
-                f"It is not known which texts of job {self.job_id} are new: {self.spec.name} was trained in another "
-                f"store, or all of them are too short to tell. Leave out --novel"
+                f"It is not known which texts of job {self.job_id} are new: the training text of {self.spec.name} is "
+                f"not in this store, or is too large, or all texts have fewer than 24 bytes. Leave out `novel`"
             )
 
     def _parts(self, row: int, stop: int, follow: bool) -> Iterator[StoredPart]:

@@ -18,8 +18,8 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.job.version import Gate, ListedVersion
-from charrnn.jobs.store.registry import CHAMPION, version_facts
+from charrnn.jobs.job.version import CHAMPION, Gate, ListedVersion
+from charrnn.jobs.store.registry import version_facts
 from charrnn.jobs.store.tables import aliases, jobs, metrics, versions
 from charrnn.options import NetworkOptions
 
@@ -48,7 +48,9 @@ def only_model(connection: Connection) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise InputError("There is no model yet. Train one with: charrnn-jobs train NAME PATH")
+        raise InputError(
+            "No model given, and none has a champion. Train one with: charrnn-jobs train NAME PATH, or name a version"
+        )
     more = f" and {len(names) - SHOWN_MODELS:,} more" if len(names) > SHOWN_MODELS else ""
     raise InputError(
         f"No model given, and there are several: {', '.join(names[:SHOWN_MODELS])}{more}. Name one, or set "

@@ -18,14 +18,12 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading, whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.job.states import ENDED_JOBS
-from charrnn.jobs.job.version import Comparison, Gate, NewVersion, Version, judge
+from charrnn.jobs.job.version import CANDIDATE, CHAMPION, Comparison, Gate, NewVersion, Version, judge
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.tables import aliases, jobs, models, versions
 from charrnn.options import NetworkOptions
 from charrnn.text.documents import check_storable
 
-CHAMPION = "champion"
-CANDIDATE = "candidate"
 MAX_DIGITS = 9  # most digits of a version number that the database holds
 
 

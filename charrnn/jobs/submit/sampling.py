@@ -141,6 +141,11 @@ class Plan:
     target: Target
     fleet: Fleet
 
+    @property
+    def model(self) -> str | None:
+        """The model as it was named, or the one that is sampled because none was named."""
+        return self.target.model if self.request.model is None and self.after is None else self.request.model
+
     def new_job(self, seeds: StoredSeeds) -> NewJob:
         """Return the job to store for the seeds.
 
@@ -152,7 +157,7 @@ class Plan:
             spec=make_spec(self.target, self.sampling, seeds, self.fleet, request.part_rows),
             label=request.label,
             key=self.key,
-            request=request_hash(request.model, self.after, self.sampling, seeds.sha256),
+            request=request_hash(self.model, self.after, self.sampling, seeds.sha256),
             priority=request.priority,
             after=self.after,
             frames=seeds.frames,

@@ -5,34 +5,32 @@ with the least hash. Two texts that share SHORTEST bytes thus have a chosen wind
 (Schleimer, Wilkerson and Aiken 2003, "Winnowing: local algorithms for document fingerprinting"). The places that it
 finds are then compared byte by byte, so that no hash is relied on.
 
-Of a list, the index also has the places of all lines.
+The index of a list also has the places of all lines.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.text.comparison.overlap import CHUNK, ODD, window_hashes
-from charrnn.text.documents import FileBytes
 from charrnn.text.lines import NEW_LINE
 
 WINDOW = 16  # bytes
-SPAN = 9  # windows; the index has one in five, and takes 1.6 bytes for each byte of text
+SPAN = 9  # windows; the index has one in five: 1.6 bytes for each byte of text, and 8 more for each line of a list
 SHORTEST = WINDOW + SPAN - 1  # bytes: the shortest copy that is always found. Most texts share shorter ones by chance
-MAX_PLACES = 32  # of one window; what stands in a text more often is no copy of one of its places
-TRIES = 200  # places of the training text that each text is compared with, and one more for each 4 bytes of it
+MAX_PLACES = 32  # of one window in the index; further ones are not compared
+TRIES = 200  # places that each text is compared with, and one more for each 4 bytes of it
 AROUND = 64  # bytes that are compared first, to both sides of a window
-MAX_SIZE = 1 << 32  # bytes of a training text: an entry of the index is a hash of 32 bits, then a place of 32 bits
-PLACE = np.uint64(MAX_SIZE - 1)
+MAX_SIZE = 1 << 27  # bytes of a training text with an index; both are in memory while a version is sampled
+PLACE = np.uint64((1 << 32) - 1)  # an entry of the index is a hash of 32 bits, then a place of 32 bits
 BITS = np.uint64(32)
-
-Bytes = bytes | FileBytes
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Copy:
     """What a text has in common with a training text.
 
     Attributes:
-        novel: whether it is not, as a whole, in the training text. None for a text too short to tell.
+        novel: whether it is not, as a whole, in the training text. None for a text too short to tell, or empty.
         longest: the longest copied stretch; "" if none has SHORTEST bytes.
         place: where this stretch is, in bytes from the start of the training text.
     """
@@ -50,18 +48,15 @@ class Copy:
     place: int = 0
 
 
-def build_index(text: Bytes, more: bytes, *, lines: bool, check: Callable[[], object] = lambda: None) -> np.ndarray:
+def build_index(text: bytes, more: bytes, *, lines: bool, check: Callable[[], object] = lambda: None) -> np.ndarray:
     """Return the index of a training text, (N,) uint64, sorted.
 
     Args:
         text: the training text.
-        more: further text, such as the validation text. Its places follow those of the text. Both together have less
-            than MAX_SIZE bytes.
+        more: further text, such as the validation text. Its places follow those of the text. Both together have at most
+            MAX_SIZE bytes.
         lines: whether the text is a list. A newline then stands before each line.
         check: called for each megabyte. Its errors are passed on.
-
-    Raises:
-        OSError: the text cannot be read.
     """
     parts = [np.empty(0, np.uint64)]
     for data, first in (text, 0), (more, len(text)):
@@ -71,7 +66,7 @@ def build_index(text: Bytes, more: bytes, *, lines: bool, check: Callable[[], ob
     return _limit(np.concatenate(parts))
 
 
-def _windows(text: Bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _windows(text: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the places and hashes of the chosen windows."""
     for start in range(0, len(text), CHUNK):
         before = min(start, SPAN - 1)  # a window is chosen by its neighbors on both sides
@@ -80,14 +75,22 @@ def _windows(text: Bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield places[own] + (start - before), hashes[own]
 
 
-def _choose(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of the chosen windows, and their hashes of 32 bits."""
+def _choose(data: bytes, edges: Iterable[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of the chosen windows, and their hashes of 32 bits.
+
+    Args:
+        data: one text after the other.
+        edges: where one text ends and the next begins. Windows over an edge choose for no text: what is chosen of one
+            must not depend on its neighbors.
+    """
     hashes = (window_hashes(data, WINDOW) * ODD) >> BITS
+    for edge in edges:
+        hashes[max(0, edge - WINDOW + 1) : edge] = 0
     if len(hashes) < SPAN:
         return np.empty(0, np.int64), np.empty(0, np.uint64)
-    edge = np.zeros(SPAN - 1, np.uint64)
+    ends = np.zeros(SPAN - 1, np.uint64)
     least = _slide(np.minimum, hashes)
-    places = np.flatnonzero(hashes == _slide(np.maximum, np.concatenate([edge, least, edge])))
+    places = np.flatnonzero((hashes == _slide(np.maximum, np.concatenate([ends, least, ends]))) & (hashes > 0))
     return places, hashes[places]
 
 
@@ -100,19 +103,15 @@ def _slide(function: Callable[..., np.ndarray], values: np.ndarray) -> np.ndarra
     return values
 
 
-def _lines(text: Bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _lines(text: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the places of the newlines before lines, and the hashes of the lines."""
     start = 0
-    while start < len(text):
-        data = text[start : start + CHUNK]
-        while (end := data.rfind(b"\n")) < 1 and start + len(data) < len(text):  # a line longer than a chunk
-            data = text[start : start + 2 * len(data)]
-        if start + len(data) == len(text):
-            end = len(data)
-        lines = data[:end].split(b"\n")[1:]
+    while 0 <= start < len(text):
+        end = text.find(b"\n", start + CHUNK)
+        lines = text[start : end if end >= 0 else len(text)].split(b"\n")[1:]
         sizes = np.array([0, *(1 + len(line) for line in lines)], np.int64)
         yield start + np.cumsum(sizes)[:-1], _hash_lines(lines)
-        start += end
+        start = end
 
 
 def _hash_lines(lines: Sequence[bytes]) -> np.ndarray:
@@ -129,6 +128,14 @@ def _limit(entries: np.ndarray) -> np.ndarray:
     return limited
 
 
+class _Stretch(NamedTuple):
+    """The longest copy in a text, and whether all chosen windows of the text are in the index."""
+
+    text: str
+    place: int
+    complete: bool
+
+
 class Copies:
     """A search for copies of a training text.
 
@@ -139,27 +146,36 @@ class Copies:
         lines: whether the text is a list.
     """
 
-    def __init__(self, index: np.ndarray, text: Bytes, more: bytes, *, lines: bool) -> None:
+    def __init__(self, index: np.ndarray, text: bytes, more: bytes, *, lines: bool) -> None:
         self._index, self._text, self._more, self._by_line = index, text, more, lines
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+        return self._index.nbytes + len(self._text) + len(self._more)
 
     def find(self, texts: Sequence[str]) -> list[Copy]:
         """Return what each text has copied. Many texts in one call take less time than one by one.
 
-        Of a list, a text is novel unless each of its lines is a line of the list.
-
-        Raises:
-            OSError: the training text cannot be read.
+        A text of a list is novel unless each of its lines is a line of the list, or all of it is a piece of one.
         """
         encoded = [text.encode() for text in texts]
-        stretches = self._stretches(encoded)
-        if self._by_line:
-            known = self._known_lines(texts)
-            novel = [not all(line in known for line in text.split(NEW_LINE) if line) for text in texts]
-            return [Copy(new, *stretch) for new, stretch in zip(novel, stretches, strict=True)]
+        known = self._known_lines(texts) if self._by_line else set()
         return [
-            Copy(None if len(data) < SHORTEST else stretch[0] != text, *stretch)
-            for text, data, stretch in zip(texts, encoded, stretches, strict=True)
+            Copy(self._is_novel(text, data, stretch, known), stretch.text, stretch.place)
+            for text, data, stretch in zip(texts, encoded, self._stretches(encoded), strict=True)
         ]
+
+    def _is_novel(self, text: str, data: bytes, longest: _Stretch, known: set[str]) -> bool | None:
+        lines = [line for line in text.split(NEW_LINE) if line] if self._by_line else []
+        if lines and all(line in known for line in lines):
+            return False
+        if len(data) < SHORTEST:
+            return True if lines else None
+        if longest.text == text:
+            return False
+        # Windows with more than MAX_PLACES places can hide that all of it is a copy. This search takes milliseconds.
+        return not (longest.complete and (data in self._text or data in self._more))
 
     def _known_lines(self, texts: Sequence[str]) -> set[str]:
         """Return the lines of the texts that are lines of the list."""
@@ -177,23 +193,20 @@ class Copies:
         found = text[offset : offset + len(line) + 2]
         return found.startswith(b"\n" + line) and found[len(line) + 1 :] in (b"", b"\n")
 
-    def _stretches(self, texts: Sequence[bytes]) -> list[tuple[str, int]]:
-        """Return the longest stretch of each text that is in the training text, and its place there."""
-        data = b"".join(texts)  # windows that reach into the next text do no harm: all their places are compared
+    def _stretches(self, texts: Sequence[bytes]) -> Iterator[_Stretch]:
+        """Yield the longest stretch of each text that is in the training text."""
         edges = np.cumsum([0, *map(len, texts)])
-        places, hashes = _choose(data)
+        places, hashes = _choose(b"".join(texts), edges[1:-1].tolist())
         lows, highs = self._range(hashes)
         firsts = np.searchsorted(places, edges)
         hits = np.concatenate([[0], np.cumsum(highs > lows)])[firsts]
-        found = []
         for number in range(len(texts)):
             if hits[number] == hits[number + 1]:
-                found.append(("", 0))
+                yield _Stretch("", 0, complete=False)
                 continue
             own = slice(firsts[number], firsts[number + 1])
             search = _Search(self, texts[number], places[own] - edges[number], lows[own], highs[own])
-            found.append(search.longest())
-        return found
+            yield search.longest()
 
     def _range(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first entry of each hash in the index, and the one after its last."""
@@ -205,7 +218,7 @@ class Copies:
         places: list[int] = (self._index[low:high] & PLACE).tolist()
         return places
 
-    def at(self, place: int) -> tuple[Bytes, int]:
+    def at(self, place: int) -> tuple[bytes, int]:
         """Return the text that has a place, and the place in it."""
         return (self._text, place) if place < len(self._text) else (self._more, place - len(self._text))
 
@@ -223,8 +236,8 @@ class _Search:
         self._lows, self._highs, self._counts = lows.tolist(), highs.tolist(), highs - lows
         self._tries = TRIES + len(data) // 4
 
-    def longest(self) -> tuple[str, int]:
-        """Return the longest copy, and its place in the training text."""
+    def longest(self) -> _Stretch:
+        """Return the longest copy."""
         best, start, place = SHORTEST - 1, 0, 0
         pending = [*self._runs()]
         heapify(pending)
@@ -241,9 +254,10 @@ class _Search:
             for side in (left, min(right, before), first, rarest), (max(left, after), right, rarest + 1, last):
                 if side[2] < side[3]:
                     heappush(pending, (side[0] - side[1], *side))
+        complete = bool(self._counts.all())
         if best < SHORTEST:
-            return "", 0
-        return self._data[start : start + best].decode(errors="ignore"), place
+            return _Stretch("", 0, complete)
+        return _Stretch(self._data[start : start + best].decode(errors="ignore"), place, complete)
 
     def _runs(self) -> Iterator[tuple[int, int, int, int, int]]:
         """Yield the runs of windows that are all in the index: how long a copy with them can be (negative, for a heap),
