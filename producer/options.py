@@ -13,6 +13,7 @@ import typer
 
 from charrnn.errors import InputError
 from charrnn.jobs.settings import Settings
+from charrnn.options import SamplingOptions
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 RANDOM_TEMPERATURE = 2.0  # above it, letters that the model thinks unlikely are sampled as often as likely ones
 MAX_ID = 2**31 - 1  # the largest integer of a database column
 JOB_PANEL = "Job"
+SAMPLING_PANEL = "Sampling"
+DEFAULTS = SamplingOptions()
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # in seconds
 
 
@@ -93,6 +96,46 @@ OptionalJobArgument = Annotated[
         metavar="[JOB]", help=r"Job id. \[default: the newest that fits]", show_default=False, parser=positive_number
     ),
 ]
+TemperatureOption = Annotated[
+    list[str] | None,
+    option(
+        "-t",
+        "--temperature",
+        metavar="T[,T...]",
+        help="Sampling temperatures. Repeatable. 0 is greedy decoding.",
+        default=1,
+        panel=SAMPLING_PANEL,
+    ),
+]
+SamplesOption = Annotated[
+    int, integer("-n", "--samples", help="Texts per seed and temperature.", default=1, panel=SAMPLING_PANEL)
+]
+LengthOption = Annotated[
+    int,
+    integer(
+        "-l",
+        "--length",
+        help="Maximum number of new characters per text.",
+        default=DEFAULTS.length,
+        panel=SAMPLING_PANEL,
+    ),
+]
+StopOption = Annotated[
+    list[str] | None,
+    option(
+        metavar="TEXT",
+        help=r"Stop string: ends a text, and is not part of it. Repeatable. Escapes: \n, \t, \\.",
+        panel=SAMPLING_PANEL,
+    ),
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]",
+        help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or CHARRNN_MODEL]",
+        show_default=False,
+    ),
+]
 LabelOption = Annotated[
     str | None, option("--label", metavar="TEXT", help="Label to find the job by: jobs --label TEXT.", panel=JOB_PANEL)
 ]
@@ -151,6 +194,12 @@ def parse_temperatures(option: str, text: str) -> tuple[float, ...]:
             max(high),
         )
     return temperatures
+
+
+def parse_sampling(temperature: list[str] | None, stop: list[str] | None, **options: Any) -> SamplingOptions:
+    """Return the options of sampling. Those left out have their defaults."""
+    temperatures = parse_temperatures("--temperature", ",".join(temperature or ["1"]))
+    return SamplingOptions(temperatures=temperatures, stop=tuple(map(unescape, stop or ())), **options)
 
 
 def parse_seconds(option: str, text: str) -> float:

@@ -15,8 +15,18 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import Priority
 from charrnn.jobs.job.views import no_worker
 from charrnn.jobs.programs import JOB_FAILED
-from charrnn.options import SamplingOptions
-from producer.options import RngSeedOption, flag, integer, open_client, option, parse_temperatures, unescape
+from producer.options import (
+    DEFAULTS,
+    LengthOption,
+    ModelArgument,
+    RngSeedOption,
+    SamplesOption,
+    StopOption,
+    TemperatureOption,
+    flag,
+    open_client,
+    parse_sampling,
+)
 from producer.output import console
 from producer.temporary import temporary
 
@@ -27,64 +37,31 @@ PART_ROWS = 64  # a part's texts are shown together, so parts are small
 POLL_S = 0.02  # a text of 400 characters takes 0.2 seconds
 PATIENCE_S = 2.0  # seconds without a text after which the reason is shown
 
-SAMPLING, DEFAULTS = "Sampling", SamplingOptions()
-
 app = typer.Typer()
 
 
 @app.command()
 def sample(  # a command's options are its arguments, to Typer
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or CHARRNN_MODEL]",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelArgument = None,
     seeds: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[SEED...]", help=r"Texts to continue. \[default: the start of a new line]", show_default=False
         ),
     ] = None,
-    samples: Annotated[
-        int, integer("-n", "--samples", help="Texts per seed and temperature.", default=1, panel=SAMPLING)
-    ] = 1,
-    temperature: Annotated[
-        list[str] | None,
-        option(
-            "-t",
-            "--temperature",
-            metavar="T[,T...]",
-            help="Sampling temperatures. Repeatable. 0 is greedy decoding.",
-            default=1,
-            panel=SAMPLING,
-        ),
-    ] = None,
-    length: Annotated[
-        int,
-        integer(
-            "-l", "--length", help="Maximum number of new characters per text.", default=DEFAULTS.length, panel=SAMPLING
-        ),
-    ] = DEFAULTS.length,
-    stop: Annotated[
-        list[str] | None,
-        option(
-            metavar="TEXT",
-            help=r"Stop string: ends a text, and is not part of it. Repeatable. Escapes: \n, \t, \\.",
-            panel=SAMPLING,
-        ),
-    ] = None,
+    samples: SamplesOption = 1,
+    temperature: TemperatureOption = None,
+    length: LengthOption = DEFAULTS.length,
+    stop: StopOption = None,
     rng_seed: RngSeedOption = None,
     keep: Annotated[bool, flag("--keep", help="Keep the job and its results.", panel="Job")] = False,
 ) -> None:
     """Generate a few texts and show them, ahead of waiting jobs. The job is deleted."""
-    sampling = SamplingOptions(
-        temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
+    sampling = parse_sampling(
+        temperature,
+        stop,
         samples=samples,
         length=length,
-        stop=tuple(map(unescape, stop or ())),
         unknown="replace",
     )
     request = GenerateRequest(

@@ -10,41 +10,39 @@ import typer
 from charrnn.errors import InputError
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.states import Priority
-from charrnn.options import SamplingOptions
 from producer.options import (
+    DEFAULTS,
     JOB_PANEL,
+    SAMPLING_PANEL,
     DryRunOption,
     JsonOption,
     LabelOption,
+    LengthOption,
+    ModelArgument,
     RngSeedOption,
+    SamplesOption,
+    StopOption,
+    TemperatureOption,
     TimeoutOption,
     WaitOption,
     decimal,
     flag,
     integer,
     option,
-    parse_temperatures,
+    parse_sampling,
     parse_timeout,
     positive_number,
-    unescape,
 )
 from producer.submission import Submission, make_submit_command
 
 app = typer.Typer()
 
 
-MODEL, SEEDS, SAMPLING, DEFAULTS = "Model", "Seeds", "Sampling", SamplingOptions()
+MODEL, SEEDS = "Model", "Seeds"
 
 
 def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[MODEL]",
-            help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or CHARRNN_MODEL]",
-            show_default=False,
-        ),
-    ] = None,
+    name: ModelArgument = None,
     model: Annotated[
         str | None, option("-m", "--model", metavar="MODEL", help="Model, as the argument MODEL.", panel=MODEL)
     ] = None,
@@ -88,52 +86,28 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         Literal["error", "drop", "replace"],
         option(help="Handling of seed characters outside the vocabulary.", default=DEFAULTS.unknown, panel=SEEDS),
     ] = "error",
-    temperature: Annotated[
-        list[str] | None,
-        option(
-            "-t",
-            "--temperature",
-            metavar="T[,T...]",
-            help="Sampling temperatures. Repeatable. 0 is greedy decoding.",
-            default=1,
-            panel=SAMPLING,
-        ),
-    ] = None,
-    samples: Annotated[
-        int, integer("-n", "--samples", help="Texts per seed and temperature.", default=1, panel=SAMPLING)
-    ] = 1,
-    length: Annotated[
-        int,
-        integer(
-            "-l", "--length", help="Maximum number of new characters per text.", default=DEFAULTS.length, panel=SAMPLING
-        ),
-    ] = DEFAULTS.length,
-    stop: Annotated[
-        list[str] | None,
-        option(
-            metavar="TEXT",
-            help=r"Stop string: ends a text, and is not part of it. Repeatable. Escapes: \n, \t, \\.",
-            panel=SAMPLING,
-        ),
-    ] = None,
+    temperature: TemperatureOption = None,
+    samples: SamplesOption = 1,
+    length: LengthOption = DEFAULTS.length,
+    stop: StopOption = None,
     keep_stop: Annotated[
-        bool, flag("--keep-stop", help="Keep the stop string at the end of the text.", panel=SAMPLING)
+        bool, flag("--keep-stop", help="Keep the stop string at the end of the text.", panel=SAMPLING_PANEL)
     ] = False,
     top_k: Annotated[
         int | None,
-        integer(metavar="K", help="Top-k sampling: sample from the K most likely characters.", panel=SAMPLING),
+        integer(metavar="K", help="Top-k sampling: sample from the K most likely characters.", panel=SAMPLING_PANEL),
     ] = None,
     top_p: Annotated[
         float | None,
         decimal(
             metavar="P",
             help="Top-p (nucleus) sampling: sample from the most likely characters whose total probability reaches P.",
-            panel=SAMPLING,
+            panel=SAMPLING_PANEL,
         ),
     ] = None,
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"],
-        option(help="Precision of matrix multiplication.", default=DEFAULTS.precision, panel=SAMPLING),
+        option(help="Precision of matrix multiplication.", default=DEFAULTS.precision, panel=SAMPLING_PANEL),
     ] = "auto",
     rng_seed: RngSeedOption = None,
     logprobs: Annotated[
@@ -178,11 +152,11 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         raise InputError(f"The model is given twice: {name} and -m {model}. Leave out one of them")
     if seed and (seeds is not None or random_seeds is not None):
         raise InputError("--seed cannot be combined with --seeds or --random-seeds. Leave out one of them")
-    sampling = SamplingOptions(
-        temperatures=parse_temperatures("--temperature", ",".join(temperature or ["1"])),
+    sampling = parse_sampling(
+        temperature,
+        stop,
         samples=samples,
         length=length,
-        stop=tuple(map(unescape, stop or ())),
         keep_stop=keep_stop,
         top_k=top_k,
         top_p=top_p,
