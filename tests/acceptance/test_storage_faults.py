@@ -168,9 +168,10 @@ def seeds(stack: Home) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(stack: Home, seeds: str) -> str:
-    """The results of an undisturbed run."""
+    """The results of an undisturbed run. Those of an imported version do not tell what is novel."""
     job = stack.ok("submit", "-m", "tiny@1", "--seeds", seeds, *ROWS, "--wait").strip()
-    return stack.ok("results", job)
+    known = r'"novel": (true|false|null), "longest_copy": [0-9]+'
+    return re.sub(known, '"novel": null, "longest_copy": null', stack.ok("results", job))
 
 
 @contextmanager
