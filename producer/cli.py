@@ -69,7 +69,7 @@ COMMANDS = {
 }
 
 
-# What other tools call the commands here.
+# Commands of other tools, and the ones here that do the same.
 ELSEWHERE = {
     "generate": "sample for a few texts, submit for many",
     "list": "jobs, models or schedules",

@@ -13,7 +13,7 @@ import typer
 from charrnn.errors import InputError
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
-from charrnn.jobs.rows.formats import FORMATS
+from charrnn.jobs.rows.formats import FORMATS, format_of
 from producer.export import export
 from producer.follow import follow
 from producer.options import open_client
@@ -97,11 +97,11 @@ def _format_of(output: Path) -> str:
     """
     if output == STANDARD_OUTPUT:
         raise InputError("--output requires a file here. Leave it out, and use: charrnn-jobs results")
-    if (suffix := output.suffix.lower().removeprefix(".")) not in FORMATS:
+    if output.suffix.lower().removeprefix(".") not in (*FORMATS, "ndjson"):
         raise InputError(f"--output: {output} names no format. Expected a name that ends with .{', .'.join(FORMATS)}")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output: the folder {output.parent} does not exist. Create it first")
-    return suffix
+    return format_of(output, None)
 
 
 def _submitted(client: Client, wanted: Submission) -> Submitted[TrainSpec] | Submitted[GenerateSpec]:

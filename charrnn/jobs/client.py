@@ -25,7 +25,7 @@ from charrnn.jobs.models.models import Models
 from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.results import POLL_S, Results
-from charrnn.jobs.rows.rows import distinct_lines, novel_lines
+from charrnn.jobs.rows.rows import distinct_lines
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
@@ -210,12 +210,13 @@ class Client:
                 it is novel.
             NotFoundError: the job does not exist.
         """
-        results, keep = Results(self.connections, job_id), parse_conditions(where)
+        results = Results(self.connections, job_id)
         if novel:
             results.check_novelty()
+            where = (*where, "novel=true")
+        keep = parse_conditions(where)
         lines = results.lines(*rows, failed=failed, follow=follow)
         lines = select(lines, keep) if where else lines
-        lines = novel_lines(lines) if novel else lines
         return islice(distinct_lines(lines) if distinct else lines, limit)
 
     def cancel(self, job_id: int) -> bool:

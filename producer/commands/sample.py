@@ -41,7 +41,7 @@ app = typer.Typer()
 
 
 @app.command()
-def sample(  # a command's options are its arguments, to Typer
+def sample(
     model: ModelArgument = None,
     seeds: Annotated[
         list[str] | None,
@@ -57,13 +57,7 @@ def sample(  # a command's options are its arguments, to Typer
     keep: Annotated[bool, flag("--keep", help="Keep the job and its results.", panel="Job")] = False,
 ) -> None:
     """Generate a few texts and show them, ahead of waiting jobs. The job is deleted."""
-    sampling = parse_sampling(
-        temperature,
-        stop,
-        samples=samples,
-        length=length,
-        unknown="replace",
-    )
+    sampling = parse_sampling(temperature, stop, samples=samples, length=length, unknown="replace")
     request = GenerateRequest(
         model=model, sampling=sampling, rng_seed=rng_seed, priority=Priority.HIGH, part_rows=PART_ROWS, label="sample"
     )
@@ -94,7 +88,7 @@ def _show(client: Client, job: int, *, several: bool) -> bool:
             failed += 1
             console.fail(f"row {row['row']} was not sampled: {row['error']}")
         else:
-            console.sampled(row["seed"], row["text"], f"{row['temperature']:g}" if several else "")
+            console.print_sampled(row["seed"], row["text"], f"{row['temperature']:g}" if several else "")
     return not failed
 
 

@@ -69,7 +69,7 @@ def records(found: object) -> None:
     value(text.encode(errors="backslashreplace").decode())  # a lone surrogate, as of a damaged cell, stays escaped
 
 
-def sampled(seed: str, text: str, remark: str = "") -> None:
+def print_sampled(seed: str, text: str, remark: str = "") -> None:
     """Print a sampled text with its seed on standard output; on a terminal with a remark, and the seed dim."""
     if not out.is_terminal:
         with standard_output() as file:

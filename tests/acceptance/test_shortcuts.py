@@ -1,4 +1,4 @@
-"""What may be left out on the command line: the model, the id of a job, a file of seeds, and a second command."""
+"""Shortcuts of the command line: no model, no job id, no seed file, no second command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What texts have copied from a training text."""
+"""Copies of a training text in sampled texts."""
 
 from __future__ import annotations
 

@@ -176,11 +176,6 @@ def read_lines(file: BinaryIO) -> Iterator[bytes]:
     return read_frames(file)
 
 
-def novel_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield only the result lines of texts that are known not to be in the training text."""
-    return (line for line in lines if json.loads(line)["novel"])
-
-
 def distinct_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
     """Yield only the first of the result lines with the same seed and text. Lines without a text are left out."""
     seen: set[bytes] = set()

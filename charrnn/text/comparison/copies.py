@@ -35,7 +35,7 @@ BITS = np.uint64(32)
 
 @dataclass(frozen=True)
 class Copy:
-    """What a text has in common with a training text.
+    """The overlap of a text with a training text.
 
     Attributes:
         novel: whether it is not, as a whole, in the training text. None for a text too short to tell, or empty.
