@@ -16,7 +16,7 @@ from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs import programs, streams
-from charrnn.jobs.queue import QUEUES
+from charrnn.jobs.job.specs import QUEUES
 from charrnn.jobs.settings import Settings
 from charrnn.release import MODULE
 from worker import lifetime, logs

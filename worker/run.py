@@ -25,7 +25,7 @@ from celery.worker.consumer import Consumer
 from charrnn.errors import CharrnnError, InputError, UnreachableError
 from charrnn.jobs import private
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.queue import TASK, make_celery
+from charrnn.jobs.queue import TASK
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.health import TOUCH_S, Pulse
@@ -97,7 +97,7 @@ class Worker:
 
     def _application(self) -> Celery:
         transport.install(on_connecting=self._before_connecting)
-        app = make_celery(self.settings)
+        app = transport.make_celery(self.settings)
         app.task(work, name=TASK)
         return app
 

@@ -1,4 +1,5 @@
-"""Kombu's Redis transport, which treats every message in a queue as a doorbell and trusts none of its content.
+"""The Celery application of a worker, and Kombu's Redis transport, which treats every message in a queue as a doorbell
+and trusts none of its content.
 
 Anyone who can reach the broker can push messages. A malformed message ends a Celery worker, and some malformed messages
 go back to the queue and end the next worker too. Celery also obeys a message's headers: it runs callbacks, and it kills
@@ -7,8 +8,6 @@ a child after a time limit.
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import reprlib
 import secrets
@@ -16,25 +15,47 @@ from collections.abc import Callable
 from queue import Empty
 from typing import Any
 
+from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from charrnn.jobs.queue import TASK
+from charrnn.jobs.queue import ANSWER_S, CONNECT_S, KEY_PREFIX, doorbell
+from charrnn.jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-OURS = {  # headers and content type of a doorbell as `Queue.ring` sends it
-    "content-type": "application/json",
-    "content-encoding": "utf-8",
-    "task": TASK,
-    "eta": None,
-    "expires": None,
-    "retries": 0,
-    "timelimit": [None, None],
-    "group": None,
-    "compression": None,
+
+TRANSPORT_OPTIONS = {
+    "global_keyprefix": KEY_PREFIX,  # keeps our keys apart in a shared Redis
+    "socket_connect_timeout": CONNECT_S,
+    "socket_timeout": ANSWER_S,  # the default waits forever on a connection that died silently
+    "socket_keepalive": True,
+    "health_check_interval": 25,  # seconds; finds a dead connection while idle
+    "visibility_timeout": 6 * 3600,  # seconds; matters only to messages in transit
+    # No queue_order_strategy: round robin by default; "priority" starves one of the two queues.
 }
-CONTENT = ("content-type", "content-encoding")  # those of OURS that stand beside the headers
-MAX_BODY = 1000  # characters; ours have 116
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Return the Celery application of a worker."""
+    app = Celery("charrnn-jobs", broker=settings.broker_url, set_as_current=False)
+    app.conf.update(
+        broker_transport_options=TRANSPORT_OPTIONS,
+        broker_connection_retry_on_startup=True,  # a worker may start before its broker
+        broker_connection_max_retries=None,  # the default gives up after about 49 minutes
+        task_acks_late=False,  # the lease is the acknowledgement
+        task_ignore_result=True,  # results are in the store
+        accept_content=["json"],  # pickle in a message would run code
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # a busy worker takes no doorbell away from a free one
+        worker_hijack_root_logger=False,  # our log lines are about parts, Celery's about messages
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,  # nobody listens; `status` reads the store
+        worker_enable_remote_control=False,  # anyone who can reach the broker could stop every worker
+        worker_proc_alive_timeout=60.0,  # seconds; the default kills a slow start again and again
+        # No worker_max_tasks_per_child: models stay loaded. No time limits: Watch ends work that hangs, and long work
+        # may go on.
+    )
+    return app
 
 
 def install(on_connecting: Callable[[], None] = lambda: None) -> None:
@@ -82,61 +103,21 @@ class Transport(redis.Transport):
         return super().establish_connection()  # type: ignore[no-untyped-call]
 
     def _deliver(self, message: object, queue: str) -> None:
-        if fault := _fault(message, queue):
+        if not _is_ours(message, queue):
             logger.warning(
-                "queue %s: treated an unexpected message as a notification: %s. Check which other program writes there",
+                "queue %s: treated an unexpected message as a notification: %.80s. Check which other program writes "
+                "there",
                 queue,
-                fault,
+                reprlib.repr(message),  # it may have 500 MB, and `repr` escapes what moves a terminal's cursor
             )
         try:
-            super()._deliver(_doorbell(queue), queue)  # type: ignore[no-untyped-call]
+            super()._deliver(doorbell(queue, secrets.token_hex(8)), queue)  # type: ignore[no-untyped-call]
         except (RecursionError, ValueError) as error:  # raised by Celery; must not look like an unreadable message
             raise RuntimeError(f"Celery rejected a notification: {error}") from error
 
 
-def _doorbell(queue: str) -> dict[str, Any]:
-    """Return a doorbell in the form in which Kombu stores a message. It asks Celery for nothing but its task."""
-    number, body = secrets.token_hex(8), json.dumps([[queue], {}, {}])
-    return {
-        "body": base64.b64encode(body.encode()).decode(),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {"task": TASK, "id": number},
-        "properties": {
-            "delivery_tag": number,
-            "delivery_info": {"exchange": "", "routing_key": queue},
-            "body_encoding": "base64",
-        },
-    }
-
-
-def _fault(message: Any, queue: str) -> str | None:
-    """Return what is wrong with a message, on one line, or None for a doorbell."""
-    found: dict[object, object]
+def _is_ours(message: object, queue: str) -> bool:
     match message:
-        case {"headers": {"id": str(), **headers}, "properties": {"delivery_tag": str()}, "body": str(body)}:
-            found = {**headers, **{name: message.get(name) for name in CONTENT}}
-        case _:
-            return f"{_shown(message)}, expected headers with an id, properties with a tag, and a body"
-    for name, expected in OURS.items():
-        if found.get(name) != expected:
-            return f"{name} is {_shown(found.get(name))}, expected {expected!r}"
-    return None if _is_ours(body, queue) else f"body is {_shown(body)}, expected [{queue!r}] in JSON in base64"
-
-
-def _is_ours(body: str, queue: str) -> bool:
-    if len(body) > MAX_BODY:
-        return False
-    try:
-        content = json.loads(base64.b64decode(body, validate=True))
-    except (RecursionError, ValueError):
-        return False
-    match content:
-        case [[rung], {**options}, {**embedded}]:
-            return rung == queue and not options and not any(embedded.values())
+        case {"properties": {"delivery_tag": str(number)}}:
+            return message == doorbell(queue, number)
     return False
-
-
-def _shown(value: object) -> str:
-    """Return a short form of a value: a message may have 500 MB, and `repr` escapes what moves a terminal's cursor."""
-    return f"{reprlib.repr(value):.80}"

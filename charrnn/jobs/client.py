@@ -13,31 +13,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, NotFinishedError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
-from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import QUEUES, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.views import Job, JobStatus, WorkerInfo
-from charrnn.jobs.models.models import Models
-from charrnn.jobs.queue import QUEUES
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.results import POLL_S, Results
 from charrnn.jobs.rows.rows import distinct_lines
 from charrnn.jobs.rows.seeds import Seed
-from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import lifecycle, migrations, registry
-from charrnn.jobs.submit import openings
-from charrnn.jobs.submit.sampling import submit
 from charrnn.jobs.submit.submitted import Submitted
-from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep import pruning
 from charrnn.jobs.upkeep.inspection import Finding, inspect
 from charrnn.jobs.upkeep.status import job_status
 from charrnn.text.documents import check_storable
+
+# What not every command needs is imported in methods: some of it needs NumPy, and all of it doubles the time to import.
+if TYPE_CHECKING:
+    from charrnn.jobs.models.models import Models
+    from charrnn.jobs.schedules import Schedules
 
 
 class Client:
@@ -48,10 +48,14 @@ class Client:
 
     @cached_property
     def models(self) -> Models:
+        from charrnn.jobs.models.models import Models
+
         return Models(self.connections)
 
     @cached_property
     def schedules(self) -> Schedules:
+        from charrnn.jobs.schedules import Schedules
+
         return Schedules(self.connections)
 
     def close(self) -> None:
@@ -69,6 +73,8 @@ class Client:
             UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the
                 store broke while it stored the job: the outcome is then unknown.
         """
+        from charrnn.jobs.submit.training import train
+
         return train(self.connections, request, dry_run=dry_run)
 
     def submit(
@@ -97,6 +103,8 @@ class Client:
                 store broke while it stored the job: the outcome is then unknown. With a key it is safe to submit
                 again.
         """
+        from charrnn.jobs.submit.sampling import submit
+
         return submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
 
     def validation_openings(self, model: str, count: int, rng_seed: int) -> Iterator[str]:
@@ -106,6 +114,8 @@ class Client:
             InputError: `count` is not 1 to 1,000,000, or the model has no validation text.
             NotFoundError: the model does not exist.
         """
+        from charrnn.jobs.submit import openings
+
         return openings.validation_openings(self.connections, model, count, rng_seed)
 
     def job(self, job_id: int) -> Job:

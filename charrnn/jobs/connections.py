@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.views import WorkerInfo
-from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store
+
+if TYPE_CHECKING:
+    from charrnn.jobs.queue import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class Connections:
 
     @cached_property
     def queue(self) -> Queue:
+        from charrnn.jobs.queue import Queue  # Celery takes 0.1 s to import, and most commands need no broker
+
         return Queue(self.settings)
 
     def close(self) -> None:

@@ -35,8 +35,8 @@ TLS_OPTIONS = {
     **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"), ".+"),
     "ssl_check_hostname": "(?i:true|false)",
 }
-REDIS_OPTIONS = {"redis": TLS_OPTIONS, "rediss": TLS_OPTIONS, SOCKET: {"virtual_host": DATABASE}}
-"""The options of each kind of URL, with the pattern of their values. Kombu raises exceptions of any type for others."""
+REDIS_OPTIONS = {"rediss": TLS_OPTIONS, SOCKET: {"virtual_host": DATABASE}}
+"""The options of URLs, with the pattern of their values. Kombu raises exceptions of any type for others."""
 
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
@@ -230,7 +230,7 @@ def _check_redis_url(url: str) -> None:
         if not re.fullmatch(expected.get(name, "(?!)"), value):
             raise InputError(
                 f"CHARRNN_REDIS_URL is not a URL of a Redis server: its option {name!r:.80} or the value of it is not "
-                f"valid. Expected any of {', '.join(expected)}"
+                f"valid. Expected {', '.join(expected) or 'no options, except in a URL that begins with rediss:'}"
             )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
-from charrnn.jobs.queue import KEY_PREFIX, QUEUES
+from charrnn.jobs.job.specs import QUEUES, SPEC_VERSION, GenerateSpec
+from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.lifecycle import NewJob, add_job
 from charrnn.jobs.store.store import Store

@@ -13,16 +13,18 @@ from kombu import transport
 from kombu.connection import Connection
 from kombu.message import Message
 
-from charrnn.jobs.queue import KEY_PREFIX, QUEUES, STORE_KEY, TASK, Queue, make_celery
+from charrnn.jobs.job.specs import QUEUES
+from charrnn.jobs.queue import KEY_PREFIX, STORE_KEY, TASK, Queue
 from charrnn.jobs.settings import Settings
 from tests.fixtures.processes import Home
 from tests.fixtures.refusals import broker, stored
 from tests.fuzz.exploration import Check, Exploration, check_said
 from tests.fuzz.mutations import documents, odd_texts
+from worker.transport import make_celery
 
 QUEUE = "generate"
 LIST = f"{KEY_PREFIX}{QUEUE}"
-OWNER = f"{KEY_PREFIX}{STORE_KEY}"
+OWNER = STORE_KEY
 KEYS = (OWNER, *(KEY_PREFIX + queue for queue in QUEUES), f"{KEY_PREFIX}unacked", f"{KEY_PREFIX}unacked_index")
 MEMBERS = f"{KEY_PREFIX}_kombu.binding.{QUEUE}"  # the queues that Kombu knows
 

@@ -15,6 +15,7 @@ from charrnn.errors import UnreachableError
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from tests.fixtures.broker import StartBroker
+from worker.transport import make_celery
 
 ACL = (Path(__file__).parents[2] / "deploy" / "redis.acl").read_text()
 PASSWORD = secrets.token_hex(8)
@@ -85,7 +86,7 @@ def test_the_broker_of_up_gives_no_warning(queue: Queue) -> None:
 
 
 def test_dropping_an_unacknowledged_message_needs_no_right(
-    connect: Connect, start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, start_broker: StartBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Catches: Kombu's way to requeue it, by WATCH and RPUSH; maintenance sends the notification again
     monkeypatch.setattr(transport, "_transport_cache", {})  # this process has already cached Kombu's own transport
@@ -93,10 +94,10 @@ def test_dropping_an_unacknowledged_message_needs_no_right(
     rights = re.findall(r" (\+\S+)", next(line for line in ACL.splitlines() if line.startswith("user charrnn ")))
     user = ("--user", "charrnn", "on", f">{PASSWORD}", "~charrnn:*", "resetchannels", "-@all", *rights)
     place = start_broker(*user)
-    queue = connect(f"redis://charrnn:{PASSWORD}@{place}/0")
-    queue.ring("train", 1)
+    settings = Settings(home=tmp_path, redis_url=f"redis://charrnn:{PASSWORD}@{place}/0")
+    connect(settings.redis_url).ring("train", 1)
     with redis.Redis.from_url(f"redis://{place}/0") as admin:
-        with queue.app.connection_for_read() as connection:
+        with make_celery(settings) as app, app.connection_for_read() as connection:
             taken: list[object] = []
             connection.default_channel.basic_consume("train", False, taken.append, "tag")
             while not taken:

@@ -15,18 +15,18 @@ from kombu.transport import redis as kombus
 
 from charrnn.jobs.queue import KEY_PREFIX, TASK, Queue
 from charrnn.jobs.settings import Settings
-from worker.transport import Channel, QoS, Transport
+from worker.transport import Channel, QoS, Transport, make_celery
 
 QUEUE = "generate"
 LIST, IN_HAND = f"{KEY_PREFIX}{QUEUE}", f"{KEY_PREFIX}unacked"
 
 
 @pytest.fixture
-def connection(settings: Settings, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+def connection(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
     """The connection of a consumer, as the parent of a worker opens it."""
     monkeypatch.setattr(transport, "_transport_cache", {})  # this process has already cached Kombu's own transport
     monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", "worker.transport:Transport")
-    with queue.app.connection_for_read() as connection:
+    with make_celery(settings) as app, app.connection_for_read() as connection:
         yield connection
 
 
@@ -104,7 +104,7 @@ def test_establish_connection_reports_each_attempt(connection: Connection, monke
 
 
 def test_a_doorbell_gives_no_warning(connection: Connection, queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    # Catches: a message format that Celery no longer writes, so that each notification causes a warning
+    # Catches: a doorbell that the transport does not know, so that each notification causes a warning
     caplog.set_level(logging.WARNING)
     queue.ring(QUEUE, 1)
     consume(connection)

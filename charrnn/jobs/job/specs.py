@@ -156,6 +156,7 @@ def _reading(kind: str) -> Iterator[None]:
 
 
 SPECS: dict[str, type[TrainSpec] | type[GenerateSpec]] = {spec.QUEUE: spec for spec in (TrainSpec, GenerateSpec)}
+QUEUES = tuple(SPECS)
 
 
 def read_spec(kind: str, values: JsonObject) -> TrainSpec | GenerateSpec:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,7 +26,6 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.compiler import compiles
@@ -159,7 +159,7 @@ def insert_missing(connection: Connection, table: Table, **values: Any) -> Row[A
 
 
 def _insert(connection: Connection, table: Table) -> Any:
-    return {SQLITE: sqlite.insert, POSTGRESQL: postgresql.insert}[connection.dialect.name](table)
+    return import_module(f"sqlalchemy.dialects.{connection.dialect.name}").insert(table)
 
 
 def skip_ids(connection: Connection, table: Table, count: int) -> None:

@@ -34,7 +34,6 @@ from charrnn.jobs.store.readable import mean_short_length, only_model
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.estimates import Estimate, guess_speed
-from charrnn.jobs.submit.openings import training_openings
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.options import AUTO, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
@@ -206,6 +205,8 @@ def find_fleet(connections: Connections, model: str) -> Fleet:
 def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
     if plan.request.random_seeds is None:
         return None
+    from charrnn.jobs.submit.openings import training_openings  # needs NumPy
+
     version = f"{plan.target.model}@{plan.target.version}"
     return training_openings(connections, version, plan.request.random_seeds, plan.sampling.rng_seed)
 
