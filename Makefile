@@ -58,7 +58,8 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(READY) ## write docs/reference.md from the commands
+docs: $(READY) ## write docs/reference.md and docs/schemas from the commands
+	$(BIN)/python -m producer.schemas docs/schemas
 	$(BIN)/python -m producer.reference > docs/reference.new
 	mv docs/reference.new docs/reference.md
 

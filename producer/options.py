@@ -59,9 +59,9 @@ def decimal(*names: str, help: str, panel: str, metavar: str, default: object = 
     return option(*names, help=help, panel=panel, metavar=metavar, default=default, parser=number)
 
 
-def flag(name: str, *, help: str, panel: str) -> Any:
+def flag(*names: str, help: str, panel: str) -> Any:
     """Return a Typer option that takes no value."""
-    return typer.Option(name, help=help, rich_help_panel=panel, metavar="")
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar="")
 
 
 def whole_number(value: object) -> int:
@@ -88,6 +88,7 @@ def positive_number(value: object) -> int:
     return found
 
 
+QuietOption = Annotated[bool, flag("-q", "--quiet", help="Print ids alone, one per line.", panel="Output")]
 JsonOption = Annotated[bool, flag("--json", help="Print JSON.", panel="Output")]
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Job id.", show_default=False, parser=positive_number)]
 OptionalJobArgument = Annotated[

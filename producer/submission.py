@@ -34,6 +34,7 @@ class Submission:
 
     request: Request
     json: bool
+    quiet: bool
     wait: bool
     timeout_s: float | None
     dry_run: bool
@@ -50,6 +51,7 @@ class Submission:
         """
         given = {
             "--json": self.json,
+            "--quiet": self.quiet,
             "--wait": self.wait,
             "--timeout": self.timeout_s is not None,
             "--output": self.output is not None,
@@ -80,7 +82,7 @@ def _submit(wanted: Submission) -> None:
     chosen = _format_of(wanted.output) if wanted.output else None
     with open_client() as client:
         job = _submitted(client, wanted)
-        output.submitted(job, json=wanted.json)
+        output.submitted(job, json=wanted.json, quiet=wanted.quiet)
         if wanted.wait and job.id:
             succeeded = follow(client, job.id, wanted.timeout_s)
             if wanted.output and chosen:

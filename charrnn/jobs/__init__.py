@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
     from charrnn.jobs.cron import Cron
+    from charrnn.jobs.handle import JobHandle
     from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
     from charrnn.jobs.job.schedule import Schedule
     from charrnn.jobs.job.states import Priority
+    from charrnn.jobs.rows.row import Row
     from charrnn.jobs.rows.seeds import Seed
     from charrnn.jobs.settings import Settings
     from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
@@ -23,8 +25,10 @@ __all__ = [
     "Client",
     "Cron",
     "GenerateRequest",
+    "JobHandle",
     "NetworkOptions",
     "Priority",
+    "Row",
     "SamplingOptions",
     "Schedule",
     "Seed",
@@ -37,8 +41,10 @@ _HOMES = {
     "Client": "charrnn.jobs.client",
     "Cron": "charrnn.jobs.cron",
     "GenerateRequest": "charrnn.jobs.job.requests",
+    "JobHandle": "charrnn.jobs.handle",
     "NetworkOptions": "charrnn.options",
     "Priority": "charrnn.jobs.job.states",
+    "Row": "charrnn.jobs.rows.row",
     "SamplingOptions": "charrnn.options",
     "Schedule": "charrnn.jobs.job.schedule",
     "Seed": "charrnn.jobs.rows.seeds",

@@ -1,37 +1,36 @@
 """The Python interface for jobs: submit them, follow them, and read their results, as the command line does.
 
-client = Client(Settings.from_env(os.environ))
-request = GenerateRequest(model="speeches", sampling=SamplingOptions(temperatures=(0.5,)))
-job = client.submit(request, [Seed("Today, we")])
-for line in client.results(job.id): ...
+with Client() as client:
+    request = GenerateRequest(model="speeches", sampling=SamplingOptions(temperatures=(0.5,)))
+    job = client.submit(request, ["Today, we"])
+    job.wait()
+    for row in job.rows():
+        print(row.text)
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from charrnn.checks import check_choice
-from charrnn.errors import InputError, NotFinishedError
+from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
+from charrnn.jobs.handle import JobHandle
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import QUEUES, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.views import Job, JobStatus, WorkerInfo
-from charrnn.jobs.rows.formats import parse_conditions, select
-from charrnn.jobs.rows.results import POLL_S, Results
-from charrnn.jobs.rows.rows import distinct_lines
+from charrnn.jobs.rows.results import Results, RowFilter
+from charrnn.jobs.rows.row import Row
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import lifecycle, migrations, registry
-from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.upkeep import pruning
 from charrnn.jobs.upkeep.inspection import Finding, inspect
-from charrnn.jobs.upkeep.status import job_status
+from charrnn.jobs.upkeep.status import follow, job_status
 from charrnn.text.documents import check_storable
 
 # What not every command needs is imported in methods: some of it needs NumPy, and all of it doubles the time to import.
@@ -41,10 +40,21 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A client of one store and one broker. Both are opened when they are first used. `close` closes them."""
+    """A client of one store and one broker. Both are opened when they are first used, and closed by `close` or at the
+    end of a `with` block.
 
-    def __init__(self, settings: Settings) -> None:
-        self.connections = Connections(settings)
+    Args:
+        settings: default: those of the environment, as `Settings.from_env` reads them.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.connections = Connections(settings or Settings.from_env(os.environ))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @cached_property
     def models(self) -> Models:
@@ -61,7 +71,7 @@ class Client:
     def close(self) -> None:
         self.connections.close()
 
-    def train(self, request: TrainRequest, *, dry_run: bool = False) -> Submitted[TrainSpec]:
+    def train(self, request: TrainRequest, *, dry_run: bool = False) -> JobHandle[TrainSpec]:
         """Submit a training job for a new version of a model.
 
         Args:
@@ -75,7 +85,7 @@ class Client:
         """
         from charrnn.jobs.submit.training import train
 
-        return train(self.connections, request, dry_run=dry_run)
+        return JobHandle(**vars(train(self.connections, request, dry_run=dry_run)), client=self)
 
     def submit(
         self,
@@ -85,7 +95,7 @@ class Client:
         after: int | None = None,
         key: str | None = None,
         dry_run: bool = False,
-    ) -> Submitted[GenerateSpec]:
+    ) -> JobHandle[GenerateSpec]:
         """Submit a generate job that samples seeds x temperatures x samples from a model.
 
         Args:
@@ -105,7 +115,8 @@ class Client:
         """
         from charrnn.jobs.submit.sampling import submit
 
-        return submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
+        job = submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
+        return JobHandle(**vars(job), client=self)
 
     def validation_openings(self, model: str, count: int, rng_seed: int) -> Iterator[str]:
         """Yield `count` openings: short passages from random places in a model's validation text.
@@ -173,61 +184,34 @@ class Client:
             NotFinishedError: the job did not end within `timeout_s` seconds. It continues.
             NotFoundError: the job does not exist.
         """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        status = self.status(job_id)
-        while True:
-            yield status
-            if status.ended:
-                return
-            if deadline is not None and time.monotonic() > deadline:
-                raise NotFinishedError(
-                    f"Job {job_id} did not end within {timeout_s:g} s. It stays {status.state}; follow it with: "
-                    f"charrnn-jobs wait {job_id}"
-                )
-            time.sleep(POLL_S)
-            known = status.history  # there may be thousands of epochs, so only new ones are read
-            status = job_status(self.connections, job_id, after_epoch=known[-1].epoch if known else 0)
-            # Finally all epochs are read: one may have been repeated with another result.
-            status = self.status(job_id) if status.ended else replace(status, history=known + status.history)
+        return follow(self.connections, job_id, timeout_s)
 
-    def results(
-        self,
-        job_id: int,
-        *,
-        rows: tuple[int, int | None] = (0, None),
-        where: Sequence[str] = (),
-        failed: bool = False,
-        novel: bool = False,
-        distinct: bool = False,
-        limit: int | None = None,
-        follow: bool = False,
-    ) -> Iterator[bytes]:
-        """Return an iterator over result lines (JSON, each with its line end) in row order.
+    def wait(self, job_id: int, timeout_s: float | None = None) -> JobStatus:
+        """Wait until a job has ended, and return its status.
 
-        If the job has not ended, the lines are those of the rows that are done.
+        Raises:
+            NotFinishedError: the job did not end within `timeout_s` seconds. It continues.
+            NotFoundError: the job does not exist.
+        """
+        *_, status = self.follow(job_id, timeout_s)
+        return status
+
+    def rows(self, job_id: int, **filters: Unpack[RowFilter]) -> Iterator[Row]:
+        """Return an iterator over a job's rows in order.
 
         Args:
-            rows: the first row and the one after the last. None as the second means up to the end.
-            where: conditions such as "temperature=0.5" that a row must all meet.
-            failed: only rows that could not be sampled.
-            novel: only texts that are not in the training text, as far as that is known.
-            distinct: only the first of the rows with the same seed and text, and no failed rows.
-            limit: maximum number of lines.
-            follow: wait for rows that are not done yet, until the job has ended.
+            filters: which rows; see `RowFilter`.
 
         Raises:
             InputError: the job is a training job, a condition cannot be parsed, or it is not known of any text whether
                 it is novel.
             NotFoundError: the job does not exist.
         """
-        results = Results(self.connections, job_id)
-        if novel:
-            results.check_novelty()
-            where = (*where, "novel=true")
-        keep = parse_conditions(where)
-        lines = results.lines(*rows, failed=failed, follow=follow)
-        lines = select(lines, keep) if where else lines
-        return islice(distinct_lines(lines) if distinct else lines, limit)
+        return map(Row.from_line, self.results(job_id, **filters))
+
+    def results(self, job_id: int, **filters: Unpack[RowFilter]) -> Iterator[bytes]:
+        """Return the same rows as lines of JSON, each with its line end."""
+        return Results(self.connections, job_id).selected(**filters)
 
     def cancel(self, job_id: int) -> bool:
         """Cancel a job. Rows that are done stay readable. Return False if the job had ended already.

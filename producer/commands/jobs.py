@@ -15,6 +15,7 @@ from producer.options import (
     JobArgument,
     JsonOption,
     OptionalJobArgument,
+    QuietOption,
     TimeoutOption,
     flag,
     open_client,
@@ -25,6 +26,7 @@ from producer.options import (
 )
 from producer.output import console
 from producer.output import jobs as render
+from producer.records import jobs as records
 
 FILTER, OUTPUT = "Filter", "Output"
 
@@ -32,12 +34,16 @@ app = typer.Typer()
 
 
 @app.command()
-def wait(job: OptionalJobArgument = None, timeout: TimeoutOption = None) -> None:
+def wait(job: OptionalJobArgument = None, timeout: TimeoutOption = None, json: JsonOption = False) -> None:
     """Follow a job until it ends."""
     timeout_s = parse_timeout(timeout)
     with open_client() as client:
-        if not follow(client, newest(client, job, lambda job: not job.ended, "has not ended"), timeout_s):
-            raise typer.Exit(JOB_FAILED)
+        job = newest(client, job, lambda job: not job.ended, "has not ended")
+        succeeded = follow(client, job, timeout_s)
+        if json:
+            console.records(records.status(client.status(job)))
+    if not succeeded:
+        raise typer.Exit(JOB_FAILED)
 
 
 @app.command()
@@ -55,7 +61,7 @@ def status(
     with open_client() as client:
         found = client.status(job)
     if json:
-        console.records(found)
+        console.records(records.status(found))
     else:
         render.status(found)
         if plot:
@@ -85,12 +91,16 @@ def jobs(
         ),
     ] = None,
     json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """List jobs, newest first."""
     with open_client() as client:
         found = client.jobs(limit, before=before, state=state, kind=kind, model=model, label=label)
     if json:
-        console.records(found)
+        console.records([records.job(job) for job in found])
+        return
+    if quiet:
+        console.values(job.id for job in found)
         return
     render.jobs(found)
     if not found:
@@ -100,20 +110,24 @@ def jobs(
 
 
 @app.command()
-def cancel(job: OptionalJobArgument = None) -> None:
+def cancel(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
     """Cancel a job. Finished rows stay readable."""
     with open_client() as client:
         job = newest(client, job, lambda job: not job.ended, "has not ended")
         asked = client.cancel(job)
+        if json:
+            console.records(records.job(client.job(job)))
     console.note(f"job {job}: {'ends within seconds' if asked else 'already ended'}")
 
 
 @app.command()
-def retry(job: OptionalJobArgument = None) -> None:
+def retry(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
     """Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint."""
     with open_client() as client:
         job = newest(client, job, lambda job: job.ended and not job.succeeded, "failed or was cancelled")
         count = client.retry(job)
+        if json:
+            console.records(records.job(client.job(job)))
     again = f"{counted(count, 'part')} queued again" if count else "no part failed or was cancelled"
     console.note(f"job {job}: {again}")
 

@@ -17,6 +17,7 @@ from charrnn.options import SamplingOptions
 from producer.follow import follow
 from producer.options import (
     JsonOption,
+    QuietOption,
     RngSeedOption,
     TimeoutOption,
     decimal,
@@ -28,6 +29,7 @@ from producer.options import (
 from producer.output import console
 from producer.output import models as render
 from producer.output.destination import replace_atomically
+from producer.records import models as records
 from producer.temporary import temporary
 
 if TYPE_CHECKING:
@@ -43,13 +45,18 @@ app.add_typer(models, name="models")
 
 
 @models.callback(invoke_without_command=True)
-def list_models(context: typer.Context, json: JsonOption = False) -> None:
+def list_models(context: typer.Context, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List and manage model versions."""
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
         found = client.models.list()
-    console.records(found) if json else render.models(found)
+    if json:
+        console.records([records.version(version) for version in found])
+    elif quiet:
+        console.values(version.name for version in found)
+    else:
+        render.models(found)
 
 
 @models.command()
@@ -57,7 +64,7 @@ def show(model: VersionArgument, json: JsonOption = False) -> None:
     """Show a version: its training, its losses, and why it is or is not the champion."""
     with open_client() as client:
         found = client.models.show(model)
-    console.records(found) if json else render.version(found)
+    console.records(records.version_details(found)) if json else render.version(found)
 
 
 @models.command()
@@ -132,18 +139,25 @@ def promote(
             panel=VERSION,
         ),
     ] = "champion",
+    json: JsonOption = False,
 ) -> None:
     """Make a version the champion, or point another alias at it. Submitted jobs keep their version."""
     with open_client() as client:
         name = client.models.promote(model, alias)
+        if json:
+            console.records(records.version(client.models.show(name)))
     console.note(f"{name.partition('@')[0]}@{alias} is {name}")
 
 
 @models.command()
-def rollback(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]) -> None:
+def rollback(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")], json: JsonOption = False
+) -> None:
     """Make the previous champion the champion again. Repeat to go further back."""
     with open_client() as client:
         version = client.models.rollback(name)
+        if json:
+            console.records(records.version(client.models.show(version)))
     console.note(f"{name}@champion is {version}")
 
 
@@ -184,7 +198,9 @@ def import_model(
             "--as", metavar="NAME", help="Name of the model.", default="the model's name in the file", panel=VERSION
         ),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Import an exported version as the next version of its model. Prints the version's name."""
     with open_client() as client:
-        console.value(client.models.import_version(path, name))
+        version = client.models.import_version(path, name)
+        console.records(records.version(client.models.show(version))) if json else console.value(version)

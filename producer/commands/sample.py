@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +14,10 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import Priority
 from charrnn.jobs.job.views import no_worker
 from charrnn.jobs.programs import JOB_FAILED
+from charrnn.jobs.rows.row import Row
 from producer.options import (
     DEFAULTS,
+    JsonOption,
     LengthOption,
     ModelArgument,
     RngSeedOption,
@@ -41,7 +42,7 @@ app = typer.Typer()
 
 
 @app.command()
-def sample(
+def sample(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     model: ModelArgument = None,
     seeds: Annotated[
         list[str] | None,
@@ -54,6 +55,7 @@ def sample(
     length: LengthOption = DEFAULTS.length,
     stop: StopOption = None,
     rng_seed: RngSeedOption = None,
+    json: JsonOption = False,
     keep: Annotated[bool, flag("--keep", help="Keep the job and its results.", panel="Job")] = False,
 ) -> None:
     """Generate a few texts and show them, ahead of waiting jobs. The job is deleted."""
@@ -67,15 +69,15 @@ def sample(
         with nullcontext(list[int]()) if keep else temporary(client) as jobs:
             job = client.submit(request, seeds or None).id or 0
             jobs.append(job)
-            succeeded = _show(client, job, several=len(sampling.temperatures) > 1)
+            succeeded = _show(client, job, json=json, several=len(sampling.temperatures) > 1)
     if keep:
         console.note(f"job {job}. Its results: charrnn-jobs results {job}")
     if not succeeded:
         raise typer.Exit(JOB_FAILED)
 
 
-def _show(client: Client, job: int, *, several: bool) -> bool:
-    """Print the texts of a job as they are made, with their temperatures if there are several.
+def _show(client: Client, job: int, *, json: bool, several: bool) -> bool:
+    """Print the texts of a job as they are made, with their temperatures if there are several; or rows as JSON Lines.
 
     Returns:
         Whether all texts were made.
@@ -83,12 +85,14 @@ def _show(client: Client, job: int, *, several: bool) -> bool:
     _wait_for_first(client, job)
     failed = 0
     for line in client.results(job, follow=True):
-        row = json.loads(line)
-        if row["text"] is None:
+        row = Row.from_line(line)
+        if json:
+            console.value(line.decode().rstrip("\n"))
+        if row.text is None:
             failed += 1
-            console.fail(f"row {row['row']} was not sampled: {row['error']}")
-        else:
-            console.print_sampled(row["seed"], row["text"], f"{row['temperature']:g}" if several else "")
+            console.fail(f"row {row.row} was not sampled: {row.error}")
+        elif not json:
+            console.print_sampled(row.seed, row.text, f"{row.temperature:g}" if several else "")
     return not failed
 
 

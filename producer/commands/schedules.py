@@ -15,9 +15,10 @@ from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.programs import JOB_FAILED, UNREACHABLE
 from producer.commands.submit import submit
 from producer.commands.train import train
-from producer.options import JsonOption, flag, open_client, option, parse_seconds
+from producer.options import JsonOption, QuietOption, flag, open_client, option, parse_seconds
 from producer.output import console
 from producer.output import schedules as render
+from producer.records import schedules as records
 from producer.submission import Submission
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
@@ -35,13 +36,18 @@ for command in (train, submit):
 
 
 @schedules.callback(invoke_without_command=True)
-def list_schedules(context: typer.Context, json: JsonOption = False) -> None:
+def list_schedules(context: typer.Context, json: JsonOption = False, quiet: QuietOption = False) -> None:
     """List and manage schedules: training and generation at set times."""
     if context.invoked_subcommand is not None:
         return
     with open_client() as client:
         found = client.schedules.list()
-    console.records(found) if json else render.schedules(found)
+    if json:
+        console.records([records.listed_schedule(schedule) for schedule in found])
+    elif quiet:
+        console.values(schedule.name for schedule in found)
+    else:
+        render.schedules(found)
 
 
 class Add(TyperCommand):
@@ -126,7 +132,7 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
     """Show a schedule: its command, its last ten runs, and the next five times."""
     with open_client() as client:
         found = client.schedules.show(name)
-    console.records(found) if json else render.schedule(found)
+    console.records(records.schedule_details(found)) if json else render.schedule(found)
 
 
 @schedules.command()

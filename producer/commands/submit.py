@@ -19,6 +19,7 @@ from producer.options import (
     LabelOption,
     LengthOption,
     ModelArgument,
+    QuietOption,
     RngSeedOption,
     SamplesOption,
     StopOption,
@@ -114,6 +115,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         bool, flag("--logprobs", help="Add the log probability of each character to the results.", panel="Output")
     ] = False,
     json: JsonOption = False,
+    quiet: QuietOption = False,
     key: Annotated[
         str | None,
         option(
@@ -184,6 +186,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         key=key,
         dry_run=dry_run,
         json=json,
+        quiet=quiet,
         wait=wait,
         timeout_s=timeout_s,
         output=output,

@@ -15,6 +15,7 @@ from producer.options import (
     DryRunOption,
     JsonOption,
     LabelOption,
+    QuietOption,
     RngSeedOption,
     TimeoutOption,
     WaitOption,
@@ -206,6 +207,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     label: LabelOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = False,
+    quiet: QuietOption = False,
     wait: WaitOption = False,
     timeout: TimeoutOption = None,
 ) -> Submission:
@@ -245,7 +247,7 @@ def train(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         keep=keep,
         label=label,
     )
-    return Submission(request, dry_run=dry_run, json=json, wait=wait, timeout_s=timeout_s)
+    return Submission(request, dry_run=dry_run, json=json, quiet=quiet, wait=wait, timeout_s=timeout_s)
 
 
 app.command()(make_submit_command(train))

@@ -63,6 +63,12 @@ def value(text: object) -> None:
     print(_printable_lines(str(text)) if sys.stdout.isatty() else text, flush=True)
 
 
+def values(texts: Iterable[object]) -> None:
+    """Print lines for the next program on standard output."""
+    for text in texts:
+        value(text)
+
+
 def records(found: object) -> None:
     """Print values as JSON on standard output, converted by `to_document`."""
     text = json.dumps(to_document(found), ensure_ascii=False, indent=1)

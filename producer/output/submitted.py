@@ -9,22 +9,23 @@ from charrnn.errors import counted
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from producer.output import console
 from producer.output.jobs import sampling_line, training_line
+from producer.records import jobs as records
 
 if TYPE_CHECKING:
-    from charrnn.jobs.submit.estimates import Estimate
+    from charrnn.jobs.job.sizing import Estimate
     from charrnn.jobs.submit.submitted import Submitted
 
     SubmittedJob = Submitted[TrainSpec] | Submitted[GenerateSpec]
 
 
-def submitted(job: SubmittedJob, *, json: bool) -> None:
-    """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error."""
+def submitted(job: SubmittedJob, *, json: bool, quiet: bool) -> None:
+    """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error unless `quiet`."""
     if json:
-        facts = {"job": job.id, "existed": job.existed, "parts": job.parts, "estimate": job.estimate}
-        read = {"files": job.spec.num_sources} if isinstance(job.spec, TrainSpec) else {"bad_seeds": job.bad_seeds}
-        console.records(facts | read | job.spec.to_dict())
-    elif job.id and not sys.stdout.isatty():  # for the next program; people read it in the summary
+        console.records(records.submitted(job))
+    elif job.id and (quiet or not sys.stdout.isatty()):  # for the next program; people read it in the summary
         console.value(job.id)
+    if quiet:
+        return
     if isinstance(job.spec, TrainSpec):
         _train(job, job.spec)
     else:

@@ -15,7 +15,7 @@ from tests.fixtures.model import make_text
 from tests.fixtures.processes import TINY, Home
 
 FIELDS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char"]
-FIELDS += ["novel", "longest_copy", "model", "error"]
+FIELDS += ["novel", "longest_copy", "version", "error"]
 SEEDS, TEMPERATURES, SAMPLES, LENGTH = 200, (0.2, 0.5, 1.0), 2, 40
 
 
@@ -54,7 +54,7 @@ def test_every_row_is_returned_in_submit_order(seeds: str, rows: list[dict[str, 
 
 def test_a_text_has_the_requested_length_without_its_seed(rows: list[dict[str, Any]]) -> None:
     assert {len(row["text"]) for row in rows} == {LENGTH}
-    assert {(row["finish_reason"], row["model"], row["error"]) for row in rows} == {("length", "tiny@1", None)}
+    assert {(row["finish_reason"], row["version"], row["error"]) for row in rows} == {("length", "tiny@1", None)}
 
 
 def test_nats_rise_with_the_temperature(rows: list[dict[str, Any]]) -> None:

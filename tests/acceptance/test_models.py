@@ -62,7 +62,7 @@ def test_a_person_chooses_the_version_in_use(stack: Home, versions: list[str]) -
     job = stack.ok("submit", "-m", "poems", "-l", "3").strip()
     stack.ok("models", "rollback", "poems")
     stack.ok("wait", job)
-    assert f'"model": "poems@{other}"' in stack.ok("results", job)  # Catches: a version looked up when it is sampled
+    assert f'"version": "poems@{other}"' in stack.ok("results", job)  # Catches: a version looked up when it is sampled
     assert stack.json("models", "show", "poems")["version"] == before
     stack.ok("models", "promote", f"poems@{other}", "--alias", "staging")
     assert stack.json("models", "show", "poems@staging")["version"] == other
@@ -81,7 +81,7 @@ def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home
     stack.ok("models", "rollback", "poems")
     rows = stack.ok("results", job)
     assert rows == stack.ok("results", calm)  # Catches: a version looked up when a part is sampled
-    assert rows.count(f'"model": "poems@{pinned}"') == 320
+    assert rows.count(f'"version": "poems@{pinned}"') == 320
 
 
 def test_losses_and_texts_of_two_versions_are_shown_side_by_side(stack: Home, versions: list[str]) -> None:

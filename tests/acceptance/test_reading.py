@@ -97,7 +97,7 @@ def test_a_job_waits_for_its_training(stack: Home, seeds: str, tmp_path: Path) -
     job = stack.ok("submit", "--after", training, "--seeds", seeds, "-l", "10").strip()
     stack.ok("wait", job, "--timeout", "100s")
     rows = [json.loads(line) for line in stack.ok("results", job).splitlines()]
-    assert (len(rows), {row["model"] for row in rows}) == (SEEDS, {"awaited@1"})
+    assert (len(rows), {row["version"] for row in rows}) == (SEEDS, {"awaited@1"})
 
 
 def test_a_version_is_carried_to_another_home(stack: Home, home: Home, seeds: str, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_worker_submits_due_schedules_and_every_row_names_its_version(stack: H
         return slots[-1]["job"] if slots and slots[-1].get("job_state") == "done" else None
 
     done = until(worked, "the next minute's job")
-    assert '"model": "tiny@1"' in stack.ok("results", str(done))
+    assert '"version": "tiny@1"' in stack.ok("results", str(done))
     stack.ok("schedules", "remove", nightly)
     assert stack.ok("results", str(done))
 

@@ -17,6 +17,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.files.layout import FOLDERS
 from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
+from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.tallies import LongestCopy, Tallies
 from charrnn.jobs.job.version import NewVersion
@@ -27,7 +28,7 @@ from charrnn.jobs.store import registry
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import aliases, jobs, metrics, speeds, versions, workers
-from charrnn.jobs.submit.estimates import EPOCH_S, START_S, Estimate, TrainingEstimate
+from charrnn.jobs.submit.estimates import EPOCH_S, START_S
 from charrnn.jobs.submit.openings import training_openings
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.comparison.copies import Copy

@@ -16,14 +16,14 @@ from charrnn.jobs.rows.formats import write
 from charrnn.jobs.rows.rows import dump_line
 
 FORMATS = ("jsonl", "csv")
-HEADER = b"row,id,seed,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,model,error\n"
+HEADER = b"row,id,seed,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,version,error\n"
 CUT = HEADER + b'0,x,one,0.5,0,"a text that'  # the rows that are added would stand in its cell
 
 
 def row(number: int, id: str | None, seed: str, **more: Any) -> dict[str, Any]:
     facts = {"temperature": 0.5, "sample": 0, "text": "a\nb", "finish_reason": "stop", "nats_per_char": 1.0}
     facts |= {"novel": True, "longest_copy": 0}
-    return {"row": number, "id": id, "seed": seed, **facts, "model": "m@1", "error": None, **more}
+    return {"row": number, "id": id, "seed": seed, **facts, "version": "m@1", "error": None, **more}
 
 
 def save(path: Path, rows: list[dict[str, Any]], format: str) -> Path:
@@ -89,7 +89,7 @@ def test_a_file_with_a_header_alone_gets_all_rows(tmp_path: Path) -> None:
         (b"name,age\nAnn,5\n", "csv"),
         (b"id,seed\n\xff,x\n", "csv"),
         (
-            b"seed,id,row,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,model,error\n",
+            b"seed,id,row,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,version,error\n",
             "csv",
         ),  # in another order
         (CUT, "csv"),

@@ -102,7 +102,7 @@ def test_hard_texts_and_failed_rows_are_read_back(format: str) -> None:
 def test_csv_is_as_the_rfc_has_it() -> None:
     # Catches: lineterminator="\n"
     assert exported(records(['a "b",\nc', None]), "csv").decode() == (
-        "row,id,seed,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,model,error\r\n"
+        "row,id,seed,temperature,sample,text,finish_reason,nats_per_char,novel,longest_copy,version,error\r\n"
         '0,x,Today,0.0,2,"a ""b"",\nc",length,0.1,true,3,speeches@1,\r\n'
         "1,x,Today,0.25,2,,,,,,speeches@1,it broke\r\n"
     )
@@ -163,7 +163,7 @@ def test_parquet_has_this_schema() -> None:
             ("nats_per_char", pa.float64()),
             ("novel", pa.bool_()),
             ("longest_copy", pa.int32()),
-            ("model", pa.string()),
+            ("version", pa.string()),
             ("error", pa.string()),
         ]
     )
@@ -286,7 +286,7 @@ FAILED = failed_result(replace(ROW, seed=StoredSeed(None, "null", 0)), MODEL, "i
         ("novel=null", False, True),
         ("longest_copy=3", True, False),
         ("longest_copy=null", False, True),
-        ("model=speeches@1", True, True),
+        ("version=speeches@1", True, True),
         ("error=null", True, False),
         ("error=it broke", False, True),
     ],
@@ -316,7 +316,7 @@ def test_all_conditions_must_hold_and_without_any_every_row_is_wanted() -> None:
         ),
         ("Temperature=1", r"Did you mean temperature\?"),
         ("temperature =1", r"Did you mean temperature\?"),
-        ("zzz=1", r"no field 'zzz' to compare. Expected one of .*, finish_reason, novel, longest_copy, model, error$"),
+        ("zzz=1", r"no field 'zzz' to compare. Expected one of .*, finish_reason, novel, .*, version, error$"),
         ("nats_per_char=1", "no field 'nats_per_char' to compare"),
         ("=1", "no field '' to compare"),
         (

@@ -29,7 +29,7 @@ from charrnn.options import SamplingOptions
 from charrnn.text.comparison.copies import Copy
 
 KEYS = ["row", "id", "seed", "temperature", "sample", "text", "finish_reason", "nats_per_char"]
-KEYS += ["novel", "longest_copy", "model", "error"]
+KEYS += ["novel", "longest_copy", "version", "error"]
 ROW = JobRow(number=7, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2, sampling=SamplingOptions())
 
 
@@ -158,7 +158,7 @@ def test_a_result_line_shows_the_row_and_its_text() -> None:
         "nats_per_char": 1.25,
         "novel": True,
         "longest_copy": 2,
-        "model": "speeches@1",
+        "version": "speeches@1",
         "error": None,
     }
 

@@ -125,6 +125,3 @@ class RunningPart:
     part: int  # its number
     attempt: int
     progress: PartProgress
-
-    def to_dict(self) -> JsonObject:
-        return {"part": self.part, "attempt": self.attempt, **self.progress.to_dict()}

@@ -138,10 +138,6 @@ class StoredSchedule:
         arguments = self.stored_request["arguments"]
         return list(arguments.get("paths") or filter(None, [arguments.get("seeds")]))
 
-    def to_dict(self) -> JsonObject:
-        values = {("request" if name == "stored_request" else name): value for name, value in vars(self).items()}
-        return values | ({"unreadable": self.unreadable} if self.unreadable else {})
-
 
 @dataclass(frozen=True, kw_only=True)
 class StoredSlot:
@@ -187,20 +183,12 @@ class Outcome:
         """The version that the job made or samples from, if it is known."""
         return f"{self.model}@{self.version}" if self.version else None
 
-    def to_dict(self) -> JsonObject:
-        trained = ("val_loss", "gate") if self.gate is not None else ()
-        return {name: getattr(self, name) for name in ("job_state", "model", "version", *trained)}
-
 
 @dataclass(frozen=True, kw_only=True)
 class ShownSlot(StoredSlot):
     """A slot with the outcome of its job, or None if it has no job or the job was deleted."""
 
     outcome: Outcome | None
-
-    def to_dict(self) -> JsonObject:
-        facts = {name: value for name, value in vars(self).items() if name != "outcome"}
-        return facts | (self.outcome.to_dict() if self.outcome else {})
 
 
 @dataclass(frozen=True, kw_only=True)

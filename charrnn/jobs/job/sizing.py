@@ -7,6 +7,7 @@ checks the queue that often. No row's text depends on it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from charrnn.errors import InputError, counted
 from charrnn.sampling.defaults import BATCHES
@@ -25,6 +26,25 @@ LINE_BYTES = 110  # bytes of a result line in addition to its text and the store
 LOGPROB_BYTES = 9  # bytes of one log probability as JSON
 # Generous share of result lines that is left after zstd: 0.13 at temperature 0.2, 0.27 at 1, 0.8 for pure noise.
 COMPRESSED = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A rough estimate of the time and storage of a generate job."""
+
+    result_bytes: int  # size of the results in the store's files
+    export_bytes: int  # size of an export as JSON Lines
+    seconds: float  # time with the devices that are live now
+    guessed: bool  # from the network's size, since the model has not been sampled yet
+    mean_length: float | None = None  # characters of a text so far, where stop strings make texts shorter
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingEstimate:
+    """A rough estimate of the time of a training job on one device, if early stopping does not end it sooner."""
+
+    seconds: float
+    guessed: bool  # from the network's size, since no earlier training tells the speed
 
 
 def row_memory(seed_bytes: int, length: int, *, logprobs: bool) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from charrnn.errors import counted
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject, field_values, known_fields
+from charrnn.jobs.job.json_object import JsonObject, known_fields
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.options import NetworkOptions
 
@@ -131,9 +131,6 @@ class ListedVersion(Version):
 
     aliases: tuple[str, ...]
     unreadable: str | None = None
-
-    def to_dict(self) -> JsonObject:
-        return {name: value for name, value in field_values(self).items() if name != "unreadable" or value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from charrnn.errors import DamagedError
-from charrnn.jobs.job.json_object import JsonObject, damage, field_values, reading
+from charrnn.jobs.job.json_object import JsonObject, damage, reading
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
@@ -94,10 +94,6 @@ class Job:
     def succeeded(self) -> bool:
         """Whether it is done without failed rows."""
         return self.state == JobState.DONE and self.rows_failed == 0
-
-    def to_dict(self) -> JsonObject:
-        values = {("spec" if name == "stored_spec" else name): value for name, value in field_values(self).items()}
-        return values | ({"unreadable": self.unreadable} if self.unreadable else {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,7 @@ FIELDS = {
     "nats_per_char": "float64",
     "novel": "bool",
     "longest_copy": "int32",
-    "model": "string",
+    "version": "string",
     "error": "string",
 }
 LOGPROBS = "logprobs"  # a further field in all lines of a job with log probabilities, in failed ones too

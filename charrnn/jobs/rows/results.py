@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import TypedDict, Unpack
 
 from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.connections import Connections
@@ -12,10 +13,33 @@ from charrnn.jobs.files.layout import part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.rows.rows import dump_line, failed_result, read_lines, stored_rows
+from charrnn.jobs.rows.formats import parse_conditions, select
+from charrnn.jobs.rows.rows import distinct_lines, dump_line, failed_result, read_lines, stored_rows
 
 POLL_S = 0.5  # seconds between two queries for a job that is followed
 UNFINISHED = (PartState.QUEUED, PartState.LEASED)
+
+
+class RowFilter(TypedDict, total=False):
+    """Which rows of a job to read. All of them by default; of a job that has not ended, those that are done.
+
+    Attributes:
+        rows: the first row and the one after the last. None as the second means up to the end.
+        where: conditions such as "temperature=0.5" that a row must all meet.
+        failed: only rows that could not be sampled.
+        novel: only texts that are not in the training text, as far as that is known.
+        distinct: only the first of the rows with the same seed and text, and no failed rows.
+        limit: maximum number of rows.
+        follow: wait for rows that are not done yet, until the job has ended.
+    """
+
+    rows: tuple[int, int | None]
+    where: Sequence[str]
+    failed: bool
+    novel: bool
+    distinct: bool
+    limit: int | None
+    follow: bool
 
 
 class Results:
@@ -35,6 +59,23 @@ class Results:
             raise InputError(f"Job {job_id} is a training job, so it has no rows. See: charrnn-jobs status {job_id}")
         self.spec = job.generate_spec
         self.files = connections.files  # opened last: a training job is refused even if the files do not answer
+
+    def selected(self, **filters: Unpack[RowFilter]) -> Iterator[bytes]:
+        """Return an iterator over the lines of some rows.
+
+        Raises:
+            InputError: a condition cannot be parsed, or it is not known of any text whether it is novel.
+        """
+        where = list(filters.get("where", ()))
+        if filters.get("novel"):
+            self.check_novelty()
+            where.append("novel=true")
+        keep = parse_conditions(where)
+        first, stop = filters.get("rows", (0, None))
+        failed, follow = filters.get("failed", False), filters.get("follow", False)
+        lines = self.lines(first, stop, failed=failed, follow=follow)
+        lines = select(lines, keep) if where else lines
+        return islice(distinct_lines(lines) if filters.get("distinct") else lines, filters.get("limit"))
 
     def lines(
         self, first: int = 0, stop: int | None = None, *, failed: bool = False, follow: bool = False

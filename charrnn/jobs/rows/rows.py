@@ -118,7 +118,7 @@ def stored_rows(files: Files, spec: GenerateSpec, part: PartRows) -> Iterator[Jo
 
 def result(
     row: JobRow,
-    model: str,
+    version: str,
     text: str | None,
     finish_reason: str | None,
     nats_per_char: float | None,
@@ -138,15 +138,15 @@ def result(
         "nats_per_char": nats_per_char,
         "novel": copy and copy.novel,
         "longest_copy": copy and len(copy.longest),
-        "model": model,
+        "version": version,
         "error": error,
     }
     return line | {"logprobs": logprobs} if row.sampling.logprobs else line
 
 
-def failed_result(row: JobRow, model: str, error: str) -> dict[str, Any]:
+def failed_result(row: JobRow, version: str, error: str) -> dict[str, Any]:
     """Return the record for a row of a part that failed for good."""
-    return result(row, model, None, None, None, error=error)
+    return result(row, version, None, None, None, error=error)
 
 
 def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from statistics import median
 
 from charrnn.errors import InputError
-from charrnn.jobs.job.sizing import CHARACTERS_PER_S
+from charrnn.jobs.job.sizing import CHARACTERS_PER_S, TrainingEstimate
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.store.readable import Trained
 from charrnn.options import NetworkOptions, TrainingOptions
@@ -19,25 +18,6 @@ FASTEST = 500_000.0  # characters/s; above it, the work beside the matrix produc
 START_S = 6.0  # seconds to load TensorFlow, to compile a step and to save the version
 EPOCH_S = 0.15  # seconds of each epoch for the previews and the validation loss of a small text
 TRAINED_PER_S = 12_000.0  # characters/s in training, 2 x LSTM(512) on two cores
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A rough estimate of the time and storage of a generate job."""
-
-    result_bytes: int  # size of the results in the store's files
-    export_bytes: int  # size of an export as JSON Lines
-    seconds: float  # time with the devices that are live now
-    guessed: bool  # from the network's size, since the model has not been sampled yet
-    mean_length: float | None = None  # characters of a text so far, where stop strings make texts shorter
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingEstimate:
-    """A rough estimate of the time of a training job on one device, if early stopping does not end it sooner."""
-
-    seconds: float
-    guessed: bool  # from the network's size, since no earlier training tells the speed
 
 
 def guess_speed(weights: int) -> float:

@@ -18,6 +18,7 @@ from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import SkippedError, Slot
 from charrnn.jobs.job.sizing import (
     MAX_PART_ROWS,
+    Estimate,
     batch_speed,
     check_part_rows,
     choose_part_rows,
@@ -33,7 +34,7 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.readable import mean_short_length, only_model
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.corpora import check_local
-from charrnn.jobs.submit.estimates import Estimate, guess_speed
+from charrnn.jobs.submit.estimates import guess_speed
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.options import AUTO, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision

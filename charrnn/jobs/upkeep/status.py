@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
-from charrnn.errors import DamagedError, counted
+from charrnn.errors import DamagedError, NotFinishedError, counted
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.json_object import field_values, reading
 from charrnn.jobs.job.part import RunningPart
@@ -13,6 +16,7 @@ from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import Job, JobStatus, no_release, no_worker
+from charrnn.jobs.rows.results import POLL_S
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,31 @@ def job_status(connections: Connections, job_id: int | None, *, after_epoch: int
         engines=tuple(store.engines(job.id)),
         waiting_for=None if leased or job.ended else _waiting_for(connections, job),
     )
+
+
+def follow(connections: Connections, job_id: int, timeout_s: float | None) -> Iterator[JobStatus]:
+    """Yield the status of a job again and again until it has ended.
+
+    Raises:
+        NotFinishedError: the job did not end within `timeout_s` seconds.
+        NotFoundError: the job does not exist.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    status = job_status(connections, job_id)
+    while True:
+        yield status
+        if status.ended:
+            return
+        if deadline is not None and time.monotonic() > deadline:
+            raise NotFinishedError(
+                f"Job {job_id} did not end within {timeout_s:g} s. It stays {status.state}; follow it with: "
+                f"charrnn-jobs wait {job_id}"
+            )
+        time.sleep(POLL_S)
+        known = status.history  # there may be thousands of epochs, so only new ones are read
+        status = job_status(connections, job_id, after_epoch=known[-1].epoch if known else 0)
+        # Finally all epochs are read: one may have been repeated with another result.
+        status = job_status(connections, job_id) if status.ended else replace(status, history=known + status.history)
 
 
 def _report(connections: Connections, job: Job) -> ReportSummary | None:

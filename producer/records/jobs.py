@@ -1,0 +1,270 @@
+"""Jobs as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.part import RunningPart, SamplingProgress
+from charrnn.jobs.job.report import ReportSummary
+from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.states import JobState, Priority
+from charrnn.jobs.job.views import Engine, Job, JobStatus
+from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.training.progress import EpochMetrics, Progress
+from producer.records.time import time
+
+if TYPE_CHECKING:
+    from charrnn.jobs.submit.submitted import Submitted
+
+Kind = Literal["train", "generate"]
+PriorityName = Literal["low", "normal", "high"]
+
+PRIORITIES: dict[int, PriorityName] = {Priority.LOW: "low", Priority.NORMAL: "normal", Priority.HIGH: "high"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecord:
+    """What a training job does."""
+
+    model: str
+    corpus: FileRef
+    """The text to train on, without the validation text."""
+    characters: int
+    """Length of that text."""
+    validation: FileRef
+    validation_characters: int
+    validation_source: str
+    """What the validation text was made of."""
+    reserved: bool
+    """Whether the validation text is left out of the training."""
+    baseline: float | None
+    """Validation loss of an n-gram model."""
+    vocabulary: str
+    network: NetworkOptions
+    training: TrainingOptions
+    start: str | None
+    """The version to fine-tune."""
+    sources: tuple[str, ...]
+    """The first of the files that were read."""
+    files: int
+    """Number of files that were read."""
+    source_bytes: int
+    left_out_characters: int
+    """Copies of the validation text, which were left out."""
+    margin: float
+    keep: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRecord:
+    """What a generate job does."""
+
+    model: str
+    version: str | None
+    """null while the job waits for the training job that will make it."""
+    seeds: FileRef
+    num_seeds: int
+    rows: int
+    characters: int
+    """Maximum number of characters to sample."""
+    sampling: SamplingOptions
+    """Options that a seed may override for its rows."""
+    batch: int
+    part_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedRecord:
+    """A submitted job. After a dry run, `job` is null."""
+
+    job: int | None
+    existed: bool
+    """Whether a job with its key existed before."""
+    parts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedTrainRecord(SubmittedRecord, TrainRecord):
+    """A submitted training job."""
+
+    estimate: TrainingEstimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmittedGenerateRecord(SubmittedRecord, GenerateRecord):
+    """A submitted generate job."""
+
+    estimate: Estimate
+    blank_lines: int
+    bad_seeds: int
+    """Seeds that cannot be used, which were skipped."""
+    first_bad_seed: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRecord:
+    """A job."""
+
+    id: int
+    kind: Kind
+    state: JobState
+    model: str
+    version: str | None
+    """The version that it samples from or trained; null until it is known."""
+    label: str | None
+    key: str | None
+    after: int | None
+    """The training job whose version it uses."""
+    priority: PriorityName | None
+    parts_total: int
+    parts_left: int
+    rows_total: int
+    rows_done: int
+    rows_failed: int
+    characters: int
+    """Characters sampled so far, by parts that have ended."""
+    cancel_requested: bool
+    error: str | None
+    created_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    spec: TrainRecord | GenerateRecord | None
+    unreadable: str | None
+    """Why there is no spec."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressRecord:
+    """The progress of a part in work."""
+
+    part: int
+    attempt: int
+    work: SamplingProgress | Progress | None
+    """null before the first step."""
+    waits: str | None
+    """The error that the worker is waiting out while store or files do not answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusRecord(JobRecord):
+    """A job with all its details."""
+
+    progress: list[ProgressRecord]
+    """The parts in work."""
+    report: ReportSummary | None
+    """The report on sampling so far."""
+    history: tuple[EpochMetrics, ...]
+    """The epochs of a training job."""
+    engines: tuple[Engine, ...]
+    waiting_for: str | None
+    """Why the job is still waiting."""
+
+
+def submitted(job: Submitted[TrainSpec] | Submitted[GenerateSpec]) -> SubmittedTrainRecord | SubmittedGenerateRecord:
+    if isinstance(job.spec, TrainSpec):
+        return SubmittedTrainRecord(
+            job=job.id,
+            existed=job.existed,
+            parts=job.parts,
+            estimate=cast("TrainingEstimate", job.estimate),
+            **vars(train(job.spec)),
+        )
+    return SubmittedGenerateRecord(
+        job=job.id,
+        existed=job.existed,
+        parts=job.parts,
+        estimate=cast("Estimate", job.estimate),
+        blank_lines=job.blank_lines,
+        bad_seeds=job.bad_seeds,
+        first_bad_seed=job.first_bad_seed,
+        **vars(generate(job.spec)),
+    )
+
+
+def job(found: Job) -> JobRecord:
+    return JobRecord(
+        id=found.id,
+        kind=cast("Kind", found.kind),
+        state=found.state,
+        model=found.model,
+        version=found.name if found.version else None,
+        label=found.label,
+        key=found.key,
+        after=found.after,
+        priority=PRIORITIES.get(found.priority),
+        parts_total=found.parts_total,
+        parts_left=found.parts_left,
+        rows_total=found.rows_total,
+        rows_done=found.rows_done,
+        rows_failed=found.rows_failed,
+        characters=found.characters,
+        cancel_requested=found.cancel_requested,
+        error=found.error,
+        created_at=time(found.created_at),
+        started_at=time(found.started_at),
+        finished_at=time(found.finished_at),
+        spec=_spec(found.known_spec),
+        unreadable=found.unreadable,
+    )
+
+
+def status(found: JobStatus) -> StatusRecord:
+    return StatusRecord(
+        **vars(job(found)),
+        progress=[_progress(part) for part in found.progress],
+        report=found.report,
+        history=found.history,
+        engines=found.engines,
+        waiting_for=found.waiting_for,
+    )
+
+
+def _progress(found: RunningPart) -> ProgressRecord:
+    progress = found.progress
+    return ProgressRecord(part=found.part, attempt=found.attempt, work=progress.work, waits=progress.waits)
+
+
+def _spec(spec: TrainSpec | GenerateSpec | None) -> TrainRecord | GenerateRecord | None:
+    if spec is None:
+        return None
+    return train(spec) if isinstance(spec, TrainSpec) else generate(spec)
+
+
+def train(spec: TrainSpec) -> TrainRecord:
+    return TrainRecord(
+        model=spec.model,
+        corpus=spec.corpus,
+        characters=spec.characters,
+        validation=spec.validation,
+        validation_characters=spec.validation_characters,
+        validation_source=spec.validation_source,
+        reserved=spec.reserved,
+        baseline=spec.baseline,
+        vocabulary=spec.vocabulary,
+        network=spec.network,
+        training=spec.training,
+        start=spec.start,
+        sources=spec.sources,
+        files=spec.num_sources,
+        source_bytes=spec.source_bytes,
+        left_out_characters=spec.left_out_characters,
+        margin=spec.margin,
+        keep=spec.keep,
+    )
+
+
+def generate(spec: GenerateSpec) -> GenerateRecord:
+    return GenerateRecord(
+        model=spec.model,
+        version=spec.name if spec.version else None,
+        seeds=spec.seeds,
+        num_seeds=spec.num_seeds,
+        rows=spec.rows,
+        characters=spec.characters,
+        sampling=spec.sampling,
+        batch=spec.batch,
+        part_rows=spec.part_rows,
+    )

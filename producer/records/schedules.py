@@ -1,0 +1,120 @@
+"""Schedules and their runs as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
+from charrnn.jobs.job.states import JobState, SlotState
+from producer.records.time import time
+
+Overlap = Literal["skip", "queue"]
+CatchUp = Literal["none", "once"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotRecord:
+    """A run of a schedule: a time at which it was due."""
+
+    at: str | None
+    state: SlotState
+    by_hand: bool
+    job: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownSlotRecord(SlotRecord):
+    """A run with what came of its job."""
+
+    job_state: JobState | None
+    version: str | None
+    """The version that the job made or samples from."""
+    val_loss: float | None
+    gate: str | None
+    """The gate's verdict on a new version, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRecord:
+    """A schedule."""
+
+    name: str
+    cron: str
+    timezone: str
+    request: JsonObject
+    overlap: Overlap
+    catch_up: CatchUp
+    deadline_s: float | None
+    always: bool
+    paused: bool
+    next_at: str | None
+    created_at: str | None
+    unreadable: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedScheduleRecord(ScheduleRecord):
+    """A schedule with its latest run."""
+
+    last: SlotRecord | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleDetailsRecord(ScheduleRecord):
+    """A schedule with its latest runs, latest first, and its next times."""
+
+    slots: list[ShownSlotRecord]
+    upcoming: list[str | None]
+
+
+def listed_schedule(found: ListedSchedule) -> ListedScheduleRecord:
+    return ListedScheduleRecord(**vars(_schedule(found)), last=_slot(found.last) if found.last else None)
+
+
+def schedule_details(found: ScheduleDetails) -> ScheduleDetailsRecord:
+    return ScheduleDetailsRecord(
+        **vars(_schedule(found)),
+        slots=[_shown_slot(slot) for slot in found.slots],
+        upcoming=[time(at) for at in found.upcoming],
+    )
+
+
+def _schedule(found: StoredSchedule) -> ScheduleRecord:
+    return ScheduleRecord(
+        name=found.name,
+        cron=found.cron,
+        timezone=found.timezone,
+        request=found.stored_request,
+        overlap=cast("Overlap", found.overlap),
+        catch_up=cast("CatchUp", found.catch_up),
+        deadline_s=found.deadline_s,
+        always=found.always,
+        paused=found.paused,
+        next_at=time(found.next_at),
+        created_at=time(found.created_at),
+        unreadable=found.unreadable,
+    )
+
+
+def _slot(slot: StoredSlot) -> SlotRecord:
+    return SlotRecord(
+        at=time(slot.at),
+        state=slot.state,
+        by_hand=slot.by_hand,
+        job=slot.job,
+        reason=slot.reason,
+    )
+
+
+def _shown_slot(slot: ShownSlot) -> ShownSlotRecord:
+    outcome = slot.outcome
+    return ShownSlotRecord(
+        **vars(_slot(slot)),
+        job_state=outcome.job_state if outcome else None,
+        version=outcome.name if outcome else None,
+        val_loss=outcome.val_loss if outcome else None,
+        gate=outcome.gate if outcome else None,
+    )
