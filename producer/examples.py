@@ -31,6 +31,10 @@ EXAMPLES = {
         'charrnn-jobs schedules add nightly --cron "0 3 * * *" -- train speeches speeches/ --epochs 3',
         'charrnn-jobs schedules add weekly --cron "0 8 * * mon" -- submit speeches --seeds seeds.txt -n 100',
     ),
+    "schedules edit": (
+        'charrnn-jobs schedules edit nightly --cron "30 2 * * *" --timezone Europe/Paris',
+        "charrnn-jobs schedules edit nightly -- submit speeches --seeds seeds.txt -n 10",
+    ),
     "schedules show": ("charrnn-jobs schedules show nightly", "charrnn-jobs schedules show nightly --json"),
     "schedules check": ("charrnn-jobs schedules check", "charrnn-jobs schedules check nightly --late 1h"),
     "schedules pause": ("charrnn-jobs schedules pause nightly",),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import Any
 
 from charrnn.errors import CharrnnError, DamagedError, UnreachableError
 from charrnn.jobs.connections import Connections
@@ -71,8 +72,11 @@ class Schedules:
     def _database_clock(self) -> int:
         return self._connections.store.now()
 
-    def add(self, schedule: Schedule) -> None:
+    def add(self, schedule: Schedule, *, replace: bool = False) -> None:
         """Store a schedule. Its request is checked first, as if it were submitted now.
+
+        Args:
+            replace: change a schedule of that name, if there is one, as `edit` does.
 
         Raises:
             InputError: the request would be refused, or a schedule with that name exists.
@@ -82,7 +86,30 @@ class Schedules:
         self._request(schedule.request, dry_run=True)
         now = self._now()
         with self._connections.store.write() as connection:
-            slots.add(connection, schedule, now)
+            slots.add(connection, schedule, now, replace=replace)
+
+    def edit(self, name: str, *, request: Request | None = None, **changes: Any) -> None:
+        """Change a schedule, which keeps its slots and stays paused.
+
+        A slot whose job is being submitted keeps the old request. A text that did not change is trained on again after
+        the request has changed.
+
+        Args:
+            request: the new request, checked as if it were submitted now.
+            changes: new values, named as in `job.schedule.RULES`.
+
+        Raises:
+            InputError: a value is not valid, or the request would be refused.
+            UnreachableError: broker, store or files do not answer.
+        """
+        with self._connections.store.read() as connection:
+            slots.get_schedule(connection, name)
+        if request is not None:
+            self._request(request, dry_run=True)
+        now = self._now()
+        with self._connections.store.write() as connection:
+            stored = slots.get_schedule(connection, name, locked=True)
+            slots.change(connection, stored.schedule(request=request, **changes), now)
 
     def list(self) -> Sequence[ListedSchedule]:
         """Return all schedules, each with its `last` slot, if it had one."""
@@ -238,15 +265,16 @@ class Schedules:
 
     def _advance(self, due: WaitingSlot, now: int) -> None:
         """Submit a slot's job, unless it waits for another job, another process submits it, or it is too late."""
-        schedule, slot = due.stored.schedule(), due.slot
+        slot = due.slot
         if (earlier := self._submissions.unfinished(slot.schedule)) == slot:
             return
-        reason = None if due.by_hand else schedule.expired(slot, now)
+        reason = None if due.by_hand else due.stored.schedule().expired(slot, now)
         if due.blocked and not reason:
             return
         with self._connections.store.write() as connection:
             if not slots.claim(connection, slot, now):
                 return
+            schedule = slots.get_schedule(connection, slot.schedule).schedule()  # it may have been edited meanwhile
         if reason:
             self._settle(slot, SlotState.EXPIRED, reason)
         elif earlier:  # one thread for each schedule: they would fill the process

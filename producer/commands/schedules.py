@@ -1,8 +1,8 @@
-"""The commands for schedules: add, list, show, pause, resume, run, remove."""
+"""The commands for schedules: add, edit, list, show, check, pause, resume, run, remove."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -20,6 +20,9 @@ from producer.output import console
 from producer.output import schedules as render
 from producer.records import schedules as records
 from producer.submission import Submission
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
 
@@ -50,8 +53,8 @@ def list_schedules(context: typer.Context, json: JsonOption = False, quiet: Quie
         render.schedules(found)
 
 
-class Add(TyperCommand):
-    """The command `schedules add`, whose errors say so if the -- is missing before the command to schedule."""
+class WithCommand(TyperCommand):
+    """A command whose errors say so if the -- is missing before the command to schedule."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         given = set(args)
@@ -65,39 +68,32 @@ class Add(TyperCommand):
             raise
 
 
-@schedules.command(cls=Add)
-def add(
+# The options of `add`, which have defaults, and of `edit`, where one that is left out changes nothing.
+COMMAND_HELP = "train or submit, with its arguments."
+CRON = {"metavar": "CRON", "help": 'Cron expression: minute hour day month weekday, such as "0 3 * * *".'}
+ZONE = {"metavar": "ZONE", "help": "IANA time zone of --cron, such as Europe/Paris."}
+OVERLAP = {"help": "If the previous job is still running: skip this run, or queue it."}
+CATCH_UP = {"help": "After downtime: run once for all missed times, or not at all."}
+DEADLINE = {
+    "metavar": "TIME",
+    "help": "Time after which a run that could not be submitted expires, such as 90s, 10m or 2h.",
+}
+ALWAYS = "Train even if the text has not changed since the last run."
+
+
+@schedules.command(cls=WithCommand)
+def add(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     name: NameArgument,
-    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help="train or submit, with its arguments.")],
-    cron: Annotated[
-        str,
-        option(
-            metavar="CRON", help='Cron expression: minute hour day month weekday, such as "0 3 * * *".', panel=TIMES
-        ),
-    ],
-    timezone: Annotated[
-        str,
-        option(metavar="ZONE", help="IANA time zone of --cron, such as Europe/Paris.", default="UTC", panel=TIMES),
-    ] = "UTC",
-    overlap: Annotated[
-        Literal["skip", "queue"],
-        option(help="If the previous job is still running: skip this run, or queue it.", default="skip", panel=TIMES),
-    ] = "skip",
-    catch_up: Annotated[
-        Literal["once", "none"],
-        option(help="After downtime: run once for all missed times, or not at all.", default="once", panel=TIMES),
-    ] = "once",
-    deadline: Annotated[
-        str | None,
-        option(
-            metavar="TIME",
-            help="Time after which a run that could not be submitted expires, such as 90s, 10m or 2h.",
-            default="no limit",
-            panel=TIMES,
-        ),
-    ] = None,
-    always: Annotated[
-        bool, flag("--always", help="Train even if the text has not changed since the last run.", panel=TIMES)
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND...", help=COMMAND_HELP)],
+    cron: Annotated[str, option(**CRON, panel=TIMES)],
+    timezone: Annotated[str, option(**ZONE, default="UTC", panel=TIMES)] = "UTC",
+    overlap: Annotated[Literal["skip", "queue"], option(**OVERLAP, default="skip", panel=TIMES)] = "skip",
+    catch_up: Annotated[Literal["once", "none"], option(**CATCH_UP, default="once", panel=TIMES)] = "once",
+    deadline: Annotated[str | None, option(**DEADLINE, default="no limit", panel=TIMES)] = None,
+    always: Annotated[bool, flag("--always", help=ALWAYS, panel=TIMES)] = False,
+    replace: Annotated[
+        bool,
+        flag("--replace", help="Replace a schedule of this name, if there is one, and keep its history.", panel=TIMES),
     ] = False,
 ) -> None:
     """Add a schedule for train or submit. The command is checked as if it were submitted now."""
@@ -110,9 +106,47 @@ def add(
         deadline_s=None if deadline is None else parse_seconds("--deadline", deadline),
         always=always,
     )
+    _store(schedule, replace=replace)
+
+
+def _store(schedule: Schedule, *, replace: bool) -> None:
     with open_client() as client:
-        client.schedules.add(schedule)
-        console.note(f"schedule {name} added; next run: {console.when(client.schedules.show(name).upcoming[0])}")
+        client.schedules.add(schedule, replace=replace)
+        _note_next(client, schedule.name, "added")
+
+
+@schedules.command(cls=WithCommand)
+def edit(
+    name: NameArgument,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help=COMMAND_HELP, show_default=False)
+    ] = None,
+    cron: Annotated[str | None, option(**CRON, panel=TIMES)] = None,
+    timezone: Annotated[str | None, option(**ZONE, panel=TIMES)] = None,
+    overlap: Annotated[Literal["skip", "queue"] | None, option(**OVERLAP, panel=TIMES)] = None,
+    catch_up: Annotated[Literal["once", "none"] | None, option(**CATCH_UP, panel=TIMES)] = None,
+    deadline: Annotated[
+        str | None, option(metavar="TIME", help=f"{DEADLINE['help']} none: no limit.", panel=TIMES)
+    ] = None,
+    always: Annotated[bool | None, option("--always/--no-always", metavar="", help=ALWAYS, panel=TIMES)] = None,
+) -> None:
+    """Change a schedule, which keeps its history. Options that are left out stay as they are."""
+    given = {"cron": cron, "timezone": timezone, "overlap": overlap, "catch_up": catch_up, "always": always}
+    changes: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
+    if deadline is not None:
+        changes["deadline_s"] = None if deadline == "none" else parse_seconds("--deadline", deadline)
+    if command:
+        changes["request"] = _request(command).absolute()
+    if not changes:
+        raise InputError("Nothing to change. Pass an option such as --cron, or -- and a new command")
+    with open_client() as client:
+        client.schedules.edit(name, **changes)
+        _note_next(client, name, "changed")
+
+
+def _note_next(client: Client, name: str, done: str) -> None:
+    upcoming = client.schedules.show(name).upcoming
+    console.note(f"schedule {name} {done}; {f'next run: {console.when(upcoming[0])}' if upcoming else 'it is paused'}")
 
 
 def _request(command: list[str]) -> Request:
@@ -169,7 +203,7 @@ def resume(name: NameArgument) -> None:
     """Resume a schedule at its next time. Runs missed while it was paused are skipped."""
     with open_client() as client:
         client.schedules.resume(name)
-        console.note(f"schedule {name} resumed; next run: {console.when(client.schedules.show(name).upcoming[0])}")
+        _note_next(client, name, "resumed")
 
 
 @schedules.command()

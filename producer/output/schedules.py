@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
 from charrnn.jobs.job.specs import TrainSpec
+from producer.command_line import add_again, request_words, shell_line
 from producer.output import console
 from producer.output import jobs as render
 
@@ -29,13 +31,12 @@ def schedules(rows: Iterable[ListedSchedule]) -> None:
 
 
 def schedule(found: ScheduleDetails) -> None:
-    """Print one schedule, one fact per line, and a table of its runs."""
+    """Print one schedule, one fact per line, a table of its runs, and the command that adds it again."""
     console.facts(
         [
             ("schedule", found.name + (" (paused)" if found.paused else "")),
             ("cron", f"{found.cron} in {found.timezone}"),
-            ("command", _requested(found)),
-            ("reads", None if found.unreadable else ", ".join(found.reads)),
+            ("command", found.unreadable or shlex.join(request_words(found.request))),
             ("overlap", found.overlap),
             ("catch up", found.catch_up),
             ("deadline", found.deadline_s and console.duration(found.deadline_s)),
@@ -51,6 +52,8 @@ def schedule(found: ScheduleDetails) -> None:
                 for slot in found.slots
             ),
         )
+    if not found.unreadable:
+        console.value(f"\nTo add it again:\n{shell_line(add_again(found))}")  # in no table, whose cells are folded
 
 
 def _outcome(slot: ShownSlot) -> tuple[str | None, str | None, str | None]:

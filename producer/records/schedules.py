@@ -8,6 +8,7 @@ from typing import Literal, cast
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
 from charrnn.jobs.job.states import JobState, SlotState
+from producer.command_line import add_again
 from producer.records.time import time
 
 Overlap = Literal["skip", "queue"]
@@ -68,6 +69,8 @@ class ScheduleDetailsRecord(ScheduleRecord):
 
     slots: list[ShownSlotRecord]
     upcoming: list[str | None]
+    command: list[str] | None
+    """The words of the command that would add it again."""
 
 
 def listed_schedule(found: ListedSchedule) -> ListedScheduleRecord:
@@ -79,6 +82,7 @@ def schedule_details(found: ScheduleDetails) -> ScheduleDetailsRecord:
         **vars(_schedule(found)),
         slots=[_shown_slot(slot) for slot in found.slots],
         upcoming=[time(at) for at in found.upcoming],
+        command=None if found.unreadable else ["charrnn-jobs", *add_again(found)],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -136,4 +137,42 @@ def test_a_monitor_of_a_schedule_gets_an_exit_code(stack: Home, nightly: str, tm
     assert (failed.returncode, failed.stdout) == (1, "")
     assert f"schedule {nightly}: the run of " in failed.stderr
     assert str(seeds) in failed.stderr
+    stack.ok("schedules", "remove", nightly)
+
+
+def test_a_schedule_is_added_again_from_the_line_that_is_shown(stack: Home, nightly: str, tmp_path: Path) -> None:
+    text = tmp_path / "my texts" / "it's.txt"
+    text.parent.mkdir()
+    text.write_text((stack.path / "text.txt").read_text())
+    rules = ("--timezone", "Europe/Paris", "--deadline", "90m", "--overlap", "queue", "--always")
+    stack.ok("schedules", "add", nightly, *CRON, *rules, "--", "train", "tiny", str(text), "--units", "8")
+    before = stack.json("schedules", "show", nightly)
+    shown = stack.ok("schedules", "show", nightly)
+    line = shown.partition("To add it again:")[2].strip()
+    assert shlex.split(line) == before["command"]
+    stack.ok("schedules", "remove", nightly)
+    environment = {**stack.environment, "PATH": f"{Path(COMMAND[0]).parent}:{os.environ['PATH']}"}
+    shell = ["sh", "-c", line]
+    subprocess.run(shell, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    again = stack.json("schedules", "show", nightly)
+    times = ("created_at", "next_at", "upcoming")
+    assert {name: again[name] for name in again if name not in times} == {
+        name: before[name] for name in before if name not in times
+    }
+
+
+def test_a_schedule_is_changed_in_its_place(stack: Home, nightly: str) -> None:
+    stack.ok("schedules", "add", nightly, *CRON, "--deadline", "2h", "--", "submit", "tiny", "-l", "5")
+    stack.ok("schedules", "run", nightly)
+    done = stack.call("schedules", "edit", nightly, "--cron", "@daily", "--deadline", "none", "--", "submit", "tiny")
+    assert f"schedule {nightly} changed; next run: " in done.stderr
+    shown = stack.json("schedules", "show", nightly)
+    assert shown["command"][3:] == [nightly, "--cron", "0 0 * * *", "--", "submit", "tiny"]
+    assert len(shown["slots"]) == 1
+    stack.ok("schedules", "add", nightly, *CRON, "--replace", "--", "submit", "tiny", "-n", "3")
+    assert len(stack.json("schedules", "show", nightly)["slots"]) == 1
+    stack.ok("schedules", "pause", nightly)
+    assert "it is paused" in stack.call("schedules", "edit", nightly, "--overlap", "queue").stderr
+    nothing = stack.call("schedules", "edit", nightly)
+    assert (nothing.returncode, "Nothing to change" in nothing.stderr) == (2, True)
     stack.ok("schedules", "remove", nightly)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
@@ -15,6 +16,8 @@ from charrnn.jobs.job.states import JobState, SlotState
 
 OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
 CATCH_UPS = (NONE, ONCE) = ("none", "once")
+RULES = ("cron", "timezone", "overlap", "catch_up", "deadline_s", "always")
+"""What `schedules edit` can change beside the request, by the names of the columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,16 +98,16 @@ class StoredSchedule:
     next_at: int
     created_at: int
 
-    def schedule(self) -> Schedule:
-        return Schedule(
-            name=self.name,
-            cron=Cron(self.cron, self.timezone),
-            request=self.request,
-            overlap=self.overlap,
-            catch_up=self.catch_up,
-            deadline_s=self.deadline_s,
-            always=self.always,
-        )
+    def schedule(self, *, request: Request | None = None, **changes: Any) -> Schedule:
+        """Return the schedule, with some of its values changed. What is changed need not be readable.
+
+        Raises:
+            DamagedError: its request cannot be read.
+            InputError: a value is not valid.
+        """
+        values = {name: getattr(self, name) for name in RULES} | changes
+        cron = Cron(values.pop("cron"), values.pop("timezone"))
+        return Schedule(name=self.name, cron=cron, request=request or self.request, **values)
 
     @property
     def request(self) -> Request:
@@ -125,18 +128,12 @@ class StoredSchedule:
 
     @property
     def kind(self) -> str:
-        """The kind of the jobs that it submits. Like `model` and `reads`, it is for a request that can be read."""
+        """The kind of the jobs that it submits. Like `model`, it is for a request that can be read."""
         return str(self.stored_request["queue"])
 
     @property
     def model(self) -> str:
         return str(self.stored_request["arguments"]["model"])
-
-    @property
-    def reads(self) -> list[str]:
-        """The paths of its texts or seeds."""
-        arguments = self.stored_request["arguments"]
-        return list(arguments.get("paths") or filter(None, [arguments.get("seeds")]))
 
 
 @dataclass(frozen=True, kw_only=True)

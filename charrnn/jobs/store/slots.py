@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, upda
 
 from charrnn.checks import did_you_mean
 from charrnn.errors import DamagedError, InputError, NotFoundError
-from charrnn.jobs.job.json_object import reading
+from charrnn.jobs.job.json_object import JsonObject, reading, to_document
 from charrnn.jobs.job.schedule import (
     NONE,
     SKIP,
@@ -38,28 +38,58 @@ CLAIM_MS = 10 * 60 * 1000  # time to submit a claimed slot; after it, others ass
 KEPT_SLOTS = 1000  # slots with a job that a schedule keeps, and as many without one
 
 
-def add(connection: Connection, schedule: Schedule, now: int) -> None:
+def add(connection: Connection, schedule: Schedule, now: int, *, replace: bool = False) -> None:
     """Store a schedule. Its first slot is its next time after now.
+
+    Args:
+        replace: change a schedule of that name, if there is one.
 
     Raises:
         InputError: a schedule with that name exists.
     """
-    row = {
+    values = _values(schedule)
+    upcoming = next(schedule.cron.after(now))
+    if insert_missing(connection, schedules, **values, next_at=upcoming, requested_at=now) is not None:
+        return
+    if not replace:
+        raise InputError(
+            f"A schedule {schedule.name} already exists. Use another name, or change it: charrnn-jobs schedules edit "
+            f"{schedule.name}, or schedules add --replace"
+        )
+    change(connection, schedule, now)
+
+
+def change(connection: Connection, schedule: Schedule, now: int) -> None:
+    """Change a schedule to a new one of the same name, which keeps the slots and stays paused.
+
+    A slot that was claimed before is submitted with the old request, one that is claimed later with the new one.
+
+    Raises:
+        NotFoundError: there is no such schedule.
+    """
+    stored = get_schedule(connection, schedule.name, locked=True)
+    values = _values(schedule)
+    if values["request"] != stored.stored_request:
+        values["requested_at"] = now
+    if (values["cron"], values["timezone"]) != (stored.cron, stored.timezone):
+        if not stored.unreadable:
+            decide(connection, schedule.name, now)  # a time that came just now would be lost
+        values["next_at"] = next(schedule.cron.after(now))
+    connection.execute(update(schedules).where(schedules.c.name == schedule.name).values(values))
+
+
+def _values(schedule: Schedule) -> JsonObject:
+    """Return the columns of a schedule that a person decides on."""
+    return {
         "name": schedule.name,
         "cron": schedule.cron.expression,
         "timezone": schedule.cron.timezone,
-        "request": {"queue": schedule.request.QUEUE, "arguments": schedule.request.to_dict()},
+        "request": to_document({"queue": schedule.request.QUEUE, "arguments": schedule.request.to_dict()}),
         "overlap": schedule.overlap,
         "catch_up": schedule.catch_up,
         "deadline_s": schedule.deadline_s,
         "always": schedule.always,
-        "next_at": next(schedule.cron.after(now)),
     }
-    if insert_missing(connection, schedules, **row) is None:
-        raise InputError(
-            f"A schedule {schedule.name} already exists. Use another name, or remove it first: "
-            f"charrnn-jobs schedules remove {schedule.name}"
-        )
 
 
 def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> StoredSchedule:
@@ -250,14 +280,16 @@ def fill(connection: Connection, slot: Slot, job: int, spec: TrainSpec | Generat
     row = connection.execute(filled.returning(slots.c.by_hand)).one_or_none()
     if row is None:
         raise SkippedError(f"The slot {slot} is no longer due")
-    always = connection.execute(select(schedules.c.always).where(schedules.c.name == slot.schedule)).scalar_one()
-    if isinstance(spec, TrainSpec) and not (always or row.by_hand):
-        _check_changed(connection, slot, spec)
+    rules = select(schedules.c.always, schedules.c.requested_at).where(schedules.c.name == slot.schedule)
+    schedule = connection.execute(rules).one()
+    if isinstance(spec, TrainSpec) and not (schedule.always or row.by_hand):
+        _check_changed(connection, slot, spec, schedule.requested_at)
 
 
-def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec) -> None:
+def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec, since: int) -> None:
+    """Compare the text with that of the last training job of the slots since the request was last changed."""
     done = select(jobs.c.id, jobs.c.spec).join(slots, slots.c.job == jobs.c.id)
-    done = done.where(slots.c.schedule == slot.schedule, jobs.c.state == JobState.DONE)
+    done = done.where(slots.c.schedule == slot.schedule, slots.c.at >= since, jobs.c.state == JobState.DONE)
     before = connection.execute(done.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
     if before is None:
         return

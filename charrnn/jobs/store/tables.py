@@ -214,6 +214,7 @@ schedules = Table(
     Column("cron", String, nullable=False),
     Column("timezone", String, nullable=False),
     Column("request", JSON(none_as_null=True), nullable=False),  # the request that it submits: see job.requests
+    Column("requested_at", BigInteger, nullable=False),  # when the request was last changed
     Column("overlap", String, nullable=False),  # skip, queue
     Column("catch_up", String, nullable=False),  # none, once
     Column("deadline_s", Float),  # time after which a slot is no longer submitted

@@ -55,6 +55,7 @@ CREATE TABLE schedules (
 	cron VARCHAR NOT NULL,
 	timezone VARCHAR NOT NULL,
 	request JSON NOT NULL,
+	requested_at BIGINT NOT NULL,
 	overlap VARCHAR NOT NULL,
 	catch_up VARCHAR NOT NULL,
 	deadline_s FLOAT,
