@@ -42,7 +42,11 @@ EXAMPLES = {
     "schedules run": ("charrnn-jobs schedules run nightly",),
     "schedules remove": ("charrnn-jobs schedules remove nightly",),
     "status": ("charrnn-jobs status", "charrnn-jobs status 12 --json"),
-    "jobs": ("charrnn-jobs jobs --state running", "charrnn-jobs jobs --model speeches --limit 100 --json"),
+    "jobs": (
+        "charrnn-jobs jobs --state running",
+        "charrnn-jobs jobs --schedule nightly",
+        "charrnn-jobs jobs --model speeches --limit 100 --json",
+    ),
     "models": ("charrnn-jobs models", "charrnn-jobs models --json"),
     "models show": ("charrnn-jobs models show speeches", "charrnn-jobs models show speeches@2 --json"),
     "models compare": ("charrnn-jobs models compare speeches@1 speeches@2 -n 5",),

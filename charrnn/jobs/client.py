@@ -154,6 +154,7 @@ class Client:
         kind: str | None = None,
         model: str | None = None,
         label: str | None = None,
+        schedule: str | None = None,
     ) -> list[Job]:
         """Return the newest jobs, the newest first.
 
@@ -161,6 +162,7 @@ class Client:
             limit: maximum number of jobs.
             before: return only jobs with a smaller id, to get the next page.
             model: `name` or `name@3`.
+            schedule: name of the schedule that submitted them; it may have been removed since.
 
         Raises:
             InputError: `state` or `kind` does not exist, or `model` is not of that form.
@@ -168,13 +170,14 @@ class Client:
         for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
             if value is not None:
                 check_choice(name, value, choices)
-        for what, text in (("The model's name", model), ("The label", label)):
+        for what, text in (("The model's name", model), ("The label", label), ("The schedule's name", schedule)):
             check_storable(what, text or "")
         name, at, version = (model or "").partition("@")
         number = registry.version_number(version)
         if at and (not name or number is None):
             raise InputError(f"The model must be NAME or NAME@VERSION, such as speeches@3. Received: {model!r}")
-        equal = {"state": state, "kind": kind, "model": name or None, "version": number, "label": label}
+        equal = {"state": state, "kind": kind, "model": name or None, "version": number}
+        equal |= {"label": label, "schedule": schedule}
         return self.connections.store.jobs(limit, before, **equal)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[JobStatus]:

@@ -69,7 +69,7 @@ def status(
 
 
 @app.command()
-def jobs(
+def jobs(  # a command's options are its arguments, to Typer
     state: Annotated[
         Literal["queued", "running", "done", "failed", "cancelled"] | None,
         option(help="Jobs in this state.", panel=FILTER),
@@ -80,6 +80,9 @@ def jobs(
         option("-m", "--model", metavar="MODEL", help="Jobs of this model: NAME or NAME@VERSION.", panel=FILTER),
     ] = None,
     label: Annotated[str | None, option(metavar="TEXT", help="Jobs with this label.", panel=FILTER)] = None,
+    schedule: Annotated[
+        str | None, option(metavar="NAME", help="Jobs that this schedule submitted.", panel=FILTER)
+    ] = None,
     limit: Annotated[
         int,
         option(metavar="N", parser=positive_number, help="Maximum number of jobs.", default=20, panel=OUTPUT),
@@ -95,7 +98,7 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     with open_client() as client:
-        found = client.jobs(limit, before=before, state=state, kind=kind, model=model, label=label)
+        found = client.jobs(limit, before=before, state=state, kind=kind, model=model, label=label, schedule=schedule)
     if json:
         console.records([records.job(job) for job in found])
         return

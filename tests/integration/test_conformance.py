@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, insert, literal, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from charrnn.errors import InputError, LeaseLostError, NotFoundError
@@ -31,6 +30,7 @@ from charrnn.jobs.store.tables import store as store_table
 from charrnn.options import NetworkOptions
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
+from tests.fixtures.plans import READS_ALL, add_many_jobs, plans
 from tests.fixtures.store import NO_FILE, PART_ROWS, AddJob, each_database, resolve, sampled, train_spec
 
 pytestmark = each_database
@@ -199,46 +199,25 @@ def test_a_higher_priority_comes_before_all_turns(leases: Leases, add_job: AddJo
     assert [claim(leases).job for _ in range(5)] == [high, high, normal, normal, low]
 
 
-UNENDED_JOBS = 10_000
-READS_ALL = re.compile("SCAN|Seq Scan|TEMP B-TREE|Sort|Aggregate")  # in a plan of SQLite, in one of PostgreSQL
-
-
-def add_unended_jobs(store: Store, first: int) -> None:
-    """Add copies of a job with one part each, without the program: each statement adds all of them."""
-    copied = [column for column in jobs.c if column.name not in ("id", "turn")]
-    of_part = [column for column in parts.c if column.name not in ("id", "job")]
-    series = select(literal(first + 1).label("number")).cte(recursive=True)
-    series = series.union_all(select(series.c.number + 1).where(series.c.number < first + UNENDED_JOBS))
-    many = select(series.c.number, series.c.number, *copied).join_from(series, jobs, jobs.c.id == first)
-    each = select(jobs.c.id, *of_part).join_from(jobs, parts, (parts.c.job == first) & (parts.c.number == 0))
-    with store.write() as connection:
-        connection.execute(insert(jobs).from_select(["id", "turn", *(column.name for column in copied)], many))
-        names = ["job", *(column.name for column in of_part)]
-        connection.execute(insert(parts).from_select(names, each.where(jobs.c.id != first)))
-        connection.exec_driver_sql("analyze")
-
-
 def test_a_claim_among_10_000_unfinished_jobs_reads_a_few(store: Store, leases: Leases, add_job: AddJob) -> None:
     """Checks the plans and not the time, which other processes disturb: 5 to 10 ms, as among a few jobs."""
-    add_unended_jobs(store, add_job())
-    statements: list[tuple[str, Any]] = []
-
-    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        statements.append((statement, parameters))
-
-    event.listen(store.engine, "before_cursor_execute", record)
-    claim(leases)
-    event.remove(store.engine, "before_cursor_execute", record)
-    explain = "explain query plan" if store.engine.dialect.name == "sqlite" else "explain"
-    changes = [(statement, values) for statement, values in statements if statement.startswith(("SELECT", "UPDATE"))]
-    with store.read() as connection:
-        plans = [
-            "\n".join(str(row[-1]) for row in connection.exec_driver_sql(f"{explain} {statement}", values))
-            for statement, values in changes
-        ]
+    add_many_jobs(store, add_job())
+    found = plans(store, lambda: claim(leases))
     # Catches: no index of turns, or one that the query cannot use; a query that counts something of every job
-    assert ["jobs_by_turn" in plan for plan in plans] == [True, True, False, False]
-    assert [plan for plan in plans if READS_ALL.search(plan)] == []
+    assert ["jobs_by_turn" in plan for plan in found] == [True, True, False, False]
+    assert [plan for plan in found if READS_ALL.search(plan)] == []
+
+
+def test_the_jobs_of_a_schedule_among_10_000_are_found_by_an_index(store: Store, add_job: AddJob) -> None:
+    # Catches: a list that reads all other jobs
+    add_many_jobs(store, add_job())
+    with store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id <= 3).values(schedule="nightly"))
+        connection.exec_driver_sql("analyze")
+    (plan,) = plans(store, lambda: store.jobs(20, schedule="nightly"))
+    assert ("jobs_by_schedule" in plan, "Seq Scan" in plan) == (True, False)
+    assert [job.id for job in store.jobs(2, schedule="nightly")] == [3, 2]
+    assert [job.id for job in store.jobs(2, before=2, schedule="nightly")] == [1]
 
 
 def test_a_part_of_a_newer_spec_is_left_alone(store: Store, leases: Leases, add_job: AddJob) -> None:

@@ -115,8 +115,13 @@ def test_a_name_is_assigned_once(nights: Nights, add: Add) -> None:
 def test_a_removed_schedule_leaves_its_jobs(nights: Nights, add: Add) -> None:
     add()
     (slot,) = nights.at("2026-01-01T03:00")
+    nights.end_jobs()
+    second = nights.at("2026-01-02T03:00")[-1]
+    assert [job.id for job in nights.client.jobs(schedule="nightly")] == [second.job, slot.job]
+    assert nights.client.jobs(schedule="weekly") == []
     nights.schedules.remove("nightly")
-    assert nights.client.status(slot.job).state == "queued"
+    assert nights.client.status(second.job).state == "queued"
+    assert len(nights.client.jobs(schedule="nightly")) == 2  # Catches: jobs that are found through their slots
     assert nights.schedules.list() == []
 
 

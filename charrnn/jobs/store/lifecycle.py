@@ -24,7 +24,7 @@ from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, r
 from charrnn.jobs.store.turns import last_place, needed_by
 from charrnn.sampling.defaults import choose_precision
 
-JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits})
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits, jobs.c.schedule})
 """The columns of a job that are shown. Its report has kilobytes and is read separately."""
 
 DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
@@ -39,6 +39,7 @@ class NewJob:
 
     spec: TrainSpec | GenerateSpec
     label: str | None = None
+    schedule: str | None = None  # the schedule that submits it
     key: str | None = None  # idempotency key: one job is stored for it, however often it is submitted
     request: str | None = None  # a hash of the request, to tell whether the key belongs to the same request
     priority: Priority = Priority.NORMAL
@@ -81,6 +82,7 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
     return {
         "kind": spec.QUEUE,
         "label": new.label,
+        "schedule": new.schedule,
         "key": new.key,
         "request": new.request,
         "priority": new.priority,

@@ -47,6 +47,7 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),  # train, generate
     Column("label", String),
+    Column("schedule", String),  # the schedule that submitted it; it may have been removed since
     Column("key", String, unique=True),  # idempotency key
     Column("request", String),  # hash of the request, to compare it with another one that has the same key
     Column("priority", Integer, nullable=False, default=Priority.NORMAL),
@@ -73,6 +74,7 @@ jobs = Table(
     CheckConstraint("parts_left >= 0 and rows_done + rows_failed <= rows_total", name="job_counters"),
     Index("jobs_by_state", "state", "kind"),
     Index("jobs_by_after", "after"),
+    Index("jobs_by_schedule", "schedule", "id"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
 )
 

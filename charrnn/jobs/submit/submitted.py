@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from charrnn.jobs.connections import Connections
@@ -63,7 +63,7 @@ def store_job(connections: Connections, new: NewJob, slot: Slot | None) -> Store
     """
     with connections.store.write() as connection:
         lock_needs(connection, new.spec)
-        job = add_job(connection, new)
+        job = add_job(connection, new if slot is None else replace(new, schedule=slot.schedule))
         if slot is not None:
             slots.fill(connection, slot, job.id, new.spec)
         return job

@@ -2,6 +2,7 @@ CREATE TABLE jobs (
 	id SERIAL NOT NULL,
 	kind VARCHAR NOT NULL,
 	label VARCHAR,
+	schedule VARCHAR,
 	key VARCHAR,
 	request VARCHAR,
 	priority INTEGER NOT NULL,
@@ -32,6 +33,8 @@ CREATE TABLE jobs (
 );
 
 CREATE INDEX jobs_by_after ON jobs (after);
+
+CREATE INDEX jobs_by_schedule ON jobs (schedule, id);
 
 CREATE INDEX jobs_by_state ON jobs (state, kind);
 
