@@ -9,26 +9,45 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, BinaryIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from charrnn.errors import shorten
 from charrnn.jobs.job.json_object import to_document
 from charrnn.jobs.streams import discard_output
+from producer.output import layout
 
-PIPE_WIDTH = 200  # columns, so that a table's rows stay lines for grep
 SIGNS = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\u00a0": " ", "\u202f": " "}  # French is full of the last two
 JOINERS = "\u200c\u200d"  # of emoji, Persian and Devanagari; they can neither move nor hide other text
 
+STATES = {
+    "done": "green",
+    "ok": "green",
+    "running": "yellow",
+    "failed": "bold red",
+    "expired": "bold red",
+    "no": "bold red",
+    "unreadable": "bold red",
+    "cancelled": "dim",
+    "skipped": "dim",
+    "paused": "dim",
+}
+"""The styles of words for states. A color never stands alone: the word beside it tells the same."""
+
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-out = Console(highlight=False, emoji=False, width=None if sys.stdout and sys.stdout.isatty() else PIPE_WIDTH)
+out = Console(highlight=False, emoji=False)
+
+
+def is_terminal(console: Console) -> bool:
+    """Return whether a person reads this at once. rich also says so if FORCE_COLOR asks for colors in a pipe."""
+    return console.file.isatty() and not console.is_dumb_terminal
 
 
 def note(message: str) -> None:
@@ -39,7 +58,7 @@ def note(message: str) -> None:
 
 def cut(line: str) -> str:
     """Return a line for standard error that fits the width of a terminal there."""
-    return line if not err.is_terminal or len(line) <= err.width else f"{line[: err.width - 1]}…"
+    return line if not is_terminal(err) or len(line) <= err.width else f"{line[: err.width - 1]}…"
 
 
 def fail(message: str) -> None:
@@ -77,7 +96,7 @@ def records(found: object) -> None:
 
 def print_sampled(seed: str, text: str, remark: str = "") -> None:
     """Print a sampled text with its seed on standard output; on a terminal with a remark, and the seed dim."""
-    if not out.is_terminal:
+    if not out.file.isatty():
         with standard_output() as file:
             file.write(f"{seed}{text}\n".encode())
         return
@@ -85,28 +104,45 @@ def print_sampled(seed: str, text: str, remark: str = "") -> None:
     out.print(shown.append(_printable_lines(text)), soft_wrap=True)
 
 
-def table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table on standard output. Columns of numbers are right-aligned."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, optional: Sequence[str] = ()) -> None:
+    """Print a table on standard output. Columns of numbers are right-aligned.
+
+    On a terminal that is too narrow, the `optional` columns are left out, the first one first. If it still does not
+    fit, each row is shown as a card with all columns.
+    """
     body = [list(row) for row in rows]
-    for index, column in enumerate(columns):
-        right = any(isinstance(row[index], int | float) for row in body)
-        shown.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in body:
-        shown.add_row(*map(_cell, row))
-    out.print(shown)
+    numbers = {name for name, cells in zip(columns, zip(*body, strict=True), strict=False) if any(map(_number, cells))}
+    _print(layout.table(columns, [list(map(_cell, row)) for row in body], numbers, optional, _width()))
 
 
 def facts(lines: Iterable[tuple[str, object]]) -> None:
     """Print one fact per line on standard output, without empty ones."""
-    shown = _facts()
-    for name, fact in lines:
-        if fact not in (None, ""):
-            shown.add_row(Text(name, "bold"), _cell(fact))
-    out.print(shown)
+    shown = [(Text(name, "bold"), _cell(fact)) for name, fact in lines if fact not in (None, "")]
+    _print(layout.lines(shown, _width()))
+
+
+def state(words: str) -> Text:
+    """Return words about a state, such as "failed: no text", in the style of their first one."""
+    return Text(printable(words), STATES.get(re.split(r"\W", words, maxsplit=1)[0], ""))
+
+
+def _print(lines: Iterable[Text]) -> None:
+    for line in lines:
+        out.print(line, soft_wrap=True)
+
+
+def _width() -> int | None:
+    """Return the width of the terminal that is standard output, or None for a pipe or a file."""
+    return out.width if out.file.isatty() else None
+
+
+def _number(cell: object) -> bool:
+    return isinstance(cell, int | float)
 
 
 def _cell(cell: object) -> Text:
+    if isinstance(cell, Text):
+        return cell
     if cell is None:
         return Text()
     return Text(f"{cell:,}" if isinstance(cell, int) else printable(str(cell)))
@@ -170,16 +206,7 @@ class _Terminal(io.BytesIO):
 
 
 def checks(rows: Iterable[tuple[str, bool, str]]) -> None:
-    shown = _facts(columns=3)
-    for name, ok, detail in rows:
-        shown.add_row(Text("ok", "green") if ok else Text("no", "bold red"), name, _cell(detail))
-    out.print(shown)
-
-
-def _facts(columns: int = 2) -> Table:
-    """Return a table without a header, whose last column is folded and never cut: people copy from it."""
-    shown = Table(box=None, pad_edge=False, show_header=False)
-    for _ in range(columns - 1):
-        shown.add_column(no_wrap=True)
-    shown.add_column(overflow="fold")
-    return shown
+    """Print findings with their outcome, name and details."""
+    _print(
+        layout.lines([(state("ok" if ok else "no"), Text(name), _cell(detail)) for name, ok, detail in rows], _width())
+    )

@@ -34,7 +34,7 @@ def jobs(rows: Iterable[Job]) -> None:
             (
                 j.id,
                 j.kind,
-                f"{j.state}{', unreadable' if j.unreadable else ''}",
+                console.state(f"{j.state}{', unreadable' if j.unreadable else ''}"),
                 j.name,
                 _done(j),
                 j.label,
@@ -42,6 +42,7 @@ def jobs(rows: Iterable[Job]) -> None:
             )
             for j in rows
         ),
+        optional=("submitted", "kind", "label"),
     )
 
 
@@ -59,7 +60,7 @@ def status(job: JobStatus) -> None:
         ("job", job.id),
         ("label", job.label),
         ("kind", job.kind),
-        ("state", job.state),
+        ("state", console.state(job.state)),
         ("key", job.key),
         ("priority", Priority(job.priority).name.lower() if job.priority else None),
         ("after", f"job {job.after}" if job.after else None),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rich.text import Text
+
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
@@ -30,14 +32,15 @@ def models(rows: Iterable[ListedVersion]) -> None:
         (
             (
                 v.name,
-                ", ".join(v.aliases),
+                _aliases(v.aliases),
                 f"{v.val_loss:.4f} nats",
-                v.unreadable or _network(v.network),
+                Text(console.printable(v.unreadable), "bold red") if v.unreadable else _network(v.network),
                 len(v.characters),
                 console.when(v.created_at),
             )
             for v in rows
         ),
+        optional=("stored", "vocabulary"),
     )
 
 
@@ -47,7 +50,7 @@ def version(found: VersionDetails) -> None:
     console.facts(
         [
             ("version", found.name),
-            ("aliases", ", ".join(found.aliases)),
+            ("aliases", _aliases(found.aliases)),
             ("val_loss", render.loss_text(found.val_loss)),
             ("n-gram baseline", training and training.baseline and render.loss_text(training.baseline)),
             ("compared with champion", f"{'passed' if found.gate.promoted else 'not passed'}: {found.reason}"),
@@ -61,6 +64,10 @@ def version(found: VersionDetails) -> None:
             ("release", found.release),
         ]
     )
+
+
+def _aliases(names: Sequence[str]) -> Text:
+    return Text(", ").join(Text(name, "green" if name == CHAMPION else "") for name in names)
 
 
 def verdict(found: VersionDetails) -> str:
@@ -86,4 +93,4 @@ def comparison(compared: Sequence[Compared]) -> None:
     rows: list[tuple[str, ...]] = [("val_loss", *(render.loss_text(version.val_loss) for version in compared))]
     for texts in zip(*(version.texts for version in compared), strict=True):
         rows.append((texts[0]["seed"], *(text["text"] for text in texts)))
-    console.table(("", *(version.version for version in compared)), rows)
+    console.table(("seed", *(version.version for version in compared)), rows)

@@ -30,7 +30,7 @@ LINE_S = 10.0  # between two lines of a followed job, where there is no terminal
 @contextmanager
 def follower(name: str) -> Iterator[Show]:
     """Yield a function that shows the status of the named job: a live bar, or without a terminal a line per change."""
-    if console.err.is_terminal:
+    if console.is_terminal(console.err):
         with _live(name) as show:
             yield show
     else:

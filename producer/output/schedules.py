@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
+from rich.text import Text
+
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
 from charrnn.jobs.job.specs import TrainSpec
 from producer.command_line import add_again, request_words, shell_line
@@ -14,19 +16,20 @@ from producer.output import jobs as render
 
 def schedules(rows: Iterable[ListedSchedule]) -> None:
     console.table(
-        ("schedule", "cron", "time zone", "command", "last run", "", "next run"),
+        ("schedule", "cron", "time zone", "command", "next run", "last run", "outcome"),
         (
             (
                 s.name,
                 s.cron,
                 s.timezone,
                 _requested(s),
+                console.state("paused") if s.paused else "never" if s.unreadable else console.when(s.next_at),
                 console.when(s.last.at if s.last else None),
                 s.last and _slot(s.last),
-                "paused" if s.paused else "never" if s.unreadable else console.when(s.next_at),
             )
             for s in rows
         ),
+        optional=("time zone",),
     )
 
 
@@ -48,7 +51,12 @@ def schedule(found: ScheduleDetails) -> None:
         console.table(
             ("time", "state", "job", "version", "val_loss", "why"),
             (
-                (console.when(slot.at), slot.state, "" if slot.job is None else str(slot.job), *_outcome(slot))
+                (
+                    console.when(slot.at),
+                    console.state(slot.state),
+                    "" if slot.job is None else str(slot.job),
+                    *_outcome(slot),
+                )
                 for slot in found.slots
             ),
         )
@@ -56,12 +64,12 @@ def schedule(found: ScheduleDetails) -> None:
         console.value(f"\nTo add it again:\n{shell_line(add_again(found))}")  # in no table, whose cells are folded
 
 
-def _outcome(slot: ShownSlot) -> tuple[str | None, str | None, str | None]:
+def _outcome(slot: ShownSlot) -> tuple[str | Text | None, str | None, str | None]:
     """Return the version, its loss, and the reason."""
     if (outcome := slot.outcome) is None:
         return None, None, slot.reason
     loss = None if outcome.val_loss is None else render.loss_text(outcome.val_loss)
-    return outcome.name or outcome.job_state, loss, outcome.gate or slot.reason
+    return outcome.name or console.state(outcome.job_state), loss, outcome.gate or slot.reason
 
 
 def _requested(schedule: StoredSchedule) -> str:
@@ -71,5 +79,5 @@ def _requested(schedule: StoredSchedule) -> str:
     return f"{verb} {schedule.model}"
 
 
-def _slot(slot: StoredSlot) -> str:
-    return f"job {slot.job}" if slot.job is not None else f"{slot.state}: {slot.reason or ''}"
+def _slot(slot: StoredSlot) -> Text:
+    return Text(f"job {slot.job}") if slot.job is not None else console.state(f"{slot.state}: {slot.reason or ''}")

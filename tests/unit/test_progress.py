@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 
 import pytest
-from rich.console import Console
 
 from charrnn.jobs.job.part import PartProgress, RunningPart
 from charrnn.training.progress import Progress
 from producer.output import console, progress
+from tests.fixtures.screens import terminal, written
 from tests.unit.test_render import STEP, TRAIN
 
 
@@ -43,22 +42,21 @@ def test_nothing_is_said_about_a_job_that_does_not_move() -> None:
 
 def frames(monkeypatch: pytest.MonkeyPatch, width: int, *steps: Progress) -> str:
     """Return what a terminal gets while a training goes on."""
-    terminal = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    monkeypatch.setattr(console, "err", terminal)
+    screen = terminal(width, NO_COLOR="1")
+    monkeypatch.setattr(console, "err", screen)
     clock = iter(range(1_000))
     monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
     with progress.follower("job 7") as show:
         for step in steps:
             show(replace(TRAIN, progress=(RunningPart(part=0, attempt=1, progress=PartProgress(work=step)),)))
-    written: str = terminal.file.getvalue()  # type: ignore[attr-defined]
-    return written
+    return written(screen)
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_bar_keeps_speed_and_time_left_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     later = replace(STEP, step=3_000, steps=7_000, characters=2_000_000)
-    written = frames(monkeypatch, width, STEP, later)
-    [last] = [line for line in written.replace("\r", "\n").splitlines() if "step 3,000" in line][-1:]
+    shown = frames(monkeypatch, width, STEP, later)
+    [last] = [line for line in shown.replace("\r", "\n").splitlines() if "step 3,000" in line][-1:]
     assert "job 7" in last
     assert "1,000,000/s 0:0" in last
     assert "epoch 2 of 10, step 3,000 of 7,000" in last
