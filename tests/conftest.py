@@ -41,8 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Restore the handler of SIGINT. A shell that runs the suite in the background ignores it."""
+    """Restore the handler of SIGINT, which a shell that runs the suite in the background ignores. Hide the settings
+    file of the person who runs the tests."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["XDG_CONFIG_HOME"] = os.devnull
 
 
 def pytest_report_header() -> list[str]:

@@ -1,4 +1,4 @@
-"""The settings: places and intervals, read once from the environment and then passed down."""
+"""The settings: places and intervals, read once from variables and files and then passed down."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import platformdirs
 
-from charrnn.checks import did_you_mean
 from charrnn.errors import InputError
-from charrnn.jobs import faults, private
-from charrnn.regular_file import regular
+from charrnn.jobs import private, sources
+from charrnn.jobs.sources import PREFIX, Source
 
 logger = logging.getLogger(__name__)
 
-PREFIX = "CHARRNN_"
-FROM_FILE = "_FILE"  # the suffix that Docker's official images use
-MAX_FILE = 65_536  # characters
+DEFAULTS = Source("default", {})  # where a setting comes from that nobody wrote
 LOOK_S = 1.0
 LONGEST_S = 3600.0  # the longest time that any setting may have; it bounds the lease of any other host
 SOCKET = "redis+socket"
@@ -45,8 +41,8 @@ MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 class Settings:
     """The settings of one process.
 
-    Every field is read from the variable CHARRNN_ plus its name in capitals, or from the file that the same variable
-    with the suffix _FILE names.
+    Every field is read from the variable CHARRNN_ plus its name in capitals, or else from its name in a charrnn.toml.
+    With the suffix _FILE, or _file, either names a file with the value.
     """
 
     home: Path  # data of the local stack; default: the platform's data folder
@@ -64,26 +60,20 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
-        """Return the settings of an environment. An unknown CHARRNN_ variable causes a warning with the nearest name.
+        """Return the settings of an environment: its variables, and the charrnn.toml files of this folder and user.
+
+        An unknown CHARRNN_ variable causes a warning with the nearest name. The files are named in the log.
 
         Raises:
-            InputError: a value has the wrong type or range, a file with a value cannot be read, the broker's URL is
-                not that of a Redis server, or the lease is too short for the heartbeat.
+            InputError: a value has the wrong type or range, a file cannot be read or has an unknown name, the broker's
+                URL is not that of a Redis server, or the lease is too short for the heartbeat.
         """
-        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
-        _warn_of_unknown(environ, [*known, *(variable + FROM_FILE for variable in known)])
-        texts = {name: _read(variable, environ) for variable, name in known.items()}
-        values = {name: text for name, text in texts.items() if text}
-        home = _find_home(values.pop("home", ""))
-        parsed: dict[str, Any] = {name: _parse(name, text) for name, text in values.items()}
-        settings = cls(home=home, **parsed)
-        _check_redis_url(settings.redis_url)
-        if settings.lease_s < 2 * settings.heartbeat_s:
-            raise InputError(
-                f"CHARRNN_LEASE_S must be at least twice CHARRNN_HEARTBEAT_S, or one late heartbeat loses a part. "
-                f"Received: {settings.lease_s:g} and {settings.heartbeat_s:g}"
-            )
-        return settings
+        found = survey(environ)
+        for file in found.files:
+            logger.info("settings from %s", file, extra={"event": "settings"})
+        for error in found.errors:
+            raise InputError(error)
+        return cls(**{setting.name: setting.value for setting in found.settings})  # type: ignore[arg-type]
 
     @property
     def look_s(self) -> float:
@@ -150,7 +140,74 @@ class Settings:
         return self.home / "cache"
 
 
-def _find_home(text: str) -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting, and where it comes from."""
+
+    name: str
+    value: Path | str | float | None  # None: it cannot be used
+    kind: str  # default, environment, project or user
+    source: str | None  # the variable, or the name and its file; None for a default
+    error: str | None = None  # why it cannot be used
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return self.source or PREFIX + self.name.upper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """All settings, with everything that is wrong with them."""
+
+    settings: Sequence[Setting]
+    files: Sequence[Path]  # in force
+    errors: Sequence[str]
+
+
+def survey(environ: Mapping[str, str]) -> Survey:
+    """Return every setting with its source, and each error in place of an exception."""
+    names = [field.name for field in fields(Settings)]
+    places, files, errors = [sources.environment(environ, names)], [], []
+    for kind, path in sources.find_files():
+        files.append(path)
+        try:
+            places.append(sources.read_file(kind, path, names))
+        except InputError as error:
+            errors.append(str(error))
+    settings = {name: _find(name, places) for name in names}
+    errors += [setting.error for setting in settings.values() if setting.error]
+    lease, heartbeat = settings["lease_s"], settings["heartbeat_s"]
+    if not errors and float(str(lease.value)) < 2 * float(str(heartbeat.value)):
+        errors.append(
+            f"{lease.label} must be at least twice {heartbeat.label}, or one late heartbeat loses a part. "
+            f"Received: {lease.value:g} and {heartbeat.value:g}"
+        )
+    return Survey(settings=list(settings.values()), files=files, errors=errors)
+
+
+def _find(name: str, places: Sequence[Source]) -> Setting:
+    """Return a setting from the first place that has it."""
+    place = next((place for place in places if place.names(name)), DEFAULTS)
+    source = place.label(place.names(name)[0]) if place.names(name) else None
+    value, error = None, None
+    try:
+        value = _value(name, place)
+    except InputError as reason:
+        error = str(reason)
+    return Setting(name=name, value=value, kind=place.kind, source=source, error=error)
+
+
+def _value(name: str, place: Source) -> Path | str | float:
+    if place.names(name):
+        return _parse(name, place.read(name), place.label(name))
+    if name == "home":
+        return _find_home("", place.label(name))
+    default: str | float = getattr(Settings, name)
+    return default
+
+
+def _find_home(text: str, label: str) -> Path:
     """Return the home that a setting names, or the platform's data folder, as an absolute path.
 
     Raises:
@@ -163,59 +220,12 @@ def _find_home(text: str) -> Path:
     except (OSError, RuntimeError, UnicodeError) as error:
         reason = str(error).rstrip(".")
         raise InputError(
-            f"CHARRNN_HOME {text or 'of this user'!r} is not usable: {reason}. Set it to an absolute path in UTF-8"
+            f"{label} {text or 'of this user'!r} is not usable: {reason}. Set it to an absolute path in UTF-8"
         ) from error
     return home
 
 
-def _warn_of_unknown(environ: Mapping[str, str], known: Sequence[str]) -> None:
-    """Warn of unknown variables. They are no error: Kubernetes injects some, such as CHARRNN_REDIS_SERVICE_HOST."""
-    for variable in sorted(environ.keys() - set(known) - {faults.VARIABLE}):
-        if variable.startswith(PREFIX):
-            hint = did_you_mean(variable, known).replace("Did", "; did", 1)
-            logger.warning("%s is not a setting and has no effect%s", variable, hint)
-
-
-def _read(variable: str, environ: Mapping[str, str]) -> str:
-    """Return the value of a variable, or the text of the file that it names.
-
-    A file keeps a URL with a password out of the environment, which children inherit and `docker inspect` shows.
-    """
-    text, file = environ.get(variable, ""), environ.get(variable + FROM_FILE, "")
-    if not _is_utf8(text + file):
-        raise InputError(f"{variable} is not UTF-8. Set it to a value in UTF-8")
-    if text and file:
-        raise InputError(f"Set {variable} or {variable}{FROM_FILE}, not both")
-    if file:
-        text = _read_file(variable, file)
-    # No path has a NUL: the system's functions raise ValueError. In a URL, %00 is one.
-    if "\0" in text or (variable.endswith("_URL") and "%00" in text):
-        raise InputError(f"{variable} contains a NUL character, which no path and no name can have. Remove it")
-    return text
-
-
-def _read_file(variable: str, file: str) -> str:
-    try:
-        with open(file, encoding="utf-8", opener=regular) as source:
-            text = source.read(MAX_FILE + 1).strip()
-    except (OSError, UnicodeError) as error:
-        raise InputError(
-            f"{variable}{FROM_FILE} must name a file with UTF-8 text that this user can read: {error}"
-        ) from error
-    if not 0 < len(text) <= MAX_FILE:
-        raise InputError(
-            f"{variable}{FROM_FILE}: {file} is empty or has more than {MAX_FILE:,} characters. Expected the value of "
-            f"{variable}"
-        )
-    return text
-
-
-def _is_utf8(text: str) -> bool:
-    """Return whether the environment's bytes were UTF-8. Python reads all others as surrogates."""
-    return re.search(r"[\ud800-\udfff]", text) is None
-
-
-def _check_redis_url(url: str) -> None:
+def _check_redis_url(url: str, label: str) -> None:
     """Refuse URLs for which Kombu raises exceptions of any type. The message does not show the URL's password."""
     try:
         parts = urlsplit(url)
@@ -224,17 +234,21 @@ def _check_redis_url(url: str) -> None:
         known = False
     # A socket has a path; a server may have a database.
     if not known or not re.fullmatch(".+" if parts.scheme == SOCKET else f"({DATABASE})?", parts.path.strip("/ ")):
-        raise InputError(f"CHARRNN_REDIS_URL is not a URL of a Redis server. Expected {REDIS_URLS}")
+        raise InputError(f"{label} is not a URL of a Redis server. Expected {REDIS_URLS}")
     expected = REDIS_OPTIONS.get(parts.scheme, {})
     for name, value in parse_qsl(parts.query, keep_blank_values=True):  # blank: Kombu would leave the option out
         if not re.fullmatch(expected.get(name, "(?!)"), value):
             raise InputError(
-                f"CHARRNN_REDIS_URL is not a URL of a Redis server: its option {name!r:.80} or the value of it is not "
+                f"{label} is not a URL of a Redis server: its option {name!r:.80} or the value of it is not "
                 f"valid. Expected {', '.join(expected) or 'no options, except in a URL that begins with rediss:'}"
             )
 
 
-def _parse(name: str, text: str) -> str | float:
+def _parse(name: str, text: str, label: str) -> Path | str | float:
+    if name == "home":
+        return _find_home(text, label)
+    if name == "redis_url":
+        _check_redis_url(text, label)
     if not name.endswith("_s"):
         return text
     try:
@@ -242,7 +256,5 @@ def _parse(name: str, text: str) -> str | float:
     except ValueError:
         seconds = 0.0
     if not 0.0 < seconds <= LONGEST_S:
-        raise InputError(
-            f"{PREFIX}{name.upper()} must be a number of seconds above 0 and at most {LONGEST_S:g}. Received: {text!r}"
-        )
+        raise InputError(f"{label} must be a number of seconds above 0 and at most {LONGEST_S:g}. Received: {text!r}")
     return seconds

@@ -12,7 +12,8 @@ import pytest
 import typer
 
 from charrnn.jobs import programs
-from charrnn.jobs.settings import PREFIX, Settings
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.sources import PREFIX
 from producer.cli import COMMANDS, EPILOG, load
 from tests.fixtures.processes import Home
 

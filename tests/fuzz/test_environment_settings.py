@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from charrnn.jobs.settings import FROM_FILE, PREFIX, Settings
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.sources import FROM_FILE, PREFIX
 from tests.fixtures.processes import Home
 from tests.fuzz.exploration import REFUSED, Exploration, check_said
 from tests.fuzz.mutations import ODD_BYTES, arguments, mutated_bytes
@@ -107,7 +108,7 @@ def environments(folder: Path) -> st.SearchStrategy[Environment]:
         lambda name: st.tuples(st.just(PREFIX + name.upper()), values[name]).map(lambda pair: {pair[0]: pair[1]})
     )
     from_file = st.tuples(st.sampled_from([*values]), st.sampled_from(["value", "missing", ".", "pipe"])).map(
-        lambda pair: {f"{PREFIX}{pair[0].upper()}{FROM_FILE}": str(folder / pair[1])}
+        lambda pair: {f"{PREFIX}{pair[0].upper()}{FROM_FILE.upper()}": str(folder / pair[1])}
     )
     return st.lists(one | one | one | from_file, min_size=1, max_size=3).map(
         lambda chosen: {name: value for settings in chosen for name, value in settings.items()}

@@ -19,7 +19,7 @@ from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.schedules import Schedules
-from charrnn.jobs.settings import PREFIX
+from charrnn.jobs.sources import PREFIX
 from charrnn.jobs.store.tables import jobs, slots
 from charrnn.options import SamplingOptions
 from tests.fixtures.processes import until
