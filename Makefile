@@ -59,8 +59,8 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/lint-imports
 
 docs: $(READY) ## write docs/reference.md and docs/schemas from the commands
-	$(BIN)/python -m producer.schemas docs/schemas
-	$(BIN)/python -m producer.reference > docs/reference.new
+	$(BIN)/python -m producer.docs.schemas docs/schemas
+	$(BIN)/python -m producer.docs.reference > docs/reference.new
 	mv docs/reference.new docs/reference.md
 
 format: $(READY) ## fix what ruff can fix

@@ -69,7 +69,7 @@ def status(
 
 
 @app.command()
-def jobs(  # a command's options are its arguments, to Typer
+def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     state: Annotated[
         Literal["queued", "running", "done", "failed", "cancelled"] | None,
         option(help="Jobs in this state.", panel=FILTER),

@@ -115,6 +115,8 @@ class JobRecord:
     version: str | None
     """The version that it samples from or trained; null until it is known."""
     label: str | None
+    schedule: str | None
+    """The schedule that submitted it, which may have been removed since."""
     key: str | None
     after: int | None
     """The training job whose version it uses."""
@@ -192,6 +194,7 @@ def job(found: Job) -> JobRecord:
         model=found.model,
         version=found.name if found.version else None,
         label=found.label,
+        schedule=found.schedule,
         key=found.key,
         after=found.after,
         priority=PRIORITIES.get(found.priority),

@@ -33,6 +33,7 @@ SAMPLING = (
 )
 COMMANDS = (*(f"train poems /t/a.txt '/t/b c' {line}" for line in TRAINING), *(f"submit m@2 {s}" for s in SAMPLING))
 NOT_SCHEDULED = {
+    "quiet",
     "dry_run",
     "json",
     "wait",

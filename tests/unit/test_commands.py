@@ -41,7 +41,7 @@ def test_the_command_table_matches_each_help() -> None:
 def test_the_reference_matches_the_commands() -> None:
     # Catches: an option that was added or reworded without `make docs`
     written = subprocess.run(
-        [sys.executable, "-m", "producer.reference"], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-m", "producer.docs.reference"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
     assert (ROOT / "docs" / "reference.md").read_text() == written
 

@@ -39,6 +39,7 @@ GENERATE = JobStatus(
     id=7,
     kind="generate",
     label=None,
+    schedule=None,
     key=None,
     request=None,
     priority=0,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from producer.schemas import RECORDS, schema
+from producer.docs.schemas import RECORDS, schema
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 

@@ -21,6 +21,7 @@ class Job:
     """A job as stored.
 
     Attributes:
+        schedule: the schedule that submitted it; it may have been removed since.
         stored_spec: its spec as JSON. A job of a newer release can be listed even if `spec` cannot read this.
         version: the version that it samples from or trained; None until it is known.
         after: the training job whose version it uses.
@@ -30,6 +31,7 @@ class Job:
     id: int
     kind: str
     label: str | None
+    schedule: str | None
     key: str | None
     request: str | None
     priority: int

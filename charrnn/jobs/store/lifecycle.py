@@ -24,13 +24,12 @@ from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, r
 from charrnn.jobs.store.turns import last_place, needed_by
 from charrnn.sampling.defaults import choose_precision
 
-JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits, jobs.c.schedule})
-"""The columns of a job that are shown. Its report has kilobytes and is read separately."""
+# The columns of a job that are shown. Its report has kilobytes and is read separately.
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits})
 
 DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
-
+# The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index.
 LEASED = parts.c.lease_until > 0
-"""The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
 
 
 @dataclass(frozen=True, kw_only=True)

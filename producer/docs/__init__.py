@@ -1,0 +1,1 @@
+"""What `make docs` writes into docs/ from the code."""
