@@ -41,7 +41,7 @@ COMMANDS = {
     "sample": ("sample", GENERATE, "Generate a few texts and show them, ahead of waiting jobs. The job is deleted."),
     "submit": ("submit", GENERATE, "Generate texts from seeds. Prints the job's id."),
     "wait": ("jobs", GENERATE, "Follow a job until it ends."),
-    "results": ("results", GENERATE, "Export the rows of a job in order. On a terminal, show the first 20."),
+    "results": ("results", GENERATE, "Export the rows of a job in order. On a terminal, show 20 of them."),
     "schedules": ("schedules", GENERATE, "List and manage schedules: training and generation at set times."),
     "status": ("jobs", INSPECT, "Show a job: progress, why it waits, results and report."),
     "jobs": ("jobs", INSPECT, "List jobs, newest first."),

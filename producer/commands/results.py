@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,6 +20,10 @@ from producer.newest import newest
 from producer.options import OptionalJobArgument, flag, open_client, option, positive_number
 from producer.output import console, destination
 from producer.output import results as render
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+    from charrnn.jobs.rows.results import RowFilter
 
 app = typer.Typer()
 
@@ -67,7 +73,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         int | None, option(metavar="N", parser=positive_number, help="Maximum number of rows.", panel=ROWS)
     ] = None,
 ) -> None:
-    """Export the rows of a job in order. On a terminal, show the first 20."""
+    """Export the rows of a job in order. On a terminal, show 20 of them."""
     chosen = formats.format_of(output or destination.STANDARD_OUTPUT, format)
     if bom and chosen != formats.CSV:
         raise InputError("--bom requires CSV. Add -f csv, or leave out --bom")
@@ -78,25 +84,25 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     if chosen == formats.PARQUET and on_terminal:
         raise InputError("Parquet cannot be shown on a terminal. Write it to a file: -o FILE")
     as_table = on_terminal and format is None
-    if as_table and not follow:
-        limit = min(limit or render.SHOWN_ROWS, render.SHOWN_ROWS)
     with open_client() as client:
         job = newest(client, job, lambda job: job.kind == GenerateSpec.QUEUE, "generates texts")
         found = client.job(job)
         if found.rows_total and not (follow or found.ended or found.rows_done or found.rows_failed):
             _report_missing(found)  # before an earlier export is replaced by an empty one
-        lines = client.results(
-            job,
-            rows=formats.parse_rows(rows),
-            where=where or (),
-            failed=failed,
-            novel=novel,
-            distinct=distinct,
-            limit=limit,
-            follow=follow,
-        )
+        filters: RowFilter = {
+            "rows": formats.parse_rows(rows),
+            "where": where or (),
+            "failed": failed,
+            "novel": novel,
+            "distinct": distinct,
+            "limit": limit,
+            "follow": follow,
+        }
+        lines = client.results(job, **filters)
         if as_table:
-            shown = render.table(lines)
+            if not (where or failed or novel or distinct or limit or follow or rows != ":"):
+                lines = _overview(client, found)
+            shown = render.table(lines if follow else islice(lines, render.SHOWN_ROWS))
             console.note(
                 f"{shown:,} of {counted(found.rows_total, 'row')}. All rows: charrnn-jobs results {job} -o FILE"
             )
@@ -105,6 +111,13 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         now = client.job(job) if follow else found
         if now.ended or not follow:  # otherwise every requested row was written
             _report_missing(now)
+
+
+def _overview(client: Client, job: Job) -> Iterator[bytes]:
+    """Yield some rows of each temperature, of seeds from the first to the last."""
+    spec = job.generate_spec
+    for row in render.chosen_rows(spec) if spec else ():
+        yield from client.results(job.id, rows=(row, row + 1))
 
 
 def _read_earlier(output: Path | None, format: str) -> Earlier | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from charrnn.jobs.upkeep.pruning import Pruned
 
 SHOWN_TEMPERATURES = 10  # of a job, on one line
+PHASES = {"loading": "loading", "compiling": "compiling, once for this size", "writing": "writing"}
 
 
 def jobs(rows: Iterable[Job]) -> None:
@@ -175,18 +176,20 @@ def plot(job: JobStatus) -> None:
 
 def progress_line(part: RunningPart) -> str:
     attempt = f" (attempt {part.attempt})" if part.attempt > 1 else ""
-    work = part.progress.work
+    work, writing = part.progress.work, ", writing" if part.progress.phase == "writing" else ""
     if part.progress.waits is not None:
         return f"part {part.part}: waiting: {part.progress.waits}"
     if isinstance(work, TrainingProgress):
         loss = f", val_loss {work.val_loss:.4f}" if work.val_loss else ""
         return (
             f"epoch {work.epoch} of {work.epochs}, step {work.step:,} of {work.steps:,}, "
-            f"loss {work.train_loss:.4f}{loss}{', evaluating' if work.evaluating else ''}{attempt}"
+            f"loss {work.train_loss:.4f}{loss}{', evaluating' if work.evaluating else writing}{attempt}"
         )
     if isinstance(work, SamplingProgress):
-        return f"part {part.part}: {counted(work.rows, 'row')}, {counted(work.characters, 'character')}{attempt}"
-    return f"part {part.part}: starting{attempt}"
+        return (
+            f"part {part.part}: {counted(work.rows, 'row')}, {counted(work.characters, 'character')}{writing}{attempt}"
+        )
+    return f"part {part.part}: {PHASES.get(part.progress.phase or '', 'starting')}{attempt}"
 
 
 def _time_left(part: RunningPart) -> str | None:

@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import islice
 
 from rich.text import Text
 
+from charrnn.jobs.job.specs import GenerateSpec
 from producer.output import console
 
 SHOWN_ROWS = 20  # on a terminal
+
+
+def chosen_rows(spec: GenerateSpec) -> list[int]:
+    """Return the numbers of up to SHOWN_ROWS rows: of each temperature, for seeds from the first to the last."""
+    temperatures, samples = len(spec.sampling.temperatures), spec.sampling.samples
+    seeds = min(spec.num_seeds, max(1, SHOWN_ROWS // temperatures))
+    each = min(samples, max(1, SHOWN_ROWS // (seeds * temperatures)))
+    firsts = [seed * spec.num_seeds // seeds * temperatures for seed in range(seeds)]
+    rows = (
+        (first + index) * samples + sample
+        for first in firsts
+        for index in range(temperatures)
+        for sample in range(each)
+    )
+    return list(islice(rows, SHOWN_ROWS))
 
 
 def table(lines: Iterable[bytes]) -> int:

@@ -146,6 +146,8 @@ class ProgressRecord:
     attempt: int
     work: SamplingProgress | Progress | None
     """null before the first step."""
+    phase: str | None
+    """loading, compiling or writing; null while it samples or trains."""
     waits: str | None
     """The error that the worker is waiting out while store or files do not answer."""
 
@@ -227,7 +229,13 @@ def status(found: JobStatus) -> StatusRecord:
 
 def _progress(found: RunningPart) -> ProgressRecord:
     progress = found.progress
-    return ProgressRecord(part=found.part, attempt=found.attempt, work=progress.work, waits=progress.waits)
+    return ProgressRecord(
+        part=found.part,
+        attempt=found.attempt,
+        work=progress.work,
+        phase=progress.phase,
+        waits=progress.waits,
+    )
 
 
 def _spec(spec: TrainSpec | GenerateSpec | None) -> TrainRecord | GenerateRecord | None:

@@ -84,3 +84,13 @@ def test_files_and_pipes_receive_unaltered_text(hostile: Home) -> None:
     assert piped.startswith(SEED)
     hostile.ok("results", "2", "-o", str(hostile.path / "texts.txt"))
     assert (hostile.path / "texts.txt").read_text() == piped
+
+
+def test_the_first_look_at_results_has_each_temperature(hostile: Home) -> None:
+    # Catches: the first 20 rows, all of the first seed and temperature
+    seeds = hostile.path / "many.txt"
+    seeds.write_text("".join(f"{'one ' * number}\n" for number in range(1, 8)))
+    hostile.ok("submit", "-m", "tiny", "--seeds", str(seeds), "-n", "50", "-t", "0.2,0.9", "-l", "5", "--wait")
+    told = on_terminal(hostile, "results")
+    assert told.count("temperature 0.2") == told.count("temperature 0.9") == 7
+    assert "14 of 700 rows" in told

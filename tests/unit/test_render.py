@@ -368,3 +368,32 @@ def test_status_tells_the_time_left_of_a_training(capsys: pytest.CaptureFixture[
     assert "time left 25.0 minutes, or less if training stops early" in " ".join(capsys.readouterr().out.split())
     render.status(training(replace(STEP, step=0, seconds=0.0)))
     assert "time left" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seeds", "temperatures", "samples", "expected"),
+    [
+        (1, 1, 3, [0, 1, 2]),
+        (1, 1, 100, [*range(20)]),
+        (1, 2, 100, [*range(10), *range(100, 110)]),
+        (3, 2, 4, [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22]),
+        (1000, 2, 5, [number for seed in range(0, 1000, 100) for number in (seed * 10, seed * 10 + 5)]),
+        (7, 30, 1, [*range(20)]),
+    ],
+)
+def test_a_few_rows_stand_for_a_job(seeds: int, temperatures: int, samples: int, expected: list[int]) -> None:
+    sampling = SamplingOptions(temperatures=tuple(0.1 + index for index in range(temperatures)), samples=samples)
+    assert results.chosen_rows(replace(SPEC, num_seeds=seeds, sampling=sampling)) == expected
+
+
+@pytest.mark.parametrize(
+    ("progress", "expected"),
+    [
+        (PartProgress(phase="loading"), "part 2: loading"),
+        (PartProgress(phase="compiling"), "part 2: compiling, once for this size"),
+        (replace(PART.progress, phase="writing"), "part 2: 500 rows, 4,000 characters, writing"),
+        (PartProgress(phase="of a newer release"), "part 2: starting"),
+    ],
+)
+def test_a_phase_has_a_name(progress: PartProgress, expected: str) -> None:
+    assert render.progress_line(replace(PART, progress=progress)) == expected

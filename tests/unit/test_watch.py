@@ -13,7 +13,7 @@ from charrnn.jobs.job.part import Part
 from charrnn.jobs.settings import Settings
 from tests.fixtures.store import generate_spec
 from worker.parts import watch as module
-from worker.parts.watch import COMPILING, WORKING, Interrupted, Watch, start_draining
+from worker.parts.watch import COMPILING, WORKING, WRITING, Interrupted, Watch, start_draining
 
 SETTINGS = Settings(home=Path("/none"), lease_s=30.0, stall_s=120.0)
 PART = Part(
@@ -45,6 +45,14 @@ def not_draining() -> Iterator[None]:
 def test_work_continues_while_the_lease_holds(watch: Watch) -> None:
     # Catches: a lease that expires at once
     watch.check()
+
+
+def test_the_phase_is_shown_until_the_work_begins(watch: Watch) -> None:
+    shown = [watch.progress.phase]
+    for phase in (COMPILING, WORKING, WRITING):
+        watch.enter(phase)
+        shown.append(watch.progress.phase)
+    assert shown == ["loading", "compiling", None, "writing"]
 
 
 def test_work_stops_after_a_lease_without_a_heartbeat(watch: Watch) -> None:

@@ -63,7 +63,7 @@ class Watch:
 
     def __init__(self, part: Part, settings: Settings) -> None:
         self.part, self.settings = part, settings
-        self.progress = PartProgress()
+        self.progress = PartProgress(phase=LOADING)
         self.remaining_s: float | None = None
         self.cancelled = self.lost = False
         self.phase = LOADING
@@ -71,10 +71,10 @@ class Watch:
 
     def enter(self, phase: str) -> None:
         """Enter a phase. PATIENCE limits the time until the next `enter` or `check`."""
-        self.progress_at = (
-            time.monotonic()
-        )  # first: if the thread reads in between, it sees the old phase as begun just now
+        # First: if the thread reads in between, it sees the old phase as begun just now.
+        self.progress_at = time.monotonic()
         self.phase = phase
+        self.progress = replace(self.progress, phase=None if phase == WORKING else phase)
 
     def check(self) -> None:
         """Record progress, and raise if the work must stop.

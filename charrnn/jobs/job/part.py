@@ -47,14 +47,17 @@ class PartProgress:
     Attributes:
         work: the progress of the work, or None before the first step.
         waits: the error that the worker is waiting out while store or files do not answer, or None.
+        phase: "loading", "compiling" or "writing"; None while it samples or trains.
     """
 
     work: WorkProgress | None = None
     waits: str | None = None
+    phase: str | None = None
 
     def to_dict(self) -> JsonObject:
         work = asdict(self.work) if self.work else {}
-        return work | ({"waits": self.waits} if self.waits is not None else {})
+        others = {"waits": self.waits, "phase": self.phase}
+        return work | {name: value for name, value in others.items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> PartProgress:
@@ -62,7 +65,8 @@ class PartProgress:
         kind = TrainingProgress if "step" in values else SamplingProgress if "rows" in values else None
         known = {field.name for field in fields(kind)} if kind else set()
         work = kind(**{name: value for name, value in values.items() if name in known}) if kind else None
-        return cls(work=work, waits=values.get("waits"))
+        phase = values.get("phase")
+        return cls(work=work, waits=values.get("waits"), phase=phase if isinstance(phase, str) else None)
 
 
 @dataclass(frozen=True, kw_only=True)
