@@ -51,6 +51,7 @@ COMMANDS = {
         "List and manage model versions.",
     ),
     "doctor": ("doctor", INSPECT, "Check broker, store, files and workers, and say how to fix what is wrong."),
+    "config": ("config", INSPECT, "Show every setting, its value and where it comes from. Passwords are hidden."),
     "cancel": ("jobs", MAINTAIN, "Cancel a job. Finished rows stay readable."),
     "retry": (
         "jobs",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.errors import InputError
-from charrnn.jobs.settings import Settings
+from charrnn.jobs.settings import Setting, Settings, survey
 from charrnn.options import SamplingOptions
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="[MODEL]",
-        help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or CHARRNN_MODEL]",
+        help=r"Model: NAME, NAME@VERSION or NAME@ALIAS. \[default: the only one, or that of models default]",
         show_default=False,
     ),
 ]
@@ -167,6 +167,11 @@ TimeoutOption = Annotated[
 def read_settings() -> Settings:
     """Return the settings of this environment."""
     return Settings.from_env(os.environ)
+
+
+def find_setting(name: str) -> Setting:
+    """Return a setting with its source."""
+    return next(setting for setting in survey(os.environ).settings if setting.name == name)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ PREFIX = "CHARRNN_"
 FROM_FILE = "_file"  # the suffix of a setting whose value is in a file, as in Docker's official images
 FILE = "charrnn.toml"
 MAX_FILE = 65_536  # bytes of a charrnn.toml, characters of a value
+TOML_TYPES = {str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "a table"}
 SQLITE = "sqlite:///"  # a fourth slash begins an absolute path
 
 
@@ -74,7 +75,8 @@ class Source:
                 raise InputError(f"{self.label(name)} is not UTF-8. Set it to a value in UTF-8")
             return text if self.path is None else _below(self.path.parent, name, text)
         expected = "a number" if is_seconds else "a text in quotes"
-        raise InputError(f"{self.label(name)} must be {expected}. Received: {value!r:.80}")
+        kind = TOML_TYPES.get(type(value), "a date or time")  # the value may have a password
+        raise InputError(f"{self.label(name)} must be {expected}. Received {kind}")
 
 
 def environment(environ: Mapping[str, str], names: Sequence[str]) -> Source:
@@ -90,12 +92,17 @@ def environment(environ: Mapping[str, str], names: Sequence[str]) -> Source:
     return Source("environment", {name: environ[variable] for variable, name in known.items() if variable in environ})
 
 
+def user_file() -> Path:
+    """Return the path of the user's charrnn.toml, which may not exist."""
+    return Path(platformdirs.user_config_dir("charrnn-jobs")) / FILE
+
+
 def find_files() -> Iterator[tuple[str, Path]]:
     """Yield the kind and path of each charrnn.toml in force: the project's first, then the user's.
 
     The project's is in the current folder, or else in the nearest folder above it that has one.
     """
-    user = Path(platformdirs.user_config_dir("charrnn-jobs")) / FILE
+    user = user_file()
     try:
         folder = Path.cwd()
     except OSError:  # it was deleted

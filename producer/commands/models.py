@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.errors import NotFinishedError
+from charrnn.errors import InputError, NotFinishedError
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
 from charrnn.jobs.programs import JOB_FAILED
 from charrnn.options import SamplingOptions
+from producer.default_model import set_default_model
 from producer.follow import follow
 from producer.options import (
     JsonOption,
@@ -21,6 +22,8 @@ from producer.options import (
     RngSeedOption,
     TimeoutOption,
     decimal,
+    find_setting,
+    flag,
     integer,
     open_client,
     option,
@@ -147,6 +150,41 @@ def promote(
         if json:
             console.records(records.version(client.models.show(name)))
     console.note(f"{name.partition('@')[0]}@{alias} is {name}")
+
+
+@models.command("default")
+def choose_default(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help=rf"{VERSION_HELP} \[default: show the one of now]", show_default=False),
+    ] = None,
+    unset: Annotated[bool, flag("--unset", help="Forget the default model.", panel=VERSION)] = False,
+) -> None:
+    """Choose the model that sample and submit use if none is named. Without MODEL, show it."""
+    if name is not None and unset:
+        raise InputError("--unset takes no model. Leave out one of them")
+    if name is None and not unset:
+        _show_default()
+        return
+    if name is not None:
+        with open_client() as client:
+            client.models.show(name)  # it must exist
+    path = set_default_model(name)
+    console.note(f"default model: {name or 'none'} ({path})")
+    found = find_setting("model")
+    if found.value and found.value != name:
+        console.note(f"{found.value} stays the default here, because of {found.source}")
+
+
+def _show_default() -> None:
+    found = find_setting("model")
+    if found.value:
+        console.value(found.value)
+        console.note(f"from {found.source}")
+    else:
+        console.note(
+            "no default: sample and submit use the only model. To choose one: charrnn-jobs models default MODEL"
+        )
 
 
 @models.command()

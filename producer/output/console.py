@@ -34,6 +34,7 @@ STATES = {
     "failed": "bold red",
     "expired": "bold red",
     "no": "bold red",
+    "invalid": "bold red",
     "unreadable": "bold red",
     "cancelled": "dim",
     "skipped": "dim",

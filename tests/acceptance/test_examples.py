@@ -78,6 +78,7 @@ def says(process: subprocess.Popen[str], words: str) -> bool:
 def test_example_runs(desk: Home, prepared: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: an example with a wrong option name, or with a file that nobody has
     monkeypatch.chdir(desk.path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(desk.path))
     desk.ok(*shlex.split(prepared)[1:])
 
 

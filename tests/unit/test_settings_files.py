@@ -82,14 +82,15 @@ def test_paths_in_a_file_start_at_its_folder(places: Places, monkeypatch: pytest
     [
         ("modle = 'names'", "'modle' is not a setting. Did you mean model?"),
         ("xyzzy = 1", "'xyzzy' is not a setting. Expected any of home, redis_url"),
-        ("[model]\nname = 1", "model in {file} must be a text in quotes. Received: {{'name': 1}}"),
-        ("model = 1", "model in {file} must be a text in quotes. Received: 1"),
-        ("slice_s = '60'", "slice_s in {file} must be a number. Received: '60'"),
-        ("slice_s = true", "slice_s in {file} must be a number. Received: True"),
+        ("[model]\nname = 1", "model in {file} must be a text in quotes. Received a table"),
+        ("model = 1", "model in {file} must be a text in quotes. Received a number"),
+        ("slice_s = '60'", "slice_s in {file} must be a number. Received a text"),
+        ("slice_s = true", "slice_s in {file} must be a number. Received a boolean"),
         ("slice_s = inf", "slice_s in {file} must be a number of seconds above 0 and at most 3600. Received: 'inf'"),
         ("lease_s = 9", "lease_s in {file} must be at least twice CHARRNN_HEARTBEAT_S"),
         ("redis_url = 'http://there'", "redis_url in {file} is not a URL of a Redis server"),
         ("model = 'a'\nmodel_file = 'b'", "Set model in {file} or model_file in {file}, not both"),
+        ("model = 2026-11-29", "model in {file} must be a text in quotes. Received a date or time"),
         ("model_file = 'gone'", "model_file in {file} must name a file with UTF-8 text"),
         ('model = "a\\u0000b"', "model in {file} contains a NUL character"),
         ("home = '~nosuchuser/x'", "home in {file} '~nosuchuser/x' is not usable"),
@@ -118,6 +119,12 @@ def test_a_file_that_may_not_be_read_is_an_error(places: Places, monkeypatch: py
     places.project.write_text("")
     monkeypatch.setattr("charrnn.jobs.sources.regular", refuse)
     assert f"{places.project} cannot be read: Permission denied" in refusal()
+
+
+def test_a_folder_that_cannot_be_searched_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: an OSError of Path.is_file
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/" + "x" * 5_000)
+    assert Settings.from_env({}).model == ""
 
 
 def test_a_pipe_is_not_waited_for(places: Places) -> None:

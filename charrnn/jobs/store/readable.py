@@ -53,8 +53,8 @@ def only_model(connection: Connection) -> str:
         )
     more = f" and {len(names) - SHOWN_MODELS:,} more" if len(names) > SHOWN_MODELS else ""
     raise InputError(
-        f"No model given, and there are several: {', '.join(names[:SHOWN_MODELS])}{more}. Name one, or set "
-        f"CHARRNN_MODEL"
+        f"No model given, and there are several: {', '.join(names[:SHOWN_MODELS])}{more}. Name one, or choose "
+        f"one: charrnn-jobs models default NAME"
     )
 
 

@@ -1,0 +1,51 @@
+"""The command `config`."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from charrnn.jobs.programs import BAD_INPUT
+from charrnn.jobs.settings import Setting, Settings, survey
+from producer.options import JsonOption
+from producer.output import console
+
+PASSWORDS = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&]*")
+
+app = typer.Typer()
+
+
+@app.command()
+def config(json: JsonOption = False) -> None:
+    """Show every setting, its value and where it comes from. Passwords are hidden."""
+    found = survey(os.environ)
+    home = next(setting.value for setting in found.settings if setting.name == "home")
+    settings = [_shown(setting, home) for setting in found.settings]
+    if json:
+        files = [str(file) for file in found.files]
+        console.records({"settings": list(map(vars, settings)), "files": files, "errors": found.errors})
+    else:
+        console.table(("setting", "value", "source"), map(_row, settings))
+    for error in found.errors:
+        console.fail(error)
+    if found.errors:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _shown(setting: Setting, home: object) -> Setting:
+    """Return a setting with the value in force, which for some defaults is a place in the home, without passwords."""
+    value = setting.value
+    if value == "" and isinstance(home, Path):
+        local = Settings(home=home)
+        places = {"redis_url": local.broker_url, "store_url": local.database_url, "files_url": local.files_location}
+        value = places.get(setting.name, "")
+    return replace(setting, value=PASSWORDS.sub("***", str(value)) if isinstance(value, str | Path) else value)
+
+
+def _row(setting: Setting) -> tuple[object, ...]:
+    value = f"{setting.value:g}" if isinstance(setting.value, float) else setting.value
+    return setting.name, console.state("invalid") if setting.error else value, setting.source or setting.kind
