@@ -110,7 +110,7 @@ class Model:
 
     def sample(
         self,
-        seeds: str | Iterable[str],
+        seeds: str | Iterable[str] = "",
         *,
         temperature: float | Iterable[float] = 1.0,
         rng_seed: int | None = None,
@@ -119,7 +119,7 @@ class Model:
         """Sample texts: `samples` texts for every seed at every temperature, together in one batch.
 
         Args:
-            seeds: one or several texts to continue. An empty seed stands for a newline.
+            seeds: one or several texts to continue. An empty seed stands for a newline. Default: one empty seed.
             temperature: one or several numbers of at least 0. 0 is greedy decoding; 1 is the learned distribution.
             rng_seed: random seed; the same one gives the same texts. Random if None.
             **options: fields of `SamplingOptions`, such as length=400, samples=1, stop="\\n", top_k, top_p=0.9,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 EXAMPLES = {
-    "up": ("charrnn-jobs up", "charrnn-jobs up --devices cpu"),
+    "up": ("charrnn-jobs up", "charrnn-jobs up --devices cpu", "charrnn-jobs up --log-format json"),
     "train": (
         "charrnn-jobs train speeches speeches/ --wait",
         "charrnn-jobs train speeches speeches/ --units 256 --epochs 3 --max-minutes 60",

@@ -37,9 +37,8 @@ from charrnn.jobs.submit.training import train
 logger = logging.getLogger(__name__)
 
 # An unchanged text is a normal night, a run that came too late may be one; only a failed one needs a person.
-LEVELS = {SlotState.SKIPPED: logging.INFO, SlotState.EXPIRED: logging.WARNING, SlotState.FAILED: logging.ERROR}
+LEVELS = {SlotState.EXPIRED: logging.WARNING, SlotState.FAILED: logging.ERROR}  # others: INFO
 
-TRIED = (SlotState.SUBMITTED, SlotState.EXPIRED, SlotState.FAILED)
 LATE_MS = 15 * 60_000  # another process takes over after ten minutes if one died while it submitted
 PAUSE_MS = 30_000  # between two attempts to submit, while broker, store or files do not answer
 SLOW = "its files are too large, or a disk or network does not answer"
@@ -122,7 +121,8 @@ class Schedules:
     def find_troubles(self, names: Collection[str] = (), late_ms: int = LATE_MS) -> dict[str, str]:
         """Return what is wrong, by schedule: the last run failed or is late, or the schedule cannot be read.
 
-        The last run is the last slot that was neither skipped nor is due. Paused schedules are left out.
+        The last run is the last slot that was neither skipped nor is due. One whose text is unchanged was read, so it
+        counts as a run that succeeded. Paused schedules are left out.
 
         Args:
             names: the schedules to look at. Default: all.
@@ -135,27 +135,29 @@ class Schedules:
         late = self._now() - late_ms
         with self._connections.store.read() as connection:
             known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
-            latest = {stored.name: slots.newest(connection, stored.name, SHOWN_SLOTS) for stored in known}
+            last = {stored.name: slots.last_tried(connection, stored.name) for stored in known}
             waiting = slots.waiting(connection)
         due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
         found = {}
         for stored in known:
             if not stored.paused:
                 first = min(stored.next_at, due.get(stored.name, stored.next_at))
-                found[stored.name] = self._trouble(stored, latest[stored.name], first, late)
+                found[stored.name] = self._trouble(stored, last[stored.name], first, late)
         return {name: trouble for name, trouble in found.items() if trouble}
 
-    def _trouble(self, stored: StoredSchedule, latest: Sequence[StoredSlot], due: int, late: int) -> str | None:
+    def _trouble(self, stored: StoredSchedule, last: StoredSlot | None, due: int, late: int) -> str | None:
         if stored.unreadable:
             return f"it does not run: {stored.unreadable}"
         if due < late:
             return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
-        last = next((slot for slot in latest if slot.state in TRIED), None)
-        if last is None:
-            return None
+        return None if last is None else self._failure(last)
+
+    def _failure(self, last: StoredSlot) -> str | None:
+        """Return how a run failed, or None."""
+        if last.state in (SlotState.FAILED, SlotState.EXPIRED):
+            return f"the run of {utc(last.at)} {last.state}: {last.reason}"
         if last.job is None:
-            verb = "failed" if last.state == SlotState.FAILED else "expired"
-            return f"the run of {utc(last.at)} {verb}: {last.reason}"
+            return None
         job = next(iter(self._connections.store.jobs(1, id=last.job)), None)  # it may have been deleted
         if job is None or (job.state != JobState.FAILED and not job.rows_failed):
             return None
@@ -240,13 +242,19 @@ class Schedules:
         with store.read() as connection:
             names = slots.find_undecided(connection, now)
         for name in names:
-            with self._isolated(name), store.write() as connection:
-                slots.decide(connection, name, now)
+            with self._isolated(name):
+                self._decide(name, now)
         with store.read() as connection:
             waiting = slots.waiting(connection)
         for due in waiting:
             with self._isolated(due.stored.name):
                 self._advance(due, self._now())  # read again: the previous job may have taken minutes to submit
+
+    def _decide(self, name: str, now: int) -> None:
+        with self._connections.store.write() as connection:
+            decided = slots.decide(connection, name, now)
+        if decided is not None and decided.state != SlotState.DUE:
+            _log(Slot(name, decided.at), decided.state, decided.reason)
 
     @contextmanager
     def _isolated(self, name: str) -> Iterator[None]:
@@ -289,7 +297,7 @@ class Schedules:
             submitted = {"event": "submitted", "schedule": slot.schedule, "job": job}
             logger.info("schedule %s: submitted job %d", slot, job, extra=submitted)
         except SkippedError as error:
-            self._settle(slot, SlotState.SKIPPED, str(error))
+            self._settle(slot, SlotState.UNCHANGED, str(error))
         except UnreachableError as error:
             logger.warning("schedule %s: not submitted, next try in %d s: %s", slot, PAUSE_MS // 1000, error)
             with self._connections.store.write() as connection:
@@ -307,7 +315,12 @@ class Schedules:
         return submit(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True).id
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
-        settled = {"event": state.value, "schedule": slot.schedule}
-        logger.log(LEVELS[state], "schedule %s: %s: %s", slot, state, reason, extra=settled)
         with self._connections.store.write() as connection:
-            slots.settle(connection, slot, state, reason)
+            if slots.settle(connection, slot, state, reason):
+                _log(slot, state, reason)
+
+
+def _log(slot: Slot, state: SlotState, reason: str | None) -> None:
+    """Log that a slot gets no job."""
+    settled = {"event": state.value, "schedule": slot.schedule}
+    logger.log(LEVELS.get(state, logging.INFO), "schedule %s: %s: %s", slot, state, reason, extra=settled)

@@ -762,6 +762,7 @@ def test_an_idempotency_key_identifies_one_job(store: Store, add_job: AddJob) ->
     with pytest.raises(InputError, match=f"The key 'k' belongs to job {first}, which has a different request"):
         add_job(key="k", request="b")
     assert len(store.jobs(10)) == 2
+    assert add_job() == first + 2  # Catches: an insert that is refused and uses up an id
 
 
 def test_one_of_racing_submits_with_one_key_is_stored(store: Store, add_job: AddJob) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from charrnn.errors import NotFoundError
 from charrnn.jobs.job.requests import GenerateRequest, Request
@@ -228,11 +228,60 @@ def test_only_a_failed_run_is_logged_as_an_error(
     add(request=train)
     nights.at("2026-01-01T03:00")
     nights.end_jobs()
-    assert nights.at("2026-01-02T03:00")[-1].state == "skipped"
+    assert nights.at("2026-01-02T03:00")[-1].state == "unchanged"
     text_file.unlink()
     assert nights.at("2026-01-03T03:00")[-1].state == "failed"
     levels = {record.event: record.levelname for record in caplog.records if hasattr(record, "event")}
-    assert levels == {"submitted": "INFO", "skipped": "INFO", "failed": "ERROR"}
+    assert levels == {"submitted": "INFO", "unchanged": "INFO", "failed": "ERROR"}
+
+
+def test_a_skipped_time_is_logged_with_its_reason(nights: Nights, add: Add, caplog: pytest.LogCaptureFixture) -> None:
+    # Catches: a night without a job and without a line
+    caplog.set_level("INFO", "charrnn.jobs.schedules")
+    add(catch_up="none", deadline_s=86_400)
+    (first,) = nights.at("2026-01-01T03:00")
+    nights.at("2026-01-02T03:00")
+    nights.at("2026-01-02T03:01")
+    nights.end_jobs()
+    nights.at("2026-01-03T12:00")
+    nights.at("2026-01-05T02:59")
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records][1:]
+    assert lines == [
+        ("INFO", f"schedule nightly at 2026-01-02 03:00:00 UTC: skipped: job {first.job} has not ended"),
+        (
+            "INFO",
+            "schedule nightly at 2026-01-03 03:00:00 UTC: skipped: missed: no worker or scheduler ran at that time",
+        ),
+        (
+            "INFO",
+            "schedule nightly at 2026-01-04 03:00:00 UTC: skipped: missed: no worker or scheduler ran at that time",
+        ),
+    ]
+
+
+def test_a_monitor_looks_at_the_last_run_however_many_times_were_skipped(
+    nights: Nights, add: Add, train: Request, text_file: Path
+) -> None:
+    add("* * * * *", request=train)
+    nights.at("2026-01-01T00:01")
+    nights.end_jobs()
+    text = text_file.read_text()
+    text_file.unlink()
+    nights.at("2026-01-01T00:02")
+    assert "no such file" in nights.schedules.find_troubles()["nightly"]
+    text_file.write_text(text)
+    assert nights.at("2026-01-01T00:03")[-1].state == "unchanged"
+    assert nights.schedules.find_troubles() == {}  # Catches: a text that is back, and alarms until the tenth skip
+    text_file.write_text(text + text)
+    nights.at("2026-01-01T00:04")
+    nights.end_jobs(JobState.FAILED)
+    with nights.client.connections.store.write() as connection:
+        for minute in range(5, 30):
+            slot = {"schedule": "nightly", "at": ms("2026-01-01") + minute * MINUTE_MS, "state": "skipped"}
+            connection.execute(insert(slots_table).values(slot))
+        connection.execute(update(schedules_table).values(next_at=ms("2026-01-02")))
+    # Catches: a failed run that is forgotten after ten skipped times
+    assert "the run of 2026-01-01 00:04:00 UTC, failed" in nights.schedules.find_troubles()["nightly"]
 
 
 def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, text_file: Path) -> None:
@@ -242,7 +291,7 @@ def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, 
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"  # a failed job is tried again
     nights.end_jobs()
     slot = nights.at("2026-01-03T03:00")[-1]
-    assert (slot.state, slot.reason) == ("skipped", f"the text has not changed since job {(first.job or 0) + 1}")
+    assert (slot.state, slot.reason) == ("unchanged", f"the text has not changed since job {(first.job or 0) + 1}")
     assert nights.schedules.run("nightly").state == "submitted"
     nights.end_jobs()
     text_file.write_text(text_file.read_text() + "more of it\n" * 50)

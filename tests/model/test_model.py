@@ -57,6 +57,11 @@ def test_a_string_is_one_seed(untrained_model: Model) -> None:
     assert [sample.seed for sample in untrained_model.sample("the old", length=3)] == ["the old"]
 
 
+def test_without_seeds_the_text_starts_a_new_line(untrained_model: Model) -> None:
+    # Catches: a TypeError for the shortest call
+    assert list(untrained_model.sample(rng_seed=1)) == list(untrained_model.sample([""], rng_seed=1))
+
+
 def test_an_empty_seed_starts_a_new_line(untrained_model: Model) -> None:
     empty, line = (next(untrained_model.sample([seed], length=20, temperature=0)) for seed in ("", "\n"))
     assert (empty.seed, empty.text) == ("", line.text)

@@ -4,7 +4,7 @@ job:   queued → running → done | failed | cancelled
 part:  queued → leased → done | failed | cancelled
        leased → queued, when the lease is released or expires, or the part is split
 retry: failed | cancelled → queued, for parts; the job's state follows
-slot:  due → submitted | skipped | expired | failed
+slot:  due → submitted | unchanged | skipped | expired | failed
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class SlotState(StrEnum):
 
     DUE = "due"  # its job is about to be submitted, or waits for the previous one to end
     SUBMITTED = "submitted"
-    SKIPPED = "skipped"  # because of a rule of its schedule
+    UNCHANGED = "unchanged"  # its text is that of the last training job, so it has no job
+    SKIPPED = "skipped"  # because of another rule of its schedule
     EXPIRED = "expired"  # its deadline passed before it was submitted
     FAILED = "failed"  # its job was refused
 

@@ -38,10 +38,10 @@ from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
-from charrnn.jobs.store.lifecycle import LEASED, end_parts, lock_job
+from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import READY, engines, jobs, metrics, parts, previews, speeds, workers
+from charrnn.jobs.store.tables import LEASED, READY, engines, jobs, metrics, parts, previews, speeds, workers
 from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics

@@ -28,8 +28,6 @@ from charrnn.sampling.defaults import choose_precision
 JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits})
 
 DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
-# The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index.
-LEASED = parts.c.lease_until > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +60,15 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
     Raises:
         InputError: the key belongs to a job with a different request, or the awaited job made no version.
     """
+    if first := first_of_key(connection, new):  # an insert that is refused would use up an id
+        return first
     spec = new.spec
     if new.after is not None and isinstance(spec, GenerateSpec):
         version = awaited_version(connection, new.after)
         if version is not None:
             spec = GenerateSpec.from_dict(_with_version(connection, spec.to_dict(), version))
     inserted = insert_missing(connection, jobs, **_row(new, spec))
-    if inserted is None:
+    if inserted is None:  # another submit with this key was quicker
         if (first := first_of_key(connection, new)) is None:
             raise InputError(f"The job with the key {new.key!r} was deleted just now. Submit again")
         return first

@@ -182,11 +182,15 @@ def find_undecided(connection: Connection, now: int) -> Sequence[str]:
     return connection.execute(query.order_by(schedules.c.name)).scalars().all()
 
 
-def decide(connection: Connection, name: str, now: int) -> None:
-    """Insert the latest slot that is due together with the decision on it, and advance the schedule."""
-    stored = get_schedule(connection, name, locked=True)
+def decide(connection: Connection, name: str, now: int) -> StoredSlot | None:
+    """Insert the latest slot that is due together with the decision on it, and advance the schedule.
+
+    Returns:
+        The slot, or None if there is none.
+    """
+    stored, decided = get_schedule(connection, name, locked=True), None
     if stored.paused:
-        return
+        return None
     schedule = stored.schedule()
     upcoming = next(schedule.cron.after(now))
     if stored.next_at <= now:
@@ -194,10 +198,12 @@ def decide(connection: Connection, name: str, now: int) -> None:
         # `max` is needed if the rules of the time zone have changed since.
         slot = Slot(name, max(schedule.cron.last(now), stored.next_at))
         state, reason = _decision(connection, schedule, slot, stored.next_at, now)
-        insert_missing(connection, slots, schedule=name, at=slot.at, state=state, reason=reason)
+        if insert_missing(connection, slots, schedule=name, at=slot.at, state=state, reason=reason) is not None:
+            decided = get_slot(connection, slot)
         _trim(connection, name)
     if stored.next_at != upcoming:
         connection.execute(update(schedules).where(schedules.c.name == name).values(next_at=upcoming))
+    return decided
 
 
 def _decision(
@@ -264,10 +270,10 @@ def postpone(connection: Connection, slot: Slot, until: int) -> None:
     connection.execute(update(slots).where(_is(slot)).values(claimed_until=until))
 
 
-def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) -> None:
-    """Store why a slot gets no job, unless it has one."""
+def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) -> bool:
+    """Store why a slot gets no job. Return False if it is no longer due."""
     own = _is(slot) & (slots.c.state == SlotState.DUE)
-    connection.execute(update(slots).where(own).values(state=state, reason=reason))
+    return connection.execute(update(slots).where(own).values(state=state, reason=reason)).rowcount == 1
 
 
 def fill(connection: Connection, slot: Slot, job: int, spec: TrainSpec | GenerateSpec) -> None:
@@ -302,6 +308,14 @@ def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:
     """Return the latest slots of a schedule, latest first."""
     query = select(slots).where(slots.c.schedule == name).order_by(slots.c.at.desc()).limit(limit)
     return [_slot(row) for row in connection.execute(query)]
+
+
+def last_tried(connection: Connection, name: str) -> StoredSlot | None:
+    """Return the latest slot of a schedule that was neither skipped nor is due."""
+    tried = slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE))
+    query = select(slots).where(slots.c.schedule == name, tried).order_by(slots.c.at.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _slot(row)
 
 
 def get_slot(connection: Connection, slot: Slot) -> StoredSlot:

@@ -26,8 +26,19 @@ from charrnn.jobs.job.views import Engine, Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
-from charrnn.jobs.store.lifecycle import JOB, LEASED, no_job, to_job
-from charrnn.jobs.store.tables import claimable, engines, jobs, metrics, parts, previews, rounds, speeds, workers
+from charrnn.jobs.store.lifecycle import JOB, no_job, to_job
+from charrnn.jobs.store.tables import (
+    LEASED,
+    claimable,
+    engines,
+    jobs,
+    metrics,
+    parts,
+    previews,
+    rounds,
+    speeds,
+    workers,
+)
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 

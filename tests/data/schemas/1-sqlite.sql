@@ -178,7 +178,7 @@ CREATE TABLE slots (
 	reason TEXT,
 	claimed_until BIGINT NOT NULL,
 	PRIMARY KEY (schedule, at),
-	CONSTRAINT slot_state CHECK (state in ('due', 'submitted', 'skipped', 'expired', 'failed')),
+	CONSTRAINT slot_state CHECK (state in ('due', 'submitted', 'unchanged', 'skipped', 'expired', 'failed')),
 	FOREIGN KEY(schedule) REFERENCES schedules (name)
 );
 
