@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from billiard.util import get_logger
 
 from charrnn.errors import CharrnnError, shorten
@@ -20,6 +21,7 @@ from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
 TEXT, JSON = "text", "json"
 OURS = ("charrnn", "scheduler", "worker")  # loggers that log from level INFO; those of libraries, from WARNING
 FIELDS = ("event", "job", "part", "attempt", "rows", "seconds", "schedule")
+POOL_LINE = "Process %r pid:%r exited with %r"  # of billiard's pool, when a child ends otherwise than it should
 
 _process: dict[str, str] = {}
 
@@ -32,6 +34,7 @@ def begin(form: str) -> None:
     """Write the log in this format from now on, in this process and its children."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == JSON else TextLines())
+    handler.addFilter(tell_death_once)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     get_logger().addHandler(handler)  # the pool's logger, which does not propagate, tells how a child ended
     if form == JSON:
@@ -39,6 +42,15 @@ def begin(form: str) -> None:
         sys.__stdout__ = open(os.devnull, "w")  # type: ignore[misc]  # noqa: SIM115  # Celery prints here as it ends
     for name in OURS:
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def tell_death_once(record: logging.LogRecord) -> bool:
+    """Let one line of ours tell that a child ended, in place of the pool's line and Celery's traceback."""
+    if record.msg == POOL_LINE and isinstance(record.args, tuple):
+        _, pid, how = record.args
+        record.msg, record.args = "child process %s ended (%s); another one takes its place", (pid, how)
+        record.event = "died"
+    return not (isinstance(record.args, tuple) and any(isinstance(item, WorkerLostError) for item in record.args))
 
 
 def fail(error: CharrnnError) -> None:

@@ -66,7 +66,8 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     seeds = ("--seeds", "-", "-n", "4000", "-l", "400", "--part-rows", "4000")
     job = guarded.ok("submit", "-m", "tiny", *seeds, stdin=SEED).strip()
     part = until(lambda: guarded.part_in_work(job), "work")
-    os.kill(guarded.pid_of(part["owner"]), signal.SIGKILL)
+    killed = guarded.pid_of(part["owner"])
+    os.kill(killed, signal.SIGKILL)
     guarded.ok("wait", job)
     texts = [json.loads(line)["text"] for line in guarded.ok("results", job, "--limit", "3").splitlines()]
     worker.send_signal(signal.SIGTERM)
@@ -85,6 +86,9 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
         "draining",
         "stopped",
     ]
+    (died,) = events(log, "died")  # Catches: a traceback of Celery, or no line at all
+    assert died["message"] == f"child process {killed} ended (signal 9 (SIGKILL)); another one takes its place"
+    assert not [line for line in lines(log) if "exception" in line]
     assert all({"time", "level", "logger", "pid", "message"} <= line.keys() for line in lines(log))
     assert not [secret for secret in (PASSWORD, SEED, *texts) if secret in log.read_text()]
 
