@@ -30,8 +30,8 @@ from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store import registry, slots
-from charrnn.jobs.submissions import Submissions
 from charrnn.jobs.submit.sampling import submit
+from charrnn.jobs.submit.submissions import Submissions
 from charrnn.jobs.submit.training import train
 
 logger = logging.getLogger(__name__)
