@@ -37,6 +37,7 @@ settings.load_profile("dev")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--freeze", action="store_true", help="write tests/data/output anew from what commands print")
     parser.addoption("--minutes", type=float, help="of random faults, half on each database; or of each fuzz target")
 
 

@@ -1,0 +1,246 @@
+"""What commands print, on a terminal of 80 and of 120 columns, in a pipe and as JSON, is as tests/data/output has it.
+
+`pytest tests/acceptance/test_output.py --freeze` writes these files anew; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from charrnn.jobs import Client, Cron, GenerateRequest, SamplingOptions, Schedule, Seed, Settings, TrainRequest
+from charrnn.jobs.files.layout import part_file
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.rows.rows import compress, result, stored_rows
+from charrnn.jobs.store.leases import Leases
+from charrnn.options import NetworkOptions
+from charrnn.training.progress import EpochMetrics, Preview
+from producer.broker import local_broker
+from tests.fixtures import entry_point
+from tests.fixtures.model import make_text
+from tests.fixtures.processes import COMMAND, DEADLINE_S, make_home
+from tests.fixtures.store import NO_FILE, sampled
+
+FOLDER = Path(__file__).parents[1] / "data" / "output"
+START_MS = 1_795_921_200_000  # 2026-11-29 03:00 UTC
+TIMES = re.compile(r"_at$")
+
+READ = (
+    "config",
+    "doctor",
+    "jobs",
+    "models",
+    "models show speeches",
+    "prune --older-than 1d --dry-run",
+    "schedules",
+    "schedules show nightly",
+    "status 1",
+    "status 3",
+    "status 4",
+    "store check",
+    "submit speeches --seed 'the ' --rng-seed 7 --dry-run",
+    "train speeches text.txt --rng-seed 7 --dry-run",
+)
+CHANGE = (
+    "cancel 5",
+    "models promote speeches@2",
+    "retry 4",
+    "submit speeches --seed 'the ' --rng-seed 7 --label tuesday",
+)
+NO_JSON = (
+    "--help",
+    "delete 6",
+    "jobs --state broken",
+    "results 3",
+    "results 5",
+    "sample speeches",
+    "schedules check",
+    "schedules pause nightly",
+    "schedules remove nightly",
+    "show",
+    "status 99",
+    "submit --rng-seed 7",
+    "submit --help",
+    "submit nobody --seed a",
+    "submit speeches --seed ÿ",
+)
+COLOR = re.compile(r"\x1b\[(\d+;)*[39][0-7]\b")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+VARYING = (
+    (re.compile(r"\b[0-9a-f]{64}\b"), "SHA256"),
+    (re.compile(r"\b[0-9a-f]{32}\b"), "HEX"),
+    (re.compile(r"(?!2026-11-29|2058)20\d\d-\d\d-\d\d"), "YYYY-MM-DD"),  # the next times of a schedule
+    (re.compile(r"[\d.]+ GB free"), "N GB free"),
+    (re.compile(r"\d+ notifications? waiting"), "N notifications waiting"),
+    (re.compile(r"\d+\.\d+\.\d+ on \w+ \w+"), "X.Y.Z on SYSTEM"),
+    (re.compile(r"valkey \d+\.\d+\.\d+|redis \d+\.\d+\.\d+"), "valkey X.Y.Z"),
+)
+
+
+@dataclass
+class Desk:
+    """A home without a worker, whose database and files are the same before each command."""
+
+    path: Path
+
+    def restore(self) -> None:
+        before, store = (sqlite3.connect(self.path / name) for name in ("before.sqlite", "store.sqlite"))
+        with closing(before), closing(store):
+            before.backup(store)
+        shutil.rmtree(self.path / "files")
+        shutil.copytree(self.path / "files-before", self.path / "files")
+
+    def on_terminal(self, words: list[str], columns: int, **settings: str) -> str:
+        """Run a command on a terminal with so many columns. Return what it printed, and its exit code."""
+        self.restore()
+        environment = {**self.environment, "TERM": "xterm-256color", "COLUMNS": str(columns), **settings}
+        master, slave = pty.openpty()
+        process = subprocess.Popen([*COMMAND, *words], cwd=self.path, env=environment, stdout=slave, stderr=slave)
+        os.close(slave)
+        with closing(os.fdopen(master, "rb", buffering=0)) as output:
+            text = b"".join(iter(lambda: _read(output.fileno()), b"")).decode()
+        return self._plain(text.replace("\r\n", "\n"), process.wait(DEADLINE_S))
+
+    def in_pipe(self, words: list[str]) -> str:
+        """Run a command in pipes. Return what it printed, and its exit code."""
+        self.restore()
+        done = entry_point.call(words, self.environment, "")
+        return self._plain(done.stdout + done.stderr, done.returncode)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "CHARRNN_HOME": str(self.path), "TZ": "UTC"}
+
+    def _plain(self, text: str, code: int) -> str:
+        """Return an output without what varies from run to run, such as the path and how much room it takes."""
+        for pattern, word in VARYING:
+            text = pattern.sub(word, text)
+        lines = (re.sub(" {2,}", "  ", line) if str(self.path) in line else line for line in text.splitlines())
+        return "\n".join([*lines, f"exit code {code}\n"]).replace(str(self.path), "HOME")
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:  # Linux reports the end of a terminal like this
+        return b""
+
+
+@pytest.fixture(scope="module")
+def desk() -> Iterator[Desk]:
+    for home in make_home():
+        settings = Settings(home=home.path)
+        (home.path / "text.txt").write_text(make_text(800))
+        with local_broker(settings), Client(settings) as client:
+            _fill(client, home.path / "text.txt")
+        with local_broker(settings):
+            _set_times(home.path / "store.sqlite")
+            shutil.copytree(home.path / "files", home.path / "files-before")
+            yield Desk(home.path)
+
+
+def golden(command: str) -> Path:
+    return FOLDER / f"{re.sub(r'[^a-z0-9]+', '-', command).strip('-')}.txt"
+
+
+def _fill(client: Client, text: Path) -> None:
+    """Store two trained versions, and jobs that are done, failed, waiting and cancelled."""
+    leases = Leases(client.connections.store, 30)
+    for number, loss in enumerate((1.25, 1.5), start=1):
+        client.train(TrainRequest(model="speeches", paths=(str(text),), options={"units": 8}, rng_seed=number))
+        part = leases.claim("train", "host/0")
+        assert part is not None
+        previews = (Preview(temperature=0.5, seed="the ", text="old sailor\nand the old lamp " * 9),)
+        epochs = [
+            EpochMetrics(
+                epoch=epoch, step=90 * epoch, learning_rate=0.001, train_loss=loss, val_loss=loss, previews=previews
+            )
+            for epoch in (1, 2)
+        ]
+        leases.record(part, epochs)
+        version = NewVersion(
+            model="speeches",
+            files=NO_FILE,
+            characters="".join(sorted("\n .,abcdefghijklmnopqrstuvwxyz")),
+            network=NetworkOptions(units=8),
+            val_loss=loss,
+            precision="float32",
+        )
+        leases.complete_training(part, version)
+    sampling = SamplingOptions(temperatures=(0.5, 1.0), length=40)
+    for label, error in (("monday", None), ("broken", "the disk is full"), ("later", ""), ("never", "")):
+        request = GenerateRequest(model="speeches", sampling=sampling, rng_seed=7, label=label)
+        job = client.submit(request, [Seed("the old ", id="a"), Seed("a\nlamp", id="b")])
+        if error == "":
+            continue
+        part = leases.claim("generate", "host/0")
+        assert part is not None
+        assert isinstance(part.spec, GenerateSpec)
+        if error:
+            leases.fail(part, error, permanent=True)
+            continue
+        rows = stored_rows(client.connections.files, part.spec, part)
+        lines = compress(result(row, part.spec.name, f"sailor {row.number}", "length", 1.5) for row in rows)
+        output = client.connections.files.put(part_file(part.job, part.number, part.token), lines)
+        leases.complete_rows(part, output, sampled(part, characters=32), "cpu")
+    client.cancel(job.id or 0)
+    nightly = TrainRequest(model="speeches", paths=(str(text),), options={"epochs": 3})
+    client.schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *"), request=nightly))
+
+
+def _set_times(path: Path) -> None:
+    """Give each row times that do not depend on when the test runs."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as store:
+        tables = [name for (name,) in store.execute("select name from sqlite_master where type = 'table'")]
+        for table in tables:
+            for _, column, kind, *_ in store.execute(f"pragma table_info({table})").fetchall():
+                if TIMES.search(column) and kind == "BIGINT":
+                    store.execute(f"update {table} set {column} = ? + 60000 * rowid where {column} > 0", [START_MS])  # noqa: S608
+        store.execute("update schedules set next_at = ?", [START_MS + 10**12])  # nothing is due
+        with closing(sqlite3.connect(path.with_name("before.sqlite"))) as before:
+            store.backup(before)
+
+
+@pytest.mark.parametrize("command", [*READ, *CHANGE, *NO_JSON])
+def test_the_output_of_a_command(
+    desk: Desk, command: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk.path)
+    words = shlex.split(command)
+    pipe = desk.in_pipe(words)
+    shown = {"80 columns": desk.on_terminal(words, 80), "120 columns": desk.on_terminal(words, 120), "pipe": pipe}
+    if command not in NO_JSON:
+        shown["json"] = desk.in_pipe([*words, "--json"])
+    sections = "".join(f"## {name}\n\n{text}\n" for name, text in shown.items())
+    found = f"$ charrnn-jobs {command}\n\n{sections}".replace("\x1b", "␛")
+    if request.config.getoption("--freeze"):
+        golden(command).write_text(found)
+    assert golden(command).read_text() == found
+    assert "\x1b" not in pipe
+    if "--help" not in words:  # rich fills its panels
+        assert not re.search(r"[ \t]$", pipe, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", READ)
+def test_without_colors_the_words_are_the_same(desk: Desk, command: str) -> None:
+    words = shlex.split(command)
+    plain = desk.on_terminal(words, 80, NO_COLOR="1")
+    assert not COLOR.search(plain)
+    shown = golden(command).read_text().replace("␛", "\x1b")
+    assert ANSI.sub("", plain) in ANSI.sub("", shown)
+
+
+def test_every_file_belongs_to_a_command() -> None:
+    assert sorted(FOLDER.iterdir()) == sorted(map(golden, (*READ, *CHANGE, *NO_JSON)))
