@@ -1,7 +1,9 @@
 # charrnn-jobs: `make demo` shows it, `make test` checks it. Both set up .venv first.
 
 PYTHON ?= python3
-VENV := .venv
+# make GPU=1 ... runs any target with the extra gpu, beside the environment with the extra cpu: no environment has both.
+VENV := .venv$(if $(GPU),-gpu)
+REQUIREMENTS := requirements$(if $(GPU),-gpu).txt
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -69,14 +71,16 @@ format: $(READY) ## fix what ruff can fix
 
 # uv pip compile writes no registry's address; uv.lock would. The images get what the tests ran with.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header
-PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml --extra postgres --extra s3 --extra parquet
+SERVICES := --extra postgres --extra s3 --extra parquet
+TESTS := $(SERVICES) --extra local --extra demo --extra dev
+PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml
 requirements: ## pin and hash the dependencies again (needs uv)
-	$(COMPILE) --upgrade --extra cpu --extra local --extra postgres --extra s3 --extra parquet --extra demo --extra dev \
-	  --output-file requirements.txt pyproject.toml
+	$(COMPILE) --upgrade pyproject.toml $(TESTS) --extra cpu --output-file requirements.txt
+	$(PINNED) $(TESTS) --extra gpu --output-file requirements-gpu.txt
 	echo hatchling | $(COMPILE) --constraint requirements.txt --output-file deploy/requirements/build.txt -
-	$(PINNED) --output-file deploy/requirements/producer.txt
-	$(PINNED) --extra cpu --output-file deploy/requirements/worker-cpu.txt
-	$(PINNED) --extra gpu --output-file deploy/requirements/worker-gpu.txt
+	$(PINNED) $(SERVICES) --output-file deploy/requirements/producer.txt
+	$(PINNED) $(SERVICES) --extra cpu --output-file deploy/requirements/worker-cpu.txt
+	$(PINNED) $(SERVICES) --extra gpu --output-file deploy/requirements/worker-gpu.txt
 
 # PyTorch is a peer to measure against, nothing that the product uses.
 $(BENCH)/.ready:
@@ -85,8 +89,8 @@ $(BENCH)/.ready:
 	@touch $@
 
 clean: ## remove what make demo and make test made
-	rm -rf $(VENV) $(BENCH) .demo .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-gpu $(BENCH) .demo .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
-$(READY): requirements.txt pyproject.toml
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh deploy/set-up.sh
+$(READY): $(REQUIREMENTS) pyproject.toml
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" REQUIREMENTS="$(REQUIREMENTS)" sh deploy/set-up.sh
 	@touch $@

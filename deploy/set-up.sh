@@ -1,5 +1,5 @@
 #!/bin/sh
-# Create the virtual environment $VENV with the pinned requirements, by uv if it is on PATH, otherwise
+# Create the virtual environment $VENV with the pinned packages of $REQUIREMENTS, by uv if it is on PATH, otherwise
 # by venv and pip. Needs no rights outside of this folder.
 set -eu
 
@@ -12,7 +12,11 @@ command -v "$PYTHON" >/dev/null || fail "$PYTHON was not found. Expected Python 
 "$PYTHON" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' ||
     fail "$PYTHON is $("$PYTHON" --version). TensorFlow needs 3.11, 3.12 or 3.13. Name one of these: make PYTHON=python3.12 ..."
 
-echo "set-up: installing into $VENV (TensorFlow is large: about 300 MB, once)"
+case $REQUIREMENTS in
+*-gpu.txt) size="some GB, with CUDA" ;;
+*) size="about 300 MB" ;;
+esac
+echo "set-up: installing into $VENV (TensorFlow is large: $size, once)"
 if command -v uv >/dev/null; then
     [ -x "$VENV/bin/python" ] || uv venv --quiet --python "$PYTHON" "$VENV"
     # pip compiles bytecode too. Without it, and with PYTHONDONTWRITEBYTECODE set, each command compiles its imports,
@@ -24,5 +28,5 @@ else
     [ -x "$VENV/bin/pip" ] || "$PYTHON" -m venv --clear "$VENV"
     install="$VENV/bin/pip install --quiet --disable-pip-version-check"
 fi
-$install --require-hashes -r requirements.txt
+$install --require-hashes -r "$REQUIREMENTS"
 $install --no-deps --no-build-isolation --editable .

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -38,6 +40,7 @@ from worker.tasks import begin, work
 logger = logging.getLogger("worker")
 
 LIBRARY = ("keras", "safetensors", "tensorflow")
+TOO_NEW = (3, 14)  # Python, for the extras cpu and gpu in pyproject.toml
 
 
 class Worker:
@@ -195,6 +198,11 @@ def _keep_logging(**_: object) -> None:
 def _check_library() -> None:
     """Check that the libraries of the children are installed. The parent itself must not import them."""
     if missing := [name for name in LIBRARY if find_spec(name) is None]:
+        if sys.version_info >= TOO_NEW:
+            raise InputError(
+                f"A worker needs Python 3.11 to 3.13, for which TensorFlow has packages. This is Python "
+                f"{platform.python_version()}. Install charrnn-jobs again, with another one: python3.13 -m venv env"
+            )
         raise InputError(
             f"A worker needs {', '.join(missing)}. Install the cpu extra or the gpu extra: pip install '.[cpu]'"
         )

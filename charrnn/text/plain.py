@@ -138,6 +138,8 @@ def _cut(text: str, start: int) -> int:
 
 
 def _composes(character: str) -> bool:
-    """Return whether a character may compose, or change places, with what stands before it: marks, and the vowels and
-    final consonants of Hangul."""
-    return character >= FIRST_MARK and (unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff")
+    """Return whether a character may compose, or change places, with what stands before it: marks, the vowels and final
+    consonants of Hangul, and a vowel of Kirat Rai, which composes from Unicode 16 (Python 3.14) on."""
+    if character < FIRST_MARK:
+        return False
+    return unicodedata.category(character)[0] == "M" or "\u1160" <= character <= "\u11ff" or character == "\U00016d67"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from errno import ELOOP
+from os.path import realpath
 from pathlib import Path
 from stat import S_IMODE
 from typing import BinaryIO
@@ -46,10 +47,11 @@ def replace_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 def _resolve(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except RuntimeError as error:  # from Python 3.13 on, the link is returned, and opening it fails
-        raise OSError(ELOOP, "a link that leads to itself") from error
+    """Return the file that a path leads to through links."""
+    target = Path(realpath(path))  # Path.resolve raises an error for a loop until Python 3.12, and none from 3.13 on
+    if target.is_symlink():
+        raise OSError(ELOOP, "a link that leads to itself")
+    return target
 
 
 def _is_written_directly(path: Path) -> bool:

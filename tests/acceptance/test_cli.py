@@ -279,7 +279,7 @@ def test_a_worker_refuses_queues_and_devices_that_are_not_there(
 @pytest.mark.parametrize("command", ["worker", "scheduler"])
 def test_modules_in_the_current_folder_are_not_run(home: Home, tmp_path: Path, command: str) -> None:
     # Catches: a module of the current folder that replaces one of ours or of Python's
-    for name in ("worker", "random"):
+    for name in ("charrnn", "producer", "worker", "random"):
         (tmp_path / f"{name}.py").write_text("import sys\nprint('not ours')\nsys.exit(0)\n")
     words = [*COMMAND, command]
     done = subprocess.run(words, env=home.environment, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -291,18 +291,29 @@ WITHOUT_SAFETENSORS = """
 import importlib.util, sys
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *package: None if name == "safetensors" else find(name, *package)
+import worker.run
+worker.run.TOO_NEW = {too_new}
 from worker.__main__ import main
 sys.exit(main(["--devices", "cpu"]))
 """
 
 
-def test_a_worker_without_the_model_s_library_does_not_start(stack: Home) -> None:
+@pytest.mark.parametrize(
+    ("too_new", "message"),
+    [
+        ((4, 0), "A worker needs safetensors. Install the cpu extra"),
+        ((3, 11), r"A worker needs Python 3\.11 to 3\.13, .* This is Python 3\.1[1-3]\."),  # as on 3.14
+    ],
+)
+def test_a_worker_without_the_model_s_library_does_not_start(
+    stack: Home, too_new: tuple[int, int], message: str
+) -> None:
     # Catches: a worker that takes jobs from others and fails at each
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_SAFETENSORS], env=stack.environment, capture_output=True, text=True, timeout=60
-    )
+    code = WITHOUT_SAFETENSORS.format(too_new=too_new)
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
-    assert "A worker needs safetensors" in done.stderr
+    assert re.search(message, done.stderr)
 
 
 @pytest.mark.parametrize(
