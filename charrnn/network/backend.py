@@ -6,15 +6,15 @@ file. Importing it takes seconds and much memory, so only code that computes imp
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # keep start-up notices off the user's stderr
+from charrnn.network.notices import without_notices
 
-import tensorflow as tf
+with without_notices():
+    import tensorflow as tf
 
 gpus = len(tf.config.list_physical_devices("GPU"))
 on_gpu = gpus > 0

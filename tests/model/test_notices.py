@@ -1,0 +1,50 @@
+"""TensorFlow's notices stay off stderr, and everything else reaches it. Each test runs a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+COMPUTE = "from charrnn.network import backend as ops; ops.compile_xla(ops.exp)(ops.ones((8,)))"
+DIE = """
+import os
+from charrnn.network.notices import without_notices
+with without_notices():
+    os.write(2, b"F0000 This processor has no AVX.\\n")
+    os.abort()
+"""
+
+
+def run(code: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # oneDNN is on by default on processors with AVX-512 alone.
+    wanted = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, *options, "-c", code], env=wanted, capture_output=True, text=True, check=False
+    )
+
+
+def test_computing_prints_nothing() -> None:
+    done = run(COMPUTE, "-W", "error::ResourceWarning")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("level", ["0", "1"])
+def test_the_users_log_level_holds(level: str) -> None:
+    # Catches: a level that is overridden, and a test above that would see no notice
+    done = run(COMPUTE, TF_CPP_MIN_LOG_LEVEL=level)
+    assert ("oneDNN custom operations are on" in done.stderr) == (level == "0")
+
+
+def test_an_error_that_ends_the_process_is_shown() -> None:
+    # Catches: lines that are kept until the import is over
+    done = run(DIE)
+    assert (done.returncode, done.stderr) == (-signal.SIGABRT, "F0000 This processor has no AVX.\n")
+
+
+def test_a_closed_stderr_is_no_obstacle() -> None:
+    done = run(f"import os; os.close(2); {COMPUTE}; print('computed')")
+    assert done.stdout == "computed\n"
