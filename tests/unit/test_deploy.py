@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,14 @@ def test_everything_installed_is_pinned_and_hashed(stages: dict[str, list[str]])
     installs = [line for stage in stages.values() for line in stage if "pip install" in line]
     assert all("--require-hashes" in line or "--no-deps /wheels" in line for line in installs)
     assert len(installs) == 5
+
+
+def test_the_image_gets_all_that_the_wheel_is_made_of(stages: dict[str, list[str]]) -> None:
+    # Catches: a package or module that the wheel of the image lacks, without an error in its build
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copied = {word for line in stages["wheel"] if line.startswith("COPY ") for word in line.split()[1:-1]}
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(wheel["packages"]) - (copied & sent) == set()
 
 
 def pins(path: Path) -> dict[str, str]:
