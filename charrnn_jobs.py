@@ -23,7 +23,7 @@ def main() -> None:
     if problem:
         sys.stderr.write(f"error: {problem}\n")
         sys.exit(BAD_INSTALLATION)
-    from producer.cli import main as run
+    from producer import main as run
 
     run()
 

@@ -19,6 +19,8 @@ COMMANDS_DO_WITHOUT = {"celery", "keras", "numpy", "redis", "sqlalchemy", "tenso
         ("charrnn", {"keras", "numpy", "tensorflow"}),
         ("charrnn.jobs.client", {"keras", "tensorflow"}),
         ("producer.cli", {"keras", "numpy", "tensorflow"}),
+        ("producer.completion.answer", {*COMMANDS_DO_WITHOUT, "psycopg", "rich", "typer"}),
+        ("producer.completion.names", {*COMMANDS_DO_WITHOUT, "psycopg", "rich", "typer"}),
         ("worker.__main__", {"keras", "numpy", "tensorflow"}),
         *((f"producer.commands.{name}", COMMANDS_DO_WITHOUT) for name in NAMES),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -13,6 +14,8 @@ import typer
 
 import producer.commands
 from producer.cli import COMMANDS, load
+from producer.completion.answer import WORDS
+from producer.completion.words import words
 from producer.examples import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +47,11 @@ def test_the_reference_matches_the_commands() -> None:
         [sys.executable, "-m", "producer.docs.reference"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
     assert (ROOT / "docs" / "reference.md").read_text() == written
+
+
+def test_the_words_for_completion_match_the_commands() -> None:
+    # Catches: an option that shells do not offer, because nobody ran `make docs`
+    assert json.loads(WORDS.read_text()) == words()
 
 
 @pytest.mark.parametrize("name", commands())
