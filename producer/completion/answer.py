@@ -12,31 +12,29 @@ import json
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 VARIABLE = "_CHARRNN_JOBS_COMPLETE"
 SHELLS = ("complete_bash", "complete_zsh", "complete_fish")
-LONGEST_S = 1.0  # seconds for an answer: longer, and there is none
 WORDS = Path(__file__).with_name("words.json")  # written by producer.completion.words
 FILES = "files"  # the kind of words that the shell itself completes
 SAFE = re.compile(r"-{0,2}[\w.+@][\w.+@=,-]{0,199}|--?")
 BREAKS = re.compile(r"[=:@]+")  # at which bash begins another word
 MOST = 100  # words in an answer
+STANDARD_OUTPUT = 1  # whose encoding as a file of Python may know none of the words
 
 Table = dict[str, dict[str, Any]]
 
 
 def answer() -> None:
     """Print the words that may stand at the cursor, in the form that the shell expects."""
-    watchdog = Timer(LONGEST_S, os._exit, (0,))
-    watchdog.daemon = True
-    watchdog.start()
     logging.disable()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a traceback
     shell, words = os.environ[VARIABLE], list[str]()
     with suppress(Exception):
         *before, word = _split(shell)
@@ -45,8 +43,8 @@ def answer() -> None:
         words = [each.removeprefix(begin) for each in found if SAFE.fullmatch(each) and each.startswith(word)][:MOST]
     if shell == "complete_fish" and os.environ.get("_TYPER_COMPLETE_FISH_ACTION") == "is-args":
         sys.exit(not words)  # fish asks first whether these words come in place of files
-    with suppress(OSError):
-        sys.stdout.write(_zsh(words) if shell == "complete_zsh" else "\n".join(words))
+    with suppress(OSError):  # the shell has gone
+        os.write(STANDARD_OUTPUT, (_zsh(words) if shell == "complete_zsh" else "\n".join(words)).encode())
 
 
 def _zsh(words: Sequence[str]) -> str:

@@ -9,13 +9,14 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from urllib.parse import quote, unquote
 
 from charrnn.jobs.settings import Settings
 
 SQLITE, POSTGRESQL = "sqlite:///", "postgresql"
-WAIT_S = 0.5  # for a lock
+LOCK_S, LONGEST_S = 0.5, 1.0  # for a lock, and for the whole query; a person waits
 MOST = 1_000  # names
 
 FITTING = {
@@ -68,17 +69,26 @@ def _rows(query: str) -> list[Any]:
         return rows
 
 
+def _limit_wait() -> None:
+    """End this process without an answer if the store keeps it waiting, wherever that is."""
+    watchdog = Timer(LONGEST_S, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
 def _sqlite(url: str) -> Any:
     import sqlite3
 
+    _limit_wait()
     path = Path(unquote(url.removeprefix(SQLITE))).absolute()
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=WAIT_S)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=LOCK_S)
     connection.text_factory = lambda data: data.decode(errors="replace")
     return connection
 
 
 def _postgresql(url: str) -> Any:
-    import psycopg
+    import psycopg  # takes twice as long as all the rest
 
+    _limit_wait()
     plain = url.replace("postgresql+psycopg:", "postgresql:", 1)
     return psycopg.connect(plain, options="-c default_transaction_read_only=on", autocommit=True)

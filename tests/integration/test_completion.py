@@ -167,7 +167,8 @@ def test_a_hostile_name_reaches_no_shell(ask: Ask, store: Store, store_url: str,
         "zsh": '_arguments() { printf "%s\\n" "$@"; }; '
         'eval "$(_TYPER_COMPLETE_ARGS="c schedules show " _CHARRNN_JOBS_COMPLETE=complete_zsh "$c")"',
     }
-    environment = {**os.environ, "c": COMMAND[0], "CHARRNN_STORE_URL": store_url}
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}  # Catches: UnicodeEncodeError of é
+    environment = {**os.environ, **locale, "c": COMMAND[0], "CHARRNN_STORE_URL": store_url}
     done = subprocess.run(
         ["/bin/bash", "--norc", "-c", evaluated[shell]],
         env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
