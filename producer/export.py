@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 from charrnn.errors import counted
 from charrnn.jobs.rows import formats
 from charrnn.jobs.rows.additions import Earlier
 from producer.output import console, destination
+from producer.output.busy import busy
 
 
 def export(
@@ -29,13 +31,23 @@ def export(
         bom: whether to begin with a byte order mark.
         live: whether to flush standard output after each line.
     """
-    with destination.opened(output, live=live) as file:
+    read = 0
+
+    def counting() -> Iterator[bytes]:
+        nonlocal read
+        for line in lines:
+            read += 1
+            yield line
+
+    on_screen = output in (None, destination.STANDARD_OUTPUT) and console.is_terminal(console.out)
+    showing = nullcontext() if on_screen else busy(lambda: f"writing {counted(read, 'row')}")
+    with destination.opened(output, live=live) as file, showing:
         if earlier:
             earlier.copy(file)
-            lines = earlier.without_known(lines)
         elif bom:
             file.write(codecs.BOM_UTF8)
-        count = formats.write(lines, format, file, header=not earlier)
+        chosen = earlier.without_known(counting()) if earlier else counting()
+        count = formats.write(chosen, format, file, header=not earlier)
     if earlier:
         console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
     elif not count:

@@ -18,6 +18,7 @@ from producer.export import export
 from producer.follow import follow
 from producer.options import open_client
 from producer.output import submitted as output
+from producer.output.busy import busy
 from producer.output.destination import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
@@ -108,5 +109,7 @@ def _format_of(output: Path) -> str:
 
 def _submitted(client: Client, wanted: Submission) -> Submitted[TrainSpec] | Submitted[GenerateSpec]:
     if isinstance(wanted.request, TrainRequest):
-        return client.train(wanted.request, dry_run=wanted.dry_run)
-    return client.submit(wanted.request, wanted.seeds, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)
+        with busy(lambda: "reading the text"):
+            return client.train(wanted.request, dry_run=wanted.dry_run)
+    with busy(lambda: "reading the seeds"):
+        return client.submit(wanted.request, wanted.seeds, after=wanted.after, key=wanted.key, dry_run=wanted.dry_run)

@@ -26,6 +26,7 @@ from producer.options import (
 )
 from producer.output import console
 from producer.output import jobs as render
+from producer.output.busy import busy
 from producer.records import jobs as records
 
 FILTER, OUTPUT = "Filter", "Output"
@@ -165,6 +166,6 @@ def prune(
 ) -> None:
     """Delete old jobs and their results. Training jobs whose version exists are kept."""
     seconds = parse_seconds("--older-than", older_than)
-    with open_client() as client:
+    with open_client() as client, busy(lambda: "looking for old jobs and files"):
         pruned = client.prune(seconds, dry_run=dry_run, accept_newer=newer)
     console.records(vars(pruned)) if json else render.pruned(pruned, dry_run=dry_run)

@@ -31,6 +31,7 @@ from producer.options import (
 )
 from producer.output import console
 from producer.output import models as render
+from producer.output.busy import busy
 from producer.output.destination import replace_atomically
 from producer.records import models as records
 from producer.temporary import temporary
@@ -222,7 +223,7 @@ def export_model(
     output: Annotated[Path, option("-o", "--output", metavar="FILE", help="Output file.", panel="Output")],
 ) -> None:
     """Export a version to one file. Prints the file's sha256."""
-    with open_client() as client, replace_atomically(output) as file:
+    with open_client() as client, replace_atomically(output) as file, busy(lambda: f"exporting {model}"):
         sha256 = client.models.export_version(model, file)
     console.value(sha256)
 
@@ -240,5 +241,6 @@ def import_model(
 ) -> None:
     """Import an exported version as the next version of its model. Prints the version's name."""
     with open_client() as client:
-        version = client.models.import_version(path, name)
+        with busy(lambda: f"importing {path}"):
+            version = client.models.import_version(path, name)
         console.records(records.version(client.models.show(version))) if json else console.value(version)

@@ -8,6 +8,7 @@ from charrnn.errors import counted
 from charrnn.jobs.programs import JOB_FAILED
 from producer.options import JsonOption, open_client, read_settings
 from producer.output import console
+from producer.output.busy import busy
 
 app = typer.Typer()
 store = typer.Typer(help="Maintain, check and restore the database and its files.", no_args_is_help=True)
@@ -28,7 +29,7 @@ def upgrade() -> None:
 @store.command()
 def check(json: JsonOption = False) -> None:
     """Check that every file that the database names exists unchanged, and that every file has a row."""
-    with open_client() as client:
+    with open_client() as client, busy(lambda: "reading all files"):
         found = list(client.inspect())
     if json:
         console.records([vars(finding) for finding in found])
