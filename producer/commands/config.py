@@ -13,6 +13,7 @@ from charrnn.jobs.programs import BAD_INPUT
 from charrnn.jobs.settings import Setting, Settings, survey
 from producer.options import JsonOption
 from producer.output import console
+from producer.records import config as records
 
 PASSWORDS = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&]*")
 
@@ -24,12 +25,11 @@ def config(json: JsonOption = False) -> None:
     """Show every setting, its value and where it comes from. Passwords are hidden."""
     found = survey(os.environ)
     home = next(setting.value for setting in found.settings if setting.name == "home")
-    settings = [_shown(setting, home) for setting in found.settings]
+    found = replace(found, settings=[_shown(setting, home) for setting in found.settings])
     if json:
-        files = [str(file) for file in found.files]
-        console.records({"settings": list(map(vars, settings)), "files": files, "errors": found.errors})
+        console.records(records.config(found))
     else:
-        console.table(("setting", "value", "source"), map(_row, settings))
+        console.table(("setting", "value", "source"), map(_row, found.settings))
     for error in found.errors:
         console.fail(error)
     if found.errors:

@@ -15,13 +15,14 @@ from charrnn.jobs.upkeep.inspection import Finding
 from charrnn.jobs.upkeep.pruning import Pruned
 from producer.commands.doctor import Check
 from producer.output.models import Compared
-from producer.records import jobs, models, schedules
+from producer.records import config, jobs, models, schedules
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 RECORDS: dict[str, Any] = {
     "check": Check,
     "compared": Compared,
+    "config": config.ConfigRecord,
     "finding": Finding,
     "job": jobs.JobRecord,
     "job-details": jobs.StatusRecord,
@@ -47,7 +48,7 @@ def main(folder: Path) -> None:
 
 def schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema of a record."""
-    for module in (jobs, models, schedules):
+    for module in (config, jobs, models, schedules):
         for found in vars(module).values():
             if is_dataclass(found) and isinstance(found, type) and found.__module__ == module.__name__:
                 with_config(ConfigDict(use_attribute_docstrings=True))(found)

@@ -47,11 +47,11 @@ def jobs(rows: Iterable[Job]) -> None:
     )
 
 
-def _done(job: Job) -> str:
+def _done(job: Job) -> Text:
     if job.kind == TrainSpec.QUEUE:
-        return ""
-    failed = f", {job.rows_failed:,} failed" if job.rows_failed else ""
-    return f"{job.rows_done:,} of {counted(job.rows_total, 'row')}{failed}"
+        return Text()
+    done = Text(f"{job.rows_done:,} of {counted(job.rows_total, 'row')}")
+    return done.append(f", {job.rows_failed:,} failed", console.STATES["failed"]) if job.rows_failed else done
 
 
 def status(job: JobStatus) -> None:
@@ -60,6 +60,7 @@ def status(job: JobStatus) -> None:
     lines: list[tuple[str, object]] = [
         ("job", job.id),
         ("label", job.label),
+        ("schedule", job.schedule),
         ("kind", job.kind),
         ("state", console.state(job.state)),
         ("key", job.key),

@@ -117,6 +117,7 @@ def test_schedules(stack: Home) -> None:
 
 def test_what_operators_read(stack: Home) -> None:
     check_all("check", stack.json("doctor"))
+    check("config", stack.json("config"))
     check("pruned", stack.json("prune", "--older-than", "1d", "--dry-run"))
     (stack.path / "files" / "corpora" / "nobodys.txt").write_bytes(b"x")
     check_all("finding", json.loads(stack.call("store", "check", "--json").stdout))
