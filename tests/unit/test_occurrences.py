@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.jobs.rows import occurrences as module
 from charrnn.jobs.rows.occurrences import Occurrences
 
 KEYS = st.one_of(st.integers(0, 3), st.integers(-(2**63), 2**63 - 1))
 
 
-@given(st.lists(st.lists(KEYS, max_size=9), max_size=9))
-def test_occurrences_of_each_key_are_counted(calls: list[list[int]]) -> None:
-    # Catches: equal keys of one call, or those of an older array, left out
+@given(st.lists(st.lists(KEYS, max_size=9), max_size=9), st.integers(0, 30))
+def test_occurrences_of_each_key_are_counted(calls: list[list[int]], few: int) -> None:
+    # Catches: equal keys of one call, those of an older array, or those before the first array left out
     occurrences, seen = Occurrences(), Counter[int]()
-    for keys in calls:
-        expected = []
-        for key in keys:
-            expected.append(seen[key])
-            seen[key] += 1
-        assert occurrences.count(keys) == expected
+    with patch.object(module, "FEW", few):
+        for keys in calls:
+            expected = []
+            for key in keys:
+                expected.append(seen[key])
+                seen[key] += 1
+            assert occurrences.count(keys) == expected
 
 
 def test_a_key_takes_few_bytes() -> None:

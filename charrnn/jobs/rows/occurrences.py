@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    from charrnn.jobs.rows.sorted_keys import SortedKeys
+
+FEW = 10_000  # keys that a dictionary counts, with 100 bytes for each
 
 
 class Occurrences:
-    """Counts how often each key has occurred before, with 8 bytes of memory for each key.
+    """Counts how often each key has occurred before: few keys without NumPy, whose import takes 0.05 s.
 
-    Keys are 64-bit hashes: the probability that any two of 10 million have the same one is 3e-6. They are kept in
-    sorted arrays, each more than twice as long as the next, as in a log-structured merge tree (O'Neil et al. 1996). A
-    Python dictionary takes 100 bytes for each.
+    Keys are 64-bit hashes.
     """
 
     def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
+        self._few = Counter[int]()
+        self._many: SortedKeys | None = None
 
     def count(self, keys: Sequence[int]) -> list[int]:
         """Return for each key the number of equal ones before it, in this and in earlier calls."""
-        found = np.array(keys, np.int64)
-        order = np.argsort(found, kind="stable")
-        run = found[order]
-        counts = np.empty(len(run), np.int64)
-        counts[order] = np.arange(len(run)) - np.searchsorted(run, run) + sum(_count(old, run) for old in self._runs)
-        self._add(run)
-        return counts.tolist()
+        if self._many is None and self._few.total() + len(keys) > FEW:
+            from charrnn.jobs.rows.sorted_keys import SortedKeys
 
-    def _add(self, run: np.ndarray) -> None:
-        while self._runs and len(self._runs[-1]) <= 2 * len(run):
-            run = np.concatenate([self._runs.pop(), run])
-            run.sort(kind="stable")  # in place; merges sorted stretches
-        self._runs.append(run)
-
-
-def _count(run: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return how often each key occurs in a sorted array."""
-    return np.searchsorted(run, keys, "right") - np.searchsorted(run, keys, "left")
+            self._many = SortedKeys()
+            self._many.count(list(self._few.elements()))
+        if self._many is not None:
+            return self._many.count(keys)
+        counts = []
+        for key in keys:
+            counts.append(self._few[key])
+            self._few[key] += 1
+        return counts

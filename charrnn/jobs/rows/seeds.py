@@ -19,6 +19,7 @@ from charrnn.jobs.files.zstd import compress_frame, read_frames
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Frame
 from charrnn.jobs.job.sizing import MAX_ROWS, row_memory
+from charrnn.jobs.rows.occurrences import Occurrences
 from charrnn.options import ERROR, SamplingOptions
 from charrnn.text.documents import check_encodable
 from charrnn.text.vocabulary import Vocabulary
@@ -177,8 +178,6 @@ class SeedWriter:
         self.frames: list[Frame] = []
         self.options: set[str] = set()
         self._digest = hashlib.sha256()
-        from charrnn.jobs.rows.occurrences import Occurrences  # needs NumPy, unlike reading seeds
-
         self._texts, self._ids = Occurrences(), Occurrences()
         self._unmatched = self._unmatched_stops(sampling)
         self._invalid: list[tuple[Seed, str]] = []  # the first seeds with unknown characters, and those characters
