@@ -10,6 +10,8 @@ import logging
 import re
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -93,6 +95,9 @@ class Commands(TyperGroup):
             # Only for the list: `load` returns the command itself.
             self.add_command(TyperCommand(name, help=help_line, rich_help_panel=panel))
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _plain_params(super().get_params, ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] in ELSEWHERE:
             ctx.fail(f"No such command {args[0]!r}. Use {ELSEWHERE[args[0]]}")
@@ -115,7 +120,7 @@ def load(name: str) -> Any:
     subcommands = getattr(command, "commands", {})
     for verb, subcommand in subcommands.items():
         subcommand.epilog = epilog(f"{name} {verb}")
-    for each in subcommands.values() or [command]:
+    for each in [command, *subcommands.values()]:
         _plain_usage(each)
     return command
 
@@ -130,10 +135,18 @@ def usage(command: Any) -> list[str]:
 
 def _plain_usage(command: Any) -> None:
     """Show arguments as in `usage`. Typer would write {NAME} {PATH...}..., and the type of each in Python's words."""
-    command.collect_usage_pieces = lambda _: usage(command)
-    for parameter in command.params:
-        if parameter.param_type_name == "argument":
-            parameter.display_type_rich = lambda **_: ""
+    if not hasattr(command, "commands"):
+        command.collect_usage_pieces = lambda _: usage(command)
+    command.get_params = partial(_plain_params, command.get_params)
+
+
+def _plain_params(get_params: Callable[[Any], list[Any]], context: Any) -> list[Any]:
+    """Return the parameters of a command, without the types of those that take no value or are arguments."""
+    params = get_params(context)
+    for each in params:
+        if each.param_type_name == "argument" or each.is_flag:
+            each.display_type_rich = lambda **_: ""
+    return params
 
 
 def epilog(name: str) -> str:
