@@ -34,7 +34,7 @@ from tests.fixtures.processes import COMMAND, DEADLINE_S, make_home
 from tests.fixtures.store import NO_FILE, sampled
 
 FOLDER = Path(__file__).parents[1] / "data" / "output"
-START_MS = 1_795_921_200_000  # 2026-11-29 03:00 UTC
+START_MS = 1_577_934_000_000  # 2020-01-02 03:00 UTC
 TIMES = re.compile(r"_at$")
 
 READ = (
@@ -81,7 +81,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 VARYING = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "SHA256"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "HEX"),
-    (re.compile(r"(?!2026-11-29|2058)20\d\d-\d\d-\d\d"), "YYYY-MM-DD"),  # the next times of a schedule
+    (re.compile(r"\b(?!2020-01-02)2\d{3}-\d\d-\d\d([T ])\d\d:\d\d:\d\d"), r"YYYY-MM-DD\1hh:mm:ss"),  # now, and later
     (re.compile(r"[\d.]+ GB free"), "N GB free"),
     (re.compile(r"\d+ notifications? waiting"), "N notifications waiting"),
     (re.compile(r"\d+\.\d+\.\d+ on \w+ \w+"), "X.Y.Z on SYSTEM"),
