@@ -35,7 +35,7 @@ from tests.fixtures.store import NO_FILE, sampled
 
 FOLDER = Path(__file__).parents[1] / "data" / "output"
 START_MS = 1_577_934_000_000  # 2020-01-02 03:00 UTC
-TIMES = re.compile(r"_at$")
+TIMES = re.compile(r"(^|_)at$")
 
 READ = (
     "config",
