@@ -210,3 +210,9 @@ def test_a_locked_database_is_not_waited_for(ask: Ask, tmp_path: Path) -> None:
         assert ask("charrnn-jobs status ", CHARRNN_STORE_URL=f"sqlite:///{path}") == ["7"]
         connection.execute("begin exclusive")
         assert ask("charrnn-jobs status ", CHARRNN_STORE_URL=f"sqlite:///{path}") == []
+
+
+def test_a_missing_database_is_not_created(ask: Ask, tmp_path: Path) -> None:
+    # Catches: mode=rwc, SQLite's default
+    assert ask("charrnn-jobs status ", CHARRNN_STORE_URL=f"sqlite:///{tmp_path}/missing.sqlite") == []
+    assert not (tmp_path / "missing.sqlite").exists()
