@@ -34,7 +34,7 @@ def add_again(stored: StoredSchedule) -> list[str]:
     """
     schedule = stored.schedule()
     facts = {"cron": stored.cron, "timezone": stored.timezone, "deadline": _seconds(schedule.deadline_s)}
-    facts |= {name: getattr(schedule, name) for name in ("overlap", "catch_up", "always")}
+    facts |= {name: getattr(schedule, name) for name in ("overlap", "catch_up", "always", "on_success", "on_failure")}
     defaults = {**_defaults(Schedule), "timezone": "UTC", "deadline": None}
     return ["schedules", "add", schedule.name, *_options(facts, defaults), "--", *request_words(schedule.request)]
 

@@ -29,6 +29,7 @@ EXAMPLES = {
     "schedules": ("charrnn-jobs schedules", "charrnn-jobs schedules --json"),
     "schedules add": (
         'charrnn-jobs schedules add nightly --cron "0 3 * * *" -- train speeches speeches/ --epochs 3',
+        "charrnn-jobs schedules add nightly --cron @daily --on-failure 'echo $RUN_REASON' -- train speeches speeches/",
         'charrnn-jobs schedules add weekly --cron "0 8 * * mon" -- submit speeches --seeds seeds.txt -n 100',
     ),
     "schedules edit": (
@@ -37,6 +38,7 @@ EXAMPLES = {
     ),
     "schedules show": ("charrnn-jobs schedules show nightly", "charrnn-jobs schedules show nightly --json"),
     "schedules check": ("charrnn-jobs schedules check", "charrnn-jobs schedules check nightly --late 1h"),
+    "schedules allow": ("charrnn-jobs schedules allow nightly",),
     "schedules pause": ("charrnn-jobs schedules pause nightly",),
     "schedules resume": ("charrnn-jobs schedules resume nightly",),
     "schedules run": ("charrnn-jobs schedules run nightly",),

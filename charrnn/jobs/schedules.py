@@ -29,10 +29,12 @@ from charrnn.jobs.job.schedule import (
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.job.views import Job
-from charrnn.jobs.store import registry, slots
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.scheduled import slots
 from charrnn.jobs.submit.sampling import submit
-from charrnn.jobs.submit.submissions import Submissions
 from charrnn.jobs.submit.training import train
+from charrnn.jobs.upkeep.hooks import Hooks
+from charrnn.jobs.upkeep.submissions import Submissions
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Schedules:
     Args:
         clock: returns the time in milliseconds since 1970. Default: the database's clock.
         submissions: the submissions that `tick` runs, with their time limits.
+        hook_submissions: the threads in which it runs hooks. Default: nothing waits for a hook.
 
     Raises:
         NotFoundError: from every method with a name, if there is no schedule with that name.
@@ -62,10 +65,12 @@ class Schedules:
         connections: Connections,
         clock: Callable[[], int] | None = None,
         submissions: Submissions | None = None,
+        hook_submissions: Submissions | None = None,
     ) -> None:
         self._connections = connections
         self._submissions = submissions or Submissions()
         self._now = clock or self._database_clock
+        self.hooks = Hooks(connections, self._now, hook_submissions)
         self._logged_errors: dict[str, str] = {}  # schedule → its last error, which is logged once
 
     def _database_clock(self) -> int:
@@ -73,6 +78,8 @@ class Schedules:
 
     def add(self, schedule: Schedule, *, replace: bool = False) -> None:
         """Store a schedule. Its request is checked first, as if it were submitted now.
+
+        Processes of this host with this home may run its hooks from now on.
 
         Args:
             replace: change a schedule of that name, if there is one, as `edit` does.
@@ -83,12 +90,13 @@ class Schedules:
             UnreachableError: broker, store or files do not answer.
         """
         self._request(schedule.request, dry_run=True)
+        self.hooks.allow(schedule.on_success, schedule.on_failure)
         now = self._now()
         with self._connections.store.write() as connection:
             slots.add(connection, schedule, now, replace=replace)
 
     def edit(self, name: str, *, request: Request | None = None, **changes: Any) -> None:
-        """Change a schedule, which keeps its slots and stays paused.
+        """Change a schedule, which keeps its slots and stays paused. New hooks are allowed on this host.
 
         A slot whose job is being submitted keeps the old request. A text that did not change is trained on again after
         the request has changed.
@@ -105,6 +113,7 @@ class Schedules:
             slots.get_schedule(connection, name)
         if request is not None:
             self._request(request, dry_run=True)
+        self.hooks.allow(changes.get("on_success"), changes.get("on_failure"))
         now = self._now()
         with self._connections.store.write() as connection:
             stored = slots.get_schedule(connection, name, locked=True)
@@ -150,7 +159,10 @@ class Schedules:
             return f"it does not run: {stored.unreadable}"
         if due < late:
             return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
-        return None if last is None else self._failure(last)
+        if last is None:
+            return None
+        hook = f"the hook of the run of {utc(last.at)} failed: {last.hook_error}" if last.hook_error else None
+        return self._failure(last) or hook
 
     def _failure(self, last: StoredSlot) -> str | None:
         """Return how a run failed, or None."""
@@ -231,7 +243,8 @@ class Schedules:
             return slots.get_slot(connection, slot)
 
     def tick(self) -> None:
-        """Decide on all slots whose time has come, and submit the jobs of those that are due.
+        """Decide on all slots whose time has come, submit the jobs of those that are due, and tell hooks of those that
+        ended.
 
         A submission that takes more than a few seconds continues while this and later calls process other schedules.
         If it exceeds its limit, its slot fails.
@@ -249,6 +262,9 @@ class Schedules:
         for due in waiting:
             with self._isolated(due.stored.name):
                 self._advance(due, self._now())  # read again: the previous job may have taken minutes to submit
+        for run in self.hooks.ended():
+            with self._isolated(run.slot.schedule):
+                self.hooks.tell(run)
 
     def _decide(self, name: str, now: int) -> None:
         with self._connections.store.write() as connection:

@@ -1,4 +1,4 @@
-"""The commands for schedules: add, edit, list, show, check, pause, resume, run, remove."""
+"""The commands for schedules: add, edit, list, show, check, allow, pause, resume, run, remove."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
 
-TIMES = "Times"
+TIMES, HOOKS = "Times", "Hooks"
+NONE = "none"  # in place of a value: remove it
 SCHEDULED = ("train", "submit")
 
 app = typer.Typer()
@@ -79,6 +80,8 @@ DEADLINE = {
     "help": "Time after which a run that could not be submitted expires, such as 90s, 10m or 2h.",
 }
 ALWAYS = "Train even if the text has not changed since the last run."
+ON_SUCCESS = "Shell command to run, or URL to POST to, when a run has succeeded."
+ON_FAILURE = "Shell command to run, or URL to POST to, when a run has failed, expired or was cancelled."
 
 
 @schedules.command(cls=WithCommand)
@@ -91,6 +94,8 @@ def add(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     catch_up: Annotated[Literal["once", "none"], option(**CATCH_UP, default="once", panel=TIMES)] = "once",
     deadline: Annotated[str | None, option(**DEADLINE, default="no limit", panel=TIMES)] = None,
     always: Annotated[bool, flag("--always", help=ALWAYS, panel=TIMES)] = False,
+    on_success: Annotated[str | None, option(metavar="HOOK", help=ON_SUCCESS, panel=HOOKS)] = None,
+    on_failure: Annotated[str | None, option(metavar="HOOK", help=ON_FAILURE, panel=HOOKS)] = None,
     replace: Annotated[
         bool,
         flag("--replace", help="Replace a schedule of this name, if there is one, and keep its history.", panel=TIMES),
@@ -105,6 +110,8 @@ def add(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         catch_up=catch_up,
         deadline_s=None if deadline is None else parse_seconds("--deadline", deadline),
         always=always,
+        on_success=on_success,
+        on_failure=on_failure,
     )
     _store(schedule, replace=replace)
 
@@ -116,7 +123,7 @@ def _store(schedule: Schedule, *, replace: bool) -> None:
 
 
 @schedules.command(cls=WithCommand)
-def edit(
+def edit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     name: NameArgument,
     command: Annotated[
         list[str] | None, typer.Argument(metavar="[-- COMMAND...]", help=COMMAND_HELP, show_default=False)
@@ -129,12 +136,20 @@ def edit(
         str | None, option(metavar="TIME", help=f"{DEADLINE['help']} none: no limit.", panel=TIMES)
     ] = None,
     always: Annotated[bool | None, option("--always/--no-always", metavar="", help=ALWAYS, panel=TIMES)] = None,
+    on_success: Annotated[
+        str | None, option(metavar="HOOK", help=f"{ON_SUCCESS} none: remove it.", panel=HOOKS)
+    ] = None,
+    on_failure: Annotated[
+        str | None, option(metavar="HOOK", help=f"{ON_FAILURE} none: remove it.", panel=HOOKS)
+    ] = None,
 ) -> None:
     """Change a schedule, which keeps its history. Options that are left out stay as they are."""
     given = {"cron": cron, "timezone": timezone, "overlap": overlap, "catch_up": catch_up, "always": always}
     changes: dict[str, Any] = {column: value for column, value in given.items() if value is not None}
     if deadline is not None:
-        changes["deadline_s"] = None if deadline == "none" else parse_seconds("--deadline", deadline)
+        changes["deadline_s"] = None if deadline == NONE else parse_seconds("--deadline", deadline)
+    hooks = {"on_success": on_success, "on_failure": on_failure}
+    changes |= {column: None if hook == NONE else hook for column, hook in hooks.items() if hook is not None}
     if command:
         changes["request"] = _request(command).absolute()
     if not changes:
@@ -166,7 +181,8 @@ def show(name: NameArgument, json: JsonOption = False) -> None:
     """Show a schedule: its command, its last ten runs, and the next five times."""
     with open_client() as client:
         found = client.schedules.show(name)
-    console.records(records.schedule_details(found)) if json else render.schedule(found)
+        allowed = client.schedules.hooks.allowed
+        console.records(records.schedule_details(found)) if json else render.schedule(found, allowed)
 
 
 @schedules.command()
@@ -204,6 +220,20 @@ def resume(name: NameArgument) -> None:
     with open_client() as client:
         client.schedules.resume(name)
         _note_next(client, name, "resumed")
+
+
+@schedules.command()
+def allow(name: NameArgument) -> None:
+    """Let the workers of this host run the hooks of a schedule, after you have read them."""
+    with open_client() as client:
+        found = client.schedules.show(name)
+        hooks = [hook for hook in (found.on_success, found.on_failure) if hook is not None]
+        client.schedules.hooks.allow(*hooks)
+    if not hooks:
+        hint = f"charrnn-jobs schedules edit {name} --on-failure HOOK"
+        raise InputError(f"The schedule {name} has no hook. Add one: {hint}")
+    for hook in hooks:
+        console.note(f"allowed on this host: {hook}")
 
 
 @schedules.command()

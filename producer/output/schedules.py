@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from rich.text import Text
 
@@ -33,8 +33,12 @@ def schedules(rows: Iterable[ListedSchedule]) -> None:
     )
 
 
-def schedule(found: ScheduleDetails) -> None:
-    """Print one schedule, one fact per line, a table of its runs, and the command that adds it again."""
+def schedule(found: ScheduleDetails, allowed: Callable[[str], bool]) -> None:
+    """Print one schedule, one fact per line, a table of its runs, and the command that adds it again.
+
+    Args:
+        allowed: whether this host runs a hook.
+    """
     console.facts(
         [
             ("schedule", found.name + (" (paused)" if found.paused else "")),
@@ -44,6 +48,9 @@ def schedule(found: ScheduleDetails) -> None:
             ("catch up", found.catch_up),
             ("deadline", found.deadline_s and console.duration(found.deadline_s)),
             ("always", "yes: trains even if the text is unchanged" if found.always else None),
+            ("on success", _hook(found, found.on_success, allowed)),
+            ("on failure", _hook(found, found.on_failure, allowed)),
+            ("hook failed", next((slot.hook_error for slot in found.slots if slot.hook_error), None)),
             *(("next", console.when(time)) for time in found.upcoming),
         ]
     )
@@ -62,6 +69,12 @@ def schedule(found: ScheduleDetails) -> None:
         )
     if not found.unreadable:
         console.value(f"\nTo add it again:\n{shell_line(add_again(found))}")  # in no table, whose cells are folded
+
+
+def _hook(found: ScheduleDetails, hook: str | None, allowed: Callable[[str], bool]) -> str | None:
+    if hook is None or allowed(hook):
+        return hook
+    return f"{hook} (not allowed on this host. To allow it: charrnn-jobs schedules allow {found.name})"
 
 
 def _outcome(slot: ShownSlot) -> tuple[str | Text | None, str | None, str | None]:

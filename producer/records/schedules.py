@@ -24,6 +24,8 @@ class SlotRecord:
     by_hand: bool
     job: int | None
     reason: str | None
+    hook_error: str | None
+    """Why the hook failed that was told of its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ class ScheduleRecord:
     catch_up: CatchUp
     deadline_s: float | None
     always: bool
+    on_success: str | None
+    on_failure: str | None
     paused: bool
     next_at: str | None
     created_at: str | None
@@ -96,6 +100,8 @@ def _schedule(found: StoredSchedule) -> ScheduleRecord:
         catch_up=cast("CatchUp", found.catch_up),
         deadline_s=found.deadline_s,
         always=found.always,
+        on_success=found.on_success,
+        on_failure=found.on_failure,
         paused=found.paused,
         next_at=time(found.next_at),
         created_at=time(found.created_at),
@@ -110,6 +116,7 @@ def _slot(slot: StoredSlot) -> SlotRecord:
         by_hand=slot.by_hand,
         job=slot.job,
         reason=slot.reason,
+        hook_error=slot.hook_error,
     )
 
 

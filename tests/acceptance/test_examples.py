@@ -49,7 +49,7 @@ def _prepare(desk: Home, example: str) -> str:
     desk.call("schedules", "remove", "nightly")
     if " add " not in example:
         request_words = ("--", "submit", "-m", "speeches", "-l", "5")
-        desk.ok("schedules", "add", "nightly", "--cron", "0 3 * * *", *request_words)
+        desk.ok("schedules", "add", "nightly", "--cron", "0 3 * * *", "--on-failure", "true", *request_words)
     training = ("train", "speeches", str(desk.path / "speeches"), *SMALL)
     if "speeches@3" in example:
         desk.ok(*training)

@@ -57,6 +57,15 @@ def test_a_worker_submits_due_schedules_and_every_row_names_its_version(stack: H
     assert stack.ok("results", str(done))
 
 
+def test_a_worker_runs_the_hook_of_a_run(stack: Home, nightly: str, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    hook = ("--on-success", f'echo "$RUN_SCHEDULE $RUN_STATE $RUN_VERSION $RUN_JOB" > {told}')
+    stack.ok("schedules", "add", nightly, *CRON, *hook, "--", "submit", "tiny", "-l", "5")
+    job = stack.ok("schedules", "run", nightly).strip()
+    until(lambda: told.exists() and told.read_text(), "the hook")
+    assert told.read_text() == f"nightly done tiny@1 {job}\n"
+
+
 def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_path: Path) -> None:
     text = tmp_path / "texts" / "text.txt"
     text.parent.mkdir()

@@ -211,7 +211,7 @@ def test_a_damaged_schedule_is_shown_as_damaged_and_others_run(
     broken, whole = client.schedules.list()
     assert (broken.unreadable is None, whole.unreadable) == (False, None)
     render_schedules.schedules([broken, whole])
-    render_schedules.schedule(client.schedules.show("broken"))
+    render_schedules.schedule(client.schedules.show("broken"), client.schedules.hooks.allowed)
     assert "schedule broken cannot be read" in capsys.readouterr().out.replace("\n", " ")
     with client.connections.store.write() as connection:
         connection.execute(update(schedules).values(next_at=0))

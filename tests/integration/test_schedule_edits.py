@@ -11,7 +11,7 @@ from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import Schedule, Slot
-from charrnn.jobs.store import slots as schedules
+from charrnn.jobs.store.scheduled import slots as schedules
 from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions
 from tests.fixtures.nights import NIGHT, Add, Nights, ms

@@ -14,7 +14,7 @@ from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.schedules import Schedules
-from charrnn.jobs.submit.submissions import Submissions
+from charrnn.jobs.upkeep.submissions import Submissions
 from producer.commands.doctor import examine
 from tests.fixtures.nights import NIGHT, Add, Nights, ms
 from tests.fixtures.processes import until

@@ -12,8 +12,8 @@ from charrnn.errors import NotFoundError
 from charrnn.jobs.job.requests import GenerateRequest, Request
 from charrnn.jobs.job.schedule import ShownSlot
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.store import slots as schedules
-from charrnn.jobs.store.slots import KEPT_SLOTS
+from charrnn.jobs.store.scheduled import slots as schedules
+from charrnn.jobs.store.scheduled.slots import KEPT_SLOTS
 from charrnn.jobs.store.tables import jobs
 from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.jobs.store.tables import slots as slots_table

@@ -20,8 +20,8 @@ from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import Schedule, Slot
 from charrnn.jobs.schedules import PAUSE_MS
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import slots as schedules
-from charrnn.jobs.store.slots import CLAIM_MS
+from charrnn.jobs.store.scheduled import slots as schedules
+from charrnn.jobs.store.scheduled.slots import CLAIM_MS
 from charrnn.jobs.store.tables import jobs
 from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions

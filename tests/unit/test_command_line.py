@@ -58,6 +58,8 @@ def schedule(line: str) -> StoredSchedule:
         catch_up="none",
         deadline_s=5400.5,
         always=request.QUEUE == "train",
+        on_success="https://example.org/done?a=1&b=2",
+        on_failure="""mail -s "it's $RUN_STATE" root""",
         paused=False,
         next_at=0,
         created_at=0,

@@ -224,6 +224,8 @@ schedules = Table(
     Column("catch_up", String, nullable=False),  # none, once
     Column("deadline_s", Float),  # time after which a slot is no longer submitted
     Column("always", Boolean, nullable=False),  # submit a training job even if the text has not changed
+    Column("on_success", Text),  # a command or URL for the end of a run: see charrnn.jobs.upkeep.hooks
+    Column("on_failure", Text),
     Column("paused", Boolean, nullable=False, default=False),
     Column("next_at", BigInteger, nullable=False),  # the first slot that is not decided yet
     Column("created_at", BigInteger, nullable=False, default=NOW),
@@ -239,9 +241,15 @@ slots = Table(
     Column("job", Integer),  # the job that was submitted for it; it may have been deleted since
     Column("reason", Text),  # why it has no job, or other details
     Column("claimed_until", BigInteger, nullable=False, default=0),  # end of the claim of the process that submits it
+    Column("hook_at", BigInteger, default=0),  # when a hook may be told of its end; NULL: it was, or there is none
+    Column("hook_attempts", Integer, nullable=False, default=0),
+    Column("hook_error", Text),  # of the last attempt
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in SlotState)})", name="slot_state"),
     Index("slots_by_state", "state"),
 )
+
+WITH_HOOK = slots.c.hook_at.is_not(None)
+Index("slots_by_hook", slots.c.hook_at, sqlite_where=WITH_HOOK, postgresql_where=WITH_HOOK)
 
 workers = Table(
     "workers",

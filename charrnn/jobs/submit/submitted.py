@@ -10,9 +10,9 @@ from charrnn.jobs.job.requests import Request, draw_rng_seed, rng_seed_of
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.store import slots
 from charrnn.jobs.store.lifecycle import NewJob, StoredJob, add_job
 from charrnn.jobs.store.registry import lock_needs
+from charrnn.jobs.store.scheduled import slots
 
 Spec = TypeVar("Spec", TrainSpec, GenerateSpec, covariant=True)
 

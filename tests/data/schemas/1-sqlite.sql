@@ -63,6 +63,8 @@ CREATE TABLE schedules (
 	catch_up VARCHAR NOT NULL,
 	deadline_s FLOAT,
 	always BOOLEAN NOT NULL,
+	on_success TEXT,
+	on_failure TEXT,
 	paused BOOLEAN NOT NULL,
 	next_at BIGINT NOT NULL,
 	created_at BIGINT NOT NULL,
@@ -177,10 +179,15 @@ CREATE TABLE slots (
 	job INTEGER,
 	reason TEXT,
 	claimed_until BIGINT NOT NULL,
+	hook_at BIGINT,
+	hook_attempts INTEGER NOT NULL,
+	hook_error TEXT,
 	PRIMARY KEY (schedule, at),
 	CONSTRAINT slot_state CHECK (state in ('due', 'submitted', 'unchanged', 'skipped', 'expired', 'failed')),
 	FOREIGN KEY(schedule) REFERENCES schedules (name)
 );
+
+CREATE INDEX slots_by_hook ON slots (hook_at) WHERE hook_at IS NOT NULL;
 
 CREATE INDEX slots_by_state ON slots (state);
 

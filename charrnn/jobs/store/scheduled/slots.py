@@ -89,6 +89,8 @@ def _values(schedule: Schedule) -> JsonObject:
         "catch_up": schedule.catch_up,
         "deadline_s": schedule.deadline_s,
         "always": schedule.always,
+        "on_success": schedule.on_success,
+        "on_failure": schedule.on_failure,
     }
 
 
@@ -118,6 +120,8 @@ def _schedule(row: Row[Any]) -> StoredSchedule:
         catch_up=row.catch_up,
         deadline_s=row.deadline_s,
         always=row.always,
+        on_success=row.on_success,
+        on_failure=row.on_failure,
         paused=row.paused,
         next_at=row.next_at,
         created_at=row.created_at,
@@ -133,6 +137,7 @@ def _slot(row: Row[Any]) -> StoredSlot:
         job=row.job,
         reason=row.reason,
         claimed_until=row.claimed_until,
+        hook_error=row.hook_error,
     )
 
 

@@ -1,0 +1,1 @@
+"""The rows of schedules: slots, and the events at which hooks run."""
