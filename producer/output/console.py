@@ -150,9 +150,10 @@ def _cell(cell: object) -> Text:
 
 
 def when(milliseconds: int | None) -> str:
-    """Return a database time (milliseconds since 1970) as local time. A damaged one is shown as such."""
+    """Return a database time (milliseconds since 1970) as local time with its zone. A damaged one is shown as such."""
     try:
-        return f"{datetime.fromtimestamp(milliseconds / 1000):%Y-%m-%d %H:%M:%S}" if milliseconds else ""
+        local = datetime.fromtimestamp(milliseconds / 1000).astimezone() if milliseconds else None
+        return f"{local:%Y-%m-%d %H:%M:%S %Z}" if local else ""
     except (OSError, OverflowError, TypeError, ValueError):
         return "unreadable"
 
