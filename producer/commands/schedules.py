@@ -194,11 +194,14 @@ def check(
     late: Annotated[
         str, option(metavar="TIME", help="A run is late after this time, such as 30m.", default="15m", panel=TIMES)
     ] = "15m",
+    json: JsonOption = False,
 ) -> None:
     """Check that the last run of each schedule succeeded and none is late. Exit code 1 if not."""
     late_ms = round(1000 * parse_seconds("--late", late))
     with open_client() as client:
         found = client.schedules.find_troubles(names or (), late_ms)
+    if json:
+        console.records([records.TroubleRecord(schedule=name, trouble=trouble) for name, trouble in found.items()])
     for name, trouble in found.items():
         console.fail(f"schedule {name}: {trouble}")
     if found:
@@ -237,17 +240,20 @@ def allow(name: NameArgument) -> None:
 
 
 @schedules.command()
-def run(name: NameArgument) -> None:
+def run(name: NameArgument, json: JsonOption = False) -> None:
     """Run a schedule now, even if it is paused or the text is unchanged. Prints the job's id."""
     with open_client() as client:
         slot = client.schedules.run(name)
+    if json:
+        console.records(records.slot(slot))
     if slot.state == SlotState.DUE:
         console.note(f"schedule {name}: accepted; its job is submitted once broker and files answer")
         raise typer.Exit(UNREACHABLE)
     if slot.job is None:
         console.fail(f"schedule {name}: {slot.state}: {slot.reason}")
         raise typer.Exit(JOB_FAILED)
-    console.value(slot.job)
+    if not json:
+        console.value(slot.job)
 
 
 @schedules.command()

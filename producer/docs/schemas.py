@@ -28,10 +28,12 @@ RECORDS: dict[str, Any] = {
     "job-details": jobs.StatusRecord,
     "pruned": Pruned,
     "row": Row,
+    "run": schedules.SlotRecord,
     "schedule": schedules.ListedScheduleRecord,
     "schedule-details": schedules.ScheduleDetailsRecord,
     "submitted-generate": jobs.SubmittedGenerateRecord,
     "submitted-train": jobs.SubmittedTrainRecord,
+    "trouble": schedules.TroubleRecord,
     "version": models.VersionRecord,
     "version-details": models.VersionDetailsRecord,
 }

@@ -41,6 +41,14 @@ class ShownSlotRecord(SlotRecord):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TroubleRecord:
+    """What is wrong with a schedule."""
+
+    schedule: str
+    trouble: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScheduleRecord:
     """A schedule."""
 
@@ -78,13 +86,13 @@ class ScheduleDetailsRecord(ScheduleRecord):
 
 
 def listed_schedule(found: ListedSchedule) -> ListedScheduleRecord:
-    return ListedScheduleRecord(**vars(_schedule(found)), last=_slot(found.last) if found.last else None)
+    return ListedScheduleRecord(**vars(_schedule(found)), last=slot(found.last) if found.last else None)
 
 
 def schedule_details(found: ScheduleDetails) -> ScheduleDetailsRecord:
     return ScheduleDetailsRecord(
         **vars(_schedule(found)),
-        slots=[_shown_slot(slot) for slot in found.slots],
+        slots=[_shown_slot(shown) for shown in found.slots],
         upcoming=[time(at) for at in found.upcoming],
         command=None if found.unreadable else ["charrnn-jobs", *add_again(found)],
     )
@@ -109,21 +117,21 @@ def _schedule(found: StoredSchedule) -> ScheduleRecord:
     )
 
 
-def _slot(slot: StoredSlot) -> SlotRecord:
+def slot(found: StoredSlot) -> SlotRecord:
     return SlotRecord(
-        at=time(slot.at),
-        state=slot.state,
-        by_hand=slot.by_hand,
-        job=slot.job,
-        reason=slot.reason,
-        hook_error=slot.hook_error,
+        at=time(found.at),
+        state=found.state,
+        by_hand=found.by_hand,
+        job=found.job,
+        reason=found.reason,
+        hook_error=found.hook_error,
     )
 
 
-def _shown_slot(slot: ShownSlot) -> ShownSlotRecord:
-    outcome = slot.outcome
+def _shown_slot(shown: ShownSlot) -> ShownSlotRecord:
+    outcome = shown.outcome
     return ShownSlotRecord(
-        **vars(_slot(slot)),
+        **vars(slot(shown)),
         job_state=outcome.job_state if outcome else None,
         version=outcome.name if outcome else None,
         val_loss=outcome.val_loss if outcome else None,

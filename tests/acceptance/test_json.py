@@ -110,7 +110,23 @@ def test_versions(stack: Home, trained: str, tmp_path: Path) -> None:
 
 def test_schedules(stack: Home) -> None:
     stack.ok("schedules", "add", "told", "--cron", "0 3 * * *", "--", "submit", "told", "-l", "5")
-    stack.ok("schedules", "run", "told")
+    check("run", stack.json("schedules", "run", "told"))
+    (stack.path / "none.txt").write_text("the \n")
+    stack.ok(
+        "schedules",
+        "add",
+        "lost",
+        "--cron",
+        "0 3 * * *",
+        "--",
+        "submit",
+        "told",
+        "--seeds",
+        str(stack.path / "none.txt"),
+    )
+    (stack.path / "none.txt").unlink()
+    stack.call("schedules", "run", "lost")
+    check_all("trouble", json.loads(stack.call("schedules", "check", "lost", "--json").stdout))
     check_all("schedule", stack.json("schedules"))
     check("schedule-details", stack.json("schedules", "show", "told"))
 
