@@ -34,6 +34,9 @@ NOTEBOOK = """
     peak_memory_mb
 """
 CHECK_KERAS = "windows means largest_relative_difference"
+TERMINAL = """
+    python_s help_s jobs_s completion_s sample_first_s sample_400_characters_s cpu_share_of_others
+"""
 STORE = """
     submit_rows_per_s submit_peak_mb message_bytes export_rows_per_s export_peak_mb progress_ms bookkeeping_share
 """
@@ -60,9 +63,10 @@ beside = pytest.mark.slow("test_bench_runs_to_its_last_line")
         pytest.param("notebook", (), NOTEBOOK, marks=beside),
         pytest.param("sampling", (), SAMPLING, marks=beside),  # 17 s of CPU, and 25 s
         pytest.param("pipeline", (), PIPELINE, marks=beside),
+        pytest.param("terminal", (), TERMINAL, marks=beside),
         pytest.param("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS, marks=beside),
     ],
-    ids=["training", "notebook", "sampling", "pipeline", "notebook beside Keras"],
+    ids=["training", "notebook", "sampling", "pipeline", "terminal", "notebook beside Keras"],
 )
 def test_bench_runs_to_its_last_line(bench: str, options: tuple[str, ...], keys: str) -> None:
     assert sorted(last_line(bench, *options)) == sorted(keys.split())
