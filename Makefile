@@ -9,13 +9,16 @@ READY := $(VENV)/.ready
 
 BENCH := .venv-bench
 
-.PHONY: help demo check test test-all faults soak fuzz bench lint unit docs format requirements clean
+.PHONY: help demo up check test test-all faults soak fuzz bench lint unit docs format requirements clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(READY) ## train a small model on names, generate new ones, show the results; under 3 minutes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" CHARRNN_HOME="$(CURDIR)/.demo" sh examples/demo.sh
+
+up: $(READY) ## start a broker and a worker on this machine; Ctrl-C stops them
+	@$(BIN)/charrnn-jobs up
 
 # Both at once, since machines have two cores.
 check: $(READY) ## lint, types and the tests that need no server and no TensorFlow; under 30 seconds
