@@ -31,7 +31,7 @@ def export(
         bom: whether to begin with a byte order mark.
         live: whether to flush standard output after each line.
     """
-    read = 0
+    read, count = 0, None
 
     def counting() -> Iterator[bytes]:
         nonlocal read
@@ -48,6 +48,8 @@ def export(
             file.write(codecs.BOM_UTF8)
         chosen = earlier.without_known(counting()) if earlier else counting()
         count = formats.write(chosen, format, file, header=not earlier)
+    if count is None:  # the reader of a pipe had enough
+        return
     if earlier:
         console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
     elif not count:

@@ -43,4 +43,5 @@ def follow(client: Client, job_id: int, timeout_s: float | None, name: str | Non
     if job.kind == TrainSpec.QUEUE and job.state == JobState.DONE:
         with suppress(CharrnnError):  # it was deleted since, or the store does not answer any more
             console.note(models.verdict(client.models.show(job.name)))
+            console.note(f"generate: charrnn-jobs sample {job.name}")
     return job.succeeded

@@ -83,7 +83,7 @@ def _submit(wanted: Submission) -> None:
     chosen = _format_of(wanted.output) if wanted.output else None
     with open_client() as client:
         job = _submitted(client, wanted)
-        output.submitted(job, json=wanted.json, quiet=wanted.quiet)
+        output.submitted(job, json=wanted.json, quiet=wanted.quiet, waits=wanted.wait)
         if wanted.wait and job.id:
             succeeded = follow(client, job.id, wanted.timeout_s)
             if wanted.output and chosen:

@@ -6,6 +6,7 @@ before every line. Empty lines are left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,9 +32,12 @@ EQUAL_SHARE = 0.9  # of lines as long as the longest one: wrapped records, or th
 WRAPPED_WORDS = 5  # in most lines; fewer are names or titles
 WRAPPED_SHARE = 0.8  # of lines that have no room for the first word of the next one
 SORTED_SHARE = 0.95  # of lines that stand in the order of the alphabet, or of time
+NAME_WORDS, NAMES_SHARE = 3, 0.95  # most words of a name; share of lines that are names, and all different
 FAR = 12  # lines; those closer to each other belong together in most texts
 ALIKE = 1.25  # times as many common trigrams in lines that belong together as in others
 GRAM = 3  # characters
+WORD = r"[^\W\d_]+(?:[-'’.][^\W\d_]*)*"
+NAME = re.compile(rf"{WORD}(?: {WORD}){{0,{NAME_WORDS - 1}}}")
 
 
 @dataclass(frozen=True)
@@ -157,7 +161,7 @@ def is_list(documents: Sequence[Document]) -> bool:
 
     In doubt they are not: a text that is read as a list loses what its lines have to do with each other, and a list
     that is read as a text loses little. The lines of a list are short, neither indented nor parted by empty lines, not
-    wrapped at one width, and sorted or no more alike than lines that stand far apart.
+    wrapped at one width, and names, or sorted, or no more alike than lines that stand far apart.
 
     Raises:
         TextError: a document cannot be read.
@@ -174,7 +178,9 @@ def is_list(documents: Sequence[Document]) -> bool:
     if sum(len(line) == longest for line in filled) > EQUAL_SHARE * len(filled):
         return False
     pairs = [pair for stretch in stretches for pair in pairwise(stretch)]
-    return not _is_wrapped(pairs, longest) and (_is_sorted(pairs) or not _neighbors_are_alike(stretches))
+    if _is_wrapped(pairs, longest):
+        return False
+    return _are_names(filled) or _is_sorted(pairs) or not _neighbors_are_alike(stretches)
 
 
 def _sample(document: Document, places: int) -> Iterator[list[str]]:
@@ -197,6 +203,12 @@ def _is_wrapped(pairs: Sequence[tuple[str, str]], longest: int) -> bool:
         return False
     full = sum(len(line) + 1 + len(following.split(" ", 1)[0]) > 0.9 * longest for line, following in pairs)
     return full > WRAPPED_SHARE * len(pairs)
+
+
+def _are_names(lines: Sequence[str]) -> bool:
+    """Return whether nearly all lines are different and have few words of letters, however they are grouped."""
+    names = sum(NAME.fullmatch(line) is not None for line in lines)
+    return min(names, len(set(lines))) >= NAMES_SHARE * len(lines)
 
 
 def _is_sorted(pairs: Sequence[tuple[str, str]]) -> bool:

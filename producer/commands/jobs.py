@@ -121,7 +121,7 @@ def cancel(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
         asked = client.cancel(job)
         if json:
             console.records(records.job(client.job(job)))
-    console.note(f"job {job}: {'ends within seconds' if asked else 'already ended'}")
+    console.note(f"job {job}: {'is being cancelled; it ends within seconds' if asked else 'already ended'}")
 
 
 @app.command()

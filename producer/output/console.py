@@ -96,13 +96,18 @@ def records(found: object) -> None:
 
 
 def print_sampled(seed: str, text: str, remark: str = "") -> None:
-    """Print a sampled text with its seed on standard output; on a terminal with a remark, and the seed dim."""
+    """Print a sampled text with its seed on standard output; on a terminal with a remark, and the seed dim.
+
+    On a terminal, a text of several lines is followed by a dash, to tell it from the next one.
+    """
     if not out.file.isatty():
         with standard_output() as file:
             file.write(f"{seed}{text}\n".encode())
         return
     shown = Text.assemble((f"{remark}  " if remark else "", "cyan"), (_printable_lines(seed).plain, "dim"))
     out.print(shown.append(_printable_lines(text)), soft_wrap=True)
+    if "\n" in text:
+        out.print(Text("—", "dim"))
 
 
 def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, optional: Sequence[str] = ()) -> None:
@@ -171,7 +176,7 @@ def duration(seconds: float) -> str:
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} seconds"
+    return f"{seconds:.0f} seconds" if round(seconds) != 1 else "1 second"
 
 
 def size(count: float) -> str:

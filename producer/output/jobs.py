@@ -62,7 +62,10 @@ def status(job: JobStatus) -> None:
         ("label", job.label),
         ("schedule", job.schedule),
         ("kind", job.kind),
-        ("state", console.state(job.state)),
+        (
+            "state",
+            console.state(f"{job.state}, being cancelled" if job.cancel_requested and not job.ended else job.state),
+        ),
         ("key", job.key),
         ("priority", Priority(job.priority).name.lower() if job.priority else None),
         ("after", f"job {job.after}" if job.after else None),

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     SubmittedJob = Submitted[TrainSpec] | Submitted[GenerateSpec]
 
 
-def submitted(job: SubmittedJob, *, json: bool, quiet: bool) -> None:
-    """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error unless `quiet`."""
+def submitted(job: SubmittedJob, *, json: bool, quiet: bool, waits: bool) -> None:
+    """Print the job's id, or all facts as JSON, on standard output, and a summary on standard error unless `quiet`.
+
+    Args:
+        waits: whether the job is followed now, so that no word is needed on how to do that.
+    """
     if json:
         console.records(records.submitted(job))
     elif job.id and (quiet or not sys.stdout.isatty()):  # for the next program; people read it in the summary
@@ -30,6 +34,10 @@ def submitted(job: SubmittedJob, *, json: bool, quiet: bool) -> None:
         _train(job, job.spec)
     else:
         _generate(job, job.spec)
+    if job.id and not waits:
+        follow, train = f"follow: charrnn-jobs wait {job.id}", isinstance(job.spec, TrainSpec)
+        then = f"generate: charrnn-jobs sample {job.spec.model}" if train else f"export: charrnn-jobs results {job.id}"
+        console.note(f"{follow}     {then}")
 
 
 def _train(job: SubmittedJob, spec: TrainSpec) -> None:
@@ -39,10 +47,6 @@ def _train(job: SubmittedJob, spec: TrainSpec) -> None:
         f"training takes about {console.duration(job.estimate.seconds)} on one device{guessed}, or less if the "
         f"validation loss stops improving"
     )
-    if job.id:
-        console.note(
-            f"follow: charrnn-jobs wait {job.id}     generate: charrnn-jobs submit -m {spec.model} --seeds FILE"
-        )
 
 
 def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
@@ -56,16 +60,14 @@ def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
     if job.first_bad_seed:
         skipped = f"{counted(job.bad_seeds, 'seed')} skipped. The first: {job.first_bad_seed}"
         console.note(console.printable(skipped))
-    if job.id:
-        console.note(f"follow: charrnn-jobs wait {job.id}     export: charrnn-jobs results {job.id}")
-    else:
+    if job.id is None:
         _estimate(spec, cast("Estimate", job.estimate))
 
 
 def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
     time = f"about {console.duration(estimate.seconds)}"
     if estimate.guessed:
-        time += ", guessed from its size, as this model has not been sampled yet"
+        time += ", guessed from its size, as its speed has not been measured yet"
     if estimate.mean_length is not None:
         time += f", if texts end after {estimate.mean_length:,.0f} characters as so far"
     console.note(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from charrnn.jobs.job.states import Priority
 from charrnn.jobs.programs import BAD_INPUT, JOB_FAILED, NOT_FOUND, UNREACHABLE
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import TINY, Home
+from tests.fixtures.processes import COMMAND, TINY, Home
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_the_job_of_a_sample_is_kept_on_request_and_comes_first(stack: Home) -> 
     done = stack.call("sample", "tiny", "-l", "5", "--stop", r"\n", "--keep")
     job = stack.json("status")
     assert f"job {job['id']}. Its results: " in done.stderr
-    assert (job["label"], job["priority"], job["spec"]["sampling"]["stop"]) == ("sample", Priority.HIGH, ["\n"])
+    assert (job["label"], job["priority"], job["spec"]["sampling"]["stop"]) == ("sample", "high", ["\n"])
     [row] = [json.loads(line) for line in stack.ok("results").splitlines()]
     assert done.stdout == f"{row['seed']}{row['text']}\n"
 
@@ -125,3 +126,29 @@ def test_a_comparison_leaves_no_job(stack: Home) -> None:
     before = ids(stack)
     stack.ok("models", "compare", "tiny", "tiny", "-n", "1", "-l", "5")
     assert ids(stack) == before
+
+
+def test_a_seed_in_the_place_of_the_model_is_explained(stack: Home) -> None:
+    for words in (["The "], ["The ", "A "]):
+        refused = stack.call("sample", *words)
+        assert refused.returncode == NOT_FOUND
+        assert f"The model comes first: charrnn-jobs sample MODEL {' '.join(map(repr, words))}" in refused.stderr
+
+
+def test_a_reader_that_has_enough_ends_an_export_silently(stack: Home) -> None:
+    # Catches: a traceback after `| head`
+    job = stack.ok("submit", "tiny", "-l", "5", "-n", "2000", "--wait").strip()
+    for form in ("jsonl", "csv"):
+        line = f"{shlex.join([*COMMAND, 'results', job, '-f', form])} | head -n 1"
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], env=stack.environment, capture_output=True, text=True, check=True
+        )
+        assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_what_comes_next_is_said_once(stack: Home) -> None:
+    submitted = stack.call("submit", "tiny", "-l", "5")
+    assert "follow: charrnn-jobs wait " in submitted.stderr
+    waited = stack.call("train", "next", str(stack.path / "text.txt"), *TINY, "--wait")
+    assert "follow:" not in waited.stderr
+    assert waited.stderr.endswith("generate: charrnn-jobs sample next@1\n")

@@ -89,7 +89,7 @@ def _version(model: str) -> dict[str, Any]:
 
 def _schedule(name: str) -> dict[str, Any]:
     facts = {"cron": "", "timezone": "UTC", "request": {}, "overlap": "skip", "catch_up": "once", "always": False}
-    return {"name": name, "next_at": 0, **facts}
+    return {"name": name, "next_at": 0, "requested_at": 0, **facts}
 
 
 @each_database
@@ -140,7 +140,7 @@ def test_jobs_that_fit_a_command_are_offered(ask: Ask, filled: dict[str, int], l
         ("train names ", []),
         ("submit names --wait -o ", []),
         ("worker --devices ", ["auto", "cpu", "gpu"]),
-        ("models --", ["--json", "--help"]),
+        ("models --", ["--json", "--quiet", "--help"]),
         ("nonsense ", []),
     ],
 )

@@ -50,6 +50,7 @@ SENTENCES = PROSE.replace("? ", ". ").split(". ")
 LISTS = {
     "sorted names": NAMES,
     "names in any order": shuffled(NAMES),
+    "grouped names": [f"{start}{end}" for start in NAMES[::7][:60] for end in ("mab", "nib", "vir", "zole", "-X")],
     "few names": shuffled(NAMES)[:25],
     "Chinese names": [
         "".join(CHANCE.choices("王李张刘陈杨赵黄周吴徐孙胡朱高林", k=CHANCE.randint(2, 3))) for _ in range(300)
