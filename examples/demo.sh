@@ -41,7 +41,7 @@ until charrnn-jobs doctor --json 2>/dev/null | grep -q '"name": "worker '; do
     sleep 0.5
 done
 
-if charrnn-jobs models --json | grep -q '"model": "names"'; then
+if charrnn-jobs models -q | grep -q '^names@'; then
     echo "the model of the last demo exists, so training is skipped (make clean removes it)"
 else
     show charrnn-jobs train names "$text" --size small --epochs 8 --preview-temperature 0.7 --rng-seed 1 --wait
@@ -49,7 +49,7 @@ fi
 show charrnn-jobs models
 show charrnn-jobs submit -m names --seeds "$here/seeds.txt" -t 0.4,0.7,1.0 -n 20 -l 30 --rng-seed 2 --wait
 
-job=$(charrnn-jobs jobs --json --limit 1 | sed -n 's/^ *"id": \([0-9]*\),$/\1/p' | head -n 1)
+job=$(charrnn-jobs jobs -q --limit 1)
 show charrnn-jobs status "$job"
 show charrnn-jobs results "$job" -o "$CHARRNN_HOME/results.jsonl"
 show charrnn-jobs results "$job" --distinct --where temperature=0.7 -o "$CHARRNN_HOME/names.csv"
