@@ -135,8 +135,10 @@ def test_what_operators_read(stack: Home) -> None:
     check_all("check", stack.json("doctor"))
     check("config", stack.json("config"))
     check("pruned", stack.json("prune", "--older-than", "1d", "--dry-run"))
-    (stack.path / "files" / "corpora" / "nobodys.txt").write_bytes(b"x")
+    unnamed = stack.path / "files" / "corpora" / "nobodys.txt"
+    unnamed.write_bytes(b"x")
     check_all("finding", json.loads(stack.call("store", "check", "--json").stdout))
+    unnamed.unlink()
 
 
 def test_ids_alone(stack: Home, generated: str) -> None:

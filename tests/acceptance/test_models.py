@@ -45,43 +45,43 @@ def test_a_margin_keeps_a_version_a_candidate(stack: Home, versions: list[str]) 
     champion = stack.json("models", "show", "poems")["version"]
     done = stack.call("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     newest = stack.json("models", "show", "poems@candidate")
-    name = f"poems@{newest['version']}"
-    assert f"{name} is not in use: {newest['reason']}. To use it anyway: " in done.stderr
+    assert f"{newest['version']} is not in use: {newest['reason']}. To use it anyway: " in done.stderr
     first = stack.call("wait", str(stack.json("models", "show", "poems@1")["job"])).stderr
-    assert ("poems now means poems@1" in first) == (champion == 1)  # Catches: what was true after its training
-    assert newest["version"] > 2
-    assert f" of poems@{champion} by 5" in newest["reason"]
+    assert ("poems now means poems@1" in first) == (champion == "poems@1")  # Catches: what was true after its training
+    assert newest["version"] not in versions
+    assert f" of {champion} by 5" in newest["reason"]
     assert stack.json("models", "show", "poems")["version"] == champion
     assert stack.call("train", "poems", str(stack.path / "first.txt"), "--margin", "-1").returncode == 2
 
 
 def test_a_person_chooses_the_version_in_use(stack: Home, versions: list[str]) -> None:
     before = stack.json("models", "show", "poems")["version"]
-    other = 3 - before
-    stack.ok("models", "promote", f"poems@{other}")
+    (other,) = set(versions) - {before}
+    stack.ok("models", "promote", other)
     job = stack.ok("submit", "-m", "poems", "-l", "3").strip()
     stack.ok("models", "rollback", "poems")
     stack.ok("wait", job)
-    assert f'"version": "poems@{other}"' in stack.ok("results", job)  # Catches: a version looked up when it is sampled
+    assert f'"version": "{other}"' in stack.ok("results", job)  # Catches: a version looked up when it is sampled
     assert stack.json("models", "show", "poems")["version"] == before
-    stack.ok("models", "promote", f"poems@{other}", "--alias", "staging")
+    stack.ok("models", "promote", other, "--alias", "staging")
     assert stack.json("models", "show", "poems@staging")["version"] == other
 
 
 def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home, versions: list[str]) -> None:
     pinned = stack.json("models", "show", "poems")["version"]
     arguments = ("-n", "320", "-l", "1000", "--part-rows", "16", "--rng-seed", "1")
-    calm = stack.ok("submit", "-m", f"poems@{pinned}", *arguments, "--wait").strip()
+    calm = stack.ok("submit", "-m", pinned, *arguments, "--wait").strip()
     job = stack.ok("submit", "-m", "poems", *arguments).strip()
     until(lambda: stack.json("status", job)["rows_done"], "the first part's end")
-    stack.ok("models", "promote", f"poems@{3 - pinned}")
+    (other,) = set(versions) - {pinned}
+    stack.ok("models", "promote", other)
     status = stack.json("status", job)
     assert (status["parts_total"], 0 < status["rows_done"] < 320) == (20, True)  # the promotion happened in between
     stack.ok("wait", job)
     stack.ok("models", "rollback", "poems")
     rows = stack.ok("results", job)
     assert rows == stack.ok("results", calm)  # Catches: a version looked up when a part is sampled
-    assert rows.count(f'"version": "poems@{pinned}"') == 320
+    assert rows.count(f'"version": "{pinned}"') == 320
 
 
 def test_losses_and_texts_of_two_versions_are_shown_side_by_side(stack: Home, versions: list[str]) -> None:
@@ -112,9 +112,9 @@ def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -
     stack.ok("train", "poems", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--wait")
     folder: Path = stack.path / "files" / unneeded["files"]["name"]
     assert folder.exists()
-    stack.ok("models", "delete", f"poems@{unneeded['version']}")
+    stack.ok("models", "delete", unneeded["version"])
     assert not folder.exists()
-    assert stack.call("models", "show", f"poems@{unneeded['version']}").returncode == 3
+    assert stack.call("models", "show", unneeded["version"]).returncode == 3
 
 
 def test_keep_deletes_older_versions_after_training(stack: Home, versions: list[str]) -> None:
@@ -122,15 +122,15 @@ def test_keep_deletes_older_versions_after_training(stack: Home, versions: list[
     for _ in range(3):
         stack.ok(*again)
 
-    def named() -> list[int]:
-        return [version["version"] for version in stack.json("models") if version["model"] == "tidy"]
+    def named() -> list[str]:
+        return [name for name in stack.ok("models", "-q").split() if name.startswith("tidy@")]
 
     # Champion and candidate; the worker deletes after the commit that ends the job. Catches: --keep ignored by a worker
-    until(lambda: named() == [1, 3], "the second version to go")
+    until(lambda: named() == ["tidy@1", "tidy@3"], "the second version to go")
     until(lambda: len(list(stack.path.glob("files/models/tidy/*"))) == 2, "the files of the second to go")
     for wrong in (("tidy@1", "--keep", "1"), ("tidy", "--keep", "0")):
         assert stack.call("models", "delete", *wrong).returncode == 2
     assert stack.call("models", "delete", "nobody", "--keep", "1").returncode == 3
     stack.ok("models", "promote", "tidy@1", "--alias", "candidate")
     stack.ok("models", "delete", "tidy", "--keep", "1")  # the newest; the other is the champion
-    assert named() == [1, 3]
+    assert named() == ["tidy@1", "tidy@3"]

@@ -32,7 +32,7 @@ def test_five_nights_of_a_growing_text_never_make_the_champion_worse(stack: Home
     assert done.returncode == 0, done.stdout + done.stderr
     slots = stack.json("schedules", "show", "nightly")["slots"][::-1]
     assert [slot["state"] for slot in slots] == ["submitted"] * 5
-    versions = [stack.json("models", "show", f"reference@{slot['version']}") for slot in slots]
+    versions = [stack.json("models", "show", slot["version"]) for slot in slots]
     promoted = [version["val_loss"] for version in versions if version["gate"]["promoted"]]
     assert promoted == sorted(promoted, reverse=True)  # Catches: a gate that promotes every version
     assert not versions[2]["gate"]["promoted"]  # trained on garbage
