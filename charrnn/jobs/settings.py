@@ -248,6 +248,7 @@ def _parse(name: str, text: str, label: str) -> Path | str | float:
     if name == "home":
         return _find_home(text, label)
     if name == "redis_url":
+        text = re.sub("^[^:]*:", lambda scheme: scheme[0].lower(), text)  # redis-py knows only lower case
         _check_redis_url(text, label)
     if not name.endswith("_s"):
         return text

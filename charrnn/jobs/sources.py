@@ -12,6 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 from stat import S_IWOTH
 from urllib.parse import quote
@@ -65,6 +66,8 @@ class Source:
             raise InputError(
                 f"{self.label(name)} contains a NUL character, which no path and no name can have. Remove it"
             )
+        if name.endswith("_url") and not text.isprintable():
+            raise InputError(f"{self.label(name)} contains a line break or another control character. Remove it")
         return text
 
     def _text(self, name: str) -> str:
@@ -100,17 +103,18 @@ def user_file() -> Path:
 def find_files() -> Iterator[tuple[str, Path]]:
     """Yield the kind and path of each charrnn.toml in force: the project's first, then the user's.
 
-    The project's is in the current folder, or else in the nearest folder above it that has one.
+    The project's is in the current folder, or else in the nearest folder above it that has one. What is no file, or a
+    link that leads nowhere, counts too: without a word, other servers would be used.
     """
     user = user_file()
     try:
         folder = Path.cwd()
     except OSError:  # it was deleted
         folder = Path("/")
-    near = next((place / FILE for place in (folder, *folder.parents) if _is_file(place / FILE)), user)
+    near = next((place / FILE for place in (folder, *folder.parents) if lexists(place / FILE)), user)
     if near != user and _is_trusted(near):
         yield "project", near
-    if _is_file(user):
+    if lexists(user):
         yield "user", user
 
 
@@ -125,7 +129,7 @@ def read_file(kind: str, path: Path, names: Sequence[str]) -> Source:
             data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise InputError(f"{path} is longer than {MAX_FILE:,} bytes. Expected settings, one per line")
-        values = tomllib.loads(data.decode())
+        values = tomllib.loads(data.decode("utf-8-sig"))
         str(values)  # an integer with too many digits is a ValueError here, and not in a message
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}. Make it readable, or delete it") from error
@@ -142,16 +146,12 @@ def _with_files(names: Sequence[str]) -> list[str]:
     return [*names, *(name + FROM_FILE for name in names)]
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder that this user may not search
-        return False
-
-
 def _is_trusted(path: Path) -> bool:
     """Return whether no other user can write a project's file: it names the servers that get this user's texts."""
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError:  # a link that leads nowhere: whoever reads it says so
+        return True
     if status.st_uid not in (os.getuid(), 0):
         logger.warning("%s has no effect, since it belongs to another user. To use it, make a copy of your own", path)
         return False

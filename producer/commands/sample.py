@@ -101,7 +101,7 @@ def _show(client: Client, job: int, *, json: bool, several: bool) -> bool:
             console.value(line.decode().rstrip("\n"))
         if row.text is None:
             failed += 1
-            console.fail(f"row {row.row} was not sampled: {row.error}")
+            console.fail(f"row {row.row} was not sampled: {console.printable(str(row.error))}")
         elif not json:
             console.print_sampled(row.seed, row.text, f"{row.temperature:g}" if several else "")
     return not failed

@@ -203,7 +203,7 @@ def check(
     if json:
         console.records([records.TroubleRecord(schedule=name, trouble=trouble) for name, trouble in found.items()])
     for name, trouble in found.items():
-        console.fail(f"schedule {name}: {trouble}")
+        console.fail(f"schedule {name}: {console.printable(trouble)}")
     if found:
         raise typer.Exit(JOB_FAILED)
     console.note("no run failed, and none is late")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ class Answers:
 
     url: str = ""
     code: int = 204
+    drips: bool = False  # send one byte after the other, and no end
     bodies: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -46,6 +49,8 @@ def server() -> Iterator[Answers]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the library's name
             answers.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            while answers.drips:
+                self.wfile.write(b"x")
             self.send_response(answers.code)
             self.send_header("Location", f"{answers.url}/elsewhere")
             self.end_headers()
@@ -195,7 +200,7 @@ def test_no_redirect_is_followed_and_a_missing_server_is_named_without_the_url(
     assert (len(server.bodies), nights.slots()[0].hook_error[:27]) == (1, "the server answered 302. Ex")  # type: ignore[index]
     nights.at("2026-01-02T03:00")
     end(nights, JobState.FAILED)
-    assert nights.slots()[1].hook_error == "the server could not be reached (URLError)"
+    assert nights.slots()[1].hook_error == "the server could not be reached (ConnectionRefusedError)"
 
 
 def test_a_command_that_fails_or_hangs_is_ended(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +215,54 @@ def test_a_command_that_fails_or_hangs_is_ended(nights: Nights, add: Add, monkey
     nights.at("2026-01-02T03:00")
     end(nights, JobState.FAILED)
     assert nights.slots()[1].hook_error == "the command took longer than 0.1 s and was ended"
+
+
+@pytest.mark.parametrize("command", ["exec >&- 2>&-; exec sleep 1000", "trap '' TERM; sleep 1000"])
+def test_a_command_that_hides_is_ended_too(
+    nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    # Catches: a limit on reading the output, which has ended
+    add(on_success=command)
+    monkeypatch.setattr("charrnn.jobs.upkeep.hooks.COMMAND_S", 0.1)
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.DONE)
+    assert nights.slots()[0].hook_error == "the command took longer than 0.1 s and was ended"
+
+
+@pytest.mark.parametrize("start", ["", "setsid "])
+def test_what_a_command_leaves_behind_is_not_waited_for(nights: Nights, add: Add, tmp_path: Path, start: str) -> None:
+    # Catches: an output that is read to its end, which a process in the background holds open for 20 s
+    child = tmp_path / "pid"
+    add(on_success=f"{start}sh -c 'echo $$ > {child}; exec sleep 20' & until [ -s {child} ]; do :; done; exit 0")
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.DONE)
+    assert nights.slots()[0].hook_error is None
+    os.kill(int(child.read_text()), signal.SIGKILL)  # Catches: a limit that ended it; it would be gone
+
+
+def test_a_server_that_drips_is_cut_off(
+    nights: Nights, add: Add, server: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Catches: a time limit for each byte
+    server.drips = True
+    add(on_success=server.url)
+    monkeypatch.setattr("charrnn.jobs.upkeep.hooks.URL_S", 0.2)
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.DONE)
+    assert nights.slots()[0].hook_error is not None
+
+
+def test_an_event_that_ends_each_process_is_given_up(nights: Nights, add: Add, server: Answers) -> None:
+    # Catches: a hook that ends a worker every two minutes for ever
+    add(on_success=server.url)
+    nights.at("2026-01-01T03:00")
+    with nights.client.connections.store.write() as connection:
+        connection.execute(update(jobs).values(state=JobState.DONE, parts_left=0))
+        connection.execute(update(slots).values(hook_attempts=ATTEMPTS))
+    nights.at(nights.now + CLAIM_MS)
+    assert server.bodies == []
+    with nights.client.connections.store.read() as connection:
+        assert connection.execute(select(slots.c.hook_at)).scalar_one() is None
 
 
 def test_an_event_whose_process_died_is_told_again(nights: Nights, add: Add, server: Answers) -> None:

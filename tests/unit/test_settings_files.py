@@ -130,7 +130,36 @@ def test_a_folder_that_cannot_be_searched_has_no_file(monkeypatch: pytest.Monkey
 def test_a_pipe_is_not_waited_for(places: Places) -> None:
     os.mkfifo(places.project)
     places.user.write_text('model = "user"\n')
-    assert Settings.from_env({}).model == "user"
+    with pytest.raises(InputError, match="cannot be read: not a regular file"):
+        Settings.from_env({})
+
+
+def test_a_link_that_leads_nowhere_is_reported(places: Places) -> None:
+    # Catches: the local stack in place of a team's, without a word
+    places.project.symlink_to("gone.toml")
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        Settings.from_env({})
+
+
+def test_a_byte_order_mark_is_read(places: Places) -> None:
+    places.project.write_text('\ufeffmodel = "names"\n')
+    assert Settings.from_env({}).model == "names"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"), [("REDIS://h/0", "redis://h/0"), ("RediSS://h/0", "rediss://h/0?ssl_cert_reqs=required")]
+)
+def test_a_scheme_in_capitals_is_that_scheme(url: str, expected: str) -> None:
+    # Catches: a certificate that is not verified
+    assert Settings.from_env({"CHARRNN_REDIS_URL": url}).broker_url == expected
+
+
+def test_a_line_break_in_a_url_is_refused(places: Places) -> None:
+    # Catches: a password whose second half is shown
+    places.project.write_text('redis_url = "redis://:pa\\nss@h/0"\n')
+    with pytest.raises(InputError, match="contains a line break") as refused:
+        Settings.from_env({})
+    assert "ss@" not in str(refused.value)
 
 
 def test_a_project_file_that_others_can_change_has_no_effect(

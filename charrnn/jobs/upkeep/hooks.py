@@ -15,16 +15,17 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
-import urllib.request
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs import private
@@ -40,6 +41,7 @@ VARIABLE = "RUN_"  # how the variables of a command begin: CHARRNN_ is for setti
 COMMAND_S, URL_S = 60.0, 10.0  # time limits; both are shorter than a claim, so that no other process begins meanwhile
 SHOWN_OUTPUT = 400  # characters of a failed command's output
 MAX_OUTPUT = 65_536  # bytes that are read at once
+POLL_S = 0.02  # between two looks at a command
 
 
 class HookError(CharrnnError):
@@ -92,7 +94,7 @@ class Hooks:
         """Run the hook of a run in a thread, after the other hooks of its schedule, unless this host does not allow it
         or another process was quicker."""
         event, hook = run.event, run.hook
-        if event is None or hook is None:
+        if event is None or hook is None or run.attempts >= events.ATTEMPTS:  # each may have ended its process
             with self._connections.store.write() as connection:
                 events.forget(connection, run)
         elif not self._submissions.unfinished(run.slot.schedule) and self.allowed(hook):
@@ -128,30 +130,41 @@ def run_hook(hook: str, event: Event, home: Path) -> None:
         _execute(hook, event.to_dict(), home)
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: it could lead to an address that nobody allowed."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 def _post(url: str, facts: Mapping[str, Any]) -> None:
-    body, headers = json.dumps(facts).encode(), {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, body, headers, method="POST")  # noqa: S310  # its scheme is HTTP: see HOOK_URL
+    """POST facts to a URL. A redirect is an answer like others: it could lead to an address that nobody allowed."""
+    parts, late = urlsplit(url), threading.Event()
+    kind = HTTPSConnection if parts.scheme.lower() == "https" else HTTPConnection
+    connection = kind(parts.netloc, timeout=URL_S)
+    # That timeout is for each read, and a server may send a byte from time to time.
+    timer = threading.Timer(URL_S, _cut, (connection, late))
+    timer.start()
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=URL_S):
-            pass  # the answer does not matter, and may be of any size
-    except HTTPError as error:
-        error.close()
-        raise HookError(f"the server answered {error.code}. Expected a code from 200 to 299") from error
+        place = parts._replace(scheme="", netloc="", fragment="", path=parts.path or "/").geturl()
+        connection.request("POST", place, json.dumps(facts), {"Content-Type": "application/json"})
+        code = connection.getresponse().status  # the rest of the answer does not matter, and may be of any size
     except (HTTPException, OSError, ValueError) as error:  # the messages of some of them quote the URL
+        if late.is_set():
+            raise HookError(f"the server did not answer within {URL_S:g} s") from error
         raise HookError(f"the server could not be reached ({type(error).__name__})") from error
+    finally:
+        timer.cancel()
+        connection.close()
+    if not 200 <= code < 300:
+        raise HookError(f"the server answered {code}. Expected a code from 200 to 299")
+
+
+def _cut(connection: HTTPConnection, late: threading.Event) -> None:
+    late.set()
+    if connection.sock:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _execute(command: str, facts: Mapping[str, Any], home: Path) -> None:
     variables = {VARIABLE + name.upper(): _variable(value) for name, value in facts.items() if value is not None}
     with subprocess.Popen(
         ["/bin/sh", "-c", command],
+        bufsize=0,
         env={**os.environ, **variables},
         cwd=home,
         stdin=subprocess.DEVNULL,
@@ -159,33 +172,31 @@ def _execute(command: str, facts: Mapping[str, Any], home: Path) -> None:
         stderr=subprocess.STDOUT,
         start_new_session=True,  # so that it can be ended together with what it started
     ) as process:
-        late = threading.Event()
-        timer = threading.Timer(COMMAND_S, _end, (process.pid, late))
-        timer.start()
-        try:
-            output = _read(process)
-        finally:
-            timer.cancel()
-    if late.is_set():
-        raise HookError(f"the command took longer than {COMMAND_S:g} s and was ended")
+        output = _follow(process)
     if process.returncode:
-        shown = f": {output[-SHOWN_OUTPUT:]}" if output else ""
+        shown = f": {output}" if output else ""
         raise HookError(f"the command ended with exit code {process.returncode}{shown}")
 
 
-def _end(group: int, late: threading.Event) -> None:
-    late.set()
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+def _follow(process: subprocess.Popen[bytes]) -> str:
+    """Wait for the end of a process, whatever it leaves behind, and return the end of what it wrote, of any size.
 
-
-def _read(process: subprocess.Popen[bytes]) -> str:
-    """Return the end of what a process writes, which may be of any size."""
+    Raises:
+        HookError: it took too long, and was ended.
+    """
     assert process.stdout  # noqa: S101
-    end = b""
-    while data := process.stdout.read(MAX_OUTPUT):
-        end = (end + data)[-SHOWN_OUTPUT * 4 :]
-    return end.decode(errors="replace").strip()
+    os.set_blocking(process.stdout.fileno(), False)  # what it started may keep this open for days
+    ends, output, ended = time.monotonic() + COMMAND_S, b"", False
+    while not ended:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_S)
+        ended = process.returncode is not None
+        while (data := process.stdout.read(MAX_OUTPUT)) and time.monotonic() < ends:
+            output = (output + data)[-4 * SHOWN_OUTPUT :]
+        if not ended and time.monotonic() > ends:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise HookError(f"the command took longer than {COMMAND_S:g} s and was ended")
+    return output.decode(errors="replace").strip()[-SHOWN_OUTPUT:]
 
 
 def _variable(value: object) -> str:
