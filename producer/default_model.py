@@ -6,7 +6,6 @@ import json
 import re
 import tomllib
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 
 from charrnn.errors import InputError
@@ -25,7 +24,7 @@ def set_default_model(model: str | None) -> Path:
     Raises:
         InputError: the file cannot be read or written, or has the model in a form that only a person can change.
     """
-    path, names = sources.user_file(), [field.name for field in fields(Settings)]
+    path, names = sources.user_file(), Settings.names()
     before = sources.read_file("user", path, names).values if path.exists() else {}
     text = path.read_bytes().decode() if path.exists() else ""
     line = "" if model is None else f"model = {json.dumps(model)}\n"

@@ -47,7 +47,7 @@ class Connections:
 
     @cached_property
     def queue(self) -> Queue:
-        from charrnn.jobs.queue import Queue  # Celery takes 0.1 s to import, and most commands need no broker
+        from charrnn.jobs.queue import Queue  # most commands need no broker
 
         return Queue(self.settings)
 

@@ -93,7 +93,7 @@ class Queue:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._broker_url = settings.broker_url
-        self.url = re.sub(r"//(.*):.*@", r"//\1:**@", settings.broker_url)
+        self.url = re.sub("(?<=//).*(?=@)", "***", settings.broker_url)  # a password may have colons and @
         self.local = not settings.redis_url
         self._redis = Redis.from_url(
             _redis_url(settings.broker_url),

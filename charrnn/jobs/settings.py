@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import platformdirs
@@ -57,6 +58,7 @@ class Settings:
     slice_s: float = 60.0  # seconds of training between two checkpoints
     stall_s: float = 120.0  # seconds without a step after which a worker's process counts as hung and is killed
     drain_s: float = 25.0  # seconds that a worker has to finish its part in a graceful shutdown
+    home_of_project: bool = False  # no setting: whether a project's charrnn.toml names the home
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -73,7 +75,19 @@ class Settings:
             logger.info("settings from %s", file, extra={"event": "settings"})
         for error in found.errors:
             raise InputError(error)
-        return cls(**{setting.name: setting.value for setting in found.settings})  # type: ignore[arg-type]
+        values: dict[str, Any] = {setting.name: setting.value for setting in found.settings}
+        (home,) = [setting for setting in found.settings if setting.name == "home"]
+        return cls(**values, home_of_project=home.kind == "project")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names that settings have in a file, and in variables in capitals."""
+        return [field.name for field in fields(cls) if field.name != "home_of_project"]
+
+    @property
+    def hooks(self) -> Path:
+        """The folder of the hooks that a person allowed: not a folder that may have come with a project."""
+        return (Path(platformdirs.user_data_dir("charrnn-jobs")) if self.home_of_project else self.home) / "hooks"
 
     @property
     def look_s(self) -> float:
@@ -167,7 +181,7 @@ class Survey:
 
 def survey(environ: Mapping[str, str]) -> Survey:
     """Return every setting with its source, and each error in place of an exception."""
-    names = [field.name for field in fields(Settings)]
+    names = Settings.names()
     places, files, errors = [sources.environment(environ, names)], [], []
     for kind, path in sources.find_files():
         files.append(path)

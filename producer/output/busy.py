@@ -39,6 +39,6 @@ def _show(words: Callable[[], str], ended: Event) -> None:
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console.err, transient=True) as progress:
-        task = progress.add_task(words())
+        task = progress.add_task(console.printable(words()))
         while not ended.wait(PAUSE_S):
-            progress.update(task, description=words())
+            progress.update(task, description=console.printable(words()))

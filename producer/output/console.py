@@ -91,7 +91,7 @@ def values(texts: Iterable[object]) -> None:
 
 def records(found: object) -> None:
     """Print values as JSON on standard output, converted by `to_document`."""
-    text = json.dumps(to_document(found), ensure_ascii=False, indent=1)
+    text = json.dumps(to_document(found), ensure_ascii=False, indent=1, allow_nan=False)
     value(text.encode(errors="backslashreplace").decode())  # a lone surrogate, as of a damaged cell, stays escaped
 
 
@@ -118,7 +118,11 @@ def table(columns: Sequence[str], rows: Iterable[Iterable[object]], *, optional:
     """
     body = [list(row) for row in rows]
     numbers = {name for name, cells in zip(columns, zip(*body, strict=True), strict=False) if any(map(_number, cells))}
-    _print(layout.table(columns, [list(map(_cell, row)) for row in body], numbers, optional, _width()))
+    _print(
+        layout.table(
+            list(map(printable, columns)), [list(map(_cell, row)) for row in body], numbers, optional, _width()
+        )
+    )
 
 
 def facts(lines: Iterable[tuple[str, object]]) -> None:
@@ -148,6 +152,7 @@ def _number(cell: object) -> bool:
 
 def _cell(cell: object) -> Text:
     if isinstance(cell, Text):
+        cell.plain = printable(cell.plain)  # of the same length, so that its styles still fit
         return cell
     if cell is None:
         return Text()

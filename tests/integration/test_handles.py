@@ -54,3 +54,11 @@ def test_a_client_reads_the_environment(settings: Settings, monkeypatch: pytest.
     with Client() as client:
         assert client.connections.settings.store_url == settings.store_url
         assert client.jobs() == []
+
+
+@pytest.mark.usefixtures("model")
+def test_a_misspelled_filter_is_refused(client: Client) -> None:
+    # Catches: all rows, without a word
+    job = client.submit(REQUEST, ["a"])
+    with pytest.raises(TypeError, match="unknown filters: limt"):
+        job.rows(limt=5)  # type: ignore[call-arg]

@@ -132,9 +132,10 @@ def test_an_unreachable_broker_is_reported_with_the_command_to_start(settings: S
     queue.close()
 
 
-def test_a_password_is_not_shown(settings: Settings) -> None:
-    # Catches: a URL that is shown with its password
-    queue = Queue(replace(settings, redis_url="redis://:secret@127.0.0.1:1/0"))
+@pytest.mark.parametrize("password", ["secret", "secret:x", "x:secret", "x@secret", "secret@x"])
+def test_a_password_is_not_shown(settings: Settings, password: str) -> None:
+    # Catches: a URL that is shown with its password, or with a half of it
+    queue = Queue(replace(settings, redis_url=f"redis://:{password}@127.0.0.1:1/0"))
     with pytest.raises(UnreachableError, match="CHARRNN_REDIS_URL") as caught:
         queue.ring("generate", 1)
     assert "secret" not in str(caught.value)

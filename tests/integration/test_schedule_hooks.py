@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,10 +17,12 @@ import pytest
 from sqlalchemy import select, update
 
 from charrnn.errors import InputError
+from charrnn.jobs.connections import Connections
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import Request
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.states import ENDED_JOBS, JobState
+from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.store.scheduled import events
 from charrnn.jobs.store.scheduled.events import ATTEMPTS, CLAIM_MS, PAUSE_MS
 from charrnn.jobs.store.tables import jobs, slots
@@ -261,8 +263,37 @@ def test_an_event_that_ends_each_process_is_given_up(nights: Nights, add: Add, s
         connection.execute(update(slots).values(hook_attempts=ATTEMPTS))
     nights.at(nights.now + CLAIM_MS)
     assert server.bodies == []
-    with nights.client.connections.store.read() as connection:
-        assert connection.execute(select(slots.c.hook_at)).scalar_one() is None
+    assert nights.slots()[0].hook_error == f"its process ended in each of {ATTEMPTS} attempts"
+
+
+def test_an_event_that_no_host_may_tell_is_given_up_after_a_week(nights: Nights, add: Add) -> None:
+    # Catches: events that wait for ever, and hide those that come later
+    add()
+    with nights.client.connections.store.write() as connection:
+        connection.execute(update(schedules_table).values(on_success="true"))
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.DONE)
+
+    def error() -> str | None:
+        return next(slot.hook_error for slot in nights.slots() if slot.at == ms("2026-01-01T03:00"))
+
+    nights.at("2026-01-08T03:00")
+    assert error() is None
+    nights.at("2026-01-08T03:01")
+    assert str(error()).startswith("no host has allowed it.")
+
+
+def test_a_home_that_came_with_a_project_allows_nothing(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: an unpacked archive whose home names the digest of its own command
+    monkeypatch.setenv("XDG_DATA_HOME", str(nights.client.connections.settings.home / "mine"))
+    nights.schedules.hooks.allow("true")
+    assert nights.schedules.hooks.allowed("true")
+    connections = Connections(replace(nights.client.connections.settings, home_of_project=True))
+    unpacked = Schedules(connections).hooks
+    assert not unpacked.allowed("true")
+    unpacked.allow("true")
+    assert unpacked.allowed("true")
+    connections.close()
 
 
 def test_an_event_whose_process_died_is_told_again(nights: Nights, add: Add, server: Answers) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.text import Text
 
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import PartProgress, RunningPart, SamplingProgress
@@ -397,3 +398,14 @@ def test_a_few_rows_stand_for_a_job(seeds: int, temperatures: int, samples: int,
 )
 def test_a_phase_has_a_name(progress: PartProgress, expected: str) -> None:
     assert render.progress_line(replace(PART, progress=progress)) == expected
+
+
+def test_cells_with_styles_are_printable_too(capsys: pytest.CaptureFixture[str]) -> None:
+    # Catches: a style that brings text of the database to a terminal as it is
+    console.table(("a\x1b[2J",), [[Text("b\x1b[2Jc\nd", "green")]])
+    assert capsys.readouterr().out == "a�[2J\nb�[2Jc⏎d\n"
+
+
+def test_numbers_that_json_has_not_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    console.records({"a": [float("nan"), float("inf"), 1.5]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {"a": [None, None, 1.5]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import platformdirs
@@ -12,8 +11,8 @@ from sqlalchemy import make_url
 from charrnn.errors import InputError
 from charrnn.jobs.settings import Settings
 
-SECONDS = [field.name for field in fields(Settings) if field.name.endswith("_s")]
-PLACES = [field.name for field in fields(Settings) if not field.name.endswith("_s")]
+SECONDS = [name for name in Settings.names() if name.endswith("_s")]
+PLACES = [name for name in Settings.names() if not name.endswith("_s")]
 KERNEL_LIMIT = 107  # bytes of a Unix socket's path
 
 

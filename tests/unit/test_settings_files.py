@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.settings import Settings, survey
 from tests.fixtures.settings_files import Places
 
-NAMES = [field.name for field in fields(Settings)]
+NAMES = Settings.names()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import DamagedError, InputError
@@ -85,6 +86,8 @@ def to_document(value: object) -> Any:
         return {name: to_document(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [to_document(item) for item in value]
+    if isinstance(value, float) and not isfinite(value):  # damaged; JSON has no such numbers
+        return None
     if isinstance(value, bytes):  # SQLite keeps any type in any column: a damaged text may be a blob
         return value.decode(errors="replace")
     return value

@@ -29,6 +29,7 @@ class Occurrences:
 
             self._many = SortedKeys()
             self._many.count(list(self._few.elements()))
+            self._few.clear()
         if self._many is not None:
             return self._many.count(keys)
         counts = []

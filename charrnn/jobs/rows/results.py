@@ -66,6 +66,8 @@ class Results:
         Raises:
             InputError: a condition cannot be parsed, or it is not known of any text whether it is novel.
         """
+        if unknown := filters.keys() - RowFilter.__annotations__.keys():
+            raise TypeError(f"unknown filters: {', '.join(sorted(unknown))}")
         where = list(filters.get("where", ()))
         if filters.get("novel"):
             self.check_novelty()

@@ -36,11 +36,10 @@ from charrnn.jobs.upkeep.submissions import Submissions
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "hooks"  # in CHARRNN_HOME
 VARIABLE = "RUN_"  # how the variables of a command begin: CHARRNN_ is for settings, which a command may use too
 COMMAND_S, URL_S = 60.0, 10.0  # time limits; both are shorter than a claim, so that no other process begins meanwhile
 SHOWN_OUTPUT = 400  # characters of a failed command's output
-MAX_OUTPUT = 65_536  # bytes that are read at once
+READ_SIZE = 65_536  # bytes that are read at once
 POLL_S = 0.02  # between two looks at a command
 
 
@@ -60,7 +59,7 @@ class Hooks:
     ) -> None:
         self._connections, self._now = connections, now
         self._submissions = submissions or Submissions(wait_s=0)  # no schedule waits for a hook
-        self._folder = connections.settings.home / FOLDER
+        self._folder = connections.settings.hooks
 
     def allow(self, *hooks: str | None) -> None:
         """Let the processes of this host, with this home, run hooks.
@@ -80,10 +79,11 @@ class Hooks:
             InputError: others could have written to the folder.
         """
         private.check_folder(self._folder)
-        return self._path(hook).is_file()
+        return isinstance(hook, str) and self._path(hook).is_file()  # a damaged cell may be of another type
 
     def _path(self, hook: str) -> Path:
-        return self._folder / hashlib.sha256(hook.encode(errors="surrogatepass")).hexdigest()
+        named = f"{self._connections.store.id} {hook}"  # another store that names the same command is another one
+        return self._folder / hashlib.sha256(named.encode(errors="surrogatepass")).hexdigest()
 
     def ended(self) -> list[EndedRun]:
         """Return the runs that have ended and were not told yet."""
@@ -94,14 +94,22 @@ class Hooks:
         """Run the hook of a run in a thread, after the other hooks of its schedule, unless this host does not allow it
         or another process was quicker."""
         event, hook = run.event, run.hook
-        if event is None or hook is None or run.attempts >= events.ATTEMPTS:  # each may have ended its process
-            with self._connections.store.write() as connection:
-                events.forget(connection, run)
-        elif not self._submissions.unfinished(run.slot.schedule) and self.allowed(hook):
+        if event is None or hook is None:
+            self._forget(run)
+        elif run.attempts >= events.ATTEMPTS:
+            self._forget(run, f"its process ended in each of {events.ATTEMPTS} attempts")
+        elif not self.allowed(hook):
+            if self._now() - run.slot.at > events.UNTOLD_MS:
+                self._forget(run, "no host has allowed it. To allow it there: charrnn-jobs schedules allow")
+        elif not self._submissions.unfinished(run.slot.schedule):
             with self._connections.store.write() as connection:
                 claimed = events.claim(connection, run, self._now())
             if claimed:
                 self._submissions.start(run.slot, partial(self._tell, run, hook, event))
+
+    def _forget(self, run: EndedRun, error: str | None = None) -> None:
+        with self._connections.store.write() as connection:
+            events.forget(connection, run, error)
 
     def _tell(self, run: EndedRun, hook: str, event: Event) -> None:
         """Run the hook of a claimed event, and store how that ended."""
@@ -191,7 +199,7 @@ def _follow(process: subprocess.Popen[bytes]) -> str:
         with suppress(subprocess.TimeoutExpired):
             process.wait(POLL_S)
         ended = process.returncode is not None
-        while (data := process.stdout.read(MAX_OUTPUT)) and time.monotonic() < ends:
+        while (data := process.stdout.read(READ_SIZE)) and time.monotonic() < ends:
             output = (output + data)[-4 * SHOWN_OUTPUT :]
         if not ended and time.monotonic() > ends:
             os.killpg(process.pid, signal.SIGKILL)

@@ -21,6 +21,7 @@ from charrnn.jobs.store.tables import WITH_HOOK, jobs, schedules, slots
 CLAIM_MS = 2 * 60 * 1000  # longer than a hook may take: see charrnn.jobs.upkeep.hooks
 PAUSE_MS = 60 * 1000  # between two attempts
 ATTEMPTS = 3
+UNTOLD_MS = 7 * 24 * 3600 * 1000  # after a run's time; one that no host allows to tell must not wait for ever
 MAX_OPEN = 10_000  # runs to look at: more than may run at once
 
 
@@ -60,9 +61,9 @@ def _run(row: Row[Any]) -> EndedRun:
     )
 
 
-def forget(connection: Connection, run: EndedRun) -> None:
-    """Mark a run as told that no hook waits for."""
-    connection.execute(update(slots).where(_is(run)).values(hook_at=None))
+def forget(connection: Connection, run: EndedRun, error: str | None = None) -> None:
+    """Mark a run as told that no hook waits for, or that none could be told of."""
+    connection.execute(update(slots).where(_is(run)).values(hook_at=None, hook_error=error))
 
 
 def claim(connection: Connection, run: EndedRun, now: int) -> bool:
