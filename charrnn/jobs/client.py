@@ -18,13 +18,10 @@ from typing import TYPE_CHECKING, Unpack
 from charrnn.checks import check_choice
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.handle import JobHandle
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import QUEUES, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.views import Job, JobStatus, WorkerInfo
-from charrnn.jobs.rows.results import Results, RowFilter
-from charrnn.jobs.rows.row import Row
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import lifecycle, migrations, registry
@@ -35,7 +32,10 @@ from charrnn.text.documents import check_storable
 
 # What not every command needs is imported in methods: some of it needs NumPy, and all of it doubles the time to import.
 if TYPE_CHECKING:
+    from charrnn.jobs.handle import JobHandle
     from charrnn.jobs.models.models import Models
+    from charrnn.jobs.rows.results import RowFilter
+    from charrnn.jobs.rows.row import Row
     from charrnn.jobs.schedules import Schedules
 
 
@@ -83,6 +83,7 @@ class Client:
             UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the
                 store broke while it stored the job: the outcome is then unknown.
         """
+        from charrnn.jobs.handle import JobHandle
         from charrnn.jobs.submit.training import train
 
         return JobHandle(**vars(train(self.connections, request, dry_run=dry_run)), client=self)
@@ -113,6 +114,7 @@ class Client:
                 store broke while it stored the job: the outcome is then unknown. With a key it is safe to submit
                 again.
         """
+        from charrnn.jobs.handle import JobHandle
         from charrnn.jobs.submit.sampling import submit
 
         job = submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
@@ -210,10 +212,14 @@ class Client:
                 it is novel.
             NotFoundError: the job does not exist.
         """
+        from charrnn.jobs.rows.row import Row
+
         return map(Row.from_line, self.results(job_id, **filters))
 
     def results(self, job_id: int, **filters: Unpack[RowFilter]) -> Iterator[bytes]:
         """Return the same rows as lines of JSON, each with its line end."""
+        from charrnn.jobs.rows.results import Results
+
         return Results(self.connections, job_id).selected(**filters)
 
     def cancel(self, job_id: int) -> bool:

@@ -8,7 +8,6 @@ import typer
 
 from charrnn.errors import counted
 from charrnn.jobs.programs import JOB_FAILED
-from producer.follow import follow
 from producer.newest import newest
 from producer.options import (
     JOB_PANEL,
@@ -37,6 +36,8 @@ app = typer.Typer()
 @app.command()
 def wait(job: OptionalJobArgument = None, timeout: TimeoutOption = None, json: JsonOption = False) -> None:
     """Follow a job until it ends."""
+    from producer.follow import follow  # bars, which no other command of this module needs
+
     timeout_s = parse_timeout(timeout)
     with open_client() as client:
         job = newest(client, job, lambda job: not job.ended, "has not ended")

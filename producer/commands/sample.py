@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.errors import InputError, NotFoundError, UnreachableError
+from charrnn.errors import NotFoundError, UnreachableError
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import Priority
@@ -66,9 +66,8 @@ def sample(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     with open_client() as client:
         if not any(GenerateSpec.QUEUE in worker.queues for worker in client.workers()):
             raise UnreachableError(f"Nothing can be sampled: {no_worker(GenerateSpec.QUEUE)}")
-        _check_model(client, model, seeds)
         with nullcontext(list[int]()) if keep else temporary(client) as jobs:
-            job = client.submit(request, seeds or None).id or 0
+            job = _submit(client, request, seeds)
             jobs.append(job)
             succeeded = _show(client, job, json=json, several=len(sampling.temperatures) > 1)
     if keep:
@@ -77,13 +76,14 @@ def sample(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         raise typer.Exit(JOB_FAILED)
 
 
-def _check_model(client: Client, model: str | None, seeds: list[str] | None) -> None:
-    """Check that the first argument is a model, which people forget when there is only one."""
+def _submit(client: Client, request: GenerateRequest, seeds: list[str] | None) -> int:
+    """Submit the job, and explain that the first argument is the model, which people forget if there is only one."""
     try:
-        if model is not None:
-            client.models.show(model)
-    except (InputError, NotFoundError) as error:
-        words = " ".join(map(repr, [model, *(seeds or ())]))
+        return client.submit(request, seeds or None).id or 0
+    except NotFoundError as error:
+        if request.model is None:
+            raise
+        words = " ".join(map(repr, [request.model, *(seeds or ())]))
         raise NotFoundError(f"{error} The model comes first: charrnn-jobs sample MODEL {words}") from error
 
 
