@@ -48,7 +48,7 @@ def write_seeds(path: Path, size: Size) -> None:
 
 def submit(stack: Stack, seeds: Path, *options: str) -> tuple[int, CommandRun]:
     """Submit one row per seed. Return the job and the run of its command."""
-    ran = stack.run("submit", "-m", MODEL, "--rng-seed", "1", "--seeds", str(seeds), *options)
+    ran = stack.run("submit", "-m", MODEL, "--rng-seed", "1", "--seeds", str(seeds), "--seeds-format", "text", *options)
     return int(ran.output), ran
 
 
