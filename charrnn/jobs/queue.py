@@ -52,7 +52,7 @@ CUT = ("handshake", "Connection closed by server")
 def doorbell(queue: str, number: str) -> dict[str, Any]:
     """Return a doorbell in the form in which Kombu keeps a message in Redis. It asks Celery for nothing but its task.
 
-    Writing it without Celery saves a command 0.15 s, as long as the rest of `submit` takes.
+    Celery would take a command 0.1 s to import and 0.07 s for its first message.
 
     Args:
         number: hexadecimal digits that no other doorbell has.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from charrnn.jobs.job.file_ref import FileRef
+from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart, SamplingProgress
 from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
@@ -245,37 +246,9 @@ def _spec(spec: TrainSpec | GenerateSpec | None) -> TrainRecord | GenerateRecord
 
 
 def train(spec: TrainSpec) -> TrainRecord:
-    return TrainRecord(
-        model=spec.model,
-        corpus=spec.corpus,
-        characters=spec.characters,
-        validation=spec.validation,
-        validation_characters=spec.validation_characters,
-        validation_source=spec.validation_source,
-        reserved=spec.reserved,
-        baseline=spec.baseline,
-        vocabulary=spec.vocabulary,
-        network=spec.network,
-        training=spec.training,
-        start=spec.start,
-        sources=spec.sources,
-        files=spec.num_sources,
-        source_bytes=spec.source_bytes,
-        left_out_characters=spec.left_out_characters,
-        margin=spec.margin,
-        keep=spec.keep,
-    )
+    values = field_values(spec)
+    return TrainRecord(files=values.pop("num_sources"), **values)
 
 
 def generate(spec: GenerateSpec) -> GenerateRecord:
-    return GenerateRecord(
-        model=spec.model,
-        version=spec.name if spec.version else None,
-        seeds=spec.seeds,
-        num_seeds=spec.num_seeds,
-        rows=spec.rows,
-        characters=spec.characters,
-        sampling=spec.sampling,
-        batch=spec.batch,
-        part_rows=spec.part_rows,
-    )
+    return GenerateRecord(**{**field_values(spec), "version": spec.name if spec.version else None})

@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 from charrnn.jobs.programs import NOT_FINISHED
 from tests.fixtures.processes import TINY, Home
 
+pytestmark = pytest.mark.usefixtures("trained")
+
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 

@@ -246,10 +246,15 @@ class Event:
     version: str | None = None
 
     def to_dict(self) -> JsonObject:
-        time = f"{datetime.fromtimestamp(self.slot.at / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
         reason = None if self.reason is None else shorten(str(self.reason))
-        facts = {"schedule": self.slot.schedule, "time": time, "state": str(self.state), "reason": reason}
-        return {**facts, "job": self.job, "version": self.version}
+        return {
+            "schedule": self.slot.schedule,
+            "time": iso_time(self.slot.at),
+            "state": str(self.state),
+            "reason": reason,
+            "job": self.job,
+            "version": self.version,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +300,11 @@ class EndedRun:
         if (event := self.event) is None:
             return None
         return self.on_success if event.state == JobState.DONE else self.on_failure
+
+
+def iso_time(ms: int) -> str:
+    """Return a time in ISO 8601, such as 2026-11-29T03:00:00Z."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def utc(ms: int) -> str:

@@ -35,7 +35,7 @@ class Estimate:
     result_bytes: int  # size of the results in the store's files
     export_bytes: int  # size of an export as JSON Lines
     seconds: float  # time with the devices that are live now
-    guessed: bool  # from the network's size, since the model has not been sampled yet
+    guessed: bool  # from the network's size, since the model's speed has not been measured yet
     mean_length: float | None = None  # characters of a text so far, where stop strings make texts shorter
 
 

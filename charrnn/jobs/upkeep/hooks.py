@@ -1,10 +1,10 @@
 """Hooks: a shell command or the URL of a POST, which a schedule names for the end of its runs.
 
 The database says which hook a schedule has, and whoever can write to it could name any command, or any address of the
-worker's network. A process therefore runs only hooks that a person has allowed on its host: files in its home, which is
-private and no part of the database, are named after their digests. `schedules add` and `edit` allow what they are
-given; on other hosts, `schedules allow` does. What a hook is told comes from jobs and is not trusted: it is passed in
-variables or as JSON, and never as a part of the command or the address.
+worker's network. A process therefore runs only hooks that a person has allowed on its host: files in a private folder
+(`Settings.hooks`), which is no part of the database, are named after the digests of store and hook. `schedules add`
+and `edit` allow what they are given; on other hosts, `schedules allow` does. What a hook is told comes from jobs and
+is not trusted: it is passed in variables or as JSON, and never as a part of the command or the address.
 """
 
 from __future__ import annotations
@@ -122,8 +122,11 @@ class Hooks:
             failed = {"event": "hook_failed", "schedule": run.slot.schedule}
             attempt = f"attempt {run.attempts + 1} of {events.ATTEMPTS}"
             logger.error("schedule %s: its hook failed, %s: %s", run.slot, attempt, error, extra=failed)
-        with self._connections.store.write() as connection:
-            events.mark(connection, run, self._now(), error)
+        try:
+            with self._connections.store.write() as connection:
+                events.mark(connection, run, self._now(), error)
+        except CharrnnError as failure:  # nobody waits for this thread
+            logger.warning("schedule %s: its hook is told again, since this cannot be stored: %s", run.slot, failure)
 
 
 def run_hook(hook: str, event: Event, home: Path) -> None:
