@@ -166,7 +166,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """The name of the setting in messages."""
         return self.source or PREFIX + self.name.upper()
 
 

@@ -1,1 +1,1 @@
-"""What `make docs` writes into docs/ from the code."""
+"""Generators of docs/reference.md and docs/schemas, which `make docs` runs."""

@@ -1,4 +1,4 @@
-"""What a command does while it keeps a person waiting: reading texts and seeds, exporting, importing, checking."""
+"""A line on the terminal during work that takes over two seconds: reading, exporting, importing, checking."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ PRIORITIES: dict[int, PriorityName] = {Priority.LOW: "low", Priority.NORMAL: "no
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecord:
-    """What a training job does."""
+    """The work of a training job."""
 
     model: str
     corpus: FileRef
@@ -38,7 +38,7 @@ class TrainRecord:
     validation: FileRef
     validation_characters: int
     validation_source: str
-    """What the validation text was made of."""
+    """Source of the validation text, in words."""
     reserved: bool
     """Whether the validation text is left out of the training."""
     baseline: float | None
@@ -61,7 +61,7 @@ class TrainRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateRecord:
-    """What a generate job does."""
+    """The work of a generate job."""
 
     model: str
     version: str | None

@@ -42,7 +42,7 @@ class ShownSlotRecord(SlotRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class TroubleRecord:
-    """What is wrong with a schedule."""
+    """A problem of a schedule: a failed or late run, or a failed hook."""
 
     schedule: str
     trouble: str

@@ -1,4 +1,4 @@
-"""What commands print with --json is valid by the schemas in docs/schemas, and has nothing beside."""
+"""The output of commands with --json is valid by the schemas in docs/schemas, and has no other fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print, on a terminal of 80 and of 120 columns, in a pipe and as JSON, is as tests/data/output has it.
+"""The output of commands at 80 and 120 columns, in a pipe, without colors and as JSON, is that of tests/data/output.
 
 `pytest tests/acceptance/test_output.py --freeze` writes these files anew; read the difference before you commit it.
 """

@@ -1,4 +1,4 @@
-"""What is shown while a command keeps a person waiting."""
+"""The line on the terminal during long work."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ CATCH_UPS = (NONE, ONCE) = ("none", "once")
 HOOK_URL = r"(?i:https?://)"  # how a hook begins that is a URL, as a pattern; all others are commands
 MAX_HOOK = 2000  # characters
 RULES = ("cron", "timezone", "overlap", "catch_up", "deadline_s", "always", "on_success", "on_failure")
-"""What `schedules edit` can change beside the request, by the names of the columns."""
+"""The columns that `schedules edit` can change, beside the request."""
 
 
 @dataclass(frozen=True, kw_only=True)
