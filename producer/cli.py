@@ -52,6 +52,8 @@ COMMANDS = {
         INSPECT,
         "List and manage model versions.",
     ),
+    "web": ("web", INSPECT, "Serve a page with jobs, texts, models, schedules and workers. Stops at Ctrl-C."),
+    "report": ("web", INSPECT, "Write a report of a job: one HTML file with its figures, losses and texts."),
     "doctor": ("doctor", INSPECT, "Check broker, store, files and workers, and say how to fix what is wrong."),
     "config": ("config", INSPECT, "Show every setting, its value and where it comes from. Passwords are hidden."),
     "cancel": ("jobs", MAINTAIN, "Cancel a job. Finished rows stay readable."),

@@ -38,8 +38,9 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
         _earlier_worker_ended(settings.home, stop_s) as lock,
         local_broker(settings) as keep_broker,
         _worker(worker_arguments, lock, stop_s) as worker,
+        _page(settings) as page,
     ):
-        console.note(f"data in {settings.home}; stop with Ctrl-C")
+        console.note(f"data in {settings.home}; {page}; stop with Ctrl-C")
         try:
             while worker.poll() is None:
                 keep_broker()
@@ -53,6 +54,18 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+@contextmanager
+def _page(settings: Settings) -> Iterator[str]:
+    """Serve the page, if its extra is installed, and yield where it is."""
+    try:
+        from producer.web.server import served_in_thread
+    except ImportError:
+        yield "for a page in the browser, install charrnn-jobs[web]"
+        return
+    with served_in_thread(settings) as address:
+        yield f"page at {address}"
 
 
 @contextmanager

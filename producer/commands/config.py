@@ -16,6 +16,7 @@ from producer.output import console
 from producer.records import config as records
 
 PASSWORDS = re.compile(r"(?<=://).*(?=@)|(?<=password=)[^&]*")
+SECRETS = {"web_token"}  # settings that are passwords themselves
 
 app = typer.Typer()
 
@@ -39,6 +40,8 @@ def config(json: JsonOption = False) -> None:
 def _shown(setting: Setting, home: object) -> Setting:
     """Return a setting with the value in force, which for some defaults is a place in the home, without passwords."""
     value = setting.value
+    if value and setting.name in SECRETS:
+        return replace(setting, value="***")
     if value == "" and isinstance(home, Path):
         local = Settings(home=home)
         places = {"redis_url": local.broker_url, "store_url": local.database_url, "files_url": local.files_location}

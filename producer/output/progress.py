@@ -45,8 +45,8 @@ def _live(name: str) -> Iterator[Show]:
 
         def show(job: JobStatus) -> None:
             epochs(job)
-            done, total = _work(job)
-            headline = escape(console.printable(_headline(job)))
+            done, total = work_of(job)
+            headline = escape(console.printable(headline_of(job)))
             progress.update(
                 task, completed=done, total=total, pace=pace(done, total, time.monotonic()), headline=headline
             )
@@ -99,7 +99,7 @@ class _Lines:
 
     def __call__(self, job: JobStatus) -> None:
         self.epochs(job)
-        headline, now = _headline(job), time.monotonic()
+        headline, now = headline_of(job), time.monotonic()
         due = _words(headline) != _words(self.last) or now - self.at >= LINE_S
         if not job.ended and headline != self.last and due:
             console.note(f"{self.name}: {headline}")
@@ -125,7 +125,7 @@ def _words(headline: str) -> str:
     return re.sub(r"[\d.,]+", "", headline)
 
 
-def _work(job: JobStatus) -> tuple[float, float]:
+def work_of(job: JobStatus) -> tuple[float, float]:
     """Return the characters done and the total, to train on or to sample."""
     if isinstance(spec := job.known_spec, GenerateSpec):
         return render.characters(job), spec.characters
@@ -135,7 +135,7 @@ def _work(job: JobStatus) -> tuple[float, float]:
     return 0.0, 1.0
 
 
-def _headline(job: JobStatus) -> str:
+def headline_of(job: JobStatus) -> str:
     if job.waiting_for:
         return f"{job.state}: {job.waiting_for}"
     if job.kind == TrainSpec.QUEUE or not job.rows_total:

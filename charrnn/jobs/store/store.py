@@ -241,11 +241,11 @@ class Store(Database):
         with self.read() as connection:
             return dict(connection.execute(query).all())
 
-    def jobs_in_work(self, owners: Sequence[str]) -> Sequence[int]:
-        """Return the jobs that these pool children are working on, one entry for each leased part."""
-        query = select(parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
+    def work_of(self, owners: Sequence[str]) -> list[tuple[str, int]]:
+        """Return what these pool children are working on: an owner and a job for each leased part."""
+        query = select(parts.c.owner, parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
         with self.read() as connection:
-            return connection.execute(query).scalars().all()
+            return [(owner, job) for owner, job in connection.execute(query)]
 
     def waiting_versions(self, job_id: int | None = None) -> dict[tuple[str, int], int]:
         """Return the number of waiting jobs by queue and the spec version that they need: all jobs, or one."""

@@ -97,7 +97,7 @@ def _waiting_for(connections: Connections, job: Job) -> str:
     serving = [worker.owner for worker in workers]
     if ahead := connections.store.parts_ahead(job):
         return _ahead(ahead)
-    others = [other for other in connections.store.jobs_in_work(serving) if other != job.id]  # its own may have begun
+    others = [other for _, other in connections.store.work_of(serving) if other != job.id]  # its own may have begun
     if len(others) >= len(serving):
         busy = " and ".join(f"job {other}" for other in sorted(set(others)))
         return f"the workers are busy with {busy}; a training job among them yields at its next checkpoint"

@@ -1,0 +1,84 @@
+"""The commands `web` and `report`."""
+
+from __future__ import annotations
+
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charrnn.errors import InputError
+from producer.newest import newest
+from producer.options import OptionalJobArgument, flag, integer, open_client, option, read_settings
+from producer.output import console, destination
+from producer.web import PORT
+
+PAGE, OUTPUT = "Page", "Output"
+MISSING = "The page needs the extra web. Install it: pip install 'charrnn-jobs[web]'"
+
+app = typer.Typer()
+
+
+@app.command()
+def web(
+    host: Annotated[
+        str,
+        option(
+            metavar="ADDRESS",
+            help="Address to serve on. Any but loopback requires CHARRNN_WEB_TOKEN or CHARRNN_WEB_TOKEN_FILE.",
+            default="127.0.0.1",
+            panel=PAGE,
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, integer(metavar="PORT", help="Port to serve on. 0: a free one.", default=PORT, panel=PAGE)
+    ] = PORT,
+    allow_host: Annotated[
+        list[str] | None,
+        option(metavar="NAME", help="Further name by which browsers reach the page. Repeatable.", panel=PAGE),
+    ] = None,
+    allow_writes: Annotated[
+        bool, flag("--allow-writes", help="Let viewers submit, cancel, retry, promote, run and pause.", panel=PAGE)
+    ] = False,
+    open_browser: Annotated[bool, flag("--open", help="Open the page in a browser.", panel=PAGE)] = False,
+) -> None:
+    """Serve a page with jobs, texts, models, schedules and workers. Stops at Ctrl-C."""
+    _require_extra()
+    from producer.web import server
+
+    settings = read_settings()
+    with open_client() as client, server.listen(host, port) as bound:
+        serving = server.make_server(client, settings, bound, allow_writes=allow_writes, hosts=allow_host or ())
+        url = server.address(bound)
+        console.note(f"page at {url}; stop with Ctrl-C")
+        if open_browser:
+            webbrowser.open(url)
+        serving.run(sockets=[bound])
+
+
+@app.command()
+def report(
+    job: OptionalJobArgument = None,
+    output: Annotated[
+        Path | None,
+        option("-o", "--output", metavar="FILE", help="File to write, such as report.html.", panel=OUTPUT),
+    ] = None,
+) -> None:
+    """Write a report of a job: one HTML file with its figures, losses and texts."""
+    _require_extra()
+    from producer.web.report import job_report
+
+    with open_client() as client:
+        job = newest(client, job, lambda job: job.started_at is not None, "has begun")
+        html = job_report(client, job).encode()
+    with destination.opened(output, live=False) as file:
+        file.write(html)
+    if output not in (None, destination.STANDARD_OUTPUT):
+        console.note(f"{console.size(len(html))}: {output}")
+
+
+def _require_extra() -> None:
+    if not all(map(find_spec, ("jinja2", "starlette", "uvicorn"))):
+        raise InputError(MISSING)

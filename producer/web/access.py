@@ -1,0 +1,145 @@
+"""Who may use the page, and the headers that protect whoever does.
+
+- Host: names other than this machine's are refused, since a page of another site can make its own name mean this
+  address (DNS rebinding). Addresses are accepted: no such name is one.
+- Token: needed on any address but loopback. A browser sends it once, as a form, and gets a cookie that is derived from
+  it; programs send it as a bearer token.
+- Origin: whatever changes something must come from a page of this server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from charrnn.errors import InputError
+
+COOKIE = "charrnn_session"
+COOKIE_S = 30 * 86400
+LEAST_TOKEN = 16  # characters; a shorter one could be guessed
+OPEN_PATHS = ("/login", "/static/")  # what a browser needs before it has the cookie
+
+HEADERS = {
+    # data: for the icons in Pico's style sheet.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+@dataclass(frozen=True)
+class Token:
+    """The secret that opens the page.
+
+    Raises:
+        InputError: it is too short.
+    """
+
+    text: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.text) < LEAST_TOKEN:
+            raise InputError(
+                f"The token of the page must have at least {LEAST_TOKEN} characters. Received: {len(self.text)}. Make "
+                f"one with: openssl rand -hex 32"
+            )
+
+    @property
+    def cookie(self) -> str:
+        """The value of the cookie: whoever reads it cannot find the token, and a new token makes it worthless."""
+        return hmac.digest(self.text.encode(), COOKIE.encode(), hashlib.sha256).hex()
+
+    def matches(self, text: str) -> bool:
+        return _equal(text, self.text)
+
+    def admits(self, request: Request) -> bool:
+        """Return whether a request has the token, or the cookie that stands for it."""
+        kind, _, sent = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self.matches(sent.strip()):
+            return True
+        return _equal(request.cookies.get(COOKIE, ""), self.cookie)
+
+
+def _equal(sent: str, expected: str) -> bool:
+    return hmac.compare_digest(sent.encode(errors="replace"), expected.encode())
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Access:
+    """ASGI middleware that refuses whoever may not use the page."""
+
+    def __init__(self, app: ASGIApp, *, token: Token | None, hosts: Collection[str]) -> None:
+        """Take the token, if one is needed, and the names of this server besides those that it has by itself."""
+        self.app, self.token = app, token
+        self.hosts = {"localhost", socket.gethostname().lower(), *(host.lower() for host in hosts)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        refused = self._refusal(request)
+        await (refused or self.app)(scope, receive, _protecting(send, static=request.url.path.startswith("/static/")))
+
+    def _refusal(self, request: Request) -> Response | None:
+        host = request.headers.get("host", "")
+        if not self._is_own(host):
+            return PlainTextResponse(
+                f"This server does not answer to the name {host[:80]!r}. Start it with: charrnn-jobs web --allow-host "
+                f"NAME",
+                421,
+            )
+        if request.method not in ("GET", "HEAD") and urlsplit(request.headers.get("origin", "")).netloc != host:
+            return PlainTextResponse("Only a page of this server may change something.", 403)
+        path = request.url.path
+        if self.token is None or path.startswith(OPEN_PATHS) or self.token.admits(request):
+            return None
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            target = quote(path + (f"?{request.url.query}" if request.url.query else ""))
+            return RedirectResponse(f"/login?next={target}", 303)
+        return PlainTextResponse("The token is missing or wrong.", 401, headers={"WWW-Authenticate": "Bearer"})
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # half an IPv6 address
+            return False
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return name in self.hosts
+        return True
+
+
+def _protecting(send: Send, *, static: bool) -> Send:
+    """Return a `send` that adds the headers."""
+
+    async def protected(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if static else "no-store")
+        await send(message)
+
+    return protected

@@ -1,0 +1,89 @@
+"""The application: its addresses, its errors, and what all pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from charrnn.errors import CharrnnError, InputError, NotFoundError, UnreachableError
+from charrnn.jobs.client import Client
+from producer.web import login, templates
+from producer.web.access import Access, Token
+from producer.web.feeds import Feeds
+from producer.web.pages import actions, gallery, jobs, models, schedules, submit, workers
+
+STATUS: dict[type[CharrnnError], HTTPStatus] = {
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    InputError: HTTPStatus.BAD_REQUEST,
+    UnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+READS = [
+    Route("/", jobs.listing),
+    Route("/jobs/events", jobs.listing_events),
+    Route("/jobs/{id:int}", jobs.details),
+    Route("/jobs/{id:int}/events", jobs.events),
+    Route("/jobs/{id:int}/parts", jobs.parts),
+    Route("/jobs/{id:int}/results.{format}", jobs.download),
+    Route("/jobs/{id:int}/report.html", jobs.report),
+    Route("/jobs/{id:int}/texts", gallery.texts),
+    Route("/models", models.listing),
+    Route("/models/compare", models.compare),
+    Route("/models/{reference}", models.details),
+    Route("/schedules", schedules.listing),
+    Route("/schedules/events", schedules.events),
+    Route("/schedules/{name}", schedules.details),
+    Route("/workers", workers.listing),
+    Route("/workers/events", workers.events),
+]
+WRITES = [
+    Route("/submit", submit.form, methods=["GET", "POST"]),
+    Route("/jobs/{id:int}/{verb}", actions.job, methods=["GET", "POST"]),
+    Route("/models/{reference}/promote", actions.promote, methods=["GET", "POST"]),
+    Route("/schedules/{name}/{verb}", actions.schedule, methods=["GET", "POST"]),
+]
+
+
+def create_app(
+    client: Client, *, allow_writes: bool = False, token: Token | None = None, hosts: Collection[str] = ()
+) -> Starlette:
+    """Return the page as an ASGI application.
+
+    Args:
+        client: it is shared by all requests, and stays open.
+        allow_writes: whether jobs can be submitted, cancelled and so on.
+        token: needed to see anything; None: everybody who reaches the address may.
+        hosts: further names by which browsers reach it.
+    """
+    app = Starlette(
+        routes=[
+            *READS,
+            *(WRITES if allow_writes else []),
+            Route("/login", login.login, methods=["GET", "POST"]),
+            Mount("/static", StaticFiles(directory=templates.STATIC)),
+        ],
+        middleware=[Middleware(Access, token=token, hosts=hosts)],
+        exception_handlers={CharrnnError: _failed, HTTPException: _refused},
+    )
+    app.state.client, app.state.feeds = client, Feeds()
+    app.state.allow_writes, app.state.token, app.state.has_token = allow_writes, token, token is not None
+    return app
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    status = next((status for kind, status in STATUS.items() if isinstance(error, kind)), HTTPStatus.CONFLICT)
+    return templates.page(request, "error.html", status_code=status, title=status.phrase, message=str(error))
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
+    message = "There is no such page." if status == HTTPStatus.NOT_FOUND else status.description
+    return templates.page(request, "error.html", status_code=status, title=status.phrase, message=message)

@@ -1,0 +1,1 @@
+"""The pages, one module for each noun: functions from a request to a response, which run in threads."""

@@ -1,0 +1,117 @@
+"""Jobs: the list, one job, its parts, its report, and its rows as a download."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from charrnn.checks import check_choice
+from charrnn.jobs.client import Client
+from charrnn.jobs.job.specs import QUEUES
+from charrnn.jobs.job.states import JobState
+from charrnn.jobs.rows import formats
+from producer.output.progress import Pace
+from producer.web import downloads
+from producer.web.feeds import Fragment
+from producer.web.job_view import view
+from producer.web.report import POLICY, job_report
+from producer.web.requests import event_stream, whole_number
+from producer.web.templates import page, render
+
+PAGE = 50  # jobs or parts
+
+
+@dataclass(frozen=True)
+class Filters:
+    """The jobs to list, as they stand in the address."""
+
+    state: str | None
+    kind: str | None
+    model: str | None
+    label: str | None
+    schedule: str | None
+
+    @classmethod
+    def of(cls, request: Request) -> Filters:
+        return cls(**{name: request.query_params.get(name) or None for name in cls.__annotations__})
+
+
+def _listed(client: Client, filters: Filters, before: int | None) -> dict[str, Any]:
+    found = client.jobs(PAGE + 1, before=before, **asdict(filters))
+    return {
+        "jobs": found[:PAGE],
+        "filters": asdict(filters),
+        "next": found[PAGE - 1].id if len(found) > PAGE else None,
+    }
+
+
+def listing(request: Request) -> Response:
+    """Show jobs, newest first."""
+    filters, before = Filters.of(request), whole_number(request, "before")
+    values = _listed(request.app.state.client, filters, before)
+    choices = {"state": [str(state) for state in JobState], "kind": QUEUES}
+    return page(request, "jobs.html", choices=choices, before=before, **values)
+
+
+async def listing_events(request: Request) -> Response:
+    """Send the first page of the list whenever it changes."""
+    filters = Filters.of(request)
+
+    def read() -> Fragment:
+        return Fragment(render("_jobs.html", **_listed(request.app.state.client, filters, None)))
+
+    return event_stream(request, ("jobs", filters), read)
+
+
+def details(request: Request) -> Response:
+    """Show one job."""
+    found = view(request.app.state.client, request.path_params["id"])
+    return page(request, "job.html", view=found)
+
+
+async def events(request: Request) -> Response:
+    """Send what changes on the page of one job."""
+    job, client = request.path_params["id"], request.app.state.client
+    pace = Pace()
+
+    def read() -> Fragment:
+        found = view(client, job, pace)
+        return Fragment(render("_job.html", view=found), final=found.job.ended)
+
+    return event_stream(request, ("job", job), read)
+
+
+def parts(request: Request) -> Response:
+    """Show the parts of a job, a page at a time."""
+    client: Client = request.app.state.client
+    job = client.job(request.path_params["id"])
+    found = client.connections.store.parts(job.id, first=whole_number(request, "row") or 0, limit=PAGE + 1)
+    next_row = found[PAGE].first_row if len(found) > PAGE else None
+    return page(request, "parts.html", job=job, parts=found[:PAGE], next_row=next_row)
+
+
+def download(request: Request) -> Response:
+    """Send the rows that are done, as a file."""
+    client: Client = request.app.state.client
+    suffix = request.path_params["format"]
+    check_choice("The format", suffix, formats.FORMATS)
+    job = client.job(request.path_params["id"])
+    lines = client.results(job.id)
+    first = list(islice(lines, 1))  # an error becomes a page, as long as nothing was sent
+    name = f"job-{job.id}{'' if job.ended else '-so-far'}.{suffix}"
+    return StreamingResponse(
+        downloads.stream(chain(first, lines), suffix),
+        media_type=downloads.TYPES[suffix],
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def report(request: Request) -> Response:
+    """Show the report of a job, which can be saved as one file."""
+    client: Client = request.app.state.client
+    html = job_report(client, request.path_params["id"])
+    return Response(html, media_type="text/html", headers={"Content-Security-Policy": POLICY})

@@ -1,0 +1,59 @@
+"""The form that submits a generate job, with a preview of what it would take."""
+
+from __future__ import annotations
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from charrnn.errors import CharrnnError, InputError
+from charrnn.jobs.client import Client
+from charrnn.jobs.handle import JobHandle
+from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.options import SamplingOptions
+from producer.options import parse_temperatures, unescape
+from producer.web.forms import read_form
+from producer.web.templates import page
+
+FIELDS = {"model": "", "seeds": "", "temperature": "0.5", "samples": "1", "length": "400", "stop": "", "label": ""}
+MAX_DIGITS = 12  # of a number that somebody typed
+
+
+async def form(request: Request) -> Response:
+    """Show the form, what it would take, or submit it."""
+    client: Client = request.app.state.client
+    models = sorted({version.model for version in await run_in_threadpool(client.models.list)})
+    if request.method == "GET":
+        given = {name: request.query_params.get(name, value) for name, value in FIELDS.items()}
+        return page(request, "submit.html", fields=given, models=models, preview=None, error=None)
+    sent = await read_form(request)
+    fields = FIELDS | {name: sent[name] for name in FIELDS if name in sent}
+    submits = "submit" in sent
+    try:
+        job = await run_in_threadpool(_submit, client, fields, dry_run=not submits)
+    except CharrnnError as error:
+        return page(
+            request, "submit.html", status_code=400, fields=fields, models=models, preview=None, error=str(error)
+        )
+    if submits:
+        return RedirectResponse(f"/jobs/{job.id}", 303)
+    return page(request, "submit.html", fields=fields, models=models, preview=job, error=None)
+
+
+def _submit(client: Client, fields: dict[str, str], *, dry_run: bool) -> JobHandle[GenerateSpec]:
+    sampling = SamplingOptions(
+        temperatures=parse_temperatures("Temperatures", fields["temperature"]),
+        samples=_number("Texts per seed and temperature", fields["samples"]),
+        length=_number("Characters per text", fields["length"]),
+        stop=tuple(map(unescape, fields["stop"].split())),
+    )
+    request = GenerateRequest(model=fields["model"] or None, sampling=sampling, label=fields["label"] or None)
+    seeds = fields["seeds"].replace("\r\n", "\n").rstrip("\n")
+    return client.submit(request, seeds.split("\n"), dry_run=dry_run)
+
+
+def _number(label: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
+        raise InputError(f"{label} must be a whole number. Received: {text[:80]!r}")
+    return int(text)

@@ -1,0 +1,101 @@
+"""The templates, and what they can call."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from charrnn.errors import counted
+from charrnn.release import release
+from producer.output import console
+from producer.output import jobs as facts
+from producer.web import texts
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+
+
+def page(request: Request, template: str, /, *, status_code: int = 200, **values: Any) -> Response:
+    """Return a page made from a template."""
+    site = {"allow_writes": request.app.state.allow_writes, "has_token": request.app.state.has_token}
+    return HTMLResponse(render(template, path=request.url.path, **site, **values), status_code)
+
+
+def render(template: str, /, **values: Any) -> str:
+    """Return a template's text with these values."""
+    text = environment().get_template(template).render(**values)
+    return text.encode(errors="replace").decode()  # half a surrogate pair, as of a damaged cell, has no bytes
+
+
+@cache
+def environment() -> Environment:
+    found = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {
+        "bytes": console.size,
+        "counted": counted,
+        "duration": console.duration,
+        "loss": facts.loss_text,
+        "printable": console.printable,
+        "shaded": texts.shaded,
+        "shown": texts.shown,
+        "thousands": lambda number: f"{number:,}",
+        "time": time,
+    }
+    found.globals |= {
+        "asset": asset,
+        "engine_lines": facts.engine_lines,
+        "legend": texts.legend,
+        "progress_line": facts.progress_line,
+        "release": release,
+        "sampling_line": facts.sampling_line,
+        "style": style,
+        "training_line": facts.training_line,
+        "query": query,
+    }
+    return found
+
+
+def time(milliseconds: int | None) -> Markup:
+    """Return a database time as HTML: the server's local time for people, and UTC for programs."""
+    shown = console.when(milliseconds)
+    try:
+        machine = datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="seconds")
+    except (OSError, OverflowError, TypeError, ValueError):
+        machine = ""
+    return Markup('<time datetime="{}">{}</time>').format(machine, shown) if milliseconds else Markup("")
+
+
+def query(**values: Any) -> str:
+    """Return a query string of the values that are not None or False."""
+    given = {name: 1 if value is True else value for name, value in values.items() if value not in (None, False, "")}
+    return f"?{urlencode(given)}" if given else ""
+
+
+@cache
+def asset(name: str) -> str:
+    """Return the address of a static file. It changes with the file, which browsers keep for a year."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?{digest}"
+
+
+@cache
+def style() -> Markup:
+    """Return all style sheets, to put into a page that is a single file."""
+    sheets = ("vendor/pico.min.css", "style.css")
+    # They are this project's own files, and have no "</style>".
+    return Markup("\n".join((STATIC / sheet).read_text(encoding="utf-8") for sheet in sheets))  # noqa: S704

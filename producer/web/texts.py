@@ -1,0 +1,55 @@
+"""Generated texts in a page. They are untrusted: of any length, in any script, with any character."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from markupsafe import Markup, escape
+
+from charrnn.errors import counted
+from producer.output.console import printable
+
+MAX_SHOWN = 2_000  # characters of a text; a line of 100 kB would hide everything else on the page
+SHADES = (0.5, 0.2, 0.05, 0.01)  # probabilities: a character below the n-th has shade n + 1
+
+
+def shown(text: str, limit: int = MAX_SHOWN) -> Markup:
+    """Return a text as HTML, without invisible characters and without what is beyond `limit` characters."""
+    return escape(_printable_lines(text[:limit])) + _rest(text, limit)
+
+
+def shaded(text: str, logprobs: Sequence[float]) -> Markup:
+    """Return a text as HTML whose unlikely characters are shaded, the less likely the darker.
+
+    Args:
+        logprobs: natural log probability of each character.
+    """
+    runs = groupby(zip(text[:MAX_SHOWN], logprobs, strict=False), lambda pair: _shade(pair[1]))
+    parts = (_run(shade, "".join(character for character, _ in run)) for shade, run in runs)
+    return Markup("").join(parts) + _rest(text, MAX_SHOWN)
+
+
+def _shade(logprob: float) -> int:
+    return sum(logprob < math.log(probability) for probability in SHADES)
+
+
+def _run(shade: int, text: str) -> Markup:
+    lines = escape(_printable_lines(text))
+    return Markup('<span class="shade-{}">{}</span>').format(shade, lines) if shade else lines
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.replace("\r\n", "\n").split("\n")))
+
+
+def _rest(text: str, limit: int) -> Markup:
+    more = len(text) - limit
+    return Markup(' <span class="rest">… {} more</span>').format(counted(more, "character")) if more > 0 else Markup("")
+
+
+def legend() -> Iterator[tuple[int, str]]:
+    """Yield each shade with what it means."""
+    for shade, probability in enumerate(SHADES, start=1):
+        yield shade, f"below {probability:.0%}"
