@@ -80,7 +80,8 @@ async def events(request: Request) -> Response:
 
     def read() -> Fragment:
         found = view(client, job, pace)
-        return Fragment(render("_job.html", view=found), final=found.job.ended)
+        html = render("_job.html", view=found, allow_writes=request.app.state.allow_writes)
+        return Fragment(html, final=found.job.ended)
 
     return event_stream(request, ("job", job), read)
 
