@@ -64,7 +64,7 @@ EXAMPLES = {
         "charrnn-jobs models import speeches.zip",
         "charrnn-jobs models import speeches.zip --as copy",
     ),
-    "web": ("charrnn-jobs web --open", "charrnn-jobs web --allow-writes --port 9000"),
+    "web": ("charrnn-jobs web --open", "charrnn-jobs web --allow-writes"),
     "report": ("charrnn-jobs report -o report.html", "charrnn-jobs report 12 -o report.html"),
     "doctor": ("charrnn-jobs doctor", "charrnn-jobs doctor --json"),
     "config": ("charrnn-jobs config", "charrnn-jobs config --json"),

@@ -24,6 +24,7 @@ pytest_plugins = [
         "s3",
         "store",
         "client",
+        "web",
         "nights",
         "hosts",
         "containers",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import webbrowser
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -33,8 +35,11 @@ def web(
         ),
     ] = "127.0.0.1",
     port: Annotated[
-        int, integer(metavar="PORT", help="Port to serve on. 0: a free one.", default=PORT, panel=PAGE)
-    ] = PORT,
+        int | None,
+        integer(
+            metavar="PORT", help="Port to serve on.", default=f"{PORT}, or a free one if that is taken", panel=PAGE
+        ),
+    ] = None,
     allow_host: Annotated[
         list[str] | None,
         option(metavar="NAME", help="Further name by which browsers reach the page. Repeatable.", panel=PAGE),
@@ -55,7 +60,9 @@ def web(
         console.note(f"page at {url}; stop with Ctrl-C")
         if open_browser:
             webbrowser.open(url)
-        serving.run(sockets=[bound])
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server raises again what has stopped it
+        with suppress(KeyboardInterrupt):
+            serving.run(sockets=[bound])
 
 
 @app.command()

@@ -7,11 +7,11 @@ from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from charrnn.errors import CharrnnError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
@@ -24,6 +24,11 @@ STATUS: dict[type[CharrnnError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     InputError: HTTPStatus.BAD_REQUEST,
     UnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+MESSAGES = {
+    HTTPStatus.NOT_FOUND: "There is no such page.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "This is an error of the page itself. Its server has logged the cause.",
 }
 
 READS = [
@@ -54,7 +59,7 @@ WRITES = [
 
 def create_app(
     client: Client, *, allow_writes: bool = False, token: Token | None = None, hosts: Collection[str] = ()
-) -> Starlette:
+) -> ASGIApp:
     """Return the page as an ASGI application.
 
     Args:
@@ -70,12 +75,11 @@ def create_app(
             Route("/login", login.login, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(directory=templates.STATIC)),
         ],
-        middleware=[Middleware(Access, token=token, hosts=hosts)],
-        exception_handlers={CharrnnError: _failed, HTTPException: _refused},
+        exception_handlers={CharrnnError: _failed, HTTPException: _refused, Exception: _refused},
     )
     app.state.client, app.state.feeds = client, Feeds()
     app.state.allow_writes, app.state.token, app.state.has_token = allow_writes, token, token is not None
-    return app
+    return Access(app, token=token, hosts=hosts)
 
 
 def _failed(request: Request, error: Exception) -> Response:
@@ -84,6 +88,6 @@ def _failed(request: Request, error: Exception) -> Response:
 
 
 def _refused(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
-    message = "There is no such page." if status == HTTPStatus.NOT_FOUND else status.description
+    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
+    message = MESSAGES.get(status, status.description)
     return templates.page(request, "error.html", status_code=status, title=status.phrase, message=message)

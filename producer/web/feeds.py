@@ -75,6 +75,7 @@ class _Feed:
         self.viewers = 0
         self._read = read
         self._fragment: Fragment | None = None
+        self._failure: Exception | None = None
         self._changed = asyncio.Condition()
         self._task = asyncio.create_task(self._poll())
 
@@ -96,16 +97,24 @@ class _Feed:
         """Wait until the part is another one than a viewer has seen, and return it."""
         async with self._changed:
             while self._fragment is None or self._fragment is seen:
+                if self._failure is not None:
+                    raise self._failure
                 await self._changed.wait()
             return self._fragment
 
     async def _poll(self) -> None:
         while self._fragment is None or not self._fragment.final:
-            fragment = await run_in_threadpool(self._read)
-            if fragment != self._fragment:
+            fragment = self._fragment
+            try:
+                fragment = await run_in_threadpool(self._read)
+            except Exception as error:  # for the viewers, who would wait for ever
+                self._failure = error
+            if self._failure or fragment != self._fragment:
                 async with self._changed:
                     self._fragment = fragment
                     self._changed.notify_all()
+            if self._failure:
+                return
             await asyncio.sleep(POLL_S)
 
 

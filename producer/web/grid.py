@@ -66,7 +66,8 @@ def read_grid(client: Client, job: int, grid: Grid, seeds: Sequence[int]) -> lis
     def cell(seed: int, index: int) -> Cell:
         start = grid.first(seed, index)
         done = [rows[number] for number in range(start, start + samples) if number in rows]
-        return Cell(temperature=grid.temperatures[index], index=index, rows=done)
+        temperature = done[0].temperature if done else grid.temperatures[index]  # a seed may have as many of its own
+        return Cell(temperature=temperature, index=index, rows=done)
 
     made = []
     for seed in seeds:

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from charrnn.errors import CharrnnError, InputError
+from charrnn.errors import CharrnnError, InputError, NotFoundError
 from producer.options import MAX_ID
 from producer.web.feeds import Feeds, Fragment, Read
 from producer.web.templates import render
@@ -25,6 +25,18 @@ def whole_number(request: Request, name: str, most: int = MAX_ID) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
         raise InputError(f"{name} must be a whole number from 0 to {most:,}. Received: {text[:80]!r}")
     return int(text)
+
+
+def job_id(request: Request) -> int:
+    """Return the job's id in a path.
+
+    Raises:
+        NotFoundError: it is larger than any id.
+    """
+    number: int = request.path_params["id"]
+    if number > MAX_ID:
+        raise NotFoundError(f"There is no job {str(number)[:80]}")
+    return number
 
 
 def event_stream(request: Request, key: Hashable, read: Read) -> Response:

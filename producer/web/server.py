@@ -21,16 +21,22 @@ from producer.web.app import create_app
 STOP_S = 2  # seconds that open connections have when the server stops; live parts of pages are open for ever
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int | None) -> socket.socket:
     """Return a socket that listens on an address.
+
+    Args:
+        port: 0 for a free one; None for PORT, or a free one if that is taken.
 
     Raises:
         InputError: the address is not this machine's, or the port is taken.
     """
     try:
-        found, *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        wanted = PORT if port is None else port
+        found, *_ = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[4][:2], family=found[0], backlog=1024)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and port is None:
+            return listen(host, 0)
         if error.errno == errno.EADDRINUSE:
             raise InputError(f"Port {port} of {host} is taken. Choose another one with --port") from error
         raise InputError(f"The page cannot be served on {host}: {error.strerror}. Choose another --host") from error
@@ -67,12 +73,9 @@ def make_server(
 
 @contextmanager
 def served_in_thread(settings: Settings) -> Iterator[str]:
-    """Serve the page on loopback, read-only, while the block runs, and yield its address.
-
-    The port is PORT, or a free one if that is taken.
-    """
+    """Serve the page on loopback, read-only, while the block runs, and yield its address."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    with _listen_on_loopback() as bound, Client(settings) as client:
+    with listen("127.0.0.1", None) as bound, Client(settings) as client:
         server = make_server(client, settings, bound, allow_writes=False, hosts=())
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
@@ -81,10 +84,3 @@ def served_in_thread(settings: Settings) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(STOP_S + 1)
-
-
-def _listen_on_loopback() -> socket.socket:
-    try:
-        return listen("127.0.0.1", PORT)
-    except InputError:
-        return listen("127.0.0.1", 0)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from charrnn.jobs.client import Client
+from producer.web.requests import job_id
 from producer.web.templates import page
 
 
@@ -66,7 +67,7 @@ SCHEDULE = {
 async def job(request: Request) -> Response:
     """Cancel or retry a job."""
     client: Client = request.app.state.client
-    number, verb = request.path_params["id"], request.path_params["verb"]
+    number, verb = job_id(request), request.path_params["verb"]
     do: dict[str, Callable[[], object]] = {
         "cancel": lambda: client.cancel(number),
         "retry": lambda: client.retry(number),

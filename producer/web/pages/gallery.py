@@ -14,7 +14,7 @@ from charrnn.jobs.job.sizing import MAX_ROWS
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.row import Row
 from producer.web.grid import SHOWN_CELLS, Grid, grid_of, read_grid
-from producer.web.requests import whole_number
+from producer.web.requests import job_id, whole_number
 from producer.web.templates import page
 
 SHOWN_SEEDS = 10  # on a page of the grid
@@ -25,7 +25,7 @@ SCANNED_ROWS = 20_000  # for one page of the list: half a second
 def texts(request: Request) -> Response:
     """Show texts of a job."""
     client: Client = request.app.state.client
-    job = client.job(request.path_params["id"])
+    job = client.job(job_id(request))
     spec = job.generate_spec
     if spec is None:
         raise InputError(f"Job {job.id} is a training job, so it has no texts. Its previews are on its page")

@@ -19,7 +19,7 @@ from producer.web import downloads
 from producer.web.feeds import Fragment
 from producer.web.job_view import view
 from producer.web.report import POLICY, job_report
-from producer.web.requests import event_stream, whole_number
+from producer.web.requests import event_stream, job_id, whole_number
 from producer.web.templates import page, render
 
 PAGE = 50  # jobs or parts
@@ -69,13 +69,13 @@ async def listing_events(request: Request) -> Response:
 
 def details(request: Request) -> Response:
     """Show one job."""
-    found = view(request.app.state.client, request.path_params["id"])
+    found = view(request.app.state.client, job_id(request))
     return page(request, "job.html", view=found)
 
 
 async def events(request: Request) -> Response:
     """Send what changes on the page of one job."""
-    job, client = request.path_params["id"], request.app.state.client
+    job, client = job_id(request), request.app.state.client
     pace = Pace()
 
     def read() -> Fragment:
@@ -89,7 +89,7 @@ async def events(request: Request) -> Response:
 def parts(request: Request) -> Response:
     """Show the parts of a job, a page at a time."""
     client: Client = request.app.state.client
-    job = client.job(request.path_params["id"])
+    job = client.job(job_id(request))
     found = client.connections.store.parts(job.id, first=whole_number(request, "row") or 0, limit=PAGE + 1)
     next_row = found[PAGE].first_row if len(found) > PAGE else None
     return page(request, "parts.html", job=job, parts=found[:PAGE], next_row=next_row)
@@ -100,7 +100,7 @@ def download(request: Request) -> Response:
     client: Client = request.app.state.client
     suffix = request.path_params["format"]
     check_choice("The format", suffix, formats.FORMATS)
-    job = client.job(request.path_params["id"])
+    job = client.job(job_id(request))
     lines = client.results(job.id)
     first = list(islice(lines, 1))  # an error becomes a page, as long as nothing was sent
     name = f"job-{job.id}{'' if job.ended else '-so-far'}.{suffix}"
@@ -114,5 +114,5 @@ def download(request: Request) -> Response:
 def report(request: Request) -> Response:
     """Show the report of a job, which can be saved as one file."""
     client: Client = request.app.state.client
-    html = job_report(client, request.path_params["id"])
+    html = job_report(client, job_id(request))
     return Response(html, media_type="text/html", headers={"Content-Security-Policy": POLICY})

@@ -1,0 +1,44 @@
+"""Curves: every value is inside the drawing, whatever it is, and the axes have round numbers."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producer.web.curve import MAX_POINTS, draw
+
+losses = st.one_of(st.floats(-1e6, 1e6), st.just(math.nan), st.just(math.inf))
+
+
+@given(st.lists(losses, min_size=1, max_size=50), st.integers(1, 10**6))
+def test_every_finite_value_is_inside_the_drawing(values: list[float], first: int) -> None:
+    curve = draw("Loss", "epoch", range(first, first + len(values)), {"validation loss": values})
+    if not any(map(math.isfinite, values)):
+        assert curve is None
+        return
+    assert curve is not None
+    points = [tuple(map(float, point.split(","))) for point in curve.lines[0].points.split()]
+    assert len(points) == sum(map(math.isfinite, values))
+    ticks = [(tick.at, curve.top) for tick in curve.x_ticks] + [(curve.left, tick.at) for tick in curve.y_ticks]
+    for x, y in [*points, *ticks, curve.best]:
+        assert curve.left <= x <= curve.right + 1
+        assert curve.top - 1 <= y <= curve.bottom + 1
+    assert 1 <= len(curve.y_ticks) <= 12
+    assert len(curve.x_ticks) <= 12
+
+
+def test_the_title_has_the_lowest_value_and_the_axes_round_numbers() -> None:
+    curve = draw("Loss", "epoch", [1, 2, 3], {"training loss": [3.0, 2.0, 1.0], "validation loss": [3.0, 1.5, 2.0]})
+    assert curve is not None
+    assert curve.title == "Loss. Lowest validation loss: 1.5000 at epoch 2"
+    assert [tick.text for tick in curve.y_ticks] == ["1", "2", "3"]
+    assert [tick.text for tick in curve.x_ticks] == ["1", "2", "3"]
+
+
+def test_a_long_training_has_no_more_points_than_a_screen_has_pixels() -> None:
+    curve = draw("Loss", "epoch", range(1, 10_001), {"validation loss": [1.0 / epoch for epoch in range(1, 10_001)]})
+    assert curve is not None
+    assert len(curve.lines[0].points.split()) <= MAX_POINTS
+    assert "at epoch 10,000" in curve.title  # Catches: the lowest of the points that are drawn
