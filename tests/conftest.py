@@ -25,6 +25,7 @@ pytest_plugins = [
         "store",
         "client",
         "web",
+        "browser",
         "nights",
         "hosts",
         "containers",
