@@ -38,6 +38,8 @@ postgres=$(password)
 printf %s "$postgres" >postgres_password
 echo "postgresql://charrnn:$postgres@postgres/charrnn?sslmode=verify-full&sslrootcert=/run/secrets/ca.crt" >store_url
 
+password >web_token # opens the page of `charrnn-jobs web`
+
 cat >aws_credentials <<'END'
 # For CHARRNN_FILES_URL=s3://bucket/folder, remove the # signs and fill in:
 # [default]

@@ -20,6 +20,16 @@ from tests.fixtures.processes import TINY, until
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 PIECES = (*WORKERS, "scheduler", "redis", "postgres")
+PAGE = """
+import urllib.request, sys
+token = open("/run/secrets/web_token").read().strip()
+for headers in ({"Authorization": f"Bearer {token}"}, {}):
+    request = urllib.request.Request("http://127.0.0.1:8470/models", headers=headers)
+    try:
+        print("tiny" in urllib.request.urlopen(request, timeout=30).read().decode())
+    except urllib.error.HTTPError as error:
+        print(error.code)
+"""
 pytestmark = pytest.mark.timeout(900)  # restarts in the middle of 62,500 texts take three to five minutes
 SEEDS, PART_ROWS = 25, 100
 SAMPLES = {"short": 4, "long": 2500}  # per seed; 625 parts outlast all the restarts, half a minute and more
@@ -134,6 +144,13 @@ def test_every_row_exists_once_and_equals_a_run_without_faults(carried: Carried)
 def test_every_service_stops_gracefully_at_sigterm(carried: Carried) -> None:
     # At SIGTERM a scheduler has nothing to requeue, and ends with the exit code that a shell reports for the signal
     assert carried.exit_codes == {**dict.fromkeys(PIECES, 0), "scheduler": -signal.SIGTERM}
+
+
+def test_the_page_is_served_to_who_has_the_token(stack: Stack, carried: Carried) -> None:
+    container = stack.container("web").start()
+    until(lambda: "page at" in container.log, "the page")
+    assert container.execute("python3", "-c", PAGE).stdout.split() == ["True", "401"]
+    assert container.stop() == 0
 
 
 def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: Carried) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from producer.web import PORT
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
@@ -127,8 +129,10 @@ def test_files_copied_by_the_dockerfile_exist_and_are_not_ignored(stages: dict[s
     assert all(any(Path(path).is_relative_to(entry) for entry in allowed) for path in copied | bound)
 
 
-def test_no_port_is_published(services: dict[str, Compose]) -> None:
-    assert not [name for name, service in services.items() if {"ports", "network_mode"} & service.keys()]
+def test_no_port_is_published_but_that_of_the_page_on_loopback(services: dict[str, Compose]) -> None:
+    published = {name: service["ports"] for name, service in services.items() if "ports" in service}
+    assert published == {"web": [f"127.0.0.1:{PORT}:{PORT}"]}
+    assert not [name for name, service in services.items() if "network_mode" in service]
 
 
 def test_only_these_services_reach_broker_and_database(compose: Compose) -> None:
