@@ -37,6 +37,9 @@ CHECK_KERAS = "windows means largest_relative_difference"
 TERMINAL = """
     python_s help_s jobs_s completion_s sample_first_s sample_400_characters_s cpu_share_of_others
 """
+PAGE = """
+    jobs_ms jobs_filtered_ms job_ms texts_ms cell_ms parts_ms report_ms core_share_1_viewers core_share_100_viewers
+"""
 STORE = """
     submit_rows_per_s submit_peak_mb message_bytes export_rows_per_s export_peak_mb progress_ms bookkeeping_share
 """
@@ -70,6 +73,12 @@ beside = pytest.mark.slow("test_bench_runs_to_its_last_line")
 )
 def test_bench_runs_to_its_last_line(bench: str, options: tuple[str, ...], keys: str) -> None:
     assert sorted(last_line(bench, *options)) == sorted(keys.split())
+
+
+@beside
+def test_bench_of_the_page_runs_to_its_last_line() -> None:
+    found = last_line("page", "--databases", "sqlite")
+    assert sorted(found["sqlite"]) == sorted(PAGE.split())
 
 
 @pytest.mark.parametrize(
