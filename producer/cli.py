@@ -38,7 +38,7 @@ START, GENERATE, INSPECT, MAINTAIN, OPERATE = "Start", "Generate", "Inspect", "M
 
 # The module in producer.commands whose `app` has the command, its panel in the list, and its first line of help.
 COMMANDS = {
-    "up": ("up", START, "Start a broker and a worker on this machine. Stops at Ctrl-C."),
+    "up": ("run", START, "Start a broker and a worker on this machine. Stops at Ctrl-C."),
     "train": ("train", START, "Train a new version of a model on text files."),
     "sample": ("sample", GENERATE, "Generate a few texts and show them, ahead of waiting jobs. The job is deleted."),
     "submit": ("submit", GENERATE, "Generate texts from seeds. Prints the job's id."),
@@ -65,9 +65,9 @@ COMMANDS = {
     "delete": ("jobs", MAINTAIN, "Delete an ended job and its results permanently."),
     "prune": ("jobs", MAINTAIN, "Delete old jobs and their results. Training jobs whose version exists are kept."),
     "store": ("store", MAINTAIN, "Maintain, check and restore the database and its files."),
-    "worker": ("worker", OPERATE, "Start a worker: one process per device. Stops gracefully at SIGTERM or Ctrl-C."),
+    "worker": ("run", OPERATE, "Start a worker: one process per device. Stops gracefully at SIGTERM or Ctrl-C."),
     "scheduler": (
-        "worker",
+        "run",
         OPERATE,
         "Run schedules and maintenance, but no jobs. Every worker does both as well.",
     ),

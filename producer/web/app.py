@@ -15,10 +15,10 @@ from starlette.types import ASGIApp
 
 from charrnn.errors import CharrnnError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
-from producer.web import login, templates
+from producer.web import templates
 from producer.web.access import Access, Token
 from producer.web.feeds import Feeds
-from producer.web.pages import actions, gallery, jobs, models, schedules, submit, workers
+from producer.web.pages import actions, gallery, jobs, login, models, schedules, submit, workers
 
 STATUS: dict[type[CharrnnError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,

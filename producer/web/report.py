@@ -10,10 +10,10 @@ from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.version import VersionDetails
-from producer.web.curve import Curve
-from producer.web.grid import grid_of, read_grid
-from producer.web.job_view import loss_curve, view
 from producer.web.templates import render
+from producer.web.views.curve import Curve
+from producer.web.views.grid import grid_of, read_grid
+from producer.web.views.job import loss_curve, view
 
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # its style sheet is inside it; it has no script

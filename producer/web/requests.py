@@ -1,8 +1,9 @@
-"""What pages read from requests, and the streams that they answer with."""
+"""What pages read from requests: numbers, and forms within a limit; and the streams that they answer with."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -11,6 +12,26 @@ from charrnn.errors import CharrnnError, InputError, NotFoundError
 from producer.options import MAX_ID
 from producer.web.feeds import Feeds, Fragment, Read
 from producer.web.templates import render
+
+MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
+MAX_FIELDS = 100
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """Return the fields of a form by name.
+
+    Raises:
+        InputError: it is too large, or is no form.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise InputError(f"The form is larger than {MAX_BODY:,} bytes. Use: charrnn-jobs submit --seeds FILE")
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise InputError(f"The form cannot be read: {error}") from error
 
 
 def whole_number(request: Request, name: str, most: int = MAX_ID) -> int | None:

@@ -18,7 +18,7 @@ from charrnn.errors import counted
 from charrnn.release import release
 from producer.output import console
 from producer.output import jobs as facts
-from producer.web import texts
+from producer.web.views import texts
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"

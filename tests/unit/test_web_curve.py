@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.web.curve import MAX_POINTS, draw
+from producer.web.views.curve import MAX_POINTS, draw
 
 losses = st.one_of(st.floats(-1e6, 1e6), st.just(math.nan), st.just(math.inf))
 

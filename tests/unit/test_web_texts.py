@@ -7,7 +7,7 @@ import math
 import pytest
 
 from producer.web.templates import render
-from producer.web.texts import MAX_SHOWN, SHADES, shaded, shown
+from producer.web.views.texts import MAX_SHOWN, SHADES, shaded, shown
 
 HOSTILE = "<script>alert(1)</script>{{7*7}} &amp; \"'"
 

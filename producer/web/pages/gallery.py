@@ -13,9 +13,9 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.job.sizing import MAX_ROWS
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.row import Row
-from producer.web.grid import SHOWN_CELLS, Grid, grid_of, read_grid
 from producer.web.requests import job_id, whole_number
 from producer.web.templates import page
+from producer.web.views.grid import SHOWN_CELLS, Grid, grid_of, read_grid
 
 SHOWN_SEEDS = 10  # on a page of the grid
 SHOWN_ROWS = 50  # on a page of the list

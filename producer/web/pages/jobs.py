@@ -17,10 +17,10 @@ from charrnn.jobs.rows import formats
 from producer.output.progress import Pace
 from producer.web import downloads
 from producer.web.feeds import Fragment
-from producer.web.job_view import view
 from producer.web.report import POLICY, job_report
 from producer.web.requests import event_stream, job_id, whole_number
 from producer.web.templates import page, render
+from producer.web.views.job import view
 
 PAGE = 50  # jobs or parts
 

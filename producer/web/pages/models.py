@@ -12,8 +12,8 @@ from charrnn.errors import CharrnnError, InputError, NotFoundError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.version import CHAMPION, ListedVersion
 from charrnn.training.progress import Preview
-from producer.web.curve import Curve, draw
 from producer.web.templates import page
+from producer.web.views.curve import Curve, draw
 
 SHOWN_VERSIONS = 200  # of a model, the newest
 

@@ -13,7 +13,7 @@ from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.options import SamplingOptions
 from producer.options import parse_temperatures, unescape
-from producer.web.forms import read_form
+from producer.web.requests import read_form
 from producer.web.templates import page
 
 FIELDS = {"model": "", "seeds": "", "temperature": "0.5", "samples": "1", "length": "400", "stop": "", "label": ""}

@@ -17,7 +17,7 @@ from charrnn.jobs.job.version import VersionDetails
 from charrnn.jobs.job.views import JobStatus
 from charrnn.training.progress import EpochMetrics, Preview
 from producer.output.progress import Pace, headline_of, work_of
-from producer.web.curve import Curve, draw
+from producer.web.views.curve import Curve, draw
 
 SHOWN_FAILURES = 20  # parts
 SHOWN_EPOCHS = 12  # of the previews: the first, the last, and some between

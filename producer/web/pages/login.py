@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from producer.web import templates
 from producer.web.access import COOKIE, COOKIE_S, Token
-from producer.web.forms import read_form
+from producer.web.requests import read_form
 
 
 async def login(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The commands `worker` and `scheduler`: this process becomes one of them."""
+"""The commands `up`, `worker` and `scheduler`, which run until Ctrl-C. The last two replace this process."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ LogFormatOption = Annotated[
 QueuesOption = Annotated[str, option("--queues", metavar="QUEUES", help=QUEUES_HELP, default=QUEUES, panel=WORKER)]
 
 app = typer.Typer()
+
+
+@app.command()
+def up(
+    devices: DevicesOption = DEVICES, queues: QueuesOption = QUEUES, log_format: LogFormatOption = LOG_FORMAT
+) -> None:
+    """Start a broker and a worker on this machine. Stops at Ctrl-C."""
+    from producer.stack import run_stack  # SQLAlchemy and redis, which --help does not need
+
+    raise typer.Exit(run_stack(read_settings(), ["--devices", devices, "--queues", queues, "--log-format", log_format]))
 
 
 @app.command()
