@@ -157,6 +157,7 @@ class Client:
         model: str | None = None,
         label: str | None = None,
         schedule: str | None = None,
+        with_failures: bool = False,
     ) -> list[Job]:
         """Return the newest jobs, the newest first.
 
@@ -165,6 +166,7 @@ class Client:
             before: return only jobs with a smaller id, to get the next page.
             model: `name` or `name@3`.
             schedule: name of the schedule that submitted them; it may have been removed since.
+            with_failures: return only jobs that failed or have failed rows.
 
         Raises:
             InputError: `state` or `kind` does not exist, or `model` is not of that form.
@@ -180,7 +182,7 @@ class Client:
             raise InputError(f"The model must be NAME or NAME@VERSION, such as speeches@3. Received: {model!r}")
         equal = {"state": state, "kind": kind, "model": name or None, "version": number}
         equal |= {"label": label, "schedule": schedule}
-        return self.connections.store.jobs(limit, before, **equal)
+        return self.connections.store.jobs(limit, before, with_failures=with_failures, **equal)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """Yield the status of a job again and again until it has ended. The last one is that of the ended job.

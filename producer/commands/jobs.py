@@ -85,6 +85,9 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     schedule: Annotated[
         str | None, option(metavar="NAME", help="Jobs that this schedule submitted.", panel=FILTER)
     ] = None,
+    with_failures: Annotated[
+        bool, flag("--with-failures", help="Jobs that failed or have failed rows.", panel=FILTER)
+    ] = False,
     limit: Annotated[
         int,
         option(metavar="N", parser=positive_number, help="Maximum number of jobs.", default=20, panel=OUTPUT),
@@ -100,7 +103,16 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
 ) -> None:
     """List jobs, newest first."""
     with open_client() as client:
-        found = client.jobs(limit, before=before, state=state, kind=kind, model=model, label=label, schedule=schedule)
+        found = client.jobs(
+            limit,
+            before=before,
+            state=state,
+            kind=kind,
+            model=model,
+            label=label,
+            schedule=schedule,
+            with_failures=with_failures,
+        )
     if json:
         console.records([records.job(job) for job in found])
         return

@@ -128,7 +128,9 @@ def _words(headline: str) -> str:
 def work_of(job: JobStatus) -> tuple[float, float]:
     """Return the characters done and the total, to train on or to sample."""
     if isinstance(spec := job.known_spec, GenerateSpec):
-        return render.characters(job), spec.characters
+        done, rows = render.characters(job), _rows(job)
+        # Texts that a stop string ends are shorter than they may be: those so far tell how long the others will be.
+        return done, min(spec.characters, done / rows * job.rows_total) if rows else spec.characters
     for part in job.progress:
         if isinstance(work := part.progress.work, TrainingProgress) and work.step:
             return work.characters, work.characters / work.step * work.steps
@@ -140,6 +142,10 @@ def headline_of(job: JobStatus) -> str:
         return f"{job.state}: {job.waiting_for}"
     if job.kind == TrainSpec.QUEUE or not job.rows_total:
         return render.progress_line(job.progress[0]) if job.progress else job.state
+    return f"{_rows(job):,} of {counted(job.rows_total, 'row')}, {counted(render.characters(job), 'character')}"
+
+
+def _rows(job: JobStatus) -> int:
+    """Return the rows that are done or failed, with those of parts in work."""
     works = [part.progress.work for part in job.progress]
-    rows = job.rows_done + sum(work.rows for work in works if isinstance(work, SamplingProgress))
-    return f"{rows:,} of {counted(job.rows_total, 'row')}, {counted(render.characters(job), 'character')}"
+    return job.rows_done + job.rows_failed + sum(work.rows for work in works if isinstance(work, SamplingProgress))

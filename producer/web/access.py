@@ -139,7 +139,9 @@ def _protecting(send: Send, *, static: bool) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "public, max-age=31536000, immutable" if static else "no-store")
+            headers.setdefault(
+                "Cache-Control", "public, max-age=31536000, immutable" if static else "private, no-cache"
+            )
         await send(message)
 
     return protected

@@ -46,6 +46,7 @@ READS = [
     Route("/schedules", schedules.listing),
     Route("/schedules/events", schedules.events),
     Route("/schedules/{name}", schedules.details),
+    Route("/schedules/{name}/events", schedules.details_events),
     Route("/workers", workers.listing),
     Route("/workers/events", workers.events),
 ]
@@ -58,12 +59,18 @@ WRITES = [
 
 
 def create_app(
-    client: Client, *, allow_writes: bool = False, token: Token | None = None, hosts: Collection[str] = ()
+    client: Client,
+    feeds: Feeds,
+    *,
+    allow_writes: bool = False,
+    token: Token | None = None,
+    hosts: Collection[str] = (),
 ) -> ASGIApp:
     """Return the page as an ASGI application.
 
     Args:
         client: it is shared by all requests, and stays open.
+        feeds: the live parts; who stops the server closes them.
         allow_writes: whether jobs can be submitted, cancelled and so on.
         token: needed to see anything; None: everybody who reaches the address may.
         hosts: further names by which browsers reach it.
@@ -77,7 +84,7 @@ def create_app(
         ],
         exception_handlers={CharrnnError: _failed, HTTPException: _refused, Exception: _refused},
     )
-    app.state.client, app.state.feeds = client, Feeds()
+    app.state.client, app.state.feeds = client, feeds
     app.state.allow_writes, app.state.token, app.state.has_token = allow_writes, token, token is not None
     return Access(app, token=token, hosts=hosts)
 

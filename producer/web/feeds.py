@@ -42,6 +42,11 @@ class Feeds:
     def viewers(self) -> int:
         return sum(feed.viewers for feed in self._feeds.values())
 
+    async def close(self) -> None:
+        """End all streams, since the server stops."""
+        for feed in list(self._feeds.values()):
+            await feed.close()
+
     async def follow(self, key: Hashable, read: Read) -> AsyncIterator[str]:
         """Yield server-sent events: the part now, and each time that it has changed.
 
@@ -76,27 +81,38 @@ class _Feed:
         self._read = read
         self._fragment: Fragment | None = None
         self._failure: Exception | None = None
+        self._closed = False
         self._changed = asyncio.Condition()
         self._task = asyncio.create_task(self._poll())
 
     def stop(self) -> None:
         self._task.cancel()
 
+    async def close(self) -> None:
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
     async def events(self) -> AsyncIterator[str]:
         seen: Fragment | None = None
         while seen is None or not seen.final:
             try:
-                seen = await asyncio.wait_for(self._next(seen), SILENCE_S)
+                found = await asyncio.wait_for(self._next(seen), SILENCE_S)
             except TimeoutError:
                 yield ": \n\n"
-            else:
-                yield _event(seen.html)
+                continue
+            if found is None:
+                return
+            seen = found
+            yield _event(seen.html)
         yield ENDED
 
-    async def _next(self, seen: Fragment | None) -> Fragment:
-        """Wait until the part is another one than a viewer has seen, and return it."""
+    async def _next(self, seen: Fragment | None) -> Fragment | None:
+        """Wait until the part is another one than a viewer has seen, and return it. None: the server stops."""
         async with self._changed:
             while self._fragment is None or self._fragment is seen:
+                if self._closed:
+                    return None
                 if self._failure is not None:
                     raise self._failure
                 await self._changed.wait()

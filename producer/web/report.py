@@ -37,7 +37,7 @@ def job_report(client: Client, job_id: int) -> str:
         version = _version(client, spec)
         values |= {"version": version, "curve": _curve(client, version)}
         values |= _texts(client, job_id, spec)
-    return render("report.html", view=found, policy=POLICY, **values)
+    return render("report.html", view=found, policy=POLICY, now=client.connections.store.now(), **values)
 
 
 def _texts(client: Client, job_id: int, spec: GenerateSpec) -> dict[str, Sequence[object]]:

@@ -17,8 +17,9 @@ from charrnn.jobs.settings import Settings
 from producer.web import PORT
 from producer.web.access import Token, is_loopback
 from producer.web.app import create_app
+from producer.web.feeds import Feeds
 
-STOP_S = 2  # seconds that open connections have when the server stops; live parts of pages are open for ever
+STOP_S = 2  # seconds that open connections have when the server stops
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -64,11 +65,24 @@ def make_server(
             f"Everybody who reaches {host} could read all texts. Set CHARRNN_WEB_TOKEN or CHARRNN_WEB_TOKEN_FILE, such "
             f"as from: openssl rand -hex 32"
         )
-    app = create_app(client, allow_writes=allow_writes, token=token, hosts=hosts)
+    feeds = Feeds()
+    app = create_app(client, feeds, allow_writes=allow_writes, token=token, hosts=hosts)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S, lifespan="off"
     )
-    return uvicorn.Server(config)
+    return _Server(config, feeds)
+
+
+class _Server(uvicorn.Server):
+    """A server that ends the live parts of pages before it waits for its connections to end."""
+
+    def __init__(self, config: uvicorn.Config, feeds: Feeds) -> None:
+        super().__init__(config)
+        self.feeds = feeds
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.feeds.close()
+        await super().shutdown(sockets)
 
 
 @contextmanager

@@ -81,8 +81,10 @@ def time(milliseconds: int | None) -> Markup:
 
 
 def query(**values: Any) -> str:
-    """Return a query string of the values that are not None or False."""
-    given = {name: 1 if value is True else value for name, value in values.items() if value not in (None, False, "")}
+    """Return a query string of the values that are not None, False or empty."""
+    # A number 0 is a value, although it equals False.
+    left_out = {name for name, value in values.items() if value is None or value is False or value == ""}
+    given = {name: 1 if value is True else value for name, value in values.items() if name not in left_out}
     return f"?{urlencode(given)}" if given else ""
 
 

@@ -93,7 +93,7 @@ def test_every_answer_has_the_headers_that_protect(locked: Page) -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
-    assert locked.get("/login").headers["cache-control"] == "no-store"
+    assert locked.get("/login").headers["cache-control"] == "private, no-cache"
     assert "immutable" in locked.get("/static/style.css").headers["cache-control"]
 
 

@@ -121,3 +121,13 @@ def test_a_read_that_fails_ends_the_stream() -> None:
             await anext(stream)
 
     run(test)
+
+
+def test_streams_end_when_the_server_stops() -> None:
+    async def test(found: Feeds) -> None:
+        stream = found.follow("job", lambda: Fragment("a"))
+        assert await anext(stream) == "data: a\n\n"
+        await found.close()
+        assert [event async for event in stream] == []  # Catches: a server that waits for its viewers
+
+    run(test)

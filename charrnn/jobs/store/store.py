@@ -21,7 +21,7 @@ from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
-from charrnn.jobs.job.states import ENDED_JOBS, PartState
+from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.job.views import Engine, Job, WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
@@ -132,11 +132,12 @@ class Store(Database):
             raise NotFoundError("No job has been submitted yet. Start with: charrnn-jobs train NAME PATH")
         raise no_job(job_id)
 
-    def jobs(self, limit: int, before: int | None = None, **equal: object) -> list[Job]:
+    def jobs(self, limit: int, before: int | None = None, *, with_failures: bool = False, **equal: object) -> list[Job]:
         """Return the newest jobs, newest first.
 
         Args:
             before: only jobs with a smaller id, for the next page.
+            with_failures: only jobs that failed or have failed rows.
             equal: values that columns must have; those that are None are ignored.
         """
         query = select(*JOB)
@@ -145,6 +146,8 @@ class Store(Database):
                 query = query.where(jobs.c[name] == value)
         if before is not None:
             query = query.where(jobs.c.id < before)
+        if with_failures:
+            query = query.where((jobs.c.state == JobState.FAILED) | (jobs.c.rows_failed > 0))
         with self.read() as connection:
             return [to_job(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
 

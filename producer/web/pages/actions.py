@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from charrnn.errors import InputError
 from charrnn.jobs.client import Client
 from producer.web.requests import job_id
 from producer.web.templates import page
@@ -32,7 +33,7 @@ class Action:
 JOB = {
     "cancel": Action(
         question="Cancel job {}?",
-        consequence="Rows that are done stay readable. The rest is not done, unless the job is retried.",
+        consequence="Finished rows stay readable. A retry samples the others later.",
         button="Cancel the job",
     ),
     "retry": Action(
@@ -43,7 +44,7 @@ JOB = {
 }
 PROMOTE = Action(
     question="Promote {}?",
-    consequence="The model's plain name means this version from now on. Jobs that were submitted keep theirs. To "
+    consequence="New jobs that name the model without a version use this one. Jobs that were submitted keep theirs. To "
     "undo it, promote the other version.",
     button="Promote the version",
 )
@@ -68,11 +69,16 @@ async def job(request: Request) -> Response:
     """Cancel or retry a job."""
     client: Client = request.app.state.client
     number, verb = job_id(request), request.path_params["verb"]
-    do: dict[str, Callable[[], object]] = {
-        "cancel": lambda: client.cancel(number),
-        "retry": lambda: client.retry(number),
-    }
-    return await _act(request, JOB, verb, str(number), do, f"/jobs/{number}")
+
+    def cancel() -> None:
+        if not client.cancel(number):
+            raise InputError(f"Job {number} has ended already")
+
+    def retry() -> None:
+        if not client.retry(number):
+            raise InputError(f"No part of job {number} failed or was cancelled")
+
+    return await _act(request, JOB, verb, str(number), {"cancel": cancel, "retry": retry}, f"/jobs/{number}")
 
 
 async def promote(request: Request) -> Response:
@@ -87,8 +93,16 @@ async def schedule(request: Request) -> Response:
     """Run, pause or resume a schedule."""
     client: Client = request.app.state.client
     name, verb = request.path_params["name"], request.path_params["verb"]
+
+    def run() -> None:
+        slot = client.schedules.run(name)
+        if slot.job is None:
+            raise InputError(
+                f"The run is {slot.state}: {slot.reason or 'its job is submitted once broker and files answer'}"
+            )
+
     do: dict[str, Callable[[], object]] = {
-        "run": lambda: client.schedules.run(name),
+        "run": run,
         "pause": lambda: client.schedules.pause(name),
         "resume": lambda: client.schedules.resume(name),
     }

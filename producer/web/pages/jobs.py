@@ -21,6 +21,7 @@ from producer.web.report import POLICY, job_report
 from producer.web.requests import event_stream, job_id, whole_number
 from producer.web.templates import page, render
 from producer.web.views.job import view
+from producer.web.views.selection import Selection
 
 PAGE = 50  # jobs or parts
 
@@ -34,16 +35,21 @@ class Filters:
     model: str | None
     label: str | None
     schedule: str | None
+    failures: bool
 
     @classmethod
     def of(cls, request: Request) -> Filters:
-        return cls(**{name: request.query_params.get(name) or None for name in cls.__annotations__})
+        names = ("state", "kind", "model", "label", "schedule")
+        values = {name: request.query_params.get(name) or None for name in names}
+        return cls(**values, failures=bool(request.query_params.get("failures")))
 
 
 def _listed(client: Client, filters: Filters, before: int | None) -> dict[str, Any]:
-    found = client.jobs(PAGE + 1, before=before, **asdict(filters))
+    values = asdict(filters)
+    found = client.jobs(PAGE + 1, before=before, with_failures=values.pop("failures"), **values)
     return {
         "jobs": found[:PAGE],
+        "num_troubles": len(client.schedules.find_troubles()),
         "filters": asdict(filters),
         "next": found[PAGE - 1].id if len(found) > PAGE else None,
     }
@@ -96,12 +102,12 @@ def parts(request: Request) -> Response:
 
 
 def download(request: Request) -> Response:
-    """Send the rows that are done, as a file."""
+    """Send the rows that are done, or some of them, as a file."""
     client: Client = request.app.state.client
     suffix = request.path_params["format"]
     check_choice("The format", suffix, formats.FORMATS)
     job = client.job(job_id(request))
-    lines = client.results(job.id)
+    lines = Selection.of(request).lines(client, job)
     first = list(islice(lines, 1))  # an error becomes a page, as long as nothing was sent
     name = f"job-{job.id}{'' if job.ended else '-so-far'}.{suffix}"
     return StreamingResponse(
@@ -114,5 +120,10 @@ def download(request: Request) -> Response:
 def report(request: Request) -> Response:
     """Show the report of a job, which can be saved as one file."""
     client: Client = request.app.state.client
-    html = job_report(client, job_id(request))
-    return Response(html, media_type="text/html", headers={"Content-Security-Policy": POLICY})
+    job = job_id(request)
+    html = job_report(client, job)
+    headers = {
+        "Content-Disposition": f'attachment; filename="job-{job}-report.html"',
+        "Content-Security-Policy": POLICY,
+    }
+    return Response(html, media_type="text/html", headers=headers)

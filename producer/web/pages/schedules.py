@@ -32,7 +32,20 @@ async def events(request: Request) -> Response:
 
 def details(request: Request) -> Response:
     """Show one schedule."""
-    client: Client = request.app.state.client
-    found = client.schedules.show(request.path_params["name"])
-    command = found.unreadable or shlex.join(request_words(found.request))
-    return page(request, "schedule.html", schedule=found, command=command)
+    return page(request, "schedule.html", **_shown(request.app.state.client, request.path_params["name"]))
+
+
+def _shown(client: Client, name: str) -> dict[str, Any]:
+    found = client.schedules.show(name)
+    return {"schedule": found, "command": found.unreadable or shlex.join(request_words(found.request))}
+
+
+async def details_events(request: Request) -> Response:
+    """Send what changes on the page of one schedule."""
+    client, name = request.app.state.client, request.path_params["name"]
+    writes = request.app.state.allow_writes
+
+    def read() -> Fragment:
+        return Fragment(render("_schedule.html", allow_writes=writes, **_shown(client, name)))
+
+    return event_stream(request, ("schedule", name), read)

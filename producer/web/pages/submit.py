@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -24,28 +29,54 @@ async def form(request: Request) -> Response:
     """Show the form, what it would take, or submit it."""
     client: Client = request.app.state.client
     models = sorted({version.model for version in await run_in_threadpool(client.models.list)})
+    values: dict[str, Any] = {"models": models, "preview": None, "warnings": [], "error": None}
     if request.method == "GET":
         given = {name: request.query_params.get(name, value) for name, value in FIELDS.items()}
-        return page(request, "submit.html", fields=given, models=models, preview=None, error=None)
+        given["model"] = given["model"] or client.connections.settings.model or next(iter(models), "")
+        return page(request, "submit.html", fields=given, **values)
     sent = await read_form(request)
     fields = FIELDS | {name: sent[name] for name in FIELDS if name in sent}
     submits = "submit" in sent
     try:
-        job = await run_in_threadpool(_submit, client, fields, dry_run=not submits)
+        job, warnings = await run_in_threadpool(_submit, client, fields, dry_run=not submits)
     except CharrnnError as error:
-        return page(
-            request, "submit.html", status_code=400, fields=fields, models=models, preview=None, error=str(error)
-        )
+        return page(request, "submit.html", status_code=400, fields=fields, **values | {"error": str(error)})
     if submits:
         return RedirectResponse(f"/jobs/{job.id}", 303)
-    return page(request, "submit.html", fields=fields, models=models, preview=job, error=None)
+    return page(request, "submit.html", fields=fields, **values | {"preview": job, "warnings": warnings})
 
 
-def _submit(client: Client, fields: dict[str, str], *, dry_run: bool) -> JobHandle[GenerateSpec]:
+def _submit(client: Client, fields: dict[str, str], *, dry_run: bool) -> tuple[JobHandle[GenerateSpec], Sequence[str]]:
+    """Return the job, and the warnings about it."""
+    with _Warnings() as warnings:
+        return _checked(client, fields, dry_run=dry_run), warnings.messages
+
+
+class _Warnings(logging.Handler):
+    """Collects the warnings that this thread logs in a block."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            self.messages.append(record.getMessage())
+
+    def __enter__(self) -> _Warnings:
+        logging.getLogger().addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self)
+
+
+def _checked(client: Client, fields: dict[str, str], *, dry_run: bool) -> JobHandle[GenerateSpec]:
     sampling = SamplingOptions(
         temperatures=parse_temperatures("Temperatures", fields["temperature"]),
         samples=_number("Texts per seed and temperature", fields["samples"]),
-        length=_number("Characters per text", fields["length"]),
+        length=_number("Maximum characters per text", fields["length"]),
         stop=tuple(map(unescape, fields["stop"].split())),
     )
     request = GenerateRequest(model=fields["model"] or None, sampling=sampling, label=fields["label"] or None)

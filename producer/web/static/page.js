@@ -1,0 +1,18 @@
+// What the live parts of a page need beside htmx: a word when the server is gone, the title, and the focus.
+(() => {
+    const lost = () => document.getElementById("lost");
+
+    document.addEventListener("htmx:sse:error", () => { lost().hidden = false; });
+    document.addEventListener("htmx:sse:before:connection", (event) => {
+        lost().hidden = event.detail.connection.attempt < 2;
+    });
+    document.addEventListener("htmx:sse:after:message", () => {
+        lost().hidden = true;
+        const titled = document.querySelector("[data-title]");
+        if (titled) document.title = titled.dataset.title;
+        // A button that had the focus is gone, such as Cancel when a job ends.
+        if (document.activeElement === document.body && document.hasFocus()) {
+            document.querySelector("[data-focus]")?.focus();
+        }
+    });
+})();
