@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from tests.fixtures.plans import add_many_jobs
 SEEDS, SAMPLES = 2_500, 100
 TEMPERATURES = "0.2,0.5,0.8,1.0"
 READS = 50
+TOKEN = secrets.token_hex(16)
 VIEWERS = (1, 100)
 VIEW_S = 10.0  # seconds
 TARGET_MS = 100
@@ -48,6 +50,7 @@ def served(stack: Stack) -> Iterator[tuple[str, int]]:
         "CHARRNN_HOME": str(stack.settings.home),
         "CHARRNN_STORE_URL": stack.settings.store_url,
     }
+    environment["CHARRNN_WEB_TOKEN"] = TOKEN
     words = [COMMAND, "web", "--port", "0"]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -91,7 +94,7 @@ def milliseconds(address: str, path: str) -> float:
 
 def opened(address: str, path: str) -> HTTPResponse:
     connection = HTTPConnection(address, timeout=60)
-    connection.request("GET", path)
+    connection.request("GET", path, headers={"Authorization": f"Bearer {TOKEN}"})
     response = connection.getresponse()
     if response.status != 200:
         raise SystemExit(f"{path}: {response.status}\n{response.read().decode()}")
@@ -102,7 +105,7 @@ def viewers_share(address: str, process: int, job: int, viewers: int, seconds: f
     """Return the share of one core that the server takes while a number of viewers look at a running job."""
     with ExitStack() as stack:
         for _ in range(viewers):
-            response = stack.enter_context(opened(address, f"/jobs/{job}/events"))
+            response = stack.enter_context(opened(address, f"/events/jobs/{job}"))
             response.read1(100)  # the first event
         before, begun = process_seconds(process), time.perf_counter()
         time.sleep(seconds)

@@ -15,7 +15,8 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077  # the rights of group and others; also the umask that leaves them none
 # The entries of a home. One with other entries is shared with something else, such as /opt or a project's folder.
 STORE = ("store.sqlite", "store.sqlite-journal", "store.sqlite-shm", "store.sqlite-wal")
-OURS = frozenset({"broker", "cache", "files", "health", "hooks", "up.lock", "worker.lock", *STORE})
+PAGE_KEY = "web_token"
+OURS = frozenset({"broker", "cache", "files", "health", "hooks", "up.lock", PAGE_KEY, "worker.lock", *STORE})
 
 
 def make_folder(path: Path) -> None:

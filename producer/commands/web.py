@@ -55,11 +55,11 @@ def web(
 
     settings = read_settings()
     with open_client() as client, server.listen(host, port) as bound:
-        serving = server.make_server(client, settings, bound, allow_writes=allow_writes, hosts=allow_host or ())
-        url = server.address(bound)
-        console.note(f"page at {url}; stop with Ctrl-C")
+        key = server.choose_key(settings, bound)
+        serving = server.make_server(client, key.token, allow_writes=allow_writes, hosts=allow_host or ())
+        console.note(f"page at {key.link}; stop with Ctrl-C")
         if open_browser:
-            webbrowser.open(url)
+            webbrowser.open(key.link)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server raises again what has stopped it
         with suppress(KeyboardInterrupt):
             serving.run(sockets=[bound])

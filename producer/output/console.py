@@ -76,6 +76,8 @@ class Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         note(f"{record.levelname}: {self.rename(record.getMessage())}")
+        if record.exc_info:
+            note(self.format(record).removeprefix(record.getMessage()).strip())
 
 
 def value(text: object) -> None:

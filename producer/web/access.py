@@ -12,9 +12,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
+import re
 import socket
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
@@ -24,10 +27,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from charrnn.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 COOKIE = "charrnn_session"
 COOKIE_S = 30 * 86400
 LEAST_TOKEN = 16  # characters; a shorter one could be guessed
-OPEN_PATHS = ("/login", "/static/")  # what a browser needs before it has the cookie
+STATIC = "/static/"
+LASTING = "public, max-age=31536000, immutable"  # addresses of static files change with their content
+LOGIN = "/login"
 
 HEADERS = {
     # data: for the icons in Pico's style sheet.
@@ -45,16 +52,16 @@ class Token:
     """The secret that opens the page.
 
     Raises:
-        InputError: it is too short.
+        InputError: it is too short, or has characters that a header cannot have.
     """
 
     text: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.text) < LEAST_TOKEN:
+        if len(self.text) < LEAST_TOKEN or not re.fullmatch(r"[!-~]+", self.text):
             raise InputError(
-                f"The token of the page must have at least {LEAST_TOKEN} characters. Received: {len(self.text)}. Make "
-                f"one with: openssl rand -hex 32"
+                f"The token of the page must have at least {LEAST_TOKEN} ASCII characters without blanks. Received: "
+                f"{len(self.text)} characters. Make one with: openssl rand -hex 32"
             )
 
     @property
@@ -75,6 +82,13 @@ class Token:
 
 def _equal(sent: str, expected: str) -> bool:
     return hmac.compare_digest(sent.encode(errors="replace"), expected.encode())
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # half an IPv6 address
+        return None
 
 
 def is_loopback(host: str) -> bool:
@@ -99,7 +113,11 @@ class Access:
             return
         request = Request(scope)
         refused = self._refusal(request)
-        await (refused or self.app)(scope, receive, _protecting(send, static=request.url.path.startswith("/static/")))
+        protected = _protecting(send, static=request.url.path.startswith(STATIC))
+        try:
+            await (refused or self.app)(scope, receive, protected)
+        except Exception:  # the answer was sent, or is cut
+            logger.exception("%s %s failed", request.method, request.url.path[:200])
 
     def _refusal(self, request: Request) -> Response | None:
         host = request.headers.get("host", "")
@@ -109,10 +127,10 @@ class Access:
                 f"NAME",
                 421,
             )
-        if request.method not in ("GET", "HEAD") and urlsplit(request.headers.get("origin", "")).netloc != host:
+        if request.method not in ("GET", "HEAD") and _netloc(request.headers.get("origin", "")) != host:
             return PlainTextResponse("Only a page of this server may change something.", 403)
         path = request.url.path
-        if self.token is None or path.startswith(OPEN_PATHS) or self.token.admits(request):
+        if self.token is None or path == LOGIN or path.startswith(STATIC) or self.token.admits(request):
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             target = quote(path + (f"?{request.url.query}" if request.url.query else ""))
@@ -139,9 +157,8 @@ def _protecting(send: Send, *, static: bool) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            headers.setdefault(
-                "Cache-Control", "public, max-age=31536000, immutable" if static else "private, no-cache"
-            )
+            lasts = static and message["status"] == HTTPStatus.OK
+            headers.setdefault("Cache-Control", LASTING if lasts else "private, no-cache")
         await send(message)
 
     return protected

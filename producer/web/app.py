@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from charrnn.errors import CharrnnError, InputError, NotFoundError, UnreachableError
+from charrnn.errors import CharrnnError, DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
 from producer.web import templates
 from producer.web.access import Access, Token
@@ -22,6 +22,7 @@ from producer.web.pages import actions, gallery, jobs, login, models, schedules,
 
 STATUS: dict[type[CharrnnError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
+    DamagedError: HTTPStatus.INTERNAL_SERVER_ERROR,
     InputError: HTTPStatus.BAD_REQUEST,
     UnreachableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -33,26 +34,26 @@ MESSAGES = {
 
 READS = [
     Route("/", jobs.listing),
-    Route("/jobs/events", jobs.listing_events),
-    Route("/jobs/{id:int}", jobs.details),
-    Route("/jobs/{id:int}/events", jobs.events),
-    Route("/jobs/{id:int}/parts", jobs.parts),
-    Route("/jobs/{id:int}/results.{format}", jobs.download),
-    Route("/jobs/{id:int}/report.html", jobs.report),
-    Route("/jobs/{id:int}/texts", gallery.texts),
+    Route("/events/jobs", jobs.listing_events),
+    Route("/jobs/{id}", jobs.details),
+    Route("/events/jobs/{id}", jobs.events),
+    Route("/jobs/{id}/parts", jobs.parts),
+    Route("/jobs/{id}/results.{format}", jobs.download),
+    Route("/jobs/{id}/report.html", jobs.report),
+    Route("/jobs/{id}/texts", gallery.texts),
     Route("/models", models.listing),
-    Route("/models/compare", models.compare),
+    Route("/compare", models.compare),
     Route("/models/{reference}", models.details),
     Route("/schedules", schedules.listing),
-    Route("/schedules/events", schedules.events),
+    Route("/events/schedules", schedules.events),
     Route("/schedules/{name}", schedules.details),
-    Route("/schedules/{name}/events", schedules.details_events),
+    Route("/events/schedules/{name}", schedules.details_events),
     Route("/workers", workers.listing),
-    Route("/workers/events", workers.events),
+    Route("/events/workers", workers.events),
 ]
 WRITES = [
     Route("/submit", submit.form, methods=["GET", "POST"]),
-    Route("/jobs/{id:int}/{verb}", actions.job, methods=["GET", "POST"]),
+    Route("/jobs/{id}/{verb}", actions.job, methods=["GET", "POST"]),
     Route("/models/{reference}/promote", actions.promote, methods=["GET", "POST"]),
     Route("/schedules/{name}/{verb}", actions.schedule, methods=["GET", "POST"]),
 ]

@@ -11,13 +11,13 @@ import re
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 
-from starlette.concurrency import run_in_threadpool
-
-from charrnn.errors import InputError
+from anyio import CapacityLimiter, to_thread
 
 POLL_S = 1.0  # seconds between two reads of one part
 SILENCE_S = 15.0  # seconds without a change after which a comment finds out who has left
 MAX_VIEWERS = 1_000  # connections; each takes 30 kB
+MAX_PARTS = 100  # each is read once a second
+THREADS = 4  # that read parts, so that a store that hangs leaves threads for pages
 ENDED = "event: ended\ndata: ended\n\n"
 
 
@@ -37,10 +37,15 @@ class Feeds:
 
     def __init__(self) -> None:
         self._feeds: dict[Hashable, _Feed] = {}
+        self._limiter = CapacityLimiter(THREADS)
 
     @property
     def viewers(self) -> int:
         return sum(feed.viewers for feed in self._feeds.values())
+
+    def is_full(self, key: Hashable) -> bool:
+        """Return whether there are too many viewers, or too many parts to add this one."""
+        return self.viewers >= MAX_VIEWERS or (key not in self._feeds and len(self._feeds) >= MAX_PARTS)
 
     async def close(self) -> None:
         """End all streams, since the server stops."""
@@ -52,16 +57,12 @@ class Feeds:
 
         Args:
             key: names the part. Viewers with equal keys share what is read.
-            read: called in a thread.
+            read: called in a thread. It does not raise.
 
-        Raises:
-            InputError: too many connections are open.
         """
-        if self.viewers >= MAX_VIEWERS:
-            raise InputError(f"{MAX_VIEWERS:,} browser tabs are open. Close some, or reload this page later")
         feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[key] = _Feed(read)
+            feed = self._feeds[key] = _Feed(read, self._limiter)
         feed.viewers += 1
         try:
             async for event in feed.events():
@@ -76,11 +77,10 @@ class Feeds:
 class _Feed:
     """One live part, and the task that reads it."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, limiter: CapacityLimiter) -> None:
         self.viewers = 0
-        self._read = read
+        self._read, self._limiter = read, limiter
         self._fragment: Fragment | None = None
-        self._failure: Exception | None = None
         self._closed = False
         self._changed = asyncio.Condition()
         self._task = asyncio.create_task(self._poll())
@@ -113,24 +113,16 @@ class _Feed:
             while self._fragment is None or self._fragment is seen:
                 if self._closed:
                     return None
-                if self._failure is not None:
-                    raise self._failure
                 await self._changed.wait()
             return self._fragment
 
     async def _poll(self) -> None:
         while self._fragment is None or not self._fragment.final:
-            fragment = self._fragment
-            try:
-                fragment = await run_in_threadpool(self._read)
-            except Exception as error:  # for the viewers, who would wait for ever
-                self._failure = error
-            if self._failure or fragment != self._fragment:
+            fragment = await to_thread.run_sync(self._read, abandon_on_cancel=True, limiter=self._limiter)
+            if fragment != self._fragment:
                 async with self._changed:
                     self._fragment = fragment
                     self._changed.notify_all()
-            if self._failure:
-                return
             await asyncio.sleep(POLL_S)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from charrnn.errors import CharrnnError, InputError, NotFoundError
 from producer.options import MAX_ID
 from producer.web.feeds import Feeds, Fragment, Read
 from producer.web.templates import render
 
+logger = logging.getLogger(__name__)
+
+EVENTS = "text/event-stream"
 MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
 MAX_FIELDS = 100
 
@@ -43,31 +47,49 @@ def whole_number(request: Request, name: str, most: int = MAX_ID) -> int | None:
     text = request.query_params.get(name, "")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most):
+    if not _is_number(text, most):
         raise InputError(f"{name} must be a whole number from 0 to {most:,}. Received: {text[:80]!r}")
     return int(text)
+
+
+def _is_number(text: str, most: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most
 
 
 def job_id(request: Request) -> int:
     """Return the job's id in a path.
 
     Raises:
-        NotFoundError: it is larger than any id.
+        NotFoundError: it is no number, or larger than any id.
     """
-    number: int = request.path_params["id"]
-    if number > MAX_ID:
-        raise NotFoundError(f"There is no job {str(number)[:80]}")
-    return number
+    text = request.path_params["id"]
+    if not _is_number(text, MAX_ID):
+        raise NotFoundError(f"There is no job {text[:80]}")
+    return int(text)
 
 
 def event_stream(request: Request, key: Hashable, read: Read) -> Response:
     """Return a stream of a live part. While it cannot be read, viewers see why."""
+    feeds: Feeds = request.app.state.feeds
+    if feeds.is_full(key):
+        return PlainTextResponse("Too many pages are open. Close some.", 503, headers={"Retry-After": "60"})
+    logged: set[str] = set()
 
     def readable() -> Fragment:
         try:
             return read()
+        except (InputError, NotFoundError) as error:  # it was deleted, or the address is wrong
+            return Fragment(render("_error.html", message=str(error)), final=True)
         except CharrnnError as error:
             return Fragment(render("_error.html", message=str(error)))
+        except Exception as error:
+            if str(error) not in logged:  # once, and not every second
+                logger.exception("%s cannot be read", request.url.path)
+                logged.add(str(error))
+            return Fragment(
+                render("_error.html", message="This part cannot be shown. The server has logged the cause.")
+            )
 
-    feeds: Feeds = request.app.state.feeds
-    return StreamingResponse(feeds.follow(key, readable), media_type="text/event-stream")
+    if request.method == "HEAD":
+        return Response(media_type=EVENTS)
+    return StreamingResponse(feeds.follow(key, readable), media_type=EVENTS)

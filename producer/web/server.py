@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import secrets
 import socket
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
 from charrnn.errors import InputError
+from charrnn.jobs import private
 from charrnn.jobs.client import Client
 from charrnn.jobs.settings import Settings
 from producer.web import PORT
-from producer.web.access import Token, is_loopback
+from producer.web.access import LOGIN, Token, is_loopback
 from producer.web.app import create_app
 from producer.web.feeds import Feeds
 
+MAX_TOKEN = 1_000  # characters
 STOP_S = 2  # seconds that open connections have when the server stops
 
 
@@ -34,7 +40,9 @@ def listen(host: str, port: int | None) -> socket.socket:
     try:
         wanted = PORT if port is None else port
         found, *_ = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server(found[4][:2], family=found[0], backlog=1024)
+        return socket.create_server(found[4], family=found[0], backlog=1024)
+    except UnicodeError as error:
+        raise InputError(f"{host[:80]!r} is no name of a host. Choose another --host") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE and port is None:
             return listen(host, 0)
@@ -50,21 +58,53 @@ def address(bound: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def make_server(
-    client: Client, settings: Settings, bound: socket.socket, *, allow_writes: bool, hosts: Collection[str]
-) -> uvicorn.Server:
-    """Return a server of the page.
+@dataclass(frozen=True)
+class Key:
+    """What opens a page, and the address that a person opens it with."""
+
+    token: Token
+    link: str
+
+
+def choose_key(settings: Settings, bound: socket.socket) -> Key:
+    """Return the token of the settings, or on loopback one that is kept in the home, which only its user can read.
 
     Raises:
-        InputError: others can reach the address, and the settings have no token; or the token is too short.
+        InputError: others can reach the address, and the settings have no token; or the token is not valid.
     """
-    token = Token(settings.web_token) if settings.web_token else None
-    host = bound.getsockname()[0]
-    if token is None and not is_loopback(host):
-        raise InputError(
-            f"Everybody who reaches {host} could read all texts. Set CHARRNN_WEB_TOKEN or CHARRNN_WEB_TOKEN_FILE, such "
-            f"as from: openssl rand -hex 32"
-        )
+    host, url = bound.getsockname()[0], address(bound)
+    if settings.web_token:
+        return Key(Token(settings.web_token.strip()), url)
+    if is_loopback(host):
+        token = _own_token(settings.home)
+        return Key(token, f"{url}{LOGIN}?token={token.text}")
+    raise InputError(
+        f"Everybody who reaches {host} could read all texts. Set CHARRNN_WEB_TOKEN or CHARRNN_WEB_TOKEN_FILE, such as "
+        f"from: openssl rand -hex 32"
+    )
+
+
+def _own_token(home: Path) -> Token:
+    """Return the token in the home, which is made when it is first needed: a bookmark of the page then lasts."""
+    path, arriving = home / private.PAGE_KEY, home / f"{private.PAGE_KEY}.{os.getpid()}"
+    try:
+        home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
+        if not path.exists():
+            with open(arriving, "w", opener=private.opener) as file:
+                file.write(secrets.token_hex(16))
+            with suppress(FileExistsError):
+                os.link(arriving, path)  # whole, or another process was quicker
+            arriving.unlink()
+        with open(path, opener=private.opener) as file:
+            return Token(file.read(MAX_TOKEN).strip())
+    except OSError as error:
+        raise InputError(f"{path} cannot be used: {error.strerror}. Set CHARRNN_WEB_TOKEN") from error
+
+
+def make_server(
+    client: Client, token: Token | None, *, allow_writes: bool = False, hosts: Collection[str] = ()
+) -> uvicorn.Server:
+    """Return a server of the page. Without a token, everybody who reaches it may use it."""
     feeds = Feeds()
     app = create_app(client, feeds, allow_writes=allow_writes, token=token, hosts=hosts)
     config = uvicorn.Config(
@@ -87,14 +127,15 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def served_in_thread(settings: Settings) -> Iterator[str]:
-    """Serve the page on loopback, read-only, while the block runs, and yield its address."""
+    """Serve the page on loopback, read-only, while the block runs, and yield the link that opens it."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with listen("127.0.0.1", None) as bound, Client(settings) as client:
-        server = make_server(client, settings, bound, allow_writes=False, hosts=())
+        key = choose_key(settings, bound)
+        server = make_server(client, key.token)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         try:
-            yield address(bound)
+            yield key.link
         finally:
             server.should_exit = True
             thread.join(STOP_S + 1)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -55,6 +55,7 @@ def environment() -> Environment:
         "shown": texts.shown,
         "thousands": lambda number: f"{number:,}",
         "time": time,
+        "urlencode": quoted,
     }
     found.globals |= {
         "asset": asset,
@@ -85,7 +86,12 @@ def query(**values: Any) -> str:
     # A number 0 is a value, although it equals False.
     left_out = {name for name, value in values.items() if value is None or value is False or value == ""}
     given = {name: 1 if value is True else value for name, value in values.items() if name not in left_out}
-    return f"?{urlencode(given)}" if given else ""
+    return f"?{urlencode(given, errors='replace')}" if given else ""
+
+
+def quoted(text: str) -> str:
+    """Return a text as a part of an address."""
+    return quote(text, safe="", errors="replace")
 
 
 @cache

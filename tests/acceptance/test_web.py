@@ -23,7 +23,9 @@ from tests.fixtures.processes import COMMAND, Home, make_home
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 SMALL = ("--units", "48", "--layers", "1", "--rng-seed", "1")
-TOKEN = "a token of this test"  # noqa: S105
+TOKEN = "a-token-of-this-test"  # noqa: S105
+
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -34,10 +36,19 @@ HOSTILE = (
 )
 
 
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Page]:
+    """An empty tab of a browser that has the token."""
+    context = browser.new_context(viewport={"width": 1000, "height": 900}, extra_http_headers=HEADERS)
+    context.set_default_timeout(60_000)
+    yield context.new_page()
+    context.close()
+
+
 @contextmanager
-def served(home: Home, *options: str, **settings: str) -> Iterator[str]:
+def served(home: Home, *options: str) -> Iterator[str]:
     """Run `charrnn-jobs web` and yield its address."""
-    environment = home.environment | settings
+    environment = home.environment | {"CHARRNN_WEB_TOKEN": TOKEN}
     words = [*COMMAND, "web", "--port", "0", *options]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -64,7 +75,7 @@ def desk() -> Iterator[Home]:
                 home.ok("train", "names", str(text), *SMALL, "--epochs", epochs, "--wait")
             four = ("-t", "0.2,0.5,0.8,1.1", "-n", "4", "--label", "four temperatures")
             home.ok("submit", "names", "--seeds", str(seeds), *four, "--wait")
-            home.ok("submit", "names", "--seed", "Ka", "-n", "5", "--logprobs", "--wait")
+            home.ok("submit", "names", "--seed", "Ka", "-n", "5", "--logprobs", "--label", "probabilities", "--wait")
             home.ok("schedules", "add", "nightly", "--cron", "0 3 * * *", "--", "train", "names", str(text), *SMALL)
             yield home
 
@@ -181,8 +192,9 @@ def test_hostile_texts_are_texts(client: Client, model: str, do_part: DoPart, br
         assert watched.wrong == []
 
 
-def test_who_has_no_token_sees_nothing(desk: Home, browser: Browser, tab: Page) -> None:
-    with served(desk, CHARRNN_WEB_TOKEN=TOKEN) as address:
+def test_who_has_no_token_sees_nothing(desk: Home, browser: Browser) -> None:
+    with served(desk) as address:
+        tab = browser.new_context().new_page()
         tab.goto(f"{address}/models")
         tab.get_by_label("Token").fill("not this one at all")
         tab.get_by_role("button", name="Log in").click()
@@ -195,14 +207,19 @@ def test_who_has_no_token_sees_nothing(desk: Home, browser: Browser, tab: Page) 
         other.goto(f"{address}/models")
         expect(other.get_by_role("heading")).to_have_text("Log in")
         expect(other.get_by_text("names")).to_have_count(0)
-        other.context.close()
+        for page in (tab, other):
+            page.context.close()
 
 
 def paths(desk: Home) -> dict[str, str]:
     """Return every page by its name."""
-    texts, training = (
+    texts, probabilities, training = (
         desk.json("jobs", *words)[0]["id"]
-        for words in (["--label", "four temperatures"], ["-m", "names@2", "--kind", "train"])
+        for words in (
+            ["--label", "four temperatures"],
+            ["--label", "probabilities"],
+            ["-m", "names@2", "--kind", "train"],
+        )
     )
     return {
         "jobs": "/",
@@ -211,11 +228,12 @@ def paths(desk: Home) -> dict[str, str]:
         "parts": f"/jobs/{texts}/parts",
         "grid": f"/jobs/{texts}/texts",
         "texts": f"/jobs/{texts}/texts?seed=0&temperature=3",
+        "probabilities": f"/jobs/{probabilities}/texts?as_list=1",
         "report": f"/jobs/{texts}/report.html",
         "models": "/models",
         "model": "/models/names",
         "version": "/models/names@2",
-        "compare": "/models/compare?a=names@1&b=names@2",
+        "compare": "/compare?a=names@1&b=names@2",
         "schedules": "/schedules",
         "schedule": "/schedules/nightly",
         "workers": "/workers",
@@ -235,6 +253,7 @@ def test_everybody_can_use_every_page(
         color_scheme=scheme,  # type: ignore[arg-type]
         reduced_motion="reduce",
         bypass_csp=True,  # axe is a script that is put into the page
+        extra_http_headers=HEADERS,
     )
     tab = context.new_page()
     watched = Watched(tab, writable)
@@ -272,7 +291,8 @@ def test_the_page_is_used_by_keyboard_and_keeps_its_focus(desk: Home, address: s
 
 
 def test_up_serves_the_page_and_says_where(desk: Home, tab: Page) -> None:
-    found = re.search(r"page at (http://127\.0\.0\.1:\d+)", desk.log())
+    found = re.search(r"page at (http://\S+);", desk.log())
     assert found
-    tab.goto(f"{found[1]}/workers")
+    tab.goto(found[1])
+    tab.get_by_role("link", name="Workers").click()
     expect(tab.get_by_role("row").filter(has_text="cpu")).to_have_count(1)

@@ -15,7 +15,7 @@ from producer.web import PORT, server
 from producer.web.access import COOKIE
 from tests.fixtures.web import Page, serve
 
-TOKEN = "correct horse battery staple"  # noqa: S105  # of these tests
+TOKEN = "correct-horse-battery-staple"  # noqa: S105  # of these tests
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_other_names_are_refused(locked: Page, host: str) -> None:
 
 
 def test_nothing_is_shown_without_the_token(locked: Page) -> None:
-    for path in ("/", "/jobs/1", "/jobs/events", "/jobs/1/results.jsonl", "/models", "/workers/events", "/nothing"):
+    for path in ("/", "/jobs/1", "/events/jobs", "/jobs/1/results.jsonl", "/models", "/events/workers", "/nothing"):
         assert locked.get(path).status == 401
         sent = locked.get(path, Accept="text/html")
         assert (sent.status, sent.headers["location"]) == (303, f"/login?next={path}")
@@ -110,14 +110,28 @@ def test_a_large_form_is_refused(client: Client) -> None:
         assert (refused.status, "larger than 2,000,000 bytes" in refused.text) == (400, True)
 
 
-def test_an_address_that_others_reach_needs_a_token(client: Client, settings: Settings) -> None:
+def test_an_address_that_others_reach_needs_a_token(settings: Settings) -> None:
     with server.listen("0.0.0.0", 0) as bound:  # noqa: S104  # refused before anybody could connect
         with pytest.raises(InputError, match="Set CHARRNN_WEB_TOKEN"):
-            server.make_server(client, settings, bound, allow_writes=False, hosts=())
-        short = replace(settings, web_token="short")  # noqa: S106
-        with pytest.raises(InputError, match="at least 16 characters. Received: 5"):
-            server.make_server(client, short, bound, allow_writes=False, hosts=())
-        server.make_server(client, replace(settings, web_token=TOKEN), bound, allow_writes=False, hosts=())
+            server.choose_key(settings, bound)
+        for wrong in ("short", "with blanks and long enough", "ñandú-ñandú-ñandú"):
+            with pytest.raises(InputError, match="at least 16 ASCII characters without blanks"):
+                server.choose_key(replace(settings, web_token=wrong), bound)
+        key = server.choose_key(replace(settings, web_token=f" {TOKEN}\n"), bound)
+        assert (key.token.text, key.link) == (TOKEN, server.address(bound))
+
+
+def test_on_loopback_the_token_is_this_user_s_and_stays(client: Client, settings: Settings) -> None:
+    with server.listen("127.0.0.1", 0) as bound:
+        key = server.choose_key(settings, bound)
+        assert server.choose_key(settings, bound) == key  # Catches: a bookmark that ends with its server
+    assert (settings.home / "web_token").stat().st_mode & 0o077 == 0
+    with serve(client, token=key.token.text) as page:
+        assert page.get("/").status == 401  # Catches: a page that every user of the machine can read
+        opened = page.get(f"/login?token={key.token.text}")
+        assert (opened.status, opened.headers["location"]) == (303, "/")
+        assert page.get("/", Cookie=opened.headers["set-cookie"].split(";")[0]).status == 200
+        assert page.get("/login?token=wrong").status == 401
 
 
 def test_a_port_that_is_taken_is_another_one_unless_it_was_named() -> None:

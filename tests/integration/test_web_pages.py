@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from sqlalchemy import insert, update
@@ -84,7 +85,8 @@ def test_a_job_shows_progress_failures_and_why_it_waits(
     assert "the disk is broken" in parts
     assert "Part 3" in visible(page.ok(f"/jobs/{job}/parts?row=12"))
     assert page.get("/jobs/999").status == 404
-    assert page.get("/jobs/99999999999999999999999").status == 404
+    for wrong in ("99999999999", "9" * 5000, "\u0661", "-1", "x"):
+        assert page.get(f"/jobs/{quote(wrong)}").status == 404
 
 
 def test_the_grid_shows_each_cell_and_leads_to_all_its_texts(client: Client, model: str, page: Page) -> None:
@@ -175,13 +177,13 @@ def test_models_and_schedules_are_shown(client: Client, model: str, page: Page, 
     assert "speeches@1" in visible(page.ok("/models"))
     assert "speeches@1" in visible(page.ok("/models/speeches"))
     assert "1.0000 nats/char" in visible(page.ok("/models/speeches@1"))
-    assert visible(page.ok("/models/compare?a=speeches@1&b=speeches")).count("1.0000 nats/char") == 2
+    assert visible(page.ok("/compare?a=speeches@1&b=speeches")).count("1.0000 nats/char") == 2
     assert "nightly" in visible(page.ok("/schedules"))
     assert "submit speeches" in visible(page.ok("/schedules/nightly"))
     assert "No worker is running" in visible(page.ok("/workers"))
     for missing in ("/models/none", "/models/speeches@9", "/schedules/none"):
         assert page.get(missing).status == 404
-    assert page.get("/models/compare?a=speeches").status == 400
+    assert page.get("/compare?a=speeches").status == 400
 
 
 @pytest.fixture
@@ -257,7 +259,7 @@ def test_pages_say_that_the_store_is_away_and_work_without_a_broker(
 def test_an_open_page_sees_a_job_end_and_is_not_asked_again(client: Client, model: str, page: Page) -> None:
     job = submit(client, model, ["a"], SAMPLING).id
     do_parts(client)
-    events = page.get(f"/jobs/{job}/events")  # ends, since the job has
+    events = page.get(f"/events/jobs/{job}")  # ends, since the job has
     assert events.headers["content-type"].startswith("text/event-stream")
     assert events.text.endswith("event: ended\ndata: ended\n\n")
     assert "done" in events.text

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.web.views.curve import MAX_POINTS, draw
+from producer.web.views.curve import HIGHEST, MAX_POINTS, draw
 
-losses = st.one_of(st.floats(-1e6, 1e6), st.just(math.nan), st.just(math.inf))
+losses = st.one_of(st.floats(-1e5, 1e5), st.floats())
 
 
 @given(st.lists(losses, min_size=1, max_size=50), st.integers(1, 10**6))
 def test_every_finite_value_is_inside_the_drawing(values: list[float], first: int) -> None:
     curve = draw("Loss", "epoch", range(first, first + len(values)), {"validation loss": values})
-    if not any(map(math.isfinite, values)):
+    drawable = [value for value in values if abs(value) < HIGHEST]
+    if not drawable:
         assert curve is None
         return
     assert curve is not None
     points = [tuple(map(float, point.split(","))) for point in curve.lines[0].points.split()]
-    assert len(points) == sum(map(math.isfinite, values))
+    assert len(points) == len(drawable)
     ticks = [(tick.at, curve.top) for tick in curve.x_ticks] + [(curve.left, tick.at) for tick in curve.y_ticks]
     for x, y in [*points, *ticks, curve.best]:
         assert curve.left <= x <= curve.right + 1

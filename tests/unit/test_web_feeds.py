@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from charrnn.errors import InputError
 from producer.web import feeds
 from producer.web.feeds import ENDED, Feeds, Fragment
 
@@ -99,26 +98,17 @@ def test_a_silent_part_finds_out_who_has_left(monkeypatch: pytest.MonkeyPatch) -
     run(test)
 
 
-def test_too_many_viewers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "MAX_VIEWERS", 1)
+@pytest.mark.parametrize(("limit", "others"), [("MAX_VIEWERS", True), ("MAX_PARTS", False)])
+def test_there_are_at_most_so_many_viewers_and_parts(monkeypatch: pytest.MonkeyPatch, limit: str, others: bool) -> None:
+    monkeypatch.setattr(feeds, limit, 1)
 
     async def test(found: Feeds) -> None:
+        assert not found.is_full("job")
         stream = found.follow("job", lambda: Fragment("same"))
         await anext(stream)
-        with pytest.raises(InputError, match="1 browser tabs are open"):
-            await anext(found.follow("job", lambda: Fragment("same")))
+        assert found.is_full("job") == others
+        assert found.is_full("other")
         await stream.aclose()  # type: ignore[attr-defined]
-
-    run(test)
-
-
-def test_a_read_that_fails_ends_the_stream() -> None:
-    async def test(found: Feeds) -> None:
-        reads = iter([Fragment("a")])
-        stream = found.follow("job", lambda: next(reads, None) or 1 / 0)  # type: ignore[arg-type, return-value]
-        assert await anext(stream) == "data: a\n\n"
-        with pytest.raises(ZeroDivisionError):  # Catches: a viewer that waits for ever
-            await anext(stream)
 
     run(test)
 

@@ -308,5 +308,8 @@ def iso_time(ms: int) -> str:
 
 
 def utc(ms: int) -> str:
-    """Return a time for users."""
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """Return a time for users. A damaged one is shown as such."""
+    try:
+        return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OSError, OverflowError, ValueError):
+        return "unreadable"

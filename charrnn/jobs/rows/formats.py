@@ -58,6 +58,7 @@ ROWS = re.compile(r"([0-9]{0,18}):([0-9]{0,18})")  # 18 digits fit an index
 ROWS_EXAMPLE = "A:B, from row A to before row B, such as 100:200, :100 or 100:"
 
 Keep = Callable[[Mapping[str, Any]], bool]
+Piece = tuple[bytes, int]  # of a file, with the number of rows in it
 
 
 def format_of(path: Path, given: str | None) -> str:
@@ -92,36 +93,41 @@ def write(lines: Iterable[bytes], format: str, sink: BinaryIO, *, header: bool =
     Raises:
         InputError: the format does not exist, or Parquet was requested and pyarrow is not installed.
     """
-    check_choice("format", format, FORMATS)
-    if format == CSV:
-        return _write_csv(lines, sink, header=header)
-    return WRITERS[format](lines, sink)
-
-
-def _write_jsonl(lines: Iterable[bytes], sink: BinaryIO) -> int:
     count = 0
-    for chunk in _chunks(lines, WRITE_SIZE):
-        sink.write(b"".join(chunk))
-        count += len(chunk)
+    for piece, rows in encode(lines, format, header=header):
+        sink.write(piece)
+        count += rows
     return count
 
 
-def _write_csv(lines: Iterable[bytes], sink: BinaryIO, *, header: bool = True) -> int:
-    """Write a header if asked, then the rows. Null becomes an empty cell, and the cell of logprobs contains JSON."""
+def encode(lines: Iterable[bytes], format: str, *, header: bool = True) -> Iterator[Piece]:
+    """Return an iterator over the pieces of the file that `write` writes, each with its number of rows.
+
+    Raises:
+        InputError: as `write`.
+    """
+    check_choice("format", format, FORMATS)
+    return _encode_csv(lines, header=header) if format == CSV else ENCODERS[format](lines)
+
+
+def _encode_jsonl(lines: Iterable[bytes]) -> Iterator[Piece]:
+    for chunk in _chunks(lines, WRITE_SIZE):
+        yield b"".join(chunk), len(chunk)
+
+
+def _encode_csv(lines: Iterable[bytes], *, header: bool = True) -> Iterator[Piece]:
+    """Yield a header if asked, then the rows. Null becomes an empty cell, and the cell of logprobs contains JSON."""
     lines, logprobs = _peek(lines)
     names = (*FIELDS, LOGPROBS) if logprobs else tuple(FIELDS)
     if header:
-        sink.write(_csv([names]))
-    count = 0
+        yield _csv([names]), 0
     for chunk in _chunks(lines, PARSE_SIZE):
         records = _parse(chunk)
         for record in records:
             record["novel"] = TRUTHS[record["novel"]]
             if logprobs:
                 record[LOGPROBS] = _cell(record[LOGPROBS])
-        sink.write(_csv(map(itemgetter(*names), records)))
-        count += len(chunk)
-    return count
+        yield _csv(map(itemgetter(*names), records)), len(chunk)
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -134,19 +140,16 @@ def _cell(logprobs: list[str] | None) -> str | None:
     return None if logprobs is None else f"[{', '.join(logprobs)}]"
 
 
-def _write_txt(lines: Iterable[bytes], sink: BinaryIO) -> int:
-    """Write seed, text and a newline for each row, to read or to train on. Failed rows are left out."""
-    count = 0
+def _encode_txt(lines: Iterable[bytes]) -> Iterator[Piece]:
+    """Yield seed, text and a newline for each row, to read or to train on. Failed rows are left out."""
     for chunk in _chunks(lines, PARSE_SIZE):
         records = _parse(chunk)
         texts = [f"{record['seed']}{record['text']}\n" for record in records if record["text"] is not None]
-        sink.write("".join(texts).encode())
-        count += len(texts)
-    return count
+        yield "".join(texts).encode(), len(texts)
 
 
-def _write_parquet(lines: Iterable[bytes], sink: BinaryIO) -> int:
-    """Write row groups compressed with zstd.
+def _encode_parquet(lines: Iterable[bytes]) -> Iterator[Piece]:
+    """Yield row groups compressed with zstd.
 
     An error leaves a complete file with fewer rows behind, which the caller removes.
     """
@@ -159,12 +162,36 @@ def _write_parquet(lines: Iterable[bytes], sink: BinaryIO) -> int:
         ) from error
     lines, logprobs = _peek(lines)
     schema = _schema(logprobs)
-    count = 0
-    with ParquetWriter(sink, schema, compression="zstd") as writer:
+    buffer = _Buffer()
+    with ParquetWriter(buffer, schema, compression="zstd") as writer:
         for chunk in _chunks(lines, GROUP_SIZE, GROUP_ROWS):
             writer.write_table(_table(chunk, schema))
-            count += len(chunk)
-    return count
+            yield buffer.take(), len(chunk)
+    yield buffer.take(), 0
+
+
+class _Buffer(io.BufferedIOBase):
+    """A file to write to, whose bytes are taken away from time to time."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._parts.append(bytes(data))
+        self._position += len(self._parts[-1])
+        return len(self._parts[-1])
+
+    def tell(self) -> int:
+        return self._position
+
+    def take(self) -> bytes:
+        taken = b"".join(self._parts)
+        self._parts.clear()
+        return taken
 
 
 def _schema(logprobs: bool) -> Any:
@@ -184,8 +211,8 @@ def _table(lines: Sequence[bytes], schema: Any) -> Any:
     return arrow_json.read_json(BufferReader(b"".join(lines)), read_options=read, parse_options=parse)
 
 
-WRITERS = {JSONL: _write_jsonl, CSV: _write_csv, TXT: _write_txt, PARQUET: _write_parquet}
-FORMATS = tuple(WRITERS)
+ENCODERS = {JSONL: _encode_jsonl, CSV: _encode_csv, TXT: _encode_txt, PARQUET: _encode_parquet}
+FORMATS = tuple(ENCODERS)
 
 
 def _peek(lines: Iterable[bytes]) -> tuple[Iterator[bytes], bool]:

@@ -258,7 +258,7 @@ def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
 def training_of(connection: Connection, model: str, version: int) -> TrainSpec | None:
     """Return the spec that trained a version, even if that was deleted since, or None if it was imported."""
     own = (jobs.c.model == model, jobs.c.version == version, jobs.c.kind == TrainSpec.QUEUE)
-    spec = connection.execute(select(jobs.c.spec).where(*own)).scalar_one_or_none()
+    spec = connection.execute(select(jobs.c.spec).where(*own).order_by(jobs.c.id)).scalars().first()
     with reading(f"the training job of {model}@{version}"):
         return None if spec is None else TrainSpec.from_dict(spec)
 
@@ -332,7 +332,7 @@ def resolve(connection: Connection, reference: str) -> Version:
 
 def version_number(text: str) -> int | None:
     """Return the number after the @, or None if the text is not a number that the database can hold."""
-    return int(text) if text.isdecimal() and len(text) <= MAX_DIGITS else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def _not_found(connection: Connection, model: str, wanted: str) -> str:

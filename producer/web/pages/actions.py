@@ -78,6 +78,7 @@ async def job(request: Request) -> Response:
         if not client.retry(number):
             raise InputError(f"No part of job {number} failed or was cancelled")
 
+    await run_in_threadpool(client.job, number)
     return await _act(request, JOB, verb, str(number), {"cancel": cancel, "retry": retry}, f"/jobs/{number}")
 
 
@@ -85,6 +86,7 @@ async def promote(request: Request) -> Response:
     """Make a version the champion of its model."""
     client: Client = request.app.state.client
     reference = request.path_params["reference"]
+    await run_in_threadpool(client.models.show, reference)
     do = {"promote": lambda: client.models.promote(reference)}
     return await _act(request, {"promote": PROMOTE}, "promote", reference, do, f"/models/{reference}")
 
@@ -101,6 +103,7 @@ async def schedule(request: Request) -> Response:
                 f"The run is {slot.state}: {slot.reason or 'its job is submitted once broker and files answer'}"
             )
 
+    await run_in_threadpool(client.schedules.show, name)
     do: dict[str, Callable[[], object]] = {
         "run": run,
         "pause": lambda: client.schedules.pause(name),

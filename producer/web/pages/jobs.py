@@ -15,7 +15,6 @@ from charrnn.jobs.job.specs import QUEUES
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.rows import formats
 from producer.output.progress import Pace
-from producer.web import downloads
 from producer.web.feeds import Fragment
 from producer.web.report import POLICY, job_report
 from producer.web.requests import event_stream, job_id, whole_number
@@ -24,6 +23,12 @@ from producer.web.views.job import view
 from producer.web.views.selection import Selection
 
 PAGE = 50  # jobs or parts
+TYPES = {
+    formats.JSONL: "application/x-ndjson",
+    formats.CSV: "text/csv; charset=utf-8",
+    formats.TXT: "text/plain; charset=utf-8",
+    formats.PARQUET: "application/vnd.apache.parquet",
+}
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,8 @@ def download(request: Request) -> Response:
     first = list(islice(lines, 1))  # an error becomes a page, as long as nothing was sent
     name = f"job-{job.id}{'' if job.ended else '-so-far'}.{suffix}"
     return StreamingResponse(
-        downloads.stream(chain(first, lines), suffix),
-        media_type=downloads.TYPES[suffix],
+        (piece for piece, _ in formats.encode(chain(first, lines), suffix)),
+        media_type=TYPES[suffix],
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 

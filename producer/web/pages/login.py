@@ -16,9 +16,11 @@ async def login(request: Request) -> Response:
     target = _own_path(request.query_params.get("next", "/"))
     if token is None or token.admits(request):
         return RedirectResponse(target, 303)
-    if request.method == "GET":
+    # The link that a terminal shows has the token of this machine's user.
+    sent = request.query_params.get("token") if request.method == "GET" else (await read_form(request)).get("token")
+    if sent is None:
         return templates.page(request, "login.html", wrong=False)
-    if not token.matches((await read_form(request)).get("token", "").strip()):
+    if not token.matches(sent.strip()):
         return templates.page(request, "login.html", status_code=401, wrong=True)
     response = RedirectResponse(target, 303)
     secure = request.url.scheme == "https"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -72,5 +73,6 @@ def _previews(client: Client, job: int | None) -> Sequence[Preview]:
         history = client.status(job).history
     except CharrnnError:
         return ()
-    best = min(history, key=lambda epoch: epoch.val_loss, default=None)
+    finite = [epoch for epoch in history if math.isfinite(epoch.val_loss)]
+    best = min(finite, key=lambda epoch: epoch.val_loss, default=None)
     return best.previews if best else ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 640, 240  # units of the drawing, which scales with the page
 LEFT, BOTTOM, MARGIN = 56, 28, 12  # for the numbers at the axes
 MAX_POINTS = 400  # of a line; a pixel each on most screens
+HIGHEST = 1e6  # no loss of a text is higher; an axis to 1e308 would overflow
 TICKS = 4  # about so many numbers at an axis
 
 
@@ -56,16 +57,16 @@ def draw(title: str, x_name: str, xs: Sequence[int], series: Mapping[str, Sequen
 
     Args:
         xs: rising whole numbers, such as epochs.
-        series: values by the line's name. Values that are not finite are left out.
+        series: values by the line's name. Values that are not finite, or not below HIGHEST, are left out.
     """
-    finite = [value for values in series.values() for value in values if math.isfinite(value)]
+    finite = [value for values in series.values() for value in values if _is_drawable(value)]
     if not finite:
         return None
     low, high = min(finite), max(finite)
     pad = (high - low) * 0.05 or 0.05
     x_scale = _Scale(xs[0] - 0.5 * (len(xs) == 1), xs[-1] + 0.5 * (len(xs) == 1), LEFT, WIDTH - MARGIN)
     y_scale = _Scale(low - pad, high + pad, HEIGHT - BOTTOM, MARGIN)
-    last = [(x, y) for x, y in zip(xs, list(series.values())[-1], strict=True) if math.isfinite(y)]
+    last = [(x, y) for x, y in zip(xs, list(series.values())[-1], strict=True) if _is_drawable(y)]
     best = min(last, key=lambda point: point[1], default=(xs[0], low))
     step = -(-len(xs) // MAX_POINTS)
     return Curve(
@@ -79,6 +80,10 @@ def draw(title: str, x_name: str, xs: Sequence[int], series: Mapping[str, Sequen
         y_ticks=tuple(Tick(at=y_scale(y), text=text) for y, text in _ticks(low - pad, high + pad)),
         best=(x_scale(best[0]), y_scale(best[1])),
     )
+
+
+def _is_drawable(value: float) -> bool:
+    return abs(value) < HIGHEST  # also False for NaN
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class _Scale:
 
 
 def _points(xs: Sequence[int], ys: Sequence[float], x_scale: _Scale, y_scale: _Scale) -> str:
-    return " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in zip(xs, ys, strict=True) if math.isfinite(y))
+    return " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in zip(xs, ys, strict=True) if _is_drawable(y))
 
 
 def _spacing(low: float, high: float) -> float:
