@@ -399,7 +399,13 @@ def export_all(stack: Stack, stages: Sequence[Mapping[str, str]], formats: Seque
     models = stack.run("models", "--json")
     stack.export_json("models.json", models)
     for version in json.loads(models):
-        export_version(stack, f"{version['model']}@{version['version']}")
+        export_version(stack, version_name(version))
+
+
+def version_name(version: Mapping[str, Any]) -> str:
+    """Return the name of a version, such as lstm@1. Commits before JSON had schemas print its number alone."""
+    shown = str(version["version"])
+    return shown if "@" in shown else f"{version['model']}@{shown}"
 
 
 def export_version(stack: Stack, name: str) -> None:
@@ -429,7 +435,7 @@ def check_slices(stack: Stack) -> None:
         BrokenRunError: each training job was done in one piece.
     """
     versions = json.loads(stack.run("models", "--json"))
-    leases = {f"{one['model']}@{one['version']}": int(one["files"]["name"].rpartition("-")[2]) for one in versions}
+    leases = {version_name(one): int(one["files"]["name"].rpartition("-")[2]) for one in versions}
     if max(leases.values()) < 2:
         raise BrokenRunError(f"{stack.code.name}: no training was cut into slices. Lower CHARRNN_SLICE_S in SETTINGS")
     shown = ", ".join(f"{name} {count}" for name, count in leases.items())
