@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,12 @@ from charrnn.network import backend as ops
 from charrnn.network.network import Weights
 from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
+from charrnn.sampling.limits import ALL
 from charrnn.sampling.randomness import row_key, seed_name
+from charrnn.sampling.row import Row
 from charrnn.sampling.sampler import sample
-from charrnn.sampling.slots import ALL, Row, Text, to_string
+from charrnn.sampling.stops import to_string
+from charrnn.sampling.texts import Text, Texts, reorder
 from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 
 COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # the columns of metrics.csv
@@ -150,7 +153,8 @@ class Model:
     def _samples(self, plan: list[tuple[str, str, float, int]], rows: list[Row], precision: str) -> Iterator[Sample]:
         batch = choose_batch(len(rows))
         precision = choose_precision(precision, self.metrics.get("sampling_precision", FLOAT32), batch)
-        texts = reorder(self.sample_rows(rows, batch, precision=precision))
+        sampled = self.sample_rows(rows, batch, precision=precision)
+        texts = reorder((text.index, text) for text in sampled)
         for (_, seed, temperature, k), text in zip(plan, texts, strict=True):
             yield Sample(
                 seed=seed,
@@ -189,9 +193,14 @@ class Model:
             top_p=1.0 if options.top_p is None else options.top_p,
         )
 
-    def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
-        """Sample rows with this model. See `charrnn.sampling.sampler.sample` for the options."""
+    def sample_calls(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Texts]:
+        """Sample rows with this model, and yield the texts that end in each call. See `charrnn.sampling.sampler.sample`
+        for the options."""
         return sample(self.network, self.weights, rows, batch, reset=self.reset, **options)
+
+    def sample_rows(self, rows: Iterable[Row], batch: int, **options: Any) -> Iterator[Text]:
+        """Sample rows with this model, and yield each text as it ends. The options are those of `sample_calls`."""
+        return chain.from_iterable(self.sample_calls(rows, batch, **options))
 
 
 @lru_cache(maxsize=16)  # the rows of a job share their stop strings, which may be many and long
@@ -209,17 +218,6 @@ def _plan_rows(seeds: Iterable[str], options: SamplingOptions) -> Iterator[tuple
         seen[seed] += 1
         for temperature, k in product(options.temperatures, range(options.samples)):
             yield name, seed, temperature, k
-
-
-def reorder(texts: Iterable[Text]) -> Iterator[Text]:
-    """Yield texts in the order of their rows. Only texts that finish before their turn are held in memory."""
-    early: dict[int, Text] = {}
-    expected = 0
-    for text in texts:
-        early[text.index] = text
-        while expected in early:
-            yield early.pop(expected)
-            expected += 1
 
 
 def load(path: str | Path) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -12,7 +13,8 @@ from bench.peers.forms import LAYERS, VOCABULARY, Forms
 
 if TYPE_CHECKING:
     from charrnn.options import NetworkOptions
-    from charrnn.sampling.slots import Row, Text
+    from charrnn.sampling.row import Row
+    from charrnn.sampling.texts import Texts
 
 LENGTH = 200  # characters of rows of equal length; uniform lengths are 1 to 400
 ENDLESS = 4000  # maximum length of a row that ends at a newline
@@ -36,7 +38,7 @@ def initial(units: int, **changes: Change) -> tuple[NetworkOptions, dict[str, np
 
 
 def row(key: int, length: int, temperature: float = 1.0, stop: tuple[str, ...] = ()) -> Row:
-    from charrnn.sampling.slots import Row
+    from charrnn.sampling.row import Row
 
     return Row(seed=(key % VOCABULARY,), temperature=temperature, length=length, key=key, stop=stop)
 
@@ -53,8 +55,9 @@ def charrnn_sampler(batch: int, units: int, precision: str) -> Forms:
     return {"": run}
 
 
-def size_of(texts: Iterable[Text]) -> int:
-    return sum(len(text.ids) for text in texts)
+def size_of(calls: Iterable[Texts]) -> int:
+    """Return the number of characters of the texts of some calls."""
+    return sum(int((texts.ends - texts.starts).sum()) for texts in calls)
 
 
 def charrnn_ragged(batch: int, units: int, lengths: str, static: bool = False) -> Forms:
@@ -101,8 +104,8 @@ def charrnn_rows(batch: int, units: int, precision: str) -> Forms:
         rows = [row(key, length, temperature=(0.5, 1.0)[key % 2]) for key in range(ROWS)]
         found: list[set[bytes]] = [set() for _ in rows]
         for size in (size for size in ROW_BATCHES if size <= batch):
-            for text in sample(network, weights, rows, size, precision=precision):
-                found[text.index].add(np.asarray(text.ids, np.int32).tobytes())
+            for text in chain.from_iterable(sample(network, weights, rows, size, precision=precision)):
+                found[text.index].add(text.ids.tobytes())
         return {"equal": sum(len(texts) == 1 for texts in found) / ROWS}
 
     return {"": run}

@@ -2,25 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from charrnn.network import backend as ops
 from charrnn.network.backend import Array
-
-MIN_TEMPERATURE = 1e-6  # below it, logits / temperature overflows, so greedy decoding is used
-MAX_TEMPERATURE = 1e6  # above it, all characters are equally likely; float32 ends at 3e38
-
-
-class Limits(NamedTuple):
-    """The limits on the characters that may be sampled for each row. Both arrays are (B,)."""
-
-    top_k: Array  # int32, 1 to V: the k most likely characters, and those as likely as the last of them
-    top_p: Array  # float32, above 0 to 1: of these, the most likely ones that together reach this probability
-
-
-def clamp_temperature(temperature: float) -> float:
-    """Return the temperature that `sample_ids` computes with: 0, or at most MAX_TEMPERATURE."""
-    return 0.0 if temperature < MIN_TEMPERATURE else min(temperature, MAX_TEMPERATURE)
+from charrnn.sampling.limits import Limits
 
 
 def sample_ids(
@@ -31,7 +15,7 @@ def sample_ids(
     Args:
         product: (B, V), logits without their bias.
         bias: (V,).
-        temperature: (B,), from `clamp_temperature`; 0 is greedy decoding.
+        temperature: (B,), from `clamp_temperatures`; 0 is greedy decoding.
         numbers: (B,), strictly between 0 and 1, so that no character with probability 0 is sampled.
         limits: top-k and top-p, or None. None gives the same ids, bit for bit, as limits that allow everything.
 

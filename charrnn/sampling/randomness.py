@@ -35,10 +35,19 @@ def seed_name(seed_id: str | None, seed: str, occurrence: int) -> str:
     return json.dumps(["id", seed_id] if seed_id is not None else ["seed", seed, occurrence])
 
 
+def delay(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return keys of the same streams, (N,) uint64, whose numbers are later by some positions, (N,)."""
+    return np.asarray(keys - positions.astype(np.uint64) * _GOLDEN)
+
+
 def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Return random numbers strictly between 0 and 1 as float32, one for each key and position.
 
     They are computed by SplitMix64 (Steele, Lea and Flood 2014). (n + 1/2) 2^-23 is exact in float32 and never 0 or 1.
+
+    Args:
+        keys: uint64.
+        positions: integers of at least 0, of a shape that broadcasts with that of the keys.
     """
     z = keys.astype(np.uint64) + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

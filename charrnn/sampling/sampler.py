@@ -17,9 +17,13 @@ from charrnn.network import backend as ops
 from charrnn.network.backend import Array
 from charrnn.network.network import Carried, Weights, cast_kernels, first_state, step
 from charrnn.options import NetworkOptions
-from charrnn.sampling.next_character import Limits, sample_ids
+from charrnn.sampling.limits import Limits
+from charrnn.sampling.next_character import sample_ids
+from charrnn.sampling.plan import SAMPLED, Plan
 from charrnn.sampling.randomness import uniforms
-from charrnn.sampling.slots import SAMPLED, Plan, Report, Row, Slots, Text
+from charrnn.sampling.row import Row
+from charrnn.sampling.slots import Report, Slots
+from charrnn.sampling.texts import Texts
 
 STEPS = 16  # K, steps per call. Shorter calls cost more overhead, longer ones make canceling slow
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
@@ -35,8 +39,8 @@ def sample(
     reset: int | None = None,
     report: Report | None = None,
     on_call: Callable[[Report], object] = lambda report: None,
-) -> Iterator[Text]:
-    """Sample every row, and yield the texts as they finish, each with the index of its row.
+) -> Iterator[Texts]:
+    """Sample every row, and yield the texts of each call in which some finish, each with the index of its row.
 
     Args:
         network: the architecture.
@@ -50,16 +54,17 @@ def sample(
         on_call: called after each compiled call. It may raise to stop.
     """
     report = report or Report(batch)
-    slots = Slots(rows, batch)
     sampler = _Sampler(network, cast_kernels(network, weights, precision), batch, precision, reset)
+    slots = Slots(rows, batch, sampler.steps)
     started = time.perf_counter() - report.seconds - report.compile_seconds
-    while (plan := slots.plan(sampler.steps)).spans:
+    while not (plan := slots.plan()).is_empty:
         ids, nats = sampler.run(plan, report)
         report.steps += sampler.steps
-        texts = list(slots.collect(plan, ids, nats, report))
+        texts = slots.collect(plan, ids, nats, report)
         report.seconds = time.perf_counter() - started - report.compile_seconds
         away = time.perf_counter()
-        yield from texts
+        if len(texts):
+            yield texts
         on_call(report)
         started += time.perf_counter() - away  # time that the caller spends on the texts is not sampling time
 
@@ -78,8 +83,9 @@ class _Sampler:
 
     def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
         """Run the steps of a plan, and return ids and their negative log probabilities, each (K, B)."""
-        numbers = uniforms(plan.key, plan.place)
-        inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, plan.limits(self.vocabulary_size))
+        numbers = uniforms(plan.key, plan.times)
+        limits = plan.limits(self.vocabulary_size)
+        inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, limits)
         arguments = (self.weights, self.carried, self.last, *inputs)
         call, ready = _compiled(self.network, self.reset)
         if (key := (*self.shapes, plan.limited)) not in ready:

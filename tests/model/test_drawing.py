@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.model import Model
-from charrnn.sampling.next_character import Limits, sample_ids
-from charrnn.sampling.slots import ALL, Row
+from charrnn.sampling.limits import ALL, Limits
+from charrnn.sampling.next_character import sample_ids
+from charrnn.sampling.row import Row
 
 LOGITS = np.array([2.0, 0.0, -1.0, 1.0, 1.0, -3.0], np.float32)
 

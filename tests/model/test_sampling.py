@@ -12,12 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.model import Model, reorder
+from charrnn.model import Model
 from charrnn.network.network import sequence
 from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
+from charrnn.sampling.row import Row
 from charrnn.sampling.sampler import STEPS, sample
-from charrnn.sampling.slots import Report, Row, Text, to_string
+from charrnn.sampling.slots import Report
+from charrnn.sampling.stops import to_string
+from charrnn.sampling.texts import Text, reorder
 from charrnn.training.evaluation import validation_loss
 from tests.fixtures.model import random_model
 
@@ -184,7 +187,8 @@ def test_a_stop_string_of_any_length_is_found_across_calls(untrained_model: Mode
         tuple(stop[:place] + "\uffff" for place in range(length)) for stop in stops
     ]  # begin like it, and never end
     rows = [Row([1, 2], 1.0, 200, 5, stop=(*more, stop)) for stop, more in zip(stops, others, strict=True)]
-    found = [text.ids.tolist() for text in reorder(untrained_model.sample_rows(rows, BATCH))]
+    sampled = untrained_model.sample_rows(rows, BATCH)
+    found = [*reorder((text.index, text.ids.tolist()) for text in sampled)]
     # Catches: a tail of the text that is one character too short
     assert found == [ids[: to_string(ids).find(stop)] for stop in stops]
 

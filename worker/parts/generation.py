@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain, tee
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import InputError, LeaseLostError, counted
@@ -20,23 +20,21 @@ from charrnn.jobs.job.sizing import MAX_PART_MEMORY, MAX_PART_ROWS, device_kind,
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.tallies import Tallies
 from charrnn.jobs.job.version import Version
-from charrnn.jobs.rows.rows import JobRow, SeedRows, compress, result, stored_seeds
+from charrnn.jobs.rows.rows import JobRow, SeedRows, stored_seeds
 from charrnn.jobs.rows.seeds import to_json
 from charrnn.jobs.store import registry
 from worker.child import Child
 from worker.logs import about
 from worker.parts.copies import load_copies
-from worker.parts.model_cache import LoadedVersion
+from worker.parts.lines import LineWriter
 from worker.parts.watch import COMPILING, WORKING, WRITING, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
+    from charrnn.sampling.row import Row
     from charrnn.sampling.slots import Report as Sampled
-    from charrnn.sampling.slots import Row, Text
 
 logger = logging.getLogger(__name__)
-
-SEARCHED, SEARCHED_ROWS = 1 << 17, 256  # characters and rows that are searched for copies at once
 
 
 def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None:
@@ -55,12 +53,10 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     loading = time.monotonic() - started
     watch.enter(COMPILING)
 
-    from charrnn.model import reorder
     from charrnn.sampling.slots import Report as Sampled
 
     report, tallies = Sampled(spec.batch), Tallies()
     characters = sum(len(rows) * rows.sampling.length for rows in seeds)
-    rows, same_rows = tee(chain.from_iterable(seeds))  # a row is in memory from its start until its line is written
 
     def on_call(_: Sampled) -> None:
         watch.progress = PartProgress(work=SamplingProgress(rows=report.rows, characters=report.characters))
@@ -68,13 +64,14 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
         watch.enter(WORKING)
         watch.check()
 
-    sampled = model.sample_rows(
-        _sampler_rows(model, rows), spec.batch, precision=spec.sampling.precision, report=report, on_call=on_call
-    )
-    lines = _result_lines(zip(same_rows, reorder(sampled), strict=True), loaded, spec.name, tallies)
-    chunks = list(compress(lines))  # kept in memory (a few MB), so that writing can be retried
+    rows = sampler_rows(model, chain.from_iterable(seeds))
+    options: dict[str, Any] = {"precision": spec.sampling.precision, "report": report, "on_call": on_call}
+    with LineWriter(chain.from_iterable(seeds), loaded, spec.name, tallies) as lines:
+        for texts in model.sample_calls(rows, spec.batch, **options):
+            lines.add(texts)
+        watch.enter(WRITING)
+        chunks = lines.finish()  # kept in memory, so that writing can be retried
     crash_point("sampled", part.number)
-    watch.enter(WRITING)
     output = watch.retry(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
     writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
@@ -144,39 +141,11 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
                 child.files.discard(file.name)
 
 
-def _sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:
+def sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:
+    """Yield the sampler's row for each row of a job."""
     from charrnn.sampling.randomness import seed_name
 
     for row in rows:
         seed = row.seed
         name = seed_name(seed.id, seed.seed, seed.occurrence)
         yield model.row(name, seed.seed, row.temperature, row.sample, row.sampling)
-
-
-def _result_lines(
-    sampled: Iterator[tuple[JobRow, Text]], version: LoadedVersion, name: str, tallies: Tallies
-) -> Iterator[dict[str, Any]]:
-    model, copies = version.model, version.copies
-    while some := _take(sampled):
-        written = [model.vocabulary.decode(text.ids.tolist()) for _, text in some]
-        whole = written
-        if model.network.lines:  # a seed is the beginning of a line
-            whole = [f"{row.seed.seed}{new}" for (row, _), new in zip(some, written, strict=True)]
-        found = copies.find(whole) if copies else [None] * len(some)
-        for (row, text), new, copy in zip(some, written, found, strict=True):
-            tally = tallies.at(repr(row.temperature))
-            tally.add(row.seed.seed, new, text.nats_per_char)
-            if copy:
-                tally.copies.add(row.number, copy)
-            logprobs = text.logprobs if row.sampling.logprobs else None
-            yield result(row, name, new, text.finish_reason, text.nats_per_char, logprobs, copy=copy)
-
-
-def _take(sampled: Iterator[tuple[JobRow, Text]]) -> list[tuple[JobRow, Text]]:
-    """Return the next rows that are searched for copies together, and none at the end."""
-    some: list[tuple[JobRow, Text]] = []
-    characters = 0
-    while characters < SEARCHED and len(some) < SEARCHED_ROWS and (entry := next(sampled, None)):
-        some.append(entry)
-        characters += len(entry[1].ids)
-    return some

@@ -1,0 +1,97 @@
+"""Stop strings, and the search for them in the texts of all slots at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from charrnn.sampling.history import History
+
+SEPARATOR = np.uint32(1 << 16)  # a character that no text has: ids are below it
+
+
+def to_string(ids: Iterable[int]) -> str:
+    """Return ids as a string with one character per id, because `str.find` is the fastest search for a sequence."""
+    return "".join(map(chr, ids))
+
+
+class Stops:
+    """The stop strings of all rows. A number stands for those of a row, and 0 for none."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, ...], int] = {(): 0}
+        self._strings: list[tuple[str, ...]] = [()]
+
+    def number(self, strings: tuple[str, ...]) -> int:
+        """Return the number of a row's stop strings. Most rows of a job have the same ones."""
+        if (number := self._numbers.get(strings)) is None:
+            number = self._numbers[strings] = len(self._strings)
+            self._strings.append(strings)
+        return number
+
+    def find(
+        self, history: History, now: int, numbers: np.ndarray, slots: np.ndarray, begins: np.ndarray, ends: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the first stop string of each text that ends in the newest call.
+
+        With the stop strings "END" and "D", and a call that continues "the E" with "ND of":
+
+            text    t h e   E N D   o f
+            place   0 1 2 3 4 5 6 7 8 9
+            matches         E N D           start 4, end 7
+                                D           start 6, end 7
+
+        Both end at the same place, so the longer one is taken, and the text is "the ".
+
+        The recent characters of all texts are the lines of one string. A text without a match then costs no Python, and
+        many long stop strings cost what `str.find` does.
+
+        Args:
+            history: the characters, with those of the call.
+            now: time of the first step of the call.
+            numbers: of the stop strings of each text, (N,).
+            slots: of the texts, (N,).
+            begins: times of their first characters, (N,).
+            ends: times after their last characters, (N,).
+
+        Returns:
+            The places of the texts that have one in these arrays, and the times of its first character and after its
+            last one, each (M,).
+        """
+        owners: dict[str, list[int]] = {}
+        for number in np.unique(numbers).tolist():
+            for string in self._strings[number]:
+                owners.setdefault(string, []).append(number)
+        first = now + 1 - max(map(len, owners), default=1)
+        lines = _lines(history, slots, first, begins, ends)
+        size, width = lines.shape
+        whole = str(lines.reshape(-1).view(f"U{lines.size}")[0]) if lines.size else ""
+        found = np.full(size, width * width)  # end x width + start, so that the least one is first, and then longest
+        for string, owning in owners.items():
+            texts, starts = _first_places(whole, width, string)
+            mine = np.isin(numbers[texts], owning)
+            texts, starts = texts[mine], starts[mine]
+            found[texts] = np.minimum(found[texts], (starts + len(string)) * width + starts)
+        texts = np.flatnonzero(found < width * width)
+        stops, starts = np.divmod(found[texts], width)
+        return texts, first + starts, first + stops
+
+
+def _lines(history: History, slots: np.ndarray, first: int, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the ids of texts from a time on, (N, T) uint32, with separators where a text is not and at each end."""
+    times = np.arange(first, int(ends.max(initial=first)) + 1)
+    lines = np.full((len(slots), len(times)), SEPARATOR)
+    own = (times >= begins[:, None]) & (times < ends[:, None])
+    np.copyto(lines[:, :-1], history.recent(slots, first, int(times[-1])), where=own[:, :-1])
+    return lines
+
+
+def _first_places(whole: str, width: int, string: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the lines of `width` characters that have a string, and its first place in each."""
+    places = []
+    place = whole.find(string)
+    while place >= 0:
+        places.append(place)
+        place = whole.find(string, place - place % width + width)
+    return np.divmod(np.array(places, np.int64), width)
