@@ -7,36 +7,39 @@ from itertools import chain
 
 import numpy as np
 
-SPARE = 1 << 12  # ids; unused ones are moved together only if there are more
+SPARE = 1 << 12  # ids that are kept without need before any are moved
 
 
 class Seeds:
-    """The ids of seeds. A place is one in `ids`, and stays until `forget` is called."""
+    """The ids of seeds. The place of one is a place in `ids`, and stays until `keep` is called."""
 
     def __init__(self) -> None:
         self.ids = np.empty(0, np.int32)
-        self.used = 0
+        self._used, self._limit = 0, SPARE
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are more than twice as many ids as were needed at the last call of `keep`."""
+        return self._used > self._limit
 
     def add(self, seeds: Sequence[Sequence[int]], lengths: np.ndarray) -> np.ndarray:
         """Add seeds of these lengths, (N,), and return their places, (N,)."""
-        ends = self.used + np.cumsum(lengths)
-        if ends[-1] > len(self.ids):
-            self.ids = np.concatenate([self.ids[: self.used], np.empty(2 * ends[-1] - self.used, np.int32)])
-        self.ids[self.used : ends[-1]] = np.fromiter(chain.from_iterable(seeds), np.int32, int(ends[-1]) - self.used)
-        self.used = int(ends[-1])
+        ends = self._used + np.cumsum(lengths)
+        first, self._used = self._used, int(ends[-1])
+        if self._used > len(self.ids):
+            self.ids = np.concatenate([self.ids[:first], np.empty(2 * self._used - first, np.int32)])
+        self.ids[first : self._used] = np.fromiter(chain.from_iterable(seeds), np.int32, self._used - first)
         return np.asarray(ends - lengths)
 
-    def forget(self, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Forget all ids but some, if most of the array is unused. Return the new places of what is kept.
+    def keep(self, places: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Forget all ids but some, and return the new places of these.
 
         Args:
-            places: of the ids to keep, (N,).
-            counts: number of ids to keep from each place on, (N,).
+            places: of the first id of each seed that is still needed, (N,).
+            counts: number of ids of each, (N,).
         """
-        if self.used <= 2 * counts.sum() + SPARE:
-            return places
         self.ids = self.ids[ranges(places, counts)]
-        self.used = len(self.ids)
+        self._used, self._limit = len(self.ids), 2 * len(self.ids) + SPARE
         return np.asarray(np.cumsum(counts) - counts)
 
     def feed(

@@ -92,10 +92,11 @@ class Slots:
         return Spans(tasks, slots, starts, stops)
 
     def _forget_seeds(self, busy: np.ndarray) -> None:
-        """Forget the ids of seeds that have been fed."""
-        fed = busy[self.tasks.begin[busy] >= self.now]
-        places = self.seeds.forget(self.tasks.seed[fed] + self.now, self.tasks.begin[fed] + 1 - self.now)
-        self.tasks.seed[fed] = places - self.now
+        """Forget the ids of seeds that have been fed, if they are many."""
+        if self.seeds.is_full:
+            fed = busy[self.tasks.begin[busy] >= self.now]
+            places = self.seeds.keep(self.tasks.seed[fed] + self.now, self.tasks.begin[fed] + 1 - self.now)
+            self.tasks.seed[fed] = places - self.now
 
     def _next_rows(self, count: int) -> Tasks:
         """Return the next rows that wait for a slot, at most `count`. Their times are counted from their first step."""
@@ -104,17 +105,18 @@ class Slots:
         return self.ahead[:count]
 
     def _tasks(self, rows: Sequence[Row]) -> Tasks:
-        lengths = np.array([len(row.seed) for row in rows])
+        seeds = [row.seed for row in rows]
+        lengths = np.fromiter(map(len, seeds), np.int64, len(rows))
         first = self.num_read
         self.num_read += len(rows)
         return Tasks(
             index=np.arange(first, self.num_read),
             begin=lengths - 1,
             end=lengths - 1 + [row.length for row in rows],
-            seed=self.seeds.add([row.seed for row in rows], lengths),
-            stops=np.array([self.stops.number(row.stop) for row in rows]),
+            seed=self.seeds.add(seeds, lengths),
+            stops=self.stops.numbers([row.stop for row in rows]),
             keep_stop=np.array([row.keep_stop for row in rows]),
-            key=np.fromiter((row.key for row in rows), np.uint64, len(rows)),
+            key=np.array([row.key for row in rows], np.uint64),
             temperature=clamp_temperatures(np.array([row.temperature for row in rows])),
             top_k=np.array([row.top_k for row in rows], np.int32),
             top_p=np.array([row.top_p for row in rows], np.float32),
@@ -140,9 +142,10 @@ class Slots:
         report.slot_steps += int((ends - spans.starts).sum())
         report.characters += int(np.maximum(ends - np.maximum(tasks.begin, spans.starts), 0).sum())
         report.rows += len(complete)
-        texts = self._texts(
-            tasks[complete], spans.slots[complete], ends[complete], text_ends[complete], stopped[complete]
-        )
+        texts = Texts.none()
+        if len(complete):
+            slots, done = spans.slots[complete], tasks[complete]
+            texts = self._texts(done, slots, ends[complete], text_ends[complete], stopped[complete])
         busy = np.flatnonzero(self.tasks.end > self.now)
         self.history.save(busy, self.tasks.begin[busy], self.now, self.steps)
         return texts
@@ -152,6 +155,8 @@ class Slots:
         string ends them. Each (N,)."""
         tasks, ends, text_ends, stopped = spans.tasks, spans.stops.copy(), spans.stops.copy(), spans.stops < 0
         some = np.flatnonzero((tasks.stops > 0) & (tasks.begin < ends))
+        if not len(some):
+            return ends, text_ends, stopped
         found, starts, stops = self.stops.find(
             self.history, now, tasks.stops[some], spans.slots[some], tasks.begin[some], ends[some]
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -23,12 +23,12 @@ class Stops:
         self._numbers: dict[tuple[str, ...], int] = {(): 0}
         self._strings: list[tuple[str, ...]] = [()]
 
-    def number(self, strings: tuple[str, ...]) -> int:
-        """Return the number of a row's stop strings. Most rows of a job have the same ones."""
-        if (number := self._numbers.get(strings)) is None:
-            number = self._numbers[strings] = len(self._strings)
+    def numbers(self, rows: Sequence[tuple[str, ...]]) -> np.ndarray:
+        """Return the number of the stop strings of each row, (N,). Most rows of a job have the same ones."""
+        for strings in set(rows) - self._numbers.keys():
+            self._numbers[strings] = len(self._strings)
             self._strings.append(strings)
-        return number
+        return np.fromiter(map(self._numbers.__getitem__, rows), np.int64, len(rows))
 
     def find(
         self, history: History, now: int, numbers: np.ndarray, slots: np.ndarray, begins: np.ndarray, ends: np.ndarray
@@ -50,7 +50,7 @@ class Stops:
         Args:
             history: the characters, with those of the call.
             now: time of the first step of the call.
-            numbers: of the stop strings of each text, (N,).
+            numbers: of the stop strings of each text, (N,); at least one, and none is 0.
             slots: of the texts, (N,).
             begins: times of their first characters, (N,).
             ends: times after their last characters, (N,).
@@ -63,16 +63,17 @@ class Stops:
         for number in np.unique(numbers).tolist():
             for string in self._strings[number]:
                 owners.setdefault(string, []).append(number)
-        first = now + 1 - max(map(len, owners), default=1)
+        first = now + 1 - max(map(len, owners))
         lines = _lines(history, slots, first, begins, ends)
         size, width = lines.shape
-        whole = str(lines.reshape(-1).view(f"U{lines.size}")[0]) if lines.size else ""
+        whole = str(lines.reshape(-1).view(f"U{lines.size}")[0]) if any(len(string) > 1 for string in owners) else ""
         found = np.full(size, width * width)  # end x width + start, so that the least one is first, and then longest
         for string, owning in owners.items():
-            texts, starts = _first_places(whole, width, string)
+            places = np.flatnonzero(lines == ord(string)) if len(string) == 1 else _places(whole, width, string)
+            texts, starts = np.divmod(places[::-1], width)
             mine = np.isin(numbers[texts], owning)
             texts, starts = texts[mine], starts[mine]
-            found[texts] = np.minimum(found[texts], (starts + len(string)) * width + starts)
+            found[texts] = np.minimum(found[texts], (starts + len(string)) * width + starts)  # of a text, the first one
         texts = np.flatnonzero(found < width * width)
         stops, starts = np.divmod(found[texts], width)
         return texts, first + starts, first + stops
@@ -80,18 +81,18 @@ class Stops:
 
 def _lines(history: History, slots: np.ndarray, first: int, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Return the ids of texts from a time on, (N, T) uint32, with separators where a text is not and at each end."""
-    times = np.arange(first, int(ends.max(initial=first)) + 1)
+    times = np.arange(first, int(ends.max()) + 1)
     lines = np.full((len(slots), len(times)), SEPARATOR)
     own = (times >= begins[:, None]) & (times < ends[:, None])
     np.copyto(lines[:, :-1], history.recent(slots, first, int(times[-1])), where=own[:, :-1])
     return lines
 
 
-def _first_places(whole: str, width: int, string: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the lines of `width` characters that have a string, and its first place in each."""
+def _places(whole: str, width: int, string: str) -> np.ndarray:
+    """Return the first place of a string in each line of `width` characters that has it."""
     places = []
     place = whole.find(string)
     while place >= 0:
         places.append(place)
         place = whole.find(string, place - place % width + width)
-    return np.divmod(np.array(places, np.int64), width)
+    return np.array(places, np.int64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -65,6 +65,12 @@ class Texts:
     starts: np.ndarray
     ends: np.ndarray
     stopped: np.ndarray
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no texts."""
+        places = np.empty(0, np.int64)
+        return cls(places, np.empty(0, np.uint16), np.empty(0, np.float32), places, places, np.empty(0, np.bool_))
 
     def __len__(self) -> int:
         return len(self.index)
