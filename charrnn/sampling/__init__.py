@@ -1,1 +1,1 @@
-"""Sampling of many rows at once. Only the modules `defaults` and `randomness` work without TensorFlow."""
+"""Sampling of many rows at once. Only the modules `sampler` and `next_character` import TensorFlow."""

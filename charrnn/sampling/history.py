@@ -68,6 +68,7 @@ class History:
             begins: times of the texts' first characters, (N,).
             ends: times after the last ones, at most the end of the newest call, (N,).
         """
+        saved = np.flatnonzero(begins < self._saved[slots])
         begins = np.maximum(begins, self._saved[slots])
         rings, firsts = slots * self.size, begins % self.size
         lasts = firsts + ends - begins
@@ -79,10 +80,9 @@ class History:
         ids, nats = (
             [values[start:stop] for start, stop in pieces] for values in (self.ids.reshape(-1), self.nats.reshape(-1))
         )
-        if self._early:
-            before = np.cumsum(used.sum(axis=1)) - used.sum(axis=1)  # number of pieces before each text
-            for slot, place in zip(slots[::-1].tolist(), before[::-1].tolist(), strict=True):
-                early = self._early.pop(slot, [])
-                ids[place:place] = [piece for piece, _ in early]
-                nats[place:place] = [piece for _, piece in early]
+        before = np.cumsum(used.sum(axis=1)) - used.sum(axis=1)  # number of pieces before each text
+        for slot, place in zip(slots[saved[::-1]].tolist(), before[saved[::-1]].tolist(), strict=True):
+            early = self._early.pop(slot)
+            ids[place:place] = [piece for piece, _ in early]
+            nats[place:place] = [piece for _, piece in early]
         return np.concatenate([self.ids[0, :0], *ids]), np.concatenate([self.nats[0, :0], *nats])

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.options import MAX_STOP
@@ -170,9 +170,14 @@ ROWS = st.lists(
 )
 
 
+def rows_of(*lengths: int) -> list[Row]:
+    return [Row([1], 1.0, length, key) for key, length in enumerate(lengths)]
+
+
 # Catches: a row that starts one step late, a stop string found in the seed or in the row before, the shorter of two
 # that end together, limits of the slot's last row, a seed that is cut off where the call ends
 @given(rows=ROWS, batch=st.integers(1, 20), steps=st.integers(1, 24))
+@example(rows=rows_of(8, 8, 13, 1, 100, 50), batch=3, steps=8)  # the first slot is free again before the third
 def test_slots_do_what_their_plain_form_does(rows: list[Row], batch: int, steps: int) -> None:
     check_like_plain(rows, batch, steps)
 
@@ -194,6 +199,11 @@ def test_seeds_texts_and_stop_strings_may_be_longer_than_the_ring_of_a_slot(step
             stop = text_of(row)[max(0, end - MAX_STOP) : end]
             rows[n] = replace(row, stop=(stop,) if stop else (), keep_stop=n % 3 == 0)
     check_like_plain(rows, 3, steps)
+
+
+def test_long_texts_and_short_ones_end_in_one_call() -> None:
+    long = MAX_STOP * 3 // 2
+    check_like_plain(rows_of(long, long, 2, 3, 4), 2, 16)  # Catches: the saved part of one text in another
 
 
 def test_characters_with_the_codes_of_surrogates_stop_a_text() -> None:
