@@ -29,7 +29,7 @@ class History:
     def write(self, now: int, ids: np.ndarray, nats: np.ndarray) -> None:
         """Write the outputs of a call, both (K, B), whose first step was at the time `now`."""
         at = now % self.size
-        for ring, values in (self.ids, ids), (self.nats, nats):
+        for ring, values in (self.ids, ids.astype(np.uint16)), (self.nats, nats):  # before the strides: 0.7 of the time
             for k in range(0, len(values), TILE):
                 tile = values[k : k + TILE]
                 ring[:, at + k : at + k + len(tile)] = tile.T
