@@ -28,5 +28,6 @@ else
     [ -x "$VENV/bin/pip" ] || "$PYTHON" -m venv --clear "$VENV"
     install="$VENV/bin/pip install --quiet --disable-pip-version-check"
 fi
-$install --require-hashes -r "$REQUIREMENTS"
+# Without dependencies: the file has all of them, and pyproject.toml excludes some.
+$install --no-deps --require-hashes -r "$REQUIREMENTS"
 $install --no-deps --no-build-isolation --editable .
