@@ -15,6 +15,7 @@ trap 'rm -rf "$new"' EXIT
 cd secrets.new
 
 days=3650
+ca_file=${CA_FILE:-/run/secrets/ca.crt} # where clients find ca.crt: here as Compose mounts it
 key="ec -pkeyopt ec_paramgen_curve:prime256v1" # not Ed25519: libpq cannot bind a password to its certificates
 quiet() { "$@" 2>openssl.log || { cat openssl.log >&2; exit 1; }; rm -f openssl.log; }
 password() { openssl rand -hex 24; }
@@ -32,11 +33,11 @@ rm ca.key # with this key anybody could impersonate both servers; another run cr
 
 redis=$(password)
 sed "s/PASSWORD_SHA256/$(printf %s "$redis" | sha256sum | cut -d ' ' -f 1)/" ../redis.acl >redis.acl
-echo "rediss://charrnn:$redis@redis:6379/0?ssl_cert_reqs=required&ssl_ca_certs=/run/secrets/ca.crt" >redis_url
+echo "rediss://charrnn:$redis@redis:6379/0?ssl_cert_reqs=required&ssl_ca_certs=$ca_file" >redis_url
 
 postgres=$(password)
 printf %s "$postgres" >postgres_password
-echo "postgresql://charrnn:$postgres@postgres/charrnn?sslmode=verify-full&sslrootcert=/run/secrets/ca.crt" >store_url
+echo "postgresql://charrnn:$postgres@postgres/charrnn?sslmode=verify-full&sslrootcert=$ca_file" >store_url
 
 password >web_token # opens the page of `charrnn-jobs web`
 

@@ -29,6 +29,8 @@ pytest_plugins = [
         "nights",
         "hosts",
         "containers",
+        "charts",
+        "pods",
     )
 ]
 

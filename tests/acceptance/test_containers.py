@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.containers import ADMIN, ROOT, Container, Deployment
+from tests.fixtures.containers import ADMIN, Container, Deployment
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import TINY, until
+from tests.fixtures.sandbox import ROOT
 
 WORKERS = ("worker-1", "worker-2", "worker-3")
 PIECES = (*WORKERS, "scheduler", "redis", "postgres")
