@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +20,7 @@ from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import models, parts
 from charrnn.options import SamplingOptions
 from tests.fixtures.client import DoPart, submit
+from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.store import each_database, sampled
 
 
@@ -25,27 +28,62 @@ def submit_one(client: Client, model: str) -> int:
     return submit(client, model, [Seed("a")], SamplingOptions()).id or 0
 
 
-def copy(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
+class Sqlite:
+    """SQLite's own way to back up and restore, as docs/store.md says."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.store, self.copy = Path(url.removeprefix("sqlite:///")), folder / "backup.sqlite"
+
+    def back_up(self) -> None:
+        with closing(sqlite3.connect(self.store)) as old, closing(sqlite3.connect(self.copy)) as new:
+            old.backup(new)
+
+    def restore(self) -> None:
+        for path in self.store.parent.glob("store.sqlite*"):
+            path.unlink()
+        shutil.copy(self.copy, self.store)
 
 
+class Postgresql:
+    """PostgreSQL's programs for it, as deploy/README.md says."""
+
+    def __init__(self, url: str, folder: Path, server: PostgresServer) -> None:
+        self.url, self.dump, self.programs = url, folder / "store.dump", server.programs
+
+    def back_up(self) -> None:
+        self._run("pg_dump", "--format=custom", f"--file={self.dump}", self.url)
+
+    def restore(self) -> None:
+        server, _, name = self.url.rpartition("/")
+        self._run("dropdb", "--force", f"--maintenance-db={server}/postgres", name)
+        self._run("createdb", f"--maintenance-db={server}/postgres", name)
+        self._run("pg_restore", "--exit-on-error", f"--dbname={self.url}", self.dump)
+
+    def _run(self, program: str, *words: str | Path) -> None:
+        subprocess.run([self.programs / program, *words], check=True, capture_output=True)
+
+
+@pytest.fixture
+def backup(request: pytest.FixtureRequest, store_url: str, tmp_path: Path) -> Sqlite | Postgresql:
+    if store_url.startswith("sqlite"):
+        return Sqlite(store_url, tmp_path)
+    return Postgresql(store_url, tmp_path, request.getfixturevalue("postgres_server"))
+
+
+@each_database
 def test_a_restored_database_continues_and_rejects_older_commits(
-    client: Client, model: str, do_part: DoPart, settings: Settings, tmp_path: Path
+    client: Client, model: str, do_part: DoPart, settings: Settings, backup: Sqlite | Postgresql
 ) -> None:
     done, waiting = submit_one(client, model), submit_one(client, model)
     do_part()
-    backup = tmp_path / "backup.sqlite"
-    copy(tmp_path / "store.sqlite", backup)
+    backup.back_up()
     cut_off = Leases(client.connections.store, 30)
     old = cut_off.claim("generate", "cut off")
     lost = submit_one(client, model)
     assert old is not None
     client.close()
 
-    for path in tmp_path.glob("store.sqlite*"):
-        path.unlink()
-    copy(backup, tmp_path / "store.sqlite")
+    backup.restore()
     restored = Client(settings)
     restored.recover()
     new = Leases(restored.connections.store, 30).claim("generate", "new")
