@@ -227,7 +227,8 @@ def test_the_schema_is_upgraded_before_the_first_pod_of_a_release(objects: list[
 
 
 def test_a_suspended_fleet_has_a_console_alone(charts: Charts, objects: list[Object]) -> None:
-    found = charts.render("--values", VALUES, "--values", AUTOSCALING, "--set", "suspended=true")
+    suspended = ("--set", "suspended=true", "--set", "workers.cpu.replicas=3")
+    found = charts.render("--values", VALUES, "--values", AUTOSCALING, *suspended)
     deployments = of_kind(found, "Deployment")
     replicas = {name.rsplit("-", 1)[1]: each["spec"].get("replicas") for name, each in deployments.items()}
     assert replicas == {"console": 1, "scheduler": 0, "cpu": 0, "gpu": None}
