@@ -75,7 +75,9 @@ class Story:
 def story(fleet: Fleet) -> Story:
     scheduler, worker = fleet.start("scheduler"), fleet.start_worker("worker-1")
     doctor = fleet.ok("doctor")
-    pods = {name: fleet.cluster.containers[name] for name in (*SERVERS, "worker-1")}
+    web = fleet.start("web")
+    until(lambda: "page at" in web.running_log, "the page")
+    pods = {name: fleet.cluster.containers[name] for name in (*SERVERS, "worker-1", "web")}
     probes = {
         f"{name} {probe}": pod.probe(probe).returncode
         for name, pod in pods.items()
@@ -87,7 +89,8 @@ def story(fleet: Fleet) -> Story:
     job = fleet.ok(*SAMPLING, "--wait", stdin=SEEDS).strip()
     export = fleet.ok("results", job)
     upgrade = finish(fleet.start("upgrade"))
-    return Story(doctor, probes, job, export, upgrade, {"worker": worker.stop(), "scheduler": scheduler.stop()})
+    codes = {pod.name: pod.stop() for pod in (worker, scheduler, web)}
+    return Story(doctor, probes, job, export, upgrade, codes)
 
 
 def runbook(name: str) -> str:
@@ -103,7 +106,7 @@ def test_the_pods_complete_the_main_job(story: Story) -> None:
 
 def test_every_probe_of_a_healthy_pod_succeeds(story: Story) -> None:
     assert story.probes == dict.fromkeys(story.probes, 0)
-    assert len(story.probes) == 7
+    assert len(story.probes) == 9
 
 
 def test_the_probe_of_a_worker_fails_where_none_runs(fleet: Fleet, story: Story) -> None:
@@ -124,7 +127,7 @@ def test_the_job_of_an_upgrade_ends(story: Story) -> None:
 
 def test_pods_end_in_time_when_they_are_stopped(story: Story) -> None:
     # Without a handler the exit code is that of the signal; a pod that outlives its grace period fails the fixture
-    assert story.exit_codes == {"worker": 0, "scheduler": -signal.SIGTERM}
+    assert story.exit_codes == {"worker-1": 0, "scheduler": -signal.SIGTERM, "web": 0}
 
 
 @pytest.mark.slow("test_a_restored_database_continues_and_rejects_older_commits")

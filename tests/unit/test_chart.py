@@ -14,19 +14,21 @@ import pytest
 import yaml
 
 from charrnn.jobs.settings import Settings
+from producer.web import PORT
 from tests.fixtures.charts import AUTOSCALING, CHART, EXAMPLES, ROOT, VALUES, Charts, Object, of_kind, pods
 
 SCHEMAS = ROOT / "tests" / "data" / "custom_resources"
 VERSIONS = ("1.29", "1.37")  # of Kubernetes: the oldest that Chart.yaml names, and the newest that was known
 SERVERS = {"redis": "broker.yaml", "postgres": "database.yaml"}
+PAGE = ("--set", "web.enabled=true", "--set", "web.hosts={texts.example.org}")
 CLAIM = ("--set", "files.claim=charrnn-files")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|CREDENTIALS|REDIS_URL|STORE_URL")
 
 
 @pytest.fixture(scope="module")
 def objects(charts: Charts) -> list[Object]:
-    """What the examples install, with autoscaling."""
-    return charts.render("--values", VALUES, "--values", AUTOSCALING)
+    """What the examples install, with autoscaling and the page."""
+    return charts.render("--values", VALUES, "--values", AUTOSCALING, *PAGE)
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +136,12 @@ def test_selectors_match_the_pods_that_they_are_for(objects: list[Object]) -> No
         assert found["spec"]["selector"]["matchLabels"] == labels[name]
     for name, found in of_kind(objects, "PodDisruptionBudget").items():
         assert found["spec"]["selector"]["matchLabels"] == labels[name]
-    (policy,) = of_kind(objects, "NetworkPolicy").values()
+    policy = of_kind(objects, "NetworkPolicy")["charrnn-jobs"]
     assert all(policy["spec"]["podSelector"]["matchLabels"].items() <= each.items() for each in labels.values())
-    budgets = of_kind(objects, "Deployment").keys() - {"charrnn-jobs-console"}  # with one, a node could not be drained
+    # With a budget for the only pod of its kind, a node could not be drained
+    budgets = of_kind(objects, "Deployment").keys() - {"charrnn-jobs-console", "charrnn-jobs-web"}
     assert of_kind(objects, "PodDisruptionBudget").keys() == budgets
-    assert len({tuple(each.items()) for each in labels.values()}) == len(labels) == 5
+    assert len({tuple(each.items()) for each in labels.values()}) == len(labels) == 6
 
 
 def test_names_refer_to_what_is_installed(objects: list[Object]) -> None:
@@ -227,11 +230,11 @@ def test_the_schema_is_upgraded_before_the_first_pod_of_a_release(objects: list[
 
 
 def test_a_suspended_fleet_has_a_console_alone(charts: Charts, objects: list[Object]) -> None:
-    suspended = ("--set", "suspended=true", "--set", "workers.cpu.replicas=3")
+    suspended = ("--set", "suspended=true", "--set", "workers.cpu.replicas=3", *PAGE)
     found = charts.render("--values", VALUES, "--values", AUTOSCALING, *suspended)
     deployments = of_kind(found, "Deployment")
     replicas = {name.rsplit("-", 1)[1]: each["spec"].get("replicas") for name, each in deployments.items()}
-    assert replicas == {"console": 1, "scheduler": 0, "cpu": 0, "gpu": None}
+    assert replicas == {"console": 1, "scheduler": 0, "cpu": 0, "gpu": None, "web": 0}
     (scaled,) = of_kind(found, "ScaledObject").values()
     # Catches: workers that KEDA starts while the database is restored
     assert scaled["metadata"]["annotations"] == {"autoscaling.keda.sh/paused-replicas": "0"}
@@ -250,7 +253,8 @@ def test_no_value_is_a_secret(objects: list[Object]) -> None:
     for container in containers(objects).values():
         variables = environment(container)
         secret = {name for name in variables if SECRET.search(name)}
-        assert secret == {"CHARRNN_REDIS_URL_FILE", "CHARRNN_STORE_URL_FILE", "AWS_SHARED_CREDENTIALS_FILE"}
+        page = {"CHARRNN_WEB_TOKEN_FILE"} if container["name"] == "web" else set()
+        assert secret == {"CHARRNN_REDIS_URL_FILE", "CHARRNN_STORE_URL_FILE", "AWS_SHARED_CREDENTIALS_FILE"} | page
         assert all(variables[name].startswith("/run/secrets/charrnn-jobs/") for name in secret)
         assert not [name for name in variables if "secretKeyRef" in str(variables[name])]
 
@@ -264,7 +268,7 @@ def test_variables_are_settings_and_their_files_are_mounted(objects: list[Object
         items = {item["path"]: source["secret"] for source in secrets["sources"] for item in source["secret"]["items"]}
         files = {Path(value).name for each, value in variables.items() if each.endswith("_FILE")}
         assert items.keys() - files == {"ca.crt"}  # the URLs name it
-        assert [path for path in ("redis_url", "store_url") if items[path].get("optional")] == []
+        assert [path for path, secret in items.items() if secret.get("optional")] == ["ca.crt", "aws_credentials"]
         assert secrets["defaultMode"] == 0o440  # Catches: files that every user of the container can read
 
 
@@ -279,15 +283,16 @@ def test_settings_reach_every_container(charts: Charts) -> None:
 
 
 def test_pods_take_no_connection_and_open_few(objects: list[Object], calm: list[Object]) -> None:
+    assert of_kind(calm, "NetworkPolicy").keys() == {"charrnn-jobs"}
     for found, ports in ((objects, [53, 6379, 5432, 443]), (calm, [53, 6379, 5432])):
-        (policy,) = of_kind(found, "NetworkPolicy").values()
+        policy = of_kind(found, "NetworkPolicy")["charrnn-jobs"]
         assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
         assert "ingress" not in policy["spec"]
         assert [rule["ports"][-1]["port"] for rule in policy["spec"]["egress"]] == ports
 
 
 def test_the_chart_reaches_the_servers_of_the_examples(objects: list[Object], servers: list[Object]) -> None:
-    (policy,) = of_kind(objects, "NetworkPolicy").values()
+    policy = of_kind(objects, "NetworkPolicy")["charrnn-jobs"]
     for name, rule in zip(SERVERS, policy["spec"]["egress"][1:3], strict=True):
         service, stateful = of_kind(servers, "Service")[name], of_kind(servers, "StatefulSet")[name]
         labels = stateful["spec"]["template"]["metadata"]["labels"]
@@ -298,6 +303,19 @@ def test_the_chart_reaches_the_servers_of_the_examples(objects: list[Object], se
         ours = {"app.kubernetes.io/name": "charrnn-jobs"}
         assert ingress["from"][0] == {"podSelector": {"matchLabels": ours}}
         assert all(ours.items() <= template["metadata"]["labels"].items() for _, template in pods(objects))
+
+
+def test_the_page_alone_takes_connections_on_its_port(objects: list[Object]) -> None:
+    name = "charrnn-jobs-web"
+    service, policy = of_kind(objects, "Service")[name], of_kind(objects, "NetworkPolicy")[name]
+    container = containers(objects)[name]
+    assert container["args"] == ["web", "--host=0.0.0.0", f"--port={PORT}", "--allow-host=texts.example.org"]
+    assert container["ports"] == [{"name": "http", "containerPort": PORT}]
+    assert service["spec"]["ports"] == [{"name": "http", "port": PORT, "targetPort": "http"}]
+    assert policy["spec"]["ingress"] == [{"ports": [{"protocol": "TCP", "port": PORT}]}]
+    selector = dict(pods(objects))[name]["metadata"]["labels"]
+    assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == selector
+    assert not [each for each in containers(objects).values() if "ports" in each and each != container]
 
 
 def test_a_further_kind_of_worker_can_be_added_and_one_left_out(charts: Charts, tmp_path: Path) -> None:

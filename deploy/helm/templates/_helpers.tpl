@@ -28,9 +28,10 @@ helm.sh/chart: {{ (first .).Chart.Name }}-{{ (first .).Chart.Version }}
 {{- .Values.priorityClass.name | default (ternary $default "" .Values.priorityClass.create) -}}
 {{- end }}
 
-{{/* The fields of each pod. Takes the root. */}}
+{{/* The fields of each pod. Takes a list: the root, and keys of the Secret that only this pod needs. */}}
 {{- define "charrnn-jobs.pod" -}}
-serviceAccountName: {{ include "charrnn-jobs.name" . }}
+{{- $root := first . -}}
+serviceAccountName: {{ include "charrnn-jobs.name" $root }}
 automountServiceAccountToken: false
 enableServiceLinks: false # variables such as CHARRNN_JOBS_SERVICE_HOST, of a Service of that name, would cause warnings
 # The kernel ignores SIGTERM for a process with the number 1 that has no handler for it, as the scheduler has none and a
@@ -43,7 +44,7 @@ securityContext:
   fsGroup: 10001
   fsGroupChangePolicy: OnRootMismatch # a shared volume can have 100,000 files
   seccompProfile: { type: RuntimeDefault }
-{{- with .Values.image.pullSecrets }}
+{{- with $root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
   - name: {{ . }}
@@ -55,21 +56,24 @@ volumes:
       defaultMode: 0440
       sources:
         - secret:
-            name: {{ .Values.secret }}
+            name: {{ $root.Values.secret }}
             items:
               - { key: redis_url, path: redis_url }
               - { key: store_url, path: store_url }
+              {{- range rest . }}
+              - { key: {{ . }}, path: {{ . }} }
+              {{- end }}
         - secret:
-            name: {{ .Values.secret }}
+            name: {{ $root.Values.secret }}
             optional: true # so that each of its keys may be missing
             items:
               - { key: ca.crt, path: ca.crt }
               - { key: aws_credentials, path: aws_credentials }
   - name: data
-    emptyDir: { sizeLimit: {{ .Values.storage.data }} }
+    emptyDir: { sizeLimit: {{ $root.Values.storage.data }} }
   - name: tmp
-    emptyDir: { sizeLimit: {{ .Values.storage.tmp }} }
-  {{- with .Values.files.claim }}
+    emptyDir: { sizeLimit: {{ $root.Values.storage.tmp }} }
+  {{- with $root.Values.files.claim }}
   - name: files
     persistentVolumeClaim: { claimName: {{ . }} }
   {{- end }}
