@@ -132,9 +132,14 @@ def _workers(client: Client) -> list[Check]:
 
 def _unread(client: Client, alive: Sequence[WorkerInfo]) -> Iterator[str]:
     """Yield what waits for a worker of a newer release."""
-    for (queue, version), count in client.connections.store.waiting_versions().items():
+    from charrnn.jobs.store.queues import waiting_versions  # SQLAlchemy, which help does not need
+
+    with client.connections.store.read() as connection:
+        waiting = waiting_versions(connection)
+    for (queue, version), count in waiting.items():
         serving = [worker for worker in alive if queue in worker.queues]
-        if serving and (reason := no_release(queue, version, serving)):
+        newest = max(serving, key=lambda worker: worker.spec_version, default=None)
+        if newest and (reason := no_release(queue, version, newest)):
             yield f"{counted(count, 'job')} waiting: {reason}"
 
 

@@ -31,6 +31,7 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.states import Priority
 from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import DIED, Leases
@@ -543,7 +544,7 @@ class LeaseMachine(RuleBasedStateMachine):
         assert set(map(tuple, epochs)) == {(job.id, *epoch) for job in known for epoch in job.epochs.items()}
         assert numbers == list(range(1, self.model.num_versions + 1))
         waiting = Counter(job.kind for job in known if job.ready for _ in job.within("queued"))
-        assert self.leases.waiting() == waiting
+        assert self.leases.waiting(BELLS) == waiting
         assert [queue for queue in QUEUES if self.leases.waits(queue)] == [
             queue for queue in QUEUES if queue in waiting
         ]

@@ -20,6 +20,7 @@ from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import JobState, PartState
 from charrnn.jobs.job.version import Gate, NewVersion
+from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.leases import Leases
@@ -114,8 +115,8 @@ select kind, priority, state, spec, model, parts_total, parts_left, rows_total, 
   characters, cancel_requested, created_at from jobs where id = :job returning id
 """
 INSERT_PART = """
-insert into parts (job, number, queue, spec_version, state, first_row, rows, frame_offset, frame_row, attempts, token)
-values (:job, 0, 'generate', 1, 'queued', 0, 1, 0, 0, 0, 0)
+insert into parts (job, number, spec_version, state, first_row, rows, frame_offset, frame_row, attempts, token)
+values (:job, 0, 1, 'queued', 0, 1, 0, 0, 0, 0)
 """
 
 
@@ -221,9 +222,9 @@ def test_a_part_can_be_added_to_the_report_of_a_newer_release(store: Store, leas
 def test_notifications_are_sent_for_what_another_worker_can_read(store: Store, leases: Leases, add_job: AddJob) -> None:
     make_newer(store, add_job(parts=2), NEWER)
     show_life(store, release="0.1.0", spec_version=SPEC_VERSION)
-    assert leases.waiting() == {}
+    assert leases.waiting(BELLS) == {}
     show_life(store, release="9.0.0", spec_version=NEWER)
-    assert leases.waiting() == {"generate": 2}  # Catches: a count of what this process alone can read
+    assert leases.waiting(BELLS) == {"generate": 2}  # Catches: a count of what this process alone can read
 
 
 def test_status_and_doctor_show_which_jobs_wait_for_which_release(

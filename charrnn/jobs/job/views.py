@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -161,9 +160,8 @@ def no_worker(*queues: str) -> str:
     )
 
 
-def no_release(queue: str, spec_version: int, workers: Sequence[WorkerInfo]) -> str | None:
-    """Return the message that none of these workers reads a spec version, and what to do. None: one of them does."""
-    newest = max(workers, key=lambda worker: worker.spec_version)
+def no_release(queue: str, spec_version: int, newest: WorkerInfo) -> str | None:
+    """Return the message that no live worker reads a spec version, and what to do. None: the newest one does."""
     if newest.spec_version >= spec_version:
         return None
     release = newest.release or "unknown"

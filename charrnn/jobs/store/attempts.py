@@ -47,7 +47,7 @@ def _split(connection: Connection, part: Row[Any]) -> bool:
     pieces = split(part.first_row, part.rows)
     if len(pieces) < 2:
         return False
-    own = {name: part._mapping[name] for name in ("job", "queue", "spec_version", "frame_offset", "frame_row")}
+    own = {name: part._mapping[name] for name in ("job", "spec_version", "frame_offset", "frame_row")}
     added = len(pieces) - 1
     counts = {"splits": jobs.c.splits + 1, "parts_total": jobs.c.parts_total + added}
     counts["parts_left"] = jobs.c.parts_left + added

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Row,
+    Select,
     Table,
     create_engine,
     event,
@@ -156,6 +157,11 @@ def insert_missing(connection: Connection, table: Table, **values: Any) -> Row[A
     """Insert a row unless one with an equal unique value exists. Return its primary key, or None if one exists."""
     statement = _insert(connection, table).values(values).on_conflict_do_nothing()
     return connection.execute(statement.returning(*table.primary_key)).one_or_none()
+
+
+def count_rows(connection: Connection, query: Select[Any]) -> int:
+    """Return the number of rows that a query finds."""
+    return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
 
 def _insert(connection: Connection, table: Table) -> Any:

@@ -32,17 +32,28 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.specs import SINCE, SPEC_VERSION
+from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION
 from charrnn.jobs.job.states import PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
-from charrnn.jobs.store.database import NOW, insert_missing, upsert
+from charrnn.jobs.store.database import NOW, count_rows, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import LEASED, READY, engines, jobs, metrics, parts, previews, speeds, workers
-from charrnn.jobs.store.turns import WAITING, Turn, in_turn, parse, take_turn
+from charrnn.jobs.store.tables import (
+    LEASED,
+    QUEUED,
+    claimable,
+    engines,
+    jobs,
+    metrics,
+    parts,
+    previews,
+    speeds,
+    workers,
+)
+from charrnn.jobs.store.turns import BY_TURN, Turn, in_turn, parse, take_turn
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics
 
@@ -67,27 +78,37 @@ class Leases:
     def claim(self, queue: str, owner: str) -> Part | None:
         """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
         with self.store.write() as connection:
+            begins = False
             for job in in_turn(connection, queue):
-                take_turn(connection, job)  # the job before the part, as locks are ordered
+                if not take_turn(connection, job):  # the job before the part, as locks are ordered
+                    begins = True
+                elif part := self._take(connection, job, owner):
+                    return part
+            # Only jobs are left that other claims begin just now: it waits for these claims.
+            for job in in_turn(connection, queue) if begins else ():
+                take_turn(connection, job, wait=True)
                 if part := self._take(connection, job, owner):
                     return part
         return None
 
     def _take(self, connection: Connection, job: Turn, owner: str) -> Part | None:
         """Lease and return the job's first waiting part, or None if others were quicker."""
-        first = select(parts).where(parts.c.job == job.id, WAITING).order_by(parts.c.number).limit(1)
+        # Without a further condition, which makes PostgreSQL expect so few parts that it sorts them all.
+        first = select(parts.c.id).where(parts.c.job == job.id, QUEUED).order_by(parts.c.number).limit(1)
+        locked = first.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
+        values = {
+            "state": PartState.LEASED,
+            "attempts": parts.c.attempts + 1,
+            "token": parts.c.token + 1,
+            "owner": owner,
+            "lease_until": NOW + self.lease_ms,
+            "progress": None,
+        }
+        leased = update(parts).where(parts.c.id == locked, parts.c.spec_version <= SPEC_VERSION).values(values)
         own = [column for column in parts.c if column.name in PART_COLUMNS]
         checkpoint = cast(parts.c.checkpoint, Text).label("checkpoint")
-        row: Any = connection.execute(
-            first.with_only_columns(*own, checkpoint).with_for_update(skip_locked=True)
-        ).one_or_none()
-        if row is None:
-            return None
-        part = _part(row, job)
-        values = {"state": PartState.LEASED, "attempts": part.attempt, "token": part.token, "owner": owner}
-        leased = update(parts).where(parts.c.id == part.id).values(values)
-        connection.execute(leased.values(lease_until=NOW + self.lease_ms, progress=None))
-        return part
+        row = connection.execute(leased.returning(*own, checkpoint)).one_or_none()
+        return None if row is None else _part(row, job)
 
     def heartbeat(self, part: Part, progress: PartProgress) -> bool:
         """Extend the lease and store the progress. Return whether the job should be cancelled.
@@ -192,20 +213,24 @@ class Leases:
         As after any failed attempt, some may end instead. Return the number of parts.
         """
         longest_ms = round(LONGEST_S * 1000)  # not this process's own limit: another host's leases may be longer
-        return self._end_leases(or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms), DIED)
+        late = or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms)
+        return self._end_leases(LEASED & late, DIED)
 
-    def waiting(self) -> dict[str, int]:
+    def waiting(self, at_most: int) -> dict[str, int]:
         """Return the number of parts of each queue that wait and that a live worker, or this process, can read.
 
         Any release rings for all others: in a fleet of two releases each does the rounds of maintenance.
+
+        Args:
+            at_most: the largest number to count up to, since millions of parts may wait.
         """
         newest = select(func.max(workers.c.spec_version)).scalar_subquery()
-        waits = (parts.c.state == PartState.QUEUED) & or_(
-            parts.c.spec_version <= SPEC_VERSION, parts.c.spec_version <= newest
-        )
-        query = select(parts.c.queue, func.count()).join(jobs, jobs.c.id == parts.c.job).where(waits, READY)
+        readable = or_(parts.c.spec_version <= SPEC_VERSION, parts.c.spec_version <= newest)
+        waits = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(claimable(jobs), QUEUED, readable)
+        first = waits.order_by(*BY_TURN).limit(at_most)
         with self.store.read() as connection:
-            return dict(connection.execute(query.group_by(parts.c.queue)).all())
+            counted = {queue: count_rows(connection, first.where(jobs.c.kind == queue)) for queue in QUEUES}
+        return {queue: number for queue, number in counted.items() if number}
 
     def waits(self, queue: str) -> bool:
         """Return whether a part in the queue waits that this release can read. Called after each part."""
@@ -240,10 +265,9 @@ def _lost(part: Part) -> LeaseLostError:
     return LeaseLostError(f"Part {part.number} of job {part.job} is no longer leased with token {part.token}")
 
 
-def _part(row: Any, job: Turn) -> Part:
-    """Return the part that the row of a waiting part becomes when it is leased."""
-    facts = {name: row._mapping[name] for name in PART_COLUMNS - {"token", "attempts"}}
-    return Part(**facts, token=row.token + 1, attempt=row.attempts + 1, spec=job.spec, checkpoint=_checkpoint(row))
+def _part(row: Row[Any], job: Turn) -> Part:
+    facts = {name: row._mapping[name] for name in PART_COLUMNS - {"attempts"}}
+    return Part(**facts, attempt=row.attempts, spec=job.spec, checkpoint=_checkpoint(row))
 
 
 def _checkpoint(row: Row[Any]) -> FileRef | None:

@@ -17,10 +17,10 @@ from charrnn.errors import DamagedError, InputError, NotFoundError
 from charrnn.jobs.job.json_object import JsonObject, reading
 from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
-from charrnn.jobs.job.states import ENDED_JOBS, RETRIED, JobState, PartState, Priority
+from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
-from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, rounds, versions
+from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, rounds, versions
 from charrnn.jobs.store.turns import last_place, needed_by
 from charrnn.sampling.defaults import choose_precision
 
@@ -124,7 +124,6 @@ def _add_parts(connection: Connection, job: int, new: NewJob, spec_version: int)
         values = {
             "job": literal(job),
             "number": number,
-            "queue": literal(spec.QUEUE),
             "spec_version": literal(spec_version),
             "first_row": number * size,
             "rows": case((rows - number * size < size, rows - number * size), else_=size),
@@ -201,8 +200,8 @@ def _end(connection: Connection, job: Row[Any], state: JobState, **values: Any) 
 
 
 def _final_state(connection: Connection, job: Row[Any]) -> JobState:
-    ended = select(parts.c.state).where(parts.c.job == job.id).distinct()
-    states = set(connection.execute(ended).scalars())
+    lost = select(parts.c.state).where(parts.c.job == job.id, LOST).distinct()
+    states = set(connection.execute(lost).scalars())
     if PartState.CANCELLED in states:
         return JobState.CANCELLED
     if job.kind == TrainSpec.QUEUE and PartState.FAILED in states:
@@ -265,7 +264,7 @@ def cancel_job(connection: Connection, job_id: int) -> bool:
 
 
 def _cancel_parts(connection: Connection, job_id: int) -> int:
-    waiting = (parts.c.job == job_id) & (parts.c.state == PartState.QUEUED)
+    waiting = (parts.c.job == job_id) & QUEUED
     return connection.execute(update(parts).where(waiting).values(state=PartState.CANCELLED)).rowcount
 
 
@@ -309,7 +308,7 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
 
 def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:
     """Queue failed and cancelled parts. Return the number of parts, and of the rows in those that had failed."""
-    chosen = (parts.c.job == job_id) & parts.c.state.in_(RETRIED)
+    chosen = (parts.c.job == job_id) & LOST
     lost = select(func.coalesce(func.sum(parts.c.rows), 0)).where(chosen, parts.c.state == PartState.FAILED)
     rows_lost = int(connection.execute(lost).scalar_one())
     again = {"state": PartState.QUEUED, "attempts": 0, "error": None, "progress": None}

@@ -13,7 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, delete, select, update
 
 from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs import private
@@ -27,18 +27,8 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import JOB, no_job, to_job
-from charrnn.jobs.store.tables import (
-    LEASED,
-    claimable,
-    engines,
-    jobs,
-    metrics,
-    parts,
-    previews,
-    rounds,
-    speeds,
-    workers,
-)
+from charrnn.jobs.store.queues import to_worker
+from charrnn.jobs.store.tables import engines, in_state, jobs, metrics, parts, previews, rounds, speeds, workers
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 
@@ -175,7 +165,7 @@ class Store(Database):
         """Return one page of a job's parts in order, from the row `first` on; all, or only those in `states`."""
         query = select(parts).where(parts.c.job == job_id, parts.c.first_row >= first).order_by(parts.c.first_row)
         if states:
-            query = query.where(parts.c.state.in_(states))
+            query = query.where(in_state(*states))
         with self.read() as connection:
             return [_part(row) for row in connection.execute(query.limit(PAGE if limit is None else limit))]
 
@@ -208,7 +198,7 @@ class Store(Database):
         """Return the pool children that showed a sign of life within that time."""
         query = select(workers).where(workers.c.seen_at > NOW - seen_within_ms).order_by(workers.c.owner)
         with self.read() as connection:
-            return [_worker(row) for row in connection.execute(query)]
+            return [to_worker(row) for row in connection.execute(query)]
 
     def record_heartbeat(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
         """Record that a pool child is alive."""
@@ -244,47 +234,6 @@ class Store(Database):
         with self.read() as connection:
             return dict(connection.execute(query).all())
 
-    def work_of(self, owners: Sequence[str]) -> list[tuple[str, int]]:
-        """Return what these pool children are working on: an owner and a job for each leased part."""
-        query = select(parts.c.owner, parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
-        with self.read() as connection:
-            return [(owner, job) for owner, job in connection.execute(query)]
-
-    def waiting_versions(self, job_id: int | None = None) -> dict[tuple[str, int], int]:
-        """Return the number of waiting jobs by queue and the spec version that they need: all jobs, or one."""
-        waits = (parts.c.state == PartState.QUEUED) & claimable(jobs)
-        count = func.count(parts.c.job.distinct())
-        query = select(parts.c.queue, parts.c.spec_version, count).join(jobs, jobs.c.id == parts.c.job).where(waits)
-        if job_id is not None:
-            query = query.where(parts.c.job == job_id)
-        grouped = query.group_by(parts.c.queue, parts.c.spec_version).order_by(parts.c.queue, parts.c.spec_version)
-        with self.read() as connection:
-            return {(queue, version): number for queue, version, number in connection.execute(grouped)}
-
-    def parts_ahead(self, job: Job) -> dict[int, int]:
-        """Return, by job, the number of waiting parts that workers get before the next one of this job.
-
-        It is one part of each job whose turn comes first, and all parts of jobs with a higher priority.
-        """
-        place = select(jobs.c.turn).where(jobs.c.id == job.id).scalar_subquery()
-        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.turn < place))
-        query = (
-            select(parts.c.job, case((jobs.c.priority == job.priority, 1), else_=func.count()))
-            .join(jobs, jobs.c.id == parts.c.job)
-            .where(jobs.c.kind == job.kind, claimable(jobs), before, parts.c.state == PartState.QUEUED)
-            .group_by(parts.c.job, jobs.c.priority)
-            .order_by(parts.c.job)
-        )
-        with self.read() as connection:
-            return dict(connection.execute(query).all())
-
-
-def _worker(row: Row[Any]) -> WorkerInfo:
-    # A release that did not say which spec version it can read could read the first one.
-    # Damaged queues count as none until the next heartbeat, which writes them again.
-    facts = {"queues": _strings(row.queues), "spec_version": row.spec_version or 1}
-    return WorkerInfo(**{**row._mapping, **facts})
-
 
 def _part(row: Row[Any]) -> StoredPart:
     return StoredPart(
@@ -303,10 +252,6 @@ def _part(row: Row[Any]) -> StoredPart:
         frame_offset=row.frame_offset,
         frame_row=row.frame_row,
     )
-
-
-def _strings(values: Any) -> tuple[str, ...]:
-    return tuple(values) if isinstance(values, list) and all(isinstance(value, str) for value in values) else ()
 
 
 def _progress(values: Any) -> PartProgress:

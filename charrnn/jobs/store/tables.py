@@ -6,6 +6,8 @@ large the job is. The rows to sample are in files, not here.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -24,10 +26,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    literal_column,
     or_,
 )
 
-from charrnn.jobs.job.states import JobState, PartState, Priority, SlotState
+from charrnn.jobs.job.states import RETRIED, JobState, PartState, Priority, SlotState
 from charrnn.jobs.store.database import NOW
 
 metadata = MetaData()
@@ -72,11 +75,22 @@ jobs = Table(
     Column("finished_at", BigInteger),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in JobState)})", name="job_state"),
     CheckConstraint("parts_left >= 0 and rows_done + rows_failed <= rows_total", name="job_counters"),
-    Index("jobs_by_state", "state", "kind"),
-    Index("jobs_by_after", "after"),
-    Index("jobs_by_schedule", "schedule", "id"),
+    Index("jobs_by_state", "state", "id"),  # this one and the next four are for lists, the newest first
+    Index("jobs_by_kind", "kind", "id"),
+    Index("jobs_by_model", "model", "id"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
 )
+
+
+def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> Index:
+    """Return a partial index: it has only the rows for which the condition holds, which must have no parameters."""
+    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+
+
+# Most jobs have none of these.
+for column in (jobs.c.schedule, jobs.c.label):
+    index_where(f"jobs_by_{column.name}", column.is_not(None), column, jobs.c.id)
+index_where("jobs_by_after", jobs.c.after.is_not(None), jobs.c.after)
 
 
 def claimable(job: FromClause) -> ColumnElement[bool]:
@@ -91,17 +105,8 @@ def ready(job: FromClause) -> ColumnElement[bool]:
 
 READY = ready(jobs)
 
-# In the order of turns, so that a claim reads the first jobs alone. It has none of the jobs that have ended, and its
-# condition has no parameters: otherwise a plan for any parameter could not use it.
-Index(
-    "jobs_by_turn",
-    jobs.c.kind,
-    jobs.c.priority.desc(),
-    jobs.c.turn,
-    jobs.c.id,
-    sqlite_where=claimable(jobs),
-    postgresql_where=claimable(jobs),
-)
+# In the order of turns, so that a claim reads the first jobs alone. It has none of the jobs that have ended.
+index_where("jobs_by_turn", claimable(jobs), jobs.c.kind, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
 
 parts = Table(
     "parts",
@@ -109,7 +114,6 @@ parts = Table(
     Column("id", Integer, primary_key=True),
     Column("job", ForeignKey("jobs.id"), nullable=False),
     Column("number", Integer, nullable=False),  # position in the job, from 0
-    Column("queue", String, nullable=False),
     Column("spec_version", Integer, nullable=False),  # the highest that its work uses: see job.specs.SINCE
     Column("state", String, nullable=False, default=PartState.QUEUED),
     Column("first_row", BigInteger, nullable=False, default=0),
@@ -125,15 +129,28 @@ parts = Table(
     Column("output", JSON(none_as_null=True)),  # the part file
     Column("error", Text),  # error of the last attempt
     UniqueConstraint("job", "first_row"),
-    Index("parts_by_queue", "queue", "state"),
-    Index("parts_by_job", "job", "state", "number"),
-    Index("parts_by_lease", "lease_until"),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in PartState)})", name="part_state"),
     CheckConstraint("(state = 'leased') = (lease_until is not null)", name="part_lease"),
 )
 
-LEASED = parts.c.lease_until > 0
-"""The condition that a part is leased. The schema makes it equal to `state = 'leased'`, but this one has an index."""
+
+def in_state(*states: PartState) -> ColumnElement[bool]:
+    """Return the condition that a part is in one of some states.
+
+    The states are not parameters: otherwise no query could use an index of the parts in a state.
+    """
+    words: list[ColumnElement[str]] = [literal_column(repr(str(state))) for state in states]
+    return parts.c.state == words[0] if len(words) == 1 else parts.c.state.in_(words)
+
+
+QUEUED, LEASED, LOST = in_state(PartState.QUEUED), in_state(PartState.LEASED), in_state(*RETRIED)
+
+# Millions of parts are done. The others have indexes of their own, which stay small: among a million parts, each of
+# their queries takes a few milliseconds at most. No index has `lease_until`: a heartbeat, which changes it and the
+# progress, writes no index.
+index_where("parts_queued", QUEUED, parts.c.job, parts.c.number)
+index_where("parts_leased", LEASED, parts.c.job, parts.c.owner)
+index_where("parts_lost", LOST, parts.c.job)
 
 engines = Table(
     "engines",  # what did the committed work of a job: its results depend on it
@@ -249,7 +266,7 @@ slots = Table(
 )
 
 WITH_HOOK = slots.c.hook_at.is_not(None)
-Index("slots_by_hook", slots.c.hook_at, sqlite_where=WITH_HOOK, postgresql_where=WITH_HOOK)
+index_where("slots_by_hook", WITH_HOOK, slots.c.hook_at)
 
 workers = Table(
     "workers",

@@ -17,20 +17,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Text, case, cast, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, Text, case, cast, func, select, update
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.json_object import Since, needed_version
 from charrnn.jobs.job.specs import SINCE, SPEC_VERSION, GenerateSpec, TrainSpec, read_spec
-from charrnn.jobs.job.states import JobState, PartState
+from charrnn.jobs.job.states import JobState
 from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.tables import claimable, jobs, parts, versions
+from charrnn.jobs.store.tables import QUEUED, claimable, jobs, parts, versions
 from charrnn.options import NetworkOptions
 
 CANDIDATES = 20  # jobs to read at first: in PostgreSQL others may be taking the last parts of the first ones
 
-WAITING = (parts.c.state == PartState.QUEUED) & (parts.c.spec_version <= SPEC_VERSION)
-"""The condition that a part waits, and that this release can read all that its work uses."""
+BY_TURN = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+
+_FIRST = select(parts.c.spec_version).where(parts.c.job == jobs.c.id, QUEUED).order_by(parts.c.number).limit(1)
+NEEDED = _FIRST.scalar_subquery()
+"""The spec version that the waiting parts of a job need, or NULL if none waits. It is the same for all: only that of a
+training job can change, and it has one part. A join in place of this, or any other condition on parts, can make
+PostgreSQL read or sort all parts of the job."""
 
 
 def last_place(kind: str, priority: Any) -> ScalarSelect[int]:
@@ -57,10 +62,10 @@ def in_turn(connection: Connection, queue: str) -> Iterator[Turn]:
     A job whose spec it cannot read stays as it is, for a worker that can. Jobs are read in pages of twice the size of
     the last, since hardly ever more than one is needed.
     """
-    waits = exists().where(parts.c.job == jobs.c.id, WAITING)
     spec = cast(jobs.c.spec, Text).label("spec")  # as text: JSON that cannot be parsed must not end the query
-    query = select(jobs.c.id, jobs.c.priority, jobs.c.state, spec).where(jobs.c.kind == queue, claimable(jobs), waits)
-    ordered = query.order_by(jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+    own = (jobs.c.kind == queue, claimable(jobs), NEEDED <= SPEC_VERSION)
+    query = select(jobs.c.id, jobs.c.priority, jobs.c.state, spec).where(*own)
+    ordered = query.order_by(*BY_TURN)
     first, page = 0, CANDIDATES
     while rows := connection.execute(ordered.offset(first).limit(page)).all():
         for row in rows:
@@ -83,21 +88,26 @@ def parse(document: str) -> Any:
         raise InputError(f"not JSON: {error}") from error
 
 
-def take_turn(connection: Connection, job: Turn) -> None:
-    """Start the job if it has not begun, and move it behind the others.
+def take_turn(connection: Connection, job: Turn, *, wait: bool = False) -> bool:
+    """Start the job if it has not begun, and move it behind the others. Return whether a part of it may be taken.
 
-    A job that has begun keeps its place if another transaction has locked its row: it may get one more turn.
+    A job that has begun keeps its place if another transaction has locked its row: it may get one more turn. One that
+    another claim begins just now is left alone: many claims would wait, each for the commit of the one before.
+
+    Args:
+        wait: wait for that claim.
     """
     own = jobs.alias()
     found = select(own.c.id).where(own.c.id == job.id)
-    locked = found.with_for_update(key_share=True, skip_locked=job.begun).scalar_subquery()
+    skips = job.begun or not wait
+    locked = found.with_for_update(key_share=True, skip_locked=skips).scalar_subquery()
     begins: ColumnElement[bool] = jobs.c.state == JobState.QUEUED
     values = {
         "turn": last_place(job.queue, job.priority),
         "state": case((begins, JobState.RUNNING), else_=jobs.c.state),
         "started_at": case((begins, NOW), else_=jobs.c.started_at),
     }
-    connection.execute(update(jobs).where(jobs.c.id == locked).values(values))
+    return connection.execute(update(jobs).where(jobs.c.id == locked).values(values)).rowcount == 1 or job.begun
 
 
 def needed_by(

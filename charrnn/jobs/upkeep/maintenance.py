@@ -11,7 +11,7 @@ import logging
 
 from charrnn.errors import counted
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.queue import Queue
+from charrnn.jobs.queue import BELLS, Queue
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 
@@ -49,7 +49,7 @@ def ring_missing(leases: Leases, queue: Queue) -> None:
     A queue with one doorbell left needs none: children pass it on.
     """
     silent = [name for name, length in queue.lengths().items() if length == 0]
-    waiting = leases.waiting() if silent else {}  # it counts all waiting parts, which takes time
+    waiting = leases.waiting(BELLS) if silent else {}
     for name in silent:
         if name in waiting:
             rung = queue.ring(name, waiting[name])

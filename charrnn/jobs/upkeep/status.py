@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 from charrnn.errors import DamagedError, NotFinishedError, counted
 from charrnn.jobs.connections import Connections
@@ -17,6 +16,7 @@ from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import Job, JobStatus, no_release, no_worker
 from charrnn.jobs.rows.results import POLL_S
+from charrnn.jobs.store import queues
 
 logger = logging.getLogger(__name__)
 
@@ -86,25 +86,29 @@ def _waiting_for(connections: Connections, job: Job) -> str:
     """Return why a job without a part in work is still waiting."""
     if job.after is not None and job.version is None:
         return f"job {job.after}, which will make the version to sample from, has not ended"
-    workers = [worker for worker in connections.workers() if job.kind in worker.queues]
-    if not workers:
-        return no_worker(job.kind)
-    needed = max((version for _, version in connections.store.waiting_versions(job.id)), default=1)
-    if reason := no_release(job.kind, needed, workers):
-        return reason
-    if needed <= SPEC_VERSION and job.known_spec is None:
-        return "a worker that can read its spec. A newer release stored it, or it is damaged"
-    serving = [worker.owner for worker in workers]
-    if ahead := connections.store.parts_ahead(job):
-        return _ahead(ahead)
-    others = [other for _, other in connections.store.work_of(serving) if other != job.id]  # its own may have begun
-    if len(others) >= len(serving):
-        busy = " and ".join(f"job {other}" for other in sorted(set(others)))
-        return f"the workers are busy with {busy}; a training job among them yields at its next checkpoint"
-    return "a worker is about to claim it"
+    seen_within_ms = round(connections.settings.lease_s * 1000)
+    with connections.store.read() as connection:
+        newest = queues.newest_worker(connection, job.kind, seen_within_ms)
+        if newest is None:
+            return no_worker(job.kind)
+        needed = max((version for _, version in queues.waiting_versions(connection, job.id)), default=1)
+        if reason := no_release(job.kind, needed, newest):
+            return reason
+        if needed <= SPEC_VERSION and job.known_spec is None:
+            return "a worker that can read its spec. A newer release stored it, or it is damaged"
+        ahead, more = queues.parts_ahead(connection, job, SHOWN_JOBS)
+        if ahead:
+            return _ahead(ahead, more)
+        busy = queues.busy_with(connection, job, seen_within_ms, SHOWN_JOBS + 1)
+    return _busy(busy) if busy else "a worker is about to claim it"
 
 
-def _ahead(parts: dict[int, int]) -> str:
-    shown = [f"{counted(count, 'part')} of job {other}" for other, count in islice(parts.items(), SHOWN_JOBS)]
-    more = len(parts) - len(shown)
-    return ", ".join(shown) + (f" and those of {counted(more, 'more job')}" if more else "") + " are ahead"
+def _busy(jobs: Sequence[int]) -> str:
+    shown = [f"job {job}" for job in jobs[:SHOWN_JOBS]] + (["others"] if len(jobs) > SHOWN_JOBS else [])
+    return f"the workers are busy with {' and '.join(shown)}; a training job among them yields at its next checkpoint"
+
+
+def _ahead(parts: dict[int, int], more: int) -> str:
+    shown = ", ".join(f"{counted(count, 'part')} of job {other}" for other, count in parts.items())
+    others = f"{'at least ' if len(parts) + more == queues.MOST_JOBS else ''}{counted(more, 'more job')}"
+    return shown + (f" and those of {others}" if more else "") + " are ahead"

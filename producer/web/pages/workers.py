@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charrnn.jobs.client import Client
+from charrnn.jobs.store import queues
 from producer.web.feeds import Fragment
 from producer.web.requests import event_stream
 from producer.web.templates import page, render
@@ -22,8 +23,9 @@ def listing(request: Request) -> Response:
 def _listed(client: Client) -> dict[str, Any]:
     workers = client.workers()
     in_work: dict[str, list[int]] = defaultdict(list)
-    for owner, job in client.connections.store.work_of([worker.owner for worker in workers]):
-        in_work[owner].append(job)
+    with client.connections.store.read() as connection:
+        for owner, job in queues.work_of(connection, [worker.owner for worker in workers]):
+            in_work[owner].append(job)
     return {"workers": workers, "in_work": in_work}
 
 

@@ -32,11 +32,17 @@ CREATE TABLE jobs (
 	FOREIGN KEY(after) REFERENCES jobs (id)
 );
 
-CREATE INDEX jobs_by_after ON jobs (after);
+CREATE INDEX jobs_by_after ON jobs (after) WHERE after IS NOT NULL;
 
-CREATE INDEX jobs_by_schedule ON jobs (schedule, id);
+CREATE INDEX jobs_by_kind ON jobs (kind, id);
 
-CREATE INDEX jobs_by_state ON jobs (state, kind);
+CREATE INDEX jobs_by_label ON jobs (label, id) WHERE label IS NOT NULL;
+
+CREATE INDEX jobs_by_model ON jobs (model, id);
+
+CREATE INDEX jobs_by_schedule ON jobs (schedule, id) WHERE schedule IS NOT NULL;
+
+CREATE INDEX jobs_by_state ON jobs (state, id);
 
 CREATE INDEX jobs_by_turn ON jobs (kind, priority DESC, turn, id) WHERE finished_at IS NULL AND (after IS NULL OR version IS NOT NULL);
 
@@ -134,7 +140,6 @@ CREATE TABLE parts (
 	id SERIAL NOT NULL,
 	job INTEGER NOT NULL,
 	number INTEGER NOT NULL,
-	queue VARCHAR NOT NULL,
 	spec_version INTEGER NOT NULL,
 	state VARCHAR NOT NULL,
 	first_row BIGINT NOT NULL,
@@ -156,11 +161,11 @@ CREATE TABLE parts (
 	FOREIGN KEY(job) REFERENCES jobs (id)
 );
 
-CREATE INDEX parts_by_job ON parts (job, state, number);
+CREATE INDEX parts_leased ON parts (job, owner) WHERE state = 'leased';
 
-CREATE INDEX parts_by_lease ON parts (lease_until);
+CREATE INDEX parts_lost ON parts (job) WHERE state IN ('failed', 'cancelled');
 
-CREATE INDEX parts_by_queue ON parts (queue, state);
+CREATE INDEX parts_queued ON parts (job, number) WHERE state = 'queued';
 
 CREATE TABLE previews (
 	job INTEGER NOT NULL,

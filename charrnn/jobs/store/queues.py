@@ -1,0 +1,97 @@
+"""A queue as a person sees it: the jobs that wait for their turns, and the workers that serve it.
+
+Each function reads a limited number of jobs and parts, however many there are: `wait` calls them twice a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, select
+
+from charrnn.jobs.job.views import Job, WorkerInfo
+from charrnn.jobs.store.database import NOW, count_rows
+from charrnn.jobs.store.tables import LEASED, claimable, jobs, parts, workers
+from charrnn.jobs.store.turns import BY_TURN, NEEDED
+
+MOST_JOBS = 100  # jobs to read that are ahead of another one: 1,000 take PostgreSQL 4 ms
+
+
+def parts_ahead(connection: Connection, job: Job, shown: int) -> tuple[dict[int, int], int]:
+    """Return the waiting parts that workers get before the next one of this job.
+
+    They are one part of each job whose turn comes first, and all parts of jobs with a higher priority.
+
+    Returns:
+        Their number by job, for the `shown` jobs that come first, and the number of further jobs, up to MOST_JOBS in
+        all.
+    """
+    own = jobs.alias()
+    place = select(own.c.turn).where(own.c.id == job.id).scalar_subquery()
+    waits = select(jobs.c.id).where(jobs.c.kind == job.kind, claimable(jobs), NEEDED.is_not(None)).order_by(*BY_TURN)
+    higher = connection.execute(waits.where(jobs.c.priority > job.priority).limit(MOST_JOBS)).scalars().all()
+    same = waits.where(jobs.c.priority == job.priority, jobs.c.turn < place).limit(MOST_JOBS - len(higher))
+    found = [*higher, *connection.execute(same).scalars()]
+    return _waiting_parts(connection, higher[:shown]) | dict.fromkeys(found[len(higher) : shown], 1), len(found[shown:])
+
+
+def _waiting_parts(connection: Connection, job_ids: Sequence[int]) -> dict[int, int]:
+    """Return the number of waiting parts of some jobs, in the order of their turns."""
+    if not job_ids:
+        return {}
+    leased = select(func.count()).where(parts.c.job == jobs.c.id, LEASED).scalar_subquery()
+    query = select(jobs.c.id, jobs.c.parts_left - leased).where(jobs.c.id.in_(job_ids)).order_by(*BY_TURN)
+    return dict(connection.execute(query).all())
+
+
+def waiting_versions(connection: Connection, job_id: int | None = None) -> dict[tuple[str, int], int]:
+    """Return the number of waiting jobs by queue and the spec version that they need: all jobs, or one."""
+    own = select(jobs.c.kind, NEEDED.label("version")).where(claimable(jobs))
+    each = (own if job_id is None else own.where(jobs.c.id == job_id)).subquery()
+    waits = select(each, func.count()).where(each.c.version.is_not(None)).group_by(each.c.kind, each.c.version)
+    rows = connection.execute(waits.order_by(each.c.kind, each.c.version))
+    return {(queue, version): number for queue, version, number in rows}
+
+
+def newest_worker(connection: Connection, queue: str, seen_within_ms: int) -> WorkerInfo | None:
+    """Return the live pool child that reads the highest spec version of those that serve a queue."""
+    newest = select(workers).where(_serves(queue, seen_within_ms))
+    newest = newest.order_by(func.coalesce(workers.c.spec_version, 1).desc(), workers.c.owner).limit(1)
+    row = connection.execute(newest).one_or_none()
+    return None if row is None else to_worker(row)
+
+
+def busy_with(connection: Connection, job: Job, seen_within_ms: int, at_most: int) -> Sequence[int]:
+    """Return the first other jobs that the live workers of a job's queue are working on.
+
+    None are returned if a worker may be free: one that has begun a part of this job counts as free.
+    """
+    serving = select(workers.c.owner).where(_serves(job.kind, seen_within_ms))
+    others = select(parts.c.job).where(LEASED, parts.c.owner.in_(serving), parts.c.job != job.id)
+    if count_rows(connection, others) < count_rows(connection, serving):
+        return []
+    return connection.execute(others.distinct().order_by(parts.c.job).limit(at_most)).scalars().all()
+
+
+def work_of(connection: Connection, owners: Sequence[str]) -> list[tuple[str, int]]:
+    """Return what some pool children are working on: an owner and a job for each leased part."""
+    query = select(parts.c.owner, parts.c.job).where(LEASED, parts.c.owner.in_(owners)).order_by(parts.c.job)
+    return [(owner, job) for owner, job in connection.execute(query)]
+
+
+def to_worker(row: Row[Any]) -> WorkerInfo:
+    """Return the pool child of a row of `workers`."""
+    # A release that did not say which spec version it can read could read the first one.
+    # Damaged queues count as none until the next heartbeat, which writes them again.
+    facts = {"queues": _strings(row.queues), "spec_version": row.spec_version or 1}
+    return WorkerInfo(**{**row._mapping, **facts})
+
+
+def _serves(queue: str, seen_within_ms: int) -> ColumnElement[bool]:
+    named = cast(workers.c.queues, Text).contains(f'"{queue}"')  # as text: it may be damaged
+    return (workers.c.seen_at > NOW - seen_within_ms) & named
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    return tuple(values) if isinstance(values, list) and all(isinstance(value, str) for value in values) else ()

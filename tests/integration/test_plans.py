@@ -1,0 +1,106 @@
+"""Statements that workers, maintenance and people repeat read a few rows, however many jobs and parts the store keeps.
+
+The plans are checked and not the times, which depend on the machine: bench/fleet.py measures these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from charrnn.jobs.client import Client
+from charrnn.jobs.job.part import Part, PartProgress
+from charrnn.jobs.job.states import PartState
+from charrnn.jobs.queue import BELLS
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.upkeep.maintenance import ROUND
+from tests.fixtures.history import History, add_history
+from tests.fixtures.plans import plans
+from tests.fixtures.store import NO_FILE, AddJob, each_database, sampled
+
+pytestmark = each_database
+
+SIZE = History(ended=300, parts=100, unended=2000, waiting=5, leased=300, workers=300)
+
+SMALL = "parts_queued|parts_leased|parts_lost|jobs_by_turn"  # indexes of what has not ended: they may be read whole
+BOUNDED = re.compile("SEARCH|Index Cond|Bitmap Heap Scan")  # the latter reads what the index scan below it found
+
+
+def unbounded(plan: str) -> Iterator[str]:
+    """Yield the lines of a plan that read all rows of a table, themselves or through an index that has all of them."""
+    lines = plan.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        found = re.search(r"\bSCAN (parts|jobs)|(Scan.*) on (parts|jobs)", line)
+        if found and not re.search(SMALL, line) and not BOUNDED.search(line) and not BOUNDED.search(following):
+            yield line.strip()
+
+
+def taken(leases: Leases) -> Part:
+    part = leases.claim("generate", "owner")
+    assert part is not None
+    return part
+
+
+@pytest.fixture
+def leases(store: Store, add_job: AddJob) -> Leases:
+    add_history(store, add_job(), SIZE)
+    return Leases(store, lease_s=30)
+
+
+def repeated(client: Client, store: Store, leases: Leases) -> dict[str, Callable[[], object]]:
+    """Return what is repeated while jobs wait and run, by name."""
+    first, second, third, fourth, fifth = (taken(leases) for _ in range(5))
+    waits = store.jobs(1)[0].id
+    lists: list[dict[str, Any]] = [
+        {"state": "failed"},
+        {"kind": "train"},
+        {"model": "other"},
+        {"label": "a"},
+        {"schedule": "nightly"},
+    ]
+    return {
+        "claim": lambda: taken(leases),
+        "claim from an empty queue": lambda: leases.claim("train", "owner"),
+        "look whether a part waits": lambda: leases.waits("generate"),
+        "heartbeat of a part": lambda: leases.heartbeat(first, PartProgress()),
+        "complete": lambda: leases.complete_rows(second, NO_FILE, sampled(second), "cpu"),
+        "look whether it was completed": lambda: leases.committed(second),
+        "release": lambda: leases.release(third),
+        "fail": lambda: leases.fail(fourth, "an accident"),
+        "fail for good": lambda: leases.fail(fifth, "an accident", permanent=True),
+        "sign of life": lambda: store.record_heartbeat("owner", "host", 1, "cpu", ["generate"]),
+        "requeue": lambda: leases.requeue("nobody"),
+        "expire": leases.expire,
+        "count what waits": lambda: leases.waiting(BELLS),
+        "look for maintenance": lambda: store.claim_round(ROUND, 10_000),
+        "silent workers": lambda: store.forget_silent_workers(600_000),
+        "schedules": client.schedules.tick,
+        "live workers": client.workers,
+        "status of a job that waits": lambda: client.status(waits),
+        "status of a job in work": lambda: client.status(first.job),
+        "unfinished": lambda: store.unfinished([waits]),
+        "parts of a job": lambda: store.parts(waits, first=2000),
+        "parts in work": lambda: store.parts(waits, PartState.LEASED),
+        **{f"list by {' '.join(filters)}": partial(store.jobs, 20, **filters) for filters in lists},
+        "list page": lambda: store.jobs(20, before=100),
+    }
+
+
+def test_repeated_statements_read_a_few_rows(client: Client, store: Store, leases: Leases) -> None:
+    found = {
+        name: [line for plan in plans(store, action) for line in unbounded(plan)]
+        for name, action in repeated(client, store, leases).items()
+    }
+    # Catches: an index that is gone, or a condition on parts that has a parameter and therefore fits no partial index
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_the_newest_jobs_are_read_from_the_end(store: Store, leases: Leases) -> None:
+    (plan,) = plans(store, lambda: store.jobs(20))
+    assert "Seq Scan" not in plan  # Catches: a sort of all jobs
+    assert "TEMP B-TREE" not in plan
