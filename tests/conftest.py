@@ -21,6 +21,7 @@ pytest_plugins = [
         "processes",
         "broker",
         "postgres",
+        "pgbouncer",
         "s3",
         "store",
         "client",

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULTS = Source("default", {})  # where a setting comes from that nobody wrote
 LOOK_S = 1.0
+CONNECTIONS = 2  # to the database, of one process
+MAX_CONNECTIONS = 100
 LONGEST_S = 3600.0  # the longest time that any setting may have; it bounds the lease of any other host
 SOCKET = "redis+socket"
 REDIS_SCHEMES = ("redis", "rediss", SOCKET)
@@ -49,6 +51,7 @@ class Settings:
     home: Path  # data of the local stack; default: the platform's data folder
     redis_url: str = ""  # default: the local broker's socket
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
+    store_connections: int = CONNECTIONS  # most connections to PostgreSQL of one process; see docs/store.md
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
     model: str = ""  # the model to sample from where none is named; default: the only one
     web_token: str = ""  # secret that opens the page in a browser; needed on any address but loopback
@@ -265,6 +268,10 @@ def _parse(name: str, text: str, label: str) -> Path | str | float:
     if name == "redis_url":
         text = re.sub("^[^:]*:", lambda scheme: scheme[0].lower(), text)  # redis-py knows only lower case
         _check_redis_url(text, label)
+    if name == "store_connections":
+        if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_CONNECTIONS:
+            raise InputError(f"{label} must be a whole number from 1 to {MAX_CONNECTIONS}. Received: {text!r}")
+        return int(text)
     if not name.endswith("_s"):
         return text
     try:

@@ -72,7 +72,7 @@ def examine(client: Client) -> list[Check]:
         checks.append(_check("pair", lambda: _pair(client)))
     if not failed & {"store", "files"}:
         checks += _aside(client)
-    return checks + (_workers(client) + _schedules(client) if "store" not in failed else [])
+    return checks + (_connections(client) + _workers(client) + _schedules(client) if "store" not in failed else [])
 
 
 def _check(name: str, find: Callable[[], str]) -> Check:
@@ -118,6 +118,19 @@ def _aside(client: Client) -> list[Check]:
     size = console.size(sum(file.size for file in found))
     detail = f"{counted(len(found), 'file')} of {size} in {files.url}/{ASIDE}; prune deletes them from {first} on"
     return [Check("set aside", True, detail)]
+
+
+def _connections(client: Client) -> list[Check]:
+    """Compare the connections that live workers may open with those that the database accepts."""
+    limit, workers = client.connections.store.connection_limit(), len(client.workers())
+    if limit is None:
+        return []
+    each = client.connections.settings.store_connections
+    needed = f"workers may open {workers * each:,} connections to the store ({each} for each of {workers:,} processes)"
+    if workers * each <= limit:
+        return [Check("connections", True, f"{needed}; it accepts {limit:,}")]
+    advice = f"{needed}, but it accepts {limit:,}. Raise max_connections, or use PgBouncer: see docs/store.md"
+    return [Check("connections", False, advice, needed=False)]
 
 
 def _workers(client: Client) -> list[Check]:

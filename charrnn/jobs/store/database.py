@@ -6,12 +6,12 @@ reads a row in order to change it locks it first (`with_for_update`, which SQLit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -29,34 +29,50 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 
 from charrnn.errors import DamagedError, InputError, UnreachableError
 from charrnn.jobs.job.json_object import parse_stored
+from charrnn.jobs.settings import CONNECTIONS
 
+T = TypeVar("T")
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 EXPECTED = "Expected: sqlite:////path/to/store.sqlite or postgresql://user:password@host/database"
 
-READ: dict[str, dict[str, Any]] = {
-    SQLITE: {},
-    POSTGRESQL: {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-}
-WRITE = "charrnn_write"  # execution option of a transaction that will write
 SCHEMA_LOCK = 0x63686172726E6E  # "charrnn" as a number
 NOT_PERMITTED = "42501"  # PostgreSQL's SQLSTATE for a missing privilege
 BUSY_TIMEOUT_S = 30  # how long a transaction waits for another one's lock
 
 # A host that is cut off must not hold its locks until TCP gives up after hours. Therefore PostgreSQL ends idle
-# transactions, and both ends of a connection find out within seconds that the other end is gone.
-SESSION = {
+# transactions, and both ends of a connection find out within seconds that the other end is gone. PgBouncer gives each
+# transaction another session, so each one sets its own limits, in the message that begins it.
+LIMITS = {
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": f"{BUSY_TIMEOUT_S}s",
-    "tcp_keepalives_idle": "5",
-    "tcp_keepalives_interval": "2",
-    "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "10000",
+    "tcp_user_timeout": "10s",
 }
+_SET = "".join(f"; SET LOCAL {name} = '{text}'" for name, text in LIMITS.items())
+HOW = "charrnn_how"  # execution option: how a transaction begins
+READ, WRITE, ALONE = "read", "write", "alone"
+BEGIN = {
+    SQLITE: {READ: "BEGIN", WRITE: "BEGIN IMMEDIATE"},
+    POSTGRESQL: {READ: f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{_SET}", WRITE: f"BEGIN{_SET}"},
+}
+"""The first statement of a transaction. A statement that is ALONE has none."""
+
+# The ends of idle connections on the server's side: otherwise those of a host that vanished would count for 2 hours.
+KEEPALIVE = "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3"
+CONNECTION_LIMIT = """
+select least(
+  current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int,
+  nullif(rolconnlimit, -1), nullif(datconnlimit, -1)
+), pg_backend_pid()
+from pg_roles, pg_database where rolname = current_user and datname = current_database()
+"""
 CONNECTION = {
+    "autocommit": True,  # for the driver: BEGIN is ours
+    "prepare_threshold": None,  # PgBouncer gives the next transaction another session, which knows no such statement
     "application_name": "charrnn-jobs",
     "client_encoding": "utf8",  # otherwise a database without an encoding (SQL_ASCII) returns text as bytes
     "connect_timeout": 5,
@@ -70,6 +86,10 @@ CONNECTION = {
 class Database:
     """A database with transactions that read and transactions that write.
 
+    Args:
+        connections: most connections to PostgreSQL at once. One is kept open; a thread that finds all of them in use
+            waits.
+
     Attributes:
         url: the database URL without its password.
 
@@ -78,11 +98,9 @@ class Database:
         UnreachableError: raised by a transaction if the database does not answer.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = _open_engine(url)
+    def __init__(self, url: str, connections: int = CONNECTIONS) -> None:
+        self.engine = _open_engine(url, connections)
         self.url = _shown(self.engine.url).replace("+psycopg", "", 1)
-        self._writing = self.engine.execution_options(**{WRITE: True})
-        self._reading = self.engine.execution_options(**READ[self.engine.dialect.name])
 
     def close(self) -> None:
         self.engine.dispose()
@@ -95,7 +113,7 @@ class Database:
             DamagedError: a value has another type or is none of those expected, as SQLite allows in any column.
         """
         try:
-            with self._translate_errors(), self._reading.begin() as connection:
+            with self._begin(READ) as connection:
                 yield connection
         except (OverflowError, TypeError, ValueError) as error:
             raise DamagedError(f"The store {self.url} has a value that cannot be read: {error}") from error
@@ -103,8 +121,49 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes. In SQLite only one runs at a time."""
-        with self._translate_errors(), self._writing.begin() as connection:
+        with self._begin(WRITE) as connection:
             yield connection
+
+    def read_row(self, query: Select[Any]) -> Row[Any]:
+        """Return the only row of a query that runs alone, without the messages that begin and end a transaction."""
+        with self._translate_errors():
+            connection, row = self._connect(ALONE, lambda connection: connection.execute(query).one())
+            connection.close()
+        return row
+
+    @contextmanager
+    def _begin(self, how: str) -> Iterator[Connection]:
+        with self._translate_errors():
+            connection, transaction = self._connect(how, Connection.begin)
+            with connection, transaction:
+                yield connection
+
+    def _connect(self, how: str, first: Callable[[Connection], T], *, again: bool = True) -> tuple[Connection, T]:
+        """Return a connection and the result of its first action.
+
+        The server may have closed a pooled connection since its last use, for example in a restart. A new one takes its
+        place without an error, since nothing was done yet. A ping before each transaction would cost a message.
+        """
+        connection = self.engine.execution_options(**{HOW: how}).connect()
+        try:
+            return connection, first(connection)
+        except BaseException as error:
+            connection.close()
+            if not (again and isinstance(error, DBAPIError) and error.connection_invalidated):
+                raise
+        return self._connect(how, first, again=False)
+
+    def connection_limit(self) -> int | None:
+        """Return how many connections this user may open, or None if nothing limits them.
+
+        Nothing does in SQLite, nor behind a connection pooler, which has limits of its own.
+        """
+        if self.engine.dialect.name == SQLITE:
+            return None
+        with self.read() as connection:
+            limit, process = connection.exec_driver_sql(CONNECTION_LIMIT).one()
+            driver: Any = connection.connection.dbapi_connection
+            return int(limit) if driver.info.backend_pid == process else None
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -117,6 +176,11 @@ class Database:
                     f"CREATE on its schema and all rights on its tables"
                 ) from error
             raise
+        except PoolTimeout as error:
+            raise UnreachableError(
+                f"The store {self.url} was not asked: all connections of this process are in use. Set "
+                f"CHARRNN_STORE_CONNECTIONS to more"
+            ) from error
         except DBAPIError as error:
             # PostgreSQL adds details and hints on further lines.
             reason = str(error.orig).strip().partition("\n")[0]
@@ -184,18 +248,19 @@ def lock_schema(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
 
 
-def _open_engine(url: str) -> Engine:
-    """Return an engine whose transactions begin as their option `WRITE` says.
+def _open_engine(url: str, connections: int) -> Engine:
+    """Return an engine whose transactions begin as their option `HOW` says.
 
     Raises:
         InputError: the URL names another kind of database, or its driver is not installed.
     """
     parsed = _parse(url)
     if parsed.get_backend_name() == POSTGRESQL:
-        return _postgresql(parsed)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, json_deserializer=parse_stored)
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+        engine = _postgresql(parsed, connections)
+    else:
+        engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, json_deserializer=parse_stored)
+        event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin)
     return engine
 
 
@@ -222,7 +287,7 @@ def _shown(url: URL) -> str:
     return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, connections: int) -> Engine:
     if find_spec("psycopg") is None:
         raise InputError("A store in PostgreSQL requires psycopg. Install the extra: pip install '.[postgres]'")
     from psycopg import ProgrammingError as InvalidOption
@@ -232,13 +297,17 @@ def _postgresql(url: URL) -> Engine:
         make_conninfo("", **dict.fromkeys(url.query, ""))
     except InvalidOption as error:
         raise InputError(f"CHARRNN_STORE_URL: {str(error).strip()}. Expected options of PostgreSQL's libpq") from error
-    options = " ".join([str(url.query.get("options", "")), *(f"-c {name}={text}" for name, text in SESSION.items())])
-    return create_engine(
+    engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
-        connect_args={**CONNECTION, "options": options.strip()},
+        connect_args=CONNECTION,
         json_deserializer=parse_stored,
-        pool_pre_ping=True,  # replaces connections from before a restart of the server without an error
+        use_native_hstore=False,
+        pool_size=1,
+        max_overflow=connections - 1,  # opened and closed when a second thread needs one
+        pool_timeout=BUSY_TIMEOUT_S,
     )
+    event.listen(engine, "connect", lambda connection, _record: connection.execute(KEEPALIVE))
+    return engine
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
@@ -251,6 +320,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get(WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+def _begin(connection: Connection) -> None:
+    how = connection.get_execution_options().get(HOW, WRITE)
+    if how != ALONE:
+        connection.exec_driver_sql(BEGIN[connection.dialect.name][how])

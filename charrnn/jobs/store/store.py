@@ -23,7 +23,7 @@ from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.job.views import Engine, Job, WorkerInfo
-from charrnn.jobs.settings import Settings
+from charrnn.jobs.settings import CONNECTIONS, Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import JOB, no_job, to_job
@@ -40,6 +40,7 @@ class Store(Database):
 
     Args:
         owner: returns the store that owns the files, or None. Called if the database is empty.
+        connections: see Database.
 
     Attributes:
         id: the unique id of this store, which broker and files record too.
@@ -50,8 +51,10 @@ class Store(Database):
         UnreachableError: the database cannot be opened.
     """
 
-    def __init__(self, url: str, owner: Callable[[], str | None] = lambda: None) -> None:
-        super().__init__(url)
+    def __init__(
+        self, url: str, owner: Callable[[], str | None] = lambda: None, connections: int = CONNECTIONS
+    ) -> None:
+        super().__init__(url, connections)
         try:
             self.id = self._open(owner)
         except BaseException:
@@ -78,7 +81,7 @@ class Store(Database):
         """Return the store that the settings name. The local one is created if it does not exist. For `owner` see
         Store."""
         if settings.store_url:
-            return cls(settings.store_url, owner)
+            return cls(settings.store_url, owner, settings.store_connections)
         with _home_errors(settings.home):
             settings.home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
             private.close_home(settings.home)
