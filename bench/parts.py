@@ -34,7 +34,7 @@ COMPLETED_PER_S = 5.0  # parts per second, completed while the processes beat
 
 
 class TimedHeartbeat(Heartbeat):
-    """A worker's heartbeat that records the seconds of each beat, and of each check whether maintenance is due."""
+    """A worker's heartbeat that records the seconds of each beat, and of each look for what is due."""
 
     def __init__(self, settings: Settings, number: int) -> None:
         super().__init__(Child(settings, f"bench:{number}", "cpu", [QUEUE]), lambda: None)
@@ -44,13 +44,13 @@ class TimedHeartbeat(Heartbeat):
     def beat(self) -> None:
         """Beat once, in the caller's thread."""
         self._beat()
-        self._maintain()
+        self._look()
 
     def _beat(self) -> None:
         self.beats.append(timed(super()._beat))
 
-    def _maintain(self) -> None:
-        self.rounds.append(timed(super()._maintain))
+    def _look(self) -> None:
+        self.rounds.append(timed(super()._look))
 
 
 def small_parts(stack: Stack, seeds: Path) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.temporary import sweep_temporary_folders
+from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.upkeep.maintenance import ring_missing
@@ -51,9 +52,11 @@ class Child:
         with suppress(UnreachableError):
             self.queue.ring(queue, 1)
 
-    def record_heartbeat(self) -> None:
-        """Record in the store that this process is alive."""
-        self.store.record_heartbeat(self.owner, socket.gethostname(), os.getpid(), self.device, self.queues)
+    @property
+    def life(self) -> SignOfLife:
+        """What this process records in the store to show that it is alive."""
+        host, pid = socket.gethostname(), os.getpid()
+        return SignOfLife(owner=self.owner, host=host, pid=pid, device=self.device, queues=self.queues)
 
     def has_waiting_part(self) -> bool:
         """Return whether a part waits in one of its queues."""

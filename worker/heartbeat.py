@@ -9,16 +9,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import RawValue
 
 from charrnn.errors import CharrnnError, LeaseLostError
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.states import PartState
+from charrnn.jobs.store.duties import look
 from charrnn.jobs.upkeep.maintenance import maintain, tidy
 from worker.child import Child
 from worker.logs import about
 from worker.parts.watch import Watch
 
 logger = logging.getLogger(__name__)
+
+_looked_at = RawValue("d", 0.0)
+"""Shared by the forked children of a parent: when one of them last looked for what is due, in seconds of the monotonic
+clock, which all processes of a host share."""
 
 
 class Heartbeat(threading.Thread):
@@ -36,15 +43,21 @@ class Heartbeat(threading.Thread):
         self.child, self.alive = child, alive
         self.schedules = Schedules(child.connections)
         self._watch: Watch | None = None
+        self._threads: dict[str, threading.Thread] = {}
 
     def run(self) -> None:
         # Each action has its own thread: a broker that hangs delays maintenance by 20 s, which no lease would survive,
         # and a schedule may have to read a large text. A database that hangs is not a fault of this process.
         settings = self.child.settings
-        for action in (self._live, self._maintain, self._tick):
-            repeat = (action, settings.look_s)
-            threading.Thread(target=self._repeat, args=repeat, name=action.__name__.strip("_"), daemon=True).start()
+        for action in (self._live, self._look):
+            self._start(partial(self._repeat, action, settings.look_s), action.__name__)
         self._repeat(self._beat, settings.heartbeat_s)
+
+    def _start(self, action: Callable[[], None], name: str) -> None:
+        """Start a thread for an action, unless the last one of that name still runs."""
+        if name not in self._threads or not self._threads[name].is_alive():
+            self._threads[name] = threading.Thread(target=action, name=name.strip("_"), daemon=True)
+            self._threads[name].start()
 
     def _repeat(self, action: Callable[[], None], pause_s: float) -> None:
         while True:
@@ -64,12 +77,12 @@ class Heartbeat(threading.Thread):
         watch = self._watch
         if watch is not None and (reason := watch.stalled):
             self._give_up(watch, reason)
-        self.child.record_heartbeat()
         if watch is None or watch.lost or watch is not self._watch:
+            self.child.store.record_heartbeat(self.child.life)
             return
         begun = time.monotonic()  # before the call: the answer, and with it the lease, may be old when it arrives
         try:
-            watch.cancelled = self.child.leases.heartbeat(watch.part, watch.progress)
+            watch.cancelled = self.child.leases.heartbeat(watch.part, watch.progress, self.child.life)
             watch.heartbeat_at = begun
         except LeaseLostError:
             # The work may have ended and been committed since `watch` was read.
@@ -90,13 +103,28 @@ class Heartbeat(threading.Thread):
     def _live(self) -> None:
         self.alive()
 
+    def _look(self) -> None:
+        """Start what is due, unless another child of this parent has just looked."""
+        self.schedules.give_up_late()
+        settings, now = self.child.settings, time.monotonic()
+        if now - _looked_at.value < settings.look_s:
+            return
+        _looked_at.value = now  # no lock, which a killed child could keep: two that look at once do no harm
+        due = look(self.child.store, round(settings.maintain_s * 1000))
+        for is_due, action in (
+            (due.maintenance, self._maintain),
+            (due.tidying, self._tidy),
+            (due.schedules, self.schedules.tick),
+        ):
+            if is_due:
+                self._start(partial(self._guarded, action), action.__name__)
+
     def _maintain(self) -> None:
         child = self.child
         maintain(child.store, child.leases, child.queue, child.settings.maintain_s)
-        tidy(child.store, child.files)
 
-    def _tick(self) -> None:
-        self.schedules.tick()
+    def _tidy(self) -> None:
+        tidy(self.child.store, self.child.files)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Run an action and log its errors, so that the thread survives a store or broker that does not answer."""

@@ -16,6 +16,7 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.programs import exit_code
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.duties import look
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.upkeep.maintenance import maintain, tidy
 from worker import logs
@@ -54,9 +55,14 @@ def run(settings: Settings) -> None:
     logger.info("scheduler ready: maintenance every %g s", settings.maintain_s, extra={"event": "ready"})
     while True:
         try:
-            maintain(store, leases, queue, settings.maintain_s)
-            tidy(store, connections.files)
-            schedules.tick()
+            due = look(store, round(settings.maintain_s * 1000))
+            if due.maintenance:
+                maintain(store, leases, queue, settings.maintain_s)
+            if due.tidying:
+                tidy(store, connections.files)
+            schedules.give_up_late()
+            if due.schedules:
+                schedules.tick()
         except CharrnnError as error:
             logger.warning("%s", error)
         except Exception:  # keep running, as the workers do

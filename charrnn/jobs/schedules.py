@@ -249,9 +249,8 @@ class Schedules:
         A submission that takes more than a few seconds continues while this and later calls process other schedules.
         If it exceeds its limit, its slot fails.
         """
+        self.give_up_late()
         now, store = self._now(), self._connections.store
-        for slot in self._submissions.give_up_late():
-            self._settle(slot, SlotState.FAILED, f"given up after {self._submissions.limit_s:g} s: {SLOW}")
         with store.read() as connection:
             names = slots.find_undecided(connection, now)
         for name in names:
@@ -265,6 +264,11 @@ class Schedules:
         for run in self.hooks.ended():
             with self._isolated(run.slot.schedule):
                 self.hooks.tell(run)
+
+    def give_up_late(self) -> None:
+        """Fail the slots whose submissions exceed their limit. Only the process that submits them knows."""
+        for slot in self._submissions.give_up_late():
+            self._settle(slot, SlotState.FAILED, f"given up after {self._submissions.limit_s:g} s: {SLOW}")
 
     def _decide(self, name: str, now: int) -> None:
         with self._connections.store.write() as connection:

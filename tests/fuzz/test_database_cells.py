@@ -23,6 +23,7 @@ from charrnn.jobs.store.leases import Leases
 from charrnn.options import SamplingOptions
 from tests.fixtures.client import DoPart, submit
 from tests.fixtures.processes import Home
+from tests.fixtures.store import life
 from tests.fuzz.exploration import REFUSED, Exploration, check_printable, check_said
 from tests.fuzz.mutations import documents, odd_texts
 
@@ -150,7 +151,7 @@ def filled(client: Client, model: str, do_part: DoPart, folder: Path, text: byte
     request = GenerateRequest(model=model, seeds=str(folder / "seeds.txt"))
     (folder / "seeds.txt").write_text("a\nb\n")
     client.schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *"), request=request))
-    client.connections.store.record_heartbeat("host/0", "host", 1, "cpu", ["generate"])
+    client.connections.store.record_heartbeat(life("host/0", ("generate",)))
     return client
 
 

@@ -29,7 +29,7 @@ from producer.output import jobs as render
 from producer.output import models as render_models
 from producer.output import schedules as render_schedules
 from tests.fixtures.client import DoPart, submit, train
-from tests.fixtures.store import each_database
+from tests.fixtures.store import each_database, life
 
 pytestmark = each_database
 
@@ -317,10 +317,10 @@ def test_missing_parts_are_found_by_an_inspection(client: Client, model: str, do
 @each_cell
 def test_the_queues_of_a_damaged_worker_are_written_again(client: Client, cell: str) -> None:
     store = client.connections.store
-    store.record_heartbeat("host-1-a/0", "host", 1, "cpu", ["train"])
+    store.record_heartbeat(life("host-1-a/0", ("train",)))
     damage(client, workers.c.queues, cell, pid=1)
     assert [worker.queues for worker in client.workers()] == [()]
-    store.record_heartbeat("host-1-a/0", "host", 1, "cpu", ["train"])
+    store.record_heartbeat(life("host-1-a/0", ("train",)))
     assert [worker.queues for worker in client.workers()] == [("train",)]
 
 

@@ -16,12 +16,12 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.queue import BELLS
+from charrnn.jobs.store.duties import MAINTAIN, claim_round, look
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.upkeep.maintenance import ROUND
 from tests.fixtures.history import History, add_history
 from tests.fixtures.plans import plans
-from tests.fixtures.store import NO_FILE, AddJob, each_database, sampled
+from tests.fixtures.store import NO_FILE, AddJob, each_database, life, sampled
 
 pytestmark = each_database
 
@@ -67,17 +67,18 @@ def repeated(client: Client, store: Store, leases: Leases) -> dict[str, Callable
         "claim": lambda: taken(leases),
         "claim from an empty queue": lambda: leases.claim("train", "owner"),
         "look whether a part waits": lambda: leases.waits("generate"),
-        "heartbeat of a part": lambda: leases.heartbeat(first, PartProgress()),
+        "heartbeat of a part": lambda: leases.heartbeat(first, PartProgress(), life("owner")),
         "complete": lambda: leases.complete_rows(second, NO_FILE, sampled(second), "cpu"),
         "look whether it was completed": lambda: leases.committed(second),
         "release": lambda: leases.release(third),
         "fail": lambda: leases.fail(fourth, "an accident"),
         "fail for good": lambda: leases.fail(fifth, "an accident", permanent=True),
-        "sign of life": lambda: store.record_heartbeat("owner", "host", 1, "cpu", ["generate"]),
+        "sign of life": lambda: store.record_heartbeat(life("owner")),
         "requeue": lambda: leases.requeue("nobody"),
         "expire": leases.expire,
         "count what waits": lambda: leases.waiting(BELLS),
-        "look for maintenance": lambda: store.claim_round(ROUND, 10_000),
+        "look for what is due": lambda: look(store, 10_000),
+        "round of maintenance": lambda: claim_round(store, MAINTAIN, 10_000),
         "silent workers": lambda: store.forget_silent_workers(600_000),
         "schedules": client.schedules.tick,
         "live workers": client.workers,

@@ -139,14 +139,20 @@ class JobStatus(Job):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerInfo:
-    """A pool child that showed a sign of life recently."""
+class SignOfLife:
+    """A pool child that says that it is alive."""
 
     owner: str  # its place: the worker's name for this run, and its number in the pool
     host: str
     pid: int
     device: str
     queues: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerInfo(SignOfLife):
+    """A pool child that showed a sign of life recently."""
+
     release: str | None  # of its program; None if that does not say
     spec_version: int  # the highest that it can read
     seen_at: int

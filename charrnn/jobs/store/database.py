@@ -54,10 +54,14 @@ LIMITS = {
 }
 _SET = "".join(f"; SET LOCAL {name} = '{text}'" for name, text in LIMITS.items())
 HOW = "charrnn_how"  # execution option: how a transaction begins
-READ, WRITE, ALONE = "read", "write", "alone"
+READ, WRITE, WRITE_SOON, ALONE = "read", "write", "write soon", "alone"
 BEGIN = {
-    SQLITE: {READ: "BEGIN", WRITE: "BEGIN IMMEDIATE"},
-    POSTGRESQL: {READ: f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{_SET}", WRITE: f"BEGIN{_SET}"},
+    SQLITE: {READ: "BEGIN", WRITE: "BEGIN IMMEDIATE", WRITE_SOON: "BEGIN IMMEDIATE"},
+    POSTGRESQL: {
+        READ: f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY{_SET}",
+        WRITE: f"BEGIN{_SET}",
+        WRITE_SOON: f"BEGIN{_SET}; SET LOCAL synchronous_commit = off",
+    },
 }
 """The first statement of a transaction. A statement that is ALONE has none."""
 
@@ -119,12 +123,16 @@ class Database:
             raise DamagedError(f"The store {self.url} has a value that cannot be read: {error}") from error
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction that writes. In SQLite only one runs at a time."""
-        with self._begin(WRITE) as connection:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a transaction that writes. In SQLite only one runs at a time.
+
+        Args:
+            durable: wait until it is on the disk. Otherwise a crash of PostgreSQL may lose it, within its last second.
+        """
+        with self._begin(WRITE if durable else WRITE_SOON) as connection:
             yield connection
 
-    def read_row(self, query: Select[Any]) -> Row[Any]:
+    def read_row(self, query: Select[*tuple[Any, ...]]) -> Row[Any]:
         """Return the only row of a query that runs alone, without the messages that begin and end a transaction."""
         with self._translate_errors():
             connection, row = self._connect(ALONE, lambda connection: connection.execute(query).one())

@@ -35,10 +35,12 @@ from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION
 from charrnn.jobs.job.states import PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
+from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
 from charrnn.jobs.store.database import NOW, count_rows, insert_missing, upsert
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
+from charrnn.jobs.store.queues import show_life
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import (
@@ -110,21 +112,25 @@ class Leases:
         row = connection.execute(leased.returning(*own, checkpoint)).one_or_none()
         return None if row is None else _part(row, job)
 
-    def heartbeat(self, part: Part, progress: PartProgress) -> bool:
+    def heartbeat(self, part: Part, progress: PartProgress, life: SignOfLife | None = None) -> bool:
         """Extend the lease and store the progress. Return whether the job should be cancelled.
+
+        Args:
+            life: the sign of life of the part's process, to be stored with it, also if the lease is lost.
 
         Raises:
             LeaseLostError: another worker owns the part now.
         """
-        with self.store.write() as connection:
-            self._change(
-                connection,
-                part,
-                lease_until=NOW + self.lease_ms,
-                progress=progress.to_dict() or None,
-            )
-            cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job)
-            return bool(connection.execute(cancel).scalar_one())
+        cancel = select(jobs.c.cancel_requested).where(jobs.c.id == part.job).scalar_subquery()
+        values = {"lease_until": NOW + self.lease_ms, "progress": progress.to_dict() or None}
+        beat = update(parts).where(_held(part, PartState.LEASED)).values(values).returning(cancel)
+        with self.store.write(durable=False) as connection:  # one that is lost shortens the lease by its interval
+            if life is not None:
+                show_life(connection, life)
+            cancelled = connection.execute(beat).scalar_one_or_none()
+        if cancelled is None:
+            raise _lost(part)
+        return bool(cancelled)
 
     def checkpoint(
         self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics], device_kind: str, precision: str
@@ -181,9 +187,8 @@ class Leases:
 
     def committed(self, part: Part) -> bool:
         """Return whether this lease completed its part. Asked after a commit whose answer was lost."""
-        own = (parts.c.id == part.id) & (parts.c.token == part.token) & (parts.c.state == PartState.DONE)
         with self.store.read() as connection:
-            return connection.execute(select(parts.c.id).where(own)).first() is not None
+            return connection.execute(select(parts.c.id).where(_held(part, PartState.DONE))).first() is not None
 
     def release(self, part: Part) -> PartState:
         """Release a part: requeue it without counting the attempt, or end it if its job was cancelled."""
@@ -246,19 +251,23 @@ class Leases:
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
         """Update the part if the lease still holds. If not, the error rolls the whole transaction back."""
         sources = PART_SOURCES[state] if state else (PartState.LEASED,)
-        held = and_(parts.c.id == part.id, parts.c.token == part.token, parts.c.state.in_(sources))
         if state:
             values["state"] = state
-        if connection.execute(update(parts).where(held).values(**values)).rowcount != 1:
+        if connection.execute(update(parts).where(_held(part, *sources)).values(**values)).rowcount != 1:
             raise _lost(part)
 
     def _lock_part(self, connection: Connection, part: Part) -> Row[Any]:
         """Return the part's row, locked until the transaction ends, if the lease still holds."""
-        held = (parts.c.id == part.id) & (parts.c.token == part.token) & (parts.c.state == PartState.LEASED)
-        row = connection.execute(select(parts).where(held).with_for_update()).one_or_none()
+        held = select(parts).where(_held(part, PartState.LEASED))
+        row = connection.execute(held.with_for_update()).one_or_none()
         if row is None:
             raise _lost(part)
         return row
+
+
+def _held(part: Part, *states: PartState) -> ColumnElement[bool]:
+    """Return the condition that this lease is the last one of its part, which is in one of some states."""
+    return and_(parts.c.id == part.id, parts.c.token == part.token, parts.c.state.in_(states))
 
 
 def _lost(part: Part) -> LeaseLostError:

@@ -7,7 +7,7 @@ and versions.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -20,16 +20,14 @@ from charrnn.jobs import private
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState
-from charrnn.jobs.job.views import Engine, Job, WorkerInfo
+from charrnn.jobs.job.views import Engine, Job, SignOfLife, WorkerInfo
 from charrnn.jobs.settings import CONNECTIONS, Settings
 from charrnn.jobs.store import migrations, tables
-from charrnn.jobs.store.database import NOW, Database, insert_missing, upsert
+from charrnn.jobs.store.database import NOW, Database
 from charrnn.jobs.store.lifecycle import JOB, no_job, to_job
-from charrnn.jobs.store.queues import to_worker
-from charrnn.jobs.store.tables import engines, in_state, jobs, metrics, parts, previews, rounds, speeds, workers
-from charrnn.release import release
+from charrnn.jobs.store.queues import show_life, to_worker
+from charrnn.jobs.store.tables import engines, in_state, jobs, metrics, parts, previews, speeds, workers
 from charrnn.training.progress import EpochMetrics, Preview
 
 PAGE = 1000  # most parts to read at once
@@ -203,12 +201,10 @@ class Store(Database):
         with self.read() as connection:
             return [to_worker(row) for row in connection.execute(query)]
 
-    def record_heartbeat(self, owner: str, host: str, pid: int, device: str, queues: Sequence[str]) -> None:
+    def record_heartbeat(self, life: SignOfLife) -> None:
         """Record that a pool child is alive."""
-        seen = {"host": host, "pid": pid, "device": device, "queues": list(queues), "seen_at": NOW}
-        seen |= {"release": release(), "spec_version": SPEC_VERSION}
-        with self.write() as connection:
-            upsert(connection, workers, owner=owner, **seen)
+        with self.write(durable=False) as connection:
+            show_life(connection, life)
 
     def forget_workers(self, prefix: str) -> None:
         """Remove the pool children whose owner begins with a prefix."""
@@ -219,17 +215,6 @@ class Store(Database):
         """Remove the pool children that showed no sign of life for that time."""
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.seen_at < NOW - after_ms))
-
-    def claim_round(self, name: str, every_ms: int) -> bool:
-        """Take the next round of a task that one of many processes does. Return False if the round is not due yet."""
-        due = (rounds.c.at <= NOW - every_ms) | (rounds.c.at > NOW)  # later than now: the clock was set back
-        with self.read() as connection:  # most calls come too early and need no lock
-            if connection.execute(select(rounds.c.name).where(rounds.c.name == name, ~due)).first():
-                return False
-        with self.write() as connection:
-            insert_missing(connection, rounds, name=name, at=0)
-            won = connection.execute(update(rounds).where(rounds.c.name == name, due).values(at=NOW))
-            return won.rowcount == 1
 
     def speeds(self, model: str) -> dict[str, float]:
         """Return the throughput of a model by kind of device, in characters per second with a full batch."""

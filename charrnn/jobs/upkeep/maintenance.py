@@ -1,8 +1,8 @@
 """Maintenance: requeue the parts of dead workers and ring lost doorbells again.
 
-It runs in the background of every child of a worker, and alone as `charrnn-jobs scheduler`. It may run in any number of
-processes, since one conditional update decides which of them does a round. It reads the store and does not use the
-queue that it repairs.
+It runs in the background of workers, one child of which looks once a second whether it is due, and alone as
+`charrnn-jobs scheduler`. It may run in any number of processes, since one conditional update decides which of them does
+a round. It reads the store and does not use the queue that it repairs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ import logging
 from charrnn.errors import counted
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.queue import BELLS, Queue
+from charrnn.jobs.store.duties import MAINTAIN, TIDY, TIDY_MS, claim_round
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 
 logger = logging.getLogger(__name__)
 
-ROUND = "maintain"
-TIDY = "tidy"
-TIDY_MS = 24 * 60 * 60 * 1000  # also the age of what is deleted: a submit must take less time than this
 FORGET_WORKERS_MS = 10 * 60 * 1000
 
 
 def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool:
     """Do one round of maintenance unless one was done within the last `every_s` seconds. Return whether it was done."""
-    if not store.claim_round(ROUND, round(every_s * 1000)):
+    if not claim_round(store, MAINTAIN, round(every_s * 1000)):
         return False
     if expired := leases.expire():
         logger.warning("requeued %s with expired leases", counted(expired, "part"), extra={"event": "expired"})
@@ -37,7 +35,7 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
 def tidy(store: Store, files: Files) -> bool:
     """Delete incomplete files and empty folders of killed processes unless that was done within a day. Return whether
     it was done."""
-    if not store.claim_round(TIDY, TIDY_MS):
+    if not claim_round(store, TIDY, TIDY_MS):
         return False
     files.sweep(TIDY_MS / 1000)
     return True

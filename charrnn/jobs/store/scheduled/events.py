@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from charrnn.jobs.job.schedule import EndedRun, Slot
 from charrnn.jobs.job.states import ENDED_JOBS, SlotState
@@ -25,11 +25,12 @@ UNTOLD_MS = 7 * 24 * 3600 * 1000  # after a run's time; one that no host allows 
 MAX_OPEN = 10_000  # runs to look at: more than may run at once
 
 
+ENDED = or_(jobs.c.id.is_(None), jobs.c.state.in_(ENDED_JOBS))
+
+
 def ended(connection: Connection, now: int) -> list[EndedRun]:
     """Return the runs that have ended and were not told yet, the ones that wait longest first."""
-    # A claim that ends later than any can was made before the clock was set back.
-    due = or_(slots.c.hook_at <= now, slots.c.hook_at > now + 2 * CLAIM_MS)
-    open_slots = select(slots).where(WITH_HOOK, due, slots.c.state != SlotState.DUE)
+    open_slots = select(slots).where(_due(now))
     # Its limit keeps SQLite from merging it into the join, which would begin with the schedules and read all slots.
     slot = open_slots.order_by(slots.c.hook_at).limit(MAX_OPEN).subquery()
     outcome = (jobs.c.state.label("job_state"), jobs.c.model, jobs.c.version, jobs.c.error, jobs.c.rows_failed)
@@ -37,10 +38,22 @@ def ended(connection: Connection, now: int) -> list[EndedRun]:
         select(slot, *outcome, schedules.c.on_success, schedules.c.on_failure)
         .select_from(slot.join(schedules, schedules.c.name == slot.c.schedule))
         .outerjoin(jobs, jobs.c.id == slot.c.job)
-        .where(or_(jobs.c.id.is_(None), jobs.c.state.in_(ENDED_JOBS)))
+        .where(ENDED)
         .order_by(slot.c.hook_at, slot.c.schedule, slot.c.at)
     )
     return [_run(row) for row in connection.execute(query)]
+
+
+def any_ended(now: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a run has ended and was not told yet."""
+    open_slots = slots.outerjoin(jobs, jobs.c.id == slots.c.job)
+    return select(slots.c.at).select_from(open_slots).where(_due(now), ENDED).exists()
+
+
+def _due(now: int | ColumnElement[int]) -> ColumnElement[bool]:
+    # A claim that ends later than any can was made before the clock was set back.
+    due = or_(slots.c.hook_at <= now, slots.c.hook_at > now + 2 * CLAIM_MS)
+    return and_(WITH_HOOK, due, slots.c.state != SlotState.DUE)
 
 
 def _run(row: Row[Any]) -> EndedRun:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
 
 from charrnn.checks import did_you_mean
 from charrnn.errors import DamagedError, InputError, NotFoundError
@@ -180,11 +180,15 @@ def add_by_hand(connection: Connection, name: str, now: int) -> Slot:
 
 
 def find_undecided(connection: Connection, now: int) -> Sequence[str]:
-    """Return the schedules to decide on: those that are due, and those that advanced by a clock that was set back."""
+    """Return the schedules to decide on."""
+    return connection.execute(select(schedules.c.name).where(undecided(now)).order_by(schedules.c.name)).scalars().all()
+
+
+def undecided(now: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a schedule is due, or that it advanced by a clock that was set back."""
     own = slots.c.schedule == schedules.c.name
     ahead = select(slots.c.at).where(own, slots.c.at > now, slots.c.at < schedules.c.next_at).exists()
-    query = select(schedules.c.name).where(~schedules.c.paused, or_(schedules.c.next_at <= now, ahead))
-    return connection.execute(query.order_by(schedules.c.name)).scalars().all()
+    return and_(~schedules.c.paused, or_(schedules.c.next_at <= now, ahead))
 
 
 def decide(connection: Connection, name: str, now: int) -> StoredSlot | None:
@@ -263,11 +267,16 @@ def waiting(connection: Connection) -> list[WaitingSlot]:
 
 def claim(connection: Connection, slot: Slot, now: int) -> bool:
     """Claim a slot in order to submit its job. Return False if another process holds it."""
+    mine = update(slots).where(_is(slot), unclaimed(now)).values(claimed_until=now + CLAIM_MS)
+    return connection.execute(mine).rowcount == 1
+
+
+def unclaimed(now: int | ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a slot is due and that no process submits its job."""
     # A claim that ends later than any claim can was made before the clock was set back. The limit is twice CLAIM_MS,
     # since others read the clock before us.
     free = or_(slots.c.claimed_until <= now, slots.c.claimed_until > now + 2 * CLAIM_MS)
-    mine = update(slots).where(_is(slot), slots.c.state == SlotState.DUE, free).values(claimed_until=now + CLAIM_MS)
-    return connection.execute(mine).rowcount == 1
+    return and_(slots.c.state == SlotState.DUE, free)
 
 
 def postpone(connection: Connection, slot: Slot, until: int) -> None:

@@ -1,0 +1,151 @@
+"""The transactions of a child that nobody asked for: its heartbeat, and its looks for what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Table, event, insert, update
+
+from charrnn.errors import LeaseLostError
+from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
+from charrnn.jobs.job.states import JobState, SlotState
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.duties import MAINTAIN, TIDY, TIDY_MS, Due, claim_round, look
+from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.tables import jobs, rounds, schedules, slots
+from tests.fixtures.processes import until
+from tests.fixtures.store import AddJob, each_database, life, on_postgresql
+from worker import heartbeat as module
+from worker.child import Child
+from worker.heartbeat import Heartbeat
+
+MINUTE = 60_000
+
+
+def statements(store: Store, action: Callable[[], object]) -> list[str]:
+    """Return the first word of each statement that an action executes."""
+    found: list[str] = []
+
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        found.append(statement.split()[0].strip(";"))
+
+    event.listen(store.engine, "before_cursor_execute", record)
+    try:
+        action()
+    finally:
+        event.remove(store.engine, "before_cursor_execute", record)
+    return found
+
+
+@pytest.fixture
+def child(settings: Settings) -> Iterator[Child]:
+    child = Child(settings, "host-1-a/0", "cpu", ["generate"])
+    child.files.claim_for(child.store.id, None)
+    yield child
+    child.connections.close()
+
+
+@pytest.fixture
+def part(child: Child, add_job: AddJob) -> Part:
+    add_job()
+    part = child.leases.claim("generate", child.owner)
+    assert part is not None
+    return part
+
+
+@each_database
+def test_a_heartbeat_is_one_transaction_for_the_process_and_its_part(child: Child, part: Part) -> None:
+    heartbeat = Heartbeat(child, lambda: None)
+    assert statements(child.store, heartbeat._beat) == ["BEGIN", "INSERT"]
+    with heartbeat.watching(part):
+        # Catches: a transaction for the sign of life, and another one for the part
+        assert statements(child.store, heartbeat._beat) == ["BEGIN", "INSERT", "UPDATE"]
+    assert [worker.owner for worker in child.store.workers(MINUTE)] == [child.owner]
+
+
+@each_database
+def test_a_process_shows_that_it_lives_although_its_lease_is_lost(child: Child, part: Part) -> None:
+    child.leases.requeue(child.owner)
+    with pytest.raises(LeaseLostError):
+        child.leases.heartbeat(part, PartProgress(), child.life)
+    # Catches: an error that rolls the sign of life back
+    assert [worker.owner for worker in child.store.workers(MINUTE)] == [child.owner]
+
+
+@each_database
+def test_the_children_of_a_parent_look_once_a_second_in_all_by_one_statement(child: Child) -> None:
+    for name in (MAINTAIN, TIDY):
+        claim_round(child.store, name, MINUTE)
+    siblings = [Heartbeat(child, lambda: None) for _ in range(3)]
+
+    def look_all() -> None:
+        for sibling in siblings:
+            sibling._look()
+
+    module._looked_at.value = 0.0  # long ago
+    # Catches: a look of each child; a look that is a transaction
+    assert statements(child.store, look_all) == ["SELECT"]
+    module._looked_at.value -= child.settings.look_s
+    assert statements(child.store, look_all) == ["SELECT"]  # Catches: a look that is taken once for ever
+
+
+@each_database
+def test_a_look_finds_what_is_due(store: Store) -> None:
+    assert look(store, MINUTE) == Due(maintenance=True, tidying=True, schedules=False)
+    assert [claim_round(store, MAINTAIN, MINUTE) for _ in range(2)] == [True, False]
+    claim_round(store, TIDY, TIDY_MS)
+    assert look(store, MINUTE) == Due(maintenance=False, tidying=False, schedules=False)
+    with store.write() as connection:
+        connection.execute(update(rounds).where(rounds.c.name == MAINTAIN).values(at=NOW + MINUTE))
+    # Catches: a round of a clock that was set back, which would put off all others
+    assert look(store, MINUTE) == Due(maintenance=True, tidying=False, schedules=False)
+
+
+@each_database
+def test_a_look_finds_schedules_slots_and_ends_of_runs(store: Store, add_job: AddJob) -> None:
+    job = add_job()
+    rules = {"cron": "@daily", "timezone": "UTC", "request": {}, "requested_at": 0, "overlap": "skip"}
+    rules |= {"catch_up": "once", "always": False}
+    slot = {"schedule": "nightly", "at": 1}
+
+    def found(table: Table, **values: Any) -> bool:
+        with store.write() as connection:
+            connection.execute(update(table).values(values))
+        return look(store, MINUTE).schedules
+
+    with store.write() as connection:
+        connection.execute(insert(schedules).values(name="nightly", **rules, next_at=NOW + MINUTE))
+    assert [found(schedules, next_at=NOW + more) for more in (MINUTE, -1)] == [False, True]
+    assert not found(schedules, paused=True)
+    with store.write() as connection:
+        connection.execute(insert(slots).values(**slot, state=SlotState.DUE, claimed_until=NOW + MINUTE))
+    assert [found(slots, claimed_until=NOW + more) for more in (MINUTE, -1)] == [False, True]
+    # Catches: a look that finds a run again and again while its job runs
+    assert not found(slots, state=SlotState.SUBMITTED, job=job, hook_at=0)
+    assert found(jobs, state=JobState.DONE)
+    assert not found(slots, hook_at=None)  # Catches: a run that was told
+
+
+@on_postgresql
+def test_a_heartbeat_of_a_part_writes_no_index(store: Store, leases: Leases, add_job: AddJob) -> None:
+    add_job(parts=3)
+    part = leases.claim("generate", "a")
+    assert part is not None
+    updates = 30
+    for rows in range(updates):
+        progress = PartProgress(work=SamplingProgress(rows=rows, characters=rows))
+        leases.heartbeat(part, progress, life("a"))
+    store.close()  # its session reports what it counted
+    query = "select n_tup_upd, n_tup_hot_upd from pg_stat_user_tables where relname = 'parts'"
+
+    def counted() -> tuple[int, int] | None:
+        with store.read() as connection:
+            all_updates, hot = connection.exec_driver_sql(query).one()
+        return (all_updates, hot) if all_updates > updates else None
+
+    all_updates, hot = until(counted, "statistics of the updates")
+    assert (all_updates, hot >= updates - 2) == (updates + 1, True)  # Catches: the lease's time in an index
