@@ -194,12 +194,7 @@ class Client:
         return follow(self.connections, job_id, timeout_s)
 
     def wait(self, job_id: int, timeout_s: float | None = None) -> JobStatus:
-        """Wait until a job has ended, and return its status.
-
-        Raises:
-            NotFinishedError: the job did not end within `timeout_s` seconds. It continues.
-            NotFoundError: the job does not exist.
-        """
+        """Wait until a job has ended, and return its status. Raises what `follow` raises."""
         *_, status = self.follow(job_id, timeout_s)
         return status
 
