@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from charrnn.jobs.client import Client
 from charrnn.options import SamplingOptions
+from producer.web.access import COOKIE, Token
 from tests.fixtures import web
 from tests.fixtures.browser import Watched
 from tests.fixtures.client import DoPart, submit
@@ -25,7 +26,7 @@ PICTURES = ROOT / "docs" / "pictures"
 SMALL = ("--units", "48", "--layers", "1", "--rng-seed", "1")
 TOKEN = "a-token-of-this-test"  # noqa: S105
 
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+KEY = {"name": COOKIE, "value": Token(TOKEN).cookie, "url": "http://127.0.0.1"}
 
 HOSTILE = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -39,7 +40,8 @@ HOSTILE = (
 @pytest.fixture
 def tab(browser: Browser) -> Iterator[Page]:
     """An empty tab of a browser that has the token."""
-    context = browser.new_context(viewport={"width": 1000, "height": 900}, extra_http_headers=HEADERS)
+    context = browser.new_context(viewport={"width": 1000, "height": 900})
+    context.add_cookies([KEY])  # type: ignore[list-item]  # its type is private
     context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
@@ -149,7 +151,7 @@ def test_texts_are_found_by_seed_temperature_and_distinctness(desk: Home, addres
     tab.goto(f"{address}/jobs/{job}")
     tab.get_by_role("link", name="Texts", exact=True).click()
     expect(tab.get_by_role("heading", name="Temperature 0.8")).to_have_count(3)
-    tab.get_by_role("link", name="More texts of seed 2 at temperature 0.8").click()
+    tab.get_by_role("link", name="More like these: seed 2 at temperature 0.8").click()
     expect(tab.get_by_role("listitem").filter(has_text="temperature 0.8")).to_have_count(4)
     tab.get_by_label("Temperature").select_option("0.2")
     tab.get_by_label("Distinct only").check()
@@ -175,14 +177,17 @@ def test_a_viewer_can_change_nothing_and_a_writer_only_after_a_question(
     expect(tab.get_by_role("link", name="Retry")).to_be_visible()
 
 
-def test_hostile_texts_are_texts(client: Client, model: str, do_part: DoPart, browser: Browser, tab: Page) -> None:
+def test_hostile_texts_are_texts(client: Client, model: str, do_part: DoPart, tab: Page, tmp_path: Path) -> None:
     job = submit(client, model, ["a"], SamplingOptions(samples=5), label=HOSTILE[0]).id
     do_part(texts=HOSTILE)
     with web.serve(client) as page:
         watched = Watched(tab, f"http://{page.name}")
-        for path in (f"/jobs/{job}", f"/jobs/{job}/texts?seed=0", f"/jobs/{job}/report.html", "/"):
-            tab.set_viewport_size({"width": 320, "height": 800})
-            tab.goto(f"http://{page.name}{path}")
+        report = tmp_path / "report.html"
+        report.write_text(page.ok(f"/jobs/{job}/report.html"))
+        tab.set_viewport_size({"width": 320, "height": 800})
+        addresses = [f"http://{page.name}{path}" for path in (f"/jobs/{job}", f"/jobs/{job}/texts?seed=0", "/")]
+        for place in (*addresses, report.as_uri()):
+            tab.goto(place)
             assert tab.locator("main script, main img[src]").count() == 0
             assert tab.evaluate("document.documentElement.scrollWidth") <= 320
         tab.goto(f"http://{page.name}/jobs/{job}/texts?seed=0")
@@ -229,7 +234,6 @@ def paths(desk: Home) -> dict[str, str]:
         "grid": f"/jobs/{texts}/texts",
         "texts": f"/jobs/{texts}/texts?seed=0&temperature=3",
         "probabilities": f"/jobs/{probabilities}/texts?as_list=1",
-        "report": f"/jobs/{texts}/report.html",
         "models": "/models",
         "model": "/models/names",
         "version": "/models/names@2",
@@ -253,12 +257,15 @@ def test_everybody_can_use_every_page(
         color_scheme=scheme,  # type: ignore[arg-type]
         reduced_motion="reduce",
         bypass_csp=True,  # axe is a script that is put into the page
-        extra_http_headers=HEADERS,
     )
+    context.add_cookies([KEY])  # type: ignore[list-item]  # its type is private
     tab = context.new_page()
     watched = Watched(tab, writable)
-    for name, path in paths(desk).items():
-        tab.goto(writable + path)
+    report = desk.path / "report.html"
+    desk.ok("report", "-o", str(report))
+    places = {name: writable + path for name, path in paths(desk).items()} | {"report": report.as_uri()}
+    for name, place in places.items():
+        tab.goto(place)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, name
         expect(tab.get_by_role("heading", level=1)).to_have_count(1)
         violations = Axe().run(tab).response["violations"]
