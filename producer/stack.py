@@ -21,6 +21,7 @@ from charrnn.jobs.store.store import Store
 from charrnn.release import MODULE
 from producer.broker import POLL_S, STOP_TIMEOUT_S, ignore_interrupts, local_broker
 from producer.output import console
+from producer.web import require_extra
 
 WATCH_S = 1.0
 
@@ -60,10 +61,12 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def _page(settings: Settings) -> Iterator[str]:
     """Serve the page, if its extra is installed, and yield where it is."""
     try:
-        from producer.web.server import served_in_thread
-    except ImportError:
-        yield "for a page in the browser, install charrnn-jobs[web]"
+        require_extra()
+    except InputError as missing:
+        yield str(missing)
         return
+    from producer.web.server import served_in_thread
+
     with served_in_thread(settings) as address:
         yield f"page at {address}"
 

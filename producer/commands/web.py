@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import signal
+import threading
 import webbrowser
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from charrnn.errors import InputError
 from producer.newest import newest
 from producer.options import OptionalJobArgument, flag, integer, open_client, option, read_settings
 from producer.output import console, destination
-from producer.web import PORT
+from producer.web import PORT, require_extra
 
 PAGE, OUTPUT = "Page", "Output"
-MISSING = "The page needs the extra web. Install it: pip install 'charrnn-jobs[web]'"
 
 app = typer.Typer()
 
@@ -50,16 +48,16 @@ def web(
     open_browser: Annotated[bool, flag("--open", help="Open the page in a browser.", panel=PAGE)] = False,
 ) -> None:
     """Serve a page with jobs, texts, models, schedules and workers. Stops at Ctrl-C."""
-    _require_extra()
+    require_extra()
     from producer.web import server
 
     settings = read_settings()
     with open_client() as client, server.listen(host, port) as bound:
-        key = server.choose_key(settings, bound)
-        serving = server.make_server(client, key.token, allow_writes=allow_writes, hosts=allow_host or ())
-        console.note(f"page at {key.link}; stop with Ctrl-C")
-        if open_browser:
-            webbrowser.open(key.link)
+        login = server.choose_login(settings, bound)
+        serving = server.make_server(client, login.token, allow_writes=allow_writes, hosts=allow_host or ())
+        console.note(f"page at {login.link}; stop with Ctrl-C")
+        if open_browser:  # in a thread: a browser in the terminal waits for the page
+            threading.Thread(target=webbrowser.open, args=(login.link,), daemon=True).start()
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server raises again what has stopped it
         with suppress(KeyboardInterrupt):
             serving.run(sockets=[bound])
@@ -74,7 +72,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a report of a job: one HTML file with its figures, losses and texts."""
-    _require_extra()
+    require_extra()
     from producer.web.report import job_report
 
     with open_client() as client:
@@ -84,8 +82,3 @@ def report(
         file.write(html)
     if output not in (None, destination.STANDARD_OUTPUT):
         console.note(f"{console.size(len(html))}: {output}")
-
-
-def _require_extra() -> None:
-    if not all(map(find_spec, ("jinja2", "starlette", "uvicorn"))):
-        raise InputError(MISSING)

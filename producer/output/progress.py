@@ -48,7 +48,11 @@ def _live(name: str) -> Iterator[Show]:
             done, total = work_of(job)
             headline = escape(console.printable(headline_of(job)))
             progress.update(
-                task, completed=done, total=total, pace=pace(done, total, time.monotonic()), headline=headline
+                task,
+                completed=done,
+                total=total,
+                pace=pace_line(pace(done, total, time.monotonic())),
+                headline=headline,
             )
 
         yield show
@@ -71,23 +75,32 @@ class Pace:
     def __init__(self) -> None:
         self._seen = deque[tuple[float, float]]()
 
-    def __call__(self, done: float, total: float, now: float) -> str:
-        """Return characters per second and the time left, such as "12,300/s 1:05", or "" if they are not known yet."""
+    def __call__(self, done: float, total: float, now: float) -> tuple[float, float] | None:
+        """Return characters per second, and the seconds left; None if they are not known yet."""
         if not done or (self._seen and done < self._seen[-1][1]):  # between two slices, and after a retry
             self._seen.clear()
         if not done:
-            return ""
+            return None
         self._seen.append((now, done))
         while len(self._seen) > 2 and now - self._seen[0][0] > PACE_S:
             self._seen.popleft()
         then, before = self._seen[0]
         if done <= before or now <= then:
-            return ""
+            return None
         speed = (done - before) / (now - then)
-        minutes, seconds = divmod(round(max(0.0, total - done) / speed), 60)
-        hours, minutes = divmod(minutes, 60)
-        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-        return f"{speed:,.0f}/s {left}"
+        return speed, max(0.0, total - done) / speed
+
+
+def clock(seconds: float) -> str:
+    """Return a time as 1:05 or 2:00:00."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def pace_line(pace: tuple[float, float] | None) -> str:
+    """Return a pace as 12,300/s 1:05, or nothing if it is not known yet."""
+    return "" if pace is None else f"{pace[0]:,.0f}/s {clock(pace[1])}"
 
 
 class _Lines:

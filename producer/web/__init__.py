@@ -1,5 +1,20 @@
-"""The page: jobs, texts, models, schedules and workers in a browser; and the report, one page as a file."""
+"""The page in a browser: jobs, texts, models, schedules and workers; and the report, one page as a file."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from charrnn.errors import InputError
+
 PORT = 8470
+EXTRA = ("jinja2", "starlette", "uvicorn")
+
+
+def require_extra() -> None:
+    """Check that the packages of the extra `web` are installed.
+
+    Raises:
+        InputError: one of them is missing.
+    """
+    if not all(map(find_spec, EXTRA)):
+        raise InputError("The page requires the extra `web`. Install it: pip install '.[web]' in the clone")

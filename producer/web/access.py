@@ -1,4 +1,4 @@
-"""Who may use the page, and the headers that protect whoever does.
+"""Access to the page, and the headers that protect its viewers.
 
 - Host: names other than this machine's are refused, since a page of another site can make its own name mean this
   address (DNS rebinding). Addresses are accepted: no such name is one.
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 COOKIE = "charrnn_session"
 COOKIE_S = 30 * 86400
-LEAST_TOKEN = 16  # characters; a shorter one could be guessed
+MIN_TOKEN = 16  # characters; a shorter one could be guessed
 STATIC = "/static/"
 LASTING = "public, max-age=31536000, immutable"  # addresses of static files change with their content
 LOGIN = "/login"
@@ -58,9 +58,9 @@ class Token:
     text: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.text) < LEAST_TOKEN or not re.fullmatch(r"[!-~]+", self.text):
+        if len(self.text) < MIN_TOKEN or not re.fullmatch(r"[!-~]+", self.text):
             raise InputError(
-                f"The token of the page must have at least {LEAST_TOKEN} ASCII characters without blanks. Received: "
+                f"The token of the page must have at least {MIN_TOKEN} ASCII characters without blanks. Received: "
                 f"{len(self.text)} characters. Make one with: openssl rand -hex 32"
             )
 

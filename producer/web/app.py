@@ -86,7 +86,7 @@ def create_app(
         exception_handlers={CharrnnError: _failed, HTTPException: _refused, Exception: _refused},
     )
     app.state.client, app.state.feeds = client, feeds
-    app.state.allow_writes, app.state.token, app.state.has_token = allow_writes, token, token is not None
+    app.state.allow_writes, app.state.token = allow_writes, token
     return Access(app, token=token, hosts=hosts)
 
 

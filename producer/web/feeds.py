@@ -1,6 +1,6 @@
-"""Live parts of pages: each is read once a second for all who look at it, and sent to them when it changes.
+"""Live fragments of pages: each is read once a second for all who look at it, and sent to them when it changes.
 
-A part is a server-sent event of the type that htmx puts into the page. When it will not change any more, the event
+A fragment is a server-sent event of the type that htmx puts into the page. When it will not change any more, the event
 `ended` closes the connection, which htmx would otherwise open again.
 """
 
@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 from anyio import CapacityLimiter, to_thread
 
-POLL_S = 1.0  # seconds between two reads of one part
+POLL_S = 1.0  # seconds between two reads of one fragment
 SILENCE_S = 15.0  # seconds without a change after which a comment finds out who has left
-MAX_VIEWERS = 1_000  # connections; each takes 30 kB
-MAX_PARTS = 100  # each is read once a second
-THREADS = 4  # that read parts, so that a store that hangs leaves threads for pages
+MAX_VIEWERS = 1_000  # connections
+MAX_FRAGMENTS = 100  # each is read once a second
+THREADS = 4  # that read fragments, so that a store that hangs leaves threads for pages
 ENDED = "event: ended\ndata: ended\n\n"
 
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of a page. If it is `final`, it will not change any more."""
+    """A piece of a page as HTML. If it is `final`, it will not change any more."""
 
     html: str
     final: bool = False
@@ -33,9 +33,10 @@ Read = Callable[[], Fragment]
 
 
 class Feeds:
-    """The live parts that somebody looks at."""
+    """The live fragments that somebody looks at."""
 
     def __init__(self) -> None:
+        self._closed = False
         self._feeds: dict[Hashable, _Feed] = {}
         self._limiter = CapacityLimiter(THREADS)
 
@@ -44,19 +45,24 @@ class Feeds:
         return sum(feed.viewers for feed in self._feeds.values())
 
     def is_full(self, key: Hashable) -> bool:
-        """Return whether there are too many viewers, or too many parts to add this one."""
-        return self.viewers >= MAX_VIEWERS or (key not in self._feeds and len(self._feeds) >= MAX_PARTS)
+        """Return whether there are too many viewers, or too many fragments to add this one, or the server stops."""
+        return (
+            self._closed
+            or self.viewers >= MAX_VIEWERS
+            or (key not in self._feeds and len(self._feeds) >= MAX_FRAGMENTS)
+        )
 
     async def close(self) -> None:
         """End all streams, since the server stops."""
+        self._closed = True
         for feed in list(self._feeds.values()):
             await feed.close()
 
     async def follow(self, key: Hashable, read: Read) -> AsyncIterator[str]:
-        """Yield server-sent events: the part now, and each time that it has changed.
+        """Yield server-sent events: the fragment now, and each time that it has changed.
 
         Args:
-            key: names the part. Viewers with equal keys share what is read.
+            key: names the fragment. Viewers with equal keys share what is read.
             read: called in a thread. It does not raise.
 
         """
@@ -75,7 +81,7 @@ class Feeds:
 
 
 class _Feed:
-    """One live part, and the task that reads it."""
+    """One live fragment, and the task that reads it."""
 
     def __init__(self, read: Read, limiter: CapacityLimiter) -> None:
         self.viewers = 0
@@ -108,7 +114,7 @@ class _Feed:
         yield ENDED
 
     async def _next(self, seen: Fragment | None) -> Fragment | None:
-        """Wait until the part is another one than a viewer has seen, and return it. None: the server stops."""
+        """Wait until the fragment is another one than a viewer has seen, and return it. None: the server stops."""
         async with self._changed:
             while self._fragment is None or self._fragment is seen:
                 if self._closed:
@@ -118,7 +124,7 @@ class _Feed:
 
     async def _poll(self) -> None:
         while self._fragment is None or not self._fragment.final:
-            fragment = await to_thread.run_sync(self._read, abandon_on_cancel=True, limiter=self._limiter)
+            fragment = await to_thread.run_sync(self._read, limiter=self._limiter)
             if fragment != self._fragment:
                 async with self._changed:
                     self._fragment = fragment

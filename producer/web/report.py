@@ -32,7 +32,7 @@ def job_report(client: Client, job_id: int) -> str:
     """
     found = view(client, job_id)
     spec = found.spec
-    values: dict[str, object] = {"grid": [], "rows": [], "failures": [], "version": None, "curve": found.curve}
+    values: dict[str, object] = {"grid": [], "rows": [], "failures": [], "version": None, "curve": None}
     if isinstance(spec, GenerateSpec):
         version = _version(client, spec)
         values |= {"version": version, "curve": _curve(client, version)}

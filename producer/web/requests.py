@@ -1,4 +1,4 @@
-"""What pages read from requests: numbers, and forms within a limit; and the streams that they answer with."""
+"""Input of pages: numbers, and forms within a limit; and the streams that they answer with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of a form by name.
 
     Raises:
-        InputError: it is too large, or is no form.
+        InputError: it is too large, or is not a form.
     """
     body = bytearray()
     async for chunk in request.stream():
@@ -60,7 +60,7 @@ def job_id(request: Request) -> int:
     """Return the job's id in a path.
 
     Raises:
-        NotFoundError: it is no number, or larger than any id.
+        NotFoundError: it is not a number, or larger than any id.
     """
     text = request.path_params["id"]
     if not _is_number(text, MAX_ID):
@@ -69,7 +69,7 @@ def job_id(request: Request) -> int:
 
 
 def event_stream(request: Request, key: Hashable, read: Read) -> Response:
-    """Return a stream of a live part. While it cannot be read, viewers see why."""
+    """Return a stream of a live fragment. While it cannot be read, viewers see why."""
     feeds: Feeds = request.app.state.feeds
     if feeds.is_full(key):
         return PlainTextResponse("Too many pages are open. Close some.", 503, headers={"Retry-After": "60"})
@@ -86,9 +86,7 @@ def event_stream(request: Request, key: Hashable, read: Read) -> Response:
             if str(error) not in logged:  # once, and not every second
                 logger.exception("%s cannot be read", request.url.path)
                 logged.add(str(error))
-            return Fragment(
-                render("_error.html", message="This part cannot be shown. The server has logged the cause.")
-            )
+            return Fragment(render("_error.html", message="This cannot be shown. The server has logged the cause."))
 
     if request.method == "HEAD":
         return Response(media_type=EVENTS)

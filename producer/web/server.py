@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import uvicorn
 
@@ -42,7 +43,7 @@ def listen(host: str, port: int | None) -> socket.socket:
         found, *_ = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[4], family=found[0], backlog=1024)
     except UnicodeError as error:
-        raise InputError(f"{host[:80]!r} is no name of a host. Choose another --host") from error
+        raise InputError(f"{host[:80]!r} is not the name of a host. Choose another --host") from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE and port is None:
             return listen(host, 0)
@@ -59,14 +60,14 @@ def address(bound: socket.socket) -> str:
 
 
 @dataclass(frozen=True)
-class Key:
-    """What opens a page, and the address that a person opens it with."""
+class Login:
+    """The token of a page, and the link with which a person opens it."""
 
     token: Token
     link: str
 
 
-def choose_key(settings: Settings, bound: socket.socket) -> Key:
+def choose_login(settings: Settings, bound: socket.socket) -> Login:
     """Return the token of the settings, or on loopback one that is kept in the home, which only its user can read.
 
     Raises:
@@ -74,10 +75,10 @@ def choose_key(settings: Settings, bound: socket.socket) -> Key:
     """
     host, url = bound.getsockname()[0], address(bound)
     if settings.web_token:
-        return Key(Token(settings.web_token.strip()), url)
+        return Login(Token(settings.web_token.strip()), url)
     if is_loopback(host):
         token = _own_token(settings.home)
-        return Key(token, f"{url}{LOGIN}?token={token.text}")
+        return Login(token, f"{url}{LOGIN}?token={token.text}")
     raise InputError(
         f"Everybody who reaches {host} could read all texts. Set CHARRNN_WEB_TOKEN or CHARRNN_WEB_TOKEN_FILE, such as "
         f"from: openssl rand -hex 32"
@@ -86,15 +87,15 @@ def choose_key(settings: Settings, bound: socket.socket) -> Key:
 
 def _own_token(home: Path) -> Token:
     """Return the token in the home, which is made when it is first needed: a bookmark of the page then lasts."""
-    path, arriving = home / private.PAGE_KEY, home / f"{private.PAGE_KEY}.{os.getpid()}"
+    path = home / private.PAGE_KEY
     try:
         home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
         if not path.exists():
-            with open(arriving, "w", opener=private.opener) as file:
-                file.write(secrets.token_hex(16))
-            with suppress(FileExistsError):
-                os.link(arriving, path)  # whole, or another process was quicker
-            arriving.unlink()
+            with NamedTemporaryFile("w", dir=home, prefix=f"{private.PAGE_KEY}.") as arriving:  # of mode 0600
+                arriving.write(secrets.token_hex(16))
+                arriving.flush()
+                with suppress(FileExistsError):
+                    os.link(arriving.name, path)  # whole, or another process was quicker
         with open(path, opener=private.opener) as file:
             return Token(file.read(MAX_TOKEN).strip())
     except OSError as error:
@@ -130,12 +131,12 @@ def served_in_thread(settings: Settings) -> Iterator[str]:
     """Serve the page on loopback, read-only, while the block runs, and yield the link that opens it."""
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with listen("127.0.0.1", None) as bound, Client(settings) as client:
-        key = choose_key(settings, bound)
-        server = make_server(client, key.token)
+        login = choose_login(settings, bound)
+        server = make_server(client, login.token)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)
         thread.start()
         try:
-            yield key.link
+            yield login.link
         finally:
             server.should_exit = True
             thread.join(STOP_S + 1)

@@ -10,11 +10,12 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from charrnn.errors import counted
+from charrnn.jobs.job.tallies import SKETCH
 from charrnn.release import release
 from producer.output import console
 from producer.output import jobs as facts
@@ -26,8 +27,8 @@ STATIC = HERE / "static"
 
 def page(request: Request, template: str, /, *, status_code: int = 200, **values: Any) -> Response:
     """Return a page made from a template."""
-    site = {"allow_writes": request.app.state.allow_writes, "has_token": request.app.state.has_token}
-    return HTMLResponse(render(template, path=request.url.path, **site, **values), status_code)
+    site = {"path": request.url.path, "allow_writes": request.app.state.allow_writes}
+    return HTMLResponse(render(template, **site, **values), status_code)
 
 
 def render(template: str, /, **values: Any) -> str:
@@ -53,6 +54,7 @@ def environment() -> Environment:
         "printable": console.printable,
         "shaded": texts.shaded,
         "shown": texts.shown,
+        "number": "{:g}".format,
         "thousands": lambda number: f"{number:,}",
         "time": time,
         "urlencode": quoted,
@@ -63,6 +65,7 @@ def environment() -> Environment:
         "legend": texts.legend,
         "progress_line": facts.progress_line,
         "release": release,
+        "sketch": SKETCH,
         "sampling_line": facts.sampling_line,
         "style": style,
         "training_line": facts.training_line,
@@ -77,7 +80,7 @@ def time(milliseconds: int | None) -> Markup:
     try:
         machine = datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="seconds")
     except (OSError, OverflowError, TypeError, ValueError):
-        machine = ""
+        return escape(shown)
     return Markup('<time datetime="{}">{}</time>').format(machine, shown) if milliseconds else Markup("")
 
 

@@ -121,8 +121,11 @@ def test_a_training_goes_on_on_an_open_page(desk: Home, address: str, tab: Page)
     stay(tab)
     expect(tab.get_by_role("img")).to_be_visible()  # the curve
     expect(tab.get_by_role("progressbar")).to_be_visible()
+    expect(tab).to_have_title(re.compile("^running · Job"))
+    assert listens(tab)
     expect(tab.get_by_role("status")).to_contain_text("done")
     expect(tab.get_by_text("first version")).to_be_visible()
+    expect(tab).to_have_title(re.compile("^done · Job"))
     assert stayed(tab)
     assert not listens(tab)  # Catches: a page that asks for ever after the end
     assert watched.wrong == []
@@ -295,6 +298,14 @@ def test_the_page_is_used_by_keyboard_and_keeps_its_focus(desk: Home, address: s
     expect(link).to_be_focused()  # Catches: a live part that is replaced instead of changed
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("heading", level=1)).to_have_text(f"Job {job}")
+
+
+def test_a_page_says_that_its_server_is_gone(desk: Home, tab: Page) -> None:
+    with served(desk) as address:
+        tab.goto(f"{address}/workers")
+        expect(tab.get_by_role("row").filter(has_text="cpu")).to_have_count(1)
+        expect(tab.get_by_role("alert")).to_have_count(0)
+    expect(tab.get_by_role("alert")).to_contain_text("The server does not answer")
 
 
 def test_up_serves_the_page_and_says_where(desk: Home, tab: Page) -> None:

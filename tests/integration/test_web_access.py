@@ -1,4 +1,4 @@
-"""Who may use the page: the Host header, the token, the origin of what changes something, and the headers."""
+"""Access to the page: the Host header, the token, the origin of what changes something, and the headers."""
 
 from __future__ import annotations
 
@@ -113,18 +113,18 @@ def test_a_large_form_is_refused(client: Client) -> None:
 def test_an_address_that_others_reach_needs_a_token(settings: Settings) -> None:
     with server.listen("0.0.0.0", 0) as bound:  # noqa: S104  # refused before anybody could connect
         with pytest.raises(InputError, match="Set CHARRNN_WEB_TOKEN"):
-            server.choose_key(settings, bound)
+            server.choose_login(settings, bound)
         for wrong in ("short", "with blanks and long enough", "ñandú-ñandú-ñandú"):
             with pytest.raises(InputError, match="at least 16 ASCII characters without blanks"):
-                server.choose_key(replace(settings, web_token=wrong), bound)
-        key = server.choose_key(replace(settings, web_token=f" {TOKEN}\n"), bound)
+                server.choose_login(replace(settings, web_token=wrong), bound)
+        key = server.choose_login(replace(settings, web_token=f" {TOKEN}\n"), bound)
         assert (key.token.text, key.link) == (TOKEN, server.address(bound))
 
 
 def test_on_loopback_the_token_is_this_user_s_and_stays(client: Client, settings: Settings) -> None:
     with server.listen("127.0.0.1", 0) as bound:
-        key = server.choose_key(settings, bound)
-        assert server.choose_key(settings, bound) == key  # Catches: a bookmark that ends with its server
+        key = server.choose_login(settings, bound)
+        assert server.choose_login(settings, bound) == key  # Catches: a bookmark that ends with its server
     assert (settings.home / "web_token").stat().st_mode & 0o077 == 0
     with serve(client, token=key.token.text) as page:
         assert page.get("/").status == 401  # Catches: a page that every user of the machine can read

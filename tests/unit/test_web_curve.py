@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.web.views.curve import HIGHEST, MAX_POINTS, draw
+from producer.web.views.curve import MAX_LOSS, MAX_POINTS, draw
 
 losses = st.one_of(st.floats(-1e5, 1e5), st.floats())
 
@@ -13,7 +13,7 @@ losses = st.one_of(st.floats(-1e5, 1e5), st.floats())
 @given(st.lists(losses, min_size=1, max_size=50), st.integers(1, 10**6))
 def test_every_finite_value_is_inside_the_drawing(values: list[float], first: int) -> None:
     curve = draw("Loss", "epoch", range(first, first + len(values)), {"validation loss": values})
-    drawable = [value for value in values if abs(value) < HIGHEST]
+    drawable = [value for value in values if abs(value) < MAX_LOSS]
     if not drawable:
         assert curve is None
         return
@@ -21,7 +21,7 @@ def test_every_finite_value_is_inside_the_drawing(values: list[float], first: in
     points = [tuple(map(float, point.split(","))) for point in curve.lines[0].points.split()]
     assert len(points) == len(drawable)
     ticks = [(tick.at, curve.top) for tick in curve.x_ticks] + [(curve.left, tick.at) for tick in curve.y_ticks]
-    for x, y in [*points, *ticks, curve.best]:
+    for x, y in [*points, *ticks, *filter(None, [curve.best])]:
         assert curve.left <= x <= curve.right + 1
         assert curve.top - 1 <= y <= curve.bottom + 1
     assert 1 <= len(curve.y_ticks) <= 12
@@ -41,3 +41,9 @@ def test_a_long_training_has_no_more_points_than_a_screen_has_pixels() -> None:
     assert curve is not None
     assert len(curve.lines[0].points.split()) <= MAX_POINTS
     assert "at epoch 10,000" in curve.title  # Catches: the lowest of the points that are drawn
+
+
+def test_without_a_validation_loss_there_is_no_lowest_one() -> None:
+    curve = draw("Loss", "epoch", [1], {"training loss": [3.0], "validation loss": [float("nan")]})
+    assert curve is not None
+    assert (curve.title, curve.best) == ("Loss", None)

@@ -87,19 +87,20 @@ def test_lines_of_any_kind_stay_inside_the_event() -> None:
 
 
 def test_a_silent_part_finds_out_who_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeds, "SILENCE_S", 0.01)
-
     async def test(found: Feeds) -> None:
         stream = found.follow("job", lambda: Fragment("same"))
         assert await anext(stream) == "data: same\n\n"
+        monkeypatch.setattr(feeds, "SILENCE_S", 0.01)
         assert await anext(stream) == ": \n\n"
         await stream.aclose()  # type: ignore[attr-defined]
 
     run(test)
 
 
-@pytest.mark.parametrize(("limit", "others"), [("MAX_VIEWERS", True), ("MAX_PARTS", False)])
-def test_there_are_at_most_so_many_viewers_and_parts(monkeypatch: pytest.MonkeyPatch, limit: str, others: bool) -> None:
+@pytest.mark.parametrize(("limit", "others"), [("MAX_VIEWERS", True), ("MAX_FRAGMENTS", False)])
+def test_there_are_at_most_so_many_viewers_and_fragments(
+    monkeypatch: pytest.MonkeyPatch, limit: str, others: bool
+) -> None:
     monkeypatch.setattr(feeds, limit, 1)
 
     async def test(found: Feeds) -> None:

@@ -151,7 +151,7 @@ def _encode_txt(lines: Iterable[bytes]) -> Iterator[Piece]:
 def _encode_parquet(lines: Iterable[bytes]) -> Iterator[Piece]:
     """Yield row groups compressed with zstd.
 
-    An error leaves a complete file with fewer rows behind, which the caller removes.
+    An error leaves an incomplete file behind, which the caller removes.
     """
     try:
         from pyarrow.parquet import ParquetWriter

@@ -1,4 +1,4 @@
-"""What changes something: each shows a question first, and does it when the answer is sent."""
+"""Actions that change something: each shows a question first, and does it when the answer is sent."""
 
 from __future__ import annotations
 

@@ -7,14 +7,13 @@ from itertools import islice
 from starlette.requests import Request
 from starlette.responses import Response
 
-from charrnn.errors import InputError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows.row import Row
 from producer.web.requests import job_id
 from producer.web.templates import page
 from producer.web.views.grid import SHOWN_CELLS, grid_of, read_grid
-from producer.web.views.selection import Selection
+from producer.web.views.selection import Selection, sampled_spec
 
 SHOWN_SEEDS = 10  # on a page of the grid
 SHOWN_ROWS = 50  # on a page of the list
@@ -25,9 +24,7 @@ def texts(request: Request) -> Response:
     """Show texts of a job."""
     client: Client = request.app.state.client
     job = client.job(job_id(request))
-    spec = job.generate_spec
-    if spec is None:
-        raise InputError(f"Job {job.id} is a training job, so it has no texts. Its previews are on its page")
+    spec = sampled_spec(job)
     grid, wanted = grid_of(spec), Selection.of(request)
     if grid and wanted.is_grid:
         first = wanted.first or 0

@@ -9,7 +9,6 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from charrnn.checks import check_choice
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.specs import QUEUES
 from charrnn.jobs.job.states import JobState
@@ -40,18 +39,17 @@ class Filters:
     model: str | None
     label: str | None
     schedule: str | None
-    failures: bool
+    with_failures: bool
 
     @classmethod
     def of(cls, request: Request) -> Filters:
         names = ("state", "kind", "model", "label", "schedule")
         values = {name: request.query_params.get(name) or None for name in names}
-        return cls(**values, failures=bool(request.query_params.get("failures")))
+        return cls(**values, with_failures=bool(request.query_params.get("with_failures")))
 
 
 def _listed(client: Client, filters: Filters, before: int | None) -> dict[str, Any]:
-    values = asdict(filters)
-    found = client.jobs(PAGE + 1, before=before, with_failures=values.pop("failures"), **values)
+    found = client.jobs(PAGE + 1, before=before, **asdict(filters))
     return {
         "jobs": found[:PAGE],
         "num_troubles": len(client.schedules.find_troubles()),
@@ -109,21 +107,20 @@ def parts(request: Request) -> Response:
 def download(request: Request) -> Response:
     """Send the rows that are done, or some of them, as a file."""
     client: Client = request.app.state.client
-    suffix = request.path_params["format"]
-    check_choice("The format", suffix, formats.FORMATS)
+    format = request.path_params["format"]  # noqa: A001
     job = client.job(job_id(request))
-    lines = Selection.of(request).lines(client, job)
-    first = list(islice(lines, 1))  # an error becomes a page, as long as nothing was sent
-    name = f"job-{job.id}{'' if job.ended else '-so-far'}.{suffix}"
+    pieces = formats.encode(Selection.of(request).lines(client, job), format)
+    first = list(islice(pieces, 1))  # an error becomes a page, as long as nothing was sent
+    name = f"job-{job.id}{'' if job.ended else '-so-far'}.{format}"
     return StreamingResponse(
-        (piece for piece, _ in formats.encode(chain(first, lines), suffix)),
-        media_type=TYPES[suffix],
+        (piece for piece, _ in chain(first, pieces)),
+        media_type=TYPES[format],
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 
 def report(request: Request) -> Response:
-    """Show the report of a job, which can be saved as one file."""
+    """Send the report of a job, which is one file."""
     client: Client = request.app.state.client
     job = job_id(request)
     html = job_report(client, job)

@@ -17,7 +17,7 @@ async def login(request: Request) -> Response:
     if token is None or token.admits(request):
         return RedirectResponse(target, 303)
     # The link that a terminal shows has the token of this machine's user.
-    sent = request.query_params.get("token") if request.method == "GET" else (await read_form(request)).get("token")
+    sent = request.query_params.get("token") if request.method != "POST" else (await read_form(request)).get("token")
     if sent is None:
         return templates.page(request, "login.html", wrong=False)
     if not token.matches(sent.strip()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ from charrnn.jobs.job.version import CHAMPION, ListedVersion
 from charrnn.training.progress import Preview
 from producer.web.templates import page
 from producer.web.views.curve import Curve, draw
+from producer.web.views.job import best_epoch
 
 SHOWN_VERSIONS = 200  # of a model, the newest
 
@@ -59,7 +59,7 @@ def compare(request: Request) -> Response:
     client: Client = request.app.state.client
     references = [request.query_params.get(name, "") for name in ("a", "b")]
     if not all(references):
-        raise InputError("Two versions are needed, such as /models/compare?a=names@1&b=names@2")
+        raise InputError("Two versions are needed, such as /compare?a=names@1&b=names@2")
     versions = [client.models.show(reference) for reference in references]
     previews = [_previews(client, version.job) for version in versions]
     return page(request, "compare.html", versions=versions, previews=previews)
@@ -73,6 +73,5 @@ def _previews(client: Client, job: int | None) -> Sequence[Preview]:
         history = client.status(job).history
     except CharrnnError:
         return ()
-    finite = [epoch for epoch in history if math.isfinite(epoch.val_loss)]
-    best = min(finite, key=lambda epoch: epoch.val_loss, default=None)
+    best = best_epoch(history)
     return best.previews if best else ()

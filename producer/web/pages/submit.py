@@ -30,7 +30,7 @@ async def form(request: Request) -> Response:
     client: Client = request.app.state.client
     models = sorted({version.model for version in await run_in_threadpool(client.models.list)})
     values: dict[str, Any] = {"models": models, "preview": None, "warnings": [], "error": None}
-    if request.method == "GET":
+    if request.method != "POST":
         given = {name: request.query_params.get(name, value) for name, value in FIELDS.items()}
         given["model"] = given["model"] or client.connections.settings.model or next(iter(models), "")
         return page(request, "submit.html", fields=given, **values)

@@ -1,4 +1,4 @@
-// What the live parts of a page need beside htmx: a word when the server is gone, the title, and the focus.
+// Additions to htmx for live fragments: a word when the server is gone, the title, and the focus.
 (() => {
     const lost = () => document.getElementById("lost");
 

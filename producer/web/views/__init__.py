@@ -1,1 +1,1 @@
-"""What pages and reports show: a job, a grid of texts, curves, and texts."""
+"""Values that pages and reports show: a job, a grid of texts, curves, and texts."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 640, 240  # units of the drawing, which scales with the page
 LEFT, BOTTOM, MARGIN = 56, 28, 12  # for the numbers at the axes
 MAX_POINTS = 400  # of a line; a pixel each on most screens
-HIGHEST = 1e6  # no loss of a text is higher; an axis to 1e308 would overflow
+MAX_LOSS = 1e6  # no loss of a text is higher; an axis to 1e308 would overflow
 TICKS = 4  # about so many numbers at an axis
 
 
@@ -35,7 +35,7 @@ class Curve:
 
     Attributes:
         title: for a screen reader: what is shown, and the lowest value.
-        best: coordinates of the lowest point of the last line.
+        best: coordinates of the lowest point of the last line; None if it has none.
     """
 
     title: str
@@ -43,7 +43,7 @@ class Curve:
     lines: tuple[Line, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
-    best: tuple[float, float]
+    best: tuple[float, float] | None
     width: int = WIDTH
     height: int = HEIGHT
     left: int = LEFT
@@ -57,7 +57,7 @@ def draw(title: str, x_name: str, xs: Sequence[int], series: Mapping[str, Sequen
 
     Args:
         xs: rising whole numbers, such as epochs.
-        series: values by the line's name. Values that are not finite, or not below HIGHEST, are left out.
+        series: values by the line's name. Values that are not finite, or not below MAX_LOSS, are left out.
     """
     finite = [value for values in series.values() for value in values if _is_drawable(value)]
     if not finite:
@@ -67,10 +67,10 @@ def draw(title: str, x_name: str, xs: Sequence[int], series: Mapping[str, Sequen
     x_scale = _Scale(xs[0] - 0.5 * (len(xs) == 1), xs[-1] + 0.5 * (len(xs) == 1), LEFT, WIDTH - MARGIN)
     y_scale = _Scale(low - pad, high + pad, HEIGHT - BOTTOM, MARGIN)
     last = [(x, y) for x, y in zip(xs, list(series.values())[-1], strict=True) if _is_drawable(y)]
-    best = min(last, key=lambda point: point[1], default=(xs[0], low))
+    best = min(last, key=lambda point: point[1], default=None)
     step = -(-len(xs) // MAX_POINTS)
     return Curve(
-        title=f"{title}. Lowest {list(series)[-1]}: {best[1]:.4f} at {x_name} {best[0]:,}",
+        title=title if best is None else f"{title}. Lowest {list(series)[-1]}: {best[1]:.4f} at {x_name} {best[0]:,}",
         x_name=x_name,
         lines=tuple(
             Line(name=name, points=_points(xs[::step], values[::step], x_scale, y_scale))
@@ -78,12 +78,12 @@ def draw(title: str, x_name: str, xs: Sequence[int], series: Mapping[str, Sequen
         ),
         x_ticks=tuple(Tick(at=x_scale(x), text=f"{x:,}") for x in _whole_ticks(xs[0], xs[-1])),
         y_ticks=tuple(Tick(at=y_scale(y), text=text) for y, text in _ticks(low - pad, high + pad)),
-        best=(x_scale(best[0]), y_scale(best[1])),
+        best=None if best is None else (x_scale(best[0]), y_scale(best[1])),
     )
 
 
 def _is_drawable(value: float) -> bool:
-    return abs(value) < HIGHEST  # also False for NaN
+    return abs(value) < MAX_LOSS  # also False for NaN
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.version import VersionDetails
 from charrnn.jobs.job.views import JobStatus
 from charrnn.training.progress import EpochMetrics, Preview
-from producer.output.progress import Pace, headline_of, work_of
+from producer.output.progress import Pace, clock, headline_of, work_of
 from producer.web.views.curve import Curve, draw
 
 SHOWN_FAILURES = 20  # parts
@@ -30,7 +30,7 @@ class JobView:
     Attributes:
         done, total: characters sampled or trained on.
         headline: what it does now, in words.
-        pace: throughput and time left, such as "12,300/s 1:05", if they are known.
+        speed: throughput and time left in words, if they are known.
         failed: the first of the parts that failed.
         previews: texts by epoch, for each temperature in order.
         best: the epoch with the lowest validation loss.
@@ -42,7 +42,7 @@ class JobView:
     done: float
     total: float
     headline: str
-    pace: str
+    speed: str
     failed: Sequence[StoredPart]
     curve: Curve | None
     previews: Mapping[int, Sequence[Preview]]
@@ -65,20 +65,23 @@ def view(client: Client, job_id: int, pace: Pace | None = None) -> JobView:
     """
     job = client.status(job_id)
     done, total = work_of(job)
-    finite = [epoch for epoch in job.history if math.isfinite(epoch.val_loss)]
     return JobView(
         job=job,
         spec=job.known_spec,
-        done=total if job.succeeded else done,
+        done=done,
         total=total,
         headline=headline_of(job),
-        pace="" if pace is None or job.ended else pace(done, total, time.monotonic()),
+        speed=_speed(pace(done, total, time.monotonic()) if pace and job.progress else None),
         failed=client.connections.store.parts(job.id, PartState.FAILED, limit=SHOWN_FAILURES),
         curve=loss_curve(job.history),
         previews=_previews(job.history),
-        best=min(finite, key=lambda epoch: epoch.val_loss, default=None),
+        best=best_epoch(job.history),
         made=_made(client, job),
     )
+
+
+def _speed(pace: tuple[float, float] | None) -> str:
+    return "" if pace is None else f"{pace[0]:,.0f} characters/s, {clock(pace[1])} left"
 
 
 def loss_curve(history: Sequence[EpochMetrics]) -> Curve | None:
@@ -90,6 +93,12 @@ def loss_curve(history: Sequence[EpochMetrics]) -> Curve | None:
         "validation loss": [epoch.val_loss for epoch in history],
     }
     return draw("Loss in nats per character by epoch", "epoch", [epoch.epoch for epoch in history], losses)
+
+
+def best_epoch(history: Sequence[EpochMetrics]) -> EpochMetrics | None:
+    """Return the epoch with the lowest validation loss, or None if none has one."""
+    finite = [epoch for epoch in history if math.isfinite(epoch.val_loss)]
+    return min(finite, key=lambda epoch: epoch.val_loss, default=None)
 
 
 def _previews(history: Sequence[EpochMetrics]) -> dict[int, Sequence[Preview]]:

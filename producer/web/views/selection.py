@@ -62,7 +62,7 @@ class Selection:
         Raises:
             InputError: the job is a training job, or has no such seed or temperature.
         """
-        spec = _spec(job)
+        spec = sampled_spec(job)
         count = len(spec.sampling.temperatures)
         if self.temperature is not None and self.temperature >= count:
             raise InputError(f"Job {job.id} has {count} temperatures. Received: number {self.temperature}, from 0")
@@ -87,7 +87,7 @@ class Selection:
         """
         first, end = self.bounds(job)
         searched = self.temperature is not None and self.seed is None
-        where = [f"temperature={_spec(job).sampling.temperatures[self.temperature or 0]!r}"] if searched else []
+        where = [f"temperature={sampled_spec(job).sampling.temperatures[self.temperature or 0]!r}"] if searched else []
         return client.results(
             job.id,
             rows=(first, end if stop is None else stop),
@@ -98,7 +98,12 @@ class Selection:
         )
 
 
-def _spec(job: Job) -> GenerateSpec:
+def sampled_spec(job: Job) -> GenerateSpec:
+    """Return the spec of a job that has texts.
+
+    Raises:
+        InputError: it is a training job.
+    """
     if job.generate_spec is None:
         raise InputError(f"Job {job.id} is a training job, so it has no texts. Its previews are on its page")
     return job.generate_spec

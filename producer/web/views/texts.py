@@ -20,15 +20,15 @@ def shown(text: str, limit: int = MAX_SHOWN) -> Markup:
     return escape(_printable_lines(text[:limit])) + _rest(text, limit)
 
 
-def shaded(text: str, logprobs: Sequence[float]) -> Markup:
-    """Return a text as HTML whose unlikely characters are shaded, the less likely the darker.
+def shaded(text: str, logprobs: Sequence[float], limit: int = MAX_SHOWN) -> Markup:
+    """Return a text as HTML whose unlikely characters are shaded, the less likely the darker, up to `limit` characters.
 
     Args:
         logprobs: natural log probability of each character.
     """
-    runs = groupby(zip(text[:MAX_SHOWN], logprobs, strict=False), lambda pair: _shade(pair[1]))
+    runs = groupby(zip(text[:limit], logprobs, strict=False), lambda pair: _shade(pair[1]))
     parts = (_run(shade, "".join(character for character, _ in run)) for shade, run in runs)
-    return Markup("").join(parts) + _rest(text, MAX_SHOWN)
+    return Markup("").join(parts) + _rest(text, limit)
 
 
 def _shade(logprob: float) -> int:
