@@ -63,12 +63,14 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(READY) ## write docs/reference.md, docs/schemas, and the words that shells complete, from the commands
+docs: $(READY) ## write the reference pages, schemas and completion from the code
 	$(BIN)/python -m producer.completion.words > producer/completion/words.new
 	mv producer/completion/words.new producer/completion/words.json
 	$(BIN)/python -m producer.docs.schemas docs/schemas
 	$(BIN)/python -m producer.docs.reference > docs/reference.new
 	mv docs/reference.new docs/reference.md
+	$(BIN)/python -m producer.docs.api > docs/api.new
+	mv docs/api.new docs/api.md
 
 format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff check --fix .

@@ -40,8 +40,7 @@ if TYPE_CHECKING:
 
 
 class Client:
-    """A client of one store and one broker. Both are opened when they are first used, and closed by `close` or at the
-    end of a `with` block.
+    """A client of one store and one broker, which are opened at first use, and closed by `close` or a `with` block.
 
     Args:
         settings: default: those of the environment, as `Settings.from_env` reads them.
@@ -58,17 +57,20 @@ class Client:
 
     @cached_property
     def models(self) -> Models:
+        """The versions of all models."""
         from charrnn.jobs.models.models import Models
 
         return Models(self.connections)
 
     @cached_property
     def schedules(self) -> Schedules:
+        """The schedules."""
         from charrnn.jobs.schedules import Schedules
 
         return Schedules(self.connections)
 
     def close(self) -> None:
+        """Close the connections to broker, store and files."""
         self.connections.close()
 
     def train(self, request: TrainRequest, *, dry_run: bool = False) -> JobHandle[TrainSpec]:
@@ -180,9 +182,8 @@ class Client:
         number = registry.version_number(version)
         if at and (not name or number is None):
             raise InputError(f"The model must be NAME or NAME@VERSION, such as speeches@3. Received: {model!r}")
-        equal = {"state": state, "kind": kind, "model": name or None, "version": number}
-        equal |= {"label": label, "schedule": schedule}
-        return self.connections.store.jobs(limit, before, with_failures=with_failures, **equal)
+        equal = {"state": state, "kind": kind, "model": name or None, "version": number, "label": label}
+        return self.connections.store.jobs(limit, before, with_failures=with_failures, schedule=schedule, **equal)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """Yield the status of a job again and again until it has ended. The last one is that of the ended job.
@@ -257,10 +258,8 @@ class Client:
         pruning.delete(self.connections.store, self.connections.files, job_id)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False) -> pruning.Pruned:
-        """Delete jobs that ended more than `older_than_s` seconds ago, and set files aside that no row names. They are
-        deleted a week later.
-
-        Training jobs that made a version are kept.
+        """Delete jobs that ended more than `older_than_s` seconds ago, but no training job that made a version. Files
+        that no row names are set aside, and deleted a week later.
 
         Args:
             accept_newer: set files aside too that are newer than everything that the database knows.
@@ -278,8 +277,7 @@ class Client:
         return inspect(self.connections.store, self.connections.files)
 
     def recover(self) -> None:
-        """Make a database safe to use that was restored from a backup, while no worker and no scheduler runs: numbers
-        that may have been used since the backup are skipped."""
+        """Skip numbers that may have been used since a backup that was restored. No worker or scheduler may run."""
         with self.connections.store.write() as connection:
             migrations.skip_used_numbers(connection)
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class JobHandle(Submitted[Spec]):
     """A submitted job and its client.
 
-    job = client.submit(request, ["Today, we"])
-    if job.wait().succeeded:
-        for row in job.rows():
-            print(row.text)
+        job = client.submit(request, ["Today, we"])
+        if job.wait().succeeded:
+            for row in job.rows():
+                print(row.text)
 
     Raises:
         InputError: from every method after a dry run, which stores no job.

@@ -1,1 +1,1 @@
-"""Generators of docs/reference.md and docs/schemas, which `make docs` runs."""
+"""Generators of the reference pages, the schemas and the site, which `make docs` runs."""

@@ -14,7 +14,7 @@ HEAD = """\
 # Command reference
 
 Every command with its arguments, options and examples, as `charrnn-jobs COMMAND --help` shows them.
-[commands.md](commands.md) explains training, seeds, results, exit codes and settings.
+[commands.md](commands.md) explains training, seeds and exit codes.
 This page is generated: `make docs`.
 """
 DEFAULT = re.compile(r" \\\[default: (.*)\]$")

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
 
 import charrnn
 import charrnn.jobs
-from charrnn.jobs.client import Client
-from charrnn.jobs.connections import Connections
-from charrnn.jobs.models.models import Models
-from charrnn.jobs.schedules import Schedules
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -40,19 +35,3 @@ def test_an_unknown_name_gets_an_error_with_the_known_ones() -> None:
 def test_every_exported_name_of_jobs_exists_in_its_module(name: str, home: str) -> None:
     assert getattr(charrnn.jobs, name).__module__ == home
     assert charrnn.jobs.__all__ == sorted(charrnn.jobs._HOMES)
-
-
-PAGE = (Path(__file__).parents[2] / "docs" / "client.md").read_text()
-TABLE = PAGE.partition("| verb |")[2].partition("\n\n")[0]
-
-
-def test_the_page_imports_existing_names() -> None:
-    (block,) = re.findall(r"^from charrnn\.jobs import .+", PAGE, re.MULTILINE)
-    exec(block, {})  # Catches: a name that was moved or renamed
-
-
-@pytest.mark.parametrize("verb", sorted(set(re.findall(r"`\.?([a-z_.]+)\(", TABLE))))
-def test_the_page_s_verbs_are_the_client_s(verb: str) -> None:
-    """This includes the verbs of its models, schedules and connections, which the page abbreviates by a leading dot."""
-    owners = (Client, Models, Schedules, Connections)
-    assert any(hasattr(owner, verb.rpartition(".")[2]) for owner in owners), verb
