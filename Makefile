@@ -63,7 +63,7 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(READY) ## write the reference pages, schemas and completion from the code
+docs: $(READY) ## write the reference pages, schemas and completion from the code, and build the site in .site/html
 	$(BIN)/python -m producer.completion.words > producer/completion/words.new
 	mv producer/completion/words.new producer/completion/words.json
 	$(BIN)/python -m producer.docs.schemas docs/schemas
@@ -71,6 +71,8 @@ docs: $(READY) ## write the reference pages, schemas and completion from the cod
 	mv docs/reference.new docs/reference.md
 	$(BIN)/python -m producer.docs.api > docs/api.new
 	mv docs/api.new docs/api.md
+	$(BIN)/python -m producer.docs.site . .site/pages
+	$(BIN)/zensical build --strict
 
 format: $(READY) ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
@@ -79,7 +81,7 @@ format: $(READY) ## fix what ruff can fix
 # uv pip compile writes no registry's address; uv.lock would. The images get what the tests ran with.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header
 SERVICES := --extra postgres --extra s3 --extra parquet --extra web
-TESTS := $(SERVICES) --extra local --extra demo --extra dev
+TESTS := $(SERVICES) --extra local --extra demo --extra dev --extra docs
 PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml
 requirements: ## pin and hash the dependencies again (needs uv)
 	$(COMPILE) --upgrade pyproject.toml $(TESTS) --extra cpu --output-file requirements.txt
@@ -96,7 +98,7 @@ $(BENCH)/.ready:
 	@touch $@
 
 clean: ## remove what make demo and make test made
-	rm -rf .venv .venv-gpu $(BENCH) .demo .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-gpu $(BENCH) .demo .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .site .cache
 
 $(READY): $(REQUIREMENTS) pyproject.toml
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" REQUIREMENTS="$(REQUIREMENTS)" sh deploy/set-up.sh
