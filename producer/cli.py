@@ -167,12 +167,12 @@ app = typer.Typer(
 )
 
 
-def with_dashes(message: str, command: Any) -> str:
-    """Return a message of the library with its parameters named as the options of a command: `start` as --from.
+def with_dashes(message: str, *called: Any) -> str:
+    """Return a message of the library with its parameters named as the options of commands: `start` as --from.
 
     Parameters begin a message that is about one of them, and stand in backticks elsewhere.
     """
-    commands = [command, *getattr(command, "commands", {}).values()]
+    commands = [each for command in called for each in (command, *getattr(command, "commands", {}).values())]
     options = {
         name: option
         for each in commands
@@ -204,9 +204,8 @@ def main() -> None:
 
 
 def _named(message: str) -> str:
-    """Return a message with the options of the command that was called."""
-    called = next((word for word in sys.argv[1:] if word in COMMANDS), None)
-    return with_dashes(message, load(called)) if called else message
+    """Return a message with the options of the command that was called, and of those that a schedule is to run."""
+    return with_dashes(message, *(load(word) for word in sys.argv[1:] if word in COMMANDS))
 
 
 def _print_release(wanted: bool) -> None:

@@ -36,7 +36,13 @@ def add_again(stored: StoredSchedule) -> list[str]:
     facts = {"cron": stored.cron, "timezone": stored.timezone, "deadline": _seconds(schedule.deadline_s)}
     facts |= {name: getattr(schedule, name) for name in ("overlap", "catch_up", "always", "on_success", "on_failure")}
     defaults = {**_defaults(Schedule), "timezone": "UTC", "deadline": None}
-    return ["schedules", "add", schedule.name, *_options(facts, defaults), "--", *request_words(schedule.request)]
+    return ["schedules", "add", schedule.name, *_options(facts, defaults), "--", *command_words(schedule)]
+
+
+def command_words(schedule: Schedule) -> list[str]:
+    """Return the command that a schedule submits, word by word."""
+    words = request_words(schedule.request)
+    return words if schedule.then is None else [*words, "--then", *request_words(schedule.then)]
 
 
 def request_words(request: Request) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from charrnn.errors import CharrnnError, DamagedError, UnreachableError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.requests import Request, TrainRequest
+from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import (
     ListedSchedule,
     Outcome,
@@ -26,12 +26,13 @@ from charrnn.jobs.job.schedule import (
     WaitingSlot,
     utc,
 )
-from charrnn.jobs.job.specs import TrainSpec
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.scheduled import slots
 from charrnn.jobs.submit.sampling import submit
+from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep.hooks import Hooks
 from charrnn.jobs.upkeep.submissions import Submissions
@@ -89,13 +90,15 @@ class Schedules:
             NotFoundError: the model does not exist.
             UnreachableError: broker, store or files do not answer.
         """
-        self._request(schedule.request, dry_run=True)
+        self._request(schedule.request, schedule.then, dry_run=True)
         self.hooks.allow(schedule.on_success, schedule.on_failure)
         now = self._now()
         with self._connections.store.write() as connection:
             slots.add(connection, schedule, now, replace=replace)
 
-    def edit(self, name: str, *, request: Request | None = None, **changes: Any) -> None:
+    def edit(
+        self, name: str, *, request: Request | None = None, then: GenerateRequest | None = None, **changes: Any
+    ) -> None:
         """Change a schedule, which keeps its slots and stays paused. New hooks are allowed on this host.
 
         A slot whose job is being submitted keeps the old request. A text that did not change is trained on again after
@@ -103,6 +106,7 @@ class Schedules:
 
         Args:
             request: the new request, checked as if it were submitted now.
+            then: what follows the new request. What followed the old one is dropped with that one.
             changes: new values, named as in `job.schedule.RULES`.
 
         Raises:
@@ -112,12 +116,12 @@ class Schedules:
         with self._connections.store.read() as connection:
             slots.get_schedule(connection, name)
         if request is not None:
-            self._request(request, dry_run=True)
+            self._request(request, then, dry_run=True)
         self.hooks.allow(changes.get("on_success"), changes.get("on_failure"))
         now = self._now()
         with self._connections.store.write() as connection:
             stored = slots.get_schedule(connection, name, locked=True)
-            slots.change(connection, stored.schedule(request=request, **changes), now)
+            slots.change(connection, stored.schedule(request=request, then=then, **changes), now)
 
     def list(self) -> Sequence[ListedSchedule]:
         """Return all schedules, each with its `last` slot, if it had one."""
@@ -168,12 +172,11 @@ class Schedules:
         """Return how a run failed, or None."""
         if last.state in (SlotState.FAILED, SlotState.EXPIRED):
             return f"the run of {utc(last.at)} {last.state}: {last.reason}"
-        if last.job is None:
+        found = (self._job(job) for job in last.jobs)
+        failed = next((job for job in found if job and (job.state == JobState.FAILED or job.rows_failed)), None)
+        if failed is None:
             return None
-        job = next(iter(self._connections.store.jobs(1, id=last.job)), None)  # it may have been deleted
-        if job is None or (job.state != JobState.FAILED and not job.rows_failed):
-            return None
-        return f"job {last.job}, the run of {utc(last.at)}, failed{f': {job.error}' if job.error else ''}"
+        return f"job {failed.id}, the run of {utc(last.at)}, failed{f': {failed.error}' if failed.error else ''}"
 
     def show(self, name: str) -> ScheduleDetails:
         """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""
@@ -187,12 +190,14 @@ class Schedules:
         return ScheduleDetails(**vars(stored), slots=tuple(map(self._shown, latest)), upcoming=upcoming)
 
     def _shown(self, slot: StoredSlot) -> ShownSlot:
-        job = None
-        if slot.job is not None:
-            job = next(iter(self._connections.store.jobs(1, id=slot.job)), None)  # it may have been deleted
-        return ShownSlot(**vars(slot), outcome=self._outcome(job) if job else None)
+        return ShownSlot(**vars(slot), outcome=self._outcome(slot.job), then_outcome=self._outcome(slot.then_job))
 
-    def _outcome(self, job: Job) -> Outcome:
+    def _job(self, job_id: int) -> Job | None:
+        return next(iter(self._connections.store.jobs(1, id=job_id)), None)  # it may have been deleted
+
+    def _outcome(self, job_id: int | None) -> Outcome | None:
+        if job_id is None or (job := self._job(job_id)) is None:
+            return None
         outcome = Outcome(job_state=job.state, model=job.model, version=job.version)
         if job.kind != TrainSpec.QUEUE or job.version is None:
             return outcome
@@ -313,9 +318,10 @@ class Schedules:
     def _submit(self, schedule: Schedule, slot: Slot, now: int) -> None:
         """Submit the job of a claimed slot, and store the outcome with the slot."""
         try:
-            job = self._request(schedule.request, slot=slot)
-            submitted = {"event": "submitted", "schedule": slot.schedule, "job": job}
-            logger.info("schedule %s: submitted job %d", slot, job, extra=submitted)
+            done = self._request(schedule.request, schedule.then, slot=slot)
+            submitted = {"event": "submitted", "schedule": slot.schedule, "job": done.id}
+            following = f", and job {done.then_job} after it" if done.then_job else ""
+            logger.info("schedule %s: submitted job %d%s", slot, done.id, following, extra=submitted)
         except SkippedError as error:
             self._settle(slot, SlotState.UNCHANGED, str(error))
         except UnreachableError as error:
@@ -328,11 +334,13 @@ class Schedules:
             logger.exception("schedule %s: unexpected error", slot)
             self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
 
-    def _request(self, request: Request, *, dry_run: bool = False, slot: Slot | None = None) -> int | None:
-        """Submit a request, and return the id of its job, or None in a dry run."""
+    def _request(
+        self, request: Request, then: GenerateRequest | None, *, dry_run: bool = False, slot: Slot | None = None
+    ) -> Submitted[TrainSpec] | Submitted[GenerateSpec]:
+        """Submit a request, and what follows it."""
         if isinstance(request, TrainRequest):
-            return train(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True).id
-        return submit(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True).id
+            return train(self._connections, request, then=then, dry_run=dry_run, slot=slot, scheduled=True)
+        return submit(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True)
 
     def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
         with self._connections.store.write() as connection:

@@ -9,7 +9,7 @@ from typer.core import TyperCommand
 
 from charrnn.errors import InputError
 from charrnn.jobs.cron import Cron
-from charrnn.jobs.job.requests import Request
+from charrnn.jobs.job.requests import GenerateRequest, Request
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.programs import JOB_FAILED, UNREACHABLE
@@ -29,6 +29,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the s
 TIMES, HOOKS = "Times", "Hooks"
 NONE = "none"  # in place of a value: remove it
 SCHEDULED = ("train", "submit")
+THEN = "--then"  # between a train command and the submit command that follows it
 
 app = typer.Typer()
 schedules = typer.Typer()
@@ -70,7 +71,7 @@ class WithCommand(TyperCommand):
 
 
 # The options of `add`, which have defaults, and of `edit`, where one that is left out changes nothing.
-COMMAND_HELP = "train or submit, with its arguments."
+COMMAND_HELP = "train or submit, with its arguments. After train: --then submit, with its arguments."
 CRON = {"metavar": "CRON", "help": 'Cron expression: minute hour day month weekday, such as "0 3 * * *".'}
 ZONE = {"metavar": "ZONE", "help": "IANA time zone of --cron, such as Europe/Paris."}
 OVERLAP = {"help": "If the previous job is still running: skip this run, or queue it."}
@@ -101,11 +102,13 @@ def add(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         flag("--replace", help="Replace a schedule of this name, if there is one, and keep its history.", panel=TIMES),
     ] = False,
 ) -> None:
-    """Add a schedule for train or submit. The command is checked as if it were submitted now."""
+    """Add a schedule for train, submit, or train and then submit. It is checked as if it were submitted now."""
+    request, then = _requests(command)
     schedule = Schedule(
         name=name,
         cron=Cron(cron, timezone),
-        request=_request(command).absolute(),
+        request=request,
+        then=then,
         overlap=overlap,
         catch_up=catch_up,
         deadline_s=None if deadline is None else parse_seconds("--deadline", deadline),
@@ -151,7 +154,7 @@ def edit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     hooks = {"on_success": on_success, "on_failure": on_failure}
     changes |= {column: None if hook == NONE else hook for column, hook in hooks.items() if hook is not None}
     if command:
-        changes["request"] = _request(command).absolute()
+        changes["request"], changes["then"] = _requests(command)
     if not changes:
         raise InputError("Nothing to change. Pass an option such as --cron, or -- and a new command")
     with open_client() as client:
@@ -164,16 +167,27 @@ def _note_next(client: Client, name: str, done: str) -> None:
     console.note(f"schedule {name} {done}; {f'next run: {console.when(upcoming[0])}' if upcoming else 'it is paused'}")
 
 
+def _requests(command: list[str]) -> tuple[Request, GenerateRequest | None]:
+    """Return the request that a command would submit, and the one behind --then."""
+    if THEN not in command:
+        return _request(command), None
+    place = command.index(THEN)
+    request, then = _request(command[:place]), _request(command[place + 1 :])
+    if not isinstance(then, GenerateRequest):
+        raise InputError(f"A submit follows a training, such as: {THEN} submit --seeds seeds.txt. Received: train")
+    return request, then
+
+
 def _request(command: list[str]) -> Request:
-    """Return the request that a command would submit."""
-    if command[0] not in SCHEDULED:
+    """Return the request that one command would submit, with absolute paths."""
+    if not command or command[0] not in SCHEDULED:
         raise InputError(
-            f"A schedule runs train or submit, such as: -- train speeches texts/. Received: {command[0]!r}"
+            f"A schedule runs train or submit, such as: -- train speeches texts/. Received: {' '.join(command[:1])!r}"
         )
     wanted = typer.main.get_command(requests).main(command, "charrnn-jobs", standalone_mode=False)
     if not isinstance(wanted, Submission):  # after --help
         raise typer.Exit
-    return wanted.for_schedule()
+    return wanted.for_schedule().absolute()
 
 
 @schedules.command()
@@ -241,7 +255,7 @@ def allow(name: NameArgument) -> None:
 
 @schedules.command()
 def run(name: NameArgument, json: JsonOption = False) -> None:
-    """Run a schedule now, even if it is paused or the text is unchanged. Prints the job's id."""
+    """Run a schedule now, even if it is paused or the text is unchanged. Prints the ids of its jobs, one per line."""
     with open_client() as client:
         slot = client.schedules.run(name)
     if json:
@@ -253,7 +267,7 @@ def run(name: NameArgument, json: JsonOption = False) -> None:
         console.fail(f"schedule {name}: {slot.state}: {slot.reason}")
         raise typer.Exit(JOB_FAILED)
     if not json:
-        console.value(slot.job)
+        console.values(slot.jobs)
 
 
 @schedules.command()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.text import Text
 
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
 from charrnn.jobs.job.specs import TrainSpec
-from producer.command_line import add_again, request_words, shell_line
+from producer.command_line import add_again, command_words, shell_line
 from producer.output import console
 from producer.output import jobs as render
 
@@ -43,7 +43,7 @@ def schedule(found: ScheduleDetails, allowed: Callable[[str], bool]) -> None:
         [
             ("schedule", found.name + (" (paused)" if found.paused else "")),
             ("cron", f"{found.cron} in {found.timezone}"),
-            ("command", found.unreadable or shlex.join(request_words(found.request))),
+            ("command", found.unreadable or shlex.join(command_words(found.schedule()))),
             ("overlap", found.overlap),
             ("catch up", found.catch_up),
             ("deadline", found.deadline_s and console.duration(found.deadline_s)),
@@ -57,15 +57,7 @@ def schedule(found: ScheduleDetails, allowed: Callable[[str], bool]) -> None:
     if found.slots:
         console.table(
             ("time", "state", "job", "version", "val_loss", "why"),
-            (
-                (
-                    console.when(slot.at),
-                    console.state(slot.state),
-                    "" if slot.job is None else str(slot.job),
-                    *_outcome(slot),
-                )
-                for slot in found.slots
-            ),
+            (row for slot in found.slots for row in _rows(slot)),
         )
     if not found.unreadable:
         console.value(f"\nTo add it again:\n{shell_line(add_again(found))}")  # in no table, whose cells are folded
@@ -75,6 +67,25 @@ def _hook(found: ScheduleDetails, hook: str | None, allowed: Callable[[str], boo
     if hook is None or allowed(hook):
         return hook
     return f"{hook} (not allowed on this host. To allow it: charrnn-jobs schedules allow {found.name})"
+
+
+def _rows(slot: ShownSlot) -> Iterator[Sequence[object]]:
+    """Yield the row of a run, and that of the job that follows its training."""
+    job = "" if slot.job is None else str(slot.job)
+    yield console.when(slot.at), console.state(slot.state), job, *_outcome(slot)
+    if slot.then_job is not None:
+        name, why = _sampled(slot)
+        yield console.when(slot.at), "then", str(slot.then_job), name, None, why
+
+
+def _sampled(slot: ShownSlot) -> tuple[str | None, Text | None]:
+    """Return the version that the job after the training samples from, and how that goes."""
+    if (sampled := slot.then_outcome) is None:
+        return None, None
+    why, made = str(sampled.job_state), slot.outcome.name if slot.outcome else None
+    if made and sampled.name not in (None, made):
+        why += f": from the champion, since {made} did not replace it"
+    return sampled.name, console.state(why)
 
 
 def _outcome(slot: ShownSlot) -> tuple[str | Text | None, str | None, str | None]:
@@ -89,8 +100,10 @@ def _requested(schedule: StoredSchedule) -> str:
     if schedule.unreadable:
         return schedule.unreadable
     verb = "train" if schedule.kind == TrainSpec.QUEUE else "submit"
-    return f"{verb} {schedule.model}"
+    return f"{verb} {schedule.model}{', then submit' if schedule.then else ''}"
 
 
 def _slot(slot: StoredSlot) -> Text:
-    return Text(f"job {slot.job}") if slot.job is not None else console.state(f"{slot.state}: {slot.reason or ''}")
+    if slot.jobs:
+        return Text(f"job {' and '.join(map(str, slot.jobs))}")
+    return console.state(f"{slot.state}: {slot.reason or ''}")

@@ -23,6 +23,8 @@ class SlotRecord:
     state: SlotState
     by_hand: bool
     job: int | None
+    then_job: int | None
+    """The job that samples after a training job."""
     reason: str | None
     hook_error: str | None
     """Why the hook failed that was told of its end."""
@@ -38,6 +40,9 @@ class ShownSlotRecord(SlotRecord):
     val_loss: float | None
     gate: str | None
     """The gate's verdict on a new version, in words."""
+    then_state: JobState | None
+    then_version: str | None
+    """The version that the job after the training samples from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,17 +128,20 @@ def slot(found: StoredSlot) -> SlotRecord:
         state=found.state,
         by_hand=found.by_hand,
         job=found.job,
+        then_job=found.then_job,
         reason=found.reason,
         hook_error=found.hook_error,
     )
 
 
 def _shown_slot(shown: ShownSlot) -> ShownSlotRecord:
-    outcome = shown.outcome
+    outcome, following = shown.outcome, shown.then_outcome
     return ShownSlotRecord(
         **vars(slot(shown)),
         job_state=outcome.job_state if outcome else None,
         version=outcome.name if outcome else None,
         val_loss=outcome.val_loss if outcome else None,
         gate=outcome.gate if outcome else None,
+        then_state=following.job_state if following else None,
+        then_version=following.name if following else None,
     )

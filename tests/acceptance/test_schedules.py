@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -66,6 +67,52 @@ def test_a_worker_runs_the_hook_of_a_run(stack: Home, nightly: str, tmp_path: Pa
     assert told.read_text() == f"nightly done tiny@1 {job}\n"
 
 
+def test_a_schedule_trains_and_then_writes_with_the_champion(stack: Home, nightly: str, tmp_path: Path) -> None:
+    text, seeds, told = tmp_path / "text.txt", tmp_path / "seeds.txt", tmp_path / "told"
+    text.write_text((stack.path / "text.txt").read_text())
+    seeds.write_text("the \na \n")
+    hook = ("--on-success", f'echo "$RUN_VERSION $RUN_THEN_JOB $RUN_THEN_VERSION" >> {told}')
+    training = ("train", "writer", str(text), "--units", "8", "--epochs", "1", "--margin", "100")  # no later one wins
+    sampling = ("--then", "submit", "--seeds", str(seeds), "-n", "3", "-l", "5")
+    stack.ok("schedules", "add", nightly, *CRON, *hook, "--", *training, *sampling)
+    assert stack.json("schedules", "show", nightly)["command"][-len(sampling) :] == [
+        *("--then", "submit", "--seeds", str(seeds), "--samples", "3", "--length", "5")
+    ]
+    runs = []
+    for version in (1, 2):
+        first, then = stack.ok("schedules", "run", nightly).split()
+        busy = stack.call("schedules", "run", nightly)
+        assert (busy.returncode, f"is busy: job {first} has not ended" in busy.stderr) == (2, True)
+        stack.ok("wait", then)
+        rows = [json.loads(line) for line in stack.ok("results", then).splitlines()]
+        # Catches: texts of a version that did not become champion
+        assert (len(rows), {row["version"] for row in rows}) == (6, {"writer@1"})
+        runs.append(f"writer@{version} {then} writer@1")
+        text.write_text(f"{text.read_text()}The end of night {version}.\n")
+    until(lambda: told.exists() and len(told.read_text().splitlines()) == len(runs), "the hooks")
+    assert told.read_text().splitlines() == runs
+    slot = stack.json("schedules", "show", nightly)["slots"][0]
+    assert [slot[name] for name in ("job_state", "version", "then_state", "then_version")] == [
+        *("done", "writer@2", "done", "writer@1")
+    ]
+    shown = stack.ok("schedules", "show", nightly)
+    assert "done: from the champion, since writer@2 did not replace it" in shown
+    stack.ok("schedules", "remove", nightly)
+
+
+def test_what_follows_a_failed_training_fails_with_it(stack: Home, nightly: str) -> None:
+    training = ("train", "loser", str(stack.path / "text.txt"), "--units", "8", "--epochs", "1000", "--patience", "999")
+    stack.ok("schedules", "add", nightly, *CRON, "--", *training, "--then", "submit", "-l", "5")
+    first, then = stack.ok("schedules", "run", nightly).split()
+    stack.ok("cancel", first)
+    done = stack.call("wait", then)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"job {first}, the training job that it waited for, is cancelled" in done.stderr
+    failed = stack.call("schedules", "check", nightly)
+    assert (failed.returncode, f"job {then}, the run of " in failed.stderr) == (1, True)
+    stack.ok("schedules", "remove", nightly)
+
+
 def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_path: Path) -> None:
     text = tmp_path / "texts" / "text.txt"
     text.parent.mkdir()
@@ -97,6 +144,18 @@ def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_pa
         ((*CRON, "--", "submit", "-m", "nobody"), 3, "There is no model 'nobody'"),
         ((*CRON, "--", "results", "1"), 2, "A schedule runs train or submit"),
         ((*CRON, "--always", "--", "submit", "-m", "tiny"), 2, "always applies only to training schedules"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--then"), 2, "A schedule runs train or submit"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--then", "train", "tiny"), 2, "Missing argument 'PATH...'"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--then", "train", "a", "b"), 2, "A submit follows a training"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--then", "submit", "--wait"), 2, "--wait cannot be used"),
+        ((*CRON, "--", "train", "tiny", "{text}", "--then", "submit", "me"), 2, "from its champion, not from me"),
+        ((*CRON, "--", "submit", "tiny", "--then", "submit"), 2, "Only a training can be followed by a sampling"),
+        (
+            (*CRON, "--", "train", "tiny", "{text}", "--then", "submit", "--random-seeds", "3"),
+            2,
+            "--random-seeds cannot be used after a training",
+        ),
+        ((*CRON, "train", "tiny", "{text}", "--then", "submit"), 2, "Put -- before the command"),
         ((*CRON, "--overlap", "allow", "--", "submit", "-m", "tiny"), 2, "'allow' is not one of 'skip'"),
         ((*CRON, "--deadline", "soon", "--", "submit", "-m", "tiny"), 2, "--deadline must be a time such as"),
         (("--", "submit", "-m", "tiny"), 2, "Missing option '--cron'"),

@@ -102,6 +102,8 @@ def test_a_url_is_told_of_each_end_once(nights: Nights, add: Add, server: Answer
             "job": job,
             "reason": reason,
             "version": "speeches@1",
+            "then_job": None,
+            "then_version": None,
         }
         for night, state, job, reason in (
             (1, "done", first.job, None),

@@ -31,7 +31,12 @@ SAMPLING = (
     r"--stop '\n' --stop '\\n' --stop '\t' --stop \'\$HOME\' --precision bfloat16",
     "--priority low --part-rows 100 --label x",
 )
-COMMANDS = (*(f"train poems /t/a.txt '/t/b c' {line}" for line in TRAINING), *(f"submit m@2 {s}" for s in SAMPLING))
+FOLLOWING = tuple(f"train poems /t/a.txt --epochs 3 --then submit {line}".strip() for line in ("poems", *SAMPLING[:2]))
+COMMANDS = (
+    *(f"train poems /t/a.txt '/t/b c' {line}" for line in TRAINING),
+    *(f"submit m@2 {line}" for line in SAMPLING),
+    *FOLLOWING,
+)
 NOT_SCHEDULED = {
     "quiet",
     "dry_run",
@@ -48,12 +53,13 @@ NOT_SCHEDULED = {
 
 
 def schedule(line: str) -> StoredSchedule:
-    request = schedules._request(shlex.split(line)).absolute()
+    request, then = schedules._requests(shlex.split(line))
+    stored = {"queue": request.QUEUE, "arguments": request.to_dict()}
     return StoredSchedule(
         name="nightly",
         cron="30 2 * * mon",
         timezone="Europe/Paris",
-        stored_request={"queue": request.QUEUE, "arguments": request.to_dict()},
+        stored_request=stored if then is None else {**stored, "then": then.to_dict()},
         overlap="queue",
         catch_up="none",
         deadline_s=5400.5,

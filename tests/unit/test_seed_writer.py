@@ -16,7 +16,8 @@ from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.rows import seeds as module
 from charrnn.jobs.rows.seeds import Seed, SeedWriter, StoredSeed, read_seeds, store_seeds
-from charrnn.jobs.submit.sampling import Fleet, Plan, Target
+from charrnn.jobs.submit.sampling import Plan
+from charrnn.jobs.submit.target import Fleet, Target
 from charrnn.options import NetworkOptions, SamplingOptions
 from charrnn.text.vocabulary import Vocabulary
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from charrnn.checks import check_choice, check_number
-from charrnn.errors import InputError, counted, shorten
+from charrnn.errors import InputError
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
-from charrnn.jobs.job.requests import REQUESTS, GenerateRequest, Request
+from charrnn.jobs.job.requests import REQUESTS, GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.specs import TrainSpec, check_name
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.text.documents import check_storable
@@ -29,6 +29,8 @@ class Schedule:
     """A request to submit, and the times at which to submit it.
 
     Attributes:
+        then: a request to submit with each training job: its job waits for that one, and samples from the champion that
+            the model has after it.
         overlap: whether to SKIP or to QUEUE a slot that is due while the previous slot's job has not ended.
         catch_up: whether to submit a job for slots at which nothing ran: NONE, or ONCE, which is one job for all.
         deadline_s: seconds after which a slot is no longer submitted, or None.
@@ -36,12 +38,13 @@ class Schedule:
         on_success, on_failure: hooks for the end of a run, each a shell command or the URL of a POST: see upkeep.hooks.
 
     Raises:
-        InputError: the name, a rule or the deadline is not valid.
+        InputError: the name, a rule or the deadline is not valid, or `then` does not fit the request.
     """
 
     name: str
     cron: Cron
     request: Request
+    then: GenerateRequest | None = None
     overlap: str = SKIP
     catch_up: str = ONCE
     deadline_s: float | None = None
@@ -61,8 +64,21 @@ class Schedule:
             raise InputError("A schedule needs the name of a model, such as: submit speeches --seeds seeds.txt")
         if self.always and self.request.QUEUE != TrainSpec.QUEUE:
             raise InputError("always applies only to training schedules, which skip an unchanged text. Leave it out")
+        if self.then is not None:
+            self._check_then(self.then)
         _check_hook("on-success", self.on_success)
         _check_hook("on-failure", self.on_failure)
+
+    def _check_then(self, then: GenerateRequest) -> None:
+        if not isinstance(self.request, TrainRequest):
+            raise InputError("Only a training can be followed by a sampling: train NAME PATH --then submit")
+        if then.model not in (None, self.request.model):
+            raise InputError(
+                f"What follows the training of {self.request.model} samples from its champion, not from {then.model}. "
+                f"Leave out the model"
+            )
+        if then.random_seeds is not None:
+            raise InputError("`random_seeds` cannot be used after a training. Use a seeds file")
 
     def expired(self, slot: Slot, now: int) -> str | None:
         """Return why a slot is too late to be submitted, or None if it is not."""
@@ -104,7 +120,7 @@ class StoredSchedule:
     """A schedule as stored. If a newer release stored it, `schedule` may be unable to read it.
 
     Attributes:
-        stored_request: the request as stored, with the kind of its jobs.
+        stored_request: the request as stored, with the kind of its jobs, and the one that follows it, if any.
         next_at: the first slot that is not decided yet.
     """
 
@@ -122,8 +138,13 @@ class StoredSchedule:
     next_at: int
     created_at: int
 
-    def schedule(self, *, request: Request | None = None, **changes: Any) -> Schedule:
+    def schedule(
+        self, *, request: Request | None = None, then: GenerateRequest | None = None, **changes: Any
+    ) -> Schedule:
         """Return the schedule, with some of its values changed. What is changed need not be readable.
+
+        Args:
+            request: a new request. `then` follows it, and what followed the old one is dropped.
 
         Raises:
             DamagedError: its request cannot be read.
@@ -131,13 +152,22 @@ class StoredSchedule:
         """
         values = {name: getattr(self, name) for name in RULES} | changes
         cron = Cron(values.pop("cron"), values.pop("timezone"))
-        return Schedule(name=self.name, cron=cron, request=request or self.request, **values)
+        if request is None:
+            request, then = self.request, self.then
+        return Schedule(name=self.name, cron=cron, request=request, then=then, **values)
 
     @property
     def request(self) -> Request:
         """The request that it submits. Raises DamagedError if it cannot be read."""
         with reading(f"schedule {self.name}"):
             return REQUESTS[self.kind].from_dict(self.stored_request["arguments"])
+
+    @property
+    def then(self) -> GenerateRequest | None:
+        """The request that follows it, if any. Raises DamagedError if it cannot be read."""
+        following = self.stored_request.get("then")
+        with reading(f"schedule {self.name}"):
+            return None if following is None else GenerateRequest.from_dict(following)
 
     @property
     def unreadable(self) -> str | None:
@@ -166,6 +196,7 @@ class StoredSlot:
 
     Attributes:
         job: the job that was submitted for it; it may have been deleted since.
+        then_job: the job that follows it, if any.
         reason: why it has no job, or other details.
         claimed_until: the end of the claim of the process that is about to submit it.
         hook_error: why the hook failed that was told of its end.
@@ -176,9 +207,15 @@ class StoredSlot:
     state: SlotState
     by_hand: bool
     job: int | None
+    then_job: int | None
     reason: str | None
     claimed_until: int
     hook_error: str | None
+
+    @property
+    def jobs(self) -> tuple[int, ...]:
+        """The ids of its jobs."""
+        return tuple(job for job in (self.job, self.then_job) if job is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +246,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownSlot(StoredSlot):
-    """A slot with the outcome of its job, or None if it has no job or the job was deleted."""
+    """A slot with the outcomes of its jobs, each None if there is no such job or it was deleted."""
 
     outcome: Outcome | None
+    then_outcome: Outcome | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,79 +265,6 @@ class ScheduleDetails(StoredSchedule):
 
     slots: tuple[ShownSlot, ...]
     upcoming: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """The end of a run of a schedule, as hooks are told.
-
-    Attributes:
-        state: "done"; "failed" also for failed rows and for a job that was refused; "cancelled" or "expired".
-        reason: why it did not succeed.
-        version: the version that the job trained or sampled from.
-    """
-
-    slot: Slot
-    state: str
-    reason: str | None = None
-    job: int | None = None
-    version: str | None = None
-
-    def to_dict(self) -> JsonObject:
-        reason = None if self.reason is None else shorten(str(self.reason))
-        return {
-            "schedule": self.slot.schedule,
-            "time": iso_time(self.slot.at),
-            "state": str(self.state),
-            "reason": reason,
-            "job": self.job,
-            "version": self.version,
-        }
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndedRun:
-    """A slot that got no job or whose job has ended, with what is needed to tell a hook.
-
-    Attributes:
-        job_state: None if there is no job, or no longer.
-        hook_at: the time from which on a hook may be told.
-        attempts: how often one was told.
-    """
-
-    slot: Slot
-    state: str
-    reason: str | None
-    job: int | None
-    job_state: str | None
-    model: str | None
-    version: int | None
-    error: str | None
-    rows_failed: int | None
-    on_success: str | None
-    on_failure: str | None
-    hook_at: int
-    attempts: int
-
-    @property
-    def event(self) -> Event | None:
-        """The event, or None if there is none: a rule of the schedule skipped the slot, or the job was deleted."""
-        if self.state in (SlotState.FAILED, SlotState.EXPIRED):
-            return Event(slot=self.slot, state=self.state, reason=self.reason)
-        if self.job_state is None:
-            return None
-        state, reason = self.job_state, self.error
-        if state == JobState.DONE and self.rows_failed:
-            state, reason = JobState.FAILED, f"{counted(self.rows_failed, 'row')} failed"
-        version = f"{self.model}@{self.version}" if self.version else None
-        return Event(slot=self.slot, state=state, reason=reason, job=self.job, version=version)
-
-    @property
-    def hook(self) -> str | None:
-        """The hook that is to be told, if any."""
-        if (event := self.event) is None:
-            return None
-        return self.on_success if event.state == JobState.DONE else self.on_failure
 
 
 def iso_time(ms: int) -> str:

@@ -14,15 +14,16 @@ from typing import Any
 from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, select, update
 
 from charrnn.errors import DamagedError, InputError, NotFoundError
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import JsonObject, reading
 from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
+from charrnn.jobs.store.awaited import version_after, with_version
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
-from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, rounds, versions
+from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, rounds
 from charrnn.jobs.store.turns import last_place, needed_by
-from charrnn.sampling.defaults import choose_precision
 
 # The columns of a job that are shown. Its report has kilobytes and is read separately.
 JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits})
@@ -43,6 +44,11 @@ class NewJob:
     after: int | None = None  # the training job whose version is awaited
     frames: Sequence[Frame] = (START,)  # the frames of the seeds file, in order
     seed_options: Collection[str] = ()  # options that its seeds have of their own
+
+    @property
+    def seeds(self) -> FileRef | None:
+        """The seeds file of a generate job."""
+        return self.spec.seeds if isinstance(self.spec, GenerateSpec) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,7 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
     if new.after is not None and isinstance(spec, GenerateSpec):
         version = awaited_version(connection, new.after)
         if version is not None:
-            spec = GenerateSpec.from_dict(_with_version(connection, spec.to_dict(), version))
+            spec = GenerateSpec.from_dict(with_version(connection, spec.to_dict(), version))
     inserted = insert_missing(connection, jobs, **_row(new, spec))
     if inserted is None:  # another submit with this key was quicker
         if (first := first_of_key(connection, new)) is None:
@@ -219,32 +225,17 @@ def _resolve_dependents(connection: Connection, training: Row[Any], state: JobSt
         if state == JobState.DONE:
             try:
                 with reading(f"job {job.id}"):
+                    version = version_after(connection, job, training.version)
                     # The JSON is changed and not read: a worker of an older release may end the training job.
-                    spec = _with_version(connection, job.spec, training.version)
+                    spec = with_version(connection, job.spec, version)
             except DamagedError as damaged:  # it must not fail the training job
                 error = str(damaged)
         if spec is not None:
-            values = {"spec": spec, "version": training.version}
+            values = {"spec": spec, "version": spec["version"]}
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
         else:
             _cancel_parts(connection, job.id)
             _end(connection, job, JobState.FAILED, error=error, parts_left=0)
-
-
-def _with_version(connection: Connection, spec: JsonObject, version: int) -> JsonObject:
-    """Return the stored spec of a generate job with its version, and with the precision to sample that in.
-
-    Raises:
-        NotFoundError: the version was deleted.
-    """
-    query = select(versions.c.precision).where(versions.c.model == spec["model"], versions.c.version == version)
-    # The lock keeps the version from being deleted until the job is stored.
-    best = connection.execute(query.with_for_update(read=True, key_share=True)).scalar_one_or_none()
-    if best is None:
-        raise NotFoundError(f"{spec['model']}@{version} was deleted. List versions with: charrnn-jobs models")
-    sampling = spec["sampling"]
-    precision = choose_precision(sampling["precision"], best, spec["batch"])
-    return {**spec, "version": version, "sampling": {**sampling, "precision": precision}}
 
 
 def cancel_job(connection: Connection, job_id: int) -> bool:
@@ -299,8 +290,8 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
     with reading(f"job {job_id}"):
         stored = job.spec
         if version is not None and job.version is None:
-            stored = _with_version(connection, stored, version)
-            values |= {"spec": stored, "version": version}
+            stored = with_version(connection, stored, version_after(connection, job, version))
+            values |= {"spec": stored, "version": stored["version"]}
         spec = read_spec(job.kind, stored)
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
     return Retried(spec=spec, parts=requeued, ready=awaited is None or version is not None)

@@ -256,6 +256,7 @@ slots = Table(
     Column("state", String, nullable=False, default=SlotState.DUE),
     Column("by_hand", Boolean, nullable=False, default=False),
     Column("job", Integer),  # the job that was submitted for it; it may have been deleted since
+    Column("then_job", Integer),  # the job that was submitted with it and samples after it
     Column("reason", Text),  # why it has no job, or other details
     Column("claimed_until", BigInteger, nullable=False, default=0),  # end of the claim of the process that submits it
     Column("hook_at", BigInteger, default=0),  # when a hook may be told of its end; NULL: it was, or there is none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,21 +23,19 @@ from charrnn.jobs.job.sizing import (
     batch_speed,
     check_part_rows,
     choose_part_rows,
-    device_kind,
     most_part_rows,
     result_bytes,
 )
 from charrnn.jobs.job.specs import MAX_LABEL, SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import BadSeeds, Seed, StoredSeeds, store_seeds, to_json
-from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store import lifecycle
 from charrnn.jobs.store.lifecycle import NewJob
-from charrnn.jobs.store.readable import mean_short_length, only_model
-from charrnn.jobs.store.store import Store
 from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.estimates import guess_speed
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
-from charrnn.options import AUTO, NetworkOptions, SamplingOptions
+from charrnn.jobs.submit.target import Fleet, Target, find_fleet, find_target, target_after
+from charrnn.options import SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.text.documents import check_storable
 from charrnn.text.vocabulary import Vocabulary
@@ -86,15 +85,70 @@ def submit(
         target=target,
         fleet=find_fleet(connections, target.model),
     )
-    if scheduled and request.seeds is not None:
-        check_local(Path(request.seeds), connections.settings.local_roots)
-    file, bad = None, BadSeeds(request.on_bad_seed)
-    if request.seeds is not None:
-        file = SeedFile(request.seeds, request.seeds_format, request.seed_column, pipes=not scheduled, bad=bad)
+    bad = BadSeeds(request.on_bad_seed)
+    file = _seed_file(connections, request, bad, scheduled=scheduled)
     seeds = as_seeds(file if file is not None else _random_seeds(connections, plan) or given)
     submitted = _dry_run(connections, plan, seeds, bad) if dry_run else _store(connections, plan, seeds, bad, slot)
     blank_lines = file.blank_lines if file else 0
     return replace(submitted, blank_lines=blank_lines, bad_seeds=bad.count, first_bad_seed=bad.first)
+
+
+def follow_up(
+    connections: Connections,
+    request: GenerateRequest,
+    training: TrainSpec,
+    *,
+    dry_run: bool,
+    slot: Slot | None,
+    scheduled: bool,
+) -> NewJob:
+    """Return a job that samples after a training job, to be stored with that one. Its seeds are stored here.
+
+    Args:
+        training: the spec of the training job.
+        dry_run: check the seeds, but store nothing.
+        slot: the slot of the schedule that submits both jobs.
+        scheduled: as in `submit`.
+
+    Raises:
+        InputError: a seed cannot be used, or the job would have too many parts.
+    """
+    _check(request, None, None)
+    target, bad = target_after(training), BadSeeds(request.on_bad_seed)
+    plan = Plan(
+        request=request,
+        sampling=replace(request.sampling, rng_seed=choose_rng_seed(request, None if slot is None else str(slot))),
+        after=None,
+        key=None,
+        target=target,
+        fleet=find_fleet(connections, target.model),
+    )
+    put = _measure if dry_run else partial(connections.files.put, new_seeds_file())
+    given = as_seeds(_seed_file(connections, request, bad, scheduled=scheduled))
+    seeds = store_seeds(given, plan.sampling, Vocabulary(target.characters), put, bad)
+    with discarding(connections, seeds.file):
+        return plan.new_job(seeds)
+
+
+@contextmanager
+def discarding(connections: Connections, seeds: FileRef | None) -> Iterator[None]:
+    """Delete the stored seeds of a job if the block refuses to store it."""
+    try:
+        yield
+    except (InputError, NotFoundError, SkippedError):  # after other errors the job may have been stored
+        if seeds is not None and seeds.name:  # it has none after a dry run
+            connections.files.discard(seeds.name)
+        raise
+
+
+def _seed_file(
+    connections: Connections, request: GenerateRequest, bad: BadSeeds, *, scheduled: bool
+) -> SeedFile | None:
+    if request.seeds is None:
+        return None
+    if scheduled:
+        check_local(Path(request.seeds), connections.settings.local_roots)
+    return SeedFile(request.seeds, request.seeds_format, request.seed_column, pipes=not scheduled, bad=bad)
 
 
 def _check(request: GenerateRequest, key: str | None, after: int | None) -> None:
@@ -108,26 +162,6 @@ def _check(request: GenerateRequest, key: str | None, after: int | None) -> None
             raise InputError(f"A key must have 1 to {MAX_KEY} characters. Received: {len(key):,}")
     if request.part_rows is not None:
         check_integer("part-rows", request.part_rows, 1, MAX_PART_ROWS)
-
-
-@dataclass(frozen=True)
-class Target:
-    """The model and the version that a job samples from. The version is None until its training job has made it."""
-
-    model: str
-    version: int | None
-    characters: str
-    precision: str
-    network: NetworkOptions
-
-
-@dataclass(frozen=True)
-class Fleet:
-    """The live devices that can sample, the model's speed on them, and the mean length of its texts."""
-
-    devices: int
-    mean_length: float | None  # of the texts that a stop string could end; None if none is known
-    characters_per_s: float | None  # on the slowest kind of device, with a full batch; None if no speed is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,44 +197,6 @@ class Plan:
             frames=seeds.frames,
             seed_options=seeds.options,
         )
-
-
-def find_target(connections: Connections, model: str | None, after: int | None) -> Target:
-    """Return the version that `model` refers to, or that the training job `after` will make.
-
-    Without either it is that of the settings' model, or of the only model.
-
-    Raises:
-        InputError: both are given and differ, `after` makes no version, or no model is given and there are several.
-        NotFoundError: the model or the job does not exist.
-    """
-    if after is not None:
-        return _awaited_target(connections.store, model, after)
-    with connections.store.read() as connection:
-        if model is None:
-            model = connections.settings.model or only_model(connection)
-        version = registry.resolve(connection, model)
-    return Target(version.model, version.version, version.characters, version.precision, version.network)
-
-
-def _awaited_target(store: Store, model: str | None, after: int) -> Target:
-    with store.write() as connection:  # it locks the training job, as storing the new job does later
-        lifecycle.awaited_version(connection, after)
-    training = store.job(after).spec
-    assert isinstance(training, TrainSpec)  # noqa: S101  # `awaited_version` has checked it
-    if model not in (None, training.model):
-        raise InputError(f"Job {after} trains {training.model}, not {model}. Leave out the model")
-    return Target(training.model, None, training.vocabulary, AUTO, training.network)
-
-
-def find_fleet(connections: Connections, model: str) -> Fleet:
-    """Return the live devices that sample, the model's speed on the slowest kind among them, and its mean length."""
-    known, workers = connections.store.speeds(model), connections.workers()
-    devices = [worker.device for worker in workers if GenerateSpec.QUEUE in worker.queues]
-    live = [known[kind] for kind in map(device_kind, devices) if kind in known]
-    with connections.store.read() as connection:
-        mean_length = mean_short_length(connection, model)
-    return Fleet(len(devices), mean_length, min(live or known.values(), default=None))
 
 
 def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
@@ -240,11 +236,8 @@ def _store(
 ) -> Submitted[GenerateSpec]:
     put = partial(connections.files.put, new_seeds_file())
     seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put, bad)
-    try:
-        job = store_job(connections, plan.new_job(seeds), slot)
-    except (InputError, NotFoundError, SkippedError):  # after other errors the job may have been stored
-        connections.files.discard(seeds.file.name)
-        raise
+    with discarding(connections, seeds.file):
+        job, _ = store_job(connections, plan.new_job(seeds), slot)
     submitted = _submitted(job.id, job.spec, plan, seeds, existed=job.existed)
     if job.existed:
         connections.files.discard(seeds.file.name)

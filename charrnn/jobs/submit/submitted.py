@@ -24,6 +24,7 @@ class Submitted(Generic[Spec]):
     Attributes:
         estimate: time and storage of a generate job, or the time of a training job.
         existed: whether a job with its key existed already.
+        then_job: id of the job that was stored with it and samples after it, if any.
         blank_lines: number of blank lines in the seeds file, which were skipped.
         bad_seeds: number of seeds that cannot be used, which were skipped.
         first_bad_seed: why the first of them cannot be used.
@@ -33,6 +34,7 @@ class Submitted(Generic[Spec]):
     spec: Spec
     estimate: Estimate | TrainingEstimate
     existed: bool = False
+    then_job: int | None = None
     blank_lines: int = 0
     bad_seeds: int = 0
     first_bad_seed: str | None = None
@@ -53,8 +55,16 @@ def choose_rng_seed(request: Request, fixed: str | None) -> int:
     return draw_rng_seed() if fixed is None else rng_seed_of(fixed)
 
 
-def store_job(connections: Connections, new: NewJob, slot: Slot | None) -> StoredJob:
+def store_job(
+    connections: Connections, new: NewJob, slot: Slot | None, then: NewJob | None = None
+) -> tuple[StoredJob, int | None]:
     """Store a job with its parts, and mark the slot of the schedule that submits it, if any, as submitted.
+
+    Args:
+        then: a job to store with it, which waits for it.
+
+    Returns:
+        The job, and the id of the one that waits for it, if any.
 
     Raises:
         InputError: something that the job needs has changed meanwhile, or its key belongs to a different request.
@@ -63,7 +73,9 @@ def store_job(connections: Connections, new: NewJob, slot: Slot | None) -> Store
     """
     with connections.store.write() as connection:
         lock_needs(connection, new.spec)
-        job = add_job(connection, new if slot is None else replace(new, schedule=slot.schedule))
+        schedule = None if slot is None else slot.schedule
+        job = add_job(connection, replace(new, schedule=schedule))
+        then_job = None if then is None else add_job(connection, replace(then, schedule=schedule, after=job.id)).id
         if slot is not None:
-            slots.fill(connection, slot, job.id, new.spec)
-        return job
+            slots.fill(connection, slot, job.id, new.spec, then_job)
+        return job, then_job

@@ -11,7 +11,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files import layout
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.requests import TrainRequest
+from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, check_name
 from charrnn.jobs.job.version import Version
@@ -20,6 +20,7 @@ from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.readable import last_training, recently_trained
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.estimates import estimate_training
+from charrnn.jobs.submit.sampling import discarding, follow_up
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT
@@ -41,6 +42,7 @@ def train(
     connections: Connections,
     request: TrainRequest,
     *,
+    then: GenerateRequest | None = None,
     dry_run: bool = False,
     slot: Slot | None = None,
     scheduled: bool = False,
@@ -48,12 +50,13 @@ def train(
     """Submit a training job.
 
     Args:
+        then: a request for a job that samples after it. Both jobs are stored, or none.
         dry_run: check everything, but store nothing.
         slot: the slot of the schedule that submits the job, to be marked as submitted.
         scheduled: whether a schedule submits the job, which may read fewer files than a person.
 
     Raises:
-        InputError: a text, a name or a number cannot be used. Nothing was stored.
+        InputError: a text, a seed, a name or a number cannot be used. Nothing was stored.
         NotFoundError: the version to fine-tune does not exist.
         SkippedError: the slot must not get the job.
         UnreachableError: broker, store or files do not answer. Nothing was stored, unless the connection to the store
@@ -66,11 +69,15 @@ def train(
         spec = _prepare(connections, corpora, request, rng_seed, put)
     with connections.store.read() as connection:
         estimate = estimate_training(spec, list(recently_trained(connection)))
+    following = None
+    if then is not None:
+        following = follow_up(connections, then, spec, dry_run=dry_run, slot=slot, scheduled=scheduled)
     if dry_run:
         return Submitted(id=None, spec=spec, estimate=estimate)
-    job = store_job(connections, NewJob(spec=spec, label=request.label), slot)
+    with discarding(connections, following.seeds if following else None):
+        job, then_job = store_job(connections, NewJob(spec=spec, label=request.label), slot, following)
     connections.ring(spec.QUEUE, job.id, spec.parts)
-    return Submitted(id=job.id, spec=spec, estimate=estimate)
+    return Submitted(id=job.id, spec=spec, estimate=estimate, then_job=then_job)
 
 
 def _check(request: TrainRequest) -> None:

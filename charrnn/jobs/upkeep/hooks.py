@@ -30,8 +30,9 @@ from urllib.parse import urlsplit
 from charrnn.errors import CharrnnError
 from charrnn.jobs import private
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.schedule import HOOK_URL, EndedRun, Event
+from charrnn.jobs.job.schedule import HOOK_URL
 from charrnn.jobs.store.scheduled import events
+from charrnn.jobs.store.scheduled.events import EndedRun, Event
 from charrnn.jobs.upkeep.submissions import Submissions
 
 logger = logging.getLogger(__name__)

@@ -183,6 +183,7 @@ CREATE TABLE slots (
 	state VARCHAR NOT NULL,
 	by_hand BOOLEAN NOT NULL,
 	job INTEGER,
+	then_job INTEGER,
 	reason TEXT,
 	claimed_until BIGINT NOT NULL,
 	hook_at BIGINT,

@@ -10,22 +10,134 @@ another process tells the event again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
 
-from charrnn.jobs.job.schedule import EndedRun, Slot
-from charrnn.jobs.job.states import ENDED_JOBS, SlotState
+from charrnn.errors import counted, shorten
+from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.schedule import Slot, iso_time
+from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
 from charrnn.jobs.store.tables import WITH_HOOK, jobs, schedules, slots
 
 CLAIM_MS = 2 * 60 * 1000  # longer than a hook may take: see charrnn.jobs.upkeep.hooks
 PAUSE_MS = 60 * 1000  # between two attempts
 ATTEMPTS = 3
 UNTOLD_MS = 7 * 24 * 3600 * 1000  # after a run's time; one that no host allows to tell must not wait for ever
+OUTCOME = ("state", "model", "version", "error", "rows_failed")  # columns of a job
 MAX_OPEN = 10_000  # runs to look at: more than may run at once
 
 
-ENDED = or_(jobs.c.id.is_(None), jobs.c.state.in_(ENDED_JOBS))
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """The end of a run of a schedule, as hooks are told.
+
+    Attributes:
+        state: "done"; "failed" also for failed rows and for a job that was refused; "cancelled" or "expired".
+        reason: why it did not succeed.
+        version: the version that the job trained or sampled from.
+        then_job: the job that samples after a training job.
+        then_version: the version that it sampled from.
+    """
+
+    slot: Slot
+    state: str
+    reason: str | None = None
+    job: int | None = None
+    version: str | None = None
+    then_job: int | None = None
+    then_version: str | None = None
+
+    def to_dict(self) -> JsonObject:
+        reason = None if self.reason is None else shorten(str(self.reason))
+        return {
+            "schedule": self.slot.schedule,
+            "time": iso_time(self.slot.at),
+            "state": str(self.state),
+            "reason": reason,
+            "job": self.job,
+            "version": self.version,
+            "then_job": self.then_job,
+            "then_version": self.then_version,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedJob:
+    """A job of a slot that has ended, or was deleted.
+
+    Attributes:
+        state: None if it was deleted.
+    """
+
+    id: int
+    state: str | None
+    model: str | None
+    version: int | None
+    error: str | None
+    rows_failed: int | None
+
+    @property
+    def name(self) -> str | None:
+        """The version that it made or sampled from, if it is known."""
+        return f"{self.model}@{self.version}" if self.version else None
+
+    @property
+    def outcome(self) -> tuple[str | None, str | None]:
+        """Its state, which is FAILED also if rows failed, and the reason."""
+        if self.state == JobState.DONE and self.rows_failed:
+            return JobState.FAILED, f"{counted(self.rows_failed, 'row')} failed"
+        return self.state, self.error
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedRun:
+    """A slot that got no job or whose jobs have ended, with what is needed to tell a hook.
+
+    Attributes:
+        then_job: the job that follows `job`.
+        hook_at: the time from which on a hook may be told.
+        attempts: how often one was told.
+    """
+
+    slot: Slot
+    state: str
+    reason: str | None
+    job: EndedJob | None
+    then_job: EndedJob | None
+    on_success: str | None
+    on_failure: str | None
+    hook_at: int
+    attempts: int
+
+    @property
+    def event(self) -> Event | None:
+        """The event, or None if there is none: a rule of the schedule skipped the slot, or the job was deleted."""
+        if self.state in (SlotState.FAILED, SlotState.EXPIRED):
+            return Event(slot=self.slot, state=self.state, reason=self.reason)
+        job, following = self.job, self.then_job
+        if job is None or job.state is None:
+            return None
+        state, reason = job.outcome
+        if state == JobState.DONE and following and following.state is not None:
+            state, reason = following.outcome
+        return Event(
+            slot=self.slot,
+            state=str(state),
+            reason=reason,
+            job=job.id,
+            version=job.name,
+            then_job=following.id if following else None,
+            then_version=following.name if following else None,
+        )
+
+    @property
+    def hook(self) -> str | None:
+        """The hook that is to be told, if any."""
+        if (event := self.event) is None:
+            return None
+        return self.on_success if event.state == JobState.DONE else self.on_failure
 
 
 def ended(connection: Connection, now: int) -> list[EndedRun]:
@@ -33,12 +145,19 @@ def ended(connection: Connection, now: int) -> list[EndedRun]:
     open_slots = select(slots).where(_due(now))
     # Its limit keeps SQLite from merging it into the join, which would begin with the schedules and read all slots.
     slot = open_slots.order_by(slots.c.hook_at).limit(MAX_OPEN).subquery()
-    outcome = (jobs.c.state.label("job_state"), jobs.c.model, jobs.c.version, jobs.c.error, jobs.c.rows_failed)
+    first, following = jobs.alias(), jobs.alias()
     query = (
-        select(slot, *outcome, schedules.c.on_success, schedules.c.on_failure)
+        select(
+            slot,
+            *_outcome(first, "first"),
+            *_outcome(following, "following"),
+            schedules.c.on_success,
+            schedules.c.on_failure,
+        )
         .select_from(slot.join(schedules, schedules.c.name == slot.c.schedule))
-        .outerjoin(jobs, jobs.c.id == slot.c.job)
-        .where(ENDED)
+        .outerjoin(first, first.c.id == slot.c.job)
+        .outerjoin(following, following.c.id == slot.c.then_job)
+        .where(_has_ended(first), _has_ended(following))
         .order_by(slot.c.hook_at, slot.c.schedule, slot.c.at)
     )
     return [_run(row) for row in connection.execute(query)]
@@ -46,8 +165,11 @@ def ended(connection: Connection, now: int) -> list[EndedRun]:
 
 def any_ended(now: ColumnElement[int]) -> ColumnElement[bool]:
     """Return the condition that a run has ended and was not told yet."""
-    open_slots = slots.outerjoin(jobs, jobs.c.id == slots.c.job)
-    return select(slots.c.at).select_from(open_slots).where(_due(now), ENDED).exists()
+    first, following = jobs.alias(), jobs.alias()
+    open_slots = slots.outerjoin(first, first.c.id == slots.c.job)
+    open_slots = open_slots.outerjoin(following, following.c.id == slots.c.then_job)
+    ended = (_due(now), _has_ended(first), _has_ended(following))
+    return select(slots.c.at).select_from(open_slots).where(*ended).exists()
 
 
 def _due(now: int | ColumnElement[int]) -> ColumnElement[bool]:
@@ -56,17 +178,27 @@ def _due(now: int | ColumnElement[int]) -> ColumnElement[bool]:
     return and_(WITH_HOOK, due, slots.c.state != SlotState.DUE)
 
 
+def _has_ended(job: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a job of a slot has ended, was deleted, or never was."""
+    return or_(job.c.id.is_(None), job.c.state.in_(ENDED_JOBS))
+
+
+def _outcome(job: FromClause, which: str) -> list[ColumnElement[Any]]:
+    return [job.c[name].label(f"{which}_{name}") for name in OUTCOME]
+
+
+def _job(row: Row[Any], which: str, job: int | None) -> EndedJob | None:
+    facts = {name: getattr(row, f"{which}_{name}") for name in OUTCOME}
+    return None if job is None else EndedJob(id=job, **facts)
+
+
 def _run(row: Row[Any]) -> EndedRun:
     return EndedRun(
         slot=Slot(row.schedule, row.at),
         state=row.state,
         reason=row.reason,
-        job=row.job,
-        job_state=row.job_state,
-        model=row.model,
-        version=row.version,
-        error=row.error,
-        rows_failed=row.rows_failed,
+        job=_job(row, "first", row.job),
+        then_job=_job(row, "following", row.then_job),
         on_success=row.on_success,
         on_failure=row.on_failure,
         hook_at=row.hook_at,

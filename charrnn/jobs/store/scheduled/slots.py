@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, delete, or_, select, update
 
 from charrnn.checks import did_you_mean
 from charrnn.errors import DamagedError, InputError, NotFoundError
-from charrnn.jobs.job.json_object import JsonObject, reading, to_document
+from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.schedule import (
     NONE,
     SKIP,
@@ -30,6 +29,7 @@ from charrnn.jobs.job.schedule import (
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
 from charrnn.jobs.store.database import insert_missing
+from charrnn.jobs.store.scheduled.rows import columns, to_schedule, to_slot
 from charrnn.jobs.store.tables import jobs, schedules, slots
 from charrnn.text.documents import check_storable
 
@@ -47,7 +47,7 @@ def add(connection: Connection, schedule: Schedule, now: int, *, replace: bool =
     Raises:
         InputError: a schedule with that name exists.
     """
-    values = _values(schedule)
+    values = columns(schedule)
     upcoming = next(schedule.cron.after(now))
     if insert_missing(connection, schedules, **values, next_at=upcoming, requested_at=now) is not None:
         return
@@ -68,7 +68,7 @@ def change(connection: Connection, schedule: Schedule, now: int) -> None:
         NotFoundError: there is no such schedule.
     """
     stored = get_schedule(connection, schedule.name, locked=True)
-    values = _values(schedule)
+    values = columns(schedule)
     if values["request"] != stored.stored_request:
         values["requested_at"] = now
     if (values["cron"], values["timezone"]) != (stored.cron, stored.timezone):
@@ -76,22 +76,6 @@ def change(connection: Connection, schedule: Schedule, now: int) -> None:
             decide(connection, schedule.name, now)  # a time that came just now would be lost
         values["next_at"] = next(schedule.cron.after(now))
     connection.execute(update(schedules).where(schedules.c.name == schedule.name).values(values))
-
-
-def _values(schedule: Schedule) -> JsonObject:
-    """Return the columns of a schedule that a person decides on."""
-    return {
-        "name": schedule.name,
-        "cron": schedule.cron.expression,
-        "timezone": schedule.cron.timezone,
-        "request": to_document({"queue": schedule.request.QUEUE, "arguments": schedule.request.to_dict()}),
-        "overlap": schedule.overlap,
-        "catch_up": schedule.catch_up,
-        "deadline_s": schedule.deadline_s,
-        "always": schedule.always,
-        "on_success": schedule.on_success,
-        "on_failure": schedule.on_failure,
-    }
 
 
 def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> StoredSchedule:
@@ -107,38 +91,7 @@ def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> 
         names = connection.execute(select(schedules.c.name).order_by(schedules.c.name)).scalars().all()
         hint = did_you_mean(name, names, suggest_any=True) or "Add one with: charrnn-jobs schedules add"
         raise NotFoundError(f"There is no schedule {name!r}. {hint}")
-    return _schedule(row)
-
-
-def _schedule(row: Row[Any]) -> StoredSchedule:
-    return StoredSchedule(
-        name=row.name,
-        cron=row.cron,
-        timezone=row.timezone,
-        stored_request=row.request,
-        overlap=row.overlap,
-        catch_up=row.catch_up,
-        deadline_s=row.deadline_s,
-        always=row.always,
-        on_success=row.on_success,
-        on_failure=row.on_failure,
-        paused=row.paused,
-        next_at=row.next_at,
-        created_at=row.created_at,
-    )
-
-
-def _slot(row: Row[Any]) -> StoredSlot:
-    return StoredSlot(
-        schedule=row.schedule,
-        at=row.at,
-        state=SlotState(row.state),
-        by_hand=row.by_hand,
-        job=row.job,
-        reason=row.reason,
-        claimed_until=row.claimed_until,
-        hook_error=row.hook_error,
-    )
+    return to_schedule(row)
 
 
 def pause(connection: Connection, name: str) -> None:
@@ -236,10 +189,15 @@ def _waiting(connection: Connection, name: str) -> str | None:
 
 
 def _running(connection: Connection, name: str) -> str | None:
-    unfinished = select(jobs.c.id).join(slots, slots.c.job == jobs.c.id)
+    unfinished = select(jobs.c.id).join(slots, _is_of(slots))
     unfinished = unfinished.where(slots.c.schedule == name, jobs.c.state.not_in(ENDED_JOBS))
     job = connection.execute(unfinished.order_by(jobs.c.id).limit(1)).scalar_one_or_none()
     return None if job is None else f"job {job} has not ended"
+
+
+def _is_of(slot: FromClause) -> ColumnElement[bool]:
+    """Return the condition that a job belongs to a slot."""
+    return jobs.c.id.in_([slot.c.job, slot.c.then_job])
 
 
 def _trim(connection: Connection, name: str) -> None:
@@ -254,13 +212,13 @@ def _trim(connection: Connection, name: str) -> None:
 def waiting(connection: Connection) -> list[WaitingSlot]:
     """Return the slots whose jobs are to be submitted, the oldest first."""
     other = slots.alias()
-    unfinished = select(jobs.c.id).join(other, other.c.job == jobs.c.id)
+    unfinished = select(jobs.c.id).join(other, _is_of(other))
     blocked = unfinished.where(other.c.schedule == slots.c.schedule, jobs.c.state.not_in(ENDED_JOBS)).exists()
     own = slots.join(schedules, schedules.c.name == slots.c.schedule)
     query = select(slots.c.at, slots.c.by_hand, blocked.label("blocked"), schedules).select_from(own)
     due = connection.execute(query.where(slots.c.state == SlotState.DUE).order_by(slots.c.at)).all()
     return [
-        WaitingSlot(slot=Slot(row.name, row.at), by_hand=row.by_hand, blocked=row.blocked, stored=_schedule(row))
+        WaitingSlot(slot=Slot(row.name, row.at), by_hand=row.by_hand, blocked=row.blocked, stored=to_schedule(row))
         for row in due
     ]
 
@@ -290,13 +248,20 @@ def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) ->
     return connection.execute(update(slots).where(own).values(state=state, reason=reason)).rowcount == 1
 
 
-def fill(connection: Connection, slot: Slot, job: int, spec: TrainSpec | GenerateSpec) -> None:
-    """Mark a slot submitted, in the transaction that stores its job.
+def fill(
+    connection: Connection, slot: Slot, job: int, spec: TrainSpec | GenerateSpec, then_job: int | None = None
+) -> None:
+    """Mark a slot submitted, in the transaction that stores its jobs.
+
+    Args:
+        job: the job with `spec`.
+        then_job: the job that follows it, if any.
 
     Raises:
         SkippedError: another process submitted it, or its text is the same as in the last training job.
     """
-    filled = update(slots).where(_is(slot), slots.c.state == SlotState.DUE).values(state=SlotState.SUBMITTED, job=job)
+    values = {"state": SlotState.SUBMITTED, "job": job, "then_job": then_job}
+    filled = update(slots).where(_is(slot), slots.c.state == SlotState.DUE).values(values)
     row = connection.execute(filled.returning(slots.c.by_hand)).one_or_none()
     if row is None:
         raise SkippedError(f"The slot {slot} is no longer due")
@@ -321,7 +286,7 @@ def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec, since: i
 def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:
     """Return the latest slots of a schedule, latest first."""
     query = select(slots).where(slots.c.schedule == name).order_by(slots.c.at.desc()).limit(limit)
-    return [_slot(row) for row in connection.execute(query)]
+    return [to_slot(row) for row in connection.execute(query)]
 
 
 def last_tried(connection: Connection, name: str) -> StoredSlot | None:
@@ -329,7 +294,7 @@ def last_tried(connection: Connection, name: str) -> StoredSlot | None:
     tried = slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE))
     query = select(slots).where(slots.c.schedule == name, tried).order_by(slots.c.at.desc()).limit(1)
     row = connection.execute(query).one_or_none()
-    return None if row is None else _slot(row)
+    return None if row is None else to_slot(row)
 
 
 def get_slot(connection: Connection, slot: Slot) -> StoredSlot:
@@ -339,12 +304,12 @@ def get_slot(connection: Connection, slot: Slot) -> StoredSlot:
         NotFoundError: its schedule was removed.
     """
     get_schedule(connection, slot.schedule)
-    return _slot(connection.execute(select(slots).where(_is(slot))).one())
+    return to_slot(connection.execute(select(slots).where(_is(slot))).one())
 
 
 def all_schedules(connection: Connection) -> list[StoredSchedule]:
     """Return every schedule, by name."""
-    return [_schedule(row) for row in connection.execute(select(schedules).order_by(schedules.c.name))]
+    return [to_schedule(row) for row in connection.execute(select(schedules).order_by(schedules.c.name))]
 
 
 def _is(slot: Slot) -> ColumnElement[bool]:
