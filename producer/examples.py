@@ -59,7 +59,11 @@ EXAMPLES = {
     ),
     "models default": ("charrnn-jobs models default speeches", "charrnn-jobs models default --unset"),
     "models rollback": ("charrnn-jobs models rollback speeches",),
-    "models delete": ("charrnn-jobs models delete speeches@3", "charrnn-jobs models delete speeches --keep 5"),
+    "models delete": (
+        "charrnn-jobs models delete speeches@3",
+        "charrnn-jobs models delete speeches --keep 5",
+        "charrnn-jobs models delete copy --all --yes",
+    ),
     "models export": ("charrnn-jobs models export speeches -o speeches.zip",),
     "models import": (
         "charrnn-jobs models import speeches.zip",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from json import loads
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.errors import InputError, NotFinishedError
+from charrnn.errors import InputError, NotFinishedError, counted
 from charrnn.jobs.job.json_object import JsonObject
 from charrnn.jobs.job.requests import GenerateRequest, draw_rng_seed
 from charrnn.jobs.programs import JOB_FAILED
@@ -206,15 +207,44 @@ def delete(
     keep: Annotated[
         int | None, integer(help="Delete all versions of NAME but the N newest and those in use.", panel=VERSION)
     ] = None,
+    everything: Annotated[
+        bool,
+        flag("--all", help="Delete the model NAME: all its versions and aliases, after a question.", panel=VERSION),
+    ] = False,
+    yes: Annotated[bool, flag("--yes", help="With --all: delete without a question.", panel=VERSION)] = False,
 ) -> None:
     """Delete a version permanently, unless an alias points to it or an unfinished job needs it."""
+    if everything and keep is not None:
+        raise InputError("--all cannot be combined with --keep. Leave out one of them")
+    if yes and not everything:
+        raise InputError("--yes requires --all. Leave it out: one version is deleted without a question")
     with open_client() as client:
-        if keep is None:
-            deleted: Sequence[str] = [client.models.delete(model)]
+        if everything:
+            deleted = _delete_all(client, model, yes=yes)
+        elif keep is None:
+            deleted = [client.models.delete(model)]
         else:
             deleted = client.models.delete_older(model, keep)
     kept = "nothing to delete: an alias, a job or a rollback uses each older version"
     console.note(f"deleted: {', '.join(deleted)}" if deleted else kept)
+
+
+def _delete_all(client: Client, model: str, *, yes: bool) -> Sequence[str]:
+    """Delete a model after a question, and say if commands that name no model would have used it.
+
+    Raises:
+        InputError: nobody can be asked.
+    """
+    names = [version.name for version in client.models.list() if version.model == model]
+    if names and not yes:
+        if not sys.stdin.isatty():
+            raise InputError(f"This deletes {counted(len(names), 'version')} of {model}. Pass --yes to delete them")
+        typer.confirm(f"Delete {model} permanently, with {counted(len(names), 'version')}?", abort=True, err=True)
+    deleted = client.models.delete_all(model)
+    default = find_setting("model")
+    if default.value and str(default.value).partition("@")[0] == model:
+        console.note(f"{default.value} is still the default model, because of {default.source}")
+    return deleted
 
 
 @models.command("export")

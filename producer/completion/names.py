@@ -30,7 +30,9 @@ FITTING = {
 """The jobs that fit a command, as SQL. Others take any."""
 
 QUERIES = {
-    "models": "select name from models order by name",
+    "models": (  # not those whose versions were deleted
+        "select name from models where newest = 0 or name in (select model from versions) order by name"
+    ),
     "schedules": "select name from schedules order by name",
     "labels": (
         "select distinct label from (select label from jobs where label is not null order by id desc limit 1000) "

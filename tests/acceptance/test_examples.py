@@ -53,6 +53,8 @@ def _prepare(desk: Home, example: str) -> str:
     training = ("train", "speeches", str(desk.path / "speeches"), *SMALL)
     if "speeches@3" in example:
         desk.ok(*training)
+    if "delete copy" in example:
+        desk.ok("models", "import", str(desk.path / "speeches.zip"), "--as", "copy")
     if " 12" not in example and not example.startswith("charrnn-jobs results"):  # which means the newest job
         return example
     job = desk.ok(*(training if "--after" in example else SUBMIT)).strip()

@@ -117,6 +117,27 @@ def test_a_version_is_deleted_with_its_files(stack: Home, versions: list[str]) -
     assert stack.call("models", "show", unneeded["version"]).returncode == 3
 
 
+def test_a_model_is_deleted_with_its_champion_and_files(stack: Home, versions: list[str]) -> None:
+    archive = stack.path / "typo.zip"
+    stack.ok("models", "export", "poems", "-o", str(archive))
+    for _ in range(2):
+        stack.ok("models", "import", str(archive), "--as", "teh-poems")
+    refused = stack.call("models", "delete", "teh-poems", "--all")
+    assert (refused.returncode, "This deletes 2 versions of teh-poems. Pass --yes" in refused.stderr) == (2, True)
+    for wrong in (("--all", "--keep", "1"), ("--yes",)):
+        assert stack.call("models", "delete", "teh-poems", *wrong).returncode == 2
+    done = stack.call("models", "delete", "teh-poems", "--all", "--yes")
+    assert (done.returncode, done.stderr) == (0, "deleted: teh-poems@1, teh-poems@2\n")
+    assert list(stack.path.glob("files/models/teh-poems/*")) == []  # Catches: files that stay until the next prune
+    assert "teh-poems" not in stack.ok("models", "-q")
+    assert stack.call("models", "show", "teh-poems").returncode == 3
+    away = Home(stack.path, {**stack.settings, "CHARRNN_MODEL": "teh-poems"})
+    stack.ok("models", "import", str(archive), "--as", "teh-poems")
+    said = away.call("models", "delete", "teh-poems", "--all", "--yes").stderr
+    assert said.startswith("teh-poems is still the default model, because of CHARRNN_MODEL")
+    assert "deleted: teh-poems@3\n" in said
+
+
 def test_keep_deletes_older_versions_after_training(stack: Home, versions: list[str]) -> None:
     again = ("train", "tidy", str(stack.path / "first.txt"), *TINY, "--margin", "5", "--keep", "1", "--wait")
     for _ in range(3):

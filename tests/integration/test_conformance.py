@@ -20,7 +20,7 @@ from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, JobState, PartState, Priority
 from charrnn.jobs.job.version import Comparison, ListedVersion, NewVersion
 from charrnn.jobs.queue import BELLS
-from charrnn.jobs.store import lifecycle, queues, registry
+from charrnn.jobs.store import deletion, lifecycle, queues, registry
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.migrations import latest
@@ -564,7 +564,7 @@ def test_a_custom_alias(store: Store, add_job: AddJob) -> None:
 def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) -> None:
     def delete(version: int) -> None:
         with store.write() as connection:
-            registry.delete_version(connection, "speeches", version)
+            deletion.delete_version(connection, "speeches", version)
 
     training = add_job(train=True)
     for nats in (1.5, 1.6, 1.4):
@@ -587,7 +587,7 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
         goes_on = lifecycle.add_job(connection, lifecycle.NewJob(spec=replace(from_it, start="speeches@2"))).id
         registry.promote(connection, "speeches", 3, "candidate")
         with pytest.raises(InputError, match=rf"speeches@2 is needed by job {goes_on}"):
-            registry.delete_version(connection, "speeches", 2)
+            deletion.delete_version(connection, "speeches", 2)
         registry.promote(connection, "speeches", 2, "candidate")
     assert add_version(store, training, 1.3) == 4
     delete(3)
@@ -600,7 +600,7 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
 def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJob) -> None:
     def delete_older(keep: int) -> list[int]:
         with store.write() as connection:
-            return list(registry.delete_older(connection, "speeches", keep))
+            return list(deletion.delete_older(connection, "speeches", keep))
 
     training = add_job(train=True)
     for nats in (1.5, 1.6, 1.4, 1.7, 1.8):  # 1 and 3 become champions; 5 is the candidate

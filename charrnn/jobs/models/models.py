@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -11,9 +12,11 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
-from charrnn.jobs.store import registry
+from charrnn.jobs.store import deletion, registry
 from charrnn.jobs.store.readable import list_versions
 from charrnn.text.documents import check_storable
+
+logger = logging.getLogger(__name__)
 
 
 class Models:
@@ -77,6 +80,8 @@ class Models:
     def delete(self, reference: str) -> str:
         """Delete a version permanently, and return its name. Its number is not used again.
 
+        A warning tells if a rollback would have returned to it.
+
         Raises:
             InputError: an alias points at it, or a job that has not ended needs it.
             NotFoundError: the version does not exist.
@@ -84,9 +89,33 @@ class Models:
         self._connections.claim_files()
         with self._connections.store.write() as connection:
             version = registry.resolve(connection, reference)
-            files = registry.delete_version(connection, version.model, version.version)
+            before = registry.previous_champion(connection, version.model)
+            files = deletion.delete_version(connection, version.model, version.version)
+            after = registry.previous_champion(connection, version.model)
+        if before != after:
+            now = f"returns to {version.model}@{after}" if after else "has no version to return to"
+            logger.warning("%s was the previous champion: a rollback now %s", version.name, now)
         self._connections.files.discard(files.name, folder=True)
         return version.name
+
+    def delete_all(self, model: str) -> Sequence[str]:
+        """Delete a model with all its versions and aliases permanently, and return the names of the versions.
+
+        Their numbers are not used again: a model of this name that is trained later continues after them. Everything
+        else about that model is new, also its validation text. Jobs and their results stay.
+
+        Raises:
+            InputError: the name is invalid, or a job that has not ended or a schedule needs the model.
+            NotFoundError: there is no such model, or it has no version.
+        """
+        check_name("The model's name", model)
+        self._connections.claim_files()
+        with self._connections.store.write() as connection:
+            deleted = deletion.delete_model(connection, model)
+        for files in deleted.values():
+            if files is not None:
+                self._connections.files.discard(files.name, folder=True)
+        return [f"{model}@{number}" for number in deleted]
 
     def delete_older(self, model: str, keep: int) -> Sequence[str]:
         """Delete all versions of a model permanently, except the `keep` newest and those in use.
@@ -106,7 +135,7 @@ class Models:
         self._connections.claim_files()
         with self._connections.store.write() as connection:
             registry.resolve(connection, model)
-            deleted = registry.delete_older(connection, model, keep)
+            deleted = deletion.delete_older(connection, model, keep)
         for files in deleted.values():
             self._connections.files.discard(files.name, folder=True)
         return [f"{model}@{number}" for number in deleted]

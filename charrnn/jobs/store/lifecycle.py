@@ -20,8 +20,8 @@ from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
-from charrnn.jobs.store.awaited import version_after, with_version
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
+from charrnn.jobs.store.registry import version_after, with_version
 from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, rounds
 from charrnn.jobs.store.turns import last_place, needed_by
 

@@ -10,18 +10,19 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, insert, select, update
 
 from charrnn.checks import did_you_mean
 from charrnn.errors import DamagedError, InputError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import reading, whole
+from charrnn.jobs.job.json_object import JsonObject, reading, whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.job.states import ENDED_JOBS
 from charrnn.jobs.job.version import CANDIDATE, CHAMPION, Comparison, Gate, NewVersion, Version, judge
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.tables import aliases, jobs, models, versions
 from charrnn.options import NetworkOptions
+from charrnn.sampling.defaults import choose_precision
 from charrnn.text.documents import check_storable
 
 MAX_DIGITS = 9  # most digits of a version number that the database holds
@@ -51,14 +52,15 @@ def _in_training(connection: Connection, model: str, but: int | None) -> bool:
 def freeze_validation(connection: Connection, model: str, reference: FileRef, but: int | None = None) -> FileRef:
     """Set a model's validation text if it has none yet. Return the one that it has now. For `but` see `validation`."""
     insert_missing(connection, models, name=model, validation=reference.to_dict())
-    _lock(connection, model)  # if two first training jobs are submitted at once, the second one sees the first
+    lock_model(connection, model)  # if two first training jobs are submitted at once, the second one sees the first
     if (frozen := validation(connection, model, but)) is not None:
         return frozen
     connection.execute(update(models).where(models.c.name == model).values(validation=reference.to_dict()))
     return reference
 
 
-def _lock(connection: Connection, model: str) -> None:
+def lock_model(connection: Connection, model: str) -> None:
+    """Lock a model until the transaction ends."""
     connection.execute(select(models.c.name).where(models.c.name == model).with_for_update(key_share=True))
 
 
@@ -69,7 +71,7 @@ def add_version(connection: Connection, job: int, new: NewVersion) -> Version | 
         None. Or, with nothing stored, the champion to compare it with first, since the two losses were measured on
         different characters: measure both on the characters that they share, and call again.
     """
-    _lock(connection, new.model)
+    lock_model(connection, new.model)
     best, gate = None, None
     with suppress(DamagedError):  # a champion that cannot be read is no reason to lose this version: a candidate
         best = champion(connection, new.model)
@@ -86,7 +88,7 @@ def import_version(connection: Connection, new: NewVersion) -> int:
 
     If its loss cannot be compared with the champion's, it becomes a candidate.
     """
-    _lock(connection, new.model)
+    lock_model(connection, new.model)
     gate = None
     with suppress(DamagedError):
         gate = _judge(champion(connection, new.model), new)
@@ -156,7 +158,7 @@ def _aliased(model: str, alias: str) -> Select[Any]:
 def _move(connection: Connection, model: str, version: int, alias: str) -> None:
     upsert(connection, aliases, model=model, alias=alias, version=version)
     if alias == CHAMPION:
-        connection.execute(update(versions).where(_is(model, version)).values(promoted_at=NOW))
+        connection.execute(update(versions).where(is_version(model, version)).values(promoted_at=NOW))
 
 
 def promote(connection: Connection, model: str, version: int, alias: str = CHAMPION) -> None:
@@ -169,8 +171,8 @@ def promote(connection: Connection, model: str, version: int, alias: str = CHAMP
     check_name("The alias", alias)
     if alias.isdecimal():
         raise InputError(f"The alias {alias!r} looks like a version number. Add a letter")
-    _lock(connection, model)
-    _locked_version(connection, model, version)
+    lock_model(connection, model)
+    locked_version(connection, model, version)
     _move(connection, model, version, alias)
 
 
@@ -181,76 +183,39 @@ def rollback(connection: Connection, model: str) -> int:
         InputError: there was none.
         NotFoundError: there is no such model.
     """
-    _lock(connection, model)
+    lock_model(connection, model)
     best = champion(connection, model)
     if best is None:
         raise NotFoundError(_not_found(connection, model, CHAMPION))
-    before = _champion_before(connection, best)
+    before = champion_before(connection, best)
     if before is None:
         raise InputError(
             f"{model}@{best.version} has no previous champion to roll back to. Choose a version: charrnn-jobs models "
             f"promote {model}@VERSION"
         )
-    connection.execute(update(versions).where(_is(model, best.version)).values(promoted_at=None))
+    connection.execute(update(versions).where(is_version(model, best.version)).values(promoted_at=None))
     upsert(connection, aliases, model=model, alias=CHAMPION, version=before)
     return before
 
 
-def _champion_before(connection: Connection, best: Version) -> int | None:
+def previous_champion(connection: Connection, model: str) -> int | None:
+    """Return the version that a rollback would make the champion, or None."""
+    with suppress(DamagedError):
+        best = champion(connection, model)
+        return None if best is None else champion_before(connection, best)
+    return None
+
+
+def champion_before(connection: Connection, best: Version) -> int | None:
+    """Return the version that was champion before this one, or None."""
     was = (versions.c.model == best.model) & versions.c.promoted_at.is_not(None) & (versions.c.version != best.version)
     newest_first = (versions.c.promoted_at.desc(), versions.c.version.desc())
     query = select(versions.c.version).where(was).order_by(*newest_first).limit(1)
     return connection.execute(query).scalar_one_or_none()
 
 
-def delete_version(connection: Connection, model: str, version: int) -> FileRef:
-    """Delete a version permanently. Return its files, to be deleted afterwards.
-
-    Raises:
-        InputError: an alias means it, or a job that has not ended needs it.
-        NotFoundError: there is no such version.
-    """
-    _lock(connection, model)  # an alias may be moving to it
-    found = _locked_version(connection, model, version)
-    if reason := _reason_to_keep(connection, model, version):
-        raise InputError(reason)
-    return _delete(connection, found)
-
-
-def delete_older(connection: Connection, model: str, keep: int) -> dict[int, FileRef]:
-    """Keep only the newest `keep` versions. Return the deleted numbers with their files, to be deleted afterwards.
-
-    A version also stays if an alias means it, a job that has not ended needs it, or a rollback would return to it.
-    """
-    _lock(connection, model)
-    best = champion(connection, model)
-    before = best and _champion_before(connection, best)
-    newest_first = select(versions.c.version).where(versions.c.model == model).order_by(versions.c.version.desc())
-    deleted = {}
-    for number in connection.execute(newest_first.offset(keep)).scalars().all():
-        with suppress(DamagedError):  # its files are not known, so it stays
-            found = _locked_version(connection, model, number)  # locked first: a job may be about to use it
-            if number != before and not _reason_to_keep(connection, model, number):
-                deleted[number] = _delete(connection, found)
-    return deleted
-
-
-def _delete(connection: Connection, version: Version) -> FileRef:
-    connection.execute(delete(versions).where(_is(version.model, version.version)))
-    return version.files
-
-
-def _reason_to_keep(connection: Connection, model: str, version: int) -> str | None:
-    """Return why a version cannot be deleted, or None if it can."""
-    name = f"{model}@{version}"
-    if names := aliases_of(connection, model, version):
-        return f"{name} is in use as {model}@{names[0]}. Promote another version first, with --alias {names[0]}"
-    if (job := _job_that_needs(connection, model, version)) is not None:
-        return f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it"
-    return None
-
-
 def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
+    """Return the aliases that point to a version, by name."""
     own = (aliases.c.model == model) & (aliases.c.version == version)
     return list(connection.execute(select(aliases.c.alias).where(own).order_by(aliases.c.alias)).scalars())
 
@@ -265,17 +230,18 @@ def training_of(connection: Connection, model: str, version: int) -> TrainSpec |
 
 def get_version(connection: Connection, model: str, number: int) -> Version | None:
     """Return a version, or None if it was deleted."""
-    row = connection.execute(select(versions).where(_is(model, number))).one_or_none()
+    row = connection.execute(select(versions).where(is_version(model, number))).one_or_none()
     return None if row is None else _version(row)
 
 
-def _is(model: str, number: int) -> ColumnElement[bool]:
+def is_version(model: str, number: int) -> ColumnElement[bool]:
+    """Return the condition that a row of `versions` is this version."""
     return (versions.c.model == model) & (versions.c.version == number)
 
 
-def _locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Version:
+def locked_version(connection: Connection, model: str, version: int, *, share: bool = False) -> Version:
     """Return a version, locked until the transaction ends; with `share` only against being deleted."""
-    query = select(versions).where(_is(model, version)).with_for_update(read=share, key_share=share)
+    query = select(versions).where(is_version(model, version)).with_for_update(read=share, key_share=share)
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(_not_found(connection, model, str(version)))
@@ -300,15 +266,33 @@ def lock_needs(connection: Connection, spec: TrainSpec | GenerateSpec, but: int 
             f"Another first training job of {spec.model} has just set its validation text. Submit this one again"
         )
     if spec.needs is not None:
-        _locked_version(connection, *spec.needs, share=True)
+        locked_version(connection, *spec.needs, share=True)
 
 
-def _job_that_needs(connection: Connection, model: str, version: int) -> int | None:
-    """Return a job that has not ended and samples from or fine-tunes the version, or None."""
-    samples = (jobs.c.kind == GenerateSpec.QUEUE) & (jobs.c.model == model) & (jobs.c.version == version)
-    goes_on = (jobs.c.kind == TrainSpec.QUEUE) & (jobs.c.spec["start"].as_string() == f"{model}@{version}")
-    query = select(jobs.c.id).where(jobs.c.state.not_in(ENDED_JOBS), or_(samples, goes_on)).limit(1)
-    return connection.execute(query).scalar()
+def version_after(connection: Connection, job: Row[Any], made: int) -> int:
+    """Return the version that a job samples from after its training job made one.
+
+    It is that version; but a job that follows the training of a schedule takes the champion, since nobody looks at a
+    version that lost before texts are written with it.
+    """
+    best = champion(connection, job.model) if job.schedule is not None else None
+    return made if best is None else best.version
+
+
+def with_version(connection: Connection, spec: JsonObject, version: int) -> JsonObject:
+    """Return the stored spec of a generate job with its version, and with the precision to sample that in.
+
+    Raises:
+        NotFoundError: the version was deleted.
+    """
+    query = select(versions.c.precision).where(versions.c.model == spec["model"], versions.c.version == version)
+    # The lock keeps the version from being deleted until the job is stored.
+    best = connection.execute(query.with_for_update(read=True, key_share=True)).scalar_one_or_none()
+    if best is None:
+        raise NotFoundError(f"{spec['model']}@{version} was deleted. List versions with: charrnn-jobs models")
+    sampling = spec["sampling"]
+    precision = choose_precision(sampling["precision"], best, spec["batch"])
+    return {**spec, "version": version, "sampling": {**sampling, "precision": precision}}
 
 
 def resolve(connection: Connection, reference: str) -> Version:
@@ -323,7 +307,7 @@ def resolve(connection: Connection, reference: str) -> Version:
     if at and not wanted:
         raise InputError(f"{reference!r} names no version. Expected NAME, NAME@VERSION or NAME@ALIAS")
     number = version_number(wanted)
-    query = _aliased(model, wanted or CHAMPION) if number is None else select(versions).where(_is(model, number))
+    query = _aliased(model, wanted or CHAMPION) if number is None else select(versions).where(is_version(model, number))
     row = connection.execute(query).one_or_none()
     if row is None:
         raise NotFoundError(_not_found(connection, model, wanted))
@@ -336,13 +320,18 @@ def version_number(text: str) -> int | None:
 
 
 def _not_found(connection: Connection, model: str, wanted: str) -> str:
-    names = connection.execute(select(models.c.name).order_by(models.c.name)).scalars().all()
-    if model in names:
-        highest = select(func.max(versions.c.version)).where(versions.c.model == model)
-        known = select(aliases.c.alias).where(aliases.c.model == model).order_by(aliases.c.alias)
-        if (number := connection.execute(highest).scalar_one()) is None:
-            return f"Model {model} has no version yet. See: charrnn-jobs jobs -m {model}"
-        shown = ", ".join(connection.execute(known).scalars())
-        return f"Model {model} has no version {wanted!r}. Expected a number up to {number}, or one of {shown}"
+    highest = select(func.max(versions.c.version)).where(versions.c.model == model)
+    known = select(aliases.c.alias).where(aliases.c.model == model).order_by(aliases.c.alias)
+    if (number := connection.execute(highest).scalar_one()) is None:
+        return no_model(connection, model)
+    shown = ", ".join(connection.execute(known).scalars())
+    return f"Model {model} has no version {wanted!r}. Expected a number up to {number}, or one of {shown}"
+
+
+def no_model(connection: Connection, model: str) -> str:
+    """Return the message that a model has no version, with the nearest names."""
+    if connection.execute(select(models.c.name).where(models.c.name == model)).first() is not None:
+        return f"Model {model} has no version. See: charrnn-jobs jobs -m {model}"
+    names = connection.execute(select(versions.c.model).distinct().order_by(versions.c.model)).scalars().all()
     hint = did_you_mean(model, names, suggest_any=True) or "Train one with: charrnn-jobs train NAME PATH"
     return f"There is no model {model!r}. {hint}"

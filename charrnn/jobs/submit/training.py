@@ -100,7 +100,8 @@ def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, 
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
         frozen = registry.validation(connection, request.model)
-        before = last_training(connection, request.model)
+        # Without a validation text the model is new, also if all its versions were deleted.
+        before = None if frozen is None else last_training(connection, request.model)
     lines = _read_as_lines(request, corpus, version, before)
     reserved = request.validation != (NO_VALIDATION,)
     if frozen is not None:
