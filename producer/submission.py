@@ -100,7 +100,7 @@ def _format_of(output: Path) -> str:
     """
     if output == STANDARD_OUTPUT:
         raise InputError("--output requires a file here. Leave it out, and use: charrnn-jobs results")
-    if output.suffix.lower().removeprefix(".") not in (*FORMATS, "ndjson"):
+    if not output.suffix:
         raise InputError(f"--output: {output} names no format. Expected a name that ends with .{', .'.join(FORMATS)}")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output: the folder {output.parent} does not exist. Create it first")

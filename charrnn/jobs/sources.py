@@ -12,10 +12,12 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from grp import getgrgid
 from os.path import lexists
 from pathlib import Path
-from stat import S_IWOTH
-from urllib.parse import quote
+from pwd import getpwuid
+from stat import S_IWGRP, S_IWOTH
+from urllib.parse import quote, unquote
 
 import platformdirs
 
@@ -32,6 +34,12 @@ FILE = "charrnn.toml"
 MAX_FILE = 65_536  # bytes of a charrnn.toml, characters of a value
 TOML_TYPES = {str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "a table"}
 SQLITE = "sqlite:///"  # a fourth slash begins an absolute path
+
+PATH_IN_URL = re.compile(
+    "([?&](?:ssl_ca_certs|ssl_ca_path|ssl_certfile|ssl_keyfile|sslrootcert|sslcert|sslkey|sslcrl|sslcrldir|passfile)=)"
+    "([^&#]+)"
+)
+"""The options of URLs of Redis and PostgreSQL whose values are paths."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +166,20 @@ def _is_trusted(path: Path) -> bool:
     if status.st_mode & S_IWOTH:
         logger.warning("%s has no effect, since every user can change it. To use it: chmod o-w %s", path, path)
         return False
+    if status.st_mode & S_IWGRP and not _is_private(status.st_gid):
+        logger.warning("%s has no effect, since its group can change it. To use it: chmod g-w %s", path, path)
+        return False
     return True
+
+
+def _is_private(group: int) -> bool:
+    """Return whether a group has no other member: that of the superuser, or the one that many systems make for each
+    user, with the user's name, so that a umask of 002 does no harm."""
+    try:
+        found, name = getgrgid(group), getpwuid(os.getuid()).pw_name
+    except KeyError:  # a group, or a user, without a name: nobody knows its members
+        return False
+    return found.gr_name in (name, getpwuid(0).pw_name) and set(found.gr_mem) <= {name, getpwuid(0).pw_name}
 
 
 def _below(folder: Path, name: str, text: str) -> str:
@@ -168,9 +189,16 @@ def _below(folder: Path, name: str, text: str) -> str:
         return text if re.match(r"[a-z0-9]+://|~", expanded) else str(folder / expanded)
     if name == "store_url" and text.startswith(SQLITE) and not text.startswith(SQLITE + "/"):
         return f"{SQLITE}{quote(str(folder))}/{text.removeprefix(SQLITE)}"
+    if name in ("redis_url", "store_url"):
+        return PATH_IN_URL.sub(lambda found: found[1] + _absolute(folder, found[2]), text)
     if name == "corpus_roots":
         return ",".join(_below(folder, "home", root.strip()) for root in text.split(",") if root.strip())
     return text
+
+
+def _absolute(folder: Path, path: str) -> str:
+    """Return a path of a URL that starts at a folder if it is relative. PostgreSQL's "system" is no path."""
+    return path if path == "system" else quote(str(folder / os.path.expanduser(unquote(path))))  # noqa: PTH111
 
 
 def _read_value(label: str, setting: str, file: str) -> str:

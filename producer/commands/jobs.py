@@ -34,16 +34,25 @@ app = typer.Typer()
 
 
 @app.command()
-def wait(job: OptionalJobArgument = None, timeout: TimeoutOption = None, json: JsonOption = False) -> None:
+def wait(
+    job: OptionalJobArgument = None,
+    timeout: TimeoutOption = None,
+    json: JsonOption = False,
+    quiet: Annotated[
+        bool, flag("-q", "--quiet", help="Show no progress. Print the job's id at the end.", panel=OUTPUT)
+    ] = False,
+) -> None:
     """Follow a job until it ends."""
     from producer.follow import follow  # bars, which no other command of this module needs
 
     timeout_s = parse_timeout(timeout)
     with open_client() as client:
         job = newest(client, job, lambda job: not job.ended, "has not ended")
-        succeeded = follow(client, job, timeout_s)
+        succeeded = follow(client, job, timeout_s, quiet=quiet)
         if json:
             console.records(records.status(client.status(job)))
+        elif quiet:
+            console.value(job)
     if not succeeded:
         raise typer.Exit(JOB_FAILED)
 

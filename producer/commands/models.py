@@ -251,11 +251,18 @@ def _delete_all(client: Client, model: str, *, yes: bool) -> Sequence[str]:
 def export_model(
     model: VersionArgument,
     output: Annotated[Path, option("-o", "--output", metavar="FILE", help="Output file.", panel="Output")],
+    json: JsonOption = False,
 ) -> None:
     """Export a version to one file. Prints the file's sha256."""
-    with open_client() as client, replace_atomically(output) as file, busy(lambda: f"exporting {model}"):
-        sha256 = client.models.export_version(model, file)
-    console.value(sha256)
+    with open_client() as client:
+        version = client.models.show(model).name if json else model  # as the alias pointed when it was exported
+        with replace_atomically(output) as file, busy(lambda: f"exporting {version}"):
+            sha256 = client.models.export_version(version, file)
+    if json:
+        size = output.stat().st_size
+        console.records(records.ExportRecord(version=version, path=str(output), size=size, sha256=sha256))
+    else:
+        console.value(sha256)
 
 
 @models.command("import")

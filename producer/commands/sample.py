@@ -15,6 +15,7 @@ from charrnn.jobs.job.states import Priority
 from charrnn.jobs.job.views import no_worker
 from charrnn.jobs.programs import JOB_FAILED
 from charrnn.jobs.rows.row import Row
+from charrnn.text.vocabulary import Vocabulary
 from producer.options import (
     DEFAULTS,
     JsonOption,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 PART_ROWS = 64  # a part's texts are shown together, so parts are small
 POLL_S = 0.02  # a text of 400 characters takes 0.2 seconds
+SHOWN_UNKNOWN = 10  # characters
 PATIENCE_S = 2.0  # seconds without a text after which the reason is shown
 
 app = typer.Typer()
@@ -69,6 +71,8 @@ def sample(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         with nullcontext(list[int]()) if keep else temporary(client) as jobs:
             job = _submit(client, request, seeds)
             jobs.append(job)
+            if seeds:
+                _note_replaced(client, job, seeds)
             succeeded = _show(client, job, json=json, several=len(sampling.temperatures) > 1)
     if keep:
         console.note(f"job {job}. Its results: charrnn-jobs results {job}")
@@ -85,6 +89,18 @@ def _submit(client: Client, request: GenerateRequest, seeds: list[str] | None) -
             raise
         words = " ".join(map(repr, [request.model, *(seeds or ())]))
         raise NotFoundError(f"{error} The model comes first: charrnn-jobs sample MODEL {words}") from error
+
+
+def _note_replaced(client: Client, job: int, seeds: list[str]) -> None:
+    """Name the characters of the seeds that are replaced, since the model does not know them. A worker samples now."""
+    name = client.job(job).name
+    vocabulary = Vocabulary(client.models.show(name).characters)
+    if unknown := vocabulary.unknown("".join(map(vocabulary.plain, seeds))):
+        shown = ", ".join(map(repr, unknown[:SHOWN_UNKNOWN]))
+        more = f" and {len(unknown) - SHOWN_UNKNOWN:,} more" if len(unknown) > SHOWN_UNKNOWN else ""
+        console.note(
+            f"replaced in the seeds, since {name} does not know {'it' if len(unknown) == 1 else 'them'}: {shown}{more}"
+        )
 
 
 def _show(client: Client, job: int, *, json: bool, several: bool) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 VARIABLE = "_CHARRNN_JOBS_COMPLETE"
 SHELLS = ("complete_bash", "complete_zsh", "complete_fish")
 WORDS = Path(__file__).with_name("words.json")  # written by producer.completion.words
+THEN = "--then"  # between the two commands of a schedule
 FILES = "files"  # the kind of words that the shell itself completes
 SAFE = re.compile(r"-{0,2}[\w.+@][\w.+@=,-]{0,199}|--?")
 BREAKS = re.compile(r"[=:@]+")  # at which bash begins another word
@@ -82,9 +83,17 @@ def candidates(before: Sequence[str], word: str) -> list[str]:
         rest = rest[rest.index(verb) + 1 :]
         name = f"{name} {verb}".strip()
     if "--" in rest and "scheduled" in table[name]:
-        after = rest[rest.index("--") + 1 :]
-        return candidates(after, word) if after else table[name]["scheduled"]
+        return _scheduled(rest[rest.index("--") + 1 :], word) or table[name]["scheduled"]
     return [*_words(table[name], name, rest, word)]
+
+
+def _scheduled(before: Sequence[str], word: str) -> list[str]:
+    """Return words that may follow in the command of a schedule, or none if it has not begun."""
+    if THEN in before:
+        after = before[before.index(THEN) + 1 :]
+        return candidates(after, word) if after else ["submit"]
+    found = candidates(before, word) if before else []
+    return [*found, THEN] if before[:1] == ["train"] and word.startswith("-") else found
 
 
 def _words(command: dict[str, Any], name: str, before: Sequence[str], word: str) -> Iterator[str]:

@@ -30,44 +30,41 @@ FITTING = {
 """The jobs that fit a command, as SQL. Others take any."""
 
 QUERIES = {
+    "jobs": "select id from jobs where {fitting} and cast(id as varchar(10)) like ? order by id desc",
     "models": (  # not those whose versions were deleted
-        "select name from models where newest = 0 or name in (select model from versions) order by name"
+        "select name from models where name like ? and (newest = 0 or name in (select model from versions)) "
+        "order by name"
     ),
-    "schedules": "select name from schedules order by name",
+    "schedules": "select name from schedules where name like ? order by name",
     "labels": (
-        "select distinct label from (select label from jobs where label is not null order by id desc limit 1000) "
+        "select distinct label from (select label from jobs where label like ? order by id desc limit 1000) "
         "as newest order by label"
     ),
-    "aliases": "select distinct alias from aliases order by alias",
+    "aliases": "select distinct alias from aliases where alias like ? order by alias",
     "versions": (
-        "select model, cast(version as varchar), version from versions union all "
-        "select model, alias, 0 from aliases order by 1, 3 desc"
+        "select name from (select model || '@' || cast(version as varchar(10)) as name, model, version from versions "
+        "union all select model || '@' || alias, model, 0 from aliases) as named where name like ? "
+        "order by model, version desc"
     ),
 }
+"""The names that begin with a word, whose last character is a %. A _ in it stands for any character, and the caller
+looks again."""
 
 
 def find_names(kind: str, command: str, word: str) -> Sequence[str]:
-    """Return names of a kind, such as jobs that fit a command, of which some begin with `word`."""
-    if kind == "jobs":
-        fitting = FITTING.get(command, "1 = 1")
-        return _column(f"select id from jobs where {fitting} order by id desc")  # noqa: S608  # no value is in it
+    """Return names of a kind, such as jobs that fit a command, that begin with `word`, or nearly so."""
     if kind == "references":
-        return (
-            [f"{model}@{name}" for model, name, _ in _rows(QUERIES["versions"])]
-            if "@" in word
-            else _column(QUERIES["models"])
-        )
-    return _column(QUERIES[kind])
+        kind = "versions" if "@" in word else "models"
+    query = QUERIES[kind].format(fitting=FITTING.get(command, "1 = 1"))
+    return [str(name) for (name,) in _rows(f"{query} limit {MOST}", f"{word}%")]
 
 
-def _column(query: str) -> list[str]:
-    return [str(name) for name, *_ in _rows(query)]
-
-
-def _rows(query: str) -> list[Any]:
+def _rows(query: str, pattern: str) -> list[Any]:
     url = Settings.from_env(os.environ).database_url
-    with closing(_sqlite(url) if url.startswith(SQLITE) else _postgresql(url)) as connection:
-        rows: list[Any] = connection.execute(f"{query} limit {MOST}").fetchall()
+    on_file = url.startswith(SQLITE)
+    with closing(_sqlite(url) if on_file else _postgresql(url)) as connection:
+        # The mark of a parameter is that of the driver.
+        rows: list[Any] = connection.execute(query if on_file else query.replace("?", "%s"), (pattern,)).fetchall()
         return rows
 
 

@@ -47,6 +47,18 @@ class VersionDetailsRecord(VersionRecord):
     training: TrainRecord | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportRecord:
+    """A version that was exported to a file."""
+
+    version: str
+    """Such as speeches@3."""
+    path: str
+    size: int
+    """In bytes."""
+    sha256: str
+
+
 def version(found: ListedVersion) -> VersionRecord:
     return VersionRecord(
         model=found.model,

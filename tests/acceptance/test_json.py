@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -100,7 +101,11 @@ def test_versions(stack: Home, trained: str, tmp_path: Path) -> None:
     assert {"told@1"} <= {version["version"] for version in found}
     check("version-details", stack.json("models", "show", "told"))
     check_all("compared", stack.json("models", "compare", "told", "told", "-n", "1", "-l", "5"))
-    stack.ok("models", "export", "told", "-o", str(tmp_path / "told.zip"))
+    archive = tmp_path / "told.zip"
+    exported = stack.json("models", "export", "told", "-o", str(archive))
+    check("export", exported)
+    assert (exported["version"], exported["size"]) == ("told@1", archive.stat().st_size)
+    assert exported["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
     imported = stack.json("models", "import", str(tmp_path / "told.zip"), "--as", "untold")
     check("version-details", stack.json("models", "show", "untold"))
     assert (imported["version"], imported["job"]) == ("untold@1", None)
@@ -146,3 +151,8 @@ def test_ids_alone(stack: Home, generated: str) -> None:
     stack.ok("schedules", "remove", "listed")
     done = stack.call("submit", "told", "-l", "5", "-q")
     assert (int(done.stdout) > int(generated), done.stderr) == (True, "")
+    waited = stack.call("wait", done.stdout.strip(), "-q")
+    assert (waited.returncode, waited.stdout, waited.stderr) == (0, done.stdout, "")  # Catches: progress
+    stopped = stack.ok("submit", "told", "-n", "40", "-l", "5000", "-q").strip()
+    stack.call("cancel", stopped)
+    assert stack.call("wait", stopped, "-q").returncode == 1

@@ -108,6 +108,26 @@ def test_a_few_texts_are_shown_and_leave_no_job(stack: Home) -> None:
     assert ids(stack) == before
 
 
+def test_a_sample_names_the_characters_that_it_replaces(stack: Home) -> None:
+    known = stack.call("sample", "tiny", "the ", "-l", "5")
+    assert "replaced" not in known.stderr
+    told = stack.call("sample", "tiny", "the ÿ", "§", "-l", "5")
+    assert (told.returncode, "replaced in the seeds, since tiny@1 does not know them: '§', 'ÿ'" in told.stderr) == (
+        0,
+        True,
+    )
+
+
+def test_a_training_is_tried_without_a_broker(stack: Home) -> None:
+    away = Home(stack.path, {**stack.settings, "CHARRNN_REDIS_URL": "redis://127.0.0.1:1/0"})
+    done = away.call("train", "tiny", str(stack.path / "text.txt"), *TINY, "--dry-run")
+    assert (done.returncode, "dry run: train tiny on" in done.stderr) == (0, True)
+    assert away.call("train", "tiny", str(stack.path / "text.txt"), *TINY).returncode == 4
+    command = ("--", "train", "tiny", str(stack.path / "text.txt"))
+    refused = away.call("schedules", "add", "unchecked", "--cron", "@daily", *command)
+    assert refused.returncode == 4  # Catches: a schedule that is not checked as a job would be
+
+
 def test_the_job_of_a_sample_is_kept_on_request_and_comes_first(stack: Home) -> None:
     done = stack.call("sample", "tiny", "-l", "5", "--stop", r"\n", "--keep")
     job = stack.json("status")

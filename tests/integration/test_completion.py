@@ -107,6 +107,30 @@ def test_each_shell_is_offered_words_of_commands_and_of_the_store(ask: Ask, fill
 
 
 @each_database
+def test_a_name_is_found_among_thousands(ask: Ask, filled: dict[str, int], store: Store) -> None:
+    # Catches: the first thousand names, of which none begins with the word
+    with store.write() as connection:
+        many = [{"name": f"a{number}", "validation": {}} for number in range(1_200)]
+        connection.execute(insert(tables.models), [*many, {"name": "zeta_1", "validation": {}}])
+    assert ask("charrnn-jobs models show zeta_") == ["zeta_1"]
+    assert ask(f"charrnn-jobs status {filled['done']}") == [str(filled["done"])]
+    assert ask("charrnn-jobs models show a1199") == ["a1199"]
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("train names x --th", "--then"),
+        ("train names x --epochs 3 --then ", "submit"),
+        ("train names x --then submit --prio", "--priority"),
+        ("train names x --then submit --priority h", "high"),
+    ],
+)
+def test_what_follows_a_training_is_offered(ask: Ask, line: str, word: str) -> None:
+    assert ask(f"charrnn-jobs schedules add x --cron @daily -- {line}") == [word]
+
+
+@each_database
 @pytest.mark.parametrize(
     ("line", "jobs"),
     [

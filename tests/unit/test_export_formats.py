@@ -236,7 +236,6 @@ def test_without_pyarrow_the_error_explains_how_to_install_it(monkeypatch: pytes
         ("a.TXT", None, "txt"),
         ("a.b.parquet", None, "parquet"),
         ("a.jsonl", None, "jsonl"),
-        ("a.json", None, "jsonl"),
         ("csv", None, "jsonl"),
         ("-", None, "jsonl"),
         ("a.csv", "txt", "txt"),
@@ -245,6 +244,14 @@ def test_without_pyarrow_the_error_explains_how_to_install_it(monkeypatch: pytes
 )
 def test_the_format_is_chosen_by_option_or_file_name(name: str, given: str | None, format: str) -> None:
     assert format_of(Path(name), given) == format
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.json", "texts.2026"])
+def test_a_name_of_another_format_is_refused_with_the_known_endings(name: str) -> None:
+    # Catches: JSON Lines in a file that a spreadsheet cannot open
+    with pytest.raises(InputError, match=f"{name} names no format. Expected a name that ends with .jsonl, .csv, .txt"):
+        format_of(Path(name), None)
+    assert format_of(Path(name), "csv") == "csv"
 
 
 @pytest.mark.parametrize("given", ["xml", "CSV", ""])

@@ -155,7 +155,7 @@ LOOKS = {
     "id,seed\n1,one\n": "csv",
     "Seed;Name\none;x\n": "csv",
     '1,"The baker, opens"\n': "csv",
-    'plain\n2\t"a"\n': "csv",
+    '1,"The baker, opens"\n2,plain\n3,"a"\n': "csv",
 }
 
 
@@ -168,6 +168,21 @@ def test_text_that_looks_like_another_format_is_refused_unless_it_is_named(tmp_p
     ):
         read(file)
     assert [seed for _, seed in read(file, "text")] == text.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [('plain\n2\t"a"\n', 2), ('1,"The baker, opens"\nand closes, now, again\n', 1)]
+)
+def test_a_list_with_a_line_like_csv_is_text_and_says_so(
+    tmp_path: Path, text: str, line: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "seeds.txt"
+    file.write_text(text)
+    assert [seed for _, seed in read(file)] == text.splitlines()  # Catches: a list that is refused for one of its lines
+    assert [f"line {line} looks like a row of CSV" in said for said in caplog.messages] == [True]
+    caplog.clear()
+    read(file, "text")
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from grp import struct_group
 from pathlib import Path
+from pwd import getpwuid
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -177,6 +180,38 @@ def test_a_project_file_that_others_can_change_has_no_effect(
     assert Settings.from_env({}).redis_url == ""
     reasons = ("every user can change it", "it belongs to another user")
     assert [reason in said for reason, said in zip(reasons, caplog.messages, strict=True)] == [True, True]
+
+
+def test_a_project_file_that_a_group_can_change_has_no_effect(
+    places: Places, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.project.write_text('redis_url = "redis://ours"\n')
+    places.project.chmod(0o664)
+    own = getpwuid(os.getuid()).pw_name
+    members = {"group": struct_group((own, "x", 4711, [own]))}
+    monkeypatch.setattr("charrnn.jobs.sources.getgrgid", lambda _: members["group"])
+    assert Settings.from_env({}).redis_url == "redis://ours"  # Catches: a warning wherever the umask is 002
+    for group in (struct_group((own, "x", 4711, ["eve"])), struct_group(("staff", "x", 4711, []))):
+        members["group"] = group
+        assert Settings.from_env({}).redis_url == ""
+    assert ["its group can change it. To use it: chmod g-w" in said for said in caplog.messages] == [True, True]
+    places.project.chmod(0o644)
+    assert Settings.from_env({}).redis_url == "redis://ours"
+
+
+def test_paths_in_urls_start_at_the_folder_of_the_file(places: Places) -> None:
+    # Catches: a certificate that is looked for wherever the command is started
+    places.project.write_text(
+        'redis_url = "rediss://h:1/0?ssl_ca_certs=my%20ca.pem&ssl_certfile=/etc/c.pem&ssl_check_hostname=true"\n'
+        'store_url = "postgresql://u@h/d?sslmode=verify-full&sslrootcert=system&sslcert=keys/c.pem"\n'
+    )
+    folder, found = quote(str(places.project.parent)), Settings.from_env({})
+    assert found.redis_url == (
+        f"rediss://h:1/0?ssl_ca_certs={folder}/my%20ca.pem&ssl_certfile=/etc/c.pem&ssl_check_hostname=true"
+    )
+    assert found.store_url == (f"postgresql://u@h/d?sslmode=verify-full&sslrootcert=system&sslcert={folder}/keys/c.pem")
+    url = "rediss://h:1/0?ssl_ca_certs=ca.pem"
+    assert Settings.from_env({"CHARRNN_REDIS_URL": url}).redis_url == url  # a variable has no folder
 
 
 def test_the_log_names_the_files_in_force(places: Places, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import math
 import re
 import sys
@@ -22,8 +21,6 @@ from typing import Any, BinaryIO
 
 from charrnn.checks import check_choice, did_you_mean
 from charrnn.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 JSONL, CSV, TXT, PARQUET = "jsonl", "csv", "txt", "parquet"
 
@@ -62,18 +59,18 @@ Piece = tuple[bytes, int]  # of a file, with the number of rows in it
 
 
 def format_of(path: Path, given: str | None) -> str:
-    """Return the requested format, or else the one that the file's suffix names, or else JSON Lines.
+    """Return the requested format, or else the one that the file's suffix names, or JSON Lines if it has none.
 
     Raises:
-        InputError: the requested format does not exist.
+        InputError: the requested format does not exist, or the suffix names none.
     """
     if given is not None:
         check_choice("format", given, FORMATS)
         return given
     suffix = path.suffix.lower().removeprefix(".")
     if suffix and suffix not in (*FORMATS, "ndjson"):
-        logger.warning(
-            "%s has an unknown suffix and is written as JSON Lines; choose another format with -f", path.name
+        raise InputError(
+            f"{path.name} names no format. Expected a name that ends with .{', .'.join(FORMATS)}, or a `format`"
         )
     return suffix if suffix in FORMATS else JSONL
 

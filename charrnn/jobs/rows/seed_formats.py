@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from charrnn.errors import InputError, TextError
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import OVERRIDES
 from charrnn.text.documents import BYTE_ORDER_MARK, decode
+
+logger = logging.getLogger(__name__)
 
 TEXT, JSONL, JSON, CSV, PARQUET = FORMATS = ("text", "jsonl", "json", "csv", "parquet")
 TABLES = (CSV, PARQUET)
@@ -86,6 +89,14 @@ def _read_text(source: Source) -> Iterator[Entry]:
             f"{source.name} looks like {looks.upper()}, but is read as one seed per line. Set `seeds_format` to "
             f"{looks}, or to text if each line is a seed"
         )
+    quoted = next((number for number, line in enumerate(head, 1) if len(_cells(line, quoted=True)) > 1), None)
+    if quoted is not None and not source.named:
+        logger.warning(
+            "%s: line %d looks like a row of CSV, and other lines do not. Each line is read as a seed. If it is a "
+            "table, set `seeds_format` to csv",
+            source.name,
+            quoted,
+        )
     for number, line in enumerate(chain(head, lines), 1):
         text = line.removesuffix("\n").removesuffix("\r")
         yield None if _is_blank(text) else Seed(text, None, f"{source.name}: line {number}")
@@ -100,9 +111,15 @@ def _look(lines: Sequence[str]) -> str | None:
     if JSON_ARRAY.match(text):
         return JSON
     cells = {cell.strip().lower() for cell in re.split(f"[{DELIMITERS}]", first)}
-    if (len(cells) > 1 and SEED_COLUMN in cells) or any(map(_has_quoted_cell, lines)):
+    if (len(cells) > 1 and SEED_COLUMN in cells) or _are_rows([line for line in lines if not _is_blank(line)]):
         return CSV
     return None
+
+
+def _are_rows(lines: Sequence[str]) -> bool:
+    """Return whether lines are rows of a table: all have the same number of cells, two or more, and some are quoted."""
+    lengths = {len(_cells(line)) for line in lines}
+    return len(lengths) == 1 and lengths.isdisjoint({0, 1}) and any(_cells(line, quoted=True) for line in lines)
 
 
 def _is_json(text: str) -> bool:
@@ -113,13 +130,18 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _has_quoted_cell(line: str) -> bool:
-    """Return whether a line is a row of several cells, one of them in quotes, such as 1,"The baker, opens"."""
+def _cells(line: str, *, quoted: bool = False) -> list[str]:
+    """Return the cells of a line of CSV, or none if it is not CSV.
+
+    Args:
+        quoted: only of a row in which a cell is in quotes, such as 1,"The baker, opens".
+    """
     try:
         (cells,) = csv.reader([line], delimiter=_delimiter(line), strict=True)
     except (csv.Error, ValueError):
-        return False
-    return len(cells) > 1 and sum(map(len, cells)) < len(line.rstrip("\r\n")) - len(cells)  # quotes are gone
+        return []
+    without_quotes = sum(map(len, cells)) >= len(line.rstrip("\r\n")) - len(cells)
+    return [] if quoted and without_quotes else cells
 
 
 def _delimiter(line: str) -> str:

@@ -51,7 +51,7 @@ def train(
 
     Args:
         then: a request for a job that samples after it. Both jobs are stored, or none.
-        dry_run: check everything, but store nothing.
+        dry_run: check everything, but store nothing. It needs no broker, unless the job is `scheduled`.
         slot: the slot of the schedule that submits the job, to be marked as submitted.
         scheduled: whether a schedule submits the job, which may read fewer files than a person.
 
@@ -66,7 +66,7 @@ def train(
     rng_seed = choose_rng_seed(request, None if slot is None else str(slot))
     put = _not_stored if dry_run else connections.files.put_content
     with open_corpora(connections.settings, scheduled=scheduled) as corpora:
-        spec = _prepare(connections, corpora, request, rng_seed, put)
+        spec = _prepare(connections, corpora, request, rng_seed, put, probe=scheduled or not dry_run)
     with connections.store.read() as connection:
         estimate = estimate_training(spec, list(recently_trained(connection)))
     following = None
@@ -92,11 +92,18 @@ def _check(request: TrainRequest) -> None:
         check_integer("keep", request.keep, 1, MAX_KEEP)
 
 
-def _prepare(connections: Connections, corpora: Corpora, request: TrainRequest, rng_seed: int, put: Put) -> TrainSpec:
-    """Read the texts, check that they can be trained on, and store them."""
+def _prepare(
+    connections: Connections, corpora: Corpora, request: TrainRequest, rng_seed: int, put: Put, *, probe: bool
+) -> TrainSpec:
+    """Read the texts, check that they can be trained on, and store them.
+
+    Args:
+        probe: check that broker, store and files answer.
+    """
     sources = corpora.documents(request.paths)
     corpus = corpora.plain(sources, request.encoding, request.newlines)
-    connections.probe()
+    if probe:
+        connections.probe()
     with connections.store.read() as connection:
         version = registry.resolve(connection, request.start) if request.start else None
         frozen = registry.validation(connection, request.model)
