@@ -22,7 +22,6 @@ from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import QUEUES, GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.views import Job, JobStatus, WorkerInfo
-from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import lifecycle, migrations, registry
 from charrnn.jobs.upkeep import pruning
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from charrnn.jobs.models.models import Models
     from charrnn.jobs.rows.results import RowFilter
     from charrnn.jobs.rows.row import Row
+    from charrnn.jobs.rows.seeds import Seed
     from charrnn.jobs.schedules import Schedules
 
 

@@ -8,12 +8,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from charrnn.errors import UnreachableError
-from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store
 
 if TYPE_CHECKING:
+    from charrnn.jobs.files.files import Files
     from charrnn.jobs.queue import Queue
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ class Connections:
 
     @cached_property
     def files(self) -> Files:
+        from charrnn.jobs.files.files import Files  # a list of jobs needs no files
+
         return Files(self.settings.files_location, self.settings.cache)
 
     @cached_property

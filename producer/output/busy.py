@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from producer.output import console
 
 PATIENCE_S = 2.0  # what takes less needs no words
@@ -37,6 +35,8 @@ def busy(words: Callable[[], str]) -> Iterator[None]:
 def _show(words: Callable[[], str], ended: Event) -> None:
     if ended.wait(PATIENCE_S):
         return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # most work is done by now
+
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console.err, transient=True) as progress:
         task = progress.add_task(console.printable(words()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from charrnn.jobs.job.schedule import iso_time
+from charrnn.jobs.job.json_object import iso_time
 
 
 def time(milliseconds: int | None) -> str | None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import UTC, datetime
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,11 @@ def to_document(value: object) -> Any:
     if isinstance(value, bytes):  # SQLite keeps any type in any column: a damaged text may be a blob
         return value.decode(errors="replace")
     return value
+
+
+def iso_time(ms: int) -> str:
+    """Return a time in ISO 8601, such as 2026-11-29T03:00:00Z."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def field_values(value: DataclassInstance) -> JsonObject:

@@ -267,11 +267,6 @@ class ScheduleDetails(StoredSchedule):
     upcoming: tuple[int, ...]
 
 
-def iso_time(ms: int) -> str:
-    """Return a time in ISO 8601, such as 2026-11-29T03:00:00Z."""
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def utc(ms: int) -> str:
     """Return a time for users. A damaged one is shown as such."""
     try:

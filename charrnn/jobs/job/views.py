@@ -14,6 +14,8 @@ from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState
 from charrnn.training.progress import EpochMetrics
 
+POLL_S = 0.5  # seconds between two queries for a job that is followed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

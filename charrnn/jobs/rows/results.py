@@ -13,10 +13,10 @@ from charrnn.jobs.files.layout import part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import PartState
+from charrnn.jobs.job.views import POLL_S
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.rows import distinct_lines, dump_line, failed_result, read_lines, stored_rows
 
-POLL_S = 0.5  # seconds between two queries for a job that is followed
 UNFINISHED = (PartState.QUEUED, PartState.LEASED)
 
 

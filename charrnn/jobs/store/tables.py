@@ -6,6 +6,8 @@ large the job is. The rows to sample are in files, not here.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import (
@@ -82,9 +84,14 @@ jobs = Table(
 )
 
 
-def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> Index:
-    """Return a partial index: it has only the rows for which the condition holds, which must have no parameters."""
-    return Index(name, *columns, sqlite_where=condition, postgresql_where=condition)
+PARTIAL_INDEXES: list[Callable[[], Index]] = []
+"""What makes each of the partial indexes. Their options import PostgreSQL's dialect, 10 ms of each command, and only the
+creation of the tables needs them."""
+
+
+def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> None:
+    """Declare a partial index: it has only the rows for which the condition holds, which must have no parameters."""
+    PARTIAL_INDEXES.append(partial(Index, name, *columns, sqlite_where=condition, postgresql_where=condition))
 
 
 # Most jobs have none of these.
@@ -288,3 +295,10 @@ rounds = Table(
     Column("name", String, primary_key=True),
     Column("at", BigInteger, nullable=False),
 )
+
+
+@cache
+def add_partial_indexes() -> None:
+    """Add the partial indexes to the tables, which must have them when they are created."""
+    for make_index in PARTIAL_INDEXES:
+        make_index()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from charrnn.errors import DamagedError, ModelFileError
-from charrnn.jobs.files.files import Files
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.store.named_files import files_of_parts, jobs_without_parts, shared_files
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.pruning import unnamed
+
+if TYPE_CHECKING:
+    from charrnn.jobs.files.files import Files  # a list of jobs needs no files
 
 
 @dataclass(frozen=True, kw_only=True)

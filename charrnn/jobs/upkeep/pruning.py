@@ -13,9 +13,9 @@ from collections.abc import Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError, counted
-from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.file_ref import FileRef
@@ -23,6 +23,9 @@ from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
 from charrnn.jobs.store.named_files import files_of_job, newest_row, shared_files
 from charrnn.jobs.store.store import Store
+
+if TYPE_CHECKING:
+    from charrnn.jobs.files.files import Files  # a list of jobs needs no files
 
 logger = logging.getLogger(__name__)
 

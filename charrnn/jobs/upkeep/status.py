@@ -14,8 +14,7 @@ from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.job.views import Job, JobStatus, no_release, no_worker
-from charrnn.jobs.rows.results import POLL_S
+from charrnn.jobs.job.views import POLL_S, Job, JobStatus, no_release, no_worker
 from charrnn.jobs.store import queues
 
 logger = logging.getLogger(__name__)

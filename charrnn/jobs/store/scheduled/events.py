@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
 
 from charrnn.errors import counted, shorten
-from charrnn.jobs.job.json_object import JsonObject
-from charrnn.jobs.job.schedule import Slot, iso_time
+from charrnn.jobs.job.json_object import JsonObject, iso_time
+from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
 from charrnn.jobs.store.tables import WITH_HOOK, jobs, schedules, slots
 
