@@ -21,14 +21,11 @@ from charrnn.jobs.job.schedule import (
     ShownSlot,
     SkippedError,
     Slot,
-    StoredSchedule,
     StoredSlot,
     WaitingSlot,
-    utc,
 )
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.job.states import JobState, SlotState
-from charrnn.jobs.job.views import Job
+from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.scheduled import slots
 from charrnn.jobs.submit.sampling import submit
@@ -36,6 +33,7 @@ from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep.hooks import Hooks
 from charrnn.jobs.upkeep.submissions import Submissions
+from charrnn.jobs.upkeep.troubles import find_troubles
 
 logger = logging.getLogger(__name__)
 
@@ -145,38 +143,7 @@ class Schedules:
         Raises:
             NotFoundError: one of the names is that of no schedule.
         """
-        late = self._now() - late_ms
-        with self._connections.store.read() as connection:
-            known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
-            last = {stored.name: slots.last_tried(connection, stored.name) for stored in known}
-            waiting = slots.waiting(connection)
-        due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
-        found = {}
-        for stored in known:
-            if not stored.paused:
-                first = min(stored.next_at, due.get(stored.name, stored.next_at))
-                found[stored.name] = self._trouble(stored, last[stored.name], first, late)
-        return {name: trouble for name, trouble in found.items() if trouble}
-
-    def _trouble(self, stored: StoredSchedule, last: StoredSlot | None, due: int, late: int) -> str | None:
-        if stored.unreadable:
-            return f"it does not run: {stored.unreadable}"
-        if due < late:
-            return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
-        if last is None:
-            return None
-        hook = f"the hook of the run of {utc(last.at)} failed: {last.hook_error}" if last.hook_error else None
-        return self._failure(last) or hook
-
-    def _failure(self, last: StoredSlot) -> str | None:
-        """Return how a run failed, or None."""
-        if last.state in (SlotState.FAILED, SlotState.EXPIRED):
-            return f"the run of {utc(last.at)} {last.state}: {last.reason}"
-        found = (self._job(job) for job in last.jobs)
-        failed = next((job for job in found if job and (job.state == JobState.FAILED or job.rows_failed)), None)
-        if failed is None:
-            return None
-        return f"job {failed.id}, the run of {utc(last.at)}, failed{f': {failed.error}' if failed.error else ''}"
+        return find_troubles(self._connections.store, names, self._now() - late_ms)
 
     def show(self, name: str) -> ScheduleDetails:
         """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""
@@ -192,11 +159,9 @@ class Schedules:
     def _shown(self, slot: StoredSlot) -> ShownSlot:
         return ShownSlot(**vars(slot), outcome=self._outcome(slot.job), then_outcome=self._outcome(slot.then_job))
 
-    def _job(self, job_id: int) -> Job | None:
-        return next(iter(self._connections.store.jobs(1, id=job_id)), None)  # it may have been deleted
-
     def _outcome(self, job_id: int | None) -> Outcome | None:
-        if job_id is None or (job := self._job(job_id)) is None:
+        found = () if job_id is None else self._connections.store.jobs(1, id=job_id)
+        if (job := next(iter(found), None)) is None:  # it may have been deleted
             return None
         outcome = Outcome(job_state=job.state, model=job.model, version=job.version)
         if job.kind != TrainSpec.QUEUE or job.version is None:

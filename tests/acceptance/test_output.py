@@ -26,6 +26,7 @@ from charrnn.jobs.files.layout import part_file
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.models.archive import write_archive
 from charrnn.jobs.models.manifest import Manifest
 from charrnn.jobs.rows.rows import compress, result, stored_rows
@@ -184,7 +185,8 @@ class Desk:
                         _sample(client, leases, part)
 
         with Client(Settings(home=self.path)) as client:
-            client.connections.store.record_heartbeat("host/0", "host", 1, "cpu", ["generate"])
+            life = SignOfLife(owner="host/0", host="host", pid=1, device="cpu", queues=("generate",))
+            client.connections.store.record_heartbeat(life)
         thread = Thread(target=work)
         thread.start()
         try:

@@ -24,8 +24,9 @@ from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.rows import compress, part_seeds, result
 from charrnn.jobs.rows.seeds import Seed, StoredSeed, read_seeds
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import deletion, registry
+from charrnn.jobs.store import registry
 from charrnn.jobs.store.database import NOW, upsert
+from charrnn.jobs.store.deletion.models import delete_version
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import aliases, jobs, metrics, speeds, versions, workers
 from charrnn.jobs.submit.estimates import EPOCH_S, START_S
@@ -282,7 +283,7 @@ def test_a_job_whose_version_was_deleted_is_not_retried(client: Client, model: s
     )
     with client.connections.store.write() as connection:
         registry.import_version(connection, new)
-        deletion.delete_version(connection, model, 1)
+        delete_version(connection, model, 1)
     with pytest.raises(NotFoundError):  # Catches: parts that fail three times each because their model is missing
         client.retry(job)
     assert client.status(job).state == "cancelled"

@@ -20,8 +20,9 @@ from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, JobState, PartState, Priority
 from charrnn.jobs.job.version import Comparison, ListedVersion, NewVersion
 from charrnn.jobs.queue import BELLS
-from charrnn.jobs.store import deletion, lifecycle, queues, registry
+from charrnn.jobs.store import lifecycle, queues, registry
 from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.deletion.models import delete_older, delete_version
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.migrations import latest
 from charrnn.jobs.store.readable import list_versions
@@ -564,7 +565,7 @@ def test_a_custom_alias(store: Store, add_job: AddJob) -> None:
 def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) -> None:
     def delete(version: int) -> None:
         with store.write() as connection:
-            deletion.delete_version(connection, "speeches", version)
+            delete_version(connection, "speeches", version)
 
     training = add_job(train=True)
     for nats in (1.5, 1.6, 1.4):
@@ -587,7 +588,7 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
         goes_on = lifecycle.add_job(connection, lifecycle.NewJob(spec=replace(from_it, start="speeches@2"))).id
         registry.promote(connection, "speeches", 3, "candidate")
         with pytest.raises(InputError, match=rf"speeches@2 is needed by job {goes_on}"):
-            deletion.delete_version(connection, "speeches", 2)
+            delete_version(connection, "speeches", 2)
         registry.promote(connection, "speeches", 2, "candidate")
     assert add_version(store, training, 1.3) == 4
     delete(3)
@@ -598,9 +599,9 @@ def test_a_version_that_is_needed_is_not_deleted(store: Store, add_job: AddJob) 
 
 
 def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJob) -> None:
-    def delete_older(keep: int) -> list[int]:
+    def all_but(keep: int) -> list[int]:
         with store.write() as connection:
-            return list(deletion.delete_older(connection, "speeches", keep))
+            return list(delete_older(connection, "speeches", keep))
 
     training = add_job(train=True)
     for nats in (1.5, 1.6, 1.4, 1.7, 1.8):  # 1 and 3 become champions; 5 is the candidate
@@ -608,14 +609,14 @@ def test_older_versions_are_deleted_but_those_in_use(store: Store, add_job: AddJ
     samples = replace(GenerateSpec.from_dict(store.job(add_job()).stored_spec), version=2)
     with store.write() as connection:
         job = lifecycle.add_job(connection, lifecycle.NewJob(spec=samples)).id
-    assert delete_older(2) == []  # Catches: the version of a job that has not ended
+    assert all_but(2) == []  # Catches: the version of a job that has not ended
     cancel(store, job)
     cancel(store, job - 1)
-    assert delete_older(5) == []
-    assert delete_older(1) == [4, 2]  # Catches: the oldest kept; the previous champion, 1, deleted
+    assert all_but(5) == []
+    assert all_but(1) == [4, 2]  # Catches: the oldest kept; the previous champion, 1, deleted
     with store.write() as connection:
         assert registry.rollback(connection, "speeches") == 1
-    assert delete_older(1) == [3]
+    assert all_but(1) == [3]
     assert [version.version for version in all_versions(store)] == [1, 5]
 
 

@@ -23,8 +23,8 @@ from charrnn.jobs.job.version import Gate, NewVersion
 from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW, upsert
+from charrnn.jobs.store.deletion.named_files import shared_files
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.store.named_files import shared_files
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, parts, workers
 from charrnn.jobs.store.turns import needed_by

@@ -12,7 +12,8 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
-from charrnn.jobs.store import deletion, registry
+from charrnn.jobs.store import registry
+from charrnn.jobs.store.deletion.models import delete_model, delete_older, delete_version
 from charrnn.jobs.store.readable import list_versions
 from charrnn.text.documents import check_storable
 
@@ -90,7 +91,7 @@ class Models:
         with self._connections.store.write() as connection:
             version = registry.resolve(connection, reference)
             before = registry.previous_champion(connection, version.model)
-            files = deletion.delete_version(connection, version.model, version.version)
+            files = delete_version(connection, version.model, version.version)
             after = registry.previous_champion(connection, version.model)
         if before != after:
             now = f"returns to {version.model}@{after}" if after else "has no version to return to"
@@ -111,7 +112,7 @@ class Models:
         check_name("The model's name", model)
         self._connections.claim_files()
         with self._connections.store.write() as connection:
-            deleted = deletion.delete_model(connection, model)
+            deleted = delete_model(connection, model)
         for files in deleted.values():
             if files is not None:
                 self._connections.files.discard(files.name, folder=True)
@@ -135,7 +136,7 @@ class Models:
         self._connections.claim_files()
         with self._connections.store.write() as connection:
             registry.resolve(connection, model)
-            deleted = deletion.delete_older(connection, model, keep)
+            deleted = delete_older(connection, model, keep)
         for files in deleted.values():
             self._connections.files.discard(files.name, folder=True)
         return [f"{model}@{number}" for number in deleted]

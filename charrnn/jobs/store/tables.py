@@ -85,8 +85,8 @@ jobs = Table(
 
 
 PARTIAL_INDEXES: list[Callable[[], Index]] = []
-"""What makes each of the partial indexes. Their options import PostgreSQL's dialect, 10 ms of each command, and only the
-creation of the tables needs them."""
+"""What makes each of the partial indexes. Their options import the dialect of PostgreSQL, for 10 ms of each command,
+and only the creation of the tables needs them."""
 
 
 def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.errors import DamagedError, ModelFileError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.store.named_files import files_of_parts, jobs_without_parts, shared_files
+from charrnn.jobs.store.deletion.named_files import files_of_parts, jobs_without_parts, shared_files
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.pruning import unnamed
 

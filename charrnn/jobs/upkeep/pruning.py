@@ -20,8 +20,8 @@ from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.views import Job
+from charrnn.jobs.store.deletion.named_files import files_of_job, newest_row, shared_files
 from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
-from charrnn.jobs.store.named_files import files_of_job, newest_row, shared_files
 from charrnn.jobs.store.store import Store
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What may be deleted: models and their versions, and the files that no row names."""

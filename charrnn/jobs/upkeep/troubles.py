@@ -1,0 +1,55 @@
+"""What is wrong with schedules: failed runs, late ones, hooks that failed, and schedules that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from charrnn.jobs.job.schedule import StoredSchedule, StoredSlot, utc
+from charrnn.jobs.job.states import JobState, SlotState
+from charrnn.jobs.store.scheduled import slots
+from charrnn.jobs.store.store import Store
+
+
+def find_troubles(store: Store, names: Collection[str], late: int) -> dict[str, str]:
+    """Return what is wrong, by schedule. Paused schedules are left out.
+
+    Args:
+        names: the schedules to look at; none stands for all.
+        late: the time before which each slot should have a job by now.
+
+    Raises:
+        NotFoundError: one of the names is that of no schedule.
+    """
+    with store.read() as connection:
+        known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
+        last = {stored.name: slots.last_tried(connection, stored.name) for stored in known}
+        waiting = slots.waiting(connection)
+    due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
+    found = {}
+    for stored in known:
+        if not stored.paused:
+            first = min(stored.next_at, due.get(stored.name, stored.next_at))
+            found[stored.name] = _trouble(store, stored, last[stored.name], first, late)
+    return {name: trouble for name, trouble in found.items() if trouble}
+
+
+def _trouble(store: Store, stored: StoredSchedule, last: StoredSlot | None, due: int, late: int) -> str | None:
+    if stored.unreadable:
+        return f"it does not run: {stored.unreadable}"
+    if due < late:
+        return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
+    if last is None:
+        return None
+    hook = f"the hook of the run of {utc(last.at)} failed: {last.hook_error}" if last.hook_error else None
+    return _failure(store, last) or hook
+
+
+def _failure(store: Store, last: StoredSlot) -> str | None:
+    """Return how a run failed, or None."""
+    if last.state in (SlotState.FAILED, SlotState.EXPIRED):
+        return f"the run of {utc(last.at)} {last.state}: {last.reason}"
+    found = (job for number in last.jobs for job in store.jobs(1, id=number))  # one may have been deleted
+    failed = next((job for job in found if job.state == JobState.FAILED or job.rows_failed), None)
+    if failed is None:
+        return None
+    return f"job {failed.id}, the run of {utc(last.at)}, failed{f': {failed.error}' if failed.error else ''}"
