@@ -47,8 +47,8 @@ SMOKE = {"batch": 32, "calls": 60, "rounds": 1, "rows": 40}  # replaces the opti
 
 def calls(options: argparse.Namespace, *, stopped: bool) -> Iterator[tuple[Plan, int, float]]:
     """Plan and collect calls. Yield the plan of each, its number of characters, and the seconds that it took."""
-    from charrnn.sampling.row import Row
     from charrnn.sampling.slots import Report, Slots
+    from charrnn.sampling.tasks import Row
 
     rng = np.random.default_rng(0)
     lengths = rng.integers(MEAN - 100, MEAN + 100, 4096, endpoint=True).tolist()

@@ -43,9 +43,9 @@ from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision
 from charrnn.sampling.limits import ALL
 from charrnn.sampling.randomness import row_key, seed_name
-from charrnn.sampling.row import Row
 from charrnn.sampling.sampler import sample
 from charrnn.sampling.stops import to_string
+from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Text, Texts, reorder
 from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 

@@ -13,7 +13,7 @@ from bench.peers.forms import LAYERS, VOCABULARY, Forms
 
 if TYPE_CHECKING:
     from charrnn.options import NetworkOptions
-    from charrnn.sampling.row import Row
+    from charrnn.sampling.tasks import Row
     from charrnn.sampling.texts import Texts
 
 LENGTH = 200  # characters of rows of equal length; uniform lengths are 1 to 400
@@ -38,7 +38,7 @@ def initial(units: int, **changes: Change) -> tuple[NetworkOptions, dict[str, np
 
 
 def row(key: int, length: int, temperature: float = 1.0, stop: tuple[str, ...] = ()) -> Row:
-    from charrnn.sampling.row import Row
+    from charrnn.sampling.tasks import Row
 
     return Row(seed=(key % VOCABULARY,), temperature=temperature, length=length, key=key, stop=stop)
 

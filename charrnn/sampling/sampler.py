@@ -21,8 +21,8 @@ from charrnn.sampling.limits import Limits
 from charrnn.sampling.next_character import sample_ids
 from charrnn.sampling.plan import SAMPLED, Plan
 from charrnn.sampling.randomness import uniforms
-from charrnn.sampling.row import Row
 from charrnn.sampling.slots import Report, Slots
+from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Texts
 
 STEPS = 16  # K, steps per call. Shorter calls cost more overhead, longer ones make canceling slow

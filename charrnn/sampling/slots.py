@@ -18,10 +18,9 @@ import numpy as np
 from charrnn.sampling.history import History
 from charrnn.sampling.limits import clamp_temperatures
 from charrnn.sampling.plan import Plan, Spans
-from charrnn.sampling.row import Row
 from charrnn.sampling.seeds import Seeds
 from charrnn.sampling.stops import Stops
-from charrnn.sampling.tasks import Tasks
+from charrnn.sampling.tasks import Row, Tasks
 from charrnn.sampling.texts import Texts
 
 

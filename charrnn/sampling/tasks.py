@@ -1,4 +1,4 @@
-"""Rows in progress, as arrays: the loops over slots are NumPy's."""
+"""Rows to sample, and rows in progress as arrays: the loops over slots are NumPy's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ import numpy as np
 
 from charrnn.sampling.limits import ALL
 from charrnn.sampling.randomness import delay
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text to sample."""
+
+    seed: Sequence[int]  # ids to feed first, at least one
+    temperature: float  # 0 is greedy decoding
+    length: int  # maximum number of new characters, at least 1
+    key: int  # of the random stream of the row
+    stop: tuple[str, ...] = ()  # stop strings, each of their ids as `to_string` has it, at most MAX_STOP of them
+    keep_stop: bool = False  # the text ends after its stop string; otherwise before the first
+    top_k: int = ALL
+    top_p: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from charrnn.model import Model
 from charrnn.sampling.limits import ALL, Limits
 from charrnn.sampling.next_character import sample_ids
-from charrnn.sampling.row import Row
+from charrnn.sampling.tasks import Row
 
 LOGITS = np.array([2.0, 0.0, -1.0, 1.0, 1.0, -3.0], np.float32)
 

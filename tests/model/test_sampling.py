@@ -16,10 +16,10 @@ from charrnn.model import Model
 from charrnn.network.network import sequence
 from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
-from charrnn.sampling.row import Row
 from charrnn.sampling.sampler import STEPS, sample
 from charrnn.sampling.slots import Report
 from charrnn.sampling.stops import to_string
+from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Text, reorder
 from charrnn.training.evaluation import validation_loss
 from tests.fixtures.model import random_model

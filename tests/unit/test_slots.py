@@ -16,9 +16,9 @@ from charrnn.options import MAX_STOP
 from charrnn.sampling.limits import ALL
 from charrnn.sampling.plan import SAMPLED
 from charrnn.sampling.randomness import uniforms
-from charrnn.sampling.row import Row
 from charrnn.sampling.slots import Report, Slots
 from charrnn.sampling.stops import to_string
+from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Text
 
 CHARACTERS = 5  # few, so that stop strings occur

@@ -31,8 +31,8 @@ from worker.parts.watch import COMPILING, WORKING, WRITING, Watch
 
 if TYPE_CHECKING:
     from charrnn.model import Model
-    from charrnn.sampling.row import Row
     from charrnn.sampling.slots import Report as Sampled
+    from charrnn.sampling.tasks import Row
 
 logger = logging.getLogger(__name__)
 
