@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -18,6 +19,8 @@ from charrnn.jobs.upkeep.maintenance import ring_missing
 from worker.parts.model_cache import ModelCache
 
 logger = logging.getLogger(__name__)
+
+SPEED_S = 60.0  # least seconds between two records of a model's throughput
 
 
 class Child:
@@ -40,6 +43,7 @@ class Child:
         self.store, self.files, self.queue = self.connections.store, self.connections.files, self.connections.queue
         self.leases = Leases(self.store, settings.lease_s)
         self.models = ModelCache()
+        self._recorded: dict[str, float] = {}  # when the throughput of each model was recorded
 
     def take_over(self, reason: str) -> None:
         """Requeue the work of the previous process, which died for this reason. Called before the first claim."""
@@ -57,6 +61,14 @@ class Child:
         """What this process records in the store to show that it is alive."""
         host, pid = socket.gethostname(), os.getpid()
         return SignOfLife(owner=self.owner, host=host, pid=pid, device=self.device, queues=self.queues)
+
+    def record_speed(self, model: str, kind: str, speed: float) -> None:
+        """Record the throughput of a model on this kind of device, at most once a minute."""
+        now = time.monotonic()
+        if now - self._recorded.get(model, -SPEED_S) >= SPEED_S:
+            self._recorded[model] = now
+            with suppress(UnreachableError):  # the next part measures it again
+                self.store.record_speed(model, kind, speed)
 
     def has_waiting_part(self) -> bool:
         """Return whether a part waits in one of its queues."""

@@ -15,7 +15,7 @@ from multiprocessing import RawValue
 from charrnn.errors import CharrnnError, LeaseLostError
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.store.duties import look
+from charrnn.jobs.store.scheduled.duties import look
 from charrnn.jobs.upkeep.maintenance import maintain, tidy
 from worker.child import Child
 from worker.logs import about
@@ -124,7 +124,7 @@ class Heartbeat(threading.Thread):
         maintain(child.store, child.leases, child.queue, child.settings.maintain_s)
 
     def _tidy(self) -> None:
-        tidy(self.child.store, self.child.files)
+        tidy(self.child.store, self.child.files, self.child.settings.retention_days)
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Run an action and log its errors, so that the thread survives a store or broker that does not answer."""

@@ -16,8 +16,8 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.programs import exit_code
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.duties import look
 from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.scheduled.duties import look
 from charrnn.jobs.upkeep.maintenance import maintain, tidy
 from worker import logs
 
@@ -59,7 +59,7 @@ def run(settings: Settings) -> None:
             if due.maintenance:
                 maintain(store, leases, queue, settings.maintain_s)
             if due.tidying:
-                tidy(store, connections.files)
+                tidy(store, connections.files, settings.retention_days)
             schedules.give_up_late()
             if due.schedules:
                 schedules.tick()

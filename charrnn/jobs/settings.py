@@ -24,6 +24,7 @@ DEFAULTS = Source("default", {})  # where a setting comes from that nobody wrote
 LOOK_S = 1.0
 CONNECTIONS = 2  # to the database, of one process
 MAX_CONNECTIONS = 100
+MAX_DAYS = 36_500.0
 LONGEST_S = 3600.0  # the longest time that any setting may have; it bounds the lease of any other host
 SOCKET = "redis+socket"
 REDIS_SCHEMES = ("redis", "rediss", SOCKET)
@@ -62,6 +63,7 @@ class Settings:
     slice_s: float = 60.0  # seconds of training between two checkpoints
     stall_s: float = 120.0  # seconds without a step after which a worker's process counts as hung and is killed
     drain_s: float = 25.0  # seconds that a worker has to finish its part in a graceful shutdown
+    retention_days: float = 0.0  # days after which maintenance deletes ended jobs with their results; 0: never
     home_of_project: bool = False  # no setting: whether a project's charrnn.toml names the home
 
     @classmethod
@@ -268,16 +270,19 @@ def _parse(name: str, text: str, label: str) -> Path | str | float:
     if name == "redis_url":
         text = re.sub("^[^:]*:", lambda scheme: scheme[0].lower(), text)  # redis-py knows only lower case
         _check_redis_url(text, label)
+    if not name.endswith(sources.NUMERIC):
+        return text
     if name == "store_connections":
         if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_CONNECTIONS:
             raise InputError(f"{label} must be a whole number from 1 to {MAX_CONNECTIONS}. Received: {text!r}")
         return int(text)
-    if not name.endswith("_s"):
-        return text
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds <= LONGEST_S:
+        number = -1.0
+    if name == "retention_days":
+        if not 0.0 <= number <= MAX_DAYS:
+            raise InputError(f"{label} must be a number of days from 0 to {MAX_DAYS:g}. Received: {text!r}")
+    elif not 0.0 < number <= LONGEST_S:
         raise InputError(f"{label} must be a number of seconds above 0 and at most {LONGEST_S:g}. Received: {text!r}")
-    return seconds
+    return number

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 PREFIX = "CHARRNN_"
 FROM_FILE = "_file"  # the suffix of a setting whose value is in a file, as in Docker's official images
+NUMERIC = ("_s", "_days", "_connections")  # endings of the names of settings that are numbers
 FILE = "charrnn.toml"
 MAX_FILE = 65_536  # bytes of a charrnn.toml, characters of a value
 TOML_TYPES = {str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "a table"}
@@ -79,13 +80,13 @@ class Source:
         return text
 
     def _text(self, name: str) -> str:
-        value, is_seconds = self.values[name], self.path is not None and name.endswith("_s")
-        if isinstance(value, (int, float) if is_seconds else str) and not isinstance(value, bool):
+        value, is_number = self.values[name], self.path is not None and name.endswith(NUMERIC)
+        if isinstance(value, (int, float) if is_number else str) and not isinstance(value, bool):
             text = str(value)
             if re.search(r"[\ud800-\udfff]", text):  # Python reads all bytes that are not UTF-8 as surrogates
                 raise InputError(f"{self.label(name)} is not UTF-8. Set it to a value in UTF-8")
             return text if self.path is None else _below(self.path.parent, name, text)
-        expected = "a number" if is_seconds else "a text in quotes"
+        expected = "a number" if is_number else "a text in quotes"
         kind = TOML_TYPES.get(type(value), "a date or time")  # the value may have a password
         raise InputError(f"{self.label(name)} must be {expected}. Received {kind}")
 

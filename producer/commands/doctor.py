@@ -145,7 +145,7 @@ def _workers(client: Client) -> list[Check]:
 
 def _unread(client: Client, alive: Sequence[WorkerInfo]) -> Iterator[str]:
     """Yield what waits for a worker of a newer release."""
-    from charrnn.jobs.store.queues import waiting_versions  # SQLAlchemy, which help does not need
+    from charrnn.jobs.store.shown.queues import waiting_versions  # SQLAlchemy, which help does not need
 
     with client.connections.store.read() as connection:
         waiting = waiting_versions(connection)

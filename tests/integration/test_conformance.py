@@ -12,22 +12,23 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from charrnn.errors import InputError, LeaseLostError, NotFoundError
+from charrnn.errors import InputError, LeaseLostError, NotFoundError, UnreachableError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
-from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.job.specs import SPEC_VERSION, GenerateSpec
 from charrnn.jobs.job.states import MAX_ATTEMPTS, JobState, PartState, Priority
 from charrnn.jobs.job.version import Comparison, ListedVersion, NewVersion
 from charrnn.jobs.queue import BELLS
-from charrnn.jobs.store import lifecycle, queues, registry
+from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.deletion.models import delete_older, delete_version
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.migrations import latest
-from charrnn.jobs.store.readable import list_versions
+from charrnn.jobs.store.reports import MERGED
+from charrnn.jobs.store.shown import queues
+from charrnn.jobs.store.shown.readable import list_versions
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import engines, jobs, parts
+from charrnn.jobs.store.tables import engines, jobs, parts, reports
 from charrnn.jobs.store.tables import store as store_table
 from charrnn.options import NetworkOptions
 from charrnn.release import release
@@ -831,16 +832,41 @@ def test_a_reason_with_unstorable_characters_is_stored(store: Store, leases: Lea
     assert store.job(job).error == "half a name ? and a �"
 
 
-def test_the_speed_of_a_part_is_kept_for_the_next_job(store: Store, leases: Leases, add_job: AddJob) -> None:
-    # Catches: a measured speed that nobody uses
-    add_job(parts=2)
-    for seconds in (20.0, 10.0):
-        took = Seconds(loading=0.0, compiling=0.0, sampling=seconds, writing=0.0)
-        part = claim(leases)
-        report = sampled(part, batch=256, steps=10, slot_steps=2560, seconds=took)
-        leases.complete_rows(part, OUTPUT, report, "cpu")
-    assert store.speeds("speeches") == {"cpu": 256.0}
+def test_the_speed_of_a_model_is_stored_when_it_changes(store: Store) -> None:
+    kept = []
+    for speed in (100.0, 108.0, 92.0, 120.0):
+        store.record_speed("speeches", "cpu", speed)
+        kept.append(store.speeds("speeches"))
+    # Catches: a row that all workers of a model write at each part, and wait for each other
+    assert kept == [{"cpu": 100.0}, {"cpu": 100.0}, {"cpu": 100.0}, {"cpu": 120.0}]
     assert store.speeds("other") == {}
+
+
+def test_reports_of_parts_are_added_up_now_and_then(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job, total = add_job(parts=3 * MERGED), 0
+    for number in range(1, 3 * MERGED + 1):
+        complete(leases, claim(leases), characters=number)
+        total += number
+        report = store.report(job)
+        assert report is not None
+        assert (report.parts, report.characters) == (number, total)  # Catches: a row that is added up twice, or lost
+        with store.read() as connection:
+            rows = connection.execute(select(func.count()).where(reports.c.job == job)).scalar_one()
+        assert rows <= MERGED  # Catches: a status that adds up all parts of a job
+    assert rows == 1  # of a job that has ended
+
+
+def test_a_part_is_committed_although_its_report_cannot_be_added_up(
+    store: Store, leases: Leases, add_job: AddJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = add_job()
+
+    def go_away(*_: object) -> None:
+        raise UnreachableError("the database went away")
+
+    monkeypatch.setattr("charrnn.jobs.store.leases.merge_reports", go_away)
+    complete(leases, claim(leases), characters=5)  # Catches: a commit that seems to have failed
+    assert (store.job(job).state, store.report(job)) != (JobState.RUNNING, None)
 
 
 def test_two_trainings_that_end_at_once_make_two_versions(store: Store, add_job: AddJob) -> None:

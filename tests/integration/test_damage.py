@@ -22,7 +22,7 @@ from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import tables
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.store.tables import jobs, models, parts, schedules, versions, workers
+from charrnn.jobs.store.tables import jobs, models, parts, reports, schedules, versions, workers
 from charrnn.options import SamplingOptions
 from producer.commands.doctor import examine
 from producer.output import jobs as render
@@ -109,7 +109,7 @@ def test_more_damaged_jobs_than_a_claim_tries(
 def test_a_damaged_report_costs_no_rows(client: Client, model: str, do_part: DoPart, cell: str) -> None:
     job = submit_one(client, model)
     do_part()
-    damage(client, jobs.c.report, cell, id=job)
+    damage(client, reports.c.report, cell, job=job)
     assert client.status(job).report is None
     do_part()
     assert (client.job(job).state, len(list(client.results(job)))) == ("done", 2)
@@ -123,8 +123,8 @@ def test_a_report_with_a_value_of_another_type_is_left_out(
     job = submit_one(client, model)
     do_part()
     with client.connections.store.write() as connection:
-        report = connection.execute(select(jobs.c.report).where(jobs.c.id == job)).scalar_one()
-        connection.execute(update(jobs).where(jobs.c.id == job).values(report=report | {name: None}))
+        report = connection.execute(select(reports.c.report).where(reports.c.job == job)).scalar_one()
+        connection.execute(update(reports).where(reports.c.job == job).values(report=report | {name: None}))
     assert client.status(job).report is None
 
 

@@ -234,6 +234,14 @@ def test_a_listing_excludes_folders_with_the_same_prefix(files: Files) -> None:
     assert names(files, "jobs/1") == []
 
 
+def test_the_files_of_a_prefix_are_listed_without_those_beside_them(files: Files) -> None:
+    for name in ("jobs/1/7-1", "jobs/1/7-2", "jobs/1/70-1", "jobs/1/8-1", "jobs/10/7-1"):
+        files.put(name, [b"12"])
+    # Catches: a listing of all 100,000 files of a job for those of one part; parts whose numbers begin alike
+    assert [(file.name, file.size) for file in files.list_prefix("jobs/1/7-")] == [("jobs/1/7-1", 2), ("jobs/1/7-2", 2)]
+    assert list(files.list_prefix("jobs/2/7-")) == []
+
+
 def test_a_folder_is_deleted_with_all_its_files_and_no_other(files: Files) -> None:
     for name in ("jobs/1/a", "jobs/1/b", "jobs/10/a"):
         files.put(name, [b"12"])

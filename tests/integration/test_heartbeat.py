@@ -13,8 +13,8 @@ from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.duties import MAINTAIN, TIDY, TIDY_MS, Due, claim_round, look
 from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.scheduled.duties import MAINTAIN, TIDY, TIDY_MS, Due, claim_round, look
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, rounds, schedules, slots
 from tests.fixtures.processes import until

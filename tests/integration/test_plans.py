@@ -16,8 +16,8 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.queue import BELLS
-from charrnn.jobs.store.duties import MAINTAIN, claim_round, look
 from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.scheduled.duties import MAINTAIN, claim_round, look
 from charrnn.jobs.store.store import Store
 from tests.fixtures.history import History, add_history
 from tests.fixtures.plans import plans

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from charrnn.errors import InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
@@ -17,7 +17,8 @@ from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.store import registry
-from charrnn.jobs.store.tables import jobs, parts, versions
+from charrnn.jobs.store.tables import jobs, parts, rounds, versions
+from charrnn.jobs.upkeep.maintenance import tidy
 from charrnn.jobs.upkeep.pruning import GRACE_S, Pruned
 from charrnn.options import NetworkOptions, SamplingOptions
 from producer.commands.doctor import examine
@@ -241,3 +242,23 @@ def test_files_that_are_newer_than_the_database_are_not_pruned(client: Client, m
             client.prune(0.0, dry_run=dry_run)
     assert client.connections.files.read(file)
     assert client.prune(DAY_S, accept_newer=True).aside == 1
+
+
+def test_maintenance_deletes_jobs_after_their_retention_once_a_day(client: Client, model: str, do_part: DoPart) -> None:
+    old, new, waiting = (submit_one(client, model) for _ in range(3))
+    do_part()
+    do_part()
+    make_old(client, old, 8)
+    make_old(client, new, 6)
+    store, files = client.connections.store, client.connections.files
+    tidy(store, files)  # Catches: jobs that are deleted although nobody asked for it
+    assert {job.id for job in client.jobs()} >= {old, new, waiting}
+    with store.write() as connection:
+        connection.execute(delete(rounds))
+    assert tidy(store, files, retention_days=7)
+    with pytest.raises(NotFoundError):
+        client.job(old)
+    assert {new, waiting} <= {job.id for job in client.jobs()}
+    assert list(files.list(f"jobs/{old}")) == []  # Catches: results that stay without their job
+    make_old(client, new, 6)
+    assert not tidy(store, files, retention_days=7)  # Catches: a look at all jobs in each round

@@ -12,6 +12,8 @@ import pytest
 
 from charrnn.errors import InputError, ModelFileError
 from charrnn.jobs.client import Client
+from charrnn.jobs.files.bucket import Bucket
+from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import SamplingOptions
@@ -50,6 +52,26 @@ def test_every_row_is_returned_once_and_in_order(client: Client, job: int, do_pa
     found = read(client, job)
     assert [row["row"] for row in found] == list(range(ROWS))
     assert [row["seed"] for row in found] == [seed.text for seed in SEEDS for _ in range(4)]
+
+
+def test_part_files_of_a_bucket_are_read_several_at_once_and_in_order(
+    client: Client, job: int, do_part: DoPart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(do_part)
+    files = client.connections.files
+    monkeypatch.setattr(files.storage, "parallel_reads", Bucket.parallel_reads)
+    several, read_file = threading.Barrier(2), files.read
+
+    def read_with_another(reference: FileRef) -> bytes:
+        if reference.name.startswith("jobs/"):
+            several.wait(60)  # Catches: one file after the other
+        return read_file(reference)
+
+    monkeypatch.setattr(files, "read", read_with_another)
+    assert numbers(client, job, rows=(0, 98)) == list(range(98))  # 14 parts: each waits for another one
+    several.abort()
+    with pytest.raises(threading.BrokenBarrierError):  # Catches: a file that cannot be read and is left out
+        numbers(client, job)
 
 
 def test_the_finished_rows_of_a_running_job_are_returned(client: Client, job: int, do_part: DoPart) -> None:

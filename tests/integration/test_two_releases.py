@@ -26,7 +26,7 @@ from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.deletion.named_files import shared_files
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, parts, workers
+from charrnn.jobs.store.tables import jobs, parts, reports, workers
 from charrnn.jobs.store.turns import needed_by
 from charrnn.options import NetworkOptions
 from producer.commands.doctor import examine
@@ -209,9 +209,9 @@ def test_a_part_can_be_added_to_the_report_of_a_newer_release(store: Store, leas
     assert second is not None
     leases.complete_rows(first, OUTPUT, sampled(first), "cpu")
     with store.write() as connection:
-        report = connection.execute(select(jobs.c.report)).scalar_one()
+        report = connection.execute(select(reports.c.report)).scalar_one()
         report |= {"joules": 5, "seconds": report["seconds"] | {"waiting": 1.0}}
-        connection.execute(update(jobs).values(report=report))
+        connection.execute(update(reports).values(report=report))
     leases.complete_rows(second, OUTPUT, sampled(second), "cpu")  # Catches: a report that refuses unknown fields
     assert store.job(job).state == JobState.DONE
     assert isinstance(store.report(job), Report)

@@ -12,7 +12,8 @@ from charrnn.errors import InputError
 from charrnn.jobs.settings import Settings
 
 SECONDS = [name for name in Settings.names() if name.endswith("_s")]
-PLACES = [name for name in Settings.names() if not name.endswith("_s")]
+NUMBERS = {"store_connections": "7", "retention_days": "0.5"}
+PLACES = [name for name in Settings.names() if not name.endswith("_s") and name not in NUMBERS]
 KERNEL_LIMIT = 107  # bytes of a Unix socket's path
 
 
@@ -143,6 +144,20 @@ def test_a_home_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_tilde_in_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert from_env(CHARRNN_HOME="~/data").home == tmp_path / "data"
+
+
+@pytest.mark.parametrize("text", ["0", "101", "1.5", "many", "-1"])
+def test_connections_are_a_whole_number_from_1_to_100(text: str) -> None:
+    with pytest.raises(InputError, match="CHARRNN_STORE_CONNECTIONS must be a whole number from 1 to 100"):
+        from_env(CHARRNN_STORE_CONNECTIONS=text)
+    assert [from_env(CHARRNN_STORE_CONNECTIONS=number).store_connections for number in ("1", "100")] == [1, 100]
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "30d", "36501"])
+def test_retention_is_a_number_of_days(text: str) -> None:
+    with pytest.raises(InputError, match="CHARRNN_RETENTION_DAYS must be a number of days from 0 to 36500"):
+        from_env(CHARRNN_RETENTION_DAYS=text)
+    assert [from_env(CHARRNN_RETENTION_DAYS=days).retention_days for days in ("0", "0.5", "30")] == [0.0, 0.5, 30.0]
 
 
 @pytest.mark.parametrize("field", SECONDS)

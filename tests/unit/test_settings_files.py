@@ -19,6 +19,9 @@ from tests.fixtures.settings_files import Places
 
 NAMES = Settings.names()
 
+NUMBERS = {name: "12.5" for name in Settings.names() if name.endswith("_s")}
+NUMBERS |= {"store_connections": "7", "retention_days": "0.5"}
+
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
@@ -53,8 +56,8 @@ def test_the_nearest_project_counts_alone(places: Places) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_can_be_in_a_file_or_in_a_file_that_it_names(places: Places, name: str, tmp_path: Path) -> None:
-    value = "12.5" if name.endswith("_s") else "redis://there:1/2" if name == "redis_url" else "/there"
-    places.user.write_text(f"{name} = {value if name.endswith('_s') else repr(value)}\n")
+    value = NUMBERS.get(name) or ("redis://there:1/2" if name == "redis_url" else "/there")
+    places.user.write_text(f"{name} = {value if name in NUMBERS else repr(value)}\n")
     expected = getattr(Settings.from_env({}), name)
     assert str(expected) == value
     (tmp_path / "secret").write_text(f"{value}\n")

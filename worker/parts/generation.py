@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import InputError, LeaseLostError, counted
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.files.layout import job_folder, part_file, part_prefix
+from charrnn.jobs.files.layout import part_file, part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.report import Report, Seconds
@@ -135,9 +135,11 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
         if not child.leases.committed(part):
             child.files.delete(output.name)
             raise
+    if (speed := report.measured_speed()) is not None:
+        child.record_speed(part.spec.model, kind, speed)
     if part.token > 1:  # the worker of an earlier lease may have died between writing its file and committing it
-        for file in child.files.list(job_folder(part.job)):
-            if file.name.startswith(part_prefix(part.job, part.number)) and file.name != output.name:
+        for file in child.files.list_prefix(part_prefix(part.job, part.number)):
+            if file.name != output.name:
                 child.files.discard(file.name)
 
 

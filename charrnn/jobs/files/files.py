@@ -65,6 +65,11 @@ class Files:
         return self.storage.url
 
     @property
+    def parallel_reads(self) -> int:
+        """How many files to read at once: some from a bucket, which answers slowly, and 0, none, from a folder."""
+        return self.storage.parallel_reads
+
+    @property
     def scratch(self) -> Path:
         """A local folder for large temporary files."""
         return self.storage.scratch
@@ -231,6 +236,10 @@ class Files:
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Yield all files in a folder and its subfolders, without incomplete ones."""
         return self.storage.list(folder)
+
+    def list_prefix(self, prefix: str) -> Iterator[StoredFile]:
+        """Yield the files whose names begin with a prefix, such as those of one part among 100,000 of a job."""
+        return self.storage.list_prefix(prefix)
 
     def sweep(self, older_than_s: float) -> None:
         """Delete incomplete files and empty folders that killed processes left more than `older_than_s` seconds ago."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import time
@@ -29,6 +30,8 @@ class LocalFolder:
     Args:
         private: create folders with mode 0700 and files with 0600, whatever the umask.
     """
+
+    parallel_reads = 0
 
     def __init__(self, root: Path, *, private: bool = False) -> None:
         self.private = private
@@ -77,6 +80,13 @@ class LocalFolder:
         with self._errors():
             for path in sorted(self._path(folder).rglob("*")):
                 if not path.name.startswith(ARRIVING) and (file := self._describe(path)):
+                    yield file
+
+    def list_prefix(self, prefix: str) -> Iterator[StoredFile]:
+        folder, _, beginning = prefix.rpartition("/")
+        with self._errors():
+            for path in sorted(self._path(folder).glob(f"{glob.escape(beginning)}*")):
+                if file := self._describe(path):
                     yield file
 
     def stat(self, name: str) -> StoredFile | None:

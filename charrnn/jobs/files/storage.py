@@ -45,6 +45,7 @@ class Storage(Protocol):
 
     url: str
     scratch: Path  # a local folder for large temporary files
+    parallel_reads: int  # files that are worth reading at once, before they are needed
 
     def stage(self, name: str) -> AbstractContextManager[Path]:
         """Yield a local path to write a file to. If it is not published, it is deleted with the block."""
@@ -63,6 +64,9 @@ class Storage(Protocol):
 
     def list(self, folder: str) -> Iterator[StoredFile]:
         """Yield all files in a folder and its subfolders, in sorted order, without incomplete ones."""
+
+    def list_prefix(self, prefix: str) -> Iterator[StoredFile]:
+        """Yield the files whose names begin with a prefix, which names the files of one folder."""
 
     def stat(self, name: str) -> StoredFile | None:
         """Return a file's size and age, or None if it does not exist."""

@@ -14,7 +14,7 @@ from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.deletion.models import delete_model, delete_older, delete_version
-from charrnn.jobs.store.readable import list_versions
+from charrnn.jobs.store.shown.readable import list_versions
 from charrnn.text.documents import check_storable
 
 logger = logging.getLogger(__name__)

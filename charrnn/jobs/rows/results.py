@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from itertools import islice
 from typing import TypedDict, Unpack
 
@@ -17,6 +20,7 @@ from charrnn.jobs.job.views import POLL_S
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.rows import distinct_lines, dump_line, failed_result, read_lines, stored_rows
 
+MAX_AHEAD = 4 << 20  # bytes of a part file that is read before it is its turn
 UNFINISHED = (PartState.QUEUED, PartState.LEASED)
 
 
@@ -94,10 +98,11 @@ class Results:
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
         wanted = (PartState.FAILED,) if failed else (PartState.DONE, PartState.FAILED)
         if first < stop:
-            for part in self._parts(first - first % self.spec.part_rows, stop, follow):
-                if part.state in wanted:
-                    lines = self._part_lines(part)
-                    yield from islice(lines, max(first - part.first_row, 0), stop - part.first_row)
+            found = self._parts(first - first % self.spec.part_rows, stop, follow)
+            parts = (part for part in found if part.state in wanted)
+            for part, data in self._fetched(parts, 0 if follow else self.files.parallel_reads):
+                lines = self._part_lines(part, data)
+                yield from islice(lines, max(first - part.first_row, 0), stop - part.first_row)
 
     def check_novelty(self) -> None:
         """Check that it is known which texts are novel.
@@ -130,9 +135,34 @@ class Results:
                 row = part.first_row + part.rows
                 yield part
 
-    def _part_lines(self, part: StoredPart) -> Iterator[bytes]:
+    def _fetched(self, parts: Iterator[StoredPart], ahead: int) -> Iterator[tuple[StoredPart, bytes | None]]:
+        """Yield parts with the bytes of their files, while those of some more are read. None: read it piece by piece.
+
+        A request to a bucket takes 30 ms and more: one after the other, 100,000 part files take 50 minutes.
+        """
+        if not ahead:
+            yield from ((part, None) for part in parts)
+            return
+        with ThreadPoolExecutor(ahead) as pool:
+            reading: deque[tuple[StoredPart, Future[bytes | None]]] = deque()
+            try:
+                for part in parts:
+                    reading.append((part, pool.submit(self._read, part)))
+                    if len(reading) > ahead:
+                        first, data = reading.popleft()
+                        yield first, data.result()
+                yield from ((part, data.result()) for part, data in reading)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _read(self, part: StoredPart) -> bytes | None:
+        output = part.output
+        is_small = output is not None and output.size <= MAX_AHEAD and _is_of(part, output)
+        return self.files.read(output) if output is not None and is_small else None
+
+    def _part_lines(self, part: StoredPart, data: bytes | None) -> Iterator[bytes]:
         if part.output is not None:
-            yield from self._output_lines(part, part.output)
+            yield from self._output_lines(part, part.output, data)
             return
         if part.state == PartState.DONE:
             raise self._damaged(f"part {part.number} is done, but names no file")
@@ -140,10 +170,10 @@ class Results:
         for row in stored_rows(self.files, spec, part):
             yield dump_line(failed_result(row, spec.name, part.error or ""))
 
-    def _output_lines(self, part: StoredPart, output: FileRef) -> Iterator[bytes]:
+    def _output_lines(self, part: StoredPart, output: FileRef, data: bytes | None) -> Iterator[bytes]:
         number, stop = part.first_row, part.first_row + part.rows
-        if output.name.startswith(part_prefix(part.job, part.number)):
-            with self.files.open(output) as file:
+        if _is_of(part, output):
+            with self.files.open(output) if data is None else BytesIO(data) as file:
                 for line in read_lines(file):
                     if number == stop or not line.startswith(b'{"row": %d,' % number):
                         break
@@ -156,3 +186,7 @@ class Results:
 
     def _damaged(self, what: str) -> DamagedError:
         return DamagedError(f"The database is damaged at job {self.job_id}: {what}")
+
+
+def _is_of(part: StoredPart, output: FileRef) -> bool:
+    return output.name.startswith(part_prefix(part.job, part.number))

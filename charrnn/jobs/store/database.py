@@ -217,11 +217,15 @@ def _postgresql_now(*_: Any, **__: Any) -> str:
 NOW = _Now()
 
 
-def upsert(connection: Connection, table: Table, **values: Any) -> None:
-    """Insert a row, or update the one with the same primary key."""
+def upsert(connection: Connection, table: Table, changed: dict[str, Any] | None = None, /, **values: Any) -> None:
+    """Insert a row, or update the one with the same primary key.
+
+    Args:
+        changed: the values to update. Default: all that are not in the key.
+    """
     statement = _insert(connection, table).values(values)
     keys = [column.name for column in table.primary_key]
-    changed = {name: value for name, value in values.items() if name not in keys}
+    changed = changed or {name: value for name, value in values.items() if name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
 
 

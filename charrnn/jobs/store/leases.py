@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +28,7 @@ from sqlalchemy import (
     update,
 )
 
-from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, shorten
+from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, UnreachableError, shorten
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
@@ -38,11 +39,11 @@ from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
-from charrnn.jobs.store.database import NOW, count_rows, insert_missing, upsert
+from charrnn.jobs.store.database import NOW, count_rows, upsert
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
-from charrnn.jobs.store.queues import show_life
 from charrnn.jobs.store.registry import add_version
-from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.reports import MERGED, add_report, merge_reports
+from charrnn.jobs.store.store import Store, show_life
 from charrnn.jobs.store.tables import (
     LEASED,
     QUEUED,
@@ -52,7 +53,6 @@ from charrnn.jobs.store.tables import (
     metrics,
     parts,
     previews,
-    speeds,
     workers,
 )
 from charrnn.jobs.store.turns import BY_TURN, Turn, in_turn, parse, take_turn
@@ -159,17 +159,18 @@ class Leases:
 
         Args:
             report: the part's report, to be added to the job's.
-            device_kind: the kind of device that sampled it. The speed is stored if the report has one.
+            device_kind: the kind of device that sampled it.
         """
         with self.store.write() as connection:
-            before = _lock(connection, part).report
+            _lock(connection, part)
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
-            if (speed := report.measured_speed()) is not None:
-                upsert(connection, speeds, model=part.spec.model, device=device_kind, characters_per_s=speed)
+            add_report(connection, part.job, report)
             _count_engine(connection, part.job, device_kind, report.precision)
-            total = _total(part.job, before, report)
             counters = {"rows_done": part.rows, "characters": report.characters}
-            end_parts(connection, part.job, 1, report=total.to_dict(), **counters)
+            ended = end_parts(connection, part.job, 1, **counters)
+        if ended or part.number % MERGED == MERGED - 1:
+            with suppress(UnreachableError), self.store.write(durable=False) as connection:  # the part is committed
+                merge_reports(connection, part.job)
 
     def complete_training(self, part: Part, version: NewVersion) -> Version | None:
         """Commit a trained version and return None.
@@ -289,16 +290,6 @@ def _checkpoint(row: Row[Any]) -> FileRef | None:
         return None
 
 
-def _total(job: int, before: Any, report: Report) -> Report:
-    """Return a job's report with that of one more part. A damaged one starts from zero: it must not stop the rows."""
-    try:
-        with reading(f"the report of job {job}"):
-            return report if before is None else Report.from_dict(before) + report
-    except DamagedError as error:
-        logger.warning("%s", error)
-        return report
-
-
 def _storable(text: str) -> str:
     """Return a short text that any database accepts. An exception's may be long, and hold NUL or half a character."""
     return shorten(text).replace("\0", "�").encode(errors="replace").decode()
@@ -307,9 +298,7 @@ def _storable(text: str) -> str:
 def _count_engine(connection: Connection, job: int, device_kind: str, precision: str) -> None:
     """Count a commit of this release on a kind of device and in a precision."""
     engine = {"job": job, "device": device_kind, "precision": precision, "release": release()}
-    insert_missing(connection, engines, **engine, commits=0)
-    own = and_(*(engines.c[name] == value for name, value in engine.items()))
-    connection.execute(update(engines).where(own).values(commits=engines.c.commits + 1))
+    upsert(connection, engines, {"commits": engines.c.commits + 1}, **engine, commits=1)
 
 
 def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:

@@ -22,11 +22,11 @@ from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.registry import version_after, with_version
-from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, rounds
+from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, reports, rounds
 from charrnn.jobs.store.turns import last_place, needed_by
 
-# The columns of a job that are shown. Its report has kilobytes and is read separately.
-JOB = tuple(column for column in jobs.c if column not in {jobs.c.report, jobs.c.turn, jobs.c.splits})
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.turn, jobs.c.splits})
+"""The columns of a job that are shown."""
 
 DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
 
@@ -186,17 +186,16 @@ def awaited_version(connection: Connection, training: int) -> int | None:
     return None if job.version is None else int(job.version)
 
 
-def end_parts(connection: Connection, job_id: int, count: int, *, report: Any = None, **added: int) -> None:
-    """Count parts as ended, add to the job's counters and set its report. With its last part the job ends too."""
+def end_parts(connection: Connection, job_id: int, count: int, **added: int) -> bool:
+    """Count parts as ended and add to the job's counters. With its last part the job ends: return whether it did."""
     values: dict[str, Any] = {name: jobs.c[name] + amount for name, amount in added.items()}
     values["parts_left"] = jobs.c.parts_left - count
-    if report is not None:
-        values["report"] = report
-    # A report has kilobytes, so only the columns that are needed are returned.
     columns = (jobs.c.id, jobs.c.kind, jobs.c.version, jobs.c.parts_left)
     job = connection.execute(update(jobs).where(jobs.c.id == job_id).values(values).returning(*columns)).one()
-    if count and job.parts_left == 0:
+    ends = count > 0 and job.parts_left == 0
+    if ends:
         _end(connection, job, _final_state(connection, job))
+    return ends
 
 
 def _end(connection: Connection, job: Row[Any], state: JobState, **values: Any) -> None:
@@ -320,7 +319,7 @@ def delete_job(connection: Connection, job_id: int) -> Job:
         raise InputError(
             f"Job {job_id} cannot be deleted: it records on which text {job.model}@{job.version} was trained"
         )
-    for table in (previews, metrics, engines, parts):
+    for table in (previews, metrics, reports, engines, parts):
         connection.execute(delete(table).where(table.c.job == job_id))
     connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))

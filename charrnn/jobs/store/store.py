@@ -10,27 +10,32 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from math import isclose
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs import private
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
+from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState
 from charrnn.jobs.job.views import Engine, Job, SignOfLife, WorkerInfo
 from charrnn.jobs.settings import CONNECTIONS, Settings
 from charrnn.jobs.store import migrations, tables
-from charrnn.jobs.store.database import NOW, Database
+from charrnn.jobs.store.database import NOW, Database, upsert
 from charrnn.jobs.store.lifecycle import JOB, no_job, to_job
-from charrnn.jobs.store.queues import show_life, to_worker
+from charrnn.jobs.store.reports import read_report
+from charrnn.jobs.store.shown.queues import to_worker
 from charrnn.jobs.store.tables import engines, in_state, jobs, metrics, parts, previews, speeds, workers
+from charrnn.release import release
 from charrnn.training.progress import EpochMetrics, Preview
 
 PAGE = 1000  # most parts to read at once
+SAME_SPEED = 0.1  # share of a throughput by which another one may differ and not be stored
 
 
 class Store(Database):
@@ -145,9 +150,7 @@ class Store(Database):
     def report(self, job_id: int) -> Report | None:
         """Return the report of a job so far, or None before its first part has ended."""
         with self.read() as connection:
-            report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one_or_none()
-        with reading(f"the report of job {job_id}"):
-            return None if report is None else Report.from_dict(report)
+            return read_report(connection, job_id)
 
     def engines(self, job_id: int) -> list[Engine]:
         """Return what did the committed work of a job, the one that began it first."""
@@ -216,11 +219,27 @@ class Store(Database):
         with self.write() as connection:
             connection.execute(delete(workers).where(workers.c.seen_at < NOW - after_ms))
 
+    def record_speed(self, model: str, device_kind: str, speed: float) -> None:
+        """Store the throughput of a model on a kind of device, unless it is about the stored one.
+
+        All workers of a model would wait for each other's commits if each of their parts wrote it.
+        """
+        known = self.speeds(model).get(device_kind)
+        if known is None or not isclose(known, speed, rel_tol=SAME_SPEED):
+            with self.write(durable=False) as connection:
+                upsert(connection, speeds, model=model, device=device_kind, characters_per_s=speed)
+
     def speeds(self, model: str) -> dict[str, float]:
         """Return the throughput of a model by kind of device, in characters per second with a full batch."""
         query = select(speeds.c.device, speeds.c.characters_per_s).where(speeds.c.model == model)
         with self.read() as connection:
             return dict(connection.execute(query).all())
+
+
+def show_life(connection: Connection, life: SignOfLife) -> None:
+    """Store that a pool child of this release is alive."""
+    facts = {**vars(life), "queues": list(life.queues), "release": release(), "spec_version": SPEC_VERSION}
+    upsert(connection, workers, **facts, seen_at=NOW)
 
 
 def _part(row: Row[Any]) -> StoredPart:

@@ -10,7 +10,7 @@ from statistics import median
 from charrnn.errors import InputError
 from charrnn.jobs.job.sizing import CHARACTERS_PER_S, TrainingEstimate
 from charrnn.jobs.job.specs import TrainSpec
-from charrnn.jobs.store.readable import Trained
+from charrnn.jobs.store.shown.readable import Trained
 from charrnn.options import NetworkOptions, TrainingOptions
 
 KNOWN_WEIGHTS = NetworkOptions().num_weights(90)  # of the network whose speeds are known: 2 x LSTM(512)

@@ -9,7 +9,7 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.store import lifecycle, registry
-from charrnn.jobs.store.readable import mean_short_length, only_model
+from charrnn.jobs.store.shown.readable import mean_short_length, only_model
 from charrnn.jobs.store.store import Store
 from charrnn.options import AUTO, NetworkOptions
 

@@ -17,7 +17,7 @@ from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, 
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.lifecycle import NewJob
-from charrnn.jobs.store.readable import last_training, recently_trained
+from charrnn.jobs.store.shown.readable import last_training, recently_trained
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.estimates import estimate_training
 from charrnn.jobs.submit.sampling import discarding, follow_up

@@ -12,12 +12,14 @@ import logging
 from charrnn.errors import counted
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.queue import BELLS, Queue
-from charrnn.jobs.store.duties import MAINTAIN, TIDY, TIDY_MS, claim_round
 from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.scheduled.duties import MAINTAIN, TIDY, TIDY_MS, claim_round
 from charrnn.jobs.store.store import Store
+from charrnn.jobs.upkeep.pruning import delete_old
 
 logger = logging.getLogger(__name__)
 
+DAY_S = 24 * 3600.0
 FORGET_WORKERS_MS = 10 * 60 * 1000
 
 
@@ -32,12 +34,19 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
     return True
 
 
-def tidy(store: Store, files: Files) -> bool:
-    """Delete incomplete files and empty folders of killed processes unless that was done within a day. Return whether
-    it was done."""
+def tidy(store: Store, files: Files, retention_days: float = 0.0) -> bool:
+    """Delete incomplete files and empty folders of killed processes, and jobs that ended long ago, unless that was done
+    within a day. Return whether it was done.
+
+    Args:
+        retention_days: days for which jobs are kept after their end. 0: for ever.
+    """
     if not claim_round(store, TIDY, TIDY_MS):
         return False
     files.sweep(TIDY_MS / 1000)
+    if retention_days and (deleted := delete_old(store, files, retention_days * DAY_S).jobs):
+        count = counted(deleted, "job")
+        logger.info("deleted %s that ended over %g days ago", count, retention_days, extra={"event": "retention"})
     return True
 
 

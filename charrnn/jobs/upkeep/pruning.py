@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -86,14 +86,13 @@ def prune(
     """
     if not accept_newer:
         _refuse_newer(store, files)
-    older_than_ms = round(older_than_s * 1000)
-    with store.read() as connection:
-        old = prunable(connection, older_than_ms)
-    total = Pruned()
-    for job in old:
-        with suppress(NotFoundError):  # another prune at the same time was quicker
-            total += _size(files, store.job(job)) if dry_run else _delete_old(store, files, job, older_than_ms)
-    if not dry_run:
+    old, total = _old_jobs(store, older_than_s), Pruned()
+    if dry_run:
+        for job in old:
+            with suppress(NotFoundError):  # another prune at the same time was quicker
+                total += _size(files, store.job(job))
+    else:
+        total += delete_old(store, files, older_than_s)
         files.sweep(GRACE_S)
     for file in unnamed(store, files, gone=set(old) if dry_run else set()):
         if dry_run or _set_aside(files, file):
@@ -104,6 +103,20 @@ def prune(
             if not dry_run:
                 files.delete(gone.name)
     return total
+
+
+def delete_old(store: Store, files: Files, older_than_s: float) -> Pruned:
+    """Delete jobs that ended more than `older_than_s` seconds ago, one after the other, each in its own transaction."""
+    total = Pruned()
+    for job in _old_jobs(store, older_than_s):
+        with suppress(NotFoundError):  # another process was quicker
+            total += _delete_old(store, files, job, round(older_than_s * 1000))
+    return total
+
+
+def _old_jobs(store: Store, older_than_s: float) -> Sequence[int]:
+    with store.read() as connection:
+        return prunable(connection, round(older_than_s * 1000))
 
 
 def _refuse_newer(store: Store, files: Files) -> None:

@@ -15,7 +15,7 @@ from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import POLL_S, Job, JobStatus, no_release, no_worker
-from charrnn.jobs.store import queues
+from charrnn.jobs.store.shown import queues
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charrnn.jobs.client import Client
-from charrnn.jobs.store import queues
+from charrnn.jobs.store.shown import queues
 from producer.web.feeds import Fragment
 from producer.web.requests import event_stream
 from producer.web.templates import page, render

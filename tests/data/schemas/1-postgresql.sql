@@ -18,7 +18,6 @@ CREATE TABLE jobs (
 	rows_done BIGINT NOT NULL,
 	rows_failed BIGINT NOT NULL,
 	characters BIGINT NOT NULL,
-	report JSON,
 	cancel_requested BOOLEAN NOT NULL,
 	error TEXT,
 	turn BIGINT DEFAULT '0' NOT NULL,
@@ -30,7 +29,8 @@ CREATE TABLE jobs (
 	CONSTRAINT job_counters CHECK (parts_left >= 0 and rows_done + rows_failed <= rows_total),
 	UNIQUE (key),
 	FOREIGN KEY(after) REFERENCES jobs (id)
-);
+)
+ WITH (fillfactor = 80);
 
 CREATE INDEX jobs_by_after ON jobs (after) WHERE after IS NOT NULL;
 
@@ -159,7 +159,8 @@ CREATE TABLE parts (
 	CONSTRAINT part_state CHECK (state in ('queued', 'leased', 'done', 'failed', 'cancelled')),
 	CONSTRAINT part_lease CHECK ((state = 'leased') = (lease_until is not null)),
 	FOREIGN KEY(job) REFERENCES jobs (id)
-);
+)
+ WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.01, autovacuum_analyze_scale_factor = 0.01);
 
 CREATE INDEX parts_leased ON parts (job, owner) WHERE state = 'leased';
 
@@ -176,6 +177,16 @@ CREATE TABLE previews (
 	PRIMARY KEY (job, epoch, temperature),
 	FOREIGN KEY(job) REFERENCES jobs (id)
 );
+
+CREATE TABLE reports (
+	id SERIAL NOT NULL,
+	job INTEGER NOT NULL,
+	report JSON NOT NULL,
+	PRIMARY KEY (id),
+	FOREIGN KEY(job) REFERENCES jobs (id) ON DELETE CASCADE
+);
+
+CREATE INDEX reports_by_job ON reports (job, id);
 
 CREATE TABLE slots (
 	schedule VARCHAR NOT NULL,

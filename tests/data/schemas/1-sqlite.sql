@@ -18,7 +18,6 @@ CREATE TABLE jobs (
 	rows_done BIGINT NOT NULL,
 	rows_failed BIGINT NOT NULL,
 	characters BIGINT NOT NULL,
-	report JSON,
 	cancel_requested BOOLEAN NOT NULL,
 	error TEXT,
 	turn BIGINT DEFAULT '0' NOT NULL,
@@ -175,6 +174,16 @@ CREATE TABLE previews (
 	PRIMARY KEY (job, epoch, temperature),
 	FOREIGN KEY(job) REFERENCES jobs (id)
 );
+
+CREATE TABLE reports (
+	id INTEGER NOT NULL,
+	job INTEGER NOT NULL,
+	report JSON NOT NULL,
+	PRIMARY KEY (id),
+	FOREIGN KEY(job) REFERENCES jobs (id) ON DELETE CASCADE
+);
+
+CREATE INDEX reports_by_job ON reports (job, id);
 
 CREATE TABLE slots (
 	schedule VARCHAR NOT NULL,

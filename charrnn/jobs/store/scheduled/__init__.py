@@ -1,1 +1,1 @@
-"""The rows of schedules: slots, and the events at which hooks run."""
+"""The rows of schedules: slots, and the events at which hooks run; and the look for all that is due."""

@@ -231,8 +231,7 @@ def claim(connection: Connection, slot: Slot, now: int) -> bool:
 
 def unclaimed(now: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Return the condition that a slot is due and that no process submits its job."""
-    # A claim that ends later than any claim can was made before the clock was set back. The limit is twice CLAIM_MS,
-    # since others read the clock before us.
+    # One that ends later than any can was made before the clock was set back. Twice: others read it before us.
     free = or_(slots.c.claimed_until <= now, slots.c.claimed_until > now + 2 * CLAIM_MS)
     return and_(slots.c.state == SlotState.DUE, free)
 

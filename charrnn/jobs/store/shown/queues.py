@@ -10,12 +10,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, select
 
-from charrnn.jobs.job.specs import SPEC_VERSION
-from charrnn.jobs.job.views import Job, SignOfLife, WorkerInfo
-from charrnn.jobs.store.database import NOW, count_rows, upsert
+from charrnn.jobs.job.views import Job, WorkerInfo
+from charrnn.jobs.store.database import NOW, count_rows
 from charrnn.jobs.store.tables import LEASED, claimable, jobs, parts, workers
 from charrnn.jobs.store.turns import BY_TURN, NEEDED
-from charrnn.release import release
 
 MOST_JOBS = 100  # jobs to read that are ahead of another one: 1,000 take PostgreSQL 4 ms
 
@@ -54,12 +52,6 @@ def waiting_versions(connection: Connection, job_id: int | None = None) -> dict[
     waits = select(each, func.count()).where(each.c.version.is_not(None)).group_by(each.c.kind, each.c.version)
     rows = connection.execute(waits.order_by(each.c.kind, each.c.version))
     return {(queue, version): number for queue, version, number in rows}
-
-
-def show_life(connection: Connection, life: SignOfLife) -> None:
-    """Store that a pool child of this release is alive."""
-    facts = {**vars(life), "queues": list(life.queues), "release": release(), "spec_version": SPEC_VERSION}
-    upsert(connection, workers, **facts, seen_at=NOW)
 
 
 def newest_worker(connection: Connection, queue: str, seen_within_ms: int) -> WorkerInfo | None:

@@ -1,0 +1,1 @@
+"""Queries for people: queues, and rows that may be damaged."""
