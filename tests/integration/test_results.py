@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -60,17 +61,23 @@ def test_part_files_of_a_bucket_are_read_several_at_once_and_in_order(
     finish(do_part)
     files = client.connections.files
     monkeypatch.setattr(files.storage, "parallel_reads", Bucket.parallel_reads)
-    several, read_file = threading.Barrier(2), files.read
+    begun, read_file = [threading.Event() for _ in range(15)], files.read
 
-    def read_with_another(reference: FileRef) -> bytes:
-        if reference.name.startswith("jobs/"):
-            several.wait(60)  # Catches: one file after the other
+    def read_beside_the_next(reference: FileRef) -> bytes:
+        if found := re.match(r"jobs/\d+/(\d+)-", reference.name):
+            number = int(found[1])
+            begun[number].set()
+            assert number == 14 or begun[number + 1].wait(60)  # Catches: one file after the other
         return read_file(reference)
 
-    monkeypatch.setattr(files, "read", read_with_another)
-    assert numbers(client, job, rows=(0, 98)) == list(range(98))  # 14 parts: each waits for another one
-    several.abort()
-    with pytest.raises(threading.BrokenBarrierError):  # Catches: a file that cannot be read and is left out
+    monkeypatch.setattr(files, "read", read_beside_the_next)
+    assert numbers(client, job) == list(range(ROWS))
+
+    def refuse(reference: FileRef) -> bytes:
+        raise ModelFileError(f"{reference.name} is missing")
+
+    monkeypatch.setattr(files, "read", refuse)
+    with pytest.raises(ModelFileError, match=f"jobs/{job}/0-1"):  # Catches: a file that cannot be read and is left out
         numbers(client, job)
 
 
