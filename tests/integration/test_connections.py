@@ -80,16 +80,33 @@ def test_a_thread_that_gets_no_connection_says_which_setting_helps(
                 store.now()
 
 
+class Gate:
+    """A lock that tells when a thread waits for it."""
+
+    def __init__(self) -> None:
+        self._lock, self.waiting = threading.Lock(), threading.Event()
+        self.release = self._lock.release
+
+    def acquire(self, *, timeout: float) -> bool:
+        if timeout and self._lock.locked():
+            self.waiting.set()
+        return self._lock.acquire(timeout=timeout)
+
+
 @on_postgresql
-def test_threads_share_a_connection_that_is_free_within_a_moment(
+def test_a_thread_waits_a_moment_for_the_connection_that_is_open(
     store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "PATIENCE_S", 60.0)
     opened: list[object] = []
-    with closing(Store(store_url)) as store:
+    with closing(Store(store_url)) as store, ThreadPoolExecutor(1) as pool:
         event.listen(store.engine, "connect", lambda connection, _record: opened.append(connection))
-        together(lambda _: [store.now() for _ in range(10)], 8)
-    assert len(opened) <= 1  # Catches: a connection that is opened and closed whenever two threads meet
+        monkeypatch.setattr(store, "_kept_open", gate := Gate())
+        with store.read():
+            second = pool.submit(store.now)
+            until(lambda: gate.waiting.is_set() or second.done(), "the second thread")
+        second.result()
+    assert opened == []  # Catches: a connection that is opened and closed whenever two threads meet
 
 
 @on_postgresql
