@@ -148,6 +148,12 @@ def test_the_runbook_restores_what_was_backed_up(fleet: Fleet, story: Story) -> 
     assert worker.stop() == 0
 
 
+def test_the_scaler_gets_its_password_without_a_newline(cluster: Cluster) -> None:
+    # Catches: a line of a file, which the database would take for another password
+    stored = cluster.stored("Secret", "charrnn-scaler") / "password"
+    assert re.fullmatch(r"[0-9a-f]{48}", stored.read_text())
+
+
 def test_no_log_or_environment_of_a_pod_contains_a_password(fleet: Fleet, story: Story) -> None:
     secrets = fleet.cluster.folder / "deploy" / "secrets"
     passwords = [(secrets / "postgres_password").read_text(), (secrets / "redis_url").read_text().split(":")[2]]
