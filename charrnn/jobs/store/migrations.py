@@ -75,7 +75,7 @@ def create(connection: Connection, check: Callable[[], None]) -> None:
     lock_schema(connection)
     if not is_store(connection):
         check()
-        tables.add_partial_indexes()
+        tables.add_details()
         tables.metadata.create_all(connection)
         connection.execute(insert(tables.store).values(id=uuid.uuid4().hex, schema_version=latest()))
 

@@ -80,7 +80,6 @@ jobs = Table(
     Index("jobs_by_kind", "kind", "id"),
     Index("jobs_by_model", "model", "id"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
-    postgresql_with={"fillfactor": 80},  # room for the next counters in the same page, which then change no index
 )
 
 
@@ -138,14 +137,16 @@ parts = Table(
     UniqueConstraint("job", "first_row"),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in PartState)})", name="part_state"),
     CheckConstraint("(state = 'leased') = (lease_until is not null)", name="part_lease"),
+)
+
+STORAGE: dict[Table, dict[str, float]] = {
+    # Room for the next counters in the same page, which then change no index.
+    jobs: {"fillfactor": 80},
     # Room for heartbeats, and a vacuum for every 1% that changed: by default a table of 20 million parts would wait for
     # 4 million dead rows.
-    postgresql_with={
-        "fillfactor": 90,
-        "autovacuum_vacuum_scale_factor": 0.01,
-        "autovacuum_analyze_scale_factor": 0.01,
-    },
-)
+    parts: {"fillfactor": 90, "autovacuum_vacuum_scale_factor": 0.01, "autovacuum_analyze_scale_factor": 0.01},
+}
+"""How PostgreSQL stores tables. Like partial indexes, these options import its dialect."""
 
 
 def in_state(*states: PartState) -> ColumnElement[bool]:
@@ -315,7 +316,9 @@ rounds = Table(
 
 
 @cache
-def add_partial_indexes() -> None:
-    """Add the partial indexes to the tables, which must have them when they are created."""
+def add_details() -> None:
+    """Add the partial indexes and the storage options to the tables, which must have them when they are created."""
     for make_index in PARTIAL_INDEXES:
         make_index()
+    for table, storage in STORAGE.items():
+        table.dialect_options["postgresql"]["with"] = storage

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from charrnn.jobs.store.migrations import latest
-from charrnn.jobs.store.tables import add_partial_indexes, metadata
+from charrnn.jobs.store.tables import add_details, metadata
 
 
 def statements(dialect: Dialect) -> Iterator[str]:
@@ -21,7 +21,7 @@ def statements(dialect: Dialect) -> Iterator[str]:
             yield str(CreateIndex(index).compile(dialect=dialect)).strip()
 
 
-add_partial_indexes()
+add_details()
 for dialect in (sqlite.dialect(), postgresql.dialect()):  # type: ignore[no-untyped-call]
     path = Path(__file__).with_name(f"{latest()}-{dialect.name}.sql")
     path.write_text("".join(f"{statement};\n\n" for statement in statements(dialect)))
