@@ -100,6 +100,8 @@ class Plan:
     @property
     def spans(self) -> Spans:
         """The work of all slots."""
+        if len(self._spans) == 1:
+            return self._spans[0]
         slots, starts, stops = (
             np.concatenate([getattr(spans, name) for spans in self._spans]) for name in ("slots", "starts", "stops")
         )

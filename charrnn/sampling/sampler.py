@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -85,21 +86,21 @@ class _Sampler:
         """Run the steps of a plan, and return ids and their negative log probabilities, each (K, B)."""
         numbers = uniforms(plan.key, plan.times)
         limits = plan.limits(self.vocabulary_size)
-        inputs = (plan.feed, plan.keep_mask, plan.temperature, numbers, limits)
-        arguments = (self.weights, self.carried, self.last, *inputs)
+        inputs = map(ops.array, (plan.feed, plan.keep_mask, plan.temperature, numbers))
+        arguments = (self.weights, self.carried, self.last, *inputs, limits and Limits(*map(ops.array, limits)))
         call, ready = _compiled(self.network, self.reset)
         if (key := (*self.shapes, plan.limited)) not in ready:
             started = time.perf_counter()
-            call(*arguments)
+            ready[key] = ops.compile_graph_for(call, *arguments)
+            ready[key](*arguments)
             report.compile_seconds += time.perf_counter() - started
-            ready.add(key)
-        ids, nats, self.last, self.carried = call(*arguments)
+        ids, nats, self.last, self.carried = ready[key](*arguments)
         return np.asarray(ids), np.asarray(nats)
 
 
 @lru_cache(maxsize=16)
 def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-untyped-def]
-    """Return a compiled function, and the set of shapes for which it has been compiled."""
+    """Return the function of a call, and what it was compiled to, by shapes."""
 
     def call(
         weights: Weights, carried: Carried, last: Array, feed: Array, keep_mask: Array, temperature: Array,
@@ -117,4 +118,5 @@ def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-un
             nats.append(surprise)
         return ops.stack(ids), ops.stack(nats), last, carried
 
-    return ops.compile_graph(call), set()
+    compiled: dict[tuple[int, int, str, bool], Callable[..., Any]] = {}
+    return call, compiled

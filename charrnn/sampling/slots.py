@@ -152,10 +152,11 @@ class Slots:
     def _find_stops(self, now: int, spans: Spans) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the times before which rows work in a call, those before which their texts end, and whether a stop
         string ends them. Each (N,)."""
-        tasks, ends, text_ends, stopped = spans.tasks, spans.stops.copy(), spans.stops.copy(), spans.stops < 0
-        some = np.flatnonzero((tasks.stops > 0) & (tasks.begin < ends))
+        tasks, stopped = spans.tasks, np.zeros(len(spans.stops), np.bool_)
+        some = np.flatnonzero((tasks.stops > 0) & (tasks.begin < spans.stops))
         if not len(some):
-            return ends, text_ends, stopped
+            return spans.stops, spans.stops, stopped
+        ends, text_ends = spans.stops.copy(), spans.stops.copy()
         found, starts, stops = self.stops.find(
             self.history, now, tasks.stops[some], spans.slots[some], tasks.begin[some], ends[some]
         )
