@@ -51,11 +51,12 @@ fuzz: MINUTES = 10
 fuzz: $(READY) ## damaged and hostile input at every door: make fuzz MINUTES=10 (each door; an hour in all)
 	$(BIN)/pytest tests/fuzz $(DOORS) --minutes $(MINUTES)
 
-bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorch, the store; 40 minutes
+bench: $(READY) $(BENCH)/.ready ## training and sampling beside Keras and PyTorch, the store, a fleet; 50 minutes
 	$(BIN)/python bench/training.py --torch-python $(BENCH)/bin/python
 	$(BIN)/python bench/sampling.py --torch-python $(BENCH)/bin/python
 	$(BIN)/python bench/pipeline.py
 	$(BIN)/python bench/store.py
+	$(BIN)/python bench/fleet.py
 
 lint: $(READY) ## ruff, mypy, and who may import whom
 	$(BIN)/ruff format --check .

@@ -79,8 +79,13 @@ def process_seconds(pid: int) -> float:
     return sum(map(int, _stat(pid)[11:13])) / TICKS
 
 
-def family_seconds() -> float:
-    """Return the CPU seconds of this process and of all processes that it started, servers included."""
+def family_seconds(root: int | None = None) -> float:
+    """Return the CPU seconds of a process and of all processes that it started, servers included.
+
+    Args:
+        root: pid of the process. Default: this one.
+    """
+    root = root or os.getpid()
     parents, seconds = {}, {}
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)
@@ -89,7 +94,7 @@ def family_seconds() -> float:
         except OSError:  # it has ended
             continue
         parents[pid], seconds[pid] = int(words[1]), sum(map(int, words[11:15])) / TICKS  # includes ended children
-    return sum(seconds[pid] for pid in seconds if os.getpid() in _lineage(pid, parents))
+    return sum(seconds[pid] for pid in seconds if root in _lineage(pid, parents))
 
 
 def _stat(pid: int) -> list[str]:

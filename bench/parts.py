@@ -219,7 +219,7 @@ def say_beats(stack: Stack) -> None:
     pace = sum(process.parts for process in found) / size.beat_s
     say(f"longest of {len(beats)} beats while {pace:.1f} parts/s are completed, seconds", beats[-1], "beat_max_s")
     say("  99% were shorter than", beats[int(len(beats) * 0.99)])
-    say("  longest check for maintenance between two beats", max(rounds))
+    say("  longest look for what is due between two beats", max(rounds))
 
 
 def progress(stack: Stack, job: int) -> float:

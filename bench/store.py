@@ -13,7 +13,7 @@ started as in the tests, and a model without weights, since nothing is sampled. 
   random words instead of sampled text;
 - the bookkeeping that one part of 20 seconds costs a worker, with 100,000 parts in the store: claim, four beats,
   complete. A beat is the work that a worker's threads do in the database every 5 seconds (CHARRNN_HEARTBEAT_S): its
-  sign of life, the lease, and the check whether maintenance is due;
+  sign of life, the lease, and a look for what is due;
 - eight processes at once, which claim and complete as fast as they can, or five parts per second while all of them
   beat.
 

@@ -48,6 +48,11 @@ STORE = """
     submit_rows_per_s submit_peak_mb message_bytes export_rows_per_s export_peak_mb progress_ms bookkeeping_share
 """
 
+FLEET = """
+    connections_per_child expire_ms claim_ms waiting_ms status_ms cpu_share_of_others
+"""
+OF_FLEET = "efficiency errors server_cores transactions_per_s claim_p50_ms claim_p99_ms parts_per_s"  # for each size
+
 
 def last_line(bench: str, *options: str) -> dict[str, Any]:
     """Run a bench as people do and return the JSON at its end."""
@@ -97,3 +102,19 @@ def test_bench_of_the_store_runs_to_its_last_line(database: str) -> None:
     found = last_line("store", "--databases", database)
     assert list(found) == [database]
     assert sorted(found[database]) == sorted(STORE.split())
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgresql",
+        pytest.param("sqlite", marks=pytest.mark.slow("test_bench_of_the_fleet_runs_to_its_last_line")),
+    ],
+)
+def test_bench_of_the_fleet_runs_to_its_last_line(database: str) -> None:
+    found = last_line("fleet", "--databases", database)
+    of_sizes = [f"{name}_{workers}" for name in OF_FLEET.split() for workers in (2, 4)]
+    assert sorted(found[database]) == sorted([*FLEET.split(), *of_sizes])
+    # Catches: simulated workers that do nothing
+    assert found[database]["parts_per_s_4"] > 0
+    assert found[database]["efficiency_4"] > 0
