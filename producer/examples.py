@@ -82,5 +82,5 @@ EXAMPLES = {
     "store check": ("charrnn-jobs store check", "charrnn-jobs store check --json"),
     "store recover": ("charrnn-jobs store recover",),
     "worker": ("charrnn-jobs worker --devices cpu", "charrnn-jobs worker --check-health"),
-    "scheduler": ("charrnn-jobs scheduler", "charrnn-jobs scheduler --log-format json"),
+    "scheduler": ("charrnn-jobs scheduler", "charrnn-jobs scheduler --log-format json --metrics 127.0.0.1:9464"),
 }

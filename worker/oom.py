@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from multiprocessing import RawValue
 from pathlib import Path
 
-from charrnn.jobs.store.leases import DIED, OUT_OF_MEMORY
+from charrnn.jobs.job.states import DIED, OUT_OF_MEMORY
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")

@@ -1,4 +1,7 @@
-"""Maintenance and schedules only: `python -m worker.scheduler [--log-format text|json]`. Any number may run."""
+"""Maintenance and schedules only: `python -m worker.scheduler [--log-format text|json] [--metrics HOST:PORT]`.
+
+Any number may run.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,13 @@ from threading import Event
 from charrnn.errors import CharrnnError
 from charrnn.jobs import streams
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.programs import exit_code
+from charrnn.jobs.programs import METRICS, METRICS_HELP, exit_code
 from charrnn.jobs.schedules import Schedules
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.scheduled.duties import look
 from charrnn.jobs.upkeep.maintenance import maintain, tidy
+from charrnn.jobs.upkeep.metrics.server import MetricsServer
 from worker import logs
 
 logger = logging.getLogger("scheduler")
@@ -27,10 +31,12 @@ logger = logging.getLogger("scheduler")
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="charrnn-jobs scheduler", description="Run maintenance and schedules only.")
     logs.add_option(parser)
+    parser.add_argument(METRICS, default="", help=METRICS_HELP)
     streams.prepare()
-    logs.begin(parser.parse_args(arguments).log_format)
+    options = parser.parse_args(arguments)
+    logs.begin(options.log_format)
     try:
-        run(Settings.from_env(os.environ))
+        run(Settings.from_env(os.environ), options.metrics)
         return 0
     except KeyboardInterrupt:
         return 0
@@ -39,16 +45,24 @@ def main(arguments: Sequence[str]) -> int:
         return exit_code(error)
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, metrics: str = "") -> None:
     """Run maintenance every `maintain_s` seconds and check the schedules in between, until Ctrl-C.
 
     If the broker or the store stops answering, wait for it.
+
+    Args:
+        metrics: the host and port on which to serve metrics; empty: none are served.
 
     Raises:
         InputError, UnreachableError: only at the start.
     """
     connections = Connections(settings)
+    server = MetricsServer(connections, metrics) if metrics else None
     connections.probe()
+    if server:
+        server.start()
+        host, port = server.server_address[:2]
+        logger.info("metrics at %s:%s/metrics", host, port, extra={"event": "metrics"})
     store, queue, schedules = connections.store, connections.queue, Schedules(connections)
     leases = Leases(store, settings.lease_s)
     stopped = _stop_at_ctrl_c()

@@ -23,6 +23,8 @@ EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
 DEVICES, DEVICES_HELP = "auto", "Devices: auto, cpu, gpu, or GPU ids such as 0,1."
 QUEUES, QUEUES_HELP = "train,generate", "Queues to serve, with commas between: train, generate."
 LOG_FORMAT, LOG_FORMAT_HELP = "text", "Log format: text, or json with one object per line."
+METRICS = "--metrics"
+METRICS_HELP = "Serve metrics for Prometheus at http://HOST:PORT/metrics, such as 127.0.0.1:9464."
 PARENT = "--parent"  # passed to a worker with the process id of `up`, with which it ends
 
 

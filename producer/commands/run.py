@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from charrnn.jobs.programs import DEVICES, DEVICES_HELP, LOG_FORMAT, LOG_FORMAT_HELP, QUEUES, QUEUES_HELP
+from charrnn.jobs.programs import (
+    DEVICES,
+    DEVICES_HELP,
+    LOG_FORMAT,
+    LOG_FORMAT_HELP,
+    METRICS,
+    METRICS_HELP,
+    QUEUES,
+    QUEUES_HELP,
+)
 from charrnn.jobs.upkeep import health
 from charrnn.release import MODULE
 from producer.options import flag, option, read_settings
@@ -51,9 +60,12 @@ def worker(
 
 
 @app.command()
-def scheduler(log_format: LogFormatOption = LOG_FORMAT) -> None:
+def scheduler(
+    log_format: LogFormatOption = LOG_FORMAT,
+    metrics: Annotated[str, option(METRICS, metavar="HOST:PORT", help=METRICS_HELP, panel=WORKER)] = "",
+) -> None:
     """Run schedules and maintenance, but no jobs. Every worker does both as well."""
-    _replace_process("worker.scheduler", "--log-format", log_format)
+    _replace_process("worker.scheduler", "--log-format", log_format, METRICS, metrics)
 
 
 def _replace_process(module: str, *arguments: str) -> None:

@@ -18,7 +18,7 @@ from charrnn.jobs.client import Client
 from producer.web import templates
 from producer.web.access import Access, Token
 from producer.web.feeds import Feeds
-from producer.web.pages import actions, gallery, jobs, login, models, schedules, submit, workers
+from producer.web.pages import actions, gallery, jobs, login, metrics, models, schedules, submit, workers
 
 STATUS: dict[type[CharrnnError], HTTPStatus] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
@@ -50,6 +50,7 @@ READS = [
     Route("/events/schedules/{name}", schedules.details_events),
     Route("/workers", workers.listing),
     Route("/events/workers", workers.events),
+    Route("/metrics", metrics.scrape),
 ]
 WRITES = [
     Route("/submit", submit.form, methods=["GET", "POST"]),
@@ -86,6 +87,7 @@ def create_app(
         exception_handlers={CharrnnError: _failed, HTTPException: _refused, Exception: _refused},
     )
     app.state.client, app.state.feeds = client, feeds
+    app.state.exposition = metrics.exposition(client)
     app.state.allow_writes, app.state.token = allow_writes, token
     return Access(app, token=token, hosts=hosts)
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.jobs.job.part import StoredPart
-from charrnn.jobs.job.states import PartState
-from charrnn.jobs.store.leases import OUT_OF_MEMORY
+from charrnn.jobs.job.states import OUT_OF_MEMORY, PartState
 from tests.faults.conftest import Judge
 from tests.fixtures.fleet import DEFAULT_HEARTBEAT_S, LONG, Fleet, Worker
 from tests.fixtures.processes import until

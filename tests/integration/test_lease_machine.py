@@ -29,12 +29,12 @@ from sqlalchemy import Row, delete, select, update
 from charrnn.errors import InputError, LeaseLostError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
-from charrnn.jobs.job.states import Priority
+from charrnn.jobs.job.states import DIED, Priority
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.leases import DIED, Leases
+from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, metadata, metrics, parts, versions

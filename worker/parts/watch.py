@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from charrnn.errors import LeaseLostError, UnreachableError
 from charrnn.jobs.job.part import Part, PartProgress
+from charrnn.jobs.job.states import HUNG
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.leases import HUNG
 from worker.logs import about
 
 logger = logging.getLogger(__name__)

@@ -62,3 +62,6 @@ RETRIED = (PartState.FAILED, PartState.CANCELLED)
 
 MAX_ATTEMPTS = 3  # at a part, without progress
 MAX_SPLITS = 16  # failed parts of a job that are split: at most 128 further attempts, even if every row fails
+
+DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
+"""Reasons why an attempt ended, if there is no exception."""

@@ -16,14 +16,15 @@ from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.tables import jobs, parts
 
 
-def end_leases(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> int:
-    """End the leases of a job's parts that meet the condition. The job is locked first: some may have ended by then."""
+def end_leases(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> list[PartState]:
+    """End the leases of a job's parts that meet the condition. Return their states.
+
+    The job is locked first: some may have ended by then.
+    """
     cancelled = lock_job(connection, job_id).cancel_requested
     query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
     taken = connection.execute(query).all()
-    for part in taken:
-        end_attempt(connection, part, cancelled, reason)
-    return len(taken)
+    return [end_attempt(connection, part, cancelled, reason) for part in taken]
 
 
 def end_attempt(

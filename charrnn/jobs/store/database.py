@@ -6,7 +6,7 @@ reads a row in order to change it locks it first (`with_for_update`, which SQLit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
@@ -196,6 +196,15 @@ def upsert(connection: Connection, table: Table, changed: dict[str, Any] | None 
     keys = [column.name for column in table.primary_key]
     changed = changed or {name: value for name, value in values.items() if name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def add_up(connection: Connection, table: Table, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, or add their values of the column `name` to those of the rows with the same primary keys."""
+    statement = _insert(connection, table)
+    keys = [column.name for column in table.primary_key]
+    total = {name: table.c[name] + statement.excluded[name]}
+    # Row by row: SQLAlchemy would compile a statement with many rows each time, which takes 1 ms.
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=total), rows)
 
 
 def insert_missing(connection: Connection, table: Table, **values: Any) -> Row[Any] | None:

@@ -34,10 +34,11 @@ from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION
-from charrnn.jobs.job.states import PART_SOURCES, PartState
+from charrnn.jobs.job.states import DIED, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import LONGEST_S
+from charrnn.jobs.store import counters
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
 from charrnn.jobs.store.database import NOW, count_rows, upsert
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
@@ -65,9 +66,6 @@ PART_COLUMNS = {"id", "job", "number", "token", "attempts", "first_row", "rows",
 """The columns of a part that a worker gets as they are."""
 
 CHECKPOINT_VERSION = SINCE.get("Checkpoint", 1)
-
-DIED, HUNG, OUT_OF_MEMORY = "process died", "hung", "out of memory"
-"""Reasons why an attempt ended, if there is no exception."""
 
 
 class Leases:
@@ -166,8 +164,10 @@ class Leases:
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
             add_report(connection, part.job, report)
             _count_engine(connection, part.job, device_kind, report.precision)
-            counters = {"rows_done": part.rows, "characters": report.characters}
-            ended = end_parts(connection, part.job, 1, **counters)
+            added = {"rows_done": part.rows, "characters": report.characters}
+            ended = end_parts(connection, part.job, 1, **added)
+            done = counters.sampled(part.spec.QUEUE, part.spec.model, part.rows, report, device_kind)
+            counters.add(connection, done)
         if ended or part.number % MERGED == MERGED - 1:
             with suppress(UnreachableError), self.store.write(durable=False) as connection:  # the part is committed
                 merge_reports(connection, part.job)
@@ -184,6 +184,7 @@ class Leases:
                 return champion
             self._change(connection, part, PartState.DONE, lease_until=None, error=None)
             end_parts(connection, part.job, 1)
+            counters.add(connection, counters.trained(part.spec.QUEUE))
             return None
 
     def committed(self, part: Part) -> bool:
@@ -204,7 +205,9 @@ class Leases:
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             row = self._lock_part(connection, part)
-            return end_attempt(connection, row, cancelled, _storable(reason), permanent=permanent)
+            state = end_attempt(connection, row, cancelled, _storable(reason), permanent=permanent)
+            counters.add(connection, counters.ended(reason, [state]))
+            return state
 
     def requeue(self, owner: str, reason: str = DIED) -> int:
         """Requeue the parts of a process that died, so that they need not wait for their leases to expire.
@@ -220,7 +223,7 @@ class Leases:
         """
         longest_ms = round(LONGEST_S * 1000)  # not this process's own limit: another host's leases may be longer
         late = or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms)
-        return self._end_leases(LEASED & late, DIED)
+        return self._end_leases(LEASED & late, DIED, counters.EXPIRED)
 
     def waiting(self, at_most: int) -> dict[str, int]:
         """Return the number of parts of each queue that wait and that a live worker, or this process, can read.
@@ -243,11 +246,13 @@ class Leases:
         with self.store.read() as connection:
             return next(in_turn(connection, queue), None) is not None
 
-    def _end_leases(self, condition: ColumnElement[bool], reason: str) -> int:
+    def _end_leases(self, condition: ColumnElement[bool], reason: str, counted_as: str | None = None) -> int:
         with self.store.write() as connection:
             found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)
             jobs_of = connection.execute(found).scalars().all()
-            return sum(end_leases(connection, job, condition, reason) for job in jobs_of)
+            states = [state for job in jobs_of for state in end_leases(connection, job, condition, reason)]
+            counters.add(connection, counters.ended(counted_as or reason, states))
+            return len(states)
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:
         """Update the part if the lease still holds. If not, the error rolls the whole transaction back."""

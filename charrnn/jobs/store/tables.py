@@ -76,7 +76,7 @@ jobs = Table(
     Column("finished_at", BigInteger),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in JobState)})", name="job_state"),
     CheckConstraint("parts_left >= 0 and rows_done + rows_failed <= rows_total", name="job_counters"),
-    Index("jobs_by_state", "state", "id"),  # this one and the next four are for lists, the newest first
+    Index("jobs_by_state", "state", "id", "kind"),  # for metrics; and for lists, as are the next four, the newest first
     Index("jobs_by_kind", "kind", "id"),
     Index("jobs_by_model", "model", "id"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
@@ -312,6 +312,17 @@ rounds = Table(
     metadata,
     Column("name", String, primary_key=True),
     Column("at", BigInteger, nullable=False),
+)
+
+counters = Table(
+    "counters",  # see the module counters
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("label", String, primary_key=True),
+    Column("device", String, primary_key=True),
+    Column("bucket", String, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("value", Float, nullable=False),
 )
 
 

@@ -1,3 +1,13 @@
+CREATE TABLE counters (
+	name VARCHAR NOT NULL,
+	label VARCHAR NOT NULL,
+	device VARCHAR NOT NULL,
+	bucket VARCHAR NOT NULL,
+	shard INTEGER NOT NULL,
+	value FLOAT NOT NULL,
+	PRIMARY KEY (name, label, device, bucket, shard)
+);
+
 CREATE TABLE jobs (
 	id SERIAL NOT NULL,
 	kind VARCHAR NOT NULL,
@@ -42,7 +52,7 @@ CREATE INDEX jobs_by_model ON jobs (model, id);
 
 CREATE INDEX jobs_by_schedule ON jobs (schedule, id) WHERE schedule IS NOT NULL;
 
-CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_state ON jobs (state, id, kind);
 
 CREATE INDEX jobs_by_turn ON jobs (kind, priority DESC, turn, id) WHERE finished_at IS NULL AND (after IS NULL OR version IS NOT NULL);
 

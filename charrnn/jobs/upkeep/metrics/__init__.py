@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: `definitions`, `readings` of store, broker and files, `scrape`, and a `server` of them."""

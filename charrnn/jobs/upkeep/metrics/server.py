@@ -1,0 +1,85 @@
+"""The HTTP server of `scheduler --metrics`. It serves one address, /metrics, and changes nothing."""
+
+from __future__ import annotations
+
+import socket
+from http.server import BaseHTTPRequestHandler
+from importlib.util import find_spec
+from socketserver import ThreadingTCPServer
+from threading import Thread
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+from charrnn.errors import InputError
+from charrnn.jobs.connections import Connections
+
+if TYPE_CHECKING:
+    from charrnn.jobs.upkeep.metrics.scrape import Exposition
+
+SLOW_S = 10.0  # seconds after which a client that sends or takes nothing is cut off
+
+
+class MetricsServer(ThreadingTCPServer):
+    """A server of metrics, with a thread for each request.
+
+    Args:
+        address: host and port, such as 127.0.0.1:9464 or [::1]:9464. Port 0 is a free one.
+
+    Raises:
+        InputError: it is not an address of this machine, the port is taken, or the extra is not installed.
+    """
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, connections: Connections, address: str) -> None:
+        host, port = _parse(address)
+        if find_spec("prometheus_client") is None:
+            raise InputError("Metrics need the extra metrics. Install it: pip install 'charrnn-jobs[metrics]'")
+        from charrnn.jobs.upkeep.metrics.scrape import Exposition
+
+        self.exposition: Exposition = Exposition(connections)
+        try:
+            (self.address_family, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            super().__init__(cast(tuple[str, int], place[:2]), _Handler)
+        except OSError as error:
+            raise InputError(
+                f"Metrics cannot be served on {address}: {error.strerror}. Choose another address with --metrics"
+            ) from error
+
+    def start(self) -> None:
+        """Serve in a thread that ends with the process."""
+        Thread(target=self.serve_forever, name="metrics", daemon=True).start()
+
+    def handle_error(self, *_: object) -> None:
+        """Do nothing: a client went away, or does not speak HTTP."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = SLOW_S
+    server_version, sys_version = "charrnn-jobs", ""
+
+    def do_GET(self) -> None:
+        if urlsplit(self.path).path != "/metrics":
+            self.send_error(404)
+            return
+        server = cast(MetricsServer, self.server)
+        text, content_type = server.exposition.render(self.headers.get("Accept", ""))
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing: there is a request every few seconds."""
+
+
+def _parse(address: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None or parts.netloc != address or "@" in address:
+        raise InputError(f"--metrics must be HOST:PORT, such as 127.0.0.1:9464. Received: {address!r:.80}")
+    return host, port

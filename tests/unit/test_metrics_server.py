@@ -1,0 +1,56 @@
+"""The address and the requests of `scheduler --metrics`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import InputError
+from charrnn.jobs.connections import Connections
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.upkeep.metrics.server import MetricsServer
+
+
+@pytest.fixture
+def connections(tmp_path: Path) -> Iterator[Connections]:
+    connections = Connections(Settings(home=tmp_path))
+    yield connections
+    connections.close()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["9464", "host", "127.0.0.1", "127.0.0.1:", ":9464", "a@b:1", "a:b", "a:99999", "[::1", "a:1/x", "a b:1?"],
+)
+def test_what_is_no_address_is_refused(connections: Connections, address: str) -> None:
+    with pytest.raises(InputError, match="--metrics must be HOST:PORT, such as 127.0.0.1:9464"):
+        MetricsServer(connections, address)
+
+
+def test_a_port_that_is_taken_is_refused(connections: Connections) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"Metrics cannot be served on {address}: Address already in use"):
+            MetricsServer(connections, address)
+
+
+def test_metrics_are_served_at_one_path(connections: Connections) -> None:
+    with MetricsServer(connections, "127.0.0.1:0") as server:
+        server.start()
+        client = HTTPConnection("127.0.0.1", server.server_address[1], timeout=30)
+        answers = {}
+        for path in ("/metrics", "/metrics?a=b", "/"):
+            client.request("GET", path, headers={"Accept": "application/openmetrics-text; version=\xe9"})
+            answer = client.getresponse()
+            answers[path] = (answer.status, b'charrnn_up{service="broker"} 0.0' in answer.read())
+            client.close()
+        assert answers == {
+            "/metrics": (200, True),
+            "/metrics?a=b": (200, True),
+            "/": (404, False),
+        }
+        server.shutdown()
