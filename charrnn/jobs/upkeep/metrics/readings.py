@@ -14,9 +14,10 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import QUEUES, GenerateSpec
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.store import counters, figures
+from charrnn.jobs.store import counters
 from charrnn.jobs.store.counters import Series
 from charrnn.jobs.store.scheduled.duties import MAINTAIN
+from charrnn.jobs.store.shown import figures
 from charrnn.jobs.upkeep.metrics.definitions import Families
 
 MAX_MODELS = 50  # the newest; all others are OTHERS together
