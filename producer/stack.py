@@ -38,8 +38,8 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
         _lock_home(settings.home),
         _earlier_worker_ended(settings.home, stop_s) as lock,
         local_broker(settings) as keep_broker,
-        _worker(worker_arguments, lock, stop_s) as worker,
         _page(settings) as page,
+        _worker(worker_arguments, lock, stop_s) as worker,
     ):
         console.note(f"data in {settings.home}; {page}; stop with Ctrl-C")
         try:

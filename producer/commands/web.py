@@ -51,16 +51,15 @@ def web(
     require_extra()
     from producer.web import server
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server raises again what has stopped it
     settings = read_settings()
-    with open_client() as client, server.listen(host, port) as bound:
+    with suppress(KeyboardInterrupt), open_client() as client, server.listen(host, port) as bound:
         login = server.choose_login(settings, bound)
         serving = server.make_server(client, login.token, allow_writes=allow_writes, hosts=allow_host or ())
         console.note(f"page at {login.link}; stop with Ctrl-C")
         if open_browser:  # in a thread: a browser in the terminal waits for the page
             threading.Thread(target=webbrowser.open, args=(login.link,), daemon=True).start()
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server raises again what has stopped it
-        with suppress(KeyboardInterrupt):
-            serving.run(sockets=[bound])
+        serving.run(sockets=[bound])
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.jobs.programs import BAD_INPUT, NOT_FOUND
+from charrnn.jobs.settings import Settings
 from tests.fixtures.processes import Home
 from tests.fixtures.settings_files import Places
 
@@ -65,7 +66,7 @@ def test_config_shows_the_rest_beside_an_error(home: Home, places: Places) -> No
     done = home.call("config", "--json")
     record = json.loads(done.stdout)
     assert done.returncode == BAD_INPUT
-    assert [len(record["errors"]), len(record["settings"])] == [2, 12]
+    assert [len(record["errors"]), len(record["settings"])] == [2, len(Settings.names())]
     assert next(s for s in record["settings"] if s["name"] == "drain_s")["value"] == 25.0
     assert "'modle' is not a setting. Did you mean model?" in done.stderr
 
