@@ -74,7 +74,7 @@ def test_a_thread_that_gets_no_connection_says_which_setting_helps(
     for connections in (1, 2, 3):
         with closing(Store(store_url, connections=connections)) as store, ExitStack() as used:
             for _ in range(connections):
-                used.enter_context(store.read())
+                used.enter_context(store.write())
             # Catches: more connections than the setting allows
             with pytest.raises(UnreachableError, match="all connections of this process are in use"):
                 store.now()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Table, event, insert, update
+from sqlalchemy import Table, insert, update
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
@@ -17,6 +17,7 @@ from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.scheduled.duties import MAINTAIN, TIDY, TIDY_MS, Due, claim_round, look
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, rounds, schedules, slots
+from tests.fixtures.plans import statements
 from tests.fixtures.processes import until
 from tests.fixtures.store import AddJob, each_database, life, on_postgresql
 from worker import heartbeat as module
@@ -24,21 +25,6 @@ from worker.child import Child
 from worker.heartbeat import Heartbeat
 
 MINUTE = 60_000
-
-
-def statements(store: Store, action: Callable[[], object]) -> list[str]:
-    """Return the first word of each statement that an action executes."""
-    found: list[str] = []
-
-    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        found.append(statement.split()[0].strip(";"))
-
-    event.listen(store.engine, "before_cursor_execute", record)
-    try:
-        action()
-    finally:
-        event.remove(store.engine, "before_cursor_execute", record)
-    return found
 
 
 @pytest.fixture

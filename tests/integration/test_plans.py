@@ -20,7 +20,7 @@ from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.scheduled.duties import MAINTAIN, claim_round, look
 from charrnn.jobs.store.store import Store
 from tests.fixtures.history import History, add_history
-from tests.fixtures.plans import plans
+from tests.fixtures.plans import plans, statements
 from tests.fixtures.store import NO_FILE, AddJob, each_database, life, sampled
 
 pytestmark = each_database
@@ -105,3 +105,10 @@ def test_the_newest_jobs_are_read_from_the_end(store: Store, leases: Leases) -> 
     (plan,) = plans(store, lambda: store.jobs(20))
     assert "Seq Scan" not in plan  # Catches: a sort of all jobs
     assert "TEMP B-TREE" not in plan
+
+
+def test_the_status_of_a_job_is_one_transaction(client: Client, store: Store, leases: Leases) -> None:
+    waits, in_work = store.jobs(1)[0].id, taken(leases).job
+    for job in (waits, in_work):
+        begun = statements(client.connections.store, partial(client.status, job)).count("BEGIN")
+        assert begun == 1  # Catches: a status of several states of a job, and a transaction for each of its queries

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from threading import Lock
+from threading import Lock, local
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -45,6 +45,12 @@ from pg_roles, pg_database where rolname = current_user and datname = current_da
 """
 
 
+class _Reading(local):
+    """The transaction that a thread reads in, if it is in one."""
+
+    connection: Connection | None = None
+
+
 class Database:
     """A database with transactions that read and transactions that write.
 
@@ -64,20 +70,29 @@ class Database:
         self.engine = open_engine(url, connections)
         self.url = shown(self.engine.url).replace("+psycopg", "", 1)
         self._kept_open = Lock() if self.engine.dialect.name == POSTGRESQL else None
+        self._reading = _Reading()
 
     def close(self) -> None:
         self.engine.dispose()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database and writes nothing.
+        """Open a transaction that sees one state of the database and writes nothing. Inside of such a block of the same
+        thread it is the same transaction.
 
         Raises:
             DamagedError: a value has another type or is none of those expected, as SQLite allows in any column.
         """
+        if self._reading.connection is not None:
+            yield self._reading.connection
+            return
         try:
             with self._begin(READ) as connection:
-                yield connection
+                self._reading.connection = connection
+                try:
+                    yield connection
+                finally:
+                    self._reading.connection = None
         except (OverflowError, TypeError, ValueError) as error:
             raise DamagedError(f"The store {self.url} has a value that cannot be read: {error}") from error
 

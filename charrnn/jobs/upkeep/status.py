@@ -32,16 +32,18 @@ def job_status(connections: Connections, job_id: int | None, *, after_epoch: int
         NotFoundError: there is no such job.
     """
     store = connections.store
-    job = store.job(job_id)
-    leased = store.parts(job.id, PartState.LEASED)
-    return JobStatus(
-        **field_values(job),
-        progress=tuple(RunningPart(part=part.number, attempt=part.attempts, progress=part.progress) for part in leased),
-        report=_report(connections, job),
-        history=tuple(store.history(job.id, after_epoch)),
-        engines=tuple(store.engines(job.id)),
-        waiting_for=None if leased or job.ended else _waiting_for(connections, job),
-    )
+    with store.read():  # one transaction, and one state of the job
+        job = store.job(job_id)
+        leased = store.parts(job.id, PartState.LEASED)
+        running = (RunningPart(part=part.number, attempt=part.attempts, progress=part.progress) for part in leased)
+        return JobStatus(
+            **field_values(job),
+            progress=tuple(running),
+            report=_report(connections, job),
+            history=tuple(store.history(job.id, after_epoch)),
+            engines=tuple(store.engines(job.id)),
+            waiting_for=None if leased or job.ended else _waiting_for(connections, job),
+        )
 
 
 def follow(connections: Connections, job_id: int, timeout_s: float | None) -> Iterator[JobStatus]:
