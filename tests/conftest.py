@@ -17,6 +17,7 @@ pytest_plugins = [
     f"tests.fixtures.{name}"
     for name in (
         "model",
+        "archive",
         "versions",
         "processes",
         "broker",

@@ -10,12 +10,8 @@ from typing import Any, Protocol
 
 import pytest
 
-from charrnn.jobs.models.archive import write_archive
-from charrnn.jobs.models.manifest import Manifest
-from charrnn.model import Model, load
-from charrnn.options import NetworkOptions
 from tests.fixtures.fleet import SEEDS, Fleet, make_fleet
-from tests.fixtures.model import make_text, random_model
+from tests.fixtures.model import make_text
 from tests.fixtures.records import BASELINE, Record, records
 
 BEGIN, END = "<!-- faults -->", "<!-- end of faults -->"
@@ -79,33 +75,6 @@ def _row(record: Record) -> str:
 def _number(name: str, value: float) -> str:
     words = name.removesuffix("_s").replace("_", " ")
     return f"{words} {value:.1f} s" if name.endswith("_s") else f"{words} {value:g}"
-
-
-@pytest.fixture(scope="session")
-def version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model without training; its texts are as hard to reproduce as any."""
-    model = random_model(NetworkOptions(units=48))
-    folder = tmp_path_factory.mktemp("model") / "version"
-    Model(model.network, model.vocabulary, model.weights, {"val_loss": 3.0}).save(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def archive(version: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of that model for `models import`."""
-    folder, model = tmp_path_factory.mktemp("archive"), load(version)
-    (folder / "validation.txt").write_text(make_text(20))
-    manifest = Manifest(
-        model="tiny",
-        version=1,
-        val_loss=model.metrics["val_loss"],
-        precision="float32",
-        network=model.network,
-        characters=model.vocabulary.characters,
-    )
-    with open(folder / "tiny.zip", "wb") as file:
-        write_archive(file, manifest, version, folder / "validation.txt")
-    return folder / "tiny.zip"
 
 
 @pytest.fixture(scope="session")

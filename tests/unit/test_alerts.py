@@ -1,7 +1,8 @@
-"""The alerts of deploy/prometheus: Prometheus's own tests of them, and what they refer to."""
+"""The alerts and the dashboard of deploy/: Prometheus's own tests of alerts, and what both refer to."""
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.fixtures.prometheus import program
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
 TESTS = ALERTS.with_name("alerts.test.yml")
+DASHBOARD = ROOT / "deploy" / "grafana" / "charrnn-jobs.json"
+NOT_SHOWN = {"charrnn_build_info", "charrnn_queue_workers"}
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()
 
 
@@ -39,10 +42,17 @@ def test_each_alert_is_tested_when_it_fires_and_when_it_does_not(rules: dict[str
     assert len(rules) == 8
 
 
-def test_alerts_use_metrics_that_exist(rules: dict[str, dict[str, Any]]) -> None:
+def used_in(text: str) -> set[str]:
+    return set(re.findall(r"\bcharrnn_\w+", text))
+
+
+def test_metrics_that_exist_are_used(rules: dict[str, dict[str, Any]]) -> None:
     names = {definition.name for definition in DEFINITIONS}
-    used = {name for rule in rules.values() for name in re.findall(r"\bcharrnn_\w+", rule["expr"])}
-    assert used <= names  # Catches: a metric that was renamed, whose alert would never fire
+    assert used_in(str([rule["expr"] for rule in rules.values()])) <= names
+    queries = [target["expr"] for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]]
+    shown = {re.sub("_seconds_(bucket|sum)$", "_seconds", name) for name in used_in(str(queries))}
+    # Catches: a metric that was renamed, whose alert would never fire and whose panel would be empty
+    assert shown == names - NOT_SHOWN
 
 
 def test_each_alert_has_a_runbook(rules: dict[str, dict[str, Any]]) -> None:
