@@ -43,8 +43,10 @@ def open_work(connection: Connection) -> Sequence[Any]:
     `left` are the parts that wait or are leased; `oldest_ms` is how long the first of the jobs waits of which no part
     was claimed yet.
     """
+    # Subqueries and no joins: PostgreSQL would read all jobs ever kept to join ten thousand.
     training = jobs.alias()
-    ready_at = func.coalesce(training.c.finished_at, jobs.c.created_at)
+    awaited = select(training.c.finished_at).where(training.c.id == jobs.c.after).scalar_subquery()
+    ready_at = case((jobs.c.after.is_not(None), func.coalesce(awaited, jobs.c.created_at)), else_=jobs.c.created_at)
     unclaimed = and_(jobs.c.state == JobState.QUEUED, jobs.c.started_at.is_(None))
     query = (
         select(
@@ -52,7 +54,6 @@ def open_work(connection: Connection) -> Sequence[Any]:
             func.sum(jobs.c.parts_left).label("left"),
             func.max(case((unclaimed, NOW - ready_at))).label("oldest_ms"),
         )
-        .select_from(jobs.outerjoin(training, training.c.id == jobs.c.after))
         .where(claimable(jobs))
         .group_by(jobs.c.kind)
     )
@@ -67,8 +68,9 @@ def count_blocked(connection: Connection) -> int:
 
 def count_leased(connection: Connection) -> Sequence[Any]:
     """Return kind and `number` of the leased parts."""
-    leased = select(jobs.c.kind, func.count().label("number")).join(parts, parts.c.job == jobs.c.id).where(LEASED)
-    return connection.execute(leased.group_by(jobs.c.kind)).all()
+    kind = select(jobs.c.kind).where(jobs.c.id == parts.c.job).scalar_subquery()
+    leased = select(kind.label("kind")).where(LEASED).subquery()
+    return connection.execute(select(leased.c.kind, func.count().label("number")).group_by(leased.c.kind)).all()
 
 
 def live_workers(connection: Connection, seen_within_ms: int) -> Sequence[Any]:
