@@ -79,7 +79,7 @@ class _Sampler:
         self.network, self.weights, self.reset = network, weights, reset
         self.vocabulary_size = weights["dense.bias"].shape[0]
         self.steps = STEPS if network.max_len is None else WINDOW_STEPS
-        self.shapes = (self.vocabulary_size, batch, precision)
+        self.shapes = (self.vocabulary_size, batch, self.steps, precision)
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
 
     def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
@@ -118,5 +118,5 @@ def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-un
             nats.append(surprise)
         return ops.stack(ids), ops.stack(nats), last, carried
 
-    compiled: dict[tuple[int, int, str, bool], Callable[..., Any]] = {}
+    compiled: dict[tuple[int, int, int, str, bool], Callable[..., Any]] = {}
     return call, compiled
