@@ -41,6 +41,8 @@ from charrnn.jobs.settings import CONNECTIONS, Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.lifecycle import NewJob, add_job
 from charrnn.jobs.store.store import Store
+from charrnn.jobs.upkeep.metrics.definitions import Families
+from charrnn.jobs.upkeep.metrics.readings import read_store
 from charrnn.jobs.upkeep.status import job_status
 from tests.fixtures.history import History, add_history
 from tests.fixtures.postgres import PostgresServer, running_server
@@ -185,6 +187,7 @@ def query_figures(server: Server, size: Size) -> dict[str, float]:
             "claim_ms": partial(leases.claim, "generate", "host-1-7-0123abcd/0"),
             "waiting_ms": partial(leases.waiting, BELLS),
             "status_ms": partial(job_status, connections, last),
+            "scrape_ms": lambda: read_store(connections, Families()),
         }
         figures = {name: 1e3 * median(timed(action) for _ in range(size.calls)) for name, action in actions.items()}
         connections.close()
