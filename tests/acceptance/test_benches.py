@@ -49,7 +49,7 @@ STORE = """
 """
 
 FLEET = """
-    connections_per_child expire_ms claim_ms waiting_ms status_ms cpu_share_of_others
+    connections_per_child expire_ms claim_ms waiting_ms status_ms scrape_ms cpu_share_of_others
 """
 OF_FLEET = "efficiency errors server_cores transactions_per_s claim_p50_ms claim_p99_ms parts_per_s"  # for each size
 
