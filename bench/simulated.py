@@ -168,7 +168,7 @@ class Worker:
 
 
 class Agenda:
-    """What the workers of a process do next, by time."""
+    """The next actions of a process's workers, by time."""
 
     def __init__(self, pace: Pace) -> None:
         self.pace, self.outcome = pace, Outcome()

@@ -58,7 +58,7 @@ class Child:
 
     @property
     def life(self) -> SignOfLife:
-        """What this process records in the store to show that it is alive."""
+        """The sign of life that this process records in the store."""
         host, pid = socket.gethostname(), os.getpid()
         return SignOfLife(owner=self.owner, host=host, pid=pid, device=self.device, queues=self.queues)
 

@@ -27,7 +27,7 @@ that submits jobs to workers. [python.md](python.md) has examples of both.
 This page is generated from the docstrings: `make docs`.
 """
 VALUES = [Models, Schedules, RowFilter, Job, JobStatus, Engine, WorkerInfo]
-"""What the methods of `Client` take and return, beside the public names."""
+"""Types that methods of `Client` take and return, beside the public names."""
 
 WIDTH = 100  # characters of a call that stays on one line
 COLUMNS = {

@@ -21,7 +21,7 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 @dataclass
 class Fleet:
-    """What the examples of deploy/README.md start, without GPUs."""
+    """The pods that the examples of deploy/README.md start, without GPUs."""
 
     cluster: Cluster
     console: Pod

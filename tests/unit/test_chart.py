@@ -27,13 +27,13 @@ SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|CREDENTIALS|REDIS_URL|STO
 
 @pytest.fixture(scope="module")
 def objects(charts: Charts) -> list[Object]:
-    """What the examples install, with autoscaling and the page."""
+    """The documents that the examples install, with autoscaling and the page."""
     return charts.render("--values", VALUES, "--values", AUTOSCALING, *PAGE)
 
 
 @pytest.fixture(scope="module")
 def calm(charts: Charts) -> list[Object]:
-    """What a claim for files installs, without autoscaling."""
+    """The documents that a claim for files installs, without autoscaling."""
     return charts.render(*CLAIM)
 
 

@@ -66,7 +66,7 @@ class Files:
 
     @property
     def parallel_reads(self) -> int:
-        """How many files to read at once: some from a bucket, which answers slowly, and 0, none, from a folder."""
+        """Number of files to read at once: some from a bucket, which answers slowly, and 0, none, from a folder."""
         return self.storage.parallel_reads
 
     @property

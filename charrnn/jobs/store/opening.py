@@ -1,4 +1,4 @@
-"""How databases are opened: their URLs, drivers and connections, and how transactions begin."""
+"""Opening of databases: their URLs, drivers and connections, and how transactions begin."""
 
 from __future__ import annotations
 

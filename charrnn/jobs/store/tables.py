@@ -84,7 +84,7 @@ jobs = Table(
 
 
 PARTIAL_INDEXES: list[Callable[[], Index]] = []
-"""What makes each of the partial indexes. Their options import the dialect of PostgreSQL, for 10 ms of each command,
+"""A function for each partial index that makes it. Their options import the dialect of PostgreSQL, for 10 ms of each command,
 and only the creation of the tables needs them."""
 
 
@@ -146,7 +146,7 @@ STORAGE: dict[Table, dict[str, float]] = {
     # 4 million dead rows.
     parts: {"fillfactor": 90, "autovacuum_vacuum_scale_factor": 0.01, "autovacuum_analyze_scale_factor": 0.01},
 }
-"""How PostgreSQL stores tables. Like partial indexes, these options import its dialect."""
+"""Storage options of PostgreSQL by table. Like partial indexes, these options import its dialect."""
 
 
 def in_state(*states: PartState) -> ColumnElement[bool]:

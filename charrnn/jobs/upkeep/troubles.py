@@ -1,4 +1,4 @@
-"""What is wrong with schedules: failed runs, late ones, hooks that failed, and schedules that cannot be read."""
+"""Troubles of schedules: failed runs, late ones, hooks that failed, and schedules that cannot be read."""
 
 from __future__ import annotations
 

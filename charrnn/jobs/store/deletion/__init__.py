@@ -1,1 +1,1 @@
-"""What may be deleted: models and their versions, and the files that no row names."""
+"""Deletion of models and their versions, and of files that no row names."""

@@ -1,4 +1,4 @@
-"""What is due in a store: rounds of tasks that one of many processes does, and schedules.
+"""Duties that are due in a store: rounds of tasks that one of many processes does, and schedules.
 
 Each worker looks once a second, so a look is one statement without a transaction.
 """
