@@ -84,8 +84,8 @@ jobs = Table(
 
 
 PARTIAL_INDEXES: list[Callable[[], Index]] = []
-"""A function for each partial index that makes it. Their options import the dialect of PostgreSQL, for 10 ms of each command,
-and only the creation of the tables needs them."""
+"""A function for each partial index that makes it. Their options import the dialect of PostgreSQL, for 10 ms of each
+command, and only the creation of the tables needs them."""
 
 
 def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> None:
