@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
@@ -15,6 +15,8 @@ from charrnn.jobs.client import Client
 from producer.web.requests import job_id
 from producer.web.templates import page
 
+Do = Callable[[Client, str], object]  # takes the name of a job, a version or a schedule
+
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
@@ -25,24 +27,45 @@ class Action:
         consequence: what will be, and whether it can be undone.
     """
 
+    do: Do
     question: str
     consequence: str
     button: str
 
 
+def _cancel(client: Client, job: str) -> None:
+    if not client.cancel(int(job)):
+        raise InputError(f"Job {job} has ended already")
+
+
+def _retry(client: Client, job: str) -> None:
+    if not client.retry(int(job)):
+        raise InputError(f"No part of job {job} failed or was cancelled")
+
+
+def _run(client: Client, schedule: str) -> None:
+    slot = client.schedules.run(schedule)
+    if slot.job is None:
+        reason = slot.reason or "its job is submitted once broker and files answer"
+        raise InputError(f"The run is {slot.state}: {reason}")
+
+
 JOB = {
     "cancel": Action(
+        do=_cancel,
         question="Cancel job {}?",
         consequence="Finished rows stay readable. A retry samples the others later.",
         button="Cancel the job",
     ),
     "retry": Action(
+        do=_retry,
         question="Retry job {}?",
         consequence="Parts that failed or were cancelled run again. Results that exist stay.",
         button="Retry the job",
     ),
 }
 PROMOTE = Action(
+    do=lambda client, version: client.models.promote(version),
     question="Promote {}?",
     consequence="New jobs that name the model without a version use this one. Jobs that were submitted keep theirs. To "
     "undo it, promote the other version.",
@@ -50,14 +73,19 @@ PROMOTE = Action(
 )
 SCHEDULE = {
     "run": Action(
+        do=_run,
         question="Run schedule {} now?",
         consequence="Its job is submitted, even if the schedule is paused or its text has not changed.",
         button="Run it now",
     ),
     "pause": Action(
-        question="Pause schedule {}?", consequence="It submits nothing until it is resumed.", button="Pause it"
+        do=lambda client, schedule: client.schedules.pause(schedule),
+        question="Pause schedule {}?",
+        consequence="It submits nothing until it is resumed.",
+        button="Pause it",
     ),
     "resume": Action(
+        do=lambda client, schedule: client.schedules.resume(schedule),
         question="Resume schedule {}?",
         consequence="It continues with its next time. Runs missed meanwhile are skipped.",
         button="Resume it",
@@ -67,63 +95,29 @@ SCHEDULE = {
 
 async def job(request: Request) -> Response:
     """Cancel or retry a job."""
-    client: Client = request.app.state.client
-    number, verb = job_id(request), request.path_params["verb"]
-
-    def cancel() -> None:
-        if not client.cancel(number):
-            raise InputError(f"Job {number} has ended already")
-
-    def retry() -> None:
-        if not client.retry(number):
-            raise InputError(f"No part of job {number} failed or was cancelled")
-
-    await run_in_threadpool(client.job, number)
-    return await _act(request, JOB, verb, str(number), {"cancel": cancel, "retry": retry}, f"/jobs/{number}")
+    number = job_id(request)
+    await run_in_threadpool(request.app.state.client.job, number)
+    return await _act(request, JOB.get(request.path_params["verb"]), str(number), f"/jobs/{number}")
 
 
 async def promote(request: Request) -> Response:
     """Make a version the champion of its model."""
-    client: Client = request.app.state.client
     reference = request.path_params["reference"]
-    await run_in_threadpool(client.models.show, reference)
-    do = {"promote": lambda: client.models.promote(reference)}
-    return await _act(request, {"promote": PROMOTE}, "promote", reference, do, f"/models/{reference}")
+    await run_in_threadpool(request.app.state.client.models.show, reference)
+    return await _act(request, PROMOTE, reference, f"/models/{reference}")
 
 
 async def schedule(request: Request) -> Response:
     """Run, pause or resume a schedule."""
-    client: Client = request.app.state.client
-    name, verb = request.path_params["name"], request.path_params["verb"]
-
-    def run() -> None:
-        slot = client.schedules.run(name)
-        if slot.job is None:
-            raise InputError(
-                f"The run is {slot.state}: {slot.reason or 'its job is submitted once broker and files answer'}"
-            )
-
-    await run_in_threadpool(client.schedules.show, name)
-    do: dict[str, Callable[[], object]] = {
-        "run": run,
-        "pause": lambda: client.schedules.pause(name),
-        "resume": lambda: client.schedules.resume(name),
-    }
-    return await _act(request, SCHEDULE, verb, name, do, f"/schedules/{name}")
+    name = request.path_params["name"]
+    await run_in_threadpool(request.app.state.client.schedules.show, name)
+    return await _act(request, SCHEDULE.get(request.path_params["verb"]), name, f"/schedules/{name}")
 
 
-async def _act(
-    request: Request,
-    actions: Mapping[str, Action],
-    verb: str,
-    name: str,
-    do: Mapping[str, Callable[[], object]],
-    target: str,
-) -> Response:
-    action = actions.get(verb)
+async def _act(request: Request, action: Action | None, name: str, target: str) -> Response:
     if action is None:
         raise HTTPException(404)
     if request.method == "POST":
-        await run_in_threadpool(do[verb])
+        await run_in_threadpool(action.do, request.app.state.client, name)
         return RedirectResponse(target, 303)
     return page(request, "question.html", action=action, question=action.question.format(name), target=target)
