@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 
 from charrnn.errors import counted
 from charrnn.jobs.job.tallies import SKETCH
+from charrnn.jobs.rows.formats import FORMATS
 from charrnn.release import release
 from producer.output import console
 from producer.output import jobs as facts
@@ -62,6 +63,7 @@ def environment() -> Environment:
     found.globals |= {
         "asset": asset,
         "engine_lines": facts.engine_lines,
+        "formats": FORMATS,
         "legend": texts.legend,
         "progress_line": facts.progress_line,
         "release": release,
