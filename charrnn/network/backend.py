@@ -88,7 +88,7 @@ def compile_graph_for(function: Callable[..., Any], *arguments: Any) -> Callable
 
     A call spends 0.3 ms less in Python than one of `compile_graph`, which looks for the graph that fits its arguments.
     """
-    return tf.function(function, autograph=False).get_concrete_function(*arguments)  # type: ignore[no-any-return]
+    return compile_graph(function).get_concrete_function(*arguments)  # type: ignore[attr-defined, no-any-return]
 
 
 def compile_xla(function: Callable[..., Any]) -> Callable[..., Any]:

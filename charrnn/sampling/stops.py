@@ -9,6 +9,8 @@ import numpy as np
 from charrnn.sampling.history import History
 
 SEPARATOR = np.uint32(1 << 16)  # a character that no text has: ids are below it
+MANY = 64  # lines from which NumPy finds a single character faster than `str.find`
+NOWHERE = np.empty(0, np.int64)
 
 
 def to_string(ids: Iterable[int]) -> str:
@@ -45,7 +47,7 @@ class Stops:
         Both end at the same place, so the longer one is taken, and the text is "the ".
 
         The recent characters of all texts are the lines of one string. A text without a match then costs no Python, and
-        many long stop strings cost what `str.find` does.
+        many long stop strings cost what `str.find` does. A string is searched in the lines of the texts that have it.
 
         Args:
             history: the characters, with those of the call.
@@ -59,24 +61,28 @@ class Stops:
             The places of the texts that have one in these arrays, and the times of its first character and after its
             last one, each (M,).
         """
-        owners: dict[str, list[int]] = {}
-        for number in np.unique(numbers).tolist():
-            for string in self._strings[number]:
-                owners.setdefault(string, []).append(number)
-        first = now + 1 - max(map(len, owners))
-        lines = _lines(history, slots, first, begins, ends)
+        order = np.argsort(numbers, kind="stable")  # texts with the same stop strings are neighbors
+        groups, firsts = np.unique(numbers[order], return_index=True)
+        strings = [self._strings[number] for number in groups.tolist()]
+        first = now + 1 - max(len(string) for some in strings for string in some)
+        lines = _lines(history, slots[order], first, begins[order], ends[order])
         size, width = lines.shape
-        whole = str(lines.reshape(-1).view(f"U{lines.size}")[0]) if any(len(string) > 1 for string in owners) else ""
+        single = len(groups) == 1 and all(len(string) == 1 for string in strings[0])
+        whole = "" if single else str(lines.reshape(-1).view(f"U{lines.size}")[0])
         found = np.full(size, width * width)  # end x width + start, so that the least one is first, and then longest
-        for string, owning in owners.items():
-            places = np.flatnonzero(lines == ord(string)) if len(string) == 1 else _places(whole, width, string)
-            texts, starts = np.divmod(places[::-1], width)
-            mine = np.isin(numbers[texts], owning)
-            texts, starts = texts[mine], starts[mine]
-            found[texts] = np.minimum(found[texts], (starts + len(string)) * width + starts)  # of a text, the first one
+        borders = [*firsts.tolist(), size]
+        for some, begin, end in zip(strings, borders[:-1], borders[1:], strict=True):
+            for string in some:
+                if len(string) == 1 and (single or end - begin > MANY):
+                    places = np.flatnonzero(lines[begin:end] == ord(string)) + begin * width
+                else:
+                    places = _places(whole, width, string, begin * width, end * width)
+                if len(places):
+                    texts, starts = np.divmod(places[::-1], width)
+                    found[texts] = np.minimum(found[texts], (starts + len(string)) * width + starts)  # the first one
         texts = np.flatnonzero(found < width * width)
         stops, starts = np.divmod(found[texts], width)
-        return texts, first + starts, first + stops
+        return order[texts], first + starts, first + stops
 
 
 def _lines(history: History, slots: np.ndarray, first: int, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
@@ -88,11 +94,11 @@ def _lines(history: History, slots: np.ndarray, first: int, begins: np.ndarray, 
     return lines
 
 
-def _places(whole: str, width: int, string: str) -> np.ndarray:
-    """Return the first place of a string in each line of `width` characters that has it."""
+def _places(whole: str, width: int, string: str, begin: int, end: int) -> np.ndarray:
+    """Return the first place of a string in each line of `width` characters that has it, from `begin` to `end`."""
     places = []
-    place = whole.find(string)
+    place = whole.find(string, begin, end)
     while place >= 0:
         places.append(place)
-        place = whole.find(string, place - place % width + width)
-    return np.array(places, np.int64)
+        place = whole.find(string, place - place % width + width, end)
+    return np.array(places, np.int64) if places else NOWHERE
