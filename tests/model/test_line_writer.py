@@ -41,7 +41,7 @@ def test_lines_are_in_the_order_of_the_rows_and_have_what_was_sampled(untrained_
     with LineWriter(make_rows(), LoadedVersion(untrained_model, None), "speeches@1", tallies) as writer:
         for texts in calls:
             writer.add(texts)
-        frames = writer.finish()
+        frames = writer.finish(lambda: None)
     lines = [json.loads(line) for line in read_lines(io.BytesIO(b"".join(frames)))]
     assert [line["row"] for line in lines] == list(range(24))  # Catches: lines in the order in which texts end
     for text in (text for texts in calls for text in texts):
@@ -56,7 +56,7 @@ def test_an_error_in_the_thread_reaches_the_sampler(untrained_model: Model) -> N
     with LineWriter(iter([]), LoadedVersion(untrained_model, None), "speeches@1", Tallies()) as writer:
         writer.add(make_texts([0]))
         with pytest.raises(ValueError, match="zip"):  # Catches: a part that is committed without its lines
-            writer.finish()
+            writer.finish(lambda: None)
         with pytest.raises(ValueError, match="zip"):  # Catches: hours of sampling for lines that nobody makes
             writer.add(make_texts([1]))
 
@@ -71,3 +71,37 @@ def test_a_part_that_is_interrupted_leaves_no_thread(untrained_model: Model) -> 
     with pytest.raises(InterruptedError):
         interrupted()
     assert threading.active_count() == before  # Catches: a thread that waits for the next texts forever
+
+
+def small_texts(first: int) -> Texts:
+    """Return 600 texts of one character."""
+    index = np.arange(first, first + 600)
+    starts = np.arange(600)
+    ids = np.zeros(600, np.uint16)
+    return Texts(index, ids, ids.astype(np.float32), starts, starts + 1, np.zeros(600, np.bool_))
+
+
+class _Slow:
+    """Copies that are searched for until they are released."""
+
+    def __init__(self) -> None:
+        self.searched, self.begun, self.release = 0, threading.Event(), threading.Event()
+
+    def find(self, texts: list[str]) -> list[None]:
+        self.searched += 1
+        self.begun.set()
+        self.release.wait(60)
+        return [None] * len(texts)
+
+
+def test_an_interrupted_part_makes_no_lines_of_the_texts_that_wait(untrained_model: Model) -> None:
+    copies = _Slow()
+    rows = (row for number in range(4_000) for row in SeedRows(StoredSeed("", "a \n", 0), SAMPLING, 6 * number, 0, 6))
+    version = LoadedVersion(untrained_model, copies)  # type: ignore[arg-type]
+    writer = LineWriter(rows, version, "speeches@1", Tallies())
+    with writer:
+        for first in range(0, 24_000, 600):
+            writer.add(small_texts(first))
+        copies.begun.wait(60)
+        threading.Timer(0.1, copies.release.set).start()  # the part is interrupted meanwhile
+    assert copies.searched < 10  # Catches: a cancel that waits for a backlog of minutes

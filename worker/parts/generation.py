@@ -70,7 +70,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
         for texts in model.sample_calls(rows, spec.batch, **options):
             lines.add(texts)
         watch.enter(WRITING)
-        chunks = lines.finish()  # kept in memory, so that writing can be retried
+        chunks = lines.finish(watch.check)  # kept in memory, so that writing can be retried
     crash_point("sampled", part.number)
     output = watch.retry(lambda: files.put(part_file(part.job, part.number, part.token), chunks))
     writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 from charrnn.jobs.job.tallies import Tallies
 from charrnn.jobs.rows.rows import JobRow, compress, result
 from worker.parts.model_cache import LoadedVersion
+from worker.parts.watch import CHECK_S
 
 if TYPE_CHECKING:
     from charrnn.sampling.texts import Text, Texts
@@ -37,6 +39,9 @@ class LineWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with suppress(Empty):  # after an error nobody reads the lines of the texts that still wait
+            while True:
+                self._texts.get_nowait()
         self._texts.put(None)
         self._thread.shutdown()
 
@@ -46,9 +51,18 @@ class LineWriter:
             self._frames.result()
         self._texts.put(texts)
 
-    def finish(self) -> list[bytes]:
-        """Wait for the lines of all texts, and return their compressed frames. Raises what the thread has raised."""
+    def finish(self, check: Callable[[], None]) -> list[bytes]:
+        """Wait for the lines of all texts, and return their compressed frames. Raises what the thread has raised.
+
+        Args:
+            check: called while the number of texts that wait falls; it raises an error to interrupt the part.
+        """
         self._texts.put(None)
+        left = self._texts.qsize()
+        while not wait([self._frames], CHECK_S).done:
+            if (now := self._texts.qsize()) < left:  # without progress, the watch must see a thread that hangs
+                left = now
+                check()
         return self._frames.result()
 
 
