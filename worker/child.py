@@ -66,9 +66,9 @@ class Child:
         """Record the throughput of a model on this kind of device, at most once a minute."""
         now = time.monotonic()
         if now - self._recorded.get(model, -SPEED_S) >= SPEED_S:
-            self._recorded[model] = now
             with suppress(UnreachableError):  # the next part measures it again
                 self.store.record_speed(model, kind, speed)
+                self._recorded[model] = now
 
     def has_waiting_part(self) -> bool:
         """Return whether a part waits in one of its queues."""

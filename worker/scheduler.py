@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from threading import Event
+from threading import Event, Thread
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs import streams
@@ -62,7 +62,8 @@ def run(settings: Settings, metrics: str = "") -> None:
     if server:
         server.start()
         host, port = server.server_address[:2]
-        logger.info("metrics at %s:%s/metrics", host, port, extra={"event": "metrics"})
+        shown = f"[{host!s}]" if ":" in str(host) else str(host)
+        logger.info("metrics at http://%s:%s/metrics", shown, port, extra={"event": "metrics"})
     store, queue, schedules = connections.store, connections.queue, Schedules(connections)
     leases = Leases(store, settings.lease_s)
     stopped = _stop_at_ctrl_c()
@@ -72,8 +73,8 @@ def run(settings: Settings, metrics: str = "") -> None:
             due = look(store, round(settings.maintain_s * 1000))
             if due.maintenance:
                 maintain(store, leases, queue, settings.maintain_s)
-            if due.tidying:
-                tidy(store, connections.files, settings.retention_days)
+            if due.tidying:  # in a thread of its own: deleting old results may take hours
+                Thread(target=_tidy, args=(connections,), name="tidy", daemon=True).start()
             schedules.give_up_late()
             if due.schedules:
                 schedules.tick()
@@ -83,6 +84,15 @@ def run(settings: Settings, metrics: str = "") -> None:
             logger.exception("maintenance or schedules failed")
         if stopped.wait(settings.look_s):
             return
+
+
+def _tidy(connections: Connections) -> None:
+    try:
+        tidy(connections.store, connections.files, connections.settings.retention_days)
+    except CharrnnError as error:
+        logger.warning("%s", error)
+    except Exception:  # nobody waits for this thread
+        logger.exception("tidying failed")
 
 
 def _stop_at_ctrl_c() -> Event:

@@ -150,11 +150,11 @@ class Schedules:
         now = self._now()
         with self._connections.store.read() as connection:
             stored = slots.get_schedule(connection, name)
-            latest = slots.newest(connection, name, SHOWN_SLOTS)
+            shown = tuple(map(self._shown, slots.newest(connection, name, SHOWN_SLOTS)))  # in the same transaction
         upcoming = (
             () if stored.paused or stored.unreadable else tuple(islice(stored.schedule().cron.after(now), SHOWN_TIMES))
         )
-        return ScheduleDetails(**vars(stored), slots=tuple(map(self._shown, latest)), upcoming=upcoming)
+        return ScheduleDetails(**vars(stored), slots=shown, upcoming=upcoming)
 
     def _shown(self, slot: StoredSlot) -> ShownSlot:
         return ShownSlot(**vars(slot), outcome=self._outcome(slot.job), then_outcome=self._outcome(slot.then_job))

@@ -44,7 +44,7 @@ def prometheus(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         words = [*MODULE, "worker.scheduler", "--metrics", "127.0.0.1:0"]
         process = subprocess.Popen(words, env=fleet.environment, stdout=file, stderr=file)
     try:
-        found = until(lambda: re.search(r"metrics at (127.0.0.1:\d+)/metrics", log.read_text()), "the scheduler")
+        found = until(lambda: re.search(r"metrics at http://(127.0.0.1:\d+)/metrics", log.read_text()), "the scheduler")
         with scraping(found[1], tmp_path_factory.mktemp("prometheus")) as server:
             yield server
     finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -77,6 +79,15 @@ def test_the_children_of_a_parent_look_once_a_second_in_all_by_one_statement(chi
     assert statements(child.store, look_all) == ["SELECT"]
     module._looked_at.value -= child.settings.look_s
     assert statements(child.store, look_all) == ["SELECT"]  # Catches: a look that is taken once for ever
+
+    def look_elsewhere() -> None:
+        module._looked_at.value = time.monotonic()
+
+    module._looked_at.value = 0.0
+    sibling = get_context("fork").Process(target=look_elsewhere)
+    sibling.start()
+    sibling.join()
+    assert statements(child.store, look_all) == []  # Catches: a time that each forked child has of its own
 
 
 @each_database

@@ -143,17 +143,17 @@ class Results:
         if not ahead:
             yield from ((part, None) for part in parts)
             return
-        with ThreadPoolExecutor(ahead) as pool:
-            reading: deque[tuple[StoredPart, Future[bytes | None]]] = deque()
-            try:
-                for part in parts:
-                    reading.append((part, pool.submit(self._read, part)))
-                    if len(reading) > ahead:
-                        first, data = reading.popleft()
-                        yield first, data.result()
-                yield from ((part, data.result()) for part, data in reading)
-            finally:
-                pool.shutdown(cancel_futures=True)
+        pool = ThreadPoolExecutor(ahead)
+        reading: deque[tuple[StoredPart, Future[bytes | None]]] = deque()
+        try:
+            for part in parts:
+                reading.append((part, pool.submit(self._read, part)))
+                if len(reading) > ahead:
+                    first, data = reading.popleft()
+                    yield first, data.result()
+            yield from ((part, data.result()) for part, data in reading)
+        finally:  # in the page's event loop, if a viewer has left: it must not wait for the reads in progress
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, part: StoredPart) -> bytes | None:
         output = part.output

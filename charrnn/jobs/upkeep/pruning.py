@@ -86,15 +86,14 @@ def prune(
     """
     if not accept_newer:
         _refuse_newer(store, files)
-    old, total = _old_jobs(store, older_than_s), Pruned()
-    if dry_run:
-        for job in old:
-            with suppress(NotFoundError):  # another prune at the same time was quicker
-                total += _size(files, store.job(job))
-    else:
+    old, total = _old_jobs(store, older_than_s) if dry_run else (), Pruned()
+    for job in old:
+        with suppress(NotFoundError):  # another prune at the same time was quicker
+            total += _size(files, store.job(job))
+    if not dry_run:
         total += delete_old(store, files, older_than_s)
         files.sweep(GRACE_S)
-    for file in unnamed(store, files, gone=set(old) if dry_run else set()):
+    for file in unnamed(store, files, gone=set(old)):
         if dry_run or _set_aside(files, file):
             total += Pruned(aside=1)
     for gone in files.aside():

@@ -24,12 +24,12 @@ def find_troubles(store: Store, names: Collection[str], late: int) -> dict[str, 
         known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
         last = {stored.name: slots.last_tried(connection, stored.name) for stored in known}
         waiting = slots.waiting(connection)
-    due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
-    found = {}
-    for stored in known:
-        if not stored.paused:
-            first = min(stored.next_at, due.get(stored.name, stored.next_at))
-            found[stored.name] = _trouble(store, stored, last[stored.name], first, late)
+        due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
+        found = {}
+        for stored in known:  # reads jobs in the same transaction
+            if not stored.paused:
+                first = min(stored.next_at, due.get(stored.name, stored.next_at))
+                found[stored.name] = _trouble(store, stored, last[stored.name], first, late)
     return {name: trouble for name, trouble in found.items() if trouble}
 
 

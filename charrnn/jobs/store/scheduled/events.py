@@ -157,7 +157,7 @@ def ended(connection: Connection, now: int) -> list[EndedRun]:
         .select_from(slot.join(schedules, schedules.c.name == slot.c.schedule))
         .outerjoin(first, first.c.id == slot.c.job)
         .outerjoin(following, following.c.id == slot.c.then_job)
-        .where(_has_ended(first), _has_ended(following))
+        .where(has_ended(first), has_ended(following))
         .order_by(slot.c.hook_at, slot.c.schedule, slot.c.at)
     )
     return [_run(row) for row in connection.execute(query)]
@@ -168,7 +168,7 @@ def any_ended(now: ColumnElement[int]) -> ColumnElement[bool]:
     first, following = jobs.alias(), jobs.alias()
     open_slots = slots.outerjoin(first, first.c.id == slots.c.job)
     open_slots = open_slots.outerjoin(following, following.c.id == slots.c.then_job)
-    ended = (_due(now), _has_ended(first), _has_ended(following))
+    ended = (_due(now), has_ended(first), has_ended(following))
     return select(slots.c.at).select_from(open_slots).where(*ended).exists()
 
 
@@ -178,7 +178,7 @@ def _due(now: int | ColumnElement[int]) -> ColumnElement[bool]:
     return and_(WITH_HOOK, due, slots.c.state != SlotState.DUE)
 
 
-def _has_ended(job: FromClause) -> ColumnElement[bool]:
+def has_ended(job: FromClause) -> ColumnElement[bool]:
     """Return the condition that a job of a slot has ended, was deleted, or never was."""
     return or_(job.c.id.is_(None), job.c.state.in_(ENDED_JOBS))
 

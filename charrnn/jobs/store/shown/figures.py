@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, or_, select
 
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
 from charrnn.jobs.job.version import CHAMPION
 from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.scheduled.events import has_ended
 from charrnn.jobs.store.tables import (
     LEASED,
     READY,
@@ -28,6 +29,7 @@ from charrnn.jobs.store.tables import (
     workers,
 )
 
+FIRST, THEN = jobs.alias(), jobs.alias()  # the jobs of a slot
 OPEN = jobs.c.state.in_([state for state in JobState if state not in ENDED_JOBS])
 
 
@@ -98,26 +100,24 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
     """Return the first schedules that are not paused, by name.
 
     `overdue_ms` is the time since the first slot that has no job yet, or negative; one that waits for the job before it
-    does not count. `success_at` is when the last job that succeeded ended, and `failed` is 1 if the last run that ended
-    has failed, 0 if it has not, and None if there was none.
+    does not count. `success_at` is when the last run ended all of whose jobs succeeded, and `failed` is 1 if the last
+    run that ended has failed, 0 if it has not, and None if there was none.
     """
     open_job = select(jobs.c.id).where(jobs.c.schedule == schedules.c.name, OPEN).exists()
     due = select(slots.c.schedule, func.min(slots.c.at).label("at")).where(slots.c.state == SlotState.DUE)
     first = due.group_by(slots.c.schedule).subquery()
     due_at = case((and_(first.c.at < schedules.c.next_at, ~open_job), first.c.at), else_=schedules.c.next_at)
     failed_slot = slots.c.state.in_((SlotState.FAILED, SlotState.EXPIRED))
-    failed_job = or_(jobs.c.state == JobState.FAILED, jobs.c.rows_failed > 0)
-    done = and_(jobs.c.state == JobState.DONE, jobs.c.rows_failed == 0)
-    has_ended = or_(jobs.c.id.is_(None), jobs.c.state.in_(ENDED_JOBS))
-    tried = and_(slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE)), has_ended)
+    failed_jobs = (or_(job.c.state == JobState.FAILED, job.c.rows_failed > 0) for job in (FIRST, THEN))
+    done = and_(_succeeded(FIRST), or_(THEN.c.id.is_(None), _succeeded(THEN)))
+    tried = and_(slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE)), has_ended(FIRST), has_ended(THEN))
+    ended_at = func.coalesce(THEN.c.finished_at, FIRST.c.finished_at, slots.c.at)
     query = (
         select(
             schedules.c.name,
             (NOW - due_at).label("overdue_ms"),
-            _last(func.coalesce(jobs.c.finished_at, slots.c.at), or_(slots.c.state == SlotState.UNCHANGED, done)).label(
-                "success_at"
-            ),
-            _last(case((or_(failed_slot, failed_job), 1), else_=0), tried).label("failed"),
+            _last(ended_at, or_(slots.c.state == SlotState.UNCHANGED, done)).label("success_at"),
+            _last(case((or_(failed_slot, *failed_jobs), 1), else_=0), tried).label("failed"),
         )
         .select_from(schedules.outerjoin(first, first.c.schedule == schedules.c.name))
         .where(~schedules.c.paused)
@@ -127,8 +127,13 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
     return connection.execute(query).all()
 
 
+def _succeeded(job: FromClause) -> ColumnElement[bool]:
+    return and_(job.c.state == JobState.DONE, job.c.rows_failed == 0)
+
+
 def _last(value: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    """Return a value of a schedule's latest slot for which a condition holds, and of the slot's job."""
-    own = select(value).select_from(slots.outerjoin(jobs, jobs.c.id == slots.c.job))
+    """Return a value of a schedule's latest slot for which a condition holds, and of the slot's jobs."""
+    both = slots.outerjoin(FIRST, FIRST.c.id == slots.c.job).outerjoin(THEN, THEN.c.id == slots.c.then_job)
+    own = select(value).select_from(both)
     own = own.where(slots.c.schedule == schedules.c.name, condition).order_by(slots.c.at.desc()).limit(1)
     return own.correlate(schedules).scalar_subquery()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
+from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import QUEUES, GenerateSpec
 from charrnn.jobs.job.states import JobState
@@ -25,7 +27,7 @@ MAX_SCHEDULES = 100
 MAX_RELEASES = 10
 OTHERS = "_others"  # not the name of a model, which begins with a letter or a digit
 DEVICES = ("cpu", "gpu")
-PHASES = ("loading", "compiling", "sampling", "writing")
+PHASES = tuple(field.name for field in fields(Seconds))
 
 
 def read_store(connections: Connections, families: Families) -> None:
@@ -71,12 +73,12 @@ def _set_work(families: Families, work: Mapping[str, Any], leased: Mapping[str, 
 
 
 def _set_workers(families: Families, workers: Any) -> None:
-    releases = Counter(str(worker.release)[:64] for worker in workers)
+    named = [(worker, str(worker.release)[:64]) for worker in workers]
+    releases = Counter(release for _, release in named)
     shown = {release for release, _ in releases.most_common(MAX_RELEASES)}
     found: Counter[tuple[str, str]] = Counter()
     serving: Counter[str] = Counter()
-    for worker in workers:
-        release = str(worker.release)[:64]
+    for worker, release in named:
         found[device_kind(worker.device), release if release in shown else OTHERS] += 1
         if isinstance(worker.queues, list):  # a damaged cell may be of another type
             serving.update(queue for queue in QUEUES if queue in worker.queues)

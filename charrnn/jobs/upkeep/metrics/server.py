@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import socket
 from http.server import BaseHTTPRequestHandler
-from importlib.util import find_spec
 from socketserver import ThreadingTCPServer
 from threading import Thread
-from typing import TYPE_CHECKING, cast
+from typing import cast
 from urllib.parse import urlsplit
 
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
-
-if TYPE_CHECKING:
-    from charrnn.jobs.upkeep.metrics.scrape import Exposition
+from charrnn.jobs.upkeep.metrics import open_exposition
 
 SLOW_S = 10.0  # seconds after which a client that sends or takes nothing is cut off
 
@@ -33,11 +30,7 @@ class MetricsServer(ThreadingTCPServer):
 
     def __init__(self, connections: Connections, address: str) -> None:
         host, port = _parse(address)
-        if find_spec("prometheus_client") is None:
-            raise InputError("Metrics need the extra metrics. Install it: pip install 'charrnn-jobs[metrics]'")
-        from charrnn.jobs.upkeep.metrics.scrape import Exposition
-
-        self.exposition: Exposition = Exposition(connections)
+        self.exposition = open_exposition(connections)
         try:
             (self.address_family, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             super().__init__(cast(tuple[str, int], place[:2]), _Handler)
