@@ -12,7 +12,6 @@ the server is measured. The CPU use of other processes is printed; the last line
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import subprocess
@@ -45,12 +44,7 @@ TARGET_MS = 100
 @contextmanager
 def served(stack: Stack) -> Iterator[tuple[str, int]]:
     """Run the server, and yield its address and process."""
-    environment = {
-        **os.environ,
-        "CHARRNN_HOME": str(stack.settings.home),
-        "CHARRNN_STORE_URL": stack.settings.store_url,
-    }
-    environment["CHARRNN_WEB_TOKEN"] = TOKEN
+    environment = stack.environment | {"CHARRNN_WEB_TOKEN": TOKEN}
     words = [COMMAND, "web", "--port", "0"]
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) as process:
         try:

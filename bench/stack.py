@@ -90,15 +90,19 @@ class Stack:
 
     def run(self, *arguments: str) -> CommandRun:
         """Run a command of `charrnn-jobs` on this stack."""
-        environment = {name: text for name, text in os.environ.items() if not name.startswith("CHARRNN_")}
-        environment |= {"CHARRNN_HOME": str(self.settings.home), "CHARRNN_STORE_URL": self.settings.store_url}
         command = [sys.executable, "-S", "-c", LAUNCH, COMMAND, *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True)
         code, *figures = json.loads(done.stderr.splitlines()[-1])
         if code:
             raise SystemExit(f"{arguments}: exit code {code}\n{done.stderr}")
         seconds, cpu_seconds, peak_mb = figures
         return CommandRun(seconds=seconds, cpu_seconds=cpu_seconds, peak_mb=peak_mb, output=done.stdout.strip())
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a command, without the settings of the person who runs the bench."""
+        others = {name: text for name, text in os.environ.items() if not name.startswith("CHARRNN_")}
+        return others | {"CHARRNN_HOME": str(self.settings.home), "CHARRNN_STORE_URL": self.settings.store_url}
 
     @property
     def connections(self) -> Connections:

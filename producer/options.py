@@ -220,10 +220,10 @@ def parse_timeout(text: str | None) -> float | None:
     return None if text is None else parse_seconds("--timeout", text)
 
 
-def unescape(stop: str) -> str:
-    """Return a stop string without the escapes that a shell needs."""
+def unescape(stop: str, option: str = "--stop") -> str:
+    """Return a stop string without the escapes that a shell needs. Messages about it name `option`."""
     escapes = {"\\n": "\n", "\\t": "\t", "\\\\": "\\"}
     _, backslash, rest = re.sub(r"\\[nt\\]", "", stop).partition("\\")
     if backslash:
-        raise InputError(rf"--stop {stop!r}: unknown escape \{rest[:1]}. Expected \n, \t, or \\ for a backslash")
+        raise InputError(rf"{option} {stop!r}: unknown escape \{rest[:1]}. Expected \n, \t, or \\ for a backslash")
     return re.sub(r"\\[nt\\]", lambda match: escapes[match[0]], stop)

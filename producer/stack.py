@@ -21,7 +21,7 @@ from charrnn.jobs.store.store import Store
 from charrnn.release import MODULE
 from producer.broker import POLL_S, STOP_TIMEOUT_S, ignore_interrupts, local_broker
 from producer.output import console
-from producer.web import require_extra
+from producer.web import has_extra
 
 WATCH_S = 1.0
 
@@ -60,10 +60,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 @contextmanager
 def _page(settings: Settings) -> Iterator[str]:
     """Serve the page, if its extra is installed, and yield where it is."""
-    try:
-        require_extra()
-    except InputError as missing:
-        yield str(missing)
+    if not has_extra():
+        yield "no page: it requires pip install '.[web]'"
         return
     from producer.web.server import served_in_thread
 

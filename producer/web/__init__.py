@@ -10,11 +10,16 @@ PORT = 8470
 EXTRA = ("jinja2", "starlette", "uvicorn")
 
 
+def has_extra() -> bool:
+    """Return whether the packages of the extra `web` are installed."""
+    return all(map(find_spec, EXTRA))
+
+
 def require_extra() -> None:
     """Check that the packages of the extra `web` are installed.
 
     Raises:
         InputError: one of them is missing.
     """
-    if not all(map(find_spec, EXTRA)):
+    if not has_extra():
         raise InputError("The page requires the extra `web`. Install it: pip install '.[web]' in the clone")

@@ -2,8 +2,9 @@
 
 - Host: names other than this machine's are refused, since a page of another site can make its own name mean this
   address (DNS rebinding). Addresses are accepted: no such name is one.
-- Token: needed on any address but loopback. A browser sends it once, as a form, and gets a cookie that is derived from
-  it; programs send it as a bearer token.
+- Token: on loopback it is kept in the home; on other addresses it is that of the settings. A browser sends it once, as
+  a form or in the link that a terminal shows, and gets a cookie that is derived from it; programs send it as a bearer
+  token.
 - Origin: whatever changes something must come from a page of this server.
 """
 
@@ -91,14 +92,6 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 class Access:
     """ASGI middleware that refuses whoever may not use the page."""
 
@@ -134,7 +127,7 @@ class Access:
             return None
         if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             target = quote(path + (f"?{request.url.query}" if request.url.query else ""))
-            return RedirectResponse(f"/login?next={target}", 303)
+            return RedirectResponse(f"{LOGIN}?next={target}", 303)
         return PlainTextResponse("The token is missing or wrong.", 401, headers={"WWW-Authenticate": "Bearer"})
 
     def _is_own(self, host: str) -> bool:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from charrnn.errors import CharrnnError, DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
 from producer.web import templates
-from producer.web.access import Access, Token
+from producer.web.access import LOGIN, Access, Token
 from producer.web.feeds import Feeds
 from producer.web.pages import actions, gallery, jobs, login, metrics, models, schedules, submit, workers
 
@@ -81,7 +81,7 @@ def create_app(
         routes=[
             *READS,
             *(WRITES if allow_writes else []),
-            Route("/login", login.login, methods=["GET", "POST"]),
+            Route(LOGIN, login.login, methods=["GET", "POST"]),
             Mount("/static", StaticFiles(directory=templates.STATIC)),
         ],
         exception_handlers={CharrnnError: _failed, HTTPException: _refused, Exception: _refused},

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
+from functools import cached_property
 
 from anyio import CapacityLimiter, to_thread
 
@@ -27,6 +28,11 @@ class Fragment:
 
     html: str
     final: bool = False
+
+    @cached_property
+    def event(self) -> str:
+        """The fragment as an event: each of its lines, with any of the three line ends, is a line of data."""
+        return "".join(f"data: {line}\n" for line in re.split(r"\r\n|\r|\n", self.html)) + "\n"
 
 
 Read = Callable[[], Fragment]
@@ -110,7 +116,7 @@ class _Feed:
             if found is None:
                 return
             seen = found
-            yield _event(seen.html)
+            yield seen.event
         yield ENDED
 
     async def _next(self, seen: Fragment | None) -> Fragment | None:
@@ -130,8 +136,3 @@ class _Feed:
                     self._fragment = fragment
                     self._changed.notify_all()
             await asyncio.sleep(POLL_S)
-
-
-def _event(html: str) -> str:
-    """Return HTML as an event: each of its lines, with any of the three line ends, is a line of data."""
-    return "".join(f"data: {line}\n" for line in re.split(r"\r\n|\r|\n", html)) + "\n"

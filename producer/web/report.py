@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs.client import Client
@@ -43,7 +42,7 @@ def job_report(client: Client, job_id: int) -> str:
 def _texts(client: Client, job_id: int, spec: GenerateSpec) -> dict[str, Sequence[object]]:
     failures = list(client.rows(job_id, failed=True, limit=SHOWN_FAILURES))
     if (grid := grid_of(spec)) is None:
-        return {"rows": list(islice(client.rows(job_id), SHOWN_ROWS)), "failures": failures}
+        return {"rows": list(client.rows(job_id, limit=SHOWN_ROWS)), "failures": failures}
     count = min(SHOWN_SEEDS, grid.seeds)
     chosen = [index * grid.seeds // count for index in range(count)]
     return {"grid": read_grid(client, job_id, grid, chosen), "failures": failures}

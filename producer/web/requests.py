@@ -47,12 +47,13 @@ def whole_number(request: Request, name: str, most: int = MAX_ID) -> int | None:
     text = request.query_params.get(name, "")
     if not text:
         return None
-    if not _is_number(text, most):
+    if not is_number(text, most):
         raise InputError(f"{name} must be a whole number from 0 to {most:,}. Received: {text[:80]!r}")
     return int(text)
 
 
-def _is_number(text: str, most: int) -> bool:
+def is_number(text: str, most: int) -> bool:
+    """Return whether a text is a whole number from 0 to `most`, in ASCII digits."""
     return text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most
 
 
@@ -63,7 +64,7 @@ def job_id(request: Request) -> int:
         NotFoundError: it is not a number, or larger than any id.
     """
     text = request.path_params["id"]
-    if not _is_number(text, MAX_ID):
+    if not is_number(text, MAX_ID):
         raise NotFoundError(f"There is no job {text[:80]}")
     return int(text)
 

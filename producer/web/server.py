@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import logging
+import ipaddress
 import os
 import secrets
 import socket
@@ -21,7 +21,7 @@ from charrnn.jobs import private
 from charrnn.jobs.client import Client
 from charrnn.jobs.settings import Settings
 from producer.web import PORT
-from producer.web.access import LOGIN, Token, is_loopback
+from producer.web.access import LOGIN, Token
 from producer.web.app import create_app
 from producer.web.feeds import Feeds
 
@@ -76,7 +76,7 @@ def choose_login(settings: Settings, bound: socket.socket) -> Login:
     host, url = bound.getsockname()[0], address(bound)
     if settings.web_token:
         return Login(Token(settings.web_token.strip()), url)
-    if is_loopback(host):
+    if ipaddress.ip_address(host).is_loopback:
         token = _own_token(settings.home)
         return Login(token, f"{url}{LOGIN}?token={token.text}")
     raise InputError(
@@ -129,7 +129,6 @@ class _Server(uvicorn.Server):
 @contextmanager
 def served_in_thread(settings: Settings) -> Iterator[str]:
     """Serve the page on loopback, read-only, while the block runs, and yield the link that opens it."""
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     with listen("127.0.0.1", None) as bound, Client(settings) as client:
         login = choose_login(settings, bound)
         server = make_server(client, login.token)

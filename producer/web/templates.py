@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from charrnn.jobs.rows.formats import FORMATS
 from charrnn.release import release
 from producer.output import console
 from producer.output import jobs as facts
+from producer.records.time import time as iso
 from producer.web.views import texts
 
 HERE = Path(__file__).parent
@@ -78,12 +78,8 @@ def environment() -> Environment:
 
 def time(milliseconds: int | None) -> Markup:
     """Return a database time as HTML: the server's local time for people, and UTC for programs."""
-    shown = console.when(milliseconds)
-    try:
-        machine = datetime.fromtimestamp((milliseconds or 0) / 1000, UTC).isoformat(timespec="seconds")
-    except (OSError, OverflowError, TypeError, ValueError):
-        return escape(shown)
-    return Markup('<time datetime="{}">{}</time>').format(machine, shown) if milliseconds else Markup("")
+    shown, machine = console.when(milliseconds), iso(milliseconds)
+    return Markup('<time datetime="{}">{}</time>').format(machine, shown) if machine else escape(shown)
 
 
 def query(**values: Any) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert, update
 from charrnn.jobs.client import Client
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.files.layout import part_file
-from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.formats import FORMATS
@@ -315,3 +315,15 @@ def test_a_list_is_searched_a_page_at_a_time(
     first = page.ok(f"/jobs/{job}/texts?distinct=1")  # Catches: a million rows that are read for one page
     following = re.search(r'href="(\?first=30&[^"]*)"', first)
     assert following
+
+
+def test_a_schedule_shows_both_of_its_jobs(client: Client, model: str, page: Page, text_file: Path) -> None:
+    train_request = TrainRequest(model=model, paths=(str(text_file),))
+    then = GenerateRequest(model=model)
+    client.schedules.add(Schedule(name="nightly", cron=Cron("0 3 * * *", "UTC"), request=train_request, then=then))
+    slot = client.schedules.run("nightly")
+    shown = visible(page.ok("/schedules/nightly"))
+    assert "--then submit speeches" in shown
+    assert "then: queued" in shown
+    for path in ("/schedules", "/schedules/nightly"):
+        assert {f"/jobs/{job}" for job in slot.jobs} <= set(re.findall(r"/jobs/\d+", page.ok(path)))

@@ -37,10 +37,17 @@ def test_the_title_has_the_lowest_value_and_the_axes_round_numbers() -> None:
 
 
 def test_a_long_training_has_no_more_points_than_a_screen_has_pixels() -> None:
-    curve = draw("Loss", "epoch", range(1, 10_001), {"validation loss": [1.0 / epoch for epoch in range(1, 10_001)]})
+    curve = draw(
+        "Loss",
+        "epoch",
+        range(1, 10_001),
+        {"validation loss": [1.0 / epoch + (epoch > 9_998) for epoch in range(1, 10_001)]},
+    )
     assert curve is not None
-    assert len(curve.lines[0].points.split()) <= MAX_POINTS
-    assert "at epoch 10,000" in curve.title  # Catches: the lowest of the points that are drawn
+    assert len(curve.lines[0].points.split()) <= MAX_POINTS + 2
+    assert "at epoch 9,998" in curve.title  # Catches: the lowest of the points that are drawn
+    assert curve.best is not None
+    assert ",".join(map(str, curve.best)) in curve.lines[0].points.split()  # Catches: a dot beside its line
 
 
 def test_without_a_validation_loss_there_is_no_lowest_one() -> None:

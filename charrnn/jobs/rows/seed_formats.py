@@ -84,13 +84,15 @@ class Source:
 def _read_text(source: Source) -> Iterator[Entry]:
     lines = source.lines()
     head = list(islice(lines, PEEKED))
-    if not source.named and (looks := _look(head)):
+    looks = None if source.named else _look(head)
+    if looks:
         raise InputError(
             f"{source.name} looks like {looks.upper()}, but is read as one seed per line. Set `seeds_format` to "
             f"{looks}, or to text if each line is a seed"
         )
-    quoted = next((number for number, line in enumerate(head, 1) if len(_cells(line, quoted=True)) > 1), None)
-    if quoted is not None and not source.named:
+    looked = () if source.named else enumerate(head, 1)
+    quoted = next((number for number, line in looked if len(_cells(line, quoted=True)) > 1), None)
+    if quoted is not None:
         logger.warning(
             "%s: line %d looks like a row of CSV, and other lines do not. Each line is read as a seed. If it is a "
             "table, set `seeds_format` to csv",

@@ -123,9 +123,8 @@ def follow_up(
         target=target,
         fleet=find_fleet(connections, target.model),
     )
-    put = _measure if dry_run else partial(connections.files.put, new_seeds_file())
     given = as_seeds(_seed_file(connections, request, bad, scheduled=scheduled))
-    seeds = store_seeds(given, plan.sampling, Vocabulary(target.characters), put, bad)
+    seeds = _write_seeds(connections, plan, given, bad, dry_run=dry_run)
     with discarding(connections, seeds.file):
         return plan.new_job(seeds)
 
@@ -219,11 +218,18 @@ def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
 
 
 def _dry_run(connections: Connections, plan: Plan, given: Iterable[Seed], bad: BadSeeds) -> Submitted[GenerateSpec]:
-    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), _measure, bad)
+    seeds = _write_seeds(connections, plan, given, bad, dry_run=True)
     new = plan.new_job(seeds)
     with connections.store.read() as connection:
         existed = lifecycle.first_of_key(connection, new) is not None
     return _submitted(None, new.spec.to_dict(), plan, seeds, existed=existed)
+
+
+def _write_seeds(
+    connections: Connections, plan: Plan, given: Iterable[Seed], bad: BadSeeds, *, dry_run: bool
+) -> StoredSeeds:
+    put = _measure if dry_run else partial(connections.files.put, new_seeds_file())
+    return store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put, bad)
 
 
 def _measure(frames: Iterable[bytes]) -> FileRef:
@@ -234,8 +240,7 @@ def _measure(frames: Iterable[bytes]) -> FileRef:
 def _store(
     connections: Connections, plan: Plan, given: Iterable[Seed], bad: BadSeeds, slot: Slot | None
 ) -> Submitted[GenerateSpec]:
-    put = partial(connections.files.put, new_seeds_file())
-    seeds = store_seeds(given, plan.sampling, Vocabulary(plan.target.characters), put, bad)
+    seeds = _write_seeds(connections, plan, given, bad, dry_run=False)
     with discarding(connections, seeds.file):
         job, _ = store_job(connections, plan.new_job(seeds), slot)
     submitted = _submitted(job.id, job.spec, plan, seeds, existed=job.existed)

@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from charrnn.errors import InputError
 from charrnn.jobs.client import Client
+from charrnn.jobs.job.states import SlotState
 from producer.web.requests import job_id
 from producer.web.templates import page
 
@@ -45,9 +46,8 @@ def _retry(client: Client, job: str) -> None:
 
 def _run(client: Client, schedule: str) -> None:
     slot = client.schedules.run(schedule)
-    if slot.job is None:
-        reason = slot.reason or "its job is submitted once broker and files answer"
-        raise InputError(f"The run is {slot.state}: {reason}")
+    if slot.job is None and slot.state != SlotState.DUE:  # a due one is submitted when broker and files answer
+        raise InputError(f"The run is {slot.state}: {slot.reason}")
 
 
 JOB = {
@@ -75,7 +75,7 @@ SCHEDULE = {
     "run": Action(
         do=_run,
         question="Run schedule {} now?",
-        consequence="Its job is submitted, even if the schedule is paused or its text has not changed.",
+        consequence="Its jobs are submitted, even if the schedule is paused or its text has not changed.",
         button="Run it now",
     ),
     "pause": Action(

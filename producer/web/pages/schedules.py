@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from charrnn.jobs.client import Client
-from producer.command_line import request_words
+from producer.command_line import command_words
 from producer.web.feeds import Fragment
 from producer.web.requests import event_stream
 from producer.web.templates import page, render
@@ -37,7 +37,7 @@ def details(request: Request) -> Response:
 
 def _shown(client: Client, name: str) -> dict[str, Any]:
     found = client.schedules.show(name)
-    return {"schedule": found, "command": found.unreadable or shlex.join(request_words(found.request))}
+    return {"schedule": found, "command": found.unreadable or shlex.join(command_words(found.schedule()))}
 
 
 async def details_events(request: Request) -> Response:

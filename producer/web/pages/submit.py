@@ -17,12 +17,11 @@ from charrnn.jobs.handle import JobHandle
 from charrnn.jobs.job.requests import GenerateRequest
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.options import SamplingOptions
-from producer.options import parse_temperatures, unescape
-from producer.web.requests import read_form
+from producer.options import MAX_ID, parse_temperatures, unescape
+from producer.web.requests import is_number, read_form
 from producer.web.templates import page
 
 FIELDS = {"model": "", "seeds": "", "temperature": "0.5", "samples": "1", "length": "400", "stop": "", "label": ""}
-MAX_DIGITS = 12  # of a number that somebody typed
 
 
 async def form(request: Request) -> Response:
@@ -77,7 +76,7 @@ def _checked(client: Client, fields: dict[str, str], *, dry_run: bool) -> JobHan
         temperatures=parse_temperatures("Temperatures", fields["temperature"]),
         samples=_number("Texts per seed and temperature", fields["samples"]),
         length=_number("Maximum characters per text", fields["length"]),
-        stop=tuple(map(unescape, fields["stop"].split())),
+        stop=tuple(unescape(stop, "Stop string") for stop in fields["stop"].split()),
     )
     request = GenerateRequest(model=fields["model"] or None, sampling=sampling, label=fields["label"] or None)
     seeds = fields["seeds"].replace("\r\n", "\n").rstrip("\n")
@@ -85,6 +84,6 @@ def _checked(client: Client, fields: dict[str, str], *, dry_run: bool) -> JobHan
 
 
 def _number(label: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < MAX_DIGITS):
-        raise InputError(f"{label} must be a whole number. Received: {text[:80]!r}")
+    if not is_number(text, MAX_ID):
+        raise InputError(f"{label} must be a whole number up to {MAX_ID:,}. Received: {text[:80]!r}")
     return int(text)

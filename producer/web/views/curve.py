@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 640, 240  # units of the drawing, which scales with the page
 LEFT, BOTTOM, MARGIN = 56, 28, 12  # for the numbers at the axes
-MAX_POINTS = 400  # of a line; a pixel each on most screens
+MAX_POINTS = 400  # of a line, besides its lowest and last one; a pixel each on most screens
 MAX_LOSS = 1e6  # no loss of a text is higher; an axis to 1e308 would overflow
 TICKS = 4  # about so many numbers at an axis
 
@@ -66,14 +66,15 @@ def draw(title: str, x_name: str, xs: Sequence[int], series: Mapping[str, Sequen
     pad = (high - low) * 0.05 or 0.05
     x_scale = _Scale(xs[0] - 0.5 * (len(xs) == 1), xs[-1] + 0.5 * (len(xs) == 1), LEFT, WIDTH - MARGIN)
     y_scale = _Scale(low - pad, high + pad, HEIGHT - BOTTOM, MARGIN)
-    last = [(x, y) for x, y in zip(xs, list(series.values())[-1], strict=True) if _is_drawable(y)]
-    best = min(last, key=lambda point: point[1], default=None)
-    step = -(-len(xs) // MAX_POINTS)
+    last = list(series.values())[-1]
+    lowest = min((i for i, y in enumerate(last) if _is_drawable(y)), key=last.__getitem__, default=None)
+    best = None if lowest is None else (xs[lowest], last[lowest])
+    kept = {*range(0, len(xs), -(-len(xs) // MAX_POINTS)), len(xs) - 1} | ({lowest} if lowest is not None else set())
     return Curve(
         title=title if best is None else f"{title}. Lowest {list(series)[-1]}: {best[1]:.4f} at {x_name} {best[0]:,}",
         x_name=x_name,
         lines=tuple(
-            Line(name=name, points=_points(xs[::step], values[::step], x_scale, y_scale))
+            Line(name=name, points=_points([(xs[i], values[i]) for i in sorted(kept)], x_scale, y_scale))
             for name, values in series.items()
         ),
         x_ticks=tuple(Tick(at=x_scale(x), text=f"{x:,}") for x in _whole_ticks(xs[0], xs[-1])),
@@ -99,8 +100,8 @@ class _Scale:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
 
-def _points(xs: Sequence[int], ys: Sequence[float], x_scale: _Scale, y_scale: _Scale) -> str:
-    return " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in zip(xs, ys, strict=True) if _is_drawable(y))
+def _points(points: Sequence[tuple[int, float]], x_scale: _Scale, y_scale: _Scale) -> str:
+    return " ".join(f"{x_scale(x)},{y_scale(y)}" for x, y in points if _is_drawable(y))
 
 
 def _spacing(low: float, high: float) -> float:

@@ -1,7 +1,8 @@
 """The rows of a job as a grid of seeds and temperatures.
 
 Row numbers are arithmetic, (seed x temperatures + temperature) x samples + sample, so a cell of the grid is a range of
-rows, and nothing is searched. A job whose seeds do not all have the same number of temperatures has no grid.
+rows, and nothing is searched. Where the number of rows shows that some seeds have options of their own, there is no
+grid. Seeds whose numbers of temperatures add up to the same number of rows are not noticed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Grid:
 
 
 def grid_of(spec: GenerateSpec) -> Grid | None:
-    """Return a job's grid, or None if its seeds do not all have the same number of temperatures."""
+    """Return a job's grid, or None if the number of rows shows that some seeds have options of their own."""
     sampling = spec.sampling
     grid = Grid(seeds=spec.num_seeds, temperatures=sampling.temperatures, samples=sampling.samples)
     return grid if grid.first(grid.seeds, 0) == spec.rows else None

@@ -65,12 +65,12 @@ class Selection:
         spec = sampled_spec(job)
         count = len(spec.sampling.temperatures)
         if self.temperature is not None and self.temperature >= count:
-            raise InputError(f"Job {job.id} has {count} temperatures. Received: number {self.temperature}, from 0")
+            raise InputError(f"Job {job.id} has no temperature with the number {self.temperature}, counted from 0")
         first, stop = 0, spec.rows
         if self.seed is not None:
             grid = grid_of(spec)
             if grid is None or self.seed >= grid.seeds:
-                raise InputError(f"Job {job.id} has no seed with the number {self.seed}, from 0")
+                raise InputError(f"Job {job.id} has no seed with the number {self.seed}, counted from 0")
             index = self.temperature
             first = grid.first(self.seed, index or 0)
             stop = grid.first(self.seed + 1, 0) if index is None else first + grid.samples

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from markupsafe import Markup, escape
 
@@ -13,6 +15,7 @@ from producer.output.console import printable
 
 MAX_SHOWN = 2_000  # characters of a text; a line of 100 kB would hide everything else on the page
 SHADES = (0.5, 0.2, 0.05, 0.01)  # probabilities: a character below the n-th has shade n + 1
+THRESHOLDS = tuple(-math.log(probability) for probability in SHADES)
 
 
 def shown(text: str, limit: int = MAX_SHOWN) -> Markup:
@@ -26,13 +29,10 @@ def shaded(text: str, logprobs: Sequence[float], limit: int = MAX_SHOWN) -> Mark
     Args:
         logprobs: natural log probability of each character.
     """
-    runs = groupby(zip(text[:limit], logprobs, strict=False), lambda pair: _shade(pair[1]))
+    shades = (bisect_left(THRESHOLDS, -logprob) for logprob in logprobs)
+    runs = groupby(zip(text[:limit], shades, strict=False), itemgetter(1))
     parts = (_run(shade, "".join(character for character, _ in run)) for shade, run in runs)
     return Markup("").join(parts) + _rest(text, limit)
-
-
-def _shade(logprob: float) -> int:
-    return sum(logprob < math.log(probability) for probability in SHADES)
 
 
 def _run(shade: int, text: str) -> Markup:
