@@ -150,9 +150,7 @@ def row_rates(options: argparse.Namespace) -> tuple[list[float], list[float]]:
 def parse() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument("--batch", type=int, default=8192, help="slots")
-    parser.add_argument(
-        "--steps", type=int, default=64, help="of a call; a GPU makes more of them than the 16 of a CPU"
-    )
+    parser.add_argument("--steps", type=int, default=64, help="of a call. The sampler makes 16; a GPU is to make more")
     parser.add_argument("--calls", type=int, default=20, help="in a round")
     parser.add_argument("--rows", type=int, default=20_000, help="in a round")
     parser.add_argument("--rounds", type=int, default=7)

@@ -51,7 +51,7 @@ class History:
             self._saved[slot] = now
 
     def recent(self, slots: np.ndarray, first: int, last: int) -> np.ndarray:
-        """Return the ids of some slots from time `first` to before `last`, the end of the newest call, (N, T).
+        """Return the ids of some slots from time `first` to before `last`, at most the end of the newest call, (N, T).
 
         They are anything at times before those of the ring.
         """

@@ -47,9 +47,8 @@ class Plan:
         self.keep_mask = np.ones((steps, len(rows)), np.float32)
         self._spans: list[Spans] = []
         self._before = rows
-        self._started: list[
-            tuple[Tasks, np.ndarray]
-        ] = []  # the rows then in the slots, and (K, B): whether they started
+        # The rows that are then in the slots, and whether those have started, (K, B).
+        self._started: list[tuple[Tasks, np.ndarray]] = []
 
     def add(self, spans: Spans) -> None:
         """Add the work of some slots."""

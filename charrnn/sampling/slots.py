@@ -91,7 +91,10 @@ class Slots:
         return Spans(tasks, slots, starts, stops)
 
     def _forget_seeds(self, busy: np.ndarray) -> None:
-        """Forget the ids of seeds that have been fed, if they are many."""
+        """Forget the ids of seeds that have been fed, if they are many.
+
+        Between two calls no row is ahead: one that was read has found its slot in the same call.
+        """
         if self.seeds.is_full:
             fed = busy[self.tasks.begin[busy] >= self.now]
             places = self.seeds.keep(self.tasks.seed[fed] + self.now, self.tasks.begin[fed] + 1 - self.now)
