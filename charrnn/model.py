@@ -22,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from charrnn.backend import ops
 from charrnn.errors import InputError, ModelFileError
 from charrnn.model_files import (
     CONFIG,
@@ -37,7 +38,6 @@ from charrnn.model_files import (
     read_network,
     read_vocabulary,
 )
-from charrnn.network import backend as ops
 from charrnn.network.network import Weights
 from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
 from charrnn.sampling.defaults import choose_batch, choose_precision

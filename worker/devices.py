@@ -1,4 +1,4 @@
-"""Devices: one for each child of the pool, pinned through the environment before TensorFlow is imported."""
+"""Devices: one for each child of the pool, pinned through the environment before the backend is imported."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import takewhile
 
+from charrnn.backend import BACKENDS, choose_backend
 from charrnn.errors import InputError
 from charrnn.release import MODULE
 
@@ -18,7 +20,8 @@ GPU = "gpu"
 AUTO = "auto"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 ANSWER_S = 60.0  # a driver that was not used since the machine started takes seconds for each GPU
-IMPORT_S = 300.0  # limit for the import of TensorFlow, which takes 3 s on a quiet machine
+CHECK_S = 300.0  # limit for the import of the backend and a computation, which take 5 s on a quiet machine
+TOLD = 200  # characters of an error of the driver or the backend, in a message
 
 
 def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
@@ -84,50 +87,86 @@ def _list_gpus() -> list[str]:
 
 
 def pin(device: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Make one device visible to the TensorFlow that this process will import."""
+    """Make one device visible to the backend that this process will import."""
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device
+    environ["JAX_PLATFORMS"] = "cpu" if device == CPU else "cuda"  # JAX would compute on the CPU if the GPU fails
 
 
 def check(devices: Sequence[str]) -> None:
-    """Check that TensorFlow finds each GPU. Otherwise it would silently compute on the CPU.
+    """Check that each GPU computes. Otherwise the backend would silently use the CPU, or fail at the first part.
 
-    The checks run in separate processes, all at once: a process that has imported TensorFlow must not fork, and its
+    The checks run in separate processes, all at once: a process that has imported a backend must not fork, and its
     choice of devices is final.
 
     Raises:
-        InputError: TensorFlow does not find one of them.
+        InputError: one of them is not found or computes nothing, or something wrong.
     """
     probes = {device: _start_probe(device) for device in devices if device != CPU}
-    if lost := [device for device, probe in probes.items() if not _probe_succeeds(probe)]:
-        raise InputError(
-            f"TensorFlow finds no GPU with {VISIBLE}={lost[0]}. Expected one. Check that nvidia-smi shows it, that its "
-            f"driver is new enough and that the gpu extra is installed, or choose other devices with --devices, such "
-            f"as cpu"
-        )
+    failures = {device: _failure(probe) for device, probe in probes.items()}
+    for device, failure in failures.items():
+        if failure is not None:
+            raise InputError(
+                f"{failure} with {VISIBLE}={device} ({_describe(device)}). Check that nvidia-smi shows the GPU, that "
+                f"its driver is new enough and that the gpu extra is installed, or choose other devices with "
+                f"--devices, such as cpu"
+            )
 
 
-def sees_gpu() -> bool:
-    """Import TensorFlow and return whether it finds the one GPU that this process is pinned to."""
-    from charrnn.network.backend import gpus
+def finds_gpu() -> bool:
+    """Import the backend and return whether it finds the one GPU that this process is pinned to."""
+    from charrnn.backend.ops import gpus
 
     return gpus == 1
 
 
-def _start_probe(device: str) -> subprocess.Popen[bytes]:
+def try_device() -> str | None:
+    """Return what is wrong with the GPU that this process is pinned to, or None if it computes."""
+    backend = BACKENDS[choose_backend()]
+    try:
+        if not finds_gpu():
+            return f"{backend} finds no GPU"
+        from charrnn.backend.trial import check_device
+
+        check_device()
+    except Exception as error:
+        traceback.print_exc()  # the message has one line of it
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        return f"{backend} fails ({said[0][:TOLD]})"
+    return None
+
+
+def _start_probe(device: str) -> subprocess.Popen[str]:
     environ = dict(os.environ)
     pin(device, environ)
-    return subprocess.Popen([*MODULE, "worker.devices"], env=environ)
+    return subprocess.Popen([*MODULE, "worker.devices"], env=environ, stdout=subprocess.PIPE, text=True)
 
 
-def _probe_succeeds(probe: subprocess.Popen[bytes]) -> bool:
+def _failure(probe: subprocess.Popen[str]) -> str | None:
+    """Return what `try_device` says in another process, or None if the GPU computes."""
     with probe:
         try:
-            return probe.wait(IMPORT_S) == 0
+            said, _ = probe.communicate(timeout=CHECK_S)
         except subprocess.TimeoutExpired:
             probe.kill()
-            return False
+            return f"The check of the GPU has not ended after {CHECK_S:.0f} s"
+    if probe.returncode == 0:
+        return None
+    return said.strip().rpartition("\n")[2] or f"The check of the GPU ended with code {probe.returncode}"
+
+
+def _describe(device: str) -> str:
+    """Return the name of a GPU and the version of its driver, as far as the driver tells."""
+    words = (QUERY[0], f"--id={device}", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, check=True, timeout=ANSWER_S)
+    except (OSError, subprocess.SubprocessError):
+        return "its driver does not answer"
+    name, _, driver = answer.stdout.strip()[:TOLD].partition(", ")
+    return f"{name}, driver {driver}"
 
 
 if __name__ == "__main__":
-    sys.exit(0 if sees_gpu() else 1)
+    if failure := try_device():
+        print(failure)  # noqa: T201
+        sys.exit(1)

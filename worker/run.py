@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.util import find_spec
 from multiprocessing import get_context
 
 from billiard import current_process
@@ -24,6 +23,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker.consumer import Consumer
 
+from charrnn.backend import SETTING, choose_backend
 from charrnn.errors import CharrnnError, InputError, UnreachableError
 from charrnn.jobs import private
 from charrnn.jobs.connections import Connections
@@ -39,7 +39,6 @@ from worker.tasks import begin, work
 
 logger = logging.getLogger("worker")
 
-LIBRARY = ("keras", "safetensors", "tensorflow")
 TOO_NEW = (3, 14)  # Python, for the extras cpu and gpu in pyproject.toml
 
 
@@ -57,7 +56,7 @@ class Worker:
     def __init__(self, settings: Settings, wanted: str, queues: Sequence[str]) -> None:
         self.settings, self.queues = settings, list(queues)
         self.devices = devices.choose_devices(wanted, os.environ)
-        _check_library()
+        _check_library(settings.backend)
         self.pid = os.getpid()
         self.life = f"{socket.gethostname()}-{self.pid}-{uuid.uuid4().hex[:8]}"
         self.pulse: Pulse
@@ -195,17 +194,22 @@ def _keep_logging(**_: object) -> None:
     """Do nothing. If nothing handles this signal, Celery sets up its own logging and drops our lines."""
 
 
-def _check_library() -> None:
-    """Check that the libraries of the children are installed. The parent itself must not import them."""
-    if missing := [name for name in LIBRARY if find_spec(name) is None]:
-        if sys.version_info >= TOO_NEW:
-            raise InputError(
-                f"A worker needs Python 3.11 to 3.13, for which TensorFlow has packages. This is Python "
-                f"{platform.python_version()}. Install charrnn-jobs again, with another one: python3.13 -m venv env"
-            )
+def _check_library(backend: str) -> None:
+    """Check that the libraries of the children are installed, and let them use this backend, or the default.
+
+    The parent itself must not import a backend.
+    """
+    if backend:
+        os.environ[SETTING] = backend
+    try:
+        choose_backend()
+    except InputError as error:
+        if sys.version_info < TOO_NEW:
+            raise
         raise InputError(
-            f"A worker needs {', '.join(missing)}. Install the cpu extra or the gpu extra: pip install '.[cpu]'"
-        )
+            f"A worker needs Python 3.11 to 3.13, for which TensorFlow has packages. This is Python "
+            f"{platform.python_version()}. Install charrnn-jobs again, with another one: python3.13 -m venv env"
+        ) from error
 
 
 def _probe(settings: Settings) -> None:

@@ -18,7 +18,7 @@ from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import PartState
 from worker.child import Child
-from worker.devices import CPU, sees_gpu
+from worker.devices import CPU, finds_gpu
 from worker.heartbeat import Heartbeat
 from worker.logs import about
 from worker.parts.generation import generate
@@ -51,7 +51,7 @@ def work(queue: str) -> None:
     """
     child = Current.child
     if child.device != CPU and not _has_gpu(child):
-        _end(child, queue, "TensorFlow finds no GPU, so no work is claimed")
+        _end(child, queue, "the backend finds no GPU, so no work is claimed")
     ends = time.monotonic() + child.settings.slice_s
     while _do_next(child, queue) and queue == GenerateSpec.QUEUE and child.leases.waits(TrainSpec.QUEUE):
         if time.monotonic() > ends or is_draining():
@@ -59,15 +59,15 @@ def work(queue: str) -> None:
 
 
 def _has_gpu(child: Child) -> bool:
-    """Return whether TensorFlow finds the GPU. Called before each claim; only the first call costs time.
+    """Return whether the backend finds the GPU. Called before each claim; only the first call costs time.
 
     A call that hangs ends the process, since no part is being watched yet.
     """
     faulthandler.dump_traceback_later(child.settings.stall_s * PATIENCE[LOADING], exit=True)
     try:
-        return sees_gpu()
+        return finds_gpu()
     except Exception:
-        logger.exception("TensorFlow cannot be imported")
+        logger.exception("the backend cannot be imported")
         return False
     finally:
         faulthandler.cancel_dump_traceback_later()

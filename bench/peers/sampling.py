@@ -84,7 +84,7 @@ def fastest(runs: Forms) -> tuple[str, Run]:
 
 def build(name: str, units: int) -> Callable[[int, int], Answer]:
     # Imported now, so that a process is ready when its library is. The product's backend leaves GPU memory to others.
-    import_module(next((library for library in ("torch", "numpy") if library in name), "charrnn.network.backend"))
+    import_module(next((library for library in ("torch", "numpy") if library in name), "charrnn.backend.ops"))
     chosen = cache(lambda batch: fastest(ALL[name](batch, units)))
 
     def play(batch: int, steps: int) -> Answer:

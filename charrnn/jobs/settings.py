@@ -14,6 +14,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import platformdirs
 
+from charrnn.backend import BACKENDS
+from charrnn.checks import check_choice
 from charrnn.errors import InputError
 from charrnn.jobs import private, sources
 from charrnn.jobs.sources import PREFIX, Source
@@ -54,6 +56,7 @@ class Settings:
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
     store_connections: int = CONNECTIONS  # most connections to PostgreSQL of one process; see docs/store.md
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
+    backend: str = ""  # what workers compute with, tensorflow or jax; default: the first that is installed
     model: str = ""  # the model to sample from where none is named; default: the only one
     web_token: str = ""  # secret that opens the page in a browser; needed on any address but loopback
     corpus_roots: str = ""  # comma-separated folders and s3:// URLs; see `bucket_roots` and `local_roots`
@@ -267,11 +270,19 @@ def _check_redis_url(url: str, label: str) -> None:
 def _parse(name: str, text: str, label: str) -> Path | str | float:
     if name == "home":
         return _find_home(text, label)
+    return _parse_number(name, text, label) if name.endswith(sources.NUMERIC) else _parse_text(name, text, label)
+
+
+def _parse_text(name: str, text: str, label: str) -> str:
     if name == "redis_url":
         text = re.sub("^[^:]*:", lambda scheme: scheme[0].lower(), text)  # redis-py knows only lower case
         _check_redis_url(text, label)
-    if not name.endswith(sources.NUMERIC):
-        return text
+    if name == "backend":
+        check_choice(label, text, tuple(BACKENDS))
+    return text
+
+
+def _parse_number(name: str, text: str, label: str) -> float:
     if name == "store_connections":
         if not re.fullmatch("[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_CONNECTIONS:
             raise InputError(f"{label} must be a whole number from 1 to {MAX_CONNECTIONS}. Received: {text!r}")

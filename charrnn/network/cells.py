@@ -32,4 +32,4 @@ CELLS = {
     # Update gate, reset gate and candidate.
     "gru": CellKind(initial_biases=(0.0, 0.0, 0.0), bias_rows=2, states=1),
 }
-"""All kinds that the option `cell` accepts. `recurrent.py` has the arithmetic of each, `backend.py` its Keras layer."""
+"""All kinds that the option `cell` accepts. `recurrent.py` has the arithmetic of each."""

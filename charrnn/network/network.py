@@ -16,14 +16,13 @@ from typing import TypeAlias
 
 import numpy as np
 
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.network.cells import CELLS
 from charrnn.network.recurrent import (
     ARITHMETIC,
     CellState,
     LayerWeights,
-    keras_sequence,
     layer_sequence,
     layer_step,
 )
@@ -130,10 +129,14 @@ def step(
     window = ops.where(keep_mask[None] == 0.0, NOTHING, carried[0][0])
     window = ops.concat([window[1:], ids[None]], axis=0)
     precision = weights["dense.kernel"].dtype.name
-    inner, inner_mask = first_state(replace(network, max_len=None), window.shape[1], precision), keep_mask * 0.0
-    for seen in ops.unstack(window):
+
+    def body(state: tuple[Carried, Array], inputs: tuple[Array]) -> tuple[tuple[Carried, Array], tuple[()]]:
+        (inner, inner_mask), (seen,) = state, inputs
         inner = _cells(network, weights, ops.maximum(seen, 0), inner, inner_mask)
-        inner_mask = ops.cast(seen != NOTHING, ops.float32)  # the next step drops what was computed for NOTHING
+        return (inner, ops.cast(seen != NOTHING, ops.float32)), ()  # the next step drops what was made for NOTHING
+
+    first = first_state(replace(network, max_len=None), window.shape[1], precision)
+    (inner, _), _ = ops.scan(body, (first, keep_mask * 0.0), (window,), network.max_len)
     return ops.matmul(inner[-1][0], weights["dense.kernel"]), [(window,)]
 
 
@@ -179,10 +182,7 @@ def sequence(
             seed = dropout_seed + ops.array([1, layer], dtype=ops.int32)
             kernel = ops.dropout(layer_weights.recurrent_kernel, network.recurrent_dropout, seed)
             layer_weights = layer_weights._replace(recurrent_kernel=kernel)
-        if ops.on_gpu and dtype == ops.float32 and keep_mask is None:
-            outputs, last = keras_sequence(network.cell, outputs, before, layer_weights)
-        else:
-            outputs, last = layer_sequence(ARITHMETIC[network.cell], outputs, before, layer_weights, dtype, keep_mask)
+        outputs, last = layer_sequence(ARITHMETIC[network.cell], outputs, before, layer_weights, dtype, keep_mask)
         after.append(last)
         if layer == network.layers - 1 and network.max_len is not None:
             outputs = outputs[-1:]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.sampling.limits import Limits
 
 

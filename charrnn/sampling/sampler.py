@@ -8,14 +8,14 @@ each step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.network.network import Carried, Weights, cast_kernels, first_state, step
 from charrnn.options import NetworkOptions
 from charrnn.sampling.limits import Limits
@@ -107,16 +107,24 @@ def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-un
         numbers: Array, limits: Limits | None,
     ) -> tuple[Array, Array, Array, Carried]:  # fmt: skip
         """Run K steps, and return ids (K, B), nats (K, B), the last ids (B,) and the carried values."""
-        ids, nats = [], []
-        for k in range(feed.shape[0]):
-            inputs = ops.where(feed[k] == SAMPLED, last, feed[k])
-            kept = keep_mask[k] if reset is None else keep_mask[k] * ops.cast(inputs != reset, ops.float32)
-            product, carried = step(network, weights, inputs, carried, kept)
-            allowed = None if limits is None else Limits(limits.top_k[k], limits.top_p[k])
-            last, surprise = sample_ids(product, weights["dense.bias"], temperature[k], numbers[k], allowed)
-            ids.append(last)
-            nats.append(surprise)
-        return ops.stack(ids), ops.stack(nats), last, carried
+
+        def body(
+            state: tuple[Array, Carried], inputs: Sequence[Array]
+        ) -> tuple[tuple[Array, Carried], tuple[Array, Array]]:
+            last, carried = state
+            feed, keep_mask, temperature, numbers, *limits = inputs
+            given = ops.where(feed == SAMPLED, last, feed)
+            if reset is not None:
+                keep_mask = keep_mask * ops.cast(given != reset, ops.float32)
+            product, carried = step(network, weights, given, carried, keep_mask)
+            allowed = Limits(*limits) if limits else None
+            ids, nats = sample_ids(product, weights["dense.bias"], temperature, numbers, allowed)
+            return (ids, carried), (ids, nats)
+
+        inputs = (feed, keep_mask, temperature, numbers, *(limits or ()))
+        (last, carried), outputs = ops.scan(body, (last, carried), inputs, feed.shape[0])
+        ids, nats = map(ops.stack, outputs)
+        return ids, nats, last, carried
 
     compiled: dict[tuple[int, int, int, str, bool], Callable[..., Any]] = {}
     return call, compiled

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.network.network import State, Weights, sequence, zero_state
 from charrnn.options import BFLOAT16, FLOAT32, NetworkOptions
 from charrnn.training.batches import Windows
@@ -121,8 +121,7 @@ def _block(ids: np.ndarray, inputs: np.ndarray, targets: np.ndarray, mask: np.nd
 
 @lru_cache(maxsize=4)
 def _evaluator(network: NetworkOptions, vocabulary_size: int, precision: str, reset: int | None):  # type: ignore[no-untyped-def]  # a compiled function
-    # One function for each size: on a GPU, Keras's layers create variables at the first call, and a compiled function
-    # allows no further ones.
+    # One function for each size, so that the memory of those that are no longer used is freed.
     def evaluate(
         weights: Weights, inputs: Array, targets: Array, mask: Array, state: State | None
     ) -> tuple[Array, State]:

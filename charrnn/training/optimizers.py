@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.network.network import Weights
 
 LEARNING_RATE = 6e-3  # peak learning rate of Adam at REFERENCE_UNITS

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.network.network import State, Weights, sequence
 from charrnn.options import NetworkOptions
 from charrnn.training.optimizers import Moments, Optimizer, average
@@ -26,8 +26,8 @@ def training_step(
 ) -> Callable[..., Any]:
     """Return the compiled function of one training step. The same arguments return the same function.
 
-    Tracing it takes seconds. On a GPU, Keras's layers create variables during the first tracing, and a compiled
-    function allows no further ones, so there is one function for each size.
+    Tracing it takes seconds. There is one function for each size, so that the memory of those that are no longer used
+    is freed.
 
     The function takes weights, their averages, the moments of the optimizer, the state, inputs (T, B), targets (T, B)
     or (1, B) for windows, two integers for dropout, and three numbers: the learning rate, the number of updates
@@ -51,9 +51,10 @@ def training_step(
         names, (rate, count, newest) = sorted(weights), ops.unstack(numbers)
         before = state if network.max_len is None else None
 
-        def loss() -> tuple[Array, State]:
+        def loss(values: list[Array]) -> tuple[Array, State]:
+            named = dict(zip(names, values, strict=True))
             logits, after = sequence(
-                network, weights, inputs, before, precision=precision, dropout_seed=dropout_seed, reset=reset
+                network, named, inputs, before, precision=precision, dropout_seed=dropout_seed, reset=reset
             )
             return ops.mean(ops.cross_entropy(logits, targets)), after
 

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from charrnn.backend import ops
+from charrnn.backend.ops import Array
 from charrnn.errors import TrainingError
 from charrnn.model import Model
-from charrnn.network import backend as ops
-from charrnn.network.backend import Array
 from charrnn.network.network import State, initial_weights, zero_state
 from charrnn.options import NetworkOptions, TrainingOptions
 from charrnn.text.corpus import Corpus

@@ -15,7 +15,7 @@ from tests.fixtures.processes import until
 
 GPU_UUID, MIG_UUID = f"GPU-{uuid4()}", f"MIG-{uuid4()}"  # of this run: locks on GPUs are those of the host
 PAUSE_S = 1.0  # before a child without its GPU ends
-LOST = "device 1: TensorFlow finds no GPU, so no work is claimed"
+LOST = "device 1: the backend finds no GPU, so no work is claimed"
 
 
 def submit(machine: Machine, parts: int = 1) -> str:
@@ -133,9 +133,19 @@ def test_a_gpu_that_tensorflow_does_not_find_is_an_error_at_the_start(wanted: st
         machine.set_gpus("0")
         done = machine.run("worker", "--devices", wanted)
         assert done.returncode == 2
-        assert f"error: TensorFlow finds no GPU with {VISIBLE}=1. Expected one. Check that nvidia-smi" in done.stderr
+        assert f"error: TensorFlow finds no GPU with {VISIBLE}=1 (a card, driver 1.2). Check that" in done.stderr
         looked = {line[VISIBLE] for line in machine.told("import")}
         assert looked == ({"1"} if wanted == "1" else {"0", "1"})
+
+
+def test_a_gpu_that_does_not_compute_is_an_error_at_the_start() -> None:
+    # Catches: a card that is newer than the library: it is found, and each part fails at the first operation
+    with make_machine("0", "1") as machine:
+        machine.break_gpu("CUDA_ERROR_INVALID_PTX: a PTX JIT compilation failed")
+        done = machine.run("worker", "--devices", "1")
+        assert done.returncode == 2
+        expected = f"TensorFlow fails (CUDA_ERROR_INVALID_PTX: a PTX JIT compilation failed) with {VISIBLE}=1 (a card"
+        assert f"error: {expected}" in done.stderr
 
 
 @pytest.mark.parametrize("wanted", ["0,0", "0,1,2", "1,2"])

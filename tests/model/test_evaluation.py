@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from charrnn.network import backend
+from charrnn.backend import ops
 from charrnn.network.network import initial_weights, sequence
 from charrnn.options import NetworkOptions
 from charrnn.training.evaluation import sampling_precision, validation_loss
@@ -42,9 +42,9 @@ def test_a_model_is_sampled_in_bfloat16_where_that_is_faster_and_changes_little(
     network, ids = NetworkOptions(units=16), np.random.default_rng(1).integers(0, 10, 900).astype(np.uint8)
     weights = initial_weights(network, 10, 1)
     rough = {name: 40 * value for name, value in weights.items()}
-    monkeypatch.setattr(backend, "fast_precision", lambda: "bfloat16")
+    monkeypatch.setattr(ops, "fast_precision", lambda: "bfloat16")
     chosen = [sampling_precision(network, found, ids) for found in (weights, rough)]
     assert chosen == ["bfloat16", "float32"]  # Catches: no comparison of the losses
     assert sampling_precision(NetworkOptions(units=16, max_len=7), weights, ids) == "float32"
-    monkeypatch.setattr(backend, "fast_precision", lambda: "float32")
+    monkeypatch.setattr(ops, "fast_precision", lambda: "float32")
     assert sampling_precision(network, weights, ids) == "float32"

@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-COMPUTE = "from charrnn.network import backend as ops; ops.compile_xla(ops.exp)(ops.ones((8,)))"
+COMPUTE = "from charrnn.backend import ops; ops.compile_xla(ops.exp)(ops.ones((8,)))"
 DIE = """
 import os
-from charrnn.network.notices import without_notices
+from charrnn.backend.notices import without_notices
 with without_notices():
     os.write(2, b"F0000 This processor has no AVX.\\n")
     os.abort()

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from charrnn.network import backend as ops
+from charrnn.backend import ops
 from charrnn.training.optimizers import ADAM, RMSPROP, Optimizer, average, average_share, cosine_rate
 
 

@@ -13,7 +13,6 @@ import pytest
 import charrnn
 from charrnn.errors import InputError, TrainingError
 from charrnn.model import Model
-from charrnn.network import backend as ops
 from charrnn.network.network import initial_weights
 from charrnn.options import NetworkOptions, TrainingOptions
 from charrnn.text.corpus import Corpus
@@ -276,18 +275,6 @@ def test_fine_tuning_uses_a_lower_learning_rate() -> None:
         float(np.abs(np.asarray(one.checkpoint.weights["dense.bias"])).max()) for one in (stop_at(1, trainer()), again)
     ]
     assert moved[1] == pytest.approx(training.FINE_TUNING_SHARE * moved[0], rel=0.02)
-
-
-def test_trainings_of_several_sizes_share_a_process_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Catches: a compiled step or evaluation shared by both, in which Keras's layers would make variables twice
-    monkeypatch.setattr(ops, "on_gpu", True)
-    for characters, batch in (("ab", 1), ("abc", 1), ("abc", 2)):
-        corpus = Corpus.of(Vocabulary(characters), [characters * 20], characters)
-        options = TrainingOptions(epochs=1, batch=batch, unroll=4, precision="float32", preview_temperatures=0)  # type: ignore[arg-type]
-        ops.keras_layer.cache_clear()  # as training other networks would
-        one = Trainer(corpus, NetworkOptions(units=7, layers=1), options)
-        one.run()
-        assert one.checkpoint.history
 
 
 def test_windows_are_shuffled_by_the_rng_seed() -> None:

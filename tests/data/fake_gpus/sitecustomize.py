@@ -48,6 +48,8 @@ def install(tensorflow: ModuleType) -> None:
     def convert_to_tensor(*arguments: Any, **options: Any) -> Any:
         if count_gpus() < at_first:
             raise tensorflow.errors.InternalError(None, None, "CUDA_ERROR_DEVICE_UNAVAILABLE")
+        if (FOLDER / "broken").exists():
+            raise tensorflow.errors.InternalError(None, None, (FOLDER / "broken").read_text())
         return convert(*arguments, **options)
 
     config.list_physical_devices = list_physical_devices

@@ -1,17 +1,12 @@
-"""The only module that names TensorFlow: the operations that the model is written in.
-
-All code above it consists of plain functions over arrays, so a port to another backend changes little more than this
-file. Importing it takes seconds and much memory, so only code that computes imports it.
-"""
+"""The operations that the model is written in, by TensorFlow. `charrnn.backend.ops` imports this module or `jax`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from charrnn.network.notices import without_notices
+from charrnn.backend.notices import without_notices
 
 with without_notices():
     import tensorflow as tf
@@ -97,13 +92,42 @@ def compile_xla(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
-def gradients(loss: Callable[[], tuple[Array, Any]], variables: Sequence[Array]) -> tuple[Any, list[Array]]:
-    """Return the result of `loss()`, and the gradients of its first element with respect to `variables`."""
+def gradients(loss: Callable[[list[Array]], tuple[Array, Any]], weights: list[Array]) -> tuple[Any, list[Array]]:
+    """Return the result of `loss(weights)`, and the gradients of its first element with respect to the weights."""
     with tf.GradientTape() as tape:
-        tape.watch(variables)
-        result = loss()
-    partials = tape.gradient(result[0], variables)
+        tape.watch(weights)
+        result = loss(weights)
+    partials = tape.gradient(result[0], weights)
     return result, [tf.convert_to_tensor(gradient) for gradient in partials]
+
+
+def scan(
+    body: Callable[[Any, Any], tuple[Any, Any]],
+    state: Any,
+    inputs: Sequence[Sequence[Array] | None],
+    steps: int,
+    *,
+    reverse: bool = False,
+) -> tuple[Any, tuple[Sequence[Array], ...]]:
+    """Run `body(state, inputs of a step) -> (state, outputs of the step)` for each step.
+
+    The graph has every step by itself. A loop in the graph is slower on a CPU, where its steps cannot overlap.
+
+    Args:
+        body: the step. Its inputs and outputs are tuples of arrays.
+        state: arrays in nested tuples and lists.
+        inputs: each with one array for each step, or None, which the body gets too.
+        steps: their number.
+        reverse: whether to run from the last step to the first.
+
+    Returns:
+        The last state, and each output in the order of the inputs, for `stack` and for another scan.
+    """
+    outputs = []
+    for k in reversed(range(steps)) if reverse else range(steps):
+        state, output = body(state, tuple(None if values is None else values[k] for values in inputs))
+        outputs.append(output)
+    return state, tuple(zip(*(outputs[::-1] if reverse else outputs), strict=True))
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:
@@ -165,16 +189,6 @@ def take_along_rows(values: Array, indices: Array) -> Array:
 def argmax(values: Array) -> Array:
     """Return the index of the maximum along the last axis, int32. (..., N) -> (...)"""
     return tf.argmax(values, axis=-1, output_type=tf.int32)
-
-
-@lru_cache(maxsize=8)
-def keras_layer(cell: str, units: int, inputs: int) -> Any:
-    """Return Keras's own recurrent layer for (B, T, inputs), which runs cuDNN on a GPU. `cell` is "lstm" or "gru"."""
-    import keras
-
-    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell](units, return_sequences=True, return_state=True)
-    layer.build((None, None, inputs))
-    return layer
 
 
 def dropout(values: Array, rate: float, seed: Array, *, locked: bool = False) -> Array:
