@@ -116,6 +116,7 @@ def make_report(rows: int, seconds: float, tallies: Tallies) -> Report:
         precision="bfloat16",
         steps=steps,
         slot_steps=steps * BATCH,
+        free_slot_steps=0,
         characters=rows * TEXT_LENGTH,
         seconds=Seconds(loading=0.01, compiling=0.0, sampling=seconds, writing=0.0),
         temperatures=tallies,

@@ -59,7 +59,7 @@ def calls(options: argparse.Namespace, *, stopped: bool) -> Iterator[tuple[Plan,
     for ids in outputs if stopped else ():
         ids[rng.random(shape) < 1 / MEAN_STOPPED] = 0
     nats, report = rng.random(shape, np.float32), Report(options.batch)
-    slots = Slots(cycle(rows), options.batch, options.steps)
+    slots = Slots(enumerate(cycle(rows)), options.batch, options.steps)
     for ids in cycle(outputs):
         before, started = report.characters, time.thread_time()
         plan = slots.plan()

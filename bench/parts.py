@@ -24,6 +24,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.maintenance import maintain, ring_missing
+from charrnn.sampling.defaults import CPU
 from worker.child import Child
 from worker.heartbeat import Heartbeat
 
@@ -88,7 +89,7 @@ def full_report(temperatures: int) -> Report:
     for number in range(PART_TEXTS):
         temperature = repr(round(0.2 * (1 + number % temperatures), 1))
         tallies.at(temperature).add("seed ", random.randbytes(TEXT_LENGTH // 2).hex(), 1.25)
-    return make_report(PART_TEXTS, PART_S, tallies)
+    return make_report(PART_TEXTS, PART_S[CPU], tallies)
 
 
 # The output of all parts completed here. Nobody reads their rows, and writing a part file is measured separately.
@@ -106,7 +107,7 @@ class Cost:
     @property
     def share(self) -> float:
         """Return the bookkeeping as a percentage of the part's work."""
-        return 100 * (self.claim + self.beats + self.complete) / PART_S
+        return 100 * (self.claim + self.beats + self.complete) / PART_S[CPU]
 
 
 def costs(stack: Stack, temperatures: int, beats: int) -> list[Cost]:
@@ -232,7 +233,7 @@ def part_figures(stack: Stack, seeds: Path) -> dict[str, float]:
     """Measure with 100,000 waiting parts. Their job's report has one temperature at first, and five in the end."""
     job, message_bytes = small_parts(stack, seeds)
     lose_bells(stack)
-    beats = round(PART_S / stack.settings.heartbeat_s)
+    beats = round(PART_S[CPU] / stack.settings.heartbeat_s)
     say_costs(costs(stack, 1, beats), 1, beats)
     say_claims(stack)
     say_beats(stack)

@@ -40,7 +40,7 @@ from charrnn.model_files import (
 )
 from charrnn.network.network import Weights
 from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
-from charrnn.sampling.defaults import choose_batch, choose_precision
+from charrnn.sampling.defaults import CPU, GPU, choose_batch, choose_precision
 from charrnn.sampling.limits import ALL
 from charrnn.sampling.randomness import row_key, seed_name
 from charrnn.sampling.sampler import sample
@@ -151,7 +151,7 @@ class Model:
         return self._samples(plan, rows, sampling.precision)
 
     def _samples(self, plan: list[tuple[str, str, float, int]], rows: list[Row], precision: str) -> Iterator[Sample]:
-        batch = choose_batch(len(rows))
+        batch = choose_batch(len(rows), GPU if ops.on_gpu else CPU)
         precision = choose_precision(precision, self.metrics.get("sampling_precision", FLOAT32), batch)
         sampled = self.sample_rows(rows, batch, precision=precision)
         texts = reorder((text.index, text) for text in sampled)

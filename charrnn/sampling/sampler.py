@@ -2,12 +2,14 @@
 
 B slots run K steps per compiled call. Feeding a seed and sampling are the same step: the input is the next character of
 the seed while there is one, then the character that was just sampled. `slots` plans which row each slot works on at
-each step.
+each step. On a GPU there are two such batches, whose calls follow each other without a pause: while one runs, the host
+gives out the characters of the other and plans its next call.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -26,8 +28,9 @@ from charrnn.sampling.slots import Report, Slots
 from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Texts
 
-STEPS = 16  # K, steps per call. Shorter calls cost more overhead, longer ones make canceling slow
+STEPS = 64 if ops.on_gpu else 16  # K, steps per call. Shorter calls cost more overhead, longer ones cancel slowly
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
+GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other
 
 
 def sample(
@@ -47,21 +50,27 @@ def sample(
         network: the architecture.
         weights: in float32, by name.
         rows: the rows to sample. They are read when a slot is free.
-        batch: number of slots. With one batch size and precision, the text of a row depends only on the weights and the
-            row.
+        batch: number of slots, of each batch if there are two. With one number and precision, the text of a row depends
+            only on the weights and the row.
         precision: of matrix multiplication, "float32" or "bfloat16". Gates, memory and probabilities are float32.
         reset: id of the character before which a row starts from a zero state; None: no character.
         report: filled in while sampling runs.
         on_call: called after each compiled call. It may raise to stop.
     """
     report = report or Report(batch)
-    sampler = _Sampler(network, cast_kernels(network, weights, precision), batch, precision, reset)
-    slots = Slots(rows, batch, sampler.steps)
+    waiting, kernels = enumerate(rows), cast_kernels(network, weights, precision)
+    ready = deque(_Sampler(network, kernels, waiting, batch, precision, reset) for _ in range(GROUPS))
+    running: deque[_Sampler] = deque()
     started = time.perf_counter() - report.seconds - report.compile_seconds
-    while not (plan := slots.plan()).is_empty:
-        ids, nats = sampler.run(plan, report)
-        report.steps += sampler.steps
-        texts = slots.collect(plan, ids, nats, report)
+    while ready or running:
+        while ready:
+            if (sampler := ready.popleft()).start(report):  # otherwise no row is left for it
+                running.append(sampler)
+        if not running:
+            return
+        sampler = running.popleft()
+        texts = sampler.collect(report)
+        ready.append(sampler)
         report.seconds = time.perf_counter() - started - report.compile_seconds
         away = time.perf_counter()
         if len(texts):
@@ -71,19 +80,30 @@ def sample(
 
 
 class _Sampler:
-    """The weights of a network, and the values that its slots carry from call to call."""
+    """The slots of a batch, the weights of a network, and the values that the slots carry from call to call."""
 
     def __init__(
-        self, network: NetworkOptions, weights: Weights, batch: int, precision: str, reset: int | None
+        self,
+        network: NetworkOptions,
+        weights: Weights,
+        rows: Iterator[tuple[int, Row]],
+        batch: int,
+        precision: str,
+        reset: int | None,
     ) -> None:
         self.network, self.weights, self.reset = network, weights, reset
         self.vocabulary_size = weights["dense.bias"].shape[0]
         self.steps = STEPS if network.max_len is None else WINDOW_STEPS
         self.shapes = (self.vocabulary_size, batch, self.steps, precision)
+        self.slots = Slots(rows, batch, self.steps)
+        self.call: tuple[Plan, Array, Array]
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
 
-    def run(self, plan: Plan, report: Report) -> tuple[np.ndarray, np.ndarray]:
-        """Run the steps of a plan, and return ids and their negative log probabilities, each (K, B)."""
+    def start(self, report: Report) -> bool:
+        """Start a call, which a GPU computes while the host goes on. Return whether there was work for it."""
+        plan = self.slots.plan()
+        if plan.is_empty:
+            return False
         numbers = uniforms(plan.key, plan.times)
         limits = plan.limits(self.vocabulary_size)
         inputs = map(ops.array, (plan.feed, plan.keep_mask, plan.temperature, numbers))
@@ -95,7 +115,14 @@ class _Sampler:
             ready[key](*arguments)
             report.compile_seconds += time.perf_counter() - started
         ids, nats, self.last, self.carried = ready[key](*arguments)
-        return np.asarray(ids), np.asarray(nats)
+        self.call = plan, ids, nats
+        return True
+
+    def collect(self, report: Report) -> Texts:
+        """Wait for the call that was started, and return the texts that are complete."""
+        plan, ids, nats = self.call
+        report.steps += self.steps
+        return self.slots.collect(plan, np.asarray(ids), np.asarray(nats), report)
 
 
 @lru_cache(maxsize=16)

@@ -16,6 +16,7 @@ from charrnn.jobs.job.states import JobState, Priority
 from charrnn.jobs.job.tallies import SKETCH
 from charrnn.jobs.job.views import Engine, Job, JobStatus
 from charrnn.options import count_windows
+from charrnn.sampling.defaults import CPU
 from charrnn.training.progress import EpochMetrics, Preview
 from charrnn.training.progress import Progress as TrainingProgress
 from producer.output import console
@@ -111,7 +112,7 @@ def sampling_line(spec: GenerateSpec) -> str:
     return (
         f"{counted(spec.num_seeds, 'seed')} x {counted(len(s.temperatures), 'temperature')} "
         f"({temperatures}{more}) x {counted(s.samples, 'sample')} "
-        f"of {counted(s.length, 'character')}{own}{stop}{limits}, {counted(spec.batch, 'slot')}, "
+        f"of {counted(s.length, 'character')}{own}{stop}{limits}, {counted(spec.batches[CPU], 'slot')}, "
         f"{s.precision}, rng-seed {s.rng_seed}"
     )
 

@@ -140,7 +140,7 @@ def test_a_version_s_number_can_be_as_long_as_it_likes(client: Client, model: st
 
 def test_seeds_x_temperatures_x_samples_are_rows(client: Client, model: str) -> None:
     job = submit(client, model, [Seed("a"), Seed("b"), Seed("a")], SAMPLING)
-    assert (job.spec.rows, job.spec.batch, job.parts) == (12, 16, 1)
+    assert (job.spec.rows, job.spec.batches, job.parts) == (12, {"cpu": 16, "gpu": 256}, 1)
     assert client.status(job.id).rows_total == 12
 
 

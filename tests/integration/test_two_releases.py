@@ -160,7 +160,7 @@ def test_the_spec_version_of_a_job_is_computed_from_its_content(store: Store, ad
 
         assert needed({}) == 1
         assert needed({"SamplingOptions.top_p": 2}) == 1  # it has its default
-        assert needed({"SamplingOptions.length": 2, "GenerateSpec.batch=16": 3}) == 3
+        assert needed({"SamplingOptions.length": 2, "GenerateSpec.part_rows=800": 3}) == 3
         assert needed({"Seed.top_p": 2}) == 1
         assert needed({"Seed.top_p": 2}, options=("top_p",)) == 2  # Catches: seeds whose options are not looked at
         assert needed({"NetworkOptions.cell=gru": 2}) == 2  # Catches: a version that an older worker cannot load

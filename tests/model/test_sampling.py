@@ -128,9 +128,9 @@ def test_a_tiny_temperature_is_greedy_and_a_huge_one_makes_text(untrained_model:
     assert len(set(huge.ids)) > len(untrained_model.vocabulary) / 2
 
 
-@pytest.mark.parametrize("steps", [1, 5, 64])
-def test_a_text_does_not_depend_on_the_steps_of_a_call(
-    untrained_model: Model, monkeypatch: pytest.MonkeyPatch, steps: int
+@pytest.mark.parametrize(("steps", "groups"), [(1, 1), (5, 1), (64, 1), (64, 2), (5, 3)])
+def test_a_text_does_not_depend_on_the_steps_of_a_call_or_on_how_many_run_in_turn(
+    untrained_model: Model, monkeypatch: pytest.MonkeyPatch, steps: int, groups: int
 ) -> None:
     rows = [
         replace(row, stop=(to_string([2, 3]), to_string([5])))
@@ -138,8 +138,9 @@ def test_a_text_does_not_depend_on_the_steps_of_a_call(
     ]
     expected = texts(untrained_model, rows)
     monkeypatch.setattr(sampling, "STEPS", steps)
+    monkeypatch.setattr(sampling, "GROUPS", groups)
     found = texts(untrained_model, rows)
-    for row in rows:  # Catches: a stop string that is split between two calls
+    for row in rows:  # Catches: a stop string that is split between two calls, rows of one batch numbered as another's
         np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
 
 
@@ -209,6 +210,14 @@ def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: M
     assert {len(text.ids) for text in found.values()} == {1}
     assert report.steps == 4 * STEPS  # Catches: slots that continue up to the row's length
     assert report.slot_steps == len(rows)
+
+
+def test_batches_in_turn_share_the_rows(untrained_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "GROUPS", 2)
+    report = Report(BATCH)
+    texts(untrained_model, [Row([1], 1.0, STEPS, key) for key in range(6 * BATCH + 1)], report=report)
+    assert report.steps == 7 * STEPS  # Catches: a batch that takes rows and leaves the other one idle
+    assert report.slot_steps == (6 * BATCH + 1) * STEPS
 
 
 def test_an_empty_text_has_no_nats(untrained_model: Model) -> None:

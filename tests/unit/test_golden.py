@@ -49,7 +49,7 @@ def test_a_document_of_any_release_is_read(name: str, version: int) -> None:
 
 
 def test_newer_fields_are_written_only_where_they_are_used() -> None:
-    since = {"SamplingOptions.top_p": 2, "SamplingOptions.stop": 3, "GenerateSpec.batch": 4}
+    since = {"SamplingOptions.top_p": 2, "SamplingOptions.stop": 3, "GenerateSpec.batches": 4}
     plain = SamplingOptions()
     # Catches: values equal to their default that are written, and refused by older releases
     assert stored(plain, since).keys() == plain.to_dict().keys() - {"top_p", "stop"}
@@ -58,7 +58,7 @@ def test_newer_fields_are_written_only_where_they_are_used() -> None:
     assert stored(used, since) == used.to_dict()
     assert needed_version(used, since) == 3  # Catches: the version of the last field instead of the highest
     # A field without a default is always written.
-    assert stored(GENERATE_SPEC, since)["batch"] == 16
+    assert stored(GENERATE_SPEC, since)["batches"] == {"cpu": 16, "gpu": 256}
     assert needed_version(GENERATE_SPEC, since) == 4
 
 

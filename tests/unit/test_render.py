@@ -33,7 +33,7 @@ SPEC = GenerateSpec(
     rows=9,
     characters=99,
     sampling=SamplingOptions(temperatures=(0.5,), stop=("\n",), top_k=5, precision="bfloat16", rng_seed=7),
-    batch=256,
+    batches={"cpu": 256, "gpu": 4096},
     part_rows=12_800,
 )
 GENERATE = JobStatus(

@@ -91,6 +91,7 @@ def part_report(first: int) -> Report:
         precision="float32",
         steps=10,
         slot_steps=80,
+        free_slot_steps=80,
         characters=100,
         seconds=Seconds(loading=0.5, compiling=0.25, sampling=2.0, writing=0.125),
         temperatures=tallies,

@@ -43,7 +43,7 @@ def make_spec(num_seeds: int, temperatures: int, samples: int) -> GenerateSpec:
         rows=num_seeds * temperatures * samples,
         characters=num_seeds * temperatures * samples * sampling.length,
         sampling=sampling,
-        batch=1,
+        batches={"cpu": 1, "gpu": 1},
         part_rows=50,
     )
 

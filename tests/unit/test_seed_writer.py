@@ -49,7 +49,12 @@ def test_a_job_records_the_options_of_its_seeds() -> None:
     seeds = store_seeds(given, SAMPLING, Vocabulary(CHARACTERS), lambda frames: FileRef(**FILE, size=len([*frames])))
     assert seeds.options == {"length", "stop"}  # Catches: the options of the last seed alone
     target = Target(model="speeches", version=1, characters=CHARACTERS, precision="float32", network=NetworkOptions())
-    facts = {"request": GenerateRequest(model="speeches"), "after": None, "key": None, "fleet": Fleet(1, None, None)}
+    facts = {
+        "request": GenerateRequest(model="speeches"),
+        "after": None,
+        "key": None,
+        "fleet": Fleet(1, "cpu", None, None),
+    }
     plan = Plan(**facts, sampling=SAMPLING, target=target)  # type: ignore[arg-type]
     # Catches: a job that is given to workers that do not know an option of its seeds
     assert plan.new_job(seeds).seed_options == {"length", "stop"}

@@ -13,7 +13,7 @@ from charrnn.jobs.settings import Settings
 
 SECONDS = [name for name in Settings.names() if name.endswith("_s")]
 NUMBERS = {"store_connections": "7", "retention_days": "0.5"}
-PLACES = [name for name in Settings.names() if not name.endswith("_s") and name not in NUMBERS]
+PLACES = [name for name in Settings.names() if not name.endswith("_s") and name not in {*NUMBERS, "backend"}]
 KERNEL_LIMIT = 107  # bytes of a Unix socket's path
 
 
@@ -65,6 +65,12 @@ def test_a_place_is_read_from_its_variable(field: str) -> None:
 def test_a_url_of_no_redis_server_is_refused(url: str) -> None:
     with pytest.raises(InputError, match="CHARRNN_REDIS_URL is not a URL of a Redis server"):
         from_env(CHARRNN_REDIS_URL=url)
+
+
+def test_a_backend_is_one_of_two() -> None:
+    assert [from_env(CHARRNN_BACKEND=name).backend for name in ("", "tensorflow", "jax")] == ["", "tensorflow", "jax"]
+    with pytest.raises(InputError, match="CHARRNN_BACKEND must be one of tensorflow, jax. Received: 'torch'"):
+        from_env(CHARRNN_BACKEND="torch")
 
 
 def test_an_empty_variable_means_the_default() -> None:

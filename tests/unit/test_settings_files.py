@@ -21,6 +21,7 @@ NAMES = Settings.names()
 
 NUMBERS = {name: "12.5" for name in Settings.names() if name.endswith("_s")}
 NUMBERS |= {"store_connections": "7", "retention_days": "0.5"}
+VALUES = {**NUMBERS, "redis_url": "redis://there:1/2", "backend": "jax"}
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_the_nearest_project_counts_alone(places: Places) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_can_be_in_a_file_or_in_a_file_that_it_names(places: Places, name: str, tmp_path: Path) -> None:
-    value = NUMBERS.get(name) or ("redis://there:1/2" if name == "redis_url" else "/there")
+    value = VALUES.get(name, "/there")
     places.user.write_text(f"{name} = {value if name in NUMBERS else repr(value)}\n")
     expected = getattr(Settings.from_env({}), name)
     assert str(expected) == value

@@ -21,6 +21,7 @@ from charrnn.jobs.job.sizing import (
     row_memory,
     split,
 )
+from charrnn.sampling.defaults import CPU, GPU
 
 
 def part_rows(rows: int, length: int = 400, devices: int = 1, speed: float | None = 40_000.0) -> int:
@@ -78,8 +79,15 @@ def test_a_job_with_too_large_parts_is_refused_with_the_limit() -> None:
 
 
 def test_a_speed_is_kept_as_that_of_a_full_batch() -> None:
-    assert batch_speed(full_speed(9_000, 2.0, 16), 16) == pytest.approx(4_500)
-    assert full_speed(9_000, 2.0, 16) == pytest.approx(10_000)  # 16 slots reach 0.45 of the speed of 256
+    assert batch_speed(full_speed(9_000, 2.0, 16, CPU), 16, CPU) == pytest.approx(4_500)
+    assert full_speed(9_000, 2.0, 16, CPU) == pytest.approx(10_000)  # 16 slots reach 0.45 of the speed of 256
+    assert full_speed(9_000, 2.0, 4096, GPU) == pytest.approx(5_000)
+
+
+def test_a_part_of_a_gpu_is_short_and_fills_its_slots() -> None:
+    # Catches: the 20 s of a CPU, after which a GPU would have 600,000,000 characters in memory
+    assert choose_part_rows(10**7, 10**9, 8192, 1, 10**7, 10**6, GPU) == 4 * 8192
+    assert choose_part_rows(10**7, 10**9, 8192, 1, 10**7, 10**5, GPU) == 8192
 
 
 def test_an_estimate_grows_with_rows_seeds_and_texts() -> None:

@@ -129,7 +129,7 @@ def sampled(keys: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def check_like_plain(rows: list[Row], batch: int, steps: int) -> None:
     """Check that slots give every text, every input and every count of the plain form."""
-    slots, plain = Slots(rows, batch, steps), PlainSlots(rows, batch, steps)
+    slots, plain = Slots(enumerate(rows), batch, steps), PlainSlots(rows, batch, steps)
     reports = Report(batch), Report(batch)
     found: list[Text] = []
     expected: list[tuple[int, list[int], list[float], bool]] = []
@@ -208,7 +208,8 @@ def test_long_texts_and_short_ones_end_in_one_call() -> None:
 
 def test_characters_with_the_codes_of_surrogates_stop_a_text() -> None:
     ids = [0xD800, 0xDC00, 0xFFFF, 7]
-    slots, report = Slots([Row([1], 1.0, 4, 0, stop=(to_string([0xDC00, 0xFFFF]),))], 1, 4), Report(1)
+    row = Row([1], 1.0, 4, 0, stop=(to_string([0xDC00, 0xFFFF]),))
+    slots, report = Slots(enumerate([row]), 1, 4), Report(1)
     plan = slots.plan()
     texts = slots.collect(plan, np.array(ids, np.int32)[:, None], np.ones((4, 1), np.float32), report)
     assert [(text.ids.tolist(), text.stopped) for text in texts] == [([0xD800], True)]
@@ -216,6 +217,6 @@ def test_characters_with_the_codes_of_surrogates_stop_a_text() -> None:
 
 def test_rows_are_read_when_a_slot_is_free() -> None:
     rows = iter([Row([1], 1.0, 3, key) for key in range(20)])
-    slots = Slots(rows, 2, 4)
+    slots = Slots(enumerate(rows), 2, 4)
     slots.plan()  # each slot starts two rows, the second at the fourth step
     assert len(list(rows)) == 16  # Catches: rows that are read ahead, whose seeds wait in memory

@@ -20,7 +20,7 @@ GENERATE = GenerateSpec(
     rows=60,
     characters=540,
     sampling=SamplingOptions(temperatures=(0.2, 1.0, 1.5), samples=4, length=9, rng_seed=11),
-    batch=64,
+    batches={"cpu": 64, "gpu": 256},
     part_rows=3200,
 )
 TRAIN = TrainSpec(

@@ -55,7 +55,8 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
 
     from charrnn.sampling.slots import Report as Sampled
 
-    report, tallies = Sampled(spec.batch), Tallies()
+    batch = spec.batches[device_kind(child.device)]
+    report, tallies = Sampled(batch), Tallies()
     characters = sum(len(rows) * rows.sampling.length for rows in seeds)
 
     def on_call(_: Sampled) -> None:
@@ -67,7 +68,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     rows = sampler_rows(model, chain.from_iterable(seeds))
     options: dict[str, Any] = {"precision": spec.sampling.precision, "report": report, "on_call": on_call}
     with LineWriter(chain.from_iterable(seeds), loaded, spec.name, tallies) as lines:
-        for texts in model.sample_calls(rows, spec.batch, **options):
+        for texts in model.sample_calls(rows, batch, **options):
             lines.add(texts)
         watch.enter(WRITING)
         chunks = lines.finish(watch.check)  # kept in memory, so that writing can be retried
@@ -113,6 +114,7 @@ def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies
         precision=spec.sampling.precision,
         steps=sampled.steps,
         slot_steps=sampled.slot_steps,
+        free_slot_steps=sampled.steps * sampled.batch - sampled.slot_steps,
         characters=sampled.characters,
         seconds=seconds,
         temperatures=tallies,
@@ -135,7 +137,7 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
         if not child.leases.committed(part):
             child.files.delete(output.name)
             raise
-    if (speed := report.measured_speed()) is not None:
+    if (speed := report.measured_speed(kind)) is not None:
         child.record_speed(part.spec.model, kind, speed)
     if part.token > 1:  # the worker of an earlier lease may have died between writing its file and committing it
         for file in child.files.list_prefix(part_prefix(part.job, part.number)):

@@ -34,7 +34,7 @@ class Seconds:
         )
 
 
-COUNTS = ("parts", "batch", "steps", "slot_steps", "characters")
+COUNTS = ("parts", "batch", "steps", "slot_steps", "free_slot_steps", "characters")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +42,19 @@ class Report:
     """A report about the sampling of one part, or of all parts of a job so far.
 
     Attributes:
+        batch: batch size in slots; the largest, if devices of several kinds have worked.
         steps: number of batch steps.
         slot_steps: number of steps of busy slots, including those that read a seed.
+        free_slot_steps: number of steps of slots without work.
         characters: number of sampled characters.
     """
 
     parts: int
-    batch: int  # batch size in slots
+    batch: int
     precision: str
     steps: int
     slot_steps: int
+    free_slot_steps: int
     characters: int
     seconds: Seconds
     temperatures: Tallies
@@ -64,8 +67,10 @@ class Report:
         return replace(
             part,
             parts=self.parts + part.parts,
+            batch=max(self.batch, part.batch),
             steps=self.steps + part.steps,
             slot_steps=self.slot_steps + part.slot_steps,
+            free_slot_steps=self.free_slot_steps + part.free_slot_steps,
             characters=self.characters + part.characters,
             seconds=self.seconds + part.seconds,
             temperatures=temperatures,
@@ -74,19 +79,22 @@ class Report:
     @property
     def fill(self) -> float:
         """Batch utilization: the share of slots that were busy."""
-        return self.slot_steps / max(1, self.steps * self.batch)
+        return self.slot_steps / max(1, self.slot_steps + self.free_slot_steps)
 
-    def measured_speed(self) -> float | None:
+    def measured_speed(self, kind: str) -> float | None:
         """Return the throughput with a full batch in characters/s, by which the next job's parts are sized.
 
         It is None for a single text, which is computed by other matrix products, for a short part, and for one that
         left slots empty. All processed characters count, including those of seeds: otherwise a short text with a long
         seed would have a throughput of almost 0.
+
+        Args:
+            kind: of the device, "cpu" or "gpu".
         """
         seconds = self.seconds.sampling + self.seconds.writing
         if self.batch == 1 or seconds < MEASURED_S or self.fill < MEASURED_FILL:
             return None
-        return full_speed(self.slot_steps, seconds, self.batch)
+        return full_speed(self.slot_steps, seconds, self.batch, kind)
 
     def to_dict(self) -> JsonObject:
         return {**vars(self), "seconds": asdict(self.seconds), "temperatures": self.temperatures.to_dict()}

@@ -1,7 +1,8 @@
 """Estimates: how many rows a part gets, how long a job takes, and how much disk space it needs.
 
-A part is about 20 seconds of work. A killed worker loses that much, a cancelled job still does that much, and a worker
-checks the queue that often. No row's text depends on it.
+A part is about 20 seconds of work on a CPU, and 4 on a GPU, which would otherwise keep a million rows in memory. A
+killed worker loses that much, a cancelled job still does that much, and a worker checks the queue that often. No row's
+text depends on it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import math
 from dataclasses import dataclass
 
 from charrnn.errors import InputError, counted
-from charrnn.sampling.defaults import BATCHES
+from charrnn.sampling.defaults import BATCHES, CPU, GPU
 
-PART_S = 20.0
+PART_S = {CPU: 20.0, GPU: 4.0}
 LEAST_S = 2.0  # shortest part with one device: no other device could share it, and each part costs about 0.1 s
 TURNS = 4  # parts for each device, so that no device is idle while another one finishes a long part
-CHARACTERS_PER_S = 40_000.0  # speed of 2 x LSTM(512) on two cores, assumed if none is known
+CHARACTERS_PER_S = {CPU: 40_000.0, GPU: 5_000_000.0}  # speed of 2 x LSTM(512) that is assumed if none is known
 MAX_PARTS = 100_000  # each part is a row of the store
 SPLIT = 8  # pieces that a failed part is split into: a bad row among 256 is alone after 3 splits
 MAX_ROWS = 1_000_000_000  # of a job; their result lines take 110 GB without texts
@@ -66,7 +67,13 @@ def most_part_rows(row_memory: int) -> int:
 
 
 def choose_part_rows(
-    rows: int, characters: int, batch: int, devices: int, most: int, characters_per_s: float | None = None
+    rows: int,
+    characters: int,
+    batch: int,
+    devices: int,
+    most: int,
+    characters_per_s: float | None = None,
+    kind: str = CPU,
 ) -> int:
     """Return the number of rows of a part. A part with more than one batch has whole batches.
 
@@ -77,11 +84,12 @@ def choose_part_rows(
         devices: number of devices that could work on the job now.
         most: rows that a part may have.
         characters_per_s: speed of one device with this batch size, if it is known.
+        kind: of the devices.
     """
-    per_second = rows * (characters_per_s or CHARACTERS_PER_S) / characters
+    per_second = rows * (characters_per_s or CHARACTERS_PER_S[kind]) / characters
     least_s = LEAST_S if devices <= 1 else 0.0
     share = max(rows / (TURNS * max(devices, 1)), least_s * per_second)
-    batches = max(1, int(min(PART_S * per_second, share) / batch))
+    batches = max(1, int(min(PART_S[kind] * per_second, share) / batch))
     whole = most - most % batch or most
     return min(rows, whole, max(batches * batch, math.ceil(rows / MAX_PARTS)))
 
@@ -120,21 +128,22 @@ def split(first_row: int, rows: int) -> list[tuple[int, int]]:
 
 def device_kind(device: str) -> str:
     """Return the kind of a worker's device, cpu or gpu. Speeds are stored for each kind."""
-    return device if device == "cpu" else "gpu"
+    return CPU if device == CPU else GPU
 
 
-def full_speed(characters: int, seconds: float, batch: int) -> float:
+def full_speed(characters: int, seconds: float, batch: int, kind: str) -> float:
     """Return the characters per second of a device with the largest batch, from a measurement with this batch."""
-    return characters / seconds / _share(batch)
+    return characters / seconds / _share(batch, kind)
 
 
-def batch_speed(characters_per_s: float, batch: int) -> float:
+def batch_speed(characters_per_s: float, batch: int, kind: str) -> float:
     """Return the expected characters per second with this batch, from those with the largest batch."""
-    return characters_per_s * _share(batch)
+    return characters_per_s * _share(batch, kind)
 
 
-def _share(batch: int) -> float:
-    return BATCHES.get(batch, min(BATCHES.values()) / 4)  # a single slot, for a single text
+def _share(batch: int, kind: str) -> float:
+    shares = BATCHES[kind]
+    return shares.get(batch, min(shares.values()) / 4)  # a single slot, for a single text
 
 
 def result_bytes(rows: int, characters: int, seed_bytes: int, *, logprobs: bool) -> tuple[int, int]:

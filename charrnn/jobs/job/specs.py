@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from charrnn.checks import check_integer
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import JsonObject, stored
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
+from charrnn.sampling.defaults import CPU, GPU
 
 SINCE: Mapping[str, int] = {}
 """The spec version that brought what is newer than version 1, which is that of the first release.
@@ -28,6 +30,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MAX_LABEL = 200  # characters of a job's label
 MAX_SOURCES = 100
 MAX_KEEP = 1_000_000  # versions
+MAX_BATCH = 65_536  # slots
 
 
 def check_name(what: str, name: str) -> None:
@@ -112,7 +115,7 @@ class GenerateSpec:
     rows: int
     characters: int  # maximum number of characters to sample
     sampling: SamplingOptions  # options that a seed may override for its rows
-    batch: int  # batch size in slots; stored like the precision, since a row's text may depend on it
+    batches: Mapping[str, int]  # batch size in slots by kind of device; stored, since a row's text may depend on it
     part_rows: int
 
     @property
@@ -141,6 +144,8 @@ class GenerateSpec:
         """
         with _reading(cls.QUEUE):
             parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
+            for kind in (CPU, GPU):
+                check_integer(f"batches.{kind}", values["batches"][kind], 1, MAX_BATCH)
             return cls(**{**values, **parts})
 
 

@@ -22,7 +22,7 @@ from charrnn.jobs.job.version import CANDIDATE, CHAMPION, Comparison, Gate, NewV
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
 from charrnn.jobs.store.tables import aliases, jobs, models, versions
 from charrnn.options import NetworkOptions
-from charrnn.sampling.defaults import choose_precision
+from charrnn.sampling.defaults import CPU, choose_precision
 from charrnn.text.documents import check_storable
 
 MAX_DIGITS = 9  # most digits of a version number that the database holds
@@ -291,7 +291,7 @@ def with_version(connection: Connection, spec: JsonObject, version: int) -> Json
     if best is None:
         raise NotFoundError(f"{spec['model']}@{version} was deleted. List versions with: charrnn-jobs models")
     sampling = spec["sampling"]
-    precision = choose_precision(sampling["precision"], best, spec["batch"])
+    precision = choose_precision(sampling["precision"], best, spec["batches"][CPU])
     return {**spec, "version": version, "sampling": {**sampling, "precision": precision}}
 
 

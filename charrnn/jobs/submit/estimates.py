@@ -12,17 +12,18 @@ from charrnn.jobs.job.sizing import CHARACTERS_PER_S, TrainingEstimate
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.store.shown.readable import Trained
 from charrnn.options import NetworkOptions, TrainingOptions
+from charrnn.sampling.defaults import CPU, GPU
 
 KNOWN_WEIGHTS = NetworkOptions().num_weights(90)  # of the network whose speeds are known: 2 x LSTM(512)
-FASTEST = 500_000.0  # characters/s; above it, the work beside the matrix products counts
+FASTEST = {CPU: 500_000.0, GPU: 30_000_000.0}  # characters/s; above it, the work beside the matrix products counts
 START_S = 6.0  # seconds to load TensorFlow, to compile a step and to save the version
 EPOCH_S = 0.15  # seconds of each epoch for the previews and the validation loss of a small text
 TRAINED_PER_S = 12_000.0  # characters/s in training, 2 x LSTM(512) on two cores
 
 
-def guess_speed(weights: int) -> float:
-    """Return the throughput of sampling with a full batch on two cores, in characters/s, for so many weights."""
-    return min(FASTEST, CHARACTERS_PER_S * KNOWN_WEIGHTS / weights)
+def guess_speed(weights: int, kind: str) -> float:
+    """Return the throughput of sampling with a full batch in characters/s, for so many weights and a kind of device."""
+    return min(FASTEST[kind], CHARACTERS_PER_S[kind] * KNOWN_WEIGHTS / weights)
 
 
 def estimate_training(spec: TrainSpec, earlier: Sequence[Trained]) -> TrainingEstimate:

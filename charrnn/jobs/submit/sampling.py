@@ -36,7 +36,7 @@ from charrnn.jobs.submit.estimates import guess_speed
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.target import Fleet, Target, find_fleet, find_target, target_after
 from charrnn.options import SamplingOptions
-from charrnn.sampling.defaults import choose_batch, choose_precision
+from charrnn.sampling.defaults import CPU, choose_batches, choose_precision
 from charrnn.text.documents import check_storable
 from charrnn.text.vocabulary import Vocabulary
 
@@ -268,10 +268,11 @@ def make_spec(
     Raises:
         InputError: the job would have too many parts, or too large ones.
     """
-    batch, most = choose_batch(seeds.rows), most_part_rows(seeds.row_memory)
+    batches, most = choose_batches(seeds.rows), most_part_rows(seeds.row_memory)
     if part_rows is None:
-        speed = fleet.characters_per_s and batch_speed(fleet.characters_per_s, batch)
-        part_rows = choose_part_rows(seeds.rows, seeds.characters, batch, fleet.devices, most, speed)
+        batch = batches[fleet.kind]
+        speed = fleet.characters_per_s and batch_speed(fleet.characters_per_s, batch, fleet.kind)
+        part_rows = choose_part_rows(seeds.rows, seeds.characters, batch, fleet.devices, most, speed, fleet.kind)
     check_part_rows(seeds.rows, part_rows, most)
     return GenerateSpec(
         model=target.model,
@@ -280,8 +281,8 @@ def make_spec(
         num_seeds=seeds.num_seeds,
         rows=seeds.rows,
         characters=seeds.characters,
-        sampling=replace(sampling, precision=choose_precision(sampling.precision, target.precision, batch)),
-        batch=batch,
+        sampling=replace(sampling, precision=choose_precision(sampling.precision, target.precision, batches[CPU])),
+        batches=batches,
         part_rows=part_rows,
     )
 
@@ -300,11 +301,11 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet, target: Target) 
     if mean_length is not None:
         characters = min(characters, round(spec.rows * mean_length))
     in_store, export = result_bytes(spec.rows, characters, seed_bytes, logprobs=spec.sampling.logprobs)
-    speed = fleet.characters_per_s or guess_speed(target.network.num_weights(len(target.characters)))
+    speed = fleet.characters_per_s or guess_speed(target.network.num_weights(len(target.characters)), fleet.kind)
     return Estimate(
         result_bytes=in_store + spec.seeds.size,
         export_bytes=export,
-        seconds=characters / batch_speed(speed, spec.batch) / max(fleet.devices, 1),
+        seconds=characters / batch_speed(speed, spec.batches[fleet.kind], fleet.kind) / max(fleet.devices, 1),
         guessed=fleet.characters_per_s is None,
         mean_length=mean_length,
     )

@@ -12,6 +12,7 @@ from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.shown.readable import mean_short_length, only_model
 from charrnn.jobs.store.store import Store
 from charrnn.options import AUTO, NetworkOptions
+from charrnn.sampling.defaults import CPU, GPU
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Fleet:
     """The live devices that can sample, the model's speed on them, and the mean length of its texts."""
 
     devices: int
+    kind: str  # of the slowest device: "cpu" or "gpu"
     mean_length: float | None  # of the texts that a stop string could end; None if none is known
-    characters_per_s: float | None  # on the slowest kind of device, with a full batch; None if no speed is known
+    characters_per_s: float | None  # on this kind, with a full batch; None if it is not known
 
 
 def find_target(connections: Connections, model: str | None, after: int | None) -> Target:
@@ -70,8 +72,8 @@ def target_after(training: TrainSpec) -> Target:
 def find_fleet(connections: Connections, model: str) -> Fleet:
     """Return the live devices that sample, the model's speed on the slowest kind among them, and its mean length."""
     known, workers = connections.store.speeds(model), connections.workers()
-    devices = [worker.device for worker in workers if GenerateSpec.QUEUE in worker.queues]
-    live = [known[kind] for kind in map(device_kind, devices) if kind in known]
+    kinds = [device_kind(worker.device) for worker in workers if GenerateSpec.QUEUE in worker.queues]
+    kind = GPU if set(kinds or known) == {GPU} else CPU
     with connections.store.read() as connection:
         mean_length = mean_short_length(connection, model)
-    return Fleet(len(devices), mean_length, min(live or known.values(), default=None))
+    return Fleet(len(kinds), kind, mean_length, known.get(kind))

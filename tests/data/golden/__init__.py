@@ -100,7 +100,7 @@ GENERATE_SPEC = GenerateSpec(
     rows=20,
     characters=180,
     sampling=SAMPLING,
-    batch=16,
+    batches={"cpu": 16, "gpu": 256},
     part_rows=800,
 )
 TRAIN_REQUEST = TrainRequest(
@@ -114,7 +114,8 @@ def report() -> Report:
     tallies = Tallies()
     tallies.at("0.5").add("seed ", "text", 1.5)
     seconds = Seconds(loading=0.5, compiling=0.25, sampling=2.0, writing=0.125)
-    facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80, "characters": 4}
+    facts = {"parts": 1, "batch": 16, "precision": "float32", "steps": 10, "slot_steps": 80}
+    facts |= {"free_slot_steps": 80, "characters": 4}
     return Report(**facts, seconds=seconds, temperatures=tallies)  # type: ignore[arg-type]
 
 
