@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import takewhile
+from pathlib import Path
 
 from charrnn.backend import BACKENDS, choose_backend
 from charrnn.errors import InputError
@@ -86,14 +87,20 @@ def _list_gpus() -> list[str]:
     )
 
 
-def pin(device: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Make one device visible to the backend that this process will import."""
+def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ) -> None:
+    """Make one device visible to the backend that this process will import.
+
+    What is compiled for a GPU is kept in the home: a training takes 20 s to compile, again in every child.
+    """
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device
     environ["JAX_PLATFORMS"] = "cpu" if device == CPU else "cuda"  # JAX would compute on the CPU if the GPU fails
+    if device != CPU:
+        environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home / "compiled" / "xla"))
+        environ.setdefault("CUDA_CACHE_PATH", str(home / "compiled" / "cuda"))
 
 
-def check(devices: Sequence[str]) -> None:
+def check(devices: Sequence[str], home: Path) -> None:
     """Check that each GPU computes. Otherwise the backend would silently use the CPU, or fail at the first part.
 
     The checks run in separate processes, all at once: a process that has imported a backend must not fork, and its
@@ -102,7 +109,7 @@ def check(devices: Sequence[str]) -> None:
     Raises:
         InputError: one of them is not found or computes nothing, or something wrong.
     """
-    probes = {device: _start_probe(device) for device in devices if device != CPU}
+    probes = {device: _start_probe(device, home) for device in devices if device != CPU}
     failures = {device: _failure(probe) for device, probe in probes.items()}
     for device, failure in failures.items():
         if failure is not None:
@@ -136,9 +143,9 @@ def try_device() -> str | None:
     return None
 
 
-def _start_probe(device: str) -> subprocess.Popen[str]:
+def _start_probe(device: str, home: Path) -> subprocess.Popen[str]:
     environ = dict(os.environ)
-    pin(device, environ)
+    pin(device, home, environ)
     return subprocess.Popen([*MODULE, "worker.devices"], env=environ, stdout=subprocess.PIPE, text=True)
 
 

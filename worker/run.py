@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing import get_context
 
 from billiard import current_process
@@ -23,7 +24,7 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
 from celery.worker.consumer import Consumer
 
-from charrnn.backend import SETTING, choose_backend
+from charrnn.backend import BACKENDS, SETTING, choose_backend
 from charrnn.errors import CharrnnError, InputError, UnreachableError
 from charrnn.jobs import private
 from charrnn.jobs.connections import Connections
@@ -74,7 +75,7 @@ class Worker:
         """
         if not again:  # in a restart each child checks its own GPU, so that one lost GPU does not stop the others
             device_lock.check_free(self.devices)
-            devices.check(self.devices)
+            devices.check(self.devices, self.settings.home)
         self.pulse = Pulse(self.settings, len(self.devices))
         self._wait_for_store() if again else self._check_store()
         private.close_all(self.settings.home)
@@ -154,7 +155,7 @@ class Worker:
         lifetime.end_with(self.pid, signal.SIGKILL)
         index = current_process().index
         device = self.devices[index]
-        devices.pin(device)
+        devices.pin(device, self.settings.home)
         self.pulse.beat(index)
         logs.identify(f"{self.life}/{index}", device)
         logger.info("child process %d started: device %s", index, device, extra={"event": "started"})
@@ -176,7 +177,9 @@ class Worker:
         sender.hub.timer.call_repeatedly(TOUCH_S, self._look_after_children)
         signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal; Celery would restart
         ready = {"event": "ready"}
-        logger.info("worker ready: devices %s, queues %s", ", ".join(self.devices), ", ".join(self.queues), extra=ready)
+        devices, queues = ", ".join(self.devices), ", ".join(self.queues)
+        backend = BACKENDS[choose_backend()]
+        logger.info("worker ready: devices %s, queues %s, backend %s", devices, queues, backend, extra=ready)
 
     def _look_after_children(self) -> None:
         for pid in self.pulse.end_hanging():
@@ -203,11 +206,13 @@ def _check_library(backend: str) -> None:
         os.environ[SETTING] = backend
     try:
         choose_backend()
+        if find_spec("safetensors") is None:
+            raise InputError("A worker needs safetensors. Install the cpu extra or the gpu extra: pip install '.[cpu]'")
     except InputError as error:
         if sys.version_info < TOO_NEW:
             raise
         raise InputError(
-            f"A worker needs Python 3.11 to 3.13, for which TensorFlow has packages. This is Python "
+            f"A worker needs Python 3.11 to 3.13, for which TensorFlow and JAX have packages. This is Python "
             f"{platform.python_version()}. Install charrnn-jobs again, with another one: python3.13 -m venv env"
         ) from error
 

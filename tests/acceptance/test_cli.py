@@ -287,10 +287,10 @@ def test_modules_in_the_current_folder_are_not_run(home: Home, tmp_path: Path, c
     assert "does not answer" in done.stderr
 
 
-WITHOUT_SAFETENSORS = """
+WITHOUT_LIBRARIES = """
 import importlib.util, sys
 find = importlib.util.find_spec
-importlib.util.find_spec = lambda name, *package: None if name == "safetensors" else find(name, *package)
+importlib.util.find_spec = lambda name, *package: None if name in {missing} else find(name, *package)
 import worker.run
 worker.run.TOO_NEW = {too_new}
 from worker.__main__ import main
@@ -299,17 +299,22 @@ sys.exit(main(["--devices", "cpu"]))
 
 
 @pytest.mark.parametrize(
-    ("too_new", "message"),
+    ("missing", "too_new", "message"),
     [
-        ((4, 0), "A worker needs safetensors. Install the cpu extra"),
-        ((3, 11), r"A worker needs Python 3\.11 to 3\.13, .* This is Python 3\.1[1-3]\."),  # as on 3.14
+        (("safetensors",), (4, 0), "A worker needs safetensors. Install the cpu extra"),
+        (("jax", "tensorflow"), (4, 0), "TensorFlow or JAX is not installed. Install the cpu extra, with TensorFlow,"),
+        (
+            ("safetensors",),
+            (3, 11),
+            r"A worker needs Python 3\.11 to 3\.13, .* This is Python 3\.1[1-3]\.",
+        ),  # as on 3.14
     ],
 )
 def test_a_worker_without_the_model_s_library_does_not_start(
-    stack: Home, too_new: tuple[int, int], message: str
+    stack: Home, missing: tuple[str, ...], too_new: tuple[int, int], message: str
 ) -> None:
     # Catches: a worker that takes jobs from others and fails at each
-    code = WITHOUT_SAFETENSORS.format(too_new=too_new)
+    code = WITHOUT_LIBRARIES.format(missing=missing, too_new=too_new)
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, env=stack.environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

@@ -15,6 +15,8 @@ MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
 
 Machine = Callable[[str], None]
 
+HOME = Path("/home")
+
 
 def gpus(visible: str) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": visible}
@@ -158,18 +160,26 @@ def test_each_gpu_is_assigned_to_one_child() -> None:
 
 def test_a_pinned_gpu_is_the_only_visible_one() -> None:
     environ = gpus("0,1")
-    pin("1", environ)
+    pin("1", HOME, environ)
     assert environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
 def test_gpus_are_numbered_as_the_driver_numbers_them() -> None:
     # Catches: CUDA's own order, fastest first, in which `1` is another GPU
     environ: dict[str, str] = {}
-    pin("1", environ)
+    pin("1", HOME, environ)
     assert environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
 def test_a_child_on_the_cpu_sees_no_gpu() -> None:
     environ = gpus("0,1")
-    pin("cpu", environ)
-    assert environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    pin("cpu", HOME, environ)
+    assert (environ["CUDA_VISIBLE_DEVICES"], environ["JAX_PLATFORMS"]) == ("-1", "cpu")
+
+
+def test_what_is_compiled_for_a_gpu_is_kept_where_the_user_says_or_in_the_home() -> None:
+    environ = {"CUDA_CACHE_PATH": "/elsewhere"}
+    pin("1", HOME, environ)
+    assert environ["JAX_COMPILATION_CACHE_DIR"] == "/home/compiled/xla"
+    assert environ["CUDA_CACHE_PATH"] == "/elsewhere"
+    assert environ["JAX_PLATFORMS"] == "cuda"  # Catches: JAX that computes on the CPU if the GPU fails

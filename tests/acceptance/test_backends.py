@@ -1,0 +1,61 @@
+"""Jobs that workers compute with JAX: interrupted or not, they end with the same bytes, and TensorFlow reads them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
+from tests.fixtures.processes import Home, until
+
+SAMPLING = ("--seed", "the old sailor", "--seed", "a lamp", "-t", "0,0.5,1", "--rng-seed", "3")
+LONG = ("-n", "50", "-l", "400", "--part-rows", "3000")  # one part of some seconds
+LIMITED = ("-n", "9", "-l", "60", "--top-k", "7", "--top-p", "0.9", "--stop", ". ", "--precision", "float32")
+
+
+@pytest.fixture(scope="module")
+def jax(stack: Home, untrained: str) -> Iterator[Home]:
+    """A stack whose worker computes with JAX."""
+    home = Home(stack.path / "jax", {**SLICES, "CHARRNN_BACKEND": "jax"})
+    home.path.mkdir()
+    with home.up():
+        assert "backend JAX" in home.log()
+        home.ok("models", "import", untrained)
+        yield home
+
+
+def test_a_job_on_jax_has_the_same_bytes_after_a_kill(jax: Home) -> None:
+    calm = jax.ok("results", jax.ok("submit", "-m", "tiny", *SAMPLING, *LONG, "--wait").strip())
+    job = jax.ok("submit", "-m", "tiny", *SAMPLING, *LONG).strip()
+    before = until(lambda: jax.part_in_work(job), "progress")
+    os.kill(jax.pid_of(before["owner"]), signal.SIGKILL)
+    jax.ok("wait", job, "--timeout", "100s")
+    assert jax.part(job)["token"] > before["token"]
+    assert jax.ok("results", job) == calm
+
+
+def test_a_training_on_jax_ends_in_the_same_weights_after_a_kill(jax: Home, text_file: Path) -> None:
+    train_calmly(jax, text_file, "stream", "calm")
+    train_and_kill(jax, text_file, "stream", 0.6, after_checkpoint=True)
+
+
+def test_both_backends_write_the_same_texts_in_float32(jax: Home, stack: Home, untrained: str) -> None:
+    def texts(home: Home, model: str) -> list[str]:
+        rows = home.ok("results", home.ok("submit", "-m", model, *SAMPLING, *LIMITED, "--wait").strip())
+        return [json.loads(row)["text"] for row in rows.splitlines()]
+
+    stack.ok("models", "import", untrained, "--as", "same")
+    assert texts(jax, "tiny") == texts(stack, "same")
+
+
+def test_a_version_that_one_backend_trained_is_sampled_by_the_other(jax: Home, stack: Home, text_file: Path) -> None:
+    train_calmly(jax, text_file, "stream", "made")
+    archive = jax.path / "made.zip"
+    jax.ok("models", "export", "made", "-o", str(archive))
+    stack.ok("models", "import", str(archive))
+    assert stack.ok("submit", "-m", "made", "--seed", "the ", "-l", "20", "--wait")
