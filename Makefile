@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 BENCH := .venv-bench
+XLA := .cache/xla
 
 .PHONY: help demo up check test test-all faults soak fuzz bench lint unit docs format requirements clean
 
@@ -33,7 +34,7 @@ WORKERS := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 test: check ## every promise once, against real servers; 12 minutes
 	$(BIN)/pytest tests/acceptance tests/integration tests/model -m "not slow" $(WORKERS)
 
-test-all: test ## the rest: each real timeout, each race, more examples; half an hour with make test
+test-all: test $(XLA)/.ready ## the rest: each real timeout, each race, more examples; half an hour with make test
 	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=ci $(WORKERS)
 	$(BIN)/pytest tests/fuzz $(DOORS)
 
@@ -87,6 +88,7 @@ PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml
 requirements: ## pin and hash the dependencies again (needs uv)
 	$(COMPILE) --upgrade pyproject.toml $(TESTS) --extra cpu --output-file requirements.txt
 	$(PINNED) $(TESTS) --extra gpu --output-file requirements-gpu.txt
+	printf 'jax-cuda13-%s<0.11\n' pjrt plugin | $(COMPILE) --no-deps --output-file requirements-xla.txt -
 	echo hatchling | $(COMPILE) --constraint requirements.txt --output-file deploy/requirements/build.txt -
 	$(PINNED) $(SERVICES) --output-file deploy/requirements/producer.txt
 	$(PINNED) $(SERVICES) --extra cpu --output-file deploy/requirements/worker-cpu.txt
@@ -96,6 +98,13 @@ requirements: ## pin and hash the dependencies again (needs uv)
 $(BENCH)/.ready:
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet torch==2.13.0 numpy matplotlib
+	@touch $@
+
+# Compiles for GPUs that are not there. Beside the environment: every import of JAX there would look for a GPU.
+$(XLA)/.ready: requirements-xla.txt $(READY)
+	rm -rf $(XLA)
+	{ command -v uv >/dev/null && uv pip install --quiet --python $(BIN)/python --target $(XLA) --no-deps --require-hashes -r requirements-xla.txt; } || \
+	    $(BIN)/pip install --quiet --target $(XLA) --no-deps --require-hashes -r requirements-xla.txt
 	@touch $@
 
 clean: ## remove what make demo and make test made

@@ -163,11 +163,12 @@ def scan(
     steps: int,
     *,
     reverse: bool = False,
+    unroll: int = 1,
 ) -> tuple[Any, tuple[Sequence[Array], ...]]:
     """Run `body(state, inputs of a step) -> (state, outputs of the step)` for each step, as a loop on the device.
 
-    The loop is never unrolled: XLA would join products of neighboring steps, but not those of the first and last one,
-    so a text would depend on the step at which it began.
+    In sampling the loop must not be unrolled: XLA would join products of neighboring steps, but not those of the first
+    and last one, so a text would depend on the step at which it began.
 
     Args:
         body: the step. Its inputs and outputs are tuples of arrays.
@@ -175,11 +176,12 @@ def scan(
         inputs: each with the steps as its first axis, or None, which the body gets too.
         steps: their number.
         reverse: whether to run from the last step to the first.
+        unroll: steps in one turn of the loop, which CUDA launches as one graph if they have five kernels or more.
 
     Returns:
         The last state, and each output in the order of the inputs, for `stack` and for another scan.
     """
-    return lax.scan(body, state, tuple(inputs), length=steps, reverse=reverse)
+    return lax.scan(body, state, tuple(inputs), length=steps, reverse=reverse, unroll=unroll)
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:

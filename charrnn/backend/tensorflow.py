@@ -108,6 +108,7 @@ def scan(
     steps: int,
     *,
     reverse: bool = False,
+    unroll: int = 1,
 ) -> tuple[Any, tuple[Sequence[Array], ...]]:
     """Run `body(state, inputs of a step) -> (state, outputs of the step)` for each step.
 
@@ -119,6 +120,7 @@ def scan(
         inputs: each with one array for each step, or None, which the body gets too.
         steps: their number.
         reverse: whether to run from the last step to the first.
+        unroll: without effect here.
 
     Returns:
         The last state, and each output in the order of the inputs, for `stack` and for another scan.
