@@ -166,6 +166,8 @@ def _facts() -> Answer:
     cores = len(os.sched_getaffinity(0))
     if torch := sys.modules.get("torch"):
         return {"library": f"torch {torch.__version__}", "threads": torch.get_num_threads()}
+    if jax := sys.modules.get("jax"):
+        return {"library": f"jax {jax.__version__}, {jax.devices()[0].device_kind}", "threads": cores}
     if tf := sys.modules.get("tensorflow"):
         threads = tf.config.threading.get_intra_op_parallelism_threads() or cores
         return {"library": f"tensorflow {tf.__version__}", "threads": threads}

@@ -70,9 +70,9 @@ Turns: TypeAlias = dict[str, dict[int, list[Turn]]]
 """The turns of each peer and batch size, one per round."""
 
 
-def play(peers: Peers, options: argparse.Namespace) -> tuple[Turns, dict[str, Answer]]:
-    """Return the turns and the facts of all peers."""
-    with peers.playing(PEERS) as playing:
+def play(peers: Peers, options: argparse.Namespace, names: Iterable[str] = PEERS) -> tuple[Turns, dict[str, Answer]]:
+    """Return the turns and the facts of some peers."""
+    with peers.playing(names) as playing:
         players = {player.name: player for player in playing}
         # The notebook generates one text at a time.
         pairs = [(batch, name) for batch in options.batches for name in players if batch == 1 or "notebook" not in name]

@@ -44,12 +44,12 @@ def row(key: int, length: int, temperature: float = 1.0, stop: tuple[str, ...] =
 
 
 def charrnn_sampler(batch: int, units: int, precision: str) -> Forms:
-    from charrnn.sampling.sampler import sample
+    from charrnn.sampling.sampler import GROUPS, sample
 
     network, weights = initial(units)
 
     def run(steps: int) -> Answer:
-        rows = [row(key, steps) for key in range(batch)]
+        rows = [row(key, steps) for key in range(GROUPS * batch)]
         return {"characters": size_of(sample(network, weights, rows, batch, precision=precision))}
 
     return {"": run}

@@ -32,6 +32,7 @@ from typing import TypeAlias
 
 from bench.harness import Answer, serve
 from bench.peers.forms import STEPS, UNITS, Forms, Run
+from bench.peers.gpu import EQUAL, GPU, TRAINING
 from bench.peers.libraries import keras_sampler, notebook_generate, numpy_sampler, tensorflow_products
 from bench.peers.product import charrnn_ragged, charrnn_rows, charrnn_sampler
 from bench.peers.pytorch import torch_products, torch_sampler
@@ -64,7 +65,7 @@ RAGGED: dict[str, Peer] = {
 EQUAL_ROWS: dict[str, Peer] = {
     f"rows {precision}": partial(charrnn_rows, precision=precision) for precision in ("float32", "bfloat16")
 }
-ALL = PEERS | RAGGED | EQUAL_ROWS
+ALL = PEERS | RAGGED | EQUAL_ROWS | GPU | EQUAL | TRAINING
 
 
 def fastest(runs: Forms) -> tuple[str, Run]:

@@ -176,12 +176,13 @@ def scan(
         inputs: each with the steps as its first axis, or None, which the body gets too.
         steps: their number.
         reverse: whether to run from the last step to the first.
-        unroll: steps in one turn of the loop, which CUDA launches as one graph if they have five kernels or more.
+        unroll: steps in one turn of a GPU's loop, which CUDA launches as one graph if they have five kernels or more.
+            On a CPU it would only take longer to compile.
 
     Returns:
         The last state, and each output in the order of the inputs, for `stack` and for another scan.
     """
-    return lax.scan(body, state, tuple(inputs), length=steps, reverse=reverse, unroll=unroll)
+    return lax.scan(body, state, tuple(inputs), length=steps, reverse=reverse, unroll=unroll if on_gpu else 1)
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:

@@ -40,6 +40,7 @@ TERMINAL = """
 PAGE = """
     jobs_ms jobs_filtered_ms job_ms texts_ms cell_ms parts_ms report_ms core_share_1_viewers core_share_100_viewers
 """
+GPU = "characters_per_s equal share_bfloat16 training"
 HOST = """
     plan_collect_chars_per_s plan_collect_stop_chars_per_s random_numbers_chars_per_s rows_chars_per_s
     lines_chars_per_s
@@ -77,9 +78,10 @@ beside = pytest.mark.slow("test_bench_runs_to_its_last_line")
         pytest.param("pipeline", (), PIPELINE, marks=beside),
         pytest.param("terminal", (), TERMINAL, marks=beside),
         pytest.param("host", (), HOST, marks=beside),
+        pytest.param("gpu", (), GPU, marks=beside),
         pytest.param("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS, marks=beside),
     ],
-    ids=["training", "notebook", "sampling", "pipeline", "terminal", "host", "notebook beside Keras"],
+    ids=["training", "notebook", "sampling", "pipeline", "terminal", "host", "gpu", "notebook beside Keras"],
 )
 def test_bench_runs_to_its_last_line(bench: str, options: tuple[str, ...], keys: str) -> None:
     assert sorted(last_line(bench, *options)) == sorted(keys.split())

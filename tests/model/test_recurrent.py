@@ -65,7 +65,7 @@ def gradients(
         found = logits(dict(zip(weights, values, strict=True)))
         return ops.mean(ops.cross_entropy(found, targets)), found
 
-    (_, found), slopes = ops.gradients(loss, list(weights.values()))
+    (_, found), slopes = ops.compile_graph(lambda values: ops.gradients(loss, values))(list(weights.values()))
     return found, dict(zip(weights, slopes, strict=True))
 
 
@@ -155,8 +155,9 @@ def test_steps_are_the_sequence(network: NetworkOptions) -> None:
 def steps(network: NetworkOptions, weights: dict[str, Array], inputs: np.ndarray) -> Iterator[Array]:
     """Yield the logits after each single step."""
     carried = first_state(network, BATCH, "float32")
+    run = ops.compile_graph(lambda ids, carried: step(network, weights, ids, carried, ops.ones((BATCH,))))
     for ids in inputs:
-        product, carried = step(network, weights, ids, carried, ops.ones(BATCH))
+        product, carried = run(ids, carried)
         yield product + weights["dense.bias"]
 
 

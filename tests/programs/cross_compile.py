@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,10 @@ def main(card: str, work: str) -> None:
             flags += " --xla_gpu_collect_cost_model_stats=true"
         os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "CHARRNN_BACKEND": "jax"}
         os.environ["XLA_FLAGS"] = flags
+
+        from charrnn.backend import jax as backend
+
+        backend.on_gpu = True
         compile_for(card, *(training() if work == "training" else sampling(limited=work == "limits")))
         print(json.dumps(describe(Path(dump))), flush=True)  # noqa: T201
     os._exit(0)  # the plugin waits for a device that is not there
@@ -114,8 +119,10 @@ def compile_for(card: str, function: Any, arguments: tuple[Any, ...]) -> None:
 
     facts = FACTS.format(**CARDS[card])
     topology = topologies.get_topology_desc(platform="cuda", target_config=facts, topology="1x1x1")
-    place = NamedSharding(topologies.make_mesh(topology, (1,), ("device",)), PartitionSpec())
-    shapes = jax.tree.map(lambda value: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place), arguments)
+    mesh = topologies.make_mesh(topology, (1,), ("device",))
+    place = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
+    shape = partial(jax.ShapeDtypeStruct, sharding=place)
+    shapes = jax.tree.map(lambda value: shape(value.shape, value.dtype), arguments)
     jax.jit(function).lower(*shapes).compile()
 
 
