@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -137,7 +136,6 @@ def try_device() -> str | None:
 
         check_device()
     except Exception as error:
-        traceback.print_exc()  # the message has one line of it
         said = str(error).strip().splitlines() or [type(error).__name__]
         return f"{backend} fails ({said[0][:TOLD]})"
     return None
