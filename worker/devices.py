@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from charrnn.backend import BACKENDS, choose_backend
+from charrnn.backend import BACKENDS, JAX, TENSORFLOW, choose_backend
 from charrnn.errors import InputError
 from charrnn.release import MODULE
 
@@ -124,6 +124,17 @@ def finds_gpu() -> bool:
     from charrnn.backend.ops import gpus
 
     return gpus == 1
+
+
+def engine_device(device: str) -> str:
+    """Return what computes in this process: the device's name, and the backend if it is not the usual one of its kind.
+
+    Two cards round differently, and so do two backends.
+    """
+    from charrnn.backend.ops import device_name
+
+    backend, usual = choose_backend(), TENSORFLOW if device == CPU else JAX
+    return device_name()[:TOLD] if backend == usual else f"{device_name()[:TOLD]} with {BACKENDS[backend]}"
 
 
 def try_device() -> str | None:

@@ -116,6 +116,11 @@ def fast_precision() -> str:
     return "bfloat16" if on_gpu and float(_devices[0].compute_capability) >= BFLOAT16_CAPABILITY else "float32"
 
 
+def device_name() -> str:
+    """Return "cpu", or the name of the card that this process computes on."""
+    return _devices[0].device_kind if on_gpu else "cpu"
+
+
 def compile_graph(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` as one program, compiled once for each set of argument shapes."""
     return jax.jit(function)

@@ -69,6 +69,14 @@ def fast_precision() -> str:
     return "bfloat16" if not on_gpu and ("avx512_bf16" in flags or "amx_bf16" in flags) else "float32"
 
 
+def device_name() -> str:
+    """Return "cpu", or the name of the card that this process computes on."""
+    if not on_gpu:
+        return "cpu"
+    found = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return str(found.get("device_name", "gpu"))
+
+
 def compile_graph(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return `function` as a graph, traced once for each set of argument shapes.
 

@@ -37,6 +37,8 @@ def test_a_job_on_jax_has_the_same_bytes_after_a_kill(jax: Home) -> None:
     jax.ok("wait", job, "--timeout", "100s")
     assert jax.part(job)["token"] > before["token"]
     assert jax.ok("results", job) == calm
+    # Catches: a job that two backends did, and whose texts are said to be sure
+    assert [engine["device"] for engine in jax.json("status", job)["engines"]] == ["cpu with JAX"]
 
 
 def test_a_training_on_jax_ends_in_the_same_weights_after_a_kill(jax: Home, text_file: Path) -> None:

@@ -24,6 +24,7 @@ from charrnn.jobs.rows.rows import JobRow, SeedRows, stored_seeds
 from charrnn.jobs.rows.seeds import to_json
 from charrnn.jobs.store import registry
 from worker.child import Child
+from worker.devices import engine_device
 from worker.logs import about
 from worker.parts.copies import load_copies
 from worker.parts.lines import LineWriter
@@ -132,7 +133,7 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
     """
     kind = device_kind(child.device)
     try:
-        watch.retry(lambda: child.leases.complete_rows(part, output, report, kind))
+        watch.retry(lambda: child.leases.complete_rows(part, output, report, engine_device(child.device)))
     except LeaseLostError:
         if not child.leases.committed(part):
             child.files.delete(output.name)

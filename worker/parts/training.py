@@ -15,7 +15,6 @@ from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files import layout
 from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.part import Part, PartProgress
-from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.version import Comparison, NewVersion, Version
 from charrnn.jobs.store import registry
@@ -24,6 +23,7 @@ from charrnn.release import release
 from charrnn.text.documents import Document
 from charrnn.text.vocabulary import Vocabulary
 from worker.child import Child
+from worker.devices import engine_device
 from worker.logs import about
 from worker.parts.copies import write_index
 from worker.parts.watch import COMPILING, WORKING, WRITING, Interrupted, Watch
@@ -163,7 +163,8 @@ class _Work:
             point.save(path)
             saved = self.files.put(name, [path.read_bytes()])
         crash_point("checkpoint", self.saves)
-        self.child.leases.checkpoint(self.part, saved, point.history, device_kind(self.child.device), point.precision)
+        device = engine_device(self.child.device)
+        self.child.leases.checkpoint(self.part, saved, point.history, device, point.precision)
         self.saved = saved
         if before:
             self.files.delete(before.name)

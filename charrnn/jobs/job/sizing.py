@@ -127,8 +127,8 @@ def split(first_row: int, rows: int) -> list[tuple[int, int]]:
 
 
 def device_kind(device: str) -> str:
-    """Return the kind of a worker's device, cpu or gpu. Speeds are stored for each kind."""
-    return CPU if device == CPU else GPU
+    """Return the kind of a worker's device or of an engine's, cpu or gpu. Speeds are stored for each kind."""
+    return CPU if device.split(" ")[0] == CPU else GPU
 
 
 def full_speed(characters: int, seconds: float, batch: int, kind: str) -> float:

@@ -101,10 +101,10 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """A device kind, precision and release that did a share of a job. Results are sure to be the same only with one.
+    """A device, precision and release that did a share of a job. Results are sure to be the same only with one.
 
     Attributes:
-        device: kind of device, "cpu" or "gpu".
+        device: "cpu" with TensorFlow, "cpu with JAX", or the name of a card, with its backend if that is not JAX.
         precision: precision of matrix multiplication.
         release: release of the program.
         commits: number of sampled parts, or of checkpoints of a training job.

@@ -33,6 +33,7 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
+from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION
 from charrnn.jobs.job.states import DIED, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
@@ -131,19 +132,19 @@ class Leases:
         return bool(cancelled)
 
     def checkpoint(
-        self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics], device_kind: str, precision: str
+        self, part: Part, checkpoint: FileRef, history: Sequence[EpochMetrics], device: str, precision: str
     ) -> None:
         """Commit progress: later attempts start from here, and the count of attempts starts again.
 
         Args:
-            device_kind: the kind of device that trained since the checkpoint before, in this precision.
+            device: what trained since the checkpoint before, in this precision: see `Engine`.
         """
         with self.store.write() as connection:
             # From here on only workers that can read such a checkpoint can do the part.
             needed = case((parts.c.spec_version < CHECKPOINT_VERSION, CHECKPOINT_VERSION), else_=parts.c.spec_version)
             saved: dict[str, Any] = {"checkpoint": checkpoint.to_dict(), "attempts": 0, "spec_version": needed}
             self._change(connection, part, lease_until=NOW + self.lease_ms, **saved)
-            _count_engine(connection, part.job, device_kind, precision)
+            _count_engine(connection, part.job, device, precision)
             _add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
@@ -152,21 +153,21 @@ class Leases:
             self._change(connection, part, lease_until=NOW + self.lease_ms)
             _add_epochs(connection, part.job, history)
 
-    def complete_rows(self, part: Part, output: FileRef, report: Report, device_kind: str) -> None:
+    def complete_rows(self, part: Part, output: FileRef, report: Report, device: str) -> None:
         """Commit the part file of sampled rows.
 
         Args:
             report: the part's report, to be added to the job's.
-            device_kind: the kind of device that sampled it.
+            device: what sampled it: see `Engine`.
         """
         with self.store.write() as connection:
             _lock(connection, part)
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
             add_report(connection, part.job, report)
-            _count_engine(connection, part.job, device_kind, report.precision)
+            _count_engine(connection, part.job, device, report.precision)
             added = {"rows_done": part.rows, "characters": report.characters}
             ended = end_parts(connection, part.job, 1, **added)
-            done = counters.sampled(part.spec.QUEUE, part.spec.model, part.rows, report, device_kind)
+            done = counters.sampled(part.spec.QUEUE, part.spec.model, part.rows, report, device_kind(device))
             counters.add(connection, done)
         if ended or part.number % MERGED == MERGED - 1:
             with suppress(UnreachableError), self.store.write(durable=False) as connection:  # the part is committed
@@ -300,9 +301,9 @@ def _storable(text: str) -> str:
     return shorten(text).replace("\0", "�").encode(errors="replace").decode()
 
 
-def _count_engine(connection: Connection, job: int, device_kind: str, precision: str) -> None:
-    """Count a commit of this release on a kind of device and in a precision."""
-    engine = {"job": job, "device": device_kind, "precision": precision, "release": release()}
+def _count_engine(connection: Connection, job: int, device: str, precision: str) -> None:
+    """Count a commit of this release on a device and in a precision."""
+    engine = {"job": job, "device": device, "precision": precision, "release": release()}
     upsert(connection, engines, {"commits": engines.c.commits + 1}, **engine, commits=1)
 
 
