@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
@@ -73,7 +74,8 @@ class GenerateRecord:
     """Maximum number of characters to sample."""
     sampling: SamplingOptions
     """Options that a seed may override for its rows."""
-    batch: int
+    batches: Mapping[str, int]
+    """Batch size in slots by kind of device, `cpu` and `gpu`."""
     part_rows: int
 
 
