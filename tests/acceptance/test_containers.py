@@ -31,6 +31,7 @@ for headers in ({"Authorization": f"Bearer {token}"}, {}):
     except urllib.error.HTTPError as error:
         print(error.code)
 """
+METRICS = 'import urllib.request as r; print(r.urlopen("http://127.0.0.1:9464/metrics", timeout=30).read().decode())'
 pytestmark = pytest.mark.timeout(900)  # restarts in the middle of 62,500 texts take three to five minutes
 SEEDS, PART_ROWS = 25, 100
 SAMPLES = {"short": 4, "long": 2500}  # per seed; 625 parts outlast all the restarts, half a minute and more
@@ -152,6 +153,14 @@ def test_the_page_is_served_to_who_has_the_token(stack: Stack, carried: Carried)
     until(lambda: "page at" in container.log, "the page")
     assert container.execute("python3", "-c", PAGE).stdout.split() == ["True", "401"]
     assert container.stop() == 0
+
+
+def test_the_profile_metrics_serves_those_of_the_store(stack: Stack, carried: Carried) -> None:
+    container = stack.container("metrics").start()
+    until(lambda: "metrics at" in container.log, "the metrics")
+    metrics = container.execute("python3", "-c", METRICS).stdout.splitlines()
+    assert {f'charrnn_up{{service="{name}"}} 1.0' for name in ("broker", "files", "store")} <= set(metrics)
+    assert container.stop() == -signal.SIGTERM
 
 
 def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: Carried) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from charrnn.release import MODULE
+from tests.fixtures.charts import Charts, of_kind
 from tests.fixtures.fleet import Fleet, make_fleet
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import until
@@ -20,7 +21,7 @@ from tests.fixtures.prometheus import Prometheus, program, scraping
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "charrnn-jobs.json").read_text())
-RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+RULES = yaml.safe_load((ROOT / "deploy" / "helm" / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
 ALERTS = {rule["alert"]: rule["expr"] for rule in RULES}
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 STOP_S = 30.0
@@ -38,18 +39,24 @@ def fleet(archive: Path) -> Iterator[Fleet]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def metrics(fleet: Fleet) -> Iterator[str]:
+    """The host and port of a scheduler's metrics."""
     log = fleet.home / "scheduler.log"
     with open(log, "wb") as file:
         words = [*MODULE, "worker.scheduler", "--metrics", "127.0.0.1:0"]
         process = subprocess.Popen(words, env=fleet.environment, stdout=file, stderr=file)
     try:
         found = until(lambda: re.search(r"metrics at http://(127.0.0.1:\d+)/metrics", log.read_text()), "the scheduler")
-        with scraping(found[1], tmp_path_factory.mktemp("prometheus")) as server:
-            yield server
+        yield found[1]
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(STOP_S) == 0, log.read_text()
+
+
+@pytest.fixture(scope="module")
+def prometheus(metrics: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with scraping([{"targets": [metrics]}], tmp_path_factory.mktemp("prometheus")) as server:
+        yield server
 
 
 def true_alerts(prometheus: Prometheus) -> set[str]:
@@ -120,3 +127,25 @@ def test_each_fault_makes_its_own_alert_true_and_no_other(fleet: Fleet, promethe
     until(lambda: true_alerts(prometheus) == {"CharrnnScheduleMissed"}, "the alert of a schedule")
     fleet.ok("schedules", "remove", "gone")
     until(lambda: is_calm(prometheus), "no alert")
+
+
+def test_schedulers_of_the_chart_are_one_target(charts: Charts, metrics: str, tmp_path: Path) -> None:
+    enabled = "metrics.enabled=true,metrics.serviceMonitor=true"
+    objects = charts.render("--set", "files.claim=files", "--set", enabled)
+    (endpoint,) = of_kind(objects, "ServiceMonitor")["charrnn-jobs-scheduler"]["spec"]["endpoints"]
+    address, drop = endpoint["relabelings"]
+    rules = [{"target_label": address["targetLabel"], "replacement": metrics}, drop]  # the service, without a cluster
+    # As the operator labels the pods of a service
+    pods = [
+        {
+            "targets": [f"10.0.0.{number}:9464"],
+            "labels": {"service": "scheduler", "pod": f"{number}", "node": f"{number}"},
+        }
+        for number in range(2)
+    ]
+    with scraping(pods, tmp_path, relabel_configs=rules, honor_labels=endpoint["honorLabels"]) as server:
+        # Catches: each metric once for each scheduler, so that the dashboard's sums are too high
+        (target,) = server.ask("targets")["activeTargets"]
+        assert target["labels"] == {"job": "charrnn", "service": "scheduler", "instance": metrics}
+        # Catches: a label of the operator in place of the metric's own, so that an alert names the wrong service
+        assert len(server.query('charrnn_up{service="store"}')) == 1

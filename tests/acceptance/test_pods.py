@@ -12,10 +12,12 @@ import pytest
 from tests.fixtures.model import make_text
 from tests.fixtures.pods import README, Cluster, Pod
 from tests.fixtures.processes import TINY, until
+from tests.fixtures.sandbox import ADDRESS
 
 SERVERS = ("redis", "postgres")
 SAMPLING = ("submit", "-m", "tiny", "--seeds", "-", "-n", "4", "-l", "100", "--rng-seed", "5")
 SEEDS = "".join(f"{line[:9]}\n" for line in make_text(25).splitlines()[:25])
+METRICS = f'import urllib.request as r; print(r.urlopen("http://{ADDRESS}:9464/metrics", timeout=30).read().decode())'
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -67,6 +69,7 @@ class Story:
     probes: dict[str, int]  # exit codes, by pod and probe
     job: str
     export: str
+    metrics: str
     upgrade: tuple[int, str]
     exit_codes: dict[str, int]
 
@@ -88,9 +91,10 @@ def story(fleet: Fleet) -> Story:
     fleet.ok("train", "tiny", "/tmp/text.txt", *TINY, "--wait")  # noqa: S108  # in the console's own /tmp
     job = fleet.ok(*SAMPLING, "--wait", stdin=SEEDS).strip()
     export = fleet.ok("results", job)
+    metrics = fleet.console.execute_ok("python3", "-c", METRICS)
     upgrade = finish(fleet.start("upgrade"))
     codes = {pod.name: pod.stop() for pod in (worker, scheduler, web)}
-    return Story(doctor, probes, job, export, upgrade, codes)
+    return Story(doctor, probes, job, export, metrics, upgrade, codes)
 
 
 def runbook(name: str) -> str:
@@ -102,6 +106,11 @@ def runbook(name: str) -> str:
 def test_the_pods_complete_the_main_job(story: Story) -> None:
     assert [json.loads(line)["row"] for line in story.export.splitlines()] == list(range(100))
     assert "broker, store and files belong together" in story.doctor
+
+
+def test_a_scheduler_serves_metrics_to_other_pods(story: Story) -> None:
+    # Catches: an address on which only the pod itself reaches them
+    assert 'charrnn_jobs{kind="generate",state="done"} 1.0' in story.metrics.splitlines()
 
 
 def test_every_probe_of_a_healthy_pod_succeeds(story: Story) -> None:

@@ -15,7 +15,7 @@ from charrnn.jobs.upkeep.metrics.definitions import DEFINITIONS
 from tests.fixtures.prometheus import program
 
 ROOT = Path(__file__).parents[2]
-ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+ALERTS = ROOT / "deploy" / "helm" / "prometheus" / "alerts.yml"
 TESTS = ALERTS.with_name("alerts.test.yml")
 DASHBOARD = ROOT / "deploy" / "grafana" / "charrnn-jobs.json"
 NOT_SHOWN = {"charrnn_build_info", "charrnn_queue_workers"}

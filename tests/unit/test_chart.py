@@ -15,20 +15,22 @@ import yaml
 
 from charrnn.jobs.settings import Settings
 from producer.web import PORT
-from tests.fixtures.charts import AUTOSCALING, CHART, EXAMPLES, ROOT, VALUES, Charts, Object, of_kind, pods
+from tests.fixtures.charts import AUTOSCALING, CHART, EXAMPLES, NAMESPACE, ROOT, VALUES, Charts, Object, of_kind, pods
 
 SCHEMAS = ROOT / "tests" / "data" / "custom_resources"
 VERSIONS = ("1.29", "1.37")  # of Kubernetes: the oldest that Chart.yaml names, and the newest that was known
 SERVERS = {"redis": "broker.yaml", "postgres": "database.yaml"}
 PAGE = ("--set", "web.enabled=true", "--set", "web.hosts={texts.example.org}")
 CLAIM = ("--set", "files.claim=charrnn-files")
+METRICS = ("--set", "metrics.enabled=true,metrics.serviceMonitor=true,metrics.prometheusRule=true")
+SELECTED = ("--set", "metrics.labels.release=prometheus")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|CREDENTIALS|REDIS_URL|STORE_URL")
 
 
 @pytest.fixture(scope="module")
 def objects(charts: Charts) -> list[Object]:
-    """The documents that the examples install, with autoscaling and the page."""
-    return charts.render("--values", VALUES, "--values", AUTOSCALING, *PAGE)
+    """The documents that the examples install, with autoscaling, the page and metrics."""
+    return charts.render("--values", VALUES, "--values", AUTOSCALING, *PAGE, *METRICS, *SELECTED)
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +111,8 @@ REFUSED = {
     r"workers.cpu.resources.limits.nvidia\.com/gpu=1": "workers.cpu has the device cpu and GPUs",
     "workers.gpu.autoscaling.enabled=true": "workers.gpu.autoscaling needs autoscaling.host",
     "autoscaling.sslmode=disable": "/autoscaling/sslmode",
+    "metrics.serviceMonitor=true": "metrics.serviceMonitor and metrics.prometheusRule need metrics.enabled",
+    "metrics.prometheusRule=true": "metrics.serviceMonitor and metrics.prometheusRule need metrics.enabled",
 }
 
 
@@ -318,7 +322,57 @@ def test_the_page_alone_takes_connections_on_its_port(objects: list[Object]) -> 
     assert policy["spec"]["ingress"] == [{"ports": [{"protocol": "TCP", "port": PORT}]}]
     selector = dict(pods(objects))[name]["metadata"]["labels"]
     assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == selector
-    assert not [each for each in containers(objects).values() if "ports" in each and each != container]
+
+
+def test_schedulers_serve_metrics_on_a_port_of_their_own(objects: list[Object], calm: list[Object]) -> None:
+    name = "charrnn-jobs-scheduler"
+    service, policy = of_kind(objects, "Service")[name], of_kind(objects, "NetworkPolicy")[name]
+    assert containers(objects)[name]["args"] == ["scheduler", "--log-format=json", "--metrics=0.0.0.0:9464"]
+    assert containers(objects)[name]["ports"] == [{"name": "metrics", "containerPort": 9464}]
+    assert service["spec"]["ports"] == [{"name": "metrics", "port": 9464, "targetPort": "metrics"}]
+    assert policy["spec"]["ingress"] == [{"ports": [{"protocol": "TCP", "port": 9464}]}]
+    selector = dict(pods(objects))[name]["metadata"]["labels"]
+    assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == selector
+    assert containers(calm)[name]["args"] == ["scheduler", "--log-format=json"]
+    assert not [each for each in containers(calm).values() if "ports" in each]
+    assert not of_kind(calm, "Service")  # Catches: metrics without a password that nobody has asked for
+
+
+def test_the_page_and_the_metrics_alone_have_ports(objects: list[Object]) -> None:
+    listening = {name for name, container in containers(objects).items() if "ports" in container}
+    assert listening == of_kind(objects, "Service").keys() == {"charrnn-jobs-web", "charrnn-jobs-scheduler"}
+
+
+@pytest.mark.parametrize(("component", "value"), [("web", "webFrom"), ("scheduler", "metricsFrom")])
+def test_those_who_may_connect_can_be_named(charts: Charts, component: str, value: str) -> None:
+    peer = f"networkPolicy.{value}[0].namespaceSelector.matchLabels.name=monitoring"
+    policies = of_kind(charts.render(*CLAIM, *PAGE, *METRICS, "--set", peer), "NetworkPolicy")
+    (ingress,) = policies.pop(f"charrnn-jobs-{component}")["spec"]["ingress"]
+    assert ingress["from"] == [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]
+    # Catches: the peers of the one port in the rule of the other
+    assert not [policy for policy in policies.values() if "from" in str(policy["spec"].get("ingress"))]
+
+
+def test_the_monitor_scrapes_the_service_and_is_selected(objects: list[Object]) -> None:
+    monitor, service = (of_kind(objects, kind)["charrnn-jobs-scheduler"] for kind in ("ServiceMonitor", "Service"))
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    assert endpoint["relabelings"][0]["replacement"] == f"{service['metadata']['name']}.{NAMESPACE}.svc:9464"
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        (found,) = of_kind(objects, kind).values()
+        assert found["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_chart_has_exactly_the_alerts(charts: Charts, objects: list[Object], tmp_path: Path) -> None:
+    charts.ok("helm", "package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.iterdir()
+    packaged = yaml.safe_load_all(charts.ok("helm", "template", "packaged", package, *CLAIM, *METRICS))
+    alerts = yaml.safe_load((CHART / "prometheus" / "alerts.yml").read_text())
+    # Catches: Helm, if it takes the alerts' own {{ $value }} for its own; .helmignore, which leaves files out in silence
+    for found in (objects, [document for document in packaged if document]):
+        (rule,) = of_kind(found, "PrometheusRule").values()
+        assert rule["spec"] == alerts
 
 
 def test_a_further_kind_of_worker_can_be_added_and_one_left_out(charts: Charts, tmp_path: Path) -> None:

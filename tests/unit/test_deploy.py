@@ -129,9 +129,10 @@ def test_files_copied_by_the_dockerfile_exist_and_are_not_ignored(stages: dict[s
     assert all(any(Path(path).is_relative_to(entry) for entry in allowed) for path in copied | bound)
 
 
-def test_no_port_is_published_but_that_of_the_page_on_loopback(services: dict[str, Compose]) -> None:
+def test_no_port_is_published_but_those_of_page_and_metrics_on_loopback(services: dict[str, Compose]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert published == {"web": [f"127.0.0.1:{PORT}:{PORT}"]}
+    assert published == {"web": [f"127.0.0.1:{PORT}:{PORT}"], "metrics": ["127.0.0.1:9464:9464"]}
+    assert all(services[name]["profiles"] == [name] for name in published)  # nobody gets them without asking
     assert not [name for name, service in services.items() if "network_mode" in service]
 
 
