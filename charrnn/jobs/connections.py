@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from charrnn.errors import UnreachableError
 from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.store import Store, upgrade
 
 if TYPE_CHECKING:
     from charrnn.jobs.files.files import Files
@@ -52,6 +52,10 @@ class Connections:
         from charrnn.jobs.queue import Queue  # most commands need no broker
 
         return Queue(self.settings)
+
+    def upgrade(self) -> tuple[int, int]:
+        """Upgrade the schema of the store, or create it: see `store.upgrade`."""
+        return upgrade(self.settings, self._owner)
 
     def close(self) -> None:
         """Close the connections that were opened."""

@@ -17,13 +17,15 @@ app.add_typer(store, name="store")
 
 @store.command()
 def upgrade() -> None:
-    """Upgrade the database schema to this release. Do this before the first worker of this release starts."""
-    from charrnn.jobs.store.store import upgrade as upgrade_store  # SQLAlchemy, which help does not need
+    """Upgrade the database schema to this release, or create it. Do this before the first worker of this release
+    starts."""
+    from charrnn.jobs.connections import Connections  # SQLAlchemy, which help does not need
 
-    before, after = upgrade_store(read_settings())
-    console.note(
-        f"upgraded the schema from {before} to {after}" if before != after else f"the schema is up to date: {after}"
-    )
+    before, after = Connections(read_settings()).upgrade()
+    if before == after:
+        console.note(f"the schema is up to date: {after}")
+    else:
+        console.note(f"upgraded the schema from {before} to {after}" if before else f"created the schema: {after}")
 
 
 @store.command()

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import MetaData, inspect, select, text, update
 
 from charrnn.errors import InputError
+from charrnn.jobs.connections import Connections
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import migrations
 from charrnn.jobs.store.database import Database
@@ -165,9 +166,28 @@ def test_a_newer_store_is_not_upgraded(settings: Settings) -> None:
     newer.close()
 
 
-def test_a_database_without_a_store_is_not_upgraded(settings: Settings) -> None:
-    with pytest.raises(InputError, match="no store in this database"):
-        upgrade(settings)
+def test_an_upgrade_of_an_empty_database_creates_the_schema(settings: Settings) -> None:
+    new = Store.open(settings)
+    expected = schema_of(new)
+    empty(new)
+    # Catches: a fresh installation whose first step is the upgrade, as that of an operator or of a cluster may be
+    assert upgrade(settings) == (0, latest())
+    assert schema_of(new) == expected
+    assert upgrade(settings) == (latest(), latest())
+    new.close()
+
+
+def test_an_upgrade_of_an_empty_database_beside_the_files_of_a_store_is_refused(settings: Settings) -> None:
+    connections = Connections(settings)
+    connections.claim_files()
+    empty(connections.store)
+    later = Connections(settings)
+    # Catches: a new store in a database that was truncated or lost
+    with pytest.raises(InputError, match="The database .* is empty or missing, but the files belong to the store"):
+        later.upgrade()
+    assert not inspect(connections.store.engine).get_table_names()
+    for each in (later, connections):
+        each.close()
 
 
 def test_a_database_of_another_program_is_refused(settings: Settings) -> None:
@@ -176,4 +196,7 @@ def test_a_database_of_another_program_is_refused(settings: Settings) -> None:
         connection.execute(text("create table jobs (id integer)"))
     with pytest.raises(InputError, match="has a table jobs of another program"):
         Store.open(settings)
+    with pytest.raises(InputError, match="has a table jobs of another program"):
+        upgrade(settings)
+    assert inspect(database.engine).get_table_names() == ["jobs"]
     database.close()

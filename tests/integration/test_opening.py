@@ -12,7 +12,9 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 
 from charrnn.errors import InputError, UnreachableError
-from charrnn.jobs.store.store import Store
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.store.migrations import latest
+from charrnn.jobs.store.store import Store, upgrade
 
 
 @pytest.mark.parametrize(
@@ -77,3 +79,9 @@ def test_a_connection_to_a_silent_server_times_out(postgres_url: str) -> None:
 def _file(connection: Connection) -> int:
     driver: psycopg.Connection = connection.connection.driver_connection  # type: ignore[assignment]
     return driver.fileno()
+
+
+def test_an_upgrade_creates_a_home_that_only_its_owner_can_read(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert upgrade(Settings(home=home)) == (0, latest())
+    assert {path.stat().st_mode & 0o077 for path in (home, *home.iterdir())} == {0}

@@ -80,15 +80,19 @@ def create(connection: Connection, check: Callable[[], None]) -> None:
         connection.execute(insert(tables.store).values(id=uuid.uuid4().hex, schema_version=latest()))
 
 
-def upgrade(connection: Connection) -> int:
-    """Upgrade an older schema inside the caller's transaction. Return the version that it had.
+def upgrade(connection: Connection, check: Callable[[], None]) -> int:
+    """Upgrade an older schema inside the caller's transaction, or create it. Return the version that it had, or 0.
+
+    Args:
+        check: raises an error if the database should not be empty.
 
     Raises:
-        InputError: there is no store, or it belongs to a newer release.
+        InputError: the store belongs to a newer release, or the tables to another program.
     """
     lock_schema(connection)
     if not inspect(connection).has_table(tables.store.name):
-        raise InputError("There is no store in this database, so there is nothing to upgrade. The first use creates it")
+        create(connection, check)
+        return 0
     version, serves = _versions(connection)
     if version > latest():
         _check(version, max(serves, latest() + 1))

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from math import isclose
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
@@ -69,28 +68,15 @@ class Store(Database):
             exists = migrations.is_store(connection)
         if not exists:
             with self.write() as connection:
-                migrations.create(connection, lambda: self._refuse_loss(owner()))
+                migrations.create(connection, lambda: _refuse_loss(self.url, owner()))
         return str(self._own(tables.store.c.id))
-
-    def _refuse_loss(self, owner: str | None) -> None:
-        if owner is not None:
-            raise InputError(
-                f"The database {self.url} is empty or missing, but the files belong to the store {owner}. Set "
-                f"CHARRNN_STORE_URL to that store's database or, if it is lost, restore it as docs/store.md says"
-            )
 
     @classmethod
     def open(cls, settings: Settings, owner: Callable[[], str | None] = lambda: None) -> Store:
         """Return the store that the settings name. The local one is created if it does not exist. For `owner` see
         Store."""
-        if settings.store_url:
-            return cls(settings.store_url, owner, settings.store_connections)
-        with _home_errors(settings.home):
-            settings.home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
-            private.close_home(settings.home)
-            store = cls(settings.database_url, owner)
-            private.close_home(settings.home)  # SQLite creates its files with the rights of the umask
-        return store
+        with _home(settings):
+            return cls(settings.database_url, owner, settings.store_connections)
 
     def _own(self, column: ColumnElement[Any]) -> Any:
         with self.read() as connection:
@@ -268,23 +254,42 @@ def _progress(values: Any) -> PartProgress:
     return PartProgress()
 
 
-def upgrade(settings: Settings) -> tuple[int, int]:
-    """Upgrade a store's schema while no older worker runs. Return the versions before and after.
+def upgrade(settings: Settings, owner: Callable[[], str | None] = lambda: None) -> tuple[int, int]:
+    """Upgrade a store's schema, or create it in an empty database. Return the versions before and after; 0 before: it
+    was created. For `owner` see Store.
 
     Raises:
-        InputError: there is no store, or it belongs to a newer release.
+        InputError: the store belongs to a newer release, the database has tables of another program, or the database
+            is empty and the files are not.
     """
-    database = Database(settings.database_url)
-    try:
-        with database.write() as connection:
-            return migrations.upgrade(connection), migrations.latest()
-    finally:
-        database.close()
+    with _home(settings):
+        database = Database(settings.database_url)
+        try:
+            with database.write() as connection:
+                before = migrations.upgrade(connection, lambda: _refuse_loss(database.url, owner()))
+            return before, migrations.latest()
+        finally:
+            database.close()
+
+
+def _refuse_loss(url: str, owner: str | None) -> None:
+    if owner is not None:
+        raise InputError(
+            f"The database {url} is empty or missing, but the files belong to the store {owner}. Set "
+            f"CHARRNN_STORE_URL to that store's database or, if it is lost, restore it as docs/store.md says"
+        )
 
 
 @contextmanager
-def _home_errors(home: Path) -> Iterator[None]:
-    try:
+def _home(settings: Settings) -> Iterator[None]:
+    """Create the folder of a local store, and close to others what the block creates in it."""
+    if settings.store_url:
         yield
+        return
+    try:
+        settings.home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
+        private.close_home(settings.home)
+        yield
+        private.close_home(settings.home)  # SQLite creates its files with the rights of the umask
     except OSError as error:
-        raise UnreachableError(f"CHARRNN_HOME {home} cannot be created: {error.strerror}") from error
+        raise UnreachableError(f"CHARRNN_HOME {settings.home} cannot be created: {error.strerror}") from error
