@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 
 from charrnn.release import MODULE
 from tests.fixtures.charts import Charts, of_kind
+from tests.fixtures.disks import full, small_disk
 from tests.fixtures.fleet import Fleet, make_fleet
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import until
@@ -38,9 +40,9 @@ def fleet(archive: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-@pytest.fixture(scope="module")
-def metrics(fleet: Fleet) -> Iterator[str]:
-    """The host and port of a scheduler's metrics."""
+@contextmanager
+def serving(fleet: Fleet) -> Iterator[str]:
+    """Run a scheduler while the block runs. Yield the host and port of its metrics."""
     log = fleet.home / "scheduler.log"
     with open(log, "wb") as file:
         words = [*MODULE, "worker.scheduler", "--metrics", "127.0.0.1:0"]
@@ -51,6 +53,12 @@ def metrics(fleet: Fleet) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(STOP_S) == 0, log.read_text()
+
+
+@pytest.fixture(scope="module")
+def metrics(fleet: Fleet) -> Iterator[str]:
+    with serving(fleet) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +135,28 @@ def test_each_fault_makes_its_own_alert_true_and_no_other(fleet: Fleet, promethe
     until(lambda: true_alerts(prometheus) == {"CharrnnScheduleMissed"}, "the alert of a schedule")
     fleet.ok("schedules", "remove", "gone")
     until(lambda: is_calm(prometheus), "no alert")
+
+
+def test_a_full_disk_makes_its_own_alert_true_and_no_other(archive: Path, tmp_path: Path) -> None:
+    program("prometheus")
+    with ExitStack() as stack:
+        disk = stack.enter_context(small_disk())
+        files = {"CHARRNN_FILES_URL": str(disk / "files")}
+        fleet = stack.enter_context(make_fleet("sqlite", archive, make_text(3), **files))
+        prometheus = stack.enter_context(scraping([{"targets": [stack.enter_context(serving(fleet))]}], tmp_path))
+        fleet.start_workers(1)
+        job = submit(fleet)
+        fleet.part_in_work(job)
+        assert true_alerts(prometheus) == set()
+        with full(disk):
+            until(lambda: any(part.progress.waits for part in fleet.parts(job)), "a worker that waits for the disk")
+            # Catches: free space of another disk, and a service that is down because its disk is full
+            until(lambda: true_alerts(prometheus) == {"CharrnnDiskFull"}, "the alert of a full disk")
+            (found,) = prometheus.query(ALERTS["CharrnnDiskFull"])
+            assert (found["metric"]["disk"], found["value"][1]) == ("files", "0")
+        fleet.wait(job)
+        assert len(list(fleet.ok("results", str(job)).splitlines())) == 9000
+        until(lambda: is_calm(prometheus), "no alert")
 
 
 def test_schedulers_of_the_chart_are_one_target(charts: Charts, metrics: str, tmp_path: Path) -> None:

@@ -12,19 +12,17 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from io import FileIO
 from pathlib import Path
-from threading import Event, Thread
 
 import pytest
 
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS
+from tests.fixtures.disks import MOUNT, full, small_disk, unmounted
 from tests.fixtures.processes import TINY, Home, make_home, until
 from tests.fixtures.s3 import Fault, FaultyProxy, S3Server, faulty_proxy
 
@@ -36,8 +34,6 @@ SETTINGS = {
     "COLUMNS": "400",  # keeps messages on one line
 }
 ROWS = ("-t", "0.5,1.0", "-n", "60", "-l", "400", "--rng-seed", "3", "--part-rows", "1800")  # one part of some seconds
-SIZE = "16m"
-MOUNT, UMOUNT = (shutil.which(name) or f"/bin/{name}" for name in ("mount", "umount"))
 
 
 @dataclass(frozen=True)
@@ -85,51 +81,6 @@ def _run(*words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _unmounted(folder: Path) -> bool:
-    """Unmount the folder. Return whether that worked, which it does not while a file in it is open."""
-    return subprocess.run([UMOUNT, str(folder)], capture_output=True, check=False).returncode == 0
-
-
-@contextmanager
-def _small_disk() -> Iterator[Path]:
-    """Mount a small file system, which only root can do, and not in every container."""
-    if os.getuid() != 0:
-        pytest.skip("a file system to fill up can be mounted by root alone")
-    with tempfile.TemporaryDirectory(prefix="charrnn-") as name:
-        words = [MOUNT, "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", name]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        if done.returncode:
-            assert os.environ.get("CI") != "true", done.stderr
-            pytest.skip(f"a file system to fill up cannot be mounted here: {done.stderr.strip()}")
-        try:
-            yield Path(name)
-        finally:
-            until(lambda: _unmounted(Path(name)), "the disk to be unmounted")
-
-
-@contextmanager
-def _full(disk: Path) -> Iterator[None]:
-    """Keep the disk full, even when files are deleted meanwhile."""
-    ended = Event()
-    with tempfile.TemporaryFile(dir=disk, buffering=0) as ballast:
-        filler = Thread(target=_fill, args=(ballast, ended))
-        filler.start()
-        try:
-            until(lambda: os.statvfs(disk).f_bavail == 0, "the disk to be full")
-            yield
-        finally:
-            ended.set()
-            filler.join()
-
-
-def _fill(ballast: FileIO, ended: Event) -> None:
-    while not ended.is_set():
-        try:
-            ballast.write(bytes(4096))
-        except OSError:
-            ended.wait(0.01)
-
-
 @contextmanager
 def _read_only(disk: Path) -> Iterator[None]:
     """Mount the disk read-only over itself: the mount below cannot change while a file is open for writing."""
@@ -138,7 +89,7 @@ def _read_only(disk: Path) -> Iterator[None]:
         _run(MOUNT, "-o", "remount,bind,ro", str(disk))
         yield
     finally:
-        until(lambda: _unmounted(disk), "the disk to be writable again")
+        until(lambda: unmounted(disk), "the disk to be writable again")
 
 
 @contextmanager
@@ -184,9 +135,9 @@ def _place(url: str, troubles: dict[str, Trouble], archive: Path) -> Iterator[Pl
 
 @pytest.fixture(scope="module")
 def disk(archive: Path) -> Iterator[Place]:
-    with _small_disk() as folder:
+    with small_disk() as folder:
         troubles = {
-            "full": Trouble(partial(_full, folder), "No space left on device"),
+            "full": Trouble(partial(full, folder), "No space left on device"),
             "read-only": Trouble(partial(_read_only, folder), "Read-only file system"),
         }
         with _place(str(folder / "files"), troubles, archive) as place:

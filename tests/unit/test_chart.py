@@ -369,7 +369,7 @@ def test_the_chart_has_exactly_the_alerts(charts: Charts, objects: list[Object],
     (package,) = tmp_path.iterdir()
     packaged = yaml.safe_load_all(charts.ok("helm", "template", "packaged", package, *CLAIM, *METRICS))
     alerts = yaml.safe_load((CHART / "prometheus" / "alerts.yml").read_text())
-    # Catches: Helm, if it takes the alerts' own {{ $value }} for its own; .helmignore, which leaves files out in silence
+    # Catches: Helm, if it takes the alerts' own {{ $value }} for its own; .helmignore, which leaves files out
     for found in (objects, [document for document in packaged if document]):
         (rule,) = of_kind(found, "PrometheusRule").values()
         assert rule["spec"] == alerts
