@@ -247,15 +247,18 @@ class Client:
             self.connections.ring(retried.spec.QUEUE, job_id, retried.parts)
         return retried.parts
 
-    def delete(self, job_id: int) -> None:
-        """Delete a job that has ended, with its results.
+    def delete(self, job_id: int, progress: pruning.Progress = pruning.ignore) -> None:
+        """Delete a job that has ended, with its results. If that is broken off, the next call goes on.
+
+        Args:
+            progress: called with the number of parts that are deleted, for a job with many.
 
         Raises:
             InputError: the job has not ended, or it made a version.
             NotFoundError: the job does not exist.
         """
         self.connections.claim_files()
-        pruning.delete(self.connections.store, self.connections.files, job_id)
+        pruning.delete(self.connections.store, self.connections.files, job_id, progress)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False) -> pruning.Pruned:
         """Delete jobs that ended more than `older_than_s` seconds ago, but no training job that made a version. Files

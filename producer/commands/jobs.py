@@ -161,8 +161,14 @@ def retry(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
 @app.command()
 def delete(job: JobArgument) -> None:
     """Delete an ended job and its results permanently."""
-    with open_client() as client:
-        client.delete(job)
+    deleted = 0
+
+    def count(parts: int) -> None:
+        nonlocal deleted
+        deleted = parts
+
+    with open_client() as client, busy(lambda: f"deleting job {job}: {counted(deleted, 'part')} deleted"):
+        client.delete(job, count)
     console.note(f"job {job} deleted")
 
 

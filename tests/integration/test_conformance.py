@@ -21,6 +21,7 @@ from charrnn.jobs.job.version import Comparison, ListedVersion, NewVersion
 from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.deletion.jobs import begin_deletion
 from charrnn.jobs.store.deletion.models import delete_older, delete_version
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.migrations import latest
@@ -44,7 +45,7 @@ OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
 
 def delete(store: Store, job: int) -> None:
     with store.write() as connection:
-        lifecycle.delete_job(connection, job)
+        begin_deletion(connection, job)
 
 
 def cancel(store: Store, job: int) -> bool:

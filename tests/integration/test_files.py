@@ -250,6 +250,25 @@ def test_a_folder_is_deleted_with_all_its_files_and_no_other(files: Files) -> No
     assert names(files, "jobs") == ["jobs/10/a"]
 
 
+def test_a_folder_of_a_bucket_is_deleted_in_pages(remote: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: only the first page; a list of a million names
+    monkeypatch.setattr("charrnn.jobs.files.bucket.PAGE", 3)
+    remote.claim_for("store-1", None)
+    for name in (*(f"jobs/1/{number}" for number in range(10)), "jobs/10/0"):
+        remote.put(name, [b"x"])
+    remote.delete_folder("jobs/1")
+    assert [file.name for file in remote.list("jobs")] == ["jobs/10/0"]
+
+
+def test_files_are_listed_in_order_through_all_folders(files: Files) -> None:
+    # Catches: files after the folders beside them, for which a folder of files would be read in two pieces
+    names = ["jobs/1/0-1", "jobs/1/a/b/c", "jobs/1/b", "jobs/10/0-1", "jobs/2/0-1"]
+    for name in reversed(names):
+        files.put(name, [b"x"])
+    assert [file.name for file in files.list("jobs")] == names
+    assert list(files.list("seeds")) == []
+
+
 def test_a_folder_is_copied_with_all_its_files(files: Files, source: Path) -> None:
     reference = files.put_folder("models/a", source)
     assert contents(files.verified_path(reference)) == {"config.json": b"{}", "weights": b"12345"}

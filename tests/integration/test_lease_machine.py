@@ -34,6 +34,7 @@ from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import NOW
+from charrnn.jobs.store.deletion.jobs import begin_deletion
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
@@ -524,7 +525,7 @@ class LeaseMachine(RuleBasedStateMachine):
         job = _counted_back(self.model.all(), back)
         refusal = self.model.refuses_to_delete(job)
         with _refused(refusal), self.store.write() as connection:
-            lifecycle.delete_job(connection, job.id)
+            begin_deletion(connection, job.id)
         if not refusal:
             self.model.delete(job)
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -34,6 +35,7 @@ from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import S3, FileRef
 
 CHUNK = 1 << 20  # bytes
+PAGE = 1000  # files to list before they are deleted
 NOT_FOUND = ("NoSuchKey", "404")  # error codes of GET and HEAD
 BROKEN_OFF = (BotoCoreError, HTTPError)  # errors while a response is read; botocore passes on some of urllib3's
 
@@ -153,9 +155,11 @@ class Bucket:
 
     def delete_folder(self, name: str) -> None:
         # One request each, since not every S3 server has one for many: 100,000 files of a job take some minutes.
+        names = (file.name for file in self.list(name))
         with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for _ in pool.map(self.delete, [file.name for file in self.list(name)]):
-                pass
+            while page := list(islice(names, PAGE)):
+                for _ in pool.map(self.delete, page):
+                    pass
 
     def sweep(self, older_than_s: float) -> None:
         """Do nothing: an incomplete upload is invisible, and the bucket's lifecycle rules delete it."""

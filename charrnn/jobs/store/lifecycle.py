@@ -1,4 +1,4 @@
-"""The life of a job: added with its parts, ended by its last part, cancelled, retried, deleted.
+"""The life of a job: added with its parts, ended by its last part, cancelled, retried.
 
 Each function runs in the caller's transaction. Locks are taken in one order everywhere, so that no two transactions can
 wait for each other: the awaited training job, the job, the part, the model, the version, a schedule's slot.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Row, case, delete, func, insert, literal, select, update
+from sqlalchemy import CTE, Connection, Row, case, func, insert, literal, select, update
 
 from charrnn.errors import DamagedError, InputError, NotFoundError
 from charrnn.jobs.job.file_ref import FileRef
@@ -20,15 +20,13 @@ from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
 from charrnn.jobs.job.views import Job
-from charrnn.jobs.store.database import NOW, insert_missing, upsert
+from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.registry import version_after, with_version
-from charrnn.jobs.store.tables import LOST, QUEUED, engines, jobs, metrics, parts, previews, reports, rounds
+from charrnn.jobs.store.tables import LOST, QUEUED, jobs, parts
 from charrnn.jobs.store.turns import last_place, needed_by
 
-JOB = tuple(column for column in jobs.c if column not in {jobs.c.turn, jobs.c.splits})
+JOB = tuple(column for column in jobs.c if column not in {jobs.c.turn, jobs.c.splits, jobs.c.deleting})
 """The columns of a job that are shown."""
-
-DELETED = "deleted"  # the row of `rounds` with the time at which the last job was deleted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +143,11 @@ def _series(first: int, last: int) -> CTE:
     return series.union_all(select(series.c.number + 1).where(series.c.number < last))
 
 
-def lock_job(connection: Connection, job_id: int) -> Row[Any]:
+def lock_job(connection: Connection, job_id: int, *, deleting: bool = False) -> Row[Any]:
     """Return the job's row, locked until the transaction ends.
+
+    Args:
+        deleting: whether to return it even if its deletion has begun.
 
     Raises:
         NotFoundError: there is no such job.
@@ -154,7 +155,7 @@ def lock_job(connection: Connection, job_id: int) -> Row[Any]:
     # "key share": rows that refer to the job, such as epochs, can be inserted meanwhile.
     query = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
     job = connection.execute(query).one_or_none()
-    if job is None:
+    if job is None or (job.deleting and not deleting):
         raise no_job(job_id)
     return job
 
@@ -303,37 +304,3 @@ def _requeue_parts(connection: Connection, job_id: int) -> tuple[int, int]:
     rows_lost = int(connection.execute(lost).scalar_one())
     again = {"state": PartState.QUEUED, "attempts": 0, "error": None, "progress": None}
     return connection.execute(update(parts).where(chosen).values(again)).rowcount, rows_lost
-
-
-def delete_job(connection: Connection, job_id: int) -> Job:
-    """Delete the rows of an ended job. Return the job as it was.
-
-    Raises:
-        InputError: the job has not ended, or it is a training job that a version came from.
-        NotFoundError: there is no such job.
-    """
-    job = lock_job(connection, job_id)
-    if job.state not in ENDED_JOBS:
-        raise InputError(f"Job {job_id} is {job.state}. Cancel it first: charrnn-jobs cancel {job_id}")
-    if job.kind == TrainSpec.QUEUE and job.version is not None:  # even if deleted: others may be based on it
-        raise InputError(
-            f"Job {job_id} cannot be deleted: it records on which text {job.model}@{job.version} was trained"
-        )
-    for table in (previews, metrics, reports, engines, parts):
-        connection.execute(delete(table).where(table.c.job == job_id))
-    connection.execute(update(jobs).where(jobs.c.after == job_id).values(after=None))
-    connection.execute(delete(jobs).where(jobs.c.id == job_id))
-    upsert(connection, rounds, name=DELETED, at=NOW)
-    return to_job(job)
-
-
-def prunable(connection: Connection, older_than_ms: int, job_id: int | None = None) -> Sequence[int]:
-    """Return the ids of jobs that ended more than `older_than_ms` ago and can be deleted, oldest first.
-
-    Args:
-        job_id: consider only this job.
-    """
-    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
-    old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
-    query = select(jobs.c.id).where(old).order_by(jobs.c.id)
-    return connection.execute(query if job_id is None else query.where(jobs.c.id == job_id)).scalars().all()

@@ -103,7 +103,7 @@ class Store(Database):
         Raises:
             NotFoundError: there is no such job.
         """
-        query = select(*JOB).order_by(jobs.c.id.desc()).limit(1)
+        query = select(*JOB).where(jobs.c.deleting.is_(False)).order_by(jobs.c.id.desc()).limit(1)
         if job_id is not None:
             query = query.where(jobs.c.id == job_id)
         with self.read() as connection:
@@ -122,7 +122,9 @@ class Store(Database):
             with_failures: only jobs that failed or have failed rows.
             equal: values that columns must have; those that are None are ignored.
         """
-        query = select(*JOB)
+        # A condition on the row itself would let SQLite scan all jobs, in place of an index of those asked for.
+        other = jobs.alias()
+        query = select(*JOB).where(jobs.c.id.not_in(select(other.c.id).where(other.c.deleting.is_(True))))
         for name, value in equal.items():
             if value is not None:
                 query = query.where(jobs.c[name] == value)

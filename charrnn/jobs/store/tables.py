@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     and_,
+    false,
     literal_column,
     or_,
 )
@@ -69,6 +70,7 @@ jobs = Table(
     Column("rows_failed", BigInteger, nullable=False, default=0),
     Column("characters", BigInteger, nullable=False, default=0),  # sampled
     Column("cancel_requested", Boolean, nullable=False, default=False),
+    Column("deleting", Boolean, nullable=False, default=False, server_default=false()),  # see store.deletion.jobs
     Column("error", Text),
     Column("turn", BigInteger, nullable=False, server_default="0"),  # its place among the jobs that wait: see turns
     Column("created_at", BigInteger, nullable=False, default=NOW),
@@ -97,6 +99,7 @@ def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnEleme
 for column in (jobs.c.schedule, jobs.c.label):
     index_where(f"jobs_by_{column.name}", column.is_not(None), column, jobs.c.id)
 index_where("jobs_by_after", jobs.c.after.is_not(None), jobs.c.after)
+index_where("jobs_deleting", jobs.c.deleting.is_(True), jobs.c.id)
 
 
 def claimable(job: FromClause) -> ColumnElement[bool]:

@@ -35,8 +35,8 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
 
 
 def tidy(store: Store, files: Files, retention_days: float = 0.0) -> bool:
-    """Delete incomplete files and empty folders of killed processes, and jobs that ended long ago, unless that was done
-    within a day. Return whether it was done.
+    """Delete incomplete files and empty folders of killed processes, and jobs that ended long ago or whose deletion was
+    broken off, unless that was done within a day. Return whether it was done.
 
     Args:
         retention_days: days for which jobs are kept after their end. 0: for ever.
@@ -44,9 +44,9 @@ def tidy(store: Store, files: Files, retention_days: float = 0.0) -> bool:
     if not claim_round(store, TIDY, TIDY_MS):
         return False
     files.sweep(TIDY_MS / 1000)
-    if retention_days and (deleted := delete_old(store, files, retention_days * DAY_S).jobs):
-        count = counted(deleted, "job")
-        logger.info("deleted %s that ended over %g days ago", count, retention_days, extra={"event": "retention"})
+    if deleted := delete_old(store, files, retention_days * DAY_S if retention_days else None).jobs:
+        why = f"ended over {retention_days:g} days ago" if retention_days else "somebody had begun to delete"
+        logger.info("deleted %s that %s", counted(deleted, "job"), why, extra={"event": "retention"})
     return True
 
 

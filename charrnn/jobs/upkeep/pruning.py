@@ -1,7 +1,9 @@
 """Pruning: delete jobs with their files, and set files aside that no row names.
 
-Rows are deleted first. If the process dies before the files are deleted, a later prune finds them. A file that no row
-names is only set aside, and deleted a week later: the database may have been restored from a backup that is older.
+Rows are deleted first. If the process dies before the files are deleted, a later prune finds them. Only the row of a
+job with many parts is deleted after its files, so that the next deletion goes on where a killed one stopped. A file
+that no row names is only set aside, and deleted a week later: the database may have been restored from a backup that is
+older.
 """
 
 from __future__ import annotations
@@ -9,19 +11,21 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError, counted
+from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.views import Job
+from charrnn.jobs.store.deletion.jobs import Deletion, begin_deletion, delete_parts, end_deletion, prunable
 from charrnn.jobs.store.deletion.named_files import files_of_job, newest_row, shared_files
-from charrnn.jobs.store.lifecycle import delete_job, lock_job, prunable
+from charrnn.jobs.store.lifecycle import lock_job
 from charrnn.jobs.store.store import Store
 
 if TYPE_CHECKING:
@@ -31,6 +35,12 @@ logger = logging.getLogger(__name__)
 
 ASIDE_S = 7 * 24 * 3600.0  # time after which a file that was set aside is deleted
 GRACE_S = 24 * 3600.0  # a file is written before the row that names it; a submit must take less time than this
+
+Progress = Callable[[int], None]
+
+
+def ignore(_: int) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +66,38 @@ class Pruned:
         )
 
 
-def delete(store: Store, files: Files, job_id: int) -> None:
-    """Delete an ended job with its results and seeds.
+def delete(store: Store, files: Files, job_id: int, progress: Progress = ignore) -> None:
+    """Delete an ended job with its results and seeds, or go on with a deletion that was broken off.
 
     A later prune deletes the corpus of a training job, and files that cannot be deleted now.
+
+    Args:
+        progress: called with the number of deleted parts of a job that has many.
 
     Raises:
         InputError: the job has not ended, or a version came from it.
         NotFoundError: there is no such job.
     """
     with store.write() as connection:
-        job = delete_job(connection, job_id)
-    _delete_files(files, job)
+        deletion = begin_deletion(connection, job_id)
+    _go_on(store, files, deletion, progress)
+
+
+def _go_on(store: Store, files: Files, deletion: Deletion, progress: Progress) -> Pruned:
+    """Delete what is left of a job in the database, and its files."""
+    job, deleted = deletion.job, 0
+    first_row = None if deletion.ended else 0
+    while first_row is not None:
+        with store.write() as connection:
+            count, first_row = delete_parts(connection, job.id, first_row)
+        deleted += count
+        progress(deleted)
+        crash_point("deleting")
+    freed = _delete_files(files, job)
+    if not deletion.ended:
+        with store.write() as connection:
+            end_deletion(connection, job.id)
+    return freed
 
 
 def prune(
@@ -86,14 +116,14 @@ def prune(
     """
     if not accept_newer:
         _refuse_newer(store, files)
-    old, total = _old_jobs(store, older_than_s) if dry_run else (), Pruned()
+    old, total = set(_old_jobs(store, older_than_s) if dry_run else ()), Pruned()
     for job in old:
         with suppress(NotFoundError):  # another prune at the same time was quicker
             total += _size(files, store.job(job))
     if not dry_run:
         total += delete_old(store, files, older_than_s)
         files.sweep(GRACE_S)
-    for file in unnamed(store, files, gone=set(old)):
+    for file in unnamed(store, files, gone=old):
         if dry_run or _set_aside(files, file):
             total += Pruned(aside=1)
     for gone in files.aside():
@@ -104,18 +134,31 @@ def prune(
     return total
 
 
-def delete_old(store: Store, files: Files, older_than_s: float) -> Pruned:
-    """Delete jobs that ended more than `older_than_s` seconds ago, one after the other, each in its own transaction."""
+def delete_old(store: Store, files: Files, older_than_s: float | None) -> Pruned:
+    """Delete jobs that ended more than `older_than_s` seconds ago, each in transactions of its own, and go on with
+    deletions that were broken off; None: with these alone."""
     total = Pruned()
     for job in _old_jobs(store, older_than_s):
         with suppress(NotFoundError):  # another process was quicker
-            total += _delete_old(store, files, job, round(older_than_s * 1000))
+            total += _delete_old(store, files, job, older_than_s)
     return total
 
 
-def _old_jobs(store: Store, older_than_s: float) -> Sequence[int]:
+def _old_jobs(store: Store, older_than_s: float | None) -> Iterator[int]:
+    """Yield the jobs to delete, read in pages: there may be a million."""
+    last = 0
+    while page := _prunable(store, older_than_s, last):
+        yield from page
+        last = page[-1]
+
+
+def _prunable(store: Store, older_than_s: float | None, after: int) -> Sequence[int]:
     with store.read() as connection:
-        return prunable(connection, round(older_than_s * 1000))
+        return prunable(connection, _milliseconds(older_than_s), after=after)
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _refuse_newer(store: Store, files: Files) -> None:
@@ -135,14 +178,14 @@ def _refuse_newer(store: Store, files: Files) -> None:
         )
 
 
-def _delete_old(store: Store, files: Files, job_id: int, older_than_ms: int) -> Pruned:
+def _delete_old(store: Store, files: Files, job_id: int, older_than_s: float | None) -> Pruned:
     """Delete a job unless it was retried since it was selected."""
     with store.write() as connection:
-        lock_job(connection, job_id)
-        if not prunable(connection, older_than_ms, job_id):
+        lock_job(connection, job_id, deleting=True)
+        if not prunable(connection, _milliseconds(older_than_s), job_id=job_id):
             return Pruned()
-        job = delete_job(connection, job_id)
-    return _delete_files(files, job)
+        deletion = begin_deletion(connection, job_id)
+    return _go_on(store, files, deletion, ignore)
 
 
 def _delete_files(files: Files, job: Job) -> Pruned:
@@ -158,10 +201,11 @@ def _delete_files(files: Files, job: Job) -> Pruned:
 
 
 def _size(files: Files, job: Job) -> Pruned:
-    sizes = [file.size for file in files.list(job_folder(job.id))]
-    if (seeds := _seeds(job)) is not None:
-        sizes.append(seeds.size)
-    return Pruned(jobs=1, files=len(sizes), bytes=sum(sizes))
+    seeds = _seeds(job)
+    count, size = (1, seeds.size) if seeds else (0, 0)
+    for file in files.list(job_folder(job.id)):
+        count, size = count + 1, size + file.size
+    return Pruned(jobs=1, files=count, bytes=size)
 
 
 def _seeds(job: Job) -> FileRef | None:

@@ -29,6 +29,7 @@ CREATE TABLE jobs (
 	rows_failed BIGINT NOT NULL,
 	characters BIGINT NOT NULL,
 	cancel_requested BOOLEAN NOT NULL,
+	deleting BOOLEAN DEFAULT false NOT NULL,
 	error TEXT,
 	turn BIGINT DEFAULT '0' NOT NULL,
 	created_at BIGINT NOT NULL,
@@ -55,6 +56,8 @@ CREATE INDEX jobs_by_schedule ON jobs (schedule, id) WHERE schedule IS NOT NULL;
 CREATE INDEX jobs_by_state ON jobs (state, id, kind);
 
 CREATE INDEX jobs_by_turn ON jobs (kind, priority DESC, turn, id) WHERE finished_at IS NULL AND (after IS NULL OR version IS NOT NULL);
+
+CREATE INDEX jobs_deleting ON jobs (id) WHERE deleting IS true;
 
 CREATE TABLE models (
 	name VARCHAR NOT NULL,

@@ -1,1 +1,1 @@
-"""Deletion of models and their versions, and of files that no row names."""
+"""Deletion of jobs, of models and their versions, and of files that no row names."""

@@ -11,7 +11,7 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.specs import TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, PartState
-from charrnn.jobs.store.lifecycle import DELETED
+from charrnn.jobs.store.deletion.jobs import DELETED
 from charrnn.jobs.store.tables import jobs, metrics, models, parts, rounds, schedules, versions
 
 PAGE = 1000  # rows
@@ -49,10 +49,10 @@ def files_of_job(connection: Connection, job: int) -> set[str] | None:
     """Return the needed results and checkpoints of a job. A job that does not exist has none.
 
     Return None if they are not known: for a job that has not ended, since a file is written before the row that names
-    it, and for a job with a part that cannot be read.
+    it, for one that is being deleted, and for a job with a part that cannot be read.
     """
-    state = connection.execute(select(jobs.c.state).where(jobs.c.id == job)).scalar_one_or_none()
-    if state is not None and state not in ENDED_JOBS:
+    row = connection.execute(select(jobs.c.state, jobs.c.deleting).where(jobs.c.id == job)).one_or_none()
+    if row is not None and (row.deleting or row.state not in ENDED_JOBS):
         return None
     names = set()
     for file in connection.execute(select(NEEDED).where(parts.c.job == job, NEEDED.is_not(None))).scalars():
@@ -68,7 +68,8 @@ def jobs_without_parts(connection: Connection) -> Sequence[int]:
     counted = func.count(parts.c.id), func.coalesce(func.sum(parts.c.rows), 0)
     complete = (counted[0] == jobs.c.parts_total) & (counted[1] == jobs.c.rows_total)
     grouped = select(jobs.c.id).outerjoin(parts, parts.c.job == jobs.c.id).group_by(jobs.c.id).having(~complete)
-    return connection.execute(grouped.order_by(jobs.c.id)).scalars().all()
+    whole = grouped.where(jobs.c.deleting.is_(False))
+    return connection.execute(whole.order_by(jobs.c.id)).scalars().all()
 
 
 def newest_row(connection: Connection) -> int:
