@@ -82,7 +82,7 @@ format: $(READY) ## fix what ruff can fix
 
 # uv pip compile writes no registry's address; uv.lock would. The images get what the tests ran with.
 COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-header
-SERVICES := --extra postgres --extra s3 --extra parquet --extra web --extra metrics
+SERVICES := --extra postgres --extra s3 --extra parquet --extra web --extra metrics --extra otel
 TESTS := $(SERVICES) --extra local --extra demo --extra dev --extra docs
 PINNED := $(COMPILE) --constraint requirements.txt pyproject.toml
 requirements: ## pin and hash the dependencies again (needs uv)

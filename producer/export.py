@@ -6,12 +6,22 @@ import codecs
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.errors import counted
+from charrnn.jobs import tracing
 from charrnn.jobs.rows import formats
 from charrnn.jobs.rows.additions import Earlier
 from producer.output import console, destination
 from producer.output.busy import busy
+
+if TYPE_CHECKING:
+    from charrnn.jobs.client import Client
+
+
+def traced(client: Client, job: int, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Return an iterator over the lines of a job. While it is read, a span of the job's trace runs."""
+    return tracing.iterate("export", lines, lambda: client.connections.store.traceparent(job), "rows", job=job)
 
 
 def export(

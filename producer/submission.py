@@ -14,7 +14,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
 from charrnn.jobs.rows.formats import FORMATS, format_of
-from producer.export import export
+from producer.export import export, traced
 from producer.follow import follow
 from producer.options import open_client
 from producer.output import submitted as output
@@ -87,7 +87,7 @@ def _submit(wanted: Submission) -> None:
         if wanted.wait and job.id:
             succeeded = follow(client, job.id, wanted.timeout_s)
             if wanted.output and chosen:
-                export(client.results(job.id), chosen, wanted.output)
+                export(traced(client, job.id, client.results(job.id)), chosen, wanted.output)
             if not succeeded:
                 raise typer.Exit(JOB_FAILED)
 

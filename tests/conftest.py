@@ -32,6 +32,7 @@ pytest_plugins = [
         "hosts",
         "containers",
         "charts",
+        "traces",
         "pods",
     )
 ]

@@ -21,12 +21,18 @@ from multiprocessing import get_context
 
 from billiard import current_process
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init, worker_ready, worker_shutting_down
+from celery.signals import (
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 from celery.worker.consumer import Consumer
 
 from charrnn.backend import BACKENDS, SETTING, choose_backend
 from charrnn.errors import CharrnnError, InputError, UnreachableError
-from charrnn.jobs import private
+from charrnn.jobs import private, tracing
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.queue import TASK
 from charrnn.jobs.settings import Settings
@@ -147,6 +153,7 @@ class Worker:
 
     def _connect_signals(self) -> None:
         worker_process_init.connect(self._begin_child, weak=False)
+        worker_process_shutdown.connect(_flush_traces, weak=False)
         setup_logging.connect(_keep_logging, weak=False)
         worker_ready.connect(self._announce, weak=False)
         worker_shutting_down.connect(self._drain, weak=False)
@@ -195,6 +202,11 @@ class Worker:
 
 def _keep_logging(**_: object) -> None:
     """Do nothing. If nothing handles this signal, Celery sets up its own logging and drops our lines."""
+
+
+def _flush_traces(**_: object) -> None:
+    """Send the last spans of a child: it ends without the exit handlers of Python."""
+    tracing.flush()
 
 
 def _check_library(backend: str) -> None:

@@ -13,6 +13,7 @@ import time
 from typing import NoReturn
 
 from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
+from charrnn.jobs import tracing
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
@@ -77,24 +78,28 @@ def _end(child: Child, queue: str, reason: str) -> NoReturn:
     """Ring for another child and end this process, whose TensorFlow looks for GPUs only once."""
     logger.error("device %s: %s; restarting this process", child.device, reason)
     child.ring(queue)
+    tracing.flush()
     time.sleep(RESTART_PAUSE_S)
     os._exit(1)
 
 
 def _do_next(child: Child, queue: str) -> bool:
     """Claim a part and run it. Return False if none waits."""
+    began = time.time_ns()
     part = child.leases.claim(queue, child.owner)
     if part is None:
         return False
     claimed = about(part, "claimed")
     logger.info("job %d part %d: claimed, attempt %d", part.job, part.number, part.attempt, extra=claimed)
-    with Current.heartbeat.watching(part) as watch:
+    with Current.heartbeat.watching(part) as watch, watch.trace.recorded(child, part):
+        watch.trace.claimed(began)
         crash_point("claimed", part.number)
         _ring_on(child, queue)
         try:
             again = _attempt(child, part, watch)
             crash_point("committed", part.number)
         except LeaseLostError as error:
+            watch.trace.end("lost", error)
             logger.warning("%s", error, extra=about(part, "lost"))
             return True
     if again:
@@ -128,10 +133,12 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
     except LeaseLostError:
         raise
     except Interrupted:
+        watch.trace.end("released")
         state = child.leases.release(part)
         logger.info("job %d part %d: released", part.job, part.number, extra=about(part, "released"))
         return state == PartState.QUEUED
     except Exception as error:
+        watch.trace.end("failed", error)
         failed = about(part, "failed")
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt, extra=failed)
         reason = f"{type(error).__name__}: {error}"

@@ -15,7 +15,7 @@ from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows import formats
 from charrnn.jobs.rows.additions import Earlier, check_addable, read_earlier
-from producer.export import export
+from producer.export import export, traced
 from producer.newest import newest
 from producer.options import OptionalJobArgument, flag, open_client, option, positive_number
 from producer.output import console, destination
@@ -107,7 +107,7 @@ def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
                 f"{shown:,} of {counted(found.rows_total, 'row')}. All rows: charrnn-jobs results {job} -o FILE"
             )
         else:
-            export(lines, chosen, output, earlier, bom=bom, live=follow)
+            export(traced(client, job, lines), chosen, output, earlier, bom=bom, live=follow)
         now = client.job(job) if follow else found
         if now.ended or not follow:  # otherwise every requested row was written
             _report_missing(now)

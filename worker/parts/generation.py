@@ -52,6 +52,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     model = loaded.model
     seeds = watch.retry(lambda: read_seeds(files, part, spec, watch))
     loading = time.monotonic() - started
+    watch.trace.passed("load")
     watch.enter(COMPILING)
 
     from charrnn.sampling.slots import Report as Sampled
@@ -71,6 +72,8 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     with LineWriter(chain.from_iterable(seeds), loaded, spec.name, tallies) as lines:
         for texts in model.sample_calls(rows, batch, **options):
             lines.add(texts)
+        watch.trace.passed("compile", report.compile_seconds)
+        watch.trace.passed("sample")
         watch.enter(WRITING)
         chunks = lines.finish(watch.check)  # kept in memory, so that writing can be retried
     crash_point("sampled", part.number)
@@ -78,7 +81,9 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     writing = time.monotonic() - started - loading - report.compile_seconds - report.seconds
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
+    watch.trace.passed("write")
     commit(child, part, watch, output, _part_report(report, spec, seconds, tallies))
+    watch.trace.passed("commit")
     took = time.monotonic() - started
     done = about(part, "done", rows=part.rows, seconds=round(took, 3))
     logger.info("job %d part %d: %s in %.1f s", part.job, part.number, counted(part.rows, "row"), took, extra=done)

@@ -71,19 +71,24 @@ def train(child: Child, part: Part, spec: TrainSpec, watch: Watch, kept: KeptTra
         LeaseLostError: raised by `watch`.
     """
     work = kept.take(part) or watch.retry(lambda: _Work(child, part, spec, watch))
+    watch.trace.passed("load")
     watch.enter(COMPILING)
     while not work.trainer.finished:
         try:
             work.run_slice(watch)
         except Interrupted:
+            watch.trace.passed("train")
             _save_if_possible(work)
             raise
+        watch.trace.passed("train")
         watch.enter(WRITING)
         watch.retry(work.save_checkpoint)
+        watch.trace.passed("write")
         if not work.trainer.finished and watch.retry(child.has_waiting_part):
             watch.retry(lambda: kept.keep(work))
             raise Interrupted
     work.finish(watch)
+    watch.trace.passed("commit")
 
 
 def _save_if_possible(work: _Work) -> None:

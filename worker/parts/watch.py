@@ -18,6 +18,7 @@ from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.states import HUNG
 from charrnn.jobs.settings import Settings
 from worker.logs import about
+from worker.parts.trace import PartTrace
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Watch:
         remaining_s: estimated seconds until the part ends, or None if unknown.
         heartbeat_at: when the thread last reached the store.
         progress_at: when the work last called `check` or `enter`.
+        trace: the phases that have passed.
     """
 
     def __init__(self, part: Part, settings: Settings) -> None:
@@ -68,6 +70,7 @@ class Watch:
         self.cancelled = self.lost = False
         self.phase = LOADING
         self.heartbeat_at = self.progress_at = time.monotonic()
+        self.trace = PartTrace()
 
     def enter(self, phase: str) -> None:
         """Enter a phase. PATIENCE limits the time until the next `enter` or `check`."""

@@ -25,7 +25,9 @@ from charrnn.jobs.store.registry import version_after, with_version
 from charrnn.jobs.store.tables import LOST, QUEUED, jobs, parts
 from charrnn.jobs.store.turns import last_place, needed_by
 
-JOB = tuple(column for column in jobs.c if column not in {jobs.c.turn, jobs.c.splits, jobs.c.deleting})
+JOB = tuple(
+    column for column in jobs.c if column not in {jobs.c.turn, jobs.c.splits, jobs.c.deleting, jobs.c.traceparent}
+)
 """The columns of a job that are shown."""
 
 
@@ -42,6 +44,7 @@ class NewJob:
     after: int | None = None  # the training job whose version is awaited
     frames: Sequence[Frame] = (START,)  # the frames of the seeds file, in order
     seed_options: Collection[str] = ()  # options that its seeds have of their own
+    traceparent: str | None = None  # of its submit
 
     @property
     def seeds(self) -> FileRef | None:
@@ -88,6 +91,7 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
         "schedule": new.schedule,
         "key": new.key,
         "request": new.request,
+        "traceparent": new.traceparent,
         "priority": new.priority,
         "turn": last_place(spec.QUEUE, new.priority),
         "spec": spec.to_dict(),

@@ -135,6 +135,11 @@ class Store(Database):
         with self.read() as connection:
             return [to_job(row) for row in connection.execute(query.order_by(jobs.c.id.desc()).limit(limit))]
 
+    def traceparent(self, job_id: int) -> str | None:
+        """Return the `traceparent` of the submit of a job. Anyone may have written it."""
+        with self.read() as connection:
+            return connection.execute(select(jobs.c.traceparent).where(jobs.c.id == job_id)).scalar_one_or_none()
+
     def report(self, job_id: int) -> Report | None:
         """Return the report of a job so far, or None before its first part has ended."""
         with self.read() as connection:

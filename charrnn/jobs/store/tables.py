@@ -72,6 +72,7 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False, default=False),
     Column("deleting", Boolean, nullable=False, default=False, server_default=false()),  # see store.deletion.jobs
     Column("error", Text),
+    Column("traceparent", String),  # of its submit: see jobs.tracing
     Column("turn", BigInteger, nullable=False, server_default="0"),  # its place among the jobs that wait: see turns
     Column("created_at", BigInteger, nullable=False, default=NOW),
     Column("started_at", BigInteger),

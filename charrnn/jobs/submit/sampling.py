@@ -35,6 +35,7 @@ from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.estimates import guess_speed
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.target import Fleet, Target, find_fleet, find_target, target_after
+from charrnn.jobs.tracing import traced
 from charrnn.options import SamplingOptions
 from charrnn.sampling.defaults import CPU, choose_batches, choose_precision
 from charrnn.text.documents import check_storable
@@ -43,6 +44,7 @@ from charrnn.text.vocabulary import Vocabulary
 MAX_KEY = 200  # characters
 
 
+@traced("submit")
 def submit(
     connections: Connections,
     request: GenerateRequest,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from charrnn.jobs import tracing
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import Request, draw_rng_seed, rng_seed_of
 from charrnn.jobs.job.schedule import Slot
@@ -73,9 +74,12 @@ def store_job(
     """
     with connections.store.write() as connection:
         lock_needs(connection, new.spec)
-        schedule = None if slot is None else slot.schedule
-        job = add_job(connection, replace(new, schedule=schedule))
-        then_job = None if then is None else add_job(connection, replace(then, schedule=schedule, after=job.id)).id
+        schedule, trace = None if slot is None else slot.schedule, tracing.traceparent()
+        job = add_job(connection, replace(new, schedule=schedule, traceparent=trace))
+        then_job = None
+        if then is not None:
+            then_job = add_job(connection, replace(then, schedule=schedule, traceparent=trace, after=job.id)).id
         if slot is not None:
             slots.fill(connection, slot, job.id, new.spec, then_job)
-        return job, then_job
+    tracing.annotate(job=job.id, kind=new.spec.QUEUE, model=new.spec.model, parts=new.spec.parts)
+    return job, then_job

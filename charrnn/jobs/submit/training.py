@@ -23,6 +23,7 @@ from charrnn.jobs.submit.estimates import estimate_training
 from charrnn.jobs.submit.sampling import discarding, follow_up
 from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
+from charrnn.jobs.tracing import traced
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT
 from charrnn.sizes import fit, warn_of_size
 from charrnn.text.choice import read_as_lines
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 Put = Callable[[str, str, Iterable[bytes]], FileRef]
 
 
+@traced("submit")
 def train(
     connections: Connections,
     request: TrainRequest,

@@ -31,6 +31,7 @@ CREATE TABLE jobs (
 	cancel_requested BOOLEAN NOT NULL,
 	deleting BOOLEAN DEFAULT 0 NOT NULL,
 	error TEXT,
+	traceparent VARCHAR,
 	turn BIGINT DEFAULT '0' NOT NULL,
 	created_at BIGINT NOT NULL,
 	started_at BIGINT,
