@@ -587,7 +587,7 @@ def test_parts_are_sized_by_the_speed_and_the_live_devices(client: Client, model
         live = {"host": "h", "pid": 1, "device": str(number), "queues": ["generate"], "seen_at": NOW}
         with client.connections.store.write() as connection:
             upsert(connection, workers, owner=f"w/{number}", **live)
-    assert part_rows() == 9 * 256  # one fortieth: none of the ten GPUs should wait for another
+    assert part_rows() == 8192  # one fortieth would leave most slots of a GPU empty
 
 
 def test_all_versions_of_a_model_are_read_as_the_first(
