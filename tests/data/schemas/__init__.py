@@ -1,4 +1,4 @@
 """The schema of every release, frozen as SQL: migrations are tested from these.
 
-After a change of tables.py, add a migration and freeze the new schema: `python -m tests.data.schemas`
+After a change of tables, add a migration and freeze the new schema: `python -m tests.data.schemas`
 """

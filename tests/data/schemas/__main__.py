@@ -1,4 +1,4 @@
-"""Write the current schema of tables.py, for each database, under the number of the latest migration."""
+"""Write the current schema of the package `tables`, for each database, under the number of the latest migration."""
 
 from __future__ import annotations
 

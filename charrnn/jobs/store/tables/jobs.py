@@ -1,14 +1,10 @@
-"""The store's tables. Times are integer milliseconds of the database's clock.
+"""Jobs, their parts, and what their work has yielded so far.
 
 Counters are in the job's row and change in the part's transaction, so that progress takes one row to read, however
 large the job is. The rows to sample are in files, not here.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from functools import cache, partial
-from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -22,7 +18,6 @@ from sqlalchemy import (
     FromClause,
     Index,
     Integer,
-    MetaData,
     String,
     Table,
     Text,
@@ -33,19 +28,9 @@ from sqlalchemy import (
     or_,
 )
 
-from charrnn.jobs.job.states import RETRIED, JobState, PartState, Priority, SlotState
+from charrnn.jobs.job.states import RETRIED, JobState, PartState, Priority
 from charrnn.jobs.store.database import NOW
-
-metadata = MetaData()
-
-store = Table(
-    "store",
-    metadata,
-    Column("id", String, primary_key=True),  # recorded in the broker too: see Queue.claim_for
-    Column("schema_version", Integer, nullable=False),
-    Column("serves", Integer, nullable=False, server_default="1"),  # oldest schema version whose programs can use it
-    Column("files", Text),  # the place of its files; set when the first one is about to be written
-)
+from charrnn.jobs.store.tables.schema import STORAGE, index_where, metadata
 
 jobs = Table(
     "jobs",
@@ -84,16 +69,6 @@ jobs = Table(
     Index("jobs_by_model", "model", "id"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
 )
-
-
-PARTIAL_INDEXES: list[Callable[[], Index]] = []
-"""A function for each partial index that makes it. Their options import the dialect of PostgreSQL, for 10 ms of each
-command, and only the creation of the tables needs them."""
-
-
-def index_where(name: str, condition: ColumnElement[bool], *columns: ColumnElement[Any]) -> None:
-    """Declare a partial index: it has only the rows for which the condition holds, which must have no parameters."""
-    PARTIAL_INDEXES.append(partial(Index, name, *columns, sqlite_where=condition, postgresql_where=condition))
 
 
 # Most jobs have none of these.
@@ -143,14 +118,13 @@ parts = Table(
     CheckConstraint("(state = 'leased') = (lease_until is not null)", name="part_lease"),
 )
 
-STORAGE: dict[Table, dict[str, float]] = {
+STORAGE |= {
     # Room for the next counters in the same page, which then change no index.
     jobs: {"fillfactor": 80},
     # Room for heartbeats, and a vacuum for every 1% that changed: by default a table of 20 million parts would wait for
     # 4 million dead rows.
     parts: {"fillfactor": 90, "autovacuum_vacuum_scale_factor": 0.01, "autovacuum_analyze_scale_factor": 0.01},
 }
-"""Storage options of PostgreSQL by table. Like partial indexes, these options import its dialect."""
 
 
 def in_state(*states: PartState) -> ColumnElement[bool]:
@@ -193,41 +167,6 @@ engines = Table(
     Column("first_at", BigInteger, nullable=False, default=NOW),
 )
 
-models = Table(
-    "models",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("validation", JSON(none_as_null=True), nullable=False),  # frozen at the first training
-    Column("newest", Integer, nullable=False, default=0),  # highest version number used, even if deleted since
-    Column("created_at", BigInteger, nullable=False, default=NOW),
-)
-
-versions = Table(
-    "versions",
-    metadata,
-    Column("model", ForeignKey("models.name"), primary_key=True),
-    Column("version", Integer, primary_key=True),
-    Column("job", ForeignKey("jobs.id")),  # NULL for an imported version
-    Column("files", JSON(none_as_null=True), nullable=False),
-    Column("characters", Text, nullable=False),  # the vocabulary
-    Column("network", JSON(none_as_null=True), nullable=False),
-    Column("val_loss", Float, nullable=False),
-    Column("skipped", Integer, nullable=False),  # characters of the validation text that it does not know
-    Column("precision", String, nullable=False),  # precision to sample it in
-    Column("release", String),  # the release of this program that trained it; NULL for an imported version
-    Column("gate", JSON(none_as_null=True), nullable=False),  # comparison with the champion: see job.version.Gate
-    Column("promoted_at", BigInteger),  # when it became champion, unless it was rolled back since
-    Column("created_at", BigInteger, nullable=False, default=NOW),
-)
-
-aliases = Table(
-    "aliases",
-    metadata,
-    Column("model", ForeignKey("models.name"), primary_key=True),
-    Column("alias", String, primary_key=True),
-    Column("version", Integer, nullable=False),
-)
-
 metrics = Table(
     "metrics",
     metadata,
@@ -249,91 +188,3 @@ previews = Table(
     Column("seed", Text, nullable=False),
     Column("text", Text, nullable=False),
 )
-
-speeds = Table(
-    "speeds",
-    metadata,
-    Column("model", String, primary_key=True),
-    Column("device", String, primary_key=True),  # cpu or gpu
-    Column("characters_per_s", Float, nullable=False),  # throughput with a full batch of the largest size
-)
-
-schedules = Table(
-    "schedules",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("cron", String, nullable=False),
-    Column("timezone", String, nullable=False),
-    Column("request", JSON(none_as_null=True), nullable=False),  # the request that it submits: see job.requests
-    Column("requested_at", BigInteger, nullable=False),  # when the request was last changed
-    Column("overlap", String, nullable=False),  # skip, queue
-    Column("catch_up", String, nullable=False),  # none, once
-    Column("deadline_s", Float),  # time after which a slot is no longer submitted
-    Column("always", Boolean, nullable=False),  # submit a training job even if the text has not changed
-    Column("on_success", Text),  # a command or URL for the end of a run: see charrnn.jobs.upkeep.hooks
-    Column("on_failure", Text),
-    Column("paused", Boolean, nullable=False, default=False),
-    Column("next_at", BigInteger, nullable=False),  # the first slot that is not decided yet
-    Column("created_at", BigInteger, nullable=False, default=NOW),
-)
-
-slots = Table(
-    "slots",
-    metadata,
-    Column("schedule", ForeignKey("schedules.name"), primary_key=True),
-    Column("at", BigInteger, primary_key=True),  # when it is due; a time is a slot only once
-    Column("state", String, nullable=False, default=SlotState.DUE),
-    Column("by_hand", Boolean, nullable=False, default=False),
-    Column("job", Integer),  # the job that was submitted for it; it may have been deleted since
-    Column("then_job", Integer),  # the job that was submitted with it and samples after it
-    Column("reason", Text),  # why it has no job, or other details
-    Column("claimed_until", BigInteger, nullable=False, default=0),  # end of the claim of the process that submits it
-    Column("hook_at", BigInteger, default=0),  # when a hook may be told of its end; NULL: it was, or there is none
-    Column("hook_attempts", Integer, nullable=False, default=0),
-    Column("hook_error", Text),  # of the last attempt
-    CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in SlotState)})", name="slot_state"),
-    Index("slots_by_state", "state"),
-)
-
-WITH_HOOK = slots.c.hook_at.is_not(None)
-index_where("slots_by_hook", WITH_HOOK, slots.c.hook_at)
-
-workers = Table(
-    "workers",
-    metadata,
-    Column("owner", String, primary_key=True),
-    Column("host", String, nullable=False),
-    Column("pid", Integer, nullable=False),  # process id of the pool child
-    Column("device", String, nullable=False),
-    Column("queues", JSON(none_as_null=True), nullable=False),
-    Column("release", String),  # of its program
-    Column("spec_version", Integer),  # the highest that it can read
-    Column("seen_at", BigInteger, nullable=False),
-)
-
-rounds = Table(
-    "rounds",
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("at", BigInteger, nullable=False),
-)
-
-counters = Table(
-    "counters",  # see the module counters
-    metadata,
-    Column("name", String, primary_key=True),
-    Column("label", String, primary_key=True),
-    Column("device", String, primary_key=True),
-    Column("bucket", String, primary_key=True),
-    Column("shard", Integer, primary_key=True),
-    Column("value", Float, nullable=False),
-)
-
-
-@cache
-def add_details() -> None:
-    """Add the partial indexes and the storage options to the tables, which must have them when they are created."""
-    for make_index in PARTIAL_INDEXES:
-        make_index()
-    for table, storage in STORAGE.items():
-        table.dialect_options["postgresql"]["with"] = storage
