@@ -11,9 +11,9 @@ does. For each number of workers, on SQLite and on a PostgreSQL with fsync that 
   the share of their time in which workers work and do not wait for the database;
 - full speed: parts that take no time, so that claims and completions follow each other.
 
-It also times what reads the store, with a million parts that are done, 10,000 jobs that wait and 1,000 workers. Then it
-prints the arithmetic for larger fleets. The CPU use of other processes is printed: on a machine that does other work,
-times are void, but CPU times, transactions and connections are valid. The last line is JSON.
+It also times what reads the store, with a million parts that are done, 10,000 jobs of 100 people that wait, and 1,000
+workers. Then it prints the arithmetic for larger fleets. The CPU use of other processes is printed: on a machine that
+does other work, times are void, but CPU times, transactions and connections are valid. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from tests.fixtures.store import PART_ROWS, generate_spec
 
 OTHERS = 0.1  # share of the CPU; above it, the times say little
 DATABASES = ("sqlite", "postgresql")
-HISTORY = History(ended=10_000, parts=100, unended=10_000, waiting=10, leased=1000, workers=1000)
+HISTORY = History(ended=10_000, parts=100, unended=10_000, waiting=10, people=100, leased=1000, workers=1000)
 SERVER = {"max_connections": "500", "shared_buffers": "512MB"}
 WALLS = {"connections": 500, "cores": 16}  # of one server; each connection takes 2.5 MB of it
 LARGE = (1_000, 10_000)
@@ -78,7 +78,7 @@ class Size:
     history: History = HISTORY
 
 
-SMOKE_HISTORY = History(ended=3, parts=10, unended=20, waiting=2, leased=5, workers=5)
+SMOKE_HISTORY = History(ended=3, parts=10, unended=20, waiting=2, people=3, leased=5, workers=5)
 SMOKE = Size(
     workers=(2, 4), jobs=2, parts=100, real_s=1.5, part_s=0.2, full_s=0.3, processes=1, calls=3, history=SMOKE_HISTORY
 )

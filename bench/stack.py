@@ -25,13 +25,13 @@ from charrnn.jobs.job.requests import TrainRequest
 from charrnn.jobs.job.sizing import CHARACTERS_PER_S
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.version import NewVersion
-from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import upsert
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.tables import speeds
 from charrnn.text.vocabulary import Vocabulary
 from producer.broker import local_broker
+from tests.fixtures.keys import KEY_PREFIX
 
 MODEL, QUEUE = "bench", GenerateSpec.QUEUE
 

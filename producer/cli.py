@@ -47,6 +47,11 @@ COMMANDS = {
     "schedules": ("schedules", GENERATE, "List and manage schedules: training and generation at set times."),
     "status": ("jobs", INSPECT, "Show a job: progress, why it waits, results and report."),
     "jobs": ("jobs", INSPECT, "List jobs, newest first."),
+    "events": (
+        "jobs",
+        INSPECT,
+        "Show who did what to jobs, models and schedules, and failed attempts, newest first.",
+    ),
     "models": (
         "models",
         INSPECT,

@@ -48,8 +48,10 @@ EXAMPLES = {
     "jobs": (
         "charrnn-jobs jobs --state running",
         "charrnn-jobs jobs --schedule nightly",
+        "charrnn-jobs jobs --user ada@desk",
         "charrnn-jobs jobs --model speeches --limit 100 --json",
     ),
+    "events": ("charrnn-jobs events", "charrnn-jobs events 12 --json"),
     "models": ("charrnn-jobs models", "charrnn-jobs models --json"),
     "models show": ("charrnn-jobs models show speeches", "charrnn-jobs models show speeches@2 --json"),
     "models compare": ("charrnn-jobs models compare speeches@1 speeches@2 -n 5",),

@@ -18,14 +18,13 @@ from typing import Any
 from celery import Celery
 from kombu.transport import TRANSPORT_ALIASES, redis
 
-from charrnn.jobs.queue import ANSWER_S, CONNECT_S, KEY_PREFIX, doorbell
+from charrnn.jobs.queue import ANSWER_S, CONNECT_S, doorbell
 from charrnn.jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
 TRANSPORT_OPTIONS = {
-    "global_keyprefix": KEY_PREFIX,  # keeps our keys apart in a shared Redis
     "socket_connect_timeout": CONNECT_S,
     "socket_timeout": ANSWER_S,  # the default waits forever on a connection that died silently
     "socket_keepalive": True,
@@ -39,7 +38,8 @@ def make_celery(settings: Settings) -> Celery:
     """Return the Celery application of a worker."""
     app = Celery("charrnn-jobs", broker=settings.broker_url, set_as_current=False)
     app.conf.update(
-        broker_transport_options=TRANSPORT_OPTIONS,
+        # The prefix keeps our keys apart from those of other stores and programs in a shared Redis.
+        broker_transport_options={**TRANSPORT_OPTIONS, "global_keyprefix": settings.key_prefix},
         broker_connection_retry_on_startup=True,  # a worker may start before its broker
         broker_connection_max_retries=None,  # the default gives up after about 49 minutes
         task_acks_late=False,  # the lease is the acknowledgement

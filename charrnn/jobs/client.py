@@ -15,19 +15,16 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
-from charrnn.checks import check_choice
-from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
-from charrnn.jobs.job.specs import QUEUES, GenerateSpec, TrainSpec
-from charrnn.jobs.job.states import JobState
-from charrnn.jobs.job.views import Job, JobStatus, WorkerInfo
+from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.views import Action, Event, Job, JobStatus, WorkerInfo
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store import lifecycle, migrations, registry
+from charrnn.jobs.store import events, lifecycle, migrations, registry
 from charrnn.jobs.upkeep import pruning
 from charrnn.jobs.upkeep.inspection import Finding, inspect
+from charrnn.jobs.upkeep.listing import JobFilter, list_jobs
 from charrnn.jobs.upkeep.status import follow, job_status
-from charrnn.text.documents import check_storable
 
 # Imported in methods: 0.1 s of imports, NumPy among them, that not every command needs.
 if TYPE_CHECKING:
@@ -48,6 +45,7 @@ class Client:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.connections = Connections(settings or Settings.from_env(os.environ))
+        self.person = self.connections.settings.person  # who does what is done with this client
 
     def __enter__(self) -> Client:
         return self
@@ -149,41 +147,29 @@ class Client:
         """
         return job_status(self.connections, job_id)
 
-    def jobs(
-        self,
-        limit: int = 20,
-        *,
-        before: int | None = None,
-        state: str | None = None,
-        kind: str | None = None,
-        model: str | None = None,
-        label: str | None = None,
-        schedule: str | None = None,
-        with_failures: bool = False,
-    ) -> list[Job]:
+    def jobs(self, limit: int = 20, *, before: int | None = None, **filters: Unpack[JobFilter]) -> list[Job]:
         """Return the newest jobs, the newest first.
 
         Args:
             limit: maximum number of jobs.
             before: return only jobs with a smaller id, to get the next page.
-            model: `name` or `name@3`.
-            schedule: name of the schedule that submitted them; it may have been removed since.
-            with_failures: return only jobs that failed or have failed rows.
+            filters: which jobs; see `JobFilter`.
 
         Raises:
-            InputError: `state` or `kind` does not exist, or `model` is not of that form.
+            InputError: a state or kind does not exist, or a model is not `name` or `name@3`.
         """
-        for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
-            if value is not None:
-                check_choice(name, value, choices)
-        for what, text in (("The model's name", model), ("The label", label), ("The schedule's name", schedule)):
-            check_storable(what, text or "")
-        name, at, version = (model or "").partition("@")
-        number = registry.version_number(version)
-        if at and (not name or number is None):
-            raise InputError(f"The model must be NAME or NAME@VERSION, such as speeches@3. Received: {model!r}")
-        equal = {"state": state, "kind": kind, "model": name or None, "version": number, "label": label}
-        return self.connections.store.jobs(limit, before, with_failures=with_failures, schedule=schedule, **equal)
+        return list_jobs(self.connections, limit, before, **filters)
+
+    def events(self, limit: int = 20, *, before: int | None = None, job: int | None = None) -> list[Event]:
+        """Return the newest events, the newest first: who did what, and which attempts failed.
+
+        Args:
+            limit: maximum number of events.
+            before: return only events with a smaller id, to get the next page.
+            job: return only the events of this job, which may have been deleted since.
+        """
+        with self.connections.store.read() as connection:
+            return events.read(connection, limit, before, job)
 
     def follow(self, job_id: int, timeout_s: float | None = None) -> Iterator[JobStatus]:
         """Yield the status of a job again and again until it has ended. The last one is that of the ended job.
@@ -227,7 +213,10 @@ class Client:
             NotFoundError: the job does not exist.
         """
         with self.connections.store.write() as connection:
-            return lifecycle.cancel_job(connection, job_id)
+            cancelled = lifecycle.cancel_job(connection, job_id)
+            if cancelled:
+                events.record(connection, self.person, Action.CANCELLED, job=job_id)
+        return cancelled
 
     def retry(self, job_id: int) -> int:
         """Retry the parts that failed or were cancelled, and return their number. Existing results stay.
@@ -243,6 +232,7 @@ class Client:
             retried = lifecycle.retry_job(connection, job_id)
             if retried.parts:
                 registry.lock_needs(connection, retried.spec, but=job_id)
+                events.record(connection, self.person, Action.RETRIED, job=job_id)
         if retried.parts and retried.ready:  # otherwise the end of its training job sends the notifications
             self.connections.ring(retried.spec.QUEUE, job_id, retried.parts)
         return retried.parts
@@ -258,7 +248,8 @@ class Client:
             NotFoundError: the job does not exist.
         """
         self.connections.claim_files()
-        pruning.delete(self.connections.store, self.connections.files, job_id, progress)
+        store, files = self.connections.store, self.connections.files
+        pruning.delete(store, files, job_id, self.person, progress)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False) -> pruning.Pruned:
         """Delete jobs that ended more than `older_than_s` seconds ago, but no training job that made a version. Files
@@ -272,7 +263,7 @@ class Client:
         """
         self.connections.claim_files()
         store, files = self.connections.store, self.connections.files
-        return pruning.prune(store, files, older_than_s, dry_run=dry_run, accept_newer=accept_newer)
+        return pruning.prune(store, files, older_than_s, self.person, dry_run=dry_run, accept_newer=accept_newer)
 
     def inspect(self) -> Iterator[Finding]:
         """Yield what is wrong with database and files: lost or changed files, damaged rows, files without a row."""

@@ -36,11 +36,11 @@ from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.job.specs import QUEUES
-from charrnn.jobs.settings import SOCKET, Settings
+from charrnn.jobs.settings import Settings
+from charrnn.jobs.sources import SOCKET
 
 TASK = "charrnn.work"
-KEY_PREFIX = "charrnn:"
-STORE_KEY = KEY_PREFIX + "store"  # key in the broker: the id of the store that its messages are about
+STORE = "store"  # key in the broker, after the prefix: the id of the store that its messages are about
 MAX_OWNER = 1000  # bytes read of that key
 BELLS = 256  # most doorbells at once: more than the largest fleet tried has children (200)
 CONNECT_S, ANSWER_S = 5, 20  # seconds
@@ -93,6 +93,7 @@ class Queue:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._broker_url = settings.broker_url
+        self._prefix = settings.key_prefix
         self.url = re.sub("(?<=//).*(?=@)", "***", settings.broker_url)  # a password may have colons and @
         self.local = not settings.redis_url
         self._redis = Redis.from_url(
@@ -113,13 +114,13 @@ class Queue:
         """
         bells = [json.dumps(doorbell(queue, secrets.token_hex(8))) for _ in range(min(count, BELLS))]
         with self._client() as client:
-            client.lpush(KEY_PREFIX + queue, *bells)
+            client.lpush(self._prefix + queue, *bells)
         return len(bells)
 
     def lengths(self) -> dict[str, int]:
         """Return the number of waiting doorbells of each queue."""
         with self._client() as client:
-            return {queue: int(client.llen(KEY_PREFIX + queue)) for queue in QUEUES}
+            return {queue: int(client.llen(self._prefix + queue)) for queue in QUEUES}
 
     def server(self) -> Server:
         """Return the kind and version of the broker's server."""
@@ -169,18 +170,25 @@ class Queue:
             InputError: the broker serves another store.
         """
         with self._client() as client:
-            client.set(STORE_KEY, f"{store_id} {store_url}", nx=True)
-            owner_id, owner_url = _owner(client)
+            client.set(self._prefix + STORE, f"{store_id} {store_url}", nx=True)
+            owner_id, owner_url = self._owner(client)
         if owner_id != store_id:
             raise InputError(
                 f"The broker {self.url} serves the store {owner_url}, not {store_url}. Set CHARRNN_STORE_URL and "
-                f"CHARRNN_REDIS_URL to the same pair on every host, or use another Redis database"
+                f"CHARRNN_REDIS_URL to the same pair on every host, or give the store its own CHARRNN_REDIS_PREFIX"
             )
 
     def known_store(self) -> str | None:
         """Return the URL of the store that the broker serves, without a password; None if it serves none yet."""
         with self._client() as client:
-            return _owner(client)[1] or None
+            return self._owner(client)[1] or None
+
+    def _owner(self, client: Redis) -> tuple[str, str]:
+        """Return id and URL of the store that the broker serves, or empty texts."""
+        # Anyone may have written a value of 512 MB.
+        owner: Any = client.getrange(self._prefix + STORE, 0, MAX_OWNER)
+        owner_id, _, owner_url = owner.decode(errors="replace").partition(" ")
+        return owner_id, owner_url
 
     @contextmanager
     def _client(self) -> Iterator[Redis]:
@@ -189,7 +197,7 @@ class Queue:
             yield self._redis
         except (RedisError, OSError) as error:
             start = "it with: charrnn-jobs up" if self.local else "your Redis server, or correct CHARRNN_REDIS_URL"
-            refused = _refusal(error, self.url) or f"does not answer. Start {start}"
+            refused = _refusal(error, self.url, self._prefix) or f"does not answer. Start {start}"
             raise UnreachableError(f"The broker {self.url} {refused}") from error
 
 
@@ -199,15 +207,7 @@ def _redis_url(url: str) -> str:
     return plain.replace(f"{SOCKET}://", "unix://", 1).replace("?virtual_host=", "?db=", 1)
 
 
-def _owner(client: Redis) -> tuple[str, str]:
-    """Return id and URL of the store that the broker serves, or empty texts."""
-    # Anyone may have written a value of 512 MB.
-    owner: Any = client.getrange(STORE_KEY, 0, MAX_OWNER)
-    owner_id, _, owner_url = owner.decode(errors="replace").partition(" ")
-    return owner_id, owner_url
-
-
-def _refusal(error: BaseException, url: str) -> str | None:
+def _refusal(error: BaseException, url: str, prefix: str) -> str | None:
     """Return why a broker that answers refuses, and how to fix it, or None if it does not answer."""
     socket = error.__context__  # the error of the socket, while which redis-py's was raised
     if isinstance(error, AuthenticationError):
@@ -217,7 +217,7 @@ def _refusal(error: BaseException, url: str) -> str | None:
     if isinstance(error, ResponseError):
         return (
             f"refuses a command: {error}. If it is full, give it more memory. If another program changed its keys, "
-            f"delete those that begin with {KEY_PREFIX}; maintenance sends the notifications again"
+            f"delete those that begin with {prefix}; maintenance sends the notifications again"
         )
     if isinstance(socket, SSLCertVerificationError):
         reason = f"has a certificate that is not trusted: {socket.verify_message.rstrip('.')}"

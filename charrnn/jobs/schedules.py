@@ -26,7 +26,9 @@ from charrnn.jobs.job.schedule import (
 )
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import SlotState
+from charrnn.jobs.job.views import Action
 from charrnn.jobs.store import registry
+from charrnn.jobs.store.events import record
 from charrnn.jobs.store.scheduled import slots
 from charrnn.jobs.submit.sampling import submit
 from charrnn.jobs.submit.submitted import Submitted
@@ -67,6 +69,7 @@ class Schedules:
         hook_submissions: Submissions | None = None,
     ) -> None:
         self._connections = connections
+        self._person = connections.settings.person
         self._submissions = submissions or Submissions()
         self._now = clock or self._database_clock
         self.hooks = Hooks(connections, self._now, hook_submissions)
@@ -92,7 +95,8 @@ class Schedules:
         self.hooks.allow(schedule.on_success, schedule.on_failure)
         now = self._now()
         with self._connections.store.write() as connection:
-            slots.add(connection, schedule, now, replace=replace)
+            added = slots.add(connection, schedule, now, self._person, replace=replace)
+            record(connection, self._person, Action.ADDED if added else Action.CHANGED, schedule=schedule.name)
 
     def edit(
         self, name: str, *, request: Request | None = None, then: GenerateRequest | None = None, **changes: Any
@@ -120,6 +124,7 @@ class Schedules:
         with self._connections.store.write() as connection:
             stored = slots.get_schedule(connection, name, locked=True)
             slots.change(connection, stored.schedule(request=request, then=then, **changes), now)
+            record(connection, self._person, Action.CHANGED, schedule=name)
 
     def list(self) -> Sequence[ListedSchedule]:
         """Return all schedules, each with its `last` slot, if it had one."""
@@ -180,17 +185,20 @@ class Schedules:
         """Stop a schedule from submitting jobs until it is resumed. `run` still works."""
         with self._connections.store.write() as connection:
             slots.pause(connection, name)
+            record(connection, self._person, Action.PAUSED, schedule=name)
 
     def resume(self, name: str) -> None:
         """Resume a schedule at its next time. Times during the pause do not count as missed."""
         now = self._now()
         with self._connections.store.write() as connection:
             slots.resume(connection, name, now)
+            record(connection, self._person, Action.RESUMED, schedule=name)
 
     def remove(self, name: str) -> None:
         """Delete a schedule. The jobs that it submitted stay."""
         with self._connections.store.write() as connection:
             slots.remove(connection, name)
+            record(connection, self._person, Action.REMOVED, schedule=name)
 
     def run(self, name: str) -> StoredSlot:
         """Submit a schedule's job now, even if the schedule is paused or its text is unchanged.
@@ -208,6 +216,7 @@ class Schedules:
             slot = slots.add_by_hand(connection, name, now)
             schedule = slots.get_schedule(connection, name).schedule()
             slots.claim(connection, slot, now)
+            record(connection, self._person, Action.RUN, schedule=name)
         self._submit(schedule, slot, now)
         with self._connections.store.read() as connection:
             return slots.get_slot(connection, slot)

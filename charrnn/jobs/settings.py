@@ -6,11 +6,13 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from pwd import getpwuid
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
 import platformdirs
 
@@ -28,18 +30,7 @@ CONNECTIONS = 2  # to the database, of one process
 MAX_CONNECTIONS = 100
 MAX_DAYS = 36_500.0
 LONGEST_S = 3600.0  # the longest time that any setting may have; it bounds the lease of any other host
-SOCKET = "redis+socket"
-REDIS_SCHEMES = ("redis", "rediss", SOCKET)
-REDIS_URLS = "redis://:password@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0"
-DATABASE = "[0-9]{1,9}"  # the number of a Redis database, as a pattern
-TLS_OPTIONS = {
-    "ssl_cert_reqs": "(CERT_REQUIRED|CERT_OPTIONAL|CERT_NONE|required|optional|none)",
-    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"), ".+"),
-    "ssl_check_hostname": "(?i:true|false)",
-}
-REDIS_OPTIONS = {"rediss": TLS_OPTIONS, SOCKET: {"virtual_host": DATABASE}}
-"""The options of URLs, with the pattern of their values. Kombu raises exceptions of any type for others."""
-
+MAX_USER = 100  # characters
 MAX_SOCKET_PATH = 100  # bytes; the kernel's limit for a Unix socket is 107
 
 
@@ -53,9 +44,11 @@ class Settings:
 
     home: Path  # data of the local stack; default: the platform's data folder
     redis_url: str = ""  # default: the local broker's socket
+    redis_prefix: str = "charrnn"  # of the keys in Redis; stores that share one each have their own
     store_url: str = ""  # SQLite or PostgreSQL; default: SQLite under home
     store_connections: int = CONNECTIONS  # most connections to PostgreSQL of one process; see docs/store.md
     files_url: str = ""  # a folder or s3://bucket/folder; default: under home
+    user: str = ""  # who submits jobs; default: user@host of the process
     backend: str = ""  # what workers compute with, tensorflow or jax; default: the first that is installed
     model: str = ""  # the model to sample from where none is named; default: the only one
     web_token: str = ""  # secret that opens the page in a browser; needed on any address but loopback
@@ -94,6 +87,11 @@ class Settings:
         return [field.name for field in fields(cls) if field.name != "home_of_project"]
 
     @property
+    def person(self) -> str:
+        """Who submits jobs and does whatever else this process does."""
+        return self.user or _user_at_host()
+
+    @property
     def hooks(self) -> Path:
         """The folder of the hooks that a person allowed: not a folder that may have come with a project."""
         return (Path(platformdirs.user_data_dir("charrnn-jobs")) if self.home_of_project else self.home) / "hooks"
@@ -110,6 +108,11 @@ class Settings:
         if url.startswith("rediss:") and "ssl_cert_reqs=" not in url:
             return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"  # Kombu's default verifies no certificate
         return url
+
+    @property
+    def key_prefix(self) -> str:
+        """What the names of all keys in the broker begin with. No other prefix can begin with it."""
+        return f"{self.redis_prefix}:"
 
     @property
     def broker_socket(self) -> Path:
@@ -248,38 +251,54 @@ def _find_home(text: str, label: str) -> Path:
     return home
 
 
-def _check_redis_url(url: str, label: str) -> None:
-    """Refuse URLs for which Kombu raises exceptions of any type. The message does not show the URL's password."""
+def _user_at_host() -> str:
+    """Return the user that runs this process, and its host. Users of containers may have no name."""
     try:
-        parts = urlsplit(url)
-        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
-    except ValueError:  # the port is invalid
-        known = False
-    # A socket has a path; a server may have a database.
-    if not known or not re.fullmatch(".+" if parts.scheme == SOCKET else f"({DATABASE})?", parts.path.strip("/ ")):
-        raise InputError(f"{label} is not a URL of a Redis server. Expected {REDIS_URLS}")
-    expected = REDIS_OPTIONS.get(parts.scheme, {})
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):  # blank: Kombu would leave the option out
-        if not re.fullmatch(expected.get(name, "(?!)"), value):
-            raise InputError(
-                f"{label} is not a URL of a Redis server: its option {name!r:.80} or the value of it is not "
-                f"valid. Expected {', '.join(expected) or 'no options, except in a URL that begins with rediss:'}"
-            )
+        name = getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = str(os.getuid())
+    whole = f"{name}@{socket.gethostname()}".encode(errors="replace").decode()
+    return "".join(character if character.isprintable() else "?" for character in whole)[:MAX_USER]
+
+
+def _parse_redis_prefix(text: str, label: str) -> str:
+    # A colon inside could make the keys of one store the queues of another: the prefix ends with one.
+    if not re.fullmatch("[A-Za-z0-9._-]{1,64}", text):
+        raise InputError(
+            f"{label} must have 1 to 64 letters of ASCII, digits, dots, hyphens and underscores, such as team-a. "
+            f"Received: {text[:80]!r}"
+        )
+    return text
+
+
+def _parse_user(text: str, label: str) -> str:
+    if not text.isprintable() or text != text.strip() or len(text) > MAX_USER:
+        raise InputError(
+            f"{label} must be a name of 1 to {MAX_USER} printable characters, without spaces around it. Received: "
+            f"{text[: 2 * MAX_USER]!r}"
+        )
+    return text
+
+
+def _parse_backend(text: str, label: str) -> str:
+    check_choice(label, text, tuple(BACKENDS))
+    return text
+
+
+PARSERS: Mapping[str, Callable[[str, str], Path | str]] = {
+    "home": _find_home,
+    "redis_url": sources.parse_redis_url,
+    "redis_prefix": _parse_redis_prefix,
+    "user": _parse_user,
+    "backend": _parse_backend,
+}
+"""Functions of the text and label of a setting that is no number. Other texts are taken as they are."""
 
 
 def _parse(name: str, text: str, label: str) -> Path | str | float:
-    if name == "home":
-        return _find_home(text, label)
-    return _parse_number(name, text, label) if name.endswith(sources.NUMERIC) else _parse_text(name, text, label)
-
-
-def _parse_text(name: str, text: str, label: str) -> str:
-    if name == "redis_url":
-        text = re.sub("^[^:]*:", lambda scheme: scheme[0].lower(), text)  # redis-py knows only lower case
-        _check_redis_url(text, label)
-    if name == "backend":
-        check_choice(label, text, tuple(BACKENDS))
-    return text
+    if name in PARSERS:
+        return PARSERS[name](text, label)
+    return _parse_number(name, text, label) if name.endswith(sources.NUMERIC) else text
 
 
 def _parse_number(name: str, text: str, label: str) -> float:

@@ -17,7 +17,7 @@ from os.path import lexists
 from pathlib import Path
 from pwd import getpwuid
 from stat import S_IWGRP, S_IWOTH
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import platformdirs
 
@@ -35,6 +35,18 @@ FILE = "charrnn.toml"
 MAX_FILE = 65_536  # bytes of a charrnn.toml, characters of a value
 TOML_TYPES = {str: "a text", bool: "a boolean", int: "a number", float: "a number", list: "an array", dict: "a table"}
 SQLITE = "sqlite:///"  # a fourth slash begins an absolute path
+
+SOCKET = "redis+socket"
+REDIS_SCHEMES = ("redis", "rediss", SOCKET)
+REDIS_URLS = "redis://:password@host:6379/0, rediss:// for TLS, or redis+socket:///path?virtual_host=0"
+DATABASE = "[0-9]{1,9}"  # the number of a Redis database, as a pattern
+TLS_OPTIONS = {
+    "ssl_cert_reqs": "(CERT_REQUIRED|CERT_OPTIONAL|CERT_NONE|required|optional|none)",
+    **dict.fromkeys(("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"), ".+"),
+    "ssl_check_hostname": "(?i:true|false)",
+}
+REDIS_OPTIONS = {"rediss": TLS_OPTIONS, SOCKET: {"virtual_host": DATABASE}}
+"""The options of URLs, with the pattern of their values. Kombu raises exceptions of any type for others."""
 
 PATH_IN_URL = re.compile(
     "([?&](?:ssl_ca_certs|ssl_ca_path|ssl_certfile|ssl_keyfile|sslrootcert|sslcert|sslkey|sslcrl|sslcrldir|passfile)=)"
@@ -213,3 +225,24 @@ def _read_value(label: str, setting: str, file: str) -> str:
             f"{label}: {file} is empty or has more than {MAX_FILE:,} characters. Expected the value of {setting}"
         )
     return text
+
+
+def parse_redis_url(text: str, label: str) -> str:
+    """Refuse URLs for which Kombu raises exceptions of any type. The message does not show the URL's password."""
+    url = re.sub("^[^:]*:", lambda scheme: scheme[0].lower(), text)  # redis-py knows only lower case
+    try:
+        parts = urlsplit(url)
+        known = not url or (parts.scheme in REDIS_SCHEMES and parts.port != 0)
+    except ValueError:  # the port is invalid
+        known = False
+    # A socket has a path; a server may have a database.
+    if not known or not re.fullmatch(".+" if parts.scheme == SOCKET else f"({DATABASE})?", parts.path.strip("/ ")):
+        raise InputError(f"{label} is not a URL of a Redis server. Expected {REDIS_URLS}")
+    expected = REDIS_OPTIONS.get(parts.scheme, {})
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):  # blank: Kombu would leave the option out
+        if not re.fullmatch(expected.get(name, "(?!)"), value):
+            raise InputError(
+                f"{label} is not a URL of a Redis server: its option {name!r:.80} or the value of it is not "
+                f"valid. Expected {', '.join(expected) or 'no options, except in a URL that begins with rediss:'}"
+            )
+    return url

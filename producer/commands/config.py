@@ -38,14 +38,19 @@ def config(json: JsonOption = False) -> None:
 
 
 def _shown(setting: Setting, home: object) -> Setting:
-    """Return a setting with the value in force, which for some defaults is a place in the home, without passwords."""
+    """Return a setting with the value in force, which some defaults get from home, user and host, without passwords."""
     value = setting.value
     if value and setting.name in SECRETS:
         return replace(setting, value="***")
     if value == "" and isinstance(home, Path):
         local = Settings(home=home)
-        places = {"redis_url": local.broker_url, "store_url": local.database_url, "files_url": local.files_location}
-        value = places.get(setting.name, "")
+        in_force = {
+            "redis_url": local.broker_url,
+            "store_url": local.database_url,
+            "files_url": local.files_location,
+            "user": local.person,
+        }
+        value = in_force.get(setting.name, "")
     return replace(setting, value=PASSWORDS.sub("***", str(value)) if isinstance(value, str | Path) else value)
 
 

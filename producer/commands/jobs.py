@@ -1,4 +1,4 @@
-"""The commands for jobs: `wait`, `status`, `jobs`, `cancel`, `retry`, `delete` and `prune`."""
+"""The commands for jobs: `wait`, `status`, `jobs`, `events`, `cancel`, `retry`, `delete` and `prune`."""
 
 from __future__ import annotations
 
@@ -91,6 +91,10 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         option("-m", "--model", metavar="MODEL", help="Jobs of this model: NAME or NAME@VERSION.", panel=FILTER),
     ] = None,
     label: Annotated[str | None, option(metavar="TEXT", help="Jobs with this label.", panel=FILTER)] = None,
+    user: Annotated[
+        str | None,
+        option(metavar="NAME", help="Jobs that this user submitted, also through a schedule.", panel=FILTER),
+    ] = None,
     schedule: Annotated[
         str | None, option(metavar="NAME", help="Jobs that this schedule submitted.", panel=FILTER)
     ] = None,
@@ -119,6 +123,7 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             kind=kind,
             model=model,
             label=label,
+            user=user,
             schedule=schedule,
             with_failures=with_failures,
         )
@@ -133,6 +138,53 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         console.note("no jobs match")
     if len(found) == limit:
         console.note(f"older jobs: --before {found[-1].id}")
+
+
+@app.command()
+def events(
+    job: Annotated[
+        int | None,
+        typer.Argument(
+            metavar="[JOB]",
+            help=r"Job id, also of a deleted job. \[default: everything]",
+            show_default=False,
+            parser=positive_number,
+        ),
+    ] = None,
+    limit: Annotated[
+        int,
+        option(
+            "-n",
+            "--limit",
+            metavar="N",
+            parser=positive_number,
+            help="Maximum number of events.",
+            default=20,
+            panel=OUTPUT,
+        ),
+    ] = 20,
+    before: Annotated[
+        int | None,
+        option(
+            metavar="EVENT",
+            parser=positive_number,
+            help="Show the events before this one: the next page.",
+            panel=OUTPUT,
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show who did what to jobs, models and schedules, and failed attempts, newest first."""
+    with open_client() as client:
+        found = client.events(limit, before=before, job=job)
+    if json:
+        console.records([records.event(event) for event in found])
+        return
+    render.events(found)
+    if not found:
+        console.note("no events match")
+    if len(found) == limit:
+        console.note(f"older events: --before {found[-1].id}")
 
 
 @app.command()

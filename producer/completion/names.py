@@ -40,6 +40,10 @@ QUERIES = {
         "select distinct label from (select label from jobs where label like ? order by id desc limit 1000) "
         "as newest order by label"
     ),
+    "users": (
+        "select distinct submitted_by from (select submitted_by from jobs where submitted_by like ? "
+        "order by id desc limit 1000) as newest order by submitted_by"
+    ),
     "aliases": "select distinct alias from aliases where alias like ? order by alias",
     "versions": (
         "select name from (select model || '@' || cast(version as varchar(10)) as name, model, version from versions "

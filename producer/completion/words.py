@@ -72,6 +72,8 @@ def _kind(name: str, parameter: Any) -> str | list[str]:
     word = parameter.metavar.strip("[].")
     if word == "TEXT" and "--label" in parameter.opts:
         return "labels"
+    if "--user" in parameter.opts:
+        return "users"
     if word == "NAME" and parameter.param_type_name == "argument":
         return {"schedules add": ""}.get(name, "schedules" if name.startswith("schedules") else "models")
     return KINDS.get(word, "")

@@ -14,10 +14,11 @@ from typing import Any
 
 import charrnn
 from charrnn import errors, jobs
-from charrnn.jobs.job.views import Engine, Job, JobStatus, WorkerInfo
+from charrnn.jobs.job.views import Engine, Event, Job, JobStatus, WorkerInfo
 from charrnn.jobs.models.models import Models
 from charrnn.jobs.rows.results import RowFilter
 from charrnn.jobs.schedules import Schedules
+from charrnn.jobs.upkeep.listing import JobFilter
 
 HEAD = """\
 # Python API
@@ -26,7 +27,7 @@ The public names of `charrnn`, the library that trains and samples in one proces
 that submits jobs to workers. [python.md](python.md) has examples of both.
 This page is generated from the docstrings: `make docs`.
 """
-VALUES = [Models, Schedules, RowFilter, Job, JobStatus, Engine, WorkerInfo]
+VALUES = [Models, Schedules, JobFilter, RowFilter, Job, JobStatus, Event, Engine, WorkerInfo]
 """Types that methods of `Client` take and return, beside the public names."""
 
 WIDTH = 100  # characters of a call that stays on one line

@@ -23,6 +23,7 @@ RECORDS: dict[str, Any] = {
     "check": Check,
     "compared": Compared,
     "config": config.ConfigRecord,
+    "event": jobs.EventRecord,
     "export": models.ExportRecord,
     "finding": Finding,
     "job": jobs.JobRecord,

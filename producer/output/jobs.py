@@ -14,7 +14,7 @@ from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
 from charrnn.jobs.job.tallies import SKETCH
-from charrnn.jobs.job.views import Engine, Job, JobStatus
+from charrnn.jobs.job.views import Engine, Event, Job, JobStatus
 from charrnn.options import count_windows
 from charrnn.sampling.defaults import CPU
 from charrnn.training.progress import EpochMetrics, Preview
@@ -31,7 +31,7 @@ PHASES = {"loading": "loading", "compiling": "compiling, once for this size", "w
 
 def jobs(rows: Iterable[Job]) -> None:
     console.table(
-        ("job", "kind", "state", "model", "done", "label", "submitted"),
+        ("job", "kind", "state", "model", "done", "label", "user", "submitted"),
         (
             (
                 j.id,
@@ -40,11 +40,20 @@ def jobs(rows: Iterable[Job]) -> None:
                 j.name,
                 _done(j),
                 j.label,
+                j.submitted_by,
                 console.when(j.created_at),
             )
             for j in rows
         ),
-        optional=("submitted", "kind", "label"),
+        optional=("user", "submitted", "kind", "label"),
+    )
+
+
+def events(rows: Iterable[Event]) -> None:
+    console.table(
+        ("event", "time", "who", "what"),
+        ((e.id, console.when(e.at), e.actor, e.words) for e in rows),
+        optional=("event",),
     )
 
 
@@ -61,6 +70,7 @@ def status(job: JobStatus) -> None:
     lines: list[tuple[str, object]] = [
         ("job", job.id),
         ("label", job.label),
+        ("submitted by", job.submitted_by),
         ("schedule", job.schedule),
         ("kind", job.kind),
         (

@@ -42,6 +42,7 @@ def schedule(found: ScheduleDetails, allowed: Callable[[str], bool]) -> None:
     console.facts(
         [
             ("schedule", found.name + (" (paused)" if found.paused else "")),
+            ("added by", found.added_by),
             ("cron", f"{found.cron} in {found.timezone}"),
             ("command", found.unreadable or shlex.join(command_words(found.schedule()))),
             ("overlap", found.overlap),

@@ -13,7 +13,7 @@ from charrnn.jobs.job.report import ReportSummary
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
-from charrnn.jobs.job.views import Engine, Job, JobStatus
+from charrnn.jobs.job.views import Engine, Event, Job, JobStatus
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.training.progress import EpochMetrics, Progress
 from producer.records.time import time
@@ -118,6 +118,8 @@ class JobRecord:
     version: str | None
     """The version that it samples from or trained; null until it is known."""
     label: str | None
+    submitted_by: str
+    """Who submitted it, or added the schedule that did."""
     schedule: str | None
     """The schedule that submitted it, which may have been removed since."""
     key: str | None
@@ -170,6 +172,29 @@ class StatusRecord(JobRecord):
     """Why the job is still waiting."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EventRecord:
+    """What somebody did, or an attempt at a part that failed."""
+
+    id: int
+    at: str | None
+    actor: str
+    """A person, or the process of a worker whose attempt failed."""
+    action: str
+    job: int | None
+    """The job, model, version or schedule may have been deleted since."""
+    part: int | None
+    model: str | None
+    """A version, such as speeches@3."""
+    schedule: str | None
+    detail: str | None
+    """Why an attempt failed, or the alias that was moved."""
+
+
+def event(found: Event) -> EventRecord:
+    return EventRecord(**{**vars(found), "at": time(found.at)})
+
+
 def submitted(job: Submitted[TrainSpec] | Submitted[GenerateSpec]) -> SubmittedTrainRecord | SubmittedGenerateRecord:
     if isinstance(job.spec, TrainSpec):
         return SubmittedTrainRecord(
@@ -199,6 +224,7 @@ def job(found: Job) -> JobRecord:
         model=found.model,
         version=found.name if found.version else None,
         label=found.label,
+        submitted_by=found.submitted_by,
         schedule=found.schedule,
         key=found.key,
         after=found.after,

@@ -58,6 +58,8 @@ class ScheduleRecord:
     """A schedule."""
 
     name: str
+    added_by: str
+    """Who added it. Its jobs are theirs."""
     cron: str
     timezone: str
     request: JsonObject
@@ -106,6 +108,7 @@ def schedule_details(found: ScheduleDetails) -> ScheduleDetailsRecord:
 def _schedule(found: StoredSchedule) -> ScheduleRecord:
     return ScheduleRecord(
         name=found.name,
+        added_by=found.added_by,
         cron=found.cron,
         timezone=found.timezone,
         request=found.stored_request,

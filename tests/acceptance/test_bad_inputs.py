@@ -27,8 +27,9 @@ from typing import Any
 import pytest
 import redis
 
-from charrnn.jobs.queue import KEY_PREFIX, Queue
+from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
+from tests.fixtures.keys import KEY_PREFIX
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import update
 
 from charrnn.jobs.job.specs import QUEUES, SPEC_VERSION, GenerateSpec
-from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.lifecycle import NewJob, add_job
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import parts
 from producer.cli import COMMANDS
+from tests.fixtures.keys import KEY_PREFIX
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 

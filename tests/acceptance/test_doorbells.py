@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 import redis
 
-from charrnn.jobs.queue import KEY_PREFIX
 from charrnn.jobs.settings import Settings
+from tests.fixtures.keys import KEY_PREFIX
 from tests.fixtures.processes import Home, make_home, until
 
 DEADLY = 100  # number of the part whose first worker dies before it passes the notification on

@@ -43,12 +43,15 @@ from tests.fixtures.store import NO_FILE, sampled
 FOLDER = Path(__file__).parents[1] / "data" / "output"
 MODEL = Path(__file__).parents[1] / "data" / "golden" / "1" / "model"
 LONGEST_NAME = 80  # characters
+USER = "ada@desk"
 START_MS = 1_577_934_000_000  # 2020-01-02 03:00 UTC
 TIMES = re.compile(r"(^|_)at$")
 
 READ = (
     "config",
     "doctor",
+    "events",
+    "events 4 -n 1",
     "jobs",
     "models",
     "models show speeches",
@@ -219,7 +222,7 @@ class Desk:
     @property
     def environment(self) -> dict[str, str]:
         own = {"CHARRNN_HOME": str(self.path), "XDG_CONFIG_HOME": str(self.path / "config")}
-        return {**os.environ, **own, "TZ": "UTC"}
+        return {**os.environ, **own, "CHARRNN_USER": USER, "TZ": "UTC"}
 
     def _plain(self, text: str, code: int) -> str:
         """Return an output without what varies from run to run, such as the path and how much room it takes."""
@@ -239,7 +242,7 @@ def _read(descriptor: int) -> bytes:
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Desk]:
     for home in make_home():
-        settings = Settings(home=home.path)
+        settings = Settings(home=home.path, user=USER)
         (home.path / "text.txt").write_text(make_text(800))
         with local_broker(settings), Client(settings) as client:
             _fill(client, home.path / "text.txt")

@@ -14,8 +14,9 @@ from kombu.connection import Connection
 from kombu.message import Message
 
 from charrnn.jobs.job.specs import QUEUES
-from charrnn.jobs.queue import KEY_PREFIX, STORE_KEY, TASK, Queue
+from charrnn.jobs.queue import TASK, Queue
 from charrnn.jobs.settings import Settings
+from tests.fixtures.keys import KEY_PREFIX, STORE_KEY
 from tests.fixtures.processes import Home
 from tests.fixtures.refusals import broker, stored
 from tests.fuzz.exploration import Check, Exploration, check_said

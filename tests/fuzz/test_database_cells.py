@@ -35,6 +35,10 @@ CELLS = (
     ("reports", "job = 2", "report"),
     ("jobs", "id = 2", "error"),
     ("jobs", "id = 2", "label"),
+    ("jobs", "id = 2", "submitted_by"),
+    ("events", "id = 1", "actor"),
+    ("events", "id = 1", "action"),
+    ("events", "id = 1", "job"),
     ("parts", "job = 1", "checkpoint"),
     ("parts", "job = 1", "progress"),
     ("parts", "job = 2", "output"),
@@ -50,7 +54,7 @@ CELLS = (
     ("workers", "owner = 'host/0'", "queues"),
     ("workers", "owner = 'host/0'", "host"),
 )
-TEXTS = {"error", "label", "characters", "cron", "timezone", "host"}
+TEXTS = {"actor", "action", "job", "submitted_by", "error", "label", "characters", "cron", "timezone", "host"}
 
 COMMANDS = (
     "jobs",
@@ -58,6 +62,8 @@ COMMANDS = (
     *(f"status {job}" for job in (1, 2, 3)),
     *(f"status {job} --json" for job in (1, 2, 3)),
     "status 1 --plot",
+    "events",
+    "events --json",
     "results 2",
     "results 2 --format csv",
     "results 2 --distinct",

@@ -70,7 +70,11 @@ def ask(store_url: str, tmp_path: Path) -> Ask:
 @pytest.fixture
 def filled(store: Store, add_job: AddJob) -> dict[str, int]:
     """The ids of jobs in a store that also has versions, aliases and schedules."""
-    ids = {"queued": add_job(label="nightly"), "done": add_job(label="two words"), "train": add_job(train=True)}
+    ids = {
+        "queued": add_job(label="nightly", submitted_by="ada@desk"),
+        "done": add_job(label="two words"),
+        "train": add_job(train=True),
+    }
     ended = {"state": JobState.DONE, "finished_at": 1}
     with store.write() as connection:
         connection.execute(update(tables.jobs).where(tables.jobs.c.id == ids["done"]).values(ended))
@@ -89,6 +93,7 @@ def _version(model: str) -> dict[str, Any]:
 
 def _schedule(name: str) -> dict[str, Any]:
     facts = {"cron": "", "timezone": "UTC", "request": {}, "overlap": "skip", "catch_up": "once", "always": False}
+    facts["added_by"] = "ada@desk"
     return {"name": name, "next_at": 0, "requested_at": 0, **facts}
 
 
@@ -102,6 +107,7 @@ def test_each_shell_is_offered_words_of_commands_and_of_the_store(ask: Ask, fill
     in_bash = {"@10", "@champion"}
     versions = in_bash if shell == "bash" else {f"names{word}" for word in in_bash}
     assert set(ask("charrnn-jobs models show names@", shell)) == versions
+    assert ask("charrnn-jobs jobs --user a", shell) == ["ada@desk"]
     assert ask("charrnn-jobs jobs --state=f", shell) == ["failed" if shell == "bash" else "--state=failed"]
     assert ask("charrnn-jobs jobs -m names@c", shell) == ["@champion" if shell == "bash" else "names@champion"]
 

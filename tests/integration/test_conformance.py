@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from dataclasses import replace
 from functools import partial
@@ -38,6 +39,8 @@ from tests.fixtures.plans import READS_ALL, add_many_jobs, plans
 from tests.fixtures.store import NO_FILE, PART_ROWS, AddJob, each_database, resolve, sampled, train_spec
 
 pytestmark = each_database
+
+SMALL_SORT = re.compile(r"->  Sort .*\n +Sort Key: submitters\..*|Seq Scan on submitters .*")
 
 AT_ROW_3 = PartProgress(work=SamplingProgress(rows=3, characters=40))
 OUTPUT = FileRef(name="jobs/1/0-1.jsonl.zst", size=1, sha256="1")
@@ -119,8 +122,10 @@ def test_parts_of_other_jobs_that_wait_are_counted(store: Store, add_job: AddJob
     claim(Leases(store, 30))
     with store.read() as connection:
         # Catches: parts counted that come after one of this job, or that are in work; a job that is left out
-        assert queues.parts_ahead(connection, store.job(job), 9) == ({urgent[1]: 3, urgent[0]: 1, ahead: 1}, 0)
-        assert queues.parts_ahead(connection, store.job(job), 1) == ({urgent[1]: 3}, 2)
+        assert queues.parts_ahead(connection, store.job(job), 9) == queues.Ahead(
+            {urgent[1]: 3, urgent[0]: 1, ahead: 1}, 0, 0
+        )
+        assert queues.parts_ahead(connection, store.job(job), 1) == queues.Ahead({urgent[1]: 3}, 2, 0)
 
 
 def claim(leases: Leases, owner: str = "a", queue: str = "generate") -> Part:
@@ -208,12 +213,18 @@ def test_a_higher_priority_comes_before_all_turns(leases: Leases, add_job: AddJo
     assert [claim(leases).job for _ in range(5)] == [high, high, normal, normal, low]
 
 
-def test_a_claim_among_10_000_unfinished_jobs_reads_a_few(store: Store, leases: Leases, add_job: AddJob) -> None:
+@pytest.mark.parametrize("people", [1, 1000])
+def test_a_claim_among_10_000_unfinished_jobs_reads_a_few(
+    store: Store, leases: Leases, add_job: AddJob, people: int
+) -> None:
     """Checks the plans and not the time, which other processes disturb: 5 to 10 ms, as among a few jobs."""
-    add_many_jobs(store, add_job())
+    add_many_jobs(store, add_job(), people)
     found = plans(store, lambda: claim(leases))
-    # Catches: no index of turns, or one that the query cannot use; a query that counts something of every job
-    assert ["jobs_by_turn" in plan for plan in found] == [True, True, False]
+    if people == 1:  # PostgreSQL sorts a table of one row
+        found = [SMALL_SORT.sub("", plan) for plan in found]
+    # Catches: no index of turns, or one that the query cannot use; a query that counts something of every job; a claim
+    # that moves the only submitter
+    assert ["jobs_by_turn" in plan for plan in found] == [True, True, False, False][: 3 + (people > 1)]
     assert [plan for plan in found if READS_ALL.search(plan)] == []
 
 

@@ -32,13 +32,13 @@ from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.states import DIED, Priority
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.queue import BELLS
-from charrnn.jobs.store import lifecycle, registry
+from charrnn.jobs.store import lifecycle, registry, turns
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.deletion.jobs import begin_deletion
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, metadata, metrics, parts, versions
+from charrnn.jobs.store.tables import jobs, metadata, metrics, parts, submitters, versions
 from charrnn.options import NetworkOptions
 from charrnn.training.progress import EpochMetrics
 from tests.fixtures.store import NO_FILE, PART_ROWS, each_database, generate_spec, sampled, train_spec
@@ -47,6 +47,7 @@ pytestmark = each_database
 
 OWNERS, QUEUES = ("w0", "w1", "w2"), ("train", "generate")
 MODEL = "speeches"
+PEOPLE = ("ada", "bob")
 ATTEMPTS, PIECES, SPLITS = 3, 8, 16  # written out, as are all states: the model must not follow the product's constants
 LEFT, ENDED = ("queued", "leased"), ("done", "failed", "cancelled")
 LAST_ROWS = 7  # rows of a job's last part; a different number shows if it is counted for another part
@@ -66,6 +67,10 @@ SELDOM = st.sampled_from((False, False, False, True))
 BACK = st.integers(0, 3)
 LEFT_SINCE = st.sampled_from((0, 0, 0, 0, 0, 1, 2, 4))  # most verbs use the claim in hand
 PRIORITY = st.sampled_from(Priority)
+PERSON = st.sampled_from(PEOPLE)
+
+
+Submitter = tuple[str, int, str]  # queue, priority and name
 
 
 @dataclass
@@ -99,7 +104,8 @@ class ModelJob:
     parts: list[ModelPart]
     after: int | None
     version: int | None
-    turn: int  # place among the jobs that wait
+    person: str
+    turn: int  # place among the jobs of this person that wait
     state: str = "queued"
     started: bool = False
     cancelling: bool = False
@@ -125,9 +131,8 @@ class ModelJob:
         return self.after is None or self.version is not None
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """The sort key of the job: the job with the least value is served first, see `Leases.claim`."""
-        return (-self.priority, self.turn, self.id)
+    def submitter(self) -> Submitter:
+        return self.kind, self.priority, self.person
 
 
 class Model:
@@ -136,6 +141,7 @@ class Model:
     def __init__(self) -> None:
         self.now = 0
         self.jobs: dict[int, ModelJob] = {}
+        self.turns: dict[Submitter, int] = {}
         self.num_versions = 0
 
     def held(self, claim: Part) -> ModelPart | None:
@@ -149,18 +155,37 @@ class Model:
 
     def next_job(self, queue: str) -> ModelJob | None:
         waiting = [job for job in self.jobs.values() if job.kind == queue and not job.ended and job.count("queued")]
-        return min((job for job in waiting if job.ready), key=lambda job: job.order, default=None)
+        return min((job for job in waiting if job.ready), key=self.order, default=None)
 
-    def last_place(self, kind: str, priority: int) -> int:
-        """Return the place behind the jobs that have not ended and do not wait for a training job."""
-        others = [job for job in self.jobs.values() if (job.kind, job.priority) == (kind, priority)]
-        return max((job.turn for job in others if job.ready and not job.ended), default=0) + 1
+    def order(self, job: ModelJob) -> tuple[int, int, str, int, int]:
+        """Return the sort key of a job: the job with the least value is served first, see `Leases.claim`."""
+        return (-job.priority, self.turns[job.submitter], job.person, job.turn, job.id)
+
+    def last_place(self, submitter: Submitter) -> int:
+        """Return the place behind the jobs of a person that have not ended and do not wait for a training job."""
+        return max((job.turn for job in self.claimable(submitter)), default=0) + 1
+
+    def claimable(self, submitter: Submitter) -> list[ModelJob]:
+        return [job for job in self.jobs.values() if job.submitter == submitter and job.ready and not job.ended]
+
+    def last_turn(self, submitter: Submitter) -> int:
+        """Return the place behind all people in a queue with a priority."""
+        return max((turn for other, turn in self.turns.items() if other[:2] == submitter[:2]), default=0) + 1
+
+    def enter(self, submitter: Submitter) -> None:
+        self.turns.setdefault(submitter, self.last_turn(submitter))
+
+    def forget_idle(self) -> None:
+        self.turns = {submitter: turn for submitter, turn in self.turns.items() if self.claimable(submitter)}
 
     def claim(self, job: ModelJob, owner: str) -> tuple[int, ModelPart]:
         number, part = next((number, part) for number, part in enumerate(job.parts) if part.state == "queued")
         if job.state == "queued":
             job.state, job.started = "running", True
-        job.turn = self.last_place(job.kind, job.priority)
+        job.turn = self.last_place(job.submitter)
+        waiting = {other for other in self.turns if any(each.count("queued") for each in self.claimable(other))}
+        if len([other for other in waiting if other[:2] == job.submitter[:2]]) > 1:
+            self.turns[job.submitter] = self.last_turn(job.submitter)
         part.state, part.owner, part.progress = "leased", owner, None
         part.token += 1
         part.attempts += 1
@@ -240,11 +265,15 @@ class Model:
             return
         lost = "cancelled" if job.count("cancelled") else "failed" if job.count("failed") else None
         job.state = lost if lost and (job.kind == "train" or lost == "cancelled") else "done"
-        for waiting in [other for other in self.jobs.values() if other.after == job.id and not other.ended]:
+        waiting_for_it = [other for other in self.jobs.values() if other.after == job.id and not other.ended]
+        arrived = {other.submitter for other in waiting_for_it if not other.ready}
+        for waiting in waiting_for_it:
             if job.state == "done":
                 waiting.version = waiting.version or job.version
             elif not waiting.ready:
                 self.fail_waiting(waiting, job)
+        for submitter in sorted(arrived):
+            self.enter(submitter)
 
     def fail_waiting(self, job: ModelJob, training: ModelJob) -> None:
         for part in job.parts:
@@ -268,6 +297,7 @@ class Model:
             job.state, job.error = "running" if job.started else "queued", None
         if job.version is None and job.after is not None:
             job.version = self.jobs[job.after].version
+        self.enter(job.submitter)
         return numbers
 
     def delete(self, job: ModelJob) -> None:
@@ -308,9 +338,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def begin(self, num_parts: int, deaths: int, cancelled: bool) -> None:
         """Add a job of each kind and some deaths, since late states of a job would be reached too rarely otherwise."""
         self.empty_the_store()
-        training = self.add(NewJob(spec=train_spec()))
-        for after in (None, training):
-            self.add(_new_job(num_parts, Priority.NORMAL, after))
+        training = self.add(NewJob(spec=train_spec(), submitted_by=PEOPLE[0]))
+        for after, person in ((None, PEOPLE[1]), (training, PEOPLE[0])):
+            self.add(_new_job(num_parts, Priority.NORMAL, person, after))
         for owner in OWNERS * deaths:
             self.idle_workers_claim()
             self.process_dies(owner)
@@ -326,20 +356,20 @@ class LeaseMachine(RuleBasedStateMachine):
             registry.freeze_validation(connection, MODEL, NO_FILE)
 
     @precondition(lambda self: len(self.model.unfinished()) < MOST_JOBS)
-    @rule(num_parts=st.integers(1, 4), priority=PRIORITY)
-    def generate(self, num_parts: int, priority: Priority) -> None:
-        self.add(_new_job(num_parts, priority, after=None))
+    @rule(num_parts=st.integers(1, 4), priority=PRIORITY, person=PERSON)
+    def generate(self, num_parts: int, priority: Priority, person: str) -> None:
+        self.add(_new_job(num_parts, priority, person, after=None))
 
     @precondition(lambda self: len(self.model.unfinished()) < MOST_JOBS)
-    @rule(priority=PRIORITY)
-    def train(self, priority: Priority) -> None:
-        self.add(NewJob(spec=train_spec(), priority=priority))
+    @rule(priority=PRIORITY, person=PERSON)
+    def train(self, priority: Priority, person: str) -> None:
+        self.add(NewJob(spec=train_spec(), priority=priority, submitted_by=person))
 
     @precondition(lambda self: self.model.trainings() and len(self.model.unfinished()) < MOST_JOBS)
-    @rule(back=BACK, num_parts=st.integers(1, 4))
-    def generate_after(self, back: int, num_parts: int) -> None:
+    @rule(back=BACK, num_parts=st.integers(1, 4), person=PERSON)
+    def generate_after(self, back: int, num_parts: int, person: str) -> None:
         training = _counted_back(self.model.trainings(), back)
-        new = _new_job(num_parts, Priority.NORMAL, after=training.id)
+        new = _new_job(num_parts, Priority.NORMAL, person, after=training.id)
         with _refused(self.model.refuses_to_wait(training)):
             self.add(new)
 
@@ -352,8 +382,11 @@ class LeaseMachine(RuleBasedStateMachine):
             rows = [PART_ROWS] * (new.spec.parts - 1) + [LAST_ROWS]
             version = self.model.jobs[new.after].version if new.after is not None else 1
         its_parts = [ModelPart(rows=of_part, first_row=number * PART_ROWS) for number, of_part in enumerate(rows)]
-        turn = self.model.last_place(new.spec.QUEUE, new.priority)
-        self.model.jobs[job] = ModelJob(job, new.spec.QUEUE, new.priority, its_parts, new.after, version, turn)
+        facts = ModelJob(
+            job, new.spec.QUEUE, new.priority, its_parts, new.after, version, person=new.submitted_by, turn=0
+        )
+        self.model.jobs[job] = replace(facts, turn=self.model.last_place(facts.submitter))
+        self.model.enter(facts.submitter)
         return job
 
     @precondition(lambda self: len(self.hands) < len(OWNERS) and any(map(self.model.next_job, QUEUES)))
@@ -529,6 +562,11 @@ class LeaseMachine(RuleBasedStateMachine):
         if not refusal:
             self.model.delete(job)
 
+    @rule()
+    def idle_submitters_are_forgotten(self) -> None:
+        turns.forget_idle(self.store)
+        self.model.forget_idle()
+
     @invariant()
     def all_is_as_it_should_be(self) -> None:
         with self.store.read() as connection:
@@ -536,7 +574,9 @@ class LeaseMachine(RuleBasedStateMachine):
             found_jobs = connection.execute(select(jobs).order_by(jobs.c.id)).all()
             found_parts = connection.execute(select(parts).order_by(parts.c.job, parts.c.number)).all()
             epochs = connection.execute(select(metrics.c.job, metrics.c.epoch, metrics.c.step)).all()
+            submitted = connection.execute(select(submitters)).all()
             numbers = connection.execute(select(versions.c.version).order_by(versions.c.version)).scalars().all()
+        assert {tuple(row[:3]): row.turn for row in submitted} == self.model.turns
         self.check_promises(found_jobs, found_parts)
         known = sorted(self.model.jobs.values(), key=lambda job: job.id)
         assert [_facts(job) for job in found_jobs] == [_expected_facts(job) for job in known]
@@ -637,9 +677,10 @@ def _refused(refusal: type[Exception] | None) -> AbstractContextManager[Any]:
     return pytest.raises(refusal) if refusal else nullcontext()
 
 
-def _new_job(num_parts: int, priority: Priority, after: int | None) -> NewJob:
+def _new_job(num_parts: int, priority: Priority, person: str, after: int | None) -> NewJob:
     spec = generate_spec(num_seeds=PART_ROWS * (num_parts - 1) + LAST_ROWS)
-    return NewJob(spec=spec if after is None else replace(spec, version=None), priority=priority, after=after)
+    spec = spec if after is None else replace(spec, version=None)
+    return NewJob(spec=spec, priority=priority, submitted_by=person, after=after)
 
 
 def _move_clock(store: Store, ms: int) -> None:
@@ -669,10 +710,12 @@ def _epoch(epoch: int, step: int) -> EpochMetrics:
 
 
 # Catches: no token, or no state, in Leases._change's condition; a claim that raises no token or counts no attempt; a
-# release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._end_leases, which
-# forgets cancel_requested, as does fail; requeue of all owners; a heartbeat that does not extend; end_parts that
-# counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done parts
-# again; a job that is done although a part was canceled; a cancel that counts no parts; dependents that are not told.
+# release that counts one; a checkpoint, or a retry, that keeps them; one attempt too many in Leases._end_leases,
+# which forgets cancel_requested, as does fail; requeue of all owners; a heartbeat that does not extend; end_parts
+# that counts twice; a quarantine without its rows; a retry that keeps rows_failed or cancel_requested, or does done
+# parts again; a job that is done although a part was canceled; a cancel that counts no parts; dependents that are not
+# told; a turn that is passed by nobody, or to the end of all queues; a job that becomes ready, or is retried, without
+# a turn of its submitter.
 @pytest.mark.hypothesis
 @pytest.mark.timeout(900)  # Hypothesis shrinks a failure for up to five minutes
 def test_no_order_of_verbs_breaks_a_promise(store: Store) -> None:

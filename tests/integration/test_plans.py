@@ -19,13 +19,14 @@ from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.scheduled.duties import MAINTAIN, claim_round, look
 from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.turns import forget_idle
 from tests.fixtures.history import History, add_history
 from tests.fixtures.plans import plans, statements
 from tests.fixtures.store import NO_FILE, AddJob, each_database, life, sampled
 
 pytestmark = each_database
 
-SIZE = History(ended=300, parts=100, unended=2000, waiting=5, leased=300, workers=300)
+SIZE = History(ended=300, parts=100, unended=2000, waiting=5, people=50, leased=300, workers=300)
 
 SMALL = (
     "parts_queued|parts_leased|parts_lost|jobs_by_turn|jobs_deleting"  # of what has not ended: they may be read whole
@@ -63,6 +64,7 @@ def repeated(client: Client, store: Store, leases: Leases) -> dict[str, Callable
         {"kind": "train"},
         {"model": "other"},
         {"label": "a"},
+        {"submitted_by": "ada"},
         {"schedule": "nightly"},
     ]
     return {
@@ -78,6 +80,7 @@ def repeated(client: Client, store: Store, leases: Leases) -> dict[str, Callable
         "sign of life": lambda: store.record_heartbeat(life("owner")),
         "requeue": lambda: leases.requeue("nobody"),
         "expire": leases.expire,
+        "forget who has no job": lambda: forget_idle(store),
         "count what waits": lambda: leases.waiting(BELLS),
         "look for what is due": lambda: look(store, 10_000),
         "round of maintenance": lambda: claim_round(store, MAINTAIN, 10_000),

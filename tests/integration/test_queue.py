@@ -14,11 +14,12 @@ import redis
 
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.files.files import Files
-from charrnn.jobs.queue import BELLS, KEY_PREFIX, STORE_KEY, Queue
+from charrnn.jobs.queue import BELLS, Queue
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.upkeep.maintenance import maintain, ring_missing, tidy
+from tests.fixtures.keys import KEY_PREFIX, STORE_KEY
 from tests.fixtures.store import AddJob
 
 
@@ -100,6 +101,18 @@ def test_a_broker_serves_one_store(queue: Queue) -> None:
     queue.claim_for("first", "sqlite:///first")
     with pytest.raises(InputError, match="serves the store sqlite:///first, not sqlite:///second"):
         queue.claim_for("second", "sqlite:///second")
+
+
+def test_a_broker_serves_a_store_for_each_prefix(settings: Settings) -> None:
+    queues = {prefix: Queue(replace(settings, redis_prefix=prefix)) for prefix in ("charrnn", "team-a", "team-b")}
+    for number, (prefix, queue) in enumerate(queues.items(), start=1):
+        queue.claim_for(prefix, f"sqlite:///{prefix}")
+        queue.ring("generate", number)
+    # Catches: an owner, a notification or a length of a key that all stores share
+    assert [queue.known_store() for queue in queues.values()] == [f"sqlite:///{prefix}" for prefix in queues]
+    assert [queue.lengths()["generate"] for queue in queues.values()] == [1, 2, 3]
+    for queue in queues.values():
+        queue.close()
 
 
 def test_a_large_value_of_another_program_is_not_read(queue: Queue, settings: Settings) -> None:

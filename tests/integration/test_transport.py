@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import cast
 
 import pytest
 import redis
@@ -13,8 +15,9 @@ from kombu.connection import Connection
 from kombu.message import Message
 from kombu.transport import redis as kombus
 
-from charrnn.jobs.queue import KEY_PREFIX, TASK, Queue
+from charrnn.jobs.queue import TASK, Queue
 from charrnn.jobs.settings import Settings
+from tests.fixtures.keys import KEY_PREFIX
 from worker.transport import Channel, QoS, Transport, make_celery
 
 QUEUE = "generate"
@@ -70,6 +73,25 @@ def test_brpop_read_reads_what_a_consumer_takes(
     assert isinstance(connection.default_channel, Channel)
     assert consume(connection).headers["task"] == TASK
     assert [record.message[:32] for record in caplog.records] == ["dropped an unreadable message: E"]
+
+
+def test_a_consumer_takes_and_keeps_only_what_has_its_prefix(
+    settings: Settings, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_transport_cache", {})
+    monkeypatch.setitem(transport.TRANSPORT_ALIASES, "redis", "worker.transport:Transport")
+    queues = [Queue(replace(settings, redis_prefix=prefix)) for prefix in ("team-a", "team-b")]
+    for queue in queues:
+        queue.ring(QUEUE, 2)
+    with make_celery(replace(settings, redis_prefix="team-a")) as app, app.connection_for_read() as connection:
+        consume(connection)
+        # Catches: a prefix that the settings do not change, for Kombu's keys or for ours
+        assert [queue.lengths()[QUEUE] for queue in queues] == [1, 2]
+        assert (broker.hlen("team-a:unacked"), broker.hlen("team-b:unacked")) == (1, 0)
+        keys = cast("list[bytes]", broker.keys())
+        assert {key.split(b":")[0] for key in keys} == {b"team-a", b"team-b"}
+    for queue in queues:
+        queue.close()
 
 
 def test_deliver_replaces_what_a_consumer_takes(

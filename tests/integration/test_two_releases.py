@@ -109,10 +109,10 @@ def test_workers_of_two_releases_do_the_jobs_that_they_can_read(
 
 
 INSERT_JOB = """
-insert into jobs (kind, priority, state, spec, model, parts_total, parts_left, rows_total, rows_done, rows_failed,
-  characters, cancel_requested, created_at)
-select kind, priority, state, spec, model, parts_total, parts_left, rows_total, rows_done, rows_failed,
-  characters, cancel_requested, created_at from jobs where id = :job returning id
+insert into jobs (kind, priority, submitted_by, state, spec, model, parts_total, parts_left, rows_total, rows_done,
+  rows_failed, characters, cancel_requested, created_at)
+select kind, priority, submitted_by, state, spec, model, parts_total, parts_left, rows_total, rows_done,
+  rows_failed, characters, cancel_requested, created_at from jobs where id = :job returning id
 """
 INSERT_PART = """
 insert into parts (job, number, spec_version, state, first_row, rows, frame_offset, frame_row, attempts, token)

@@ -64,6 +64,9 @@ def test_jobs_are_listed_filtered_and_paged(client: Client, model: str, page: Pa
     found = visible(page.ok("/?label=label+7&kind=generate&state=queued&model=speeches"))
     assert found.count("label 7") == 1
     assert "label 8" not in found
+    person = client.connections.settings.person
+    assert f"{person} 20" in visible(page.ok(f"/?user={person}"))  # the user before the time
+    assert "No job matches" in visible(page.ok("/?user=nobody"))
     assert page.get("/?state=nothing").status == 400
     assert "No job matches" in visible(page.ok("/?with_failures=1"))
     assert page.get("/?before=-1").status == 400
@@ -82,6 +85,8 @@ def test_a_job_shows_progress_failures_and_why_it_waits(
     shown = visible(page.ok(f"/jobs/{job}"))
     assert "4 of 16 rows, 4 failed" in shown
     assert "4 rows from row 4, after 1 attempt: the disk is broken" in shown
+    assert "worker attempt failed 1 the disk is broken" in shown
+    assert f"{client.connections.settings.person} submitted" in shown
     assert "4 failed" in visible(page.ok("/?with_failures=1"))
     failed = visible(page.ok(f"/jobs/{job}/texts?failed=1"))
     assert (failed.count("the disk is broken"), "text 0" in failed) == (4, False)

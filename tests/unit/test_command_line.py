@@ -57,6 +57,7 @@ def schedule(line: str) -> StoredSchedule:
     stored = {"queue": request.QUEUE, "arguments": request.to_dict()}
     return StoredSchedule(
         name="nightly",
+        added_by="ada@desk",
         cron="30 2 * * mon",
         timezone="Europe/Paris",
         stored_request=stored if then is None else {**stored, "then": then.to_dict()},

@@ -40,6 +40,7 @@ GENERATE = JobStatus(
     id=7,
     kind="generate",
     label=None,
+    submitted_by="ada@desk",
     schedule=None,
     key=None,
     request=None,

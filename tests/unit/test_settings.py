@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import platformdirs
@@ -9,6 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from charrnn.errors import InputError
+from charrnn.jobs import settings
 from charrnn.jobs.settings import Settings
 
 SECONDS = [name for name in Settings.names() if name.endswith("_s")]
@@ -37,7 +40,8 @@ def test_a_lease_that_one_late_heartbeat_would_lose_is_refused() -> None:
 
 @pytest.mark.parametrize("field", PLACES)
 def test_a_place_is_read_from_its_variable(field: str) -> None:
-    place = "redis://there:1/2" if field == "redis_url" else "/there"
+    places = {"redis_url": "redis://there:1/2", "redis_prefix": "there"}
+    place = places.get(field, "/there")
     assert str(getattr(Settings.from_env({f"CHARRNN_{field.upper()}": place}), field)) == place
 
 
@@ -76,6 +80,40 @@ def test_a_backend_is_one_of_two() -> None:
 def test_an_empty_variable_means_the_default() -> None:
     # Catches: `in environ`, so that CHARRNN_HOME= would be the current folder
     assert from_env(CHARRNN_HOME="", CHARRNN_LEASE_S="") == from_env()
+
+
+@pytest.mark.parametrize("prefix", ["a:b", "a b", "a\n", "*", "x" * 65, "é"])
+def test_a_prefix_of_keys_is_a_plain_word(prefix: str) -> None:
+    # Catches: the prefix a:unacked, below which are keys of the prefix a; a pattern in an ACL
+    with pytest.raises(InputError, match="CHARRNN_REDIS_PREFIX must have 1 to 64 letters"):
+        from_env(CHARRNN_REDIS_PREFIX=prefix)
+
+
+def test_keys_begin_with_the_prefix() -> None:
+    assert (from_env().key_prefix, from_env(CHARRNN_REDIS_PREFIX="team-a").key_prefix) == ("charrnn:", "team-a:")
+
+
+@pytest.mark.parametrize("name", [" ada", "ada\n", "a\x1b[1m", "a\u202eb", "x" * 101, "\ud800"])
+def test_a_user_s_name_is_short_and_printable(name: str) -> None:
+    # Catches: a name that moves the cursor of a terminal, fills a table, or cannot be stored
+    with pytest.raises(InputError, match="CHARRNN_USER"):
+        from_env(CHARRNN_USER=name)
+
+
+def test_a_user_s_name_may_have_any_letters() -> None:
+    assert from_env(CHARRNN_USER="Ada Łovelace").person == "Ada Łovelace"
+
+
+def test_a_user_without_a_name_and_a_host_with_a_strange_one_submit_under_a_printable_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_name(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(settings, "getpwuid", no_name)
+    monkeypatch.setattr(socket, "gethostname", lambda: "a\x1b\udc80" + "b" * 200)
+    # Catches: a container's user, who has no name, who cannot submit
+    assert from_env().person == f"{os.getuid()}@a??{'b' * 200}"[:100]
 
 
 @pytest.mark.parametrize("field", ["redis_url", "store_url"])

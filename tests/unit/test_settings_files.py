@@ -21,7 +21,7 @@ NAMES = Settings.names()
 
 NUMBERS = {name: "12.5" for name in Settings.names() if name.endswith("_s")}
 NUMBERS |= {"store_connections": "7", "retention_days": "0.5"}
-VALUES = {**NUMBERS, "redis_url": "redis://there:1/2", "backend": "jax"}
+VALUES = {**NUMBERS, "redis_url": "redis://there:1/2", "backend": "jax", "redis_prefix": "there"}
 
 
 @pytest.fixture

@@ -120,11 +120,13 @@ class StoredSchedule:
     """A schedule as stored. If a newer release stored it, `schedule` may be unable to read it.
 
     Attributes:
+        added_by: who added it; its jobs are theirs.
         stored_request: the request as stored, with the kind of its jobs, and the one that follows it, if any.
         next_at: the first slot that is not decided yet.
     """
 
     name: str
+    added_by: str
     cron: str
     timezone: str
     stored_request: JsonObject

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 
 from charrnn.errors import DamagedError
@@ -22,6 +23,7 @@ class Job:
     """A job as stored.
 
     Attributes:
+        submitted_by: who submitted it, or added the schedule that did.
         schedule: the schedule that submitted it; it may have been removed since.
         stored_spec: its spec as JSON. A job of a newer release can be listed even if `spec` cannot read this.
         version: the version that it samples from or trained; None until it is known.
@@ -32,6 +34,7 @@ class Job:
     id: int
     kind: str
     label: str | None
+    submitted_by: str
     schedule: str | None
     key: str | None
     request: str | None
@@ -138,6 +141,56 @@ class JobStatus(Job):
     history: tuple[EpochMetrics, ...]
     engines: tuple[Engine, ...]
     waiting_for: str | None
+
+
+class Action(StrEnum):
+    """What an event is about."""
+
+    SUBMITTED = "submitted"
+    CANCELLED = "cancelled"
+    RETRIED = "retried"
+    DELETED = "deleted"
+    ATTEMPT_FAILED = "attempt failed"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+    IMPORTED = "imported"
+    ADDED = "added"
+    CHANGED = "changed"
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    RUN = "run by hand"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What somebody did, or an attempt that failed. What it is about may have been deleted since.
+
+    Attributes:
+        actor: a person, or the worker's process whose attempt it was.
+        action: such as submitted, cancelled, promoted or "attempt failed".
+        model: a model, or a version such as speeches@3.
+        detail: why an attempt failed, or the alias that was moved.
+    """
+
+    id: int
+    at: int
+    actor: str
+    action: str
+    job: int | None
+    part: int | None
+    model: str | None
+    schedule: str | None
+    detail: str | None
+
+    @property
+    def words(self) -> str:
+        """What was done, such as "attempt failed: job 4, part 0: the disk is full"."""
+        job = None if self.job is None else f"job {self.job}"
+        part = None if self.part is None else f"part {self.part}"
+        schedule = None if self.schedule is None else f"schedule {self.schedule}"
+        about = ", ".join(word for word in (job, part, self.model, schedule) if word)
+        return ": ".join(word for word in (self.action, about, self.detail) if word)
 
 
 @dataclass(frozen=True, kw_only=True)

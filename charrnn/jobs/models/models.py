@@ -11,9 +11,11 @@ from charrnn.checks import check_integer
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
+from charrnn.jobs.job.views import Action
 from charrnn.jobs.models import transfer
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.deletion.models import delete_model, delete_older, delete_version
+from charrnn.jobs.store.events import record
 from charrnn.jobs.store.shown.readable import list_versions
 from charrnn.text.documents import check_storable
 
@@ -28,6 +30,7 @@ class Models:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._person = connections.settings.person
 
     def list(self) -> Sequence[ListedVersion]:
         """Return every version of every model."""
@@ -65,6 +68,7 @@ class Models:
         with self._connections.store.write() as connection:
             version = registry.resolve(connection, reference)
             registry.promote(connection, version.model, version.version, alias)
+            record(connection, self._person, Action.PROMOTED, model=version.name, detail=alias)
         return version.name
 
     def rollback(self, model: str) -> str:
@@ -76,7 +80,9 @@ class Models:
         """
         check_storable("The model's name", model)
         with self._connections.store.write() as connection:
-            return f"{model}@{registry.rollback(connection, model)}"
+            name = f"{model}@{registry.rollback(connection, model)}"
+            record(connection, self._person, Action.ROLLED_BACK, model=name)
+        return name
 
     def delete(self, reference: str) -> str:
         """Delete a version permanently, and return its name. Its number is not used again.
@@ -93,6 +99,7 @@ class Models:
             before = registry.previous_champion(connection, version.model)
             files = delete_version(connection, version.model, version.version)
             after = registry.previous_champion(connection, version.model)
+            record(connection, self._person, Action.DELETED, model=version.name)
         if before != after:
             now = f"returns to {version.model}@{after}" if after else "has no version to return to"
             logger.warning("%s was the previous champion: a rollback now %s", version.name, now)
@@ -113,6 +120,8 @@ class Models:
         self._connections.claim_files()
         with self._connections.store.write() as connection:
             deleted = delete_model(connection, model)
+            for number in deleted:
+                record(connection, self._person, Action.DELETED, model=f"{model}@{number}")
         for files in deleted.values():
             if files is not None:
                 self._connections.files.discard(files.name, folder=True)
@@ -137,6 +146,8 @@ class Models:
         with self._connections.store.write() as connection:
             registry.resolve(connection, model)
             deleted = delete_older(connection, model, keep)
+            for number in deleted:
+                record(connection, self._person, Action.DELETED, model=f"{model}@{number}")
         for files in deleted.values():
             self._connections.files.discard(files.name, folder=True)
         return [f"{model}@{number}" for number in deleted]
@@ -161,4 +172,5 @@ class Models:
         if name is not None:
             check_name("The model's name", name)
         self._connections.claim_files()
-        return transfer.import_version(self._connections.store, self._connections.files, Path(path), name)
+        store, files = self._connections.store, self._connections.files
+        return transfer.import_version(store, files, Path(path), name, self._person)

@@ -13,9 +13,11 @@ from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.temporary import temporary_folder
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.job.views import Action
 from charrnn.jobs.models.archive import read_archive, write_archive
 from charrnn.jobs.models.manifest import VALIDATION, Manifest
 from charrnn.jobs.store import registry
+from charrnn.jobs.store.events import record
 from charrnn.jobs.store.store import Store
 from charrnn.text.validation import JOINT, PIECE_END
 
@@ -44,7 +46,7 @@ def export_version(store: Store, files: Files, reference: str, target: BinaryIO)
     return write_archive(target, manifest, folder, files.verified_path(validation))
 
 
-def import_version(store: Store, files: Files, path: Path, name: str | None) -> str:
+def import_version(store: Store, files: Files, path: Path, name: str | None, person: str) -> str:
     """Add an archive's version as the next one of its model, or of the model `name`. Return its name in this store.
 
     Raises:
@@ -62,7 +64,8 @@ def import_version(store: Store, files: Files, path: Path, name: str | None) -> 
         (folder / VALIDATION).unlink()
         stored = files.put_folder(layout.new_version_folder(manifest.model), folder)
     try:
-        return f"{manifest.model}@{_add(store, manifest, stored, validation, _num_skipped(text.decode(), manifest))}"
+        skipped = _num_skipped(text.decode(), manifest)
+        return _add(store, _version(manifest, stored, skipped), validation, person)
     except InputError:
         files.discard(stored.name, folder=True)
         raise
@@ -82,8 +85,8 @@ def _check_validation(model: str, frozen: FileRef | None, sha256: str) -> None:
         )
 
 
-def _add(store: Store, manifest: Manifest, stored: FileRef, validation: FileRef, skipped: int) -> int:
-    new = NewVersion(
+def _version(manifest: Manifest, stored: FileRef, skipped: int) -> NewVersion:
+    return NewVersion(
         model=manifest.model,
         files=stored,
         characters=manifest.characters,
@@ -92,7 +95,13 @@ def _add(store: Store, manifest: Manifest, stored: FileRef, validation: FileRef,
         skipped=skipped,
         precision=manifest.precision,
     )
+
+
+def _add(store: Store, new: NewVersion, validation: FileRef, person: str) -> str:
+    """Store a version. Return its name."""
     with store.write() as connection:
         # Another process may have frozen another text since the first check.
         _check_validation(new.model, registry.freeze_validation(connection, new.model, validation), validation.sha256)
-        return registry.import_version(connection, new)
+        name = f"{new.model}@{registry.import_version(connection, new)}"
+        record(connection, person, Action.IMPORTED, model=name)
+    return name

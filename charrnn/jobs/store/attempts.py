@@ -12,29 +12,42 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.sizing import split
 from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, PartState
+from charrnn.jobs.store.events import record_attempt
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.tables import jobs, parts
 
 
-def end_leases(connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str) -> list[PartState]:
+def end_leases(
+    connection: Connection, job_id: int, condition: ColumnElement[bool], reason: str, recorded: str
+) -> list[PartState]:
     """End the leases of a job's parts that meet the condition. Return their states.
 
     The job is locked first: some may have ended by then.
+
+    Args:
+        recorded: the reason in the events.
     """
     cancelled = lock_job(connection, job_id).cancel_requested
     query = select(parts).where(parts.c.job == job_id, condition).order_by(parts.c.id).with_for_update()
     taken = connection.execute(query).all()
-    return [end_attempt(connection, part, cancelled, reason) for part in taken]
+    return [end_attempt(connection, part, cancelled, reason, recorded=recorded) for part in taken]
 
 
 def end_attempt(
-    connection: Connection, part: Row[Any], cancelled: bool, reason: str, *, permanent: bool = False
+    connection: Connection,
+    part: Row[Any],
+    cancelled: bool,
+    reason: str,
+    *,
+    permanent: bool = False,
+    recorded: str | None = None,
 ) -> PartState:
     """End a failed attempt at a locked part. Return the part's new state.
 
     After MAX_ATTEMPTS the part is split, and fails if it cannot be. After a permanent failure, which any other attempt
     would repeat, it fails at once.
     """
+    record_attempt(connection, part.owner or "unknown", part.job, part.number, recorded or reason)
     spent = permanent or part.attempts >= MAX_ATTEMPTS  # since the last checkpoint, not at the claim
     failed = spent and not cancelled and (permanent or not _split(connection, part))
     return end_lease(connection, part, cancelled, failed=failed, error=reason)

@@ -57,7 +57,7 @@ from charrnn.jobs.store.tables import (
     previews,
     workers,
 )
-from charrnn.jobs.store.turns import BY_TURN, Turn, in_turn, parse, take_turn
+from charrnn.jobs.store.turns import BY_SUBMITTER, Turn, in_turn, parse, pass_turn, take_turn
 from charrnn.release import release
 from charrnn.training.progress import EpochMetrics
 
@@ -77,7 +77,8 @@ class Leases:
         self.lease_ms = round(lease_s * 1000)
 
     def claim(self, queue: str, owner: str) -> Part | None:
-        """Lease the first waiting part of the job whose turn it is, among those of the highest priority."""
+        """Lease the first waiting part of the job whose turn it is, of the submitter whose turn it is, among those of
+        the highest priority."""
         with self.store.write() as connection:
             begins = False
             for job in in_turn(connection, queue):
@@ -109,7 +110,10 @@ class Leases:
         own = [column for column in parts.c if column.name in PART_COLUMNS]
         checkpoint = cast(parts.c.checkpoint, Text).label("checkpoint")
         row = connection.execute(leased.returning(*own, checkpoint)).one_or_none()
-        return None if row is None else _part(row, job)
+        if row is None:
+            return None
+        pass_turn(connection, job)
+        return _part(row, job)
 
     def heartbeat(self, part: Part, progress: PartProgress, life: SignOfLife | None = None) -> bool:
         """Extend the lease and store the progress. Return whether the job should be cancelled.
@@ -237,7 +241,7 @@ class Leases:
         newest = select(func.max(workers.c.spec_version)).scalar_subquery()
         readable = or_(parts.c.spec_version <= SPEC_VERSION, parts.c.spec_version <= newest)
         waits = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(claimable(jobs), QUEUED, readable)
-        first = waits.order_by(*BY_TURN).limit(at_most)
+        first = waits.order_by(*BY_SUBMITTER).limit(at_most)
         with self.store.read() as connection:
             counted = {queue: count_rows(connection, first.where(jobs.c.kind == queue)) for queue in QUEUES}
         return {queue: number for queue, number in counted.items() if number}
@@ -251,8 +255,9 @@ class Leases:
         with self.store.write() as connection:
             found = select(parts.c.job).where(condition).distinct().order_by(parts.c.job)
             jobs_of = connection.execute(found).scalars().all()
-            states = [state for job in jobs_of for state in end_leases(connection, job, condition, reason)]
-            counters.add(connection, counters.ended(counted_as or reason, states))
+            why = counted_as or reason
+            states = [state for job in jobs_of for state in end_leases(connection, job, condition, reason, why)]
+            counters.add(connection, counters.ended(why, states))
             return len(states)
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:

@@ -23,7 +23,7 @@ from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.registry import version_after, with_version
 from charrnn.jobs.store.tables import LOST, QUEUED, jobs, parts
-from charrnn.jobs.store.turns import last_place, needed_by
+from charrnn.jobs.store.turns import Submitter, enter, last_place, needed_by
 
 JOB = tuple(
     column for column in jobs.c if column not in {jobs.c.turn, jobs.c.splits, jobs.c.deleting, jobs.c.traceparent}
@@ -36,6 +36,7 @@ class NewJob:
     """A job that is about to be stored."""
 
     spec: TrainSpec | GenerateSpec
+    submitted_by: str = ""  # a person, or who added the schedule; set when it is stored
     label: str | None = None
     schedule: str | None = None  # the schedule that submits it
     key: str | None = None  # idempotency key: one job is stored for it, however often it is submitted
@@ -45,6 +46,10 @@ class NewJob:
     frames: Sequence[Frame] = (START,)  # the frames of the seeds file, in order
     seed_options: Collection[str] = ()  # options that its seeds have of their own
     traceparent: str | None = None  # of its submit
+
+    @property
+    def submitter(self) -> Submitter:
+        return Submitter(self.spec.QUEUE, self.priority, self.submitted_by)
 
     @property
     def seeds(self) -> FileRef | None:
@@ -80,6 +85,7 @@ def add_job(connection: Connection, new: NewJob) -> StoredJob:
             raise InputError(f"The job with the key {new.key!r} was deleted just now. Submit again")
         return first
     _add_parts(connection, inserted.id, new, needed_by(connection, spec, new.after, new.seed_options))
+    enter(connection, [new.submitter])  # last: its row is locked only while this commits
     return StoredJob(id=inserted.id, spec=spec.to_dict(), existed=False)
 
 
@@ -88,12 +94,13 @@ def _row(new: NewJob, spec: TrainSpec | GenerateSpec) -> dict[str, Any]:
     return {
         "kind": spec.QUEUE,
         "label": new.label,
+        "submitted_by": new.submitted_by,
         "schedule": new.schedule,
         "key": new.key,
         "request": new.request,
         "traceparent": new.traceparent,
         "priority": new.priority,
-        "turn": last_place(spec.QUEUE, new.priority),
+        "turn": last_place(new.submitter),
         "spec": spec.to_dict(),
         "model": spec.model,
         "version": generate.version if generate else None,
@@ -222,9 +229,8 @@ def _final_state(connection: Connection, job: Row[Any]) -> JobState:
 def _resolve_dependents(connection: Connection, training: Row[Any], state: JobState) -> None:
     """Start the jobs that wait for a training job with its version, or fail them if it made none."""
     waiting = (jobs.c.after == training.id) & jobs.c.version.is_(None) & jobs.c.state.not_in(ENDED_JOBS)
-    for job in connection.execute(
-        select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)
-    ).all():
+    found = connection.execute(select(jobs).where(waiting).order_by(jobs.c.id).with_for_update(key_share=True)).all()
+    for job in found:
         spec, error = None, f"job {training.id}, the training job that it waited for, is {state}"
         if state == JobState.DONE:
             try:
@@ -240,6 +246,7 @@ def _resolve_dependents(connection: Connection, training: Row[Any], state: JobSt
         else:
             _cancel_parts(connection, job.id)
             _end(connection, job, JobState.FAILED, error=error, parts_left=0)
+    enter(connection, map(Submitter.of, found))
 
 
 def cancel_job(connection: Connection, job_id: int) -> bool:
@@ -298,6 +305,7 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
             values |= {"spec": stored, "version": stored["version"]}
         spec = read_spec(job.kind, stored)
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+    enter(connection, [Submitter.of(job)])
     return Retried(spec=spec, parts=requeued, ready=awaited is None or version is not None)
 
 

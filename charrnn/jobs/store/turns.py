@@ -1,48 +1,125 @@
 """Turns: the job whose part a worker gets next, among those that it can read.
 
-The jobs of a queue and priority take turns. The place of a job is a number, `jobs.turn`: the lowest is next. The job
-that had its turn goes behind all others, as does a job that has just been submitted. A job therefore waits for one part
-of each job before it, whatever their sizes and however many workers there are. The number is a counter and not a time,
-since clocks are set back.
+Of a queue and priority, the submitters with waiting parts take turns, and the jobs of each submitter take turns for
+these: a person with a hundred jobs and one with a single job get about equal shares of the workers. The places are
+numbers, `submitters.turn` and `jobs.turn`: the lowest is next. Who had a turn goes behind all others, as does who has
+just arrived. A job therefore waits for one part of each job of its submitter before it, and of each other submitter in
+between, whatever their sizes and however many workers there are. The numbers are counters and not times, since clocks
+are set back.
 
-A claim costs the update of one row of `jobs` and of one index entry. In PostgreSQL it skips the row if another
-transaction has it locked, so that claims never wait for each other or for the end of a part.
+A claim costs the update of one row of `jobs`, and of one of `submitters` if there are several. In PostgreSQL it skips a
+row that another transaction has locked, so that claims never wait for each other or for the end of a part.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, ScalarSelect, Text, case, cast, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Row,
+    ScalarSelect,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.json_object import Since, needed_version
 from charrnn.jobs.job.specs import SINCE, SPEC_VERSION, GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.store.database import NOW
-from charrnn.jobs.store.tables import QUEUED, claimable, jobs, parts, versions
+from charrnn.jobs.store.database import NOW, Database, upsert
+from charrnn.jobs.store.tables import QUEUED, claimable, jobs, parts, submitters, versions
 from charrnn.options import NetworkOptions
 
-CANDIDATES = 20  # jobs to read at first: in PostgreSQL others may be taking the last parts of the first ones
+CANDIDATES = 20  # submitters or jobs to read at first: in PostgreSQL others may be taking the last parts of the first
 
-BY_TURN = (jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+BY_TURN = (jobs.c.turn, jobs.c.id)
+"""The order of the jobs of one submitter, queue and priority."""
 
-_FIRST = select(parts.c.spec_version).where(parts.c.job == jobs.c.id, QUEUED).order_by(parts.c.number).limit(1)
-NEEDED = _FIRST.scalar_subquery()
-"""The spec version that the waiting parts of a job need, or NULL if none waits. It is the same for all: only that of a
-training job can change, and it has one part. A join in place of this, or any other condition on parts, can make
-PostgreSQL read or sort all parts of the job."""
+BY_SUBMITTER = (jobs.c.priority.desc(), jobs.c.submitted_by, *BY_TURN)
+"""The order of the index of all jobs of a queue that have not ended."""
 
 
-def last_place(kind: str, priority: Any) -> ScalarSelect[int]:
-    """Return the place behind all jobs of a queue and priority that have not ended."""
+def needed(job: FromClause) -> ScalarSelect[int]:
+    """Return the spec version that the waiting parts of a job need, or NULL if none waits.
+
+    It is the same for all: only that of a training job can change, and it has one part. A join in place of this, or
+    any other condition on parts, can make PostgreSQL read or sort all parts of the job.
+    """
+    first = select(parts.c.spec_version).where(parts.c.job == job.c.id, QUEUED).order_by(parts.c.number).limit(1)
+    return first.scalar_subquery()
+
+
+NEEDED = needed(jobs)
+
+
+@dataclass(frozen=True, order=True)
+class Submitter:
+    """A person in the queue, with one of their priorities."""
+
+    kind: str
+    priority: int
+    submitted_by: str
+
+    @classmethod
+    def of(cls, job: Row[Any]) -> Submitter:
+        """Return the submitter of a row of `jobs`."""
+        return cls(job.kind, job.priority, job.submitted_by)
+
+    def owns(self, row: FromClause) -> ColumnElement[bool]:
+        """Return the condition that a row of `jobs` or `submitters` is theirs."""
+        return _equal(row, self.kind, self.priority, self.submitted_by)
+
+
+def _equal(row: FromClause, kind: Any, priority: Any, submitted_by: Any) -> ColumnElement[bool]:
+    return and_(row.c.kind == kind, row.c.priority == priority, row.c.submitted_by == submitted_by)
+
+
+def last_place(submitter: Submitter) -> ScalarSelect[int]:
+    """Return the place behind all jobs of a submitter that have not ended."""
     others = jobs.alias()
-    own = (others.c.kind == kind) & (others.c.priority == priority) & claimable(others)
-    return select(func.coalesce(func.max(others.c.turn), 0) + 1).where(own).scalar_subquery()
+    behind = select(func.coalesce(func.max(others.c.turn), 0) + 1)
+    return behind.where(submitter.owns(others), claimable(others)).scalar_subquery()
+
+
+def _last_turn(submitter: Submitter) -> ScalarSelect[int]:
+    """Return the place behind all submitters of a queue and priority."""
+    others = submitters.alias()
+    behind = select(func.coalesce(func.max(others.c.turn), 0) + 1)
+    return behind.where(others.c.kind == submitter.kind, others.c.priority == submitter.priority).scalar_subquery()
+
+
+def enter(connection: Connection, arrived: Iterable[Submitter]) -> None:
+    """Give submitters a turn, behind all others, if they have none. Called for jobs that can be claimed from now on.
+
+    Their rows are locked until the transaction ends, so that `forget_idle` leaves them, in one order everywhere.
+    """
+    for submitter in sorted(set(arrived)):
+        upsert(connection, submitters, {"turn": submitters.c.turn}, **vars(submitter), turn=_last_turn(submitter))
+
+
+def forget_idle(database: Database) -> None:
+    """Remove the submitters without a job that can be claimed: a claim reads them before those whose turn it is."""
+    theirs = _equal(jobs, submitters.c.kind, submitters.c.priority, submitters.c.submitted_by) & claimable(jobs)
+    idle = select(jobs.c.id).where(theirs).limit(1).correlate(submitters).scalar_subquery().is_(None)
+    query = select(submitters.c.kind, submitters.c.priority, submitters.c.submitted_by).where(idle)
+    with database.write(durable=False) as connection:
+        # Locked first and then looked at again: in between, somebody may have stored a job and left the row to us.
+        for row in connection.execute(query.with_for_update(skip_locked=True)).all():
+            connection.execute(delete(submitters).where(Submitter(*row).owns(submitters), idle))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +127,8 @@ class Turn:
     """A job with a waiting part, whose turn it is."""
 
     id: int
-    queue: str
-    priority: int
+    submitter: Submitter
+    contested: bool  # whether another submitter waits, with the same priority
     begun: bool
     spec: TrainSpec | GenerateSpec
 
@@ -59,21 +136,57 @@ class Turn:
 def in_turn(connection: Connection, queue: str) -> Iterator[Turn]:
     """Yield the jobs with a waiting part that this release can read, in the order of their turns.
 
-    A job whose spec it cannot read stays as it is, for a worker that can. Jobs are read in pages of twice the size of
-    the last, since hardly ever more than one is needed.
+    A job whose spec it cannot read stays as it is, for a worker that can.
     """
+    readable = (claimable(jobs), NEEDED <= SPEC_VERSION)
+    columns = (jobs.c.id, jobs.c.kind, jobs.c.priority, jobs.c.submitted_by, jobs.c.state)
     spec = cast(jobs.c.spec, Text).label("spec")  # as text: JSON that cannot be parsed must not end the query
-    own = (jobs.c.kind == queue, claimable(jobs), NEEDED <= SPEC_VERSION)
-    query = select(jobs.c.id, jobs.c.priority, jobs.c.state, spec).where(*own)
-    ordered = query.order_by(*BY_TURN)
+    heads = select(*columns, spec).join_from(submitters, jobs, jobs.c.id == _head())
+    by_turn = (submitters.c.priority.desc(), submitters.c.turn, submitters.c.submitted_by)
+    for page in _pages(connection, heads.where(submitters.c.kind == queue).order_by(*by_turn)):
+        for head in page:
+            submitter = Submitter.of(head)
+            contested = len(page) >= CANDIDATES or sum(row.priority == head.priority for row in page) > 1
+            yield from _turns([head], submitter, contested)
+            theirs = select(*columns, spec).where(submitter.owns(jobs), *readable, jobs.c.id != head.id)
+            for rest in _pages(connection, theirs.order_by(*BY_TURN)):
+                yield from _turns(rest, submitter, contested)
+
+
+def _head() -> ScalarSelect[int]:
+    """Return the id of the first job of a row of `submitters` with a part that this release can read, or NULL.
+
+    It is no EXISTS, for which PostgreSQL would read the jobs of all submitters.
+    """
+    job = jobs.alias()
+    own = _equal(job, submitters.c.kind, submitters.c.priority, submitters.c.submitted_by)
+    first = select(job.c.id).where(own, claimable(job), needed(job) <= SPEC_VERSION)
+    return first.order_by(job.c.turn, job.c.id).limit(1).correlate(submitters).scalar_subquery()
+
+
+def waiting_submitters(but: Submitter) -> Select[str]:
+    """Return a query of the other submitters of a queue and priority that have a waiting part."""
+    same = (submitters.c.kind == but.kind) & (submitters.c.priority == but.priority)
+    others = select(submitters.c.submitted_by).where(same, submitters.c.submitted_by != but.submitted_by)
+    return others.where(_head().is_not(None))
+
+
+def _pages(connection: Connection, ordered: Select[Any]) -> Iterator[list[Row[Any]]]:
+    """Yield the rows of a query in pages of twice the size of the last: hardly ever more than one is needed."""
     first, page = 0, CANDIDATES
     while rows := connection.execute(ordered.offset(first).limit(page)).all():
-        for row in rows:
-            with suppress(InputError):
-                parsed = read_spec(queue, parse(row.spec))
-                begun = row.state == JobState.RUNNING
-                yield Turn(id=row.id, queue=queue, priority=row.priority, begun=begun, spec=parsed)
+        yield list(rows)
+        if len(rows) < page:
+            return
         first, page = first + len(rows), 2 * page
+
+
+def _turns(rows: Iterable[Row[Any]], submitter: Submitter, contested: bool) -> Iterator[Turn]:
+    for row in rows:
+        with suppress(InputError):
+            parsed = read_spec(submitter.kind, parse(row.spec))
+            begun = row.state == JobState.RUNNING
+            yield Turn(id=row.id, submitter=submitter, contested=contested, begun=begun, spec=parsed)
 
 
 def parse(document: str) -> Any:
@@ -103,11 +216,24 @@ def take_turn(connection: Connection, job: Turn, *, wait: bool = False) -> bool:
     locked = found.with_for_update(key_share=True, skip_locked=skips).scalar_subquery()
     begins: ColumnElement[bool] = jobs.c.state == JobState.QUEUED
     values = {
-        "turn": last_place(job.queue, job.priority),
+        "turn": last_place(job.submitter),
         "state": case((begins, JobState.RUNNING), else_=jobs.c.state),
         "started_at": case((begins, NOW), else_=jobs.c.started_at),
     }
     return connection.execute(update(jobs).where(jobs.c.id == locked).values(values)).rowcount == 1 or job.begun
+
+
+def pass_turn(connection: Connection, job: Turn) -> None:
+    """Move the submitter behind the others, after a part of their job was taken.
+
+    One whose row another transaction has locked keeps the place, and may get one more turn.
+    """
+    if job.contested:
+        own = submitters.alias()
+        found = select(own.c.submitted_by).where(job.submitter.owns(own))
+        locked = found.with_for_update(key_share=True, skip_locked=True).scalar_subquery()
+        theirs = _equal(submitters, job.submitter.kind, job.submitter.priority, locked)
+        connection.execute(update(submitters).where(theirs).values(turn=_last_turn(job.submitter)))
 
 
 def needed_by(
@@ -123,11 +249,11 @@ def needed_by(
         after: the training job that will make its version.
         seed_options: the options that its seeds have of their own.
     """
-    needed = [needed_version(spec, since), *(since.get(f"Seed.{name}", 1) for name in seed_options)]
+    found = [needed_version(spec, since), *(since.get(f"Seed.{name}", 1) for name in seed_options)]
     if isinstance(spec, GenerateSpec):
         network = _network(connection, spec, after)
-        needed += [needed_version(NetworkOptions.from_dict(network), since)] if network else []
-    return max(needed)
+        found += [needed_version(NetworkOptions.from_dict(network), since)] if network else []
+    return max(found)
 
 
 def _network(connection: Connection, spec: GenerateSpec, after: int | None) -> Any:

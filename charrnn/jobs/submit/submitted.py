@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from charrnn.jobs import tracing
 from charrnn.jobs.connections import Connections
@@ -11,6 +11,8 @@ from charrnn.jobs.job.requests import Request, draw_rng_seed, rng_seed_of
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.views import Action
+from charrnn.jobs.store.events import record
 from charrnn.jobs.store.lifecycle import NewJob, StoredJob, add_job
 from charrnn.jobs.store.registry import lock_needs
 from charrnn.jobs.store.scheduled import slots
@@ -75,10 +77,15 @@ def store_job(
     with connections.store.write() as connection:
         lock_needs(connection, new.spec)
         schedule, trace = None if slot is None else slot.schedule, tracing.traceparent()
-        job = add_job(connection, replace(new, schedule=schedule, traceparent=trace))
+        person = connections.settings.person if slot is None else slots.added_by(connection, slot)
+        facts: dict[str, Any] = {"submitted_by": person, "schedule": schedule, "traceparent": trace}
+        job = add_job(connection, replace(new, **facts))
         then_job = None
         if then is not None:
-            then_job = add_job(connection, replace(then, schedule=schedule, traceparent=trace, after=job.id)).id
+            then_job = add_job(connection, replace(then, **facts, after=job.id)).id
+        for new_job in () if job.existed else (job.id, then_job):
+            if new_job is not None:
+                record(connection, person, Action.SUBMITTED, job=new_job, schedule=schedule)
         if slot is not None:
             slots.fill(connection, slot, job.id, new.spec, then_job)
     tracing.annotate(job=job.id, kind=new.spec.QUEUE, model=new.spec.model, parts=new.spec.parts)

@@ -15,11 +15,13 @@ from charrnn.jobs.queue import BELLS, Queue
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.scheduled.duties import MAINTAIN, TIDY, TIDY_MS, claim_round
 from charrnn.jobs.store.store import Store
+from charrnn.jobs.store.turns import forget_idle
 from charrnn.jobs.upkeep.pruning import delete_old
 
 logger = logging.getLogger(__name__)
 
 DAY_S = 24 * 3600.0
+RETENTION = "retention"  # who deletes old jobs, in the events
 FORGET_WORKERS_MS = 10 * 60 * 1000
 
 
@@ -31,6 +33,7 @@ def maintain(store: Store, leases: Leases, queue: Queue, every_s: float) -> bool
         logger.warning("requeued %s with expired leases", counted(expired, "part"), extra={"event": "expired"})
     ring_missing(leases, queue)
     store.forget_silent_workers(FORGET_WORKERS_MS)
+    forget_idle(store)
     return True
 
 
@@ -44,7 +47,7 @@ def tidy(store: Store, files: Files, retention_days: float = 0.0) -> bool:
     if not claim_round(store, TIDY, TIDY_MS):
         return False
     files.sweep(TIDY_MS / 1000)
-    if deleted := delete_old(store, files, retention_days * DAY_S if retention_days else None).jobs:
+    if deleted := delete_old(store, files, retention_days * DAY_S if retention_days else None, RETENTION).jobs:
         why = f"ended over {retention_days:g} days ago" if retention_days else "somebody had begun to delete"
         logger.info("deleted %s that %s", counted(deleted, "job"), why, extra={"event": "retention"})
     return True

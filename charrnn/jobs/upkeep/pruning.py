@@ -22,9 +22,10 @@ from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
 from charrnn.jobs.files.storage import StoredFile
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.views import Job
+from charrnn.jobs.job.views import Action, Job
 from charrnn.jobs.store.deletion.jobs import Deletion, begin_deletion, delete_parts, end_deletion, prunable
 from charrnn.jobs.store.deletion.named_files import files_of_job, newest_row, shared_files
+from charrnn.jobs.store.events import forget_old, record
 from charrnn.jobs.store.lifecycle import lock_job
 from charrnn.jobs.store.store import Store
 
@@ -66,7 +67,7 @@ class Pruned:
         )
 
 
-def delete(store: Store, files: Files, job_id: int, progress: Progress = ignore) -> None:
+def delete(store: Store, files: Files, job_id: int, person: str, progress: Progress = ignore) -> None:
     """Delete an ended job with its results and seeds, or go on with a deletion that was broken off.
 
     A later prune deletes the corpus of a training job, and files that cannot be deleted now.
@@ -80,6 +81,8 @@ def delete(store: Store, files: Files, job_id: int, progress: Progress = ignore)
     """
     with store.write() as connection:
         deletion = begin_deletion(connection, job_id)
+        if not deletion.goes_on:
+            record(connection, person, Action.DELETED, job=job_id)
     _go_on(store, files, deletion, progress)
 
 
@@ -101,7 +104,7 @@ def _go_on(store: Store, files: Files, deletion: Deletion, progress: Progress) -
 
 
 def prune(
-    store: Store, files: Files, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False
+    store: Store, files: Files, older_than_s: float, person: str, *, dry_run: bool = False, accept_newer: bool = False
 ) -> Pruned:
     """Delete jobs that ended more than `older_than_s` seconds ago, set files aside that no row names, and delete those
     that were set aside a week ago.
@@ -121,7 +124,7 @@ def prune(
         with suppress(NotFoundError):  # another prune at the same time was quicker
             total += _size(files, store.job(job))
     if not dry_run:
-        total += delete_old(store, files, older_than_s)
+        total += delete_old(store, files, older_than_s, person)
         files.sweep(GRACE_S)
     for file in unnamed(store, files, gone=old):
         if dry_run or _set_aside(files, file):
@@ -134,13 +137,15 @@ def prune(
     return total
 
 
-def delete_old(store: Store, files: Files, older_than_s: float | None) -> Pruned:
-    """Delete jobs that ended more than `older_than_s` seconds ago, each in transactions of its own, and go on with
-    deletions that were broken off; None: with these alone."""
+def delete_old(store: Store, files: Files, older_than_s: float | None, actor: str) -> Pruned:
+    """Delete jobs that ended more than `older_than_s` seconds ago, each in transactions of its own, and the events of
+    that time, and go on with deletions that were broken off; None: with these alone."""
     total = Pruned()
+    if older_than_s is not None:
+        forget_old(store, round(older_than_s * 1000))
     for job in _old_jobs(store, older_than_s):
         with suppress(NotFoundError):  # another process was quicker
-            total += _delete_old(store, files, job, older_than_s)
+            total += _delete_old(store, files, job, older_than_s, actor)
     return total
 
 
@@ -178,13 +183,15 @@ def _refuse_newer(store: Store, files: Files) -> None:
         )
 
 
-def _delete_old(store: Store, files: Files, job_id: int, older_than_s: float | None) -> Pruned:
+def _delete_old(store: Store, files: Files, job_id: int, older_than_s: float | None, actor: str) -> Pruned:
     """Delete a job unless it was retried since it was selected."""
     with store.write() as connection:
         lock_job(connection, job_id, deleting=True)
         if not prunable(connection, _milliseconds(older_than_s), job_id=job_id):
             return Pruned()
         deletion = begin_deletion(connection, job_id)
+        if not deletion.goes_on:
+            record(connection, actor, Action.DELETED, job=job_id)
     return _go_on(store, files, deletion, ignore)
 
 

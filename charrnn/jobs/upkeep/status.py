@@ -97,9 +97,9 @@ def _waiting_for(connections: Connections, job: Job) -> str:
             return reason
         if needed <= SPEC_VERSION and job.known_spec is None:
             return "a worker that can read its spec. A newer release stored it, or it is damaged"
-        ahead, more = queues.parts_ahead(connection, job, SHOWN_JOBS)
-        if ahead:
-            return _ahead(ahead, more)
+        ahead = queues.parts_ahead(connection, job, SHOWN_JOBS)
+        if ahead.parts or ahead.others:
+            return _ahead(ahead)
         busy = queues.busy_with(connection, job, seen_within_ms, SHOWN_JOBS + 1)
     return _busy(busy) if busy else "a worker is about to claim it"
 
@@ -109,7 +109,12 @@ def _busy(jobs: Sequence[int]) -> str:
     return f"the workers are busy with {' and '.join(shown)}; a training job among them yields at its next checkpoint"
 
 
-def _ahead(parts: dict[int, int], more: int) -> str:
-    shown = ", ".join(f"{counted(count, 'part')} of job {other}" for other, count in parts.items())
-    others = f"{'at least ' if len(parts) + more == queues.MOST_JOBS else ''}{counted(more, 'more job')}"
-    return shown + (f" and those of {others}" if more else "") + " are ahead"
+def _ahead(ahead: queues.Ahead) -> str:
+    others = f"jobs of {counted(ahead.others, 'other user')} take turns with it" if ahead.others else ""
+    if not ahead.parts:
+        return others
+    shown = ", ".join(f"{counted(count, 'part')} of job {other}" for other, count in ahead.parts.items())
+    least = "at least " if len(ahead.parts) + ahead.more == queues.MOST_JOBS else ""
+    more = f" and those of {least}{counted(ahead.more, 'more job')}" if ahead.more else ""
+    verb = "is" if sum(ahead.parts.values()) == 1 and not ahead.more else "are"
+    return f"{shown}{more} {verb} ahead{'; ' if others else ''}{others}"

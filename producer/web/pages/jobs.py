@@ -38,12 +38,13 @@ class Filters:
     kind: str | None
     model: str | None
     label: str | None
+    user: str | None
     schedule: str | None
     with_failures: bool
 
     @classmethod
     def of(cls, request: Request) -> Filters:
-        names = ("state", "kind", "model", "label", "schedule")
+        names = ("state", "kind", "model", "label", "user", "schedule")
         values = {name: request.query_params.get(name) or None for name in names}
         return cls(**values, with_failures=bool(request.query_params.get("with_failures")))
 

@@ -14,12 +14,13 @@ from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.version import VersionDetails
-from charrnn.jobs.job.views import JobStatus
+from charrnn.jobs.job.views import Event, JobStatus
 from charrnn.training.progress import EpochMetrics, Preview
 from producer.output.progress import Pace, clock, headline_of, work_of
 from producer.web.views.curve import Curve, draw
 
 SHOWN_FAILURES = 20  # parts
+SHOWN_EVENTS = 20
 SHOWN_EPOCHS = 12  # of the previews: the first, the last, and some between
 
 
@@ -35,6 +36,7 @@ class JobView:
         previews: texts by epoch, for each temperature in order.
         best: the epoch with the lowest validation loss.
         made: the version that a training job made.
+        events: the newest, newest first.
     """
 
     job: JobStatus
@@ -48,6 +50,7 @@ class JobView:
     previews: Mapping[int, Sequence[Preview]]
     best: EpochMetrics | None
     made: VersionDetails | None
+    events: Sequence[Event]
 
     @property
     def generates(self) -> bool:
@@ -77,6 +80,7 @@ def view(client: Client, job_id: int, pace: Pace | None = None) -> JobView:
         previews=_previews(job.history),
         best=best_epoch(job.history),
         made=_made(client, job),
+        events=client.events(SHOWN_EVENTS, job=job.id),
     )
 
 

@@ -8,10 +8,25 @@ CREATE TABLE counters (
 	PRIMARY KEY (name, label, device, bucket, shard)
 );
 
+CREATE TABLE events (
+	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+	at BIGINT NOT NULL,
+	actor VARCHAR NOT NULL,
+	action VARCHAR NOT NULL,
+	job INTEGER,
+	part INTEGER,
+	model VARCHAR,
+	schedule VARCHAR,
+	detail TEXT
+);
+
+CREATE INDEX events_by_job ON events (job, id) WHERE job IS NOT NULL;
+
 CREATE TABLE jobs (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
 	kind VARCHAR NOT NULL,
 	label VARCHAR,
+	submitted_by VARCHAR NOT NULL,
 	schedule VARCHAR,
 	"key" VARCHAR,
 	request VARCHAR,
@@ -54,7 +69,9 @@ CREATE INDEX jobs_by_schedule ON jobs (schedule, id) WHERE schedule IS NOT NULL;
 
 CREATE INDEX jobs_by_state ON jobs (state, id, kind);
 
-CREATE INDEX jobs_by_turn ON jobs (kind, priority DESC, turn, id) WHERE finished_at IS NULL AND ("after" IS NULL OR version IS NOT NULL);
+CREATE INDEX jobs_by_submitter ON jobs (submitted_by, id);
+
+CREATE INDEX jobs_by_turn ON jobs (kind, priority DESC, submitted_by, turn, id) WHERE finished_at IS NULL AND ("after" IS NULL OR version IS NOT NULL);
 
 CREATE INDEX jobs_deleting ON jobs (id) WHERE deleting IS 1;
 
@@ -74,6 +91,7 @@ CREATE TABLE rounds (
 
 CREATE TABLE schedules (
 	name VARCHAR NOT NULL,
+	added_by VARCHAR NOT NULL,
 	cron VARCHAR NOT NULL,
 	timezone VARCHAR NOT NULL,
 	request JSON NOT NULL,
@@ -104,6 +122,16 @@ CREATE TABLE store (
 	files TEXT,
 	PRIMARY KEY (id)
 );
+
+CREATE TABLE submitters (
+	kind VARCHAR NOT NULL,
+	priority INTEGER NOT NULL,
+	submitted_by VARCHAR NOT NULL,
+	turn BIGINT NOT NULL,
+	PRIMARY KEY (kind, priority, submitted_by)
+);
+
+CREATE INDEX submitters_by_turn ON submitters (kind, priority DESC, turn, submitted_by);
 
 CREATE TABLE workers (
 	owner VARCHAR NOT NULL,

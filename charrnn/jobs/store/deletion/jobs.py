@@ -36,10 +36,12 @@ class Deletion:
     Attributes:
         job: the job as it was.
         ended: whether nothing of it is left in the database.
+        goes_on: whether it had begun before.
     """
 
     job: Job
     ended: bool
+    goes_on: bool
 
 
 def begin_deletion(connection: Connection, job_id: int) -> Deletion:
@@ -62,7 +64,7 @@ def begin_deletion(connection: Connection, job_id: int) -> Deletion:
         end_deletion(connection, job_id)
     else:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(deleting=True, key=None))
-    return Deletion(to_job(row), few)
+    return Deletion(to_job(row), few, row.deleting)
 
 
 def delete_parts(connection: Connection, job_id: int, first_row: int) -> tuple[int, int | None]:

@@ -14,6 +14,7 @@ from charrnn.jobs.job.states import SlotState
 def to_schedule(row: Row[Any]) -> StoredSchedule:
     return StoredSchedule(
         name=row.name,
+        added_by=row.added_by,
         cron=row.cron,
         timezone=row.timezone,
         stored_request=row.request,

@@ -38,10 +38,11 @@ CLAIM_MS = 10 * 60 * 1000  # time to submit a claimed slot; after it, others ass
 KEPT_SLOTS = 1000  # slots with a job that a schedule keeps, and as many without one
 
 
-def add(connection: Connection, schedule: Schedule, now: int, *, replace: bool = False) -> None:
-    """Store a schedule. Its first slot is its next time after now.
+def add(connection: Connection, schedule: Schedule, now: int, person: str, *, replace: bool = False) -> bool:
+    """Store a schedule. Its first slot is its next time after now. Return False if one of that name was changed.
 
     Args:
+        person: who adds it. Its jobs are theirs, whoever changes it.
         replace: change a schedule of that name, if there is one.
 
     Raises:
@@ -49,14 +50,16 @@ def add(connection: Connection, schedule: Schedule, now: int, *, replace: bool =
     """
     values = columns(schedule)
     upcoming = next(schedule.cron.after(now))
-    if insert_missing(connection, schedules, **values, next_at=upcoming, requested_at=now) is not None:
-        return
+    facts = {"added_by": person, "next_at": upcoming, "requested_at": now}
+    if insert_missing(connection, schedules, **values, **facts) is not None:
+        return True
     if not replace:
         raise InputError(
             f"A schedule {schedule.name} already exists. Use another name, or change it: charrnn-jobs schedules edit "
             f"{schedule.name}, or schedules add --replace"
         )
     change(connection, schedule, now)
+    return False
 
 
 def change(connection: Connection, schedule: Schedule, now: int) -> None:
@@ -92,6 +95,12 @@ def get_schedule(connection: Connection, name: str, *, locked: bool = False) -> 
         hint = did_you_mean(name, names, suggest_any=True) or "Add one with: charrnn-jobs schedules add"
         raise NotFoundError(f"There is no schedule {name!r}. {hint}")
     return to_schedule(row)
+
+
+def added_by(connection: Connection, slot: Slot) -> str:
+    """Return who added the schedule of a slot; "" if it was removed, so that `fill` refuses the slot."""
+    query = select(schedules.c.added_by).where(schedules.c.name == slot.schedule)
+    return connection.execute(query).scalar_one_or_none() or ""
 
 
 def pause(connection: Connection, name: str) -> None:

@@ -6,6 +6,7 @@ Each function reads a limited number of jobs and parts, however many there are: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, select
@@ -13,27 +14,44 @@ from sqlalchemy import ColumnElement, Connection, Row, Text, cast, func, select
 from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.store.database import NOW, count_rows
 from charrnn.jobs.store.tables import LEASED, claimable, jobs, parts, workers
-from charrnn.jobs.store.turns import BY_TURN, NEEDED
+from charrnn.jobs.store.turns import BY_SUBMITTER, BY_TURN, NEEDED, Submitter, waiting_submitters
 
 MOST_JOBS = 100  # jobs to read that are ahead of another one: 1,000 take PostgreSQL 4 ms
 
 
-def parts_ahead(connection: Connection, job: Job, shown: int) -> tuple[dict[int, int], int]:
-    """Return the waiting parts that workers get before the next one of this job.
+@dataclass(frozen=True)
+class Ahead:
+    """What workers get before the next part of a job, among the first MOST_JOBS jobs and submitters.
 
-    They are one part of each job whose turn comes first, and all parts of jobs with a higher priority.
+    Attributes:
+        parts: their number by job, for the first jobs: one part of each job of the same submitter whose turn comes
+            first, and all parts of jobs with a higher priority.
+        more: number of further such jobs.
+        others: number of other submitters of the same priority, whose jobs take turns with these.
+    """
 
-    Returns:
-        Their number by job, for the `shown` jobs that come first, and the number of further jobs, up to MOST_JOBS in
-        all.
+    parts: dict[int, int]
+    more: int
+    others: int
+
+
+def parts_ahead(connection: Connection, job: Job, shown: int) -> Ahead:
+    """Return what workers get before the next part of a job.
+
+    Args:
+        shown: number of jobs whose parts are counted.
     """
     own = jobs.alias()
     place = select(own.c.turn).where(own.c.id == job.id).scalar_subquery()
-    waits = select(jobs.c.id).where(jobs.c.kind == job.kind, claimable(jobs), NEEDED.is_not(None)).order_by(*BY_TURN)
-    higher = connection.execute(waits.where(jobs.c.priority > job.priority).limit(MOST_JOBS)).scalars().all()
-    same = waits.where(jobs.c.priority == job.priority, jobs.c.turn < place).limit(MOST_JOBS - len(higher))
-    found = [*higher, *connection.execute(same).scalars()]
-    return _waiting_parts(connection, higher[:shown]) | dict.fromkeys(found[len(higher) : shown], 1), len(found[shown:])
+    waits = select(jobs.c.id).where(jobs.c.kind == job.kind, claimable(jobs), NEEDED.is_not(None))
+    higher = waits.where(jobs.c.priority > job.priority).order_by(*BY_SUBMITTER).limit(MOST_JOBS)
+    first = connection.execute(higher).scalars().all()
+    submitter = Submitter(job.kind, job.priority, job.submitted_by)
+    same = waits.where(submitter.owns(jobs), jobs.c.turn < place).order_by(*BY_TURN).limit(MOST_JOBS - len(first))
+    found = [*first, *connection.execute(same).scalars()]
+    counted = _waiting_parts(connection, first[:shown]) | dict.fromkeys(found[len(first) : shown], 1)
+    others = count_rows(connection, waiting_submitters(submitter).limit(MOST_JOBS))
+    return Ahead(parts=counted, more=len(found[shown:]), others=others)
 
 
 def _waiting_parts(connection: Connection, job_ids: Sequence[int]) -> dict[int, int]:
@@ -41,7 +59,7 @@ def _waiting_parts(connection: Connection, job_ids: Sequence[int]) -> dict[int, 
     if not job_ids:
         return {}
     leased = select(func.count()).where(parts.c.job == jobs.c.id, LEASED).scalar_subquery()
-    query = select(jobs.c.id, jobs.c.parts_left - leased).where(jobs.c.id.in_(job_ids)).order_by(*BY_TURN)
+    query = select(jobs.c.id, jobs.c.parts_left - leased).where(jobs.c.id.in_(job_ids)).order_by(*BY_SUBMITTER)
     return dict(connection.execute(query).all())
 
 

@@ -19,6 +19,7 @@ from charrnn.jobs.store.tables.jobs import (
     reports,
 )
 from charrnn.jobs.store.tables.models import aliases, models, speeds, versions
+from charrnn.jobs.store.tables.people import events, submitters
 from charrnn.jobs.store.tables.schedules import WITH_HOOK, schedules, slots
 from charrnn.jobs.store.tables.schema import add_details, metadata, store
 
@@ -33,6 +34,7 @@ __all__ = [
     "claimable",
     "counters",
     "engines",
+    "events",
     "in_state",
     "jobs",
     "metadata",
@@ -47,6 +49,7 @@ __all__ = [
     "slots",
     "speeds",
     "store",
+    "submitters",
     "versions",
     "workers",
 ]

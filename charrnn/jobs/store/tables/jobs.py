@@ -38,6 +38,7 @@ jobs = Table(
     Column("id", Integer, primary_key=True),
     Column("kind", String, nullable=False),  # train, generate
     Column("label", String),
+    Column("submitted_by", String, nullable=False),  # a person, or who added the schedule
     Column("schedule", String),  # the schedule that submitted it; it may have been removed since
     Column("key", String, unique=True),  # idempotency key
     Column("request", String),  # hash of the request, to compare it with another one that has the same key
@@ -58,15 +59,16 @@ jobs = Table(
     Column("deleting", Boolean, nullable=False, default=False, server_default=false()),  # see store.deletion.jobs
     Column("error", Text),
     Column("traceparent", String),  # of its submit: see jobs.tracing
-    Column("turn", BigInteger, nullable=False, server_default="0"),  # its place among the jobs that wait: see turns
+    Column("turn", BigInteger, nullable=False, server_default="0"),  # place among those of its submitter: see turns
     Column("created_at", BigInteger, nullable=False, default=NOW),
     Column("started_at", BigInteger),
     Column("finished_at", BigInteger),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in JobState)})", name="job_state"),
     CheckConstraint("parts_left >= 0 and rows_done + rows_failed <= rows_total", name="job_counters"),
-    Index("jobs_by_state", "state", "id", "kind"),  # for metrics; and for lists, as are the next four, the newest first
+    Index("jobs_by_state", "state", "id", "kind"),  # for metrics; and for lists, as are the next five, the newest first
     Index("jobs_by_kind", "kind", "id"),
     Index("jobs_by_model", "model", "id"),
+    Index("jobs_by_submitter", "submitted_by", "id"),
     sqlite_autoincrement=True,  # the id of a deleted job is not used again
 )
 
@@ -90,8 +92,17 @@ def ready(job: FromClause) -> ColumnElement[bool]:
 
 READY = ready(jobs)
 
-# In the order of turns, so that a claim reads the first jobs alone. It has none of the jobs that have ended.
-index_where("jobs_by_turn", claimable(jobs), jobs.c.kind, jobs.c.priority.desc(), jobs.c.turn, jobs.c.id)
+# The jobs of a submitter in the order of their turns, so that a claim reads the first ones alone. It has none of the
+# jobs that have ended.
+index_where(
+    "jobs_by_turn",
+    claimable(jobs),
+    jobs.c.kind,
+    jobs.c.priority.desc(),
+    jobs.c.submitted_by,
+    jobs.c.turn,
+    jobs.c.id,
+)
 
 parts = Table(
     "parts",

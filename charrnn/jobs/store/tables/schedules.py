@@ -25,6 +25,7 @@ schedules = Table(
     "schedules",
     metadata,
     Column("name", String, primary_key=True),
+    Column("added_by", String, nullable=False),  # who submits its jobs
     Column("cron", String, nullable=False),
     Column("timezone", String, nullable=False),
     Column("request", JSON(none_as_null=True), nullable=False),  # the request that it submits: see job.requests
