@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as LostConnectionError
 from redis.retry import Retry
 
 from charrnn.errors import InputError, UnreachableError
@@ -100,7 +101,9 @@ class Queue:
             _redis_url(settings.broker_url),
             socket_connect_timeout=CONNECT_S,
             socket_timeout=ANSWER_S,
-            retry=Retry(NoBackoff(), 1),  # the broker was started anew; a doorbell that is sent twice does no harm
+            # The broker was started anew; a doorbell that is sent twice does no harm. One that does not answer is not
+            # asked again: a command would wait for 40 s.
+            retry=Retry(NoBackoff(), 1, (LostConnectionError,)),
         )
 
     def close(self) -> None:

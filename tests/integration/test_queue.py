@@ -31,6 +31,19 @@ def test_one_doorbell_per_part_up_to_a_limit(queue: Queue) -> None:
     assert queue.lengths() == {"train": BELLS, "generate": 3}
 
 
+def test_a_broker_that_does_not_answer_is_asked_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a retry after a time limit, with which a command waits twice as long
+    monkeypatch.setattr("charrnn.jobs.queue.ANSWER_S", 1)
+    queue = Queue(settings)
+    with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
+        queue.ring("generate", 1)
+        client.execute_command("CLIENT", "PAUSE", "1900", "ALL")
+        with pytest.raises(UnreachableError):
+            queue.ring("generate", 1)
+        client.execute_command("CLIENT", "UNPAUSE")
+    queue.close()
+
+
 def test_a_message_is_small(queue: Queue, settings: Settings) -> None:
     queue.ring("generate", 1)
     with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
