@@ -5,6 +5,7 @@ Options with their defaults are left out. `tests/unit/test_command_line.py` read
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -74,7 +75,7 @@ def _options(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator
     for name, value in values.items():
         if value is None or value == defaults.get(name):
             continue
-        option = f"--{NAMES.get(name, name).replace('_', '-')}"
+        option = _option(name)
         if value is True:
             yield option
         elif isinstance(value, list | tuple) and not isinstance(value[0], str):
@@ -82,6 +83,16 @@ def _options(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator
         else:
             for item in value if isinstance(value, list | tuple) else (value,):
                 yield from (option, _text(item))
+
+
+def with_options(reason: str) -> str:
+    """Return why a run failed, with the parameters of the library, which stand in backticks, as options: `encoding` as
+    --encoding."""
+    return re.sub(r"`([a-z_]+)`", lambda found: _option(found[1]), reason)
+
+
+def _option(name: str) -> str:
+    return f"--{NAMES.get(name, name).replace('_', '-')}"
 
 
 def _text(value: object) -> str:

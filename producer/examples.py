@@ -29,7 +29,10 @@ EXAMPLES = {
     "schedules": ("charrnn-jobs schedules", "charrnn-jobs schedules --json"),
     "schedules add": (
         'charrnn-jobs schedules add nightly --cron "0 3 * * *" -- train speeches speeches/ --epochs 3',
-        "charrnn-jobs schedules add nightly --cron @daily --on-failure 'echo $RUN_REASON' -- train speeches speeches/",
+        (
+            "charrnn-jobs schedules add nightly --cron @daily --on-failure 'logger \"$RUN_REASON\"' "
+            "-- train speeches speeches/"
+        ),
         "charrnn-jobs schedules add nightly --cron @daily -- train speeches speeches/ --then submit -n 100",
         'charrnn-jobs schedules add weekly --cron "0 8 * * mon" -- submit speeches --seeds seeds.txt -n 100',
     ),

@@ -15,18 +15,27 @@ if TYPE_CHECKING:
 LOOKED_AT = 100  # jobs
 
 
-def newest(client: Client, job: int | None, fits: Callable[[Job], bool], what: str) -> int:
+def newest(
+    client: Client, job: int | None, fits: Callable[[Job], bool], what: str, *, otherwise: str | None = None
+) -> int:
     """Return the job that was named, or else the newest that fits, and say which.
 
     Args:
         what: what jobs that fit do or have, after "the newest job that".
+        otherwise: what the newest job does if none fits. If given, that job is returned.
 
     Raises:
         NotFoundError: none of the newest LOOKED_AT jobs fits.
     """
     if job is not None:
         return job
-    for found in filter(fits, client.jobs(LOOKED_AT)):
+    jobs = client.jobs(LOOKED_AT)
+    for found in filter(fits, jobs):
         console.note(f"job {found.id}, the newest that {what}")
         return found.id
-    raise NotFoundError(f"Of the newest {LOOKED_AT} jobs, there is none that {what}. See: charrnn-jobs jobs")
+    if not jobs:
+        raise NotFoundError("There is no job yet. Submit one: charrnn-jobs train NAME PATH, or charrnn-jobs submit")
+    if otherwise:
+        console.note(f"job {jobs[0].id}, the newest, {otherwise}")
+        return jobs[0].id
+    raise NotFoundError(f"There is no job that {what} among the newest {LOOKED_AT}. See: charrnn-jobs jobs")

@@ -130,7 +130,9 @@ class Schedules:
         """Return all schedules, each with its `last` slot, if it had one."""
         with self._connections.store.read() as connection:
             return [
-                ListedSchedule(**vars(stored), last=next(iter(slots.newest(connection, stored.name, 1)), None))
+                ListedSchedule(
+                    **vars(stored), last=next(map(self._shown, slots.newest(connection, stored.name, 1)), None)
+                )
                 for stored in slots.all_schedules(connection)
             ]
 
@@ -217,7 +219,7 @@ class Schedules:
             schedule = slots.get_schedule(connection, name).schedule()
             slots.claim(connection, slot, now)
             record(connection, self._person, Action.RUN, schedule=name)
-        self._submit(schedule, slot, now)
+        self._submit(schedule, slot, now, level=logging.DEBUG)
         with self._connections.store.read() as connection:
             return slots.get_slot(connection, slot)
 
@@ -289,8 +291,12 @@ class Schedules:
         else:
             self._submissions.start(slot, partial(self._submit, schedule, slot, now))
 
-    def _submit(self, schedule: Schedule, slot: Slot, now: int) -> None:
-        """Submit the job of a claimed slot, and store the outcome with the slot."""
+    def _submit(self, schedule: Schedule, slot: Slot, now: int, level: int | None = None) -> None:
+        """Submit the job of a claimed slot, and store the outcome with the slot.
+
+        Args:
+            level: that of the line about a refused job. Default: that of its state.
+        """
         try:
             done = self._request(schedule.request, schedule.then, slot=slot)
             submitted = {"event": "submitted", "schedule": slot.schedule, "job": done.id}
@@ -303,7 +309,7 @@ class Schedules:
             with self._connections.store.write() as connection:
                 slots.postpone(connection, slot, now + PAUSE_MS)
         except CharrnnError as error:
-            self._settle(slot, SlotState.FAILED, str(error))
+            self._settle(slot, SlotState.FAILED, str(error), level)
         except Exception as error:  # otherwise it would stay due forever and block all later slots
             logger.exception("schedule %s: unexpected error", slot)
             self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
@@ -316,13 +322,14 @@ class Schedules:
             return train(self._connections, request, then=then, dry_run=dry_run, slot=slot, scheduled=True)
         return submit(self._connections, request, dry_run=dry_run, slot=slot, scheduled=True)
 
-    def _settle(self, slot: Slot, state: SlotState, reason: str) -> None:
+    def _settle(self, slot: Slot, state: SlotState, reason: str, level: int | None = None) -> None:
         with self._connections.store.write() as connection:
             if slots.settle(connection, slot, state, reason):
-                _log(slot, state, reason)
+                _log(slot, state, reason, level)
 
 
-def _log(slot: Slot, state: SlotState, reason: str | None) -> None:
+def _log(slot: Slot, state: SlotState, reason: str | None, level: int | None = None) -> None:
     """Log that a slot gets no job."""
     settled = {"event": state.value, "schedule": slot.schedule}
-    logger.log(LEVELS.get(state, logging.INFO), "schedule %s: %s: %s", slot, state, reason, extra=settled)
+    level = LEVELS.get(state, logging.INFO) if level is None else level
+    logger.log(level, "schedule %s: %s: %s", slot, state, reason, extra=settled)

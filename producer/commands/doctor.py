@@ -18,6 +18,7 @@ from charrnn.jobs.files.layout import ASIDE, MODELS
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
+from producer.command_line import with_options
 from producer.options import JsonOption, open_client
 from producer.output import console
 
@@ -35,7 +36,7 @@ def doctor(json: JsonOption = False) -> None:
     if json:
         console.records([vars(check) for check in checks])
     else:
-        console.checks((check.name, check.ok, check.detail) for check in checks)
+        console.checks((check.outcome, check.name, check.detail) for check in checks)
     if any(check.needed and not check.ok for check in checks):
         raise typer.Exit(UNREACHABLE)
 
@@ -48,6 +49,11 @@ class Check:
     ok: bool
     detail: str
     needed: bool = True
+
+    @property
+    def outcome(self) -> str:
+        """The finding in one word. A warning does not change the exit code."""
+        return "ok" if self.ok else "failed" if self.needed else "warning"
 
 
 def examine(client: Client) -> list[Check]:
@@ -176,7 +182,7 @@ def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
 def _schedules(client: Client) -> list[Check]:
     """Return a finding for each schedule whose last run failed or is late, or that cannot be read."""
     return [
-        Check(f"schedule {name}", False, trouble, needed=False)
+        Check(f"schedule {name}", False, with_options(trouble), needed=False)
         for name, trouble in client.schedules.find_troubles().items()
     ]
 

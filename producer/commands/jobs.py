@@ -8,6 +8,7 @@ import typer
 
 from charrnn.errors import counted
 from charrnn.jobs.programs import JOB_FAILED
+from producer.command_line import with_options
 from producer.newest import newest
 from producer.options import (
     JOB_PANEL,
@@ -47,7 +48,7 @@ def wait(
 
     timeout_s = parse_timeout(timeout)
     with open_client() as client:
-        job = newest(client, job, lambda job: not job.ended, "has not ended")
+        job = newest(client, job, lambda job: not job.ended, "has not ended", otherwise="has ended already")
         succeeded = follow(client, job, timeout_s, quiet=quiet)
         if json:
             console.records(records.status(client.status(job)))
@@ -127,6 +128,7 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             schedule=schedule,
             with_failures=with_failures,
         )
+        trouble = client.schedules.find_troubles().get(schedule) if schedule else None
     if json:
         console.records([records.job(job) for job in found])
         return
@@ -138,6 +140,8 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         console.note("no jobs match")
     if len(found) == limit:
         console.note(f"older jobs: --before {found[-1].id}")
+    if trouble:  # a run that was refused has no job in the list
+        console.note(f"schedule {schedule}: {console.printable(with_options(trouble))}")
 
 
 @app.command()

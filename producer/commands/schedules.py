@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.requests import GenerateRequest, Request
-from charrnn.jobs.job.schedule import Schedule
+from charrnn.jobs.job.schedule import Schedule, ScheduleDetails, is_url
 from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.programs import JOB_FAILED, UNREACHABLE
+from producer.command_line import with_options
 from producer.commands.submit import submit
 from producer.commands.train import train
 from producer.options import JsonOption, QuietOption, flag, open_client, option, parse_seconds
@@ -53,6 +55,8 @@ def list_schedules(context: typer.Context, json: JsonOption = False, quiet: Quie
         console.values(schedule.name for schedule in found)
     else:
         render.schedules(found)
+        if not found:
+            console.note("no schedules. To add one: charrnn-jobs schedules add --help")
 
 
 class WithCommand(TyperCommand):
@@ -82,7 +86,10 @@ DEADLINE = {
 }
 ALWAYS = "Train even if the text has not changed since the last run."
 ON_SUCCESS = "Shell command to run, or URL to POST to, when a run has succeeded."
-ON_FAILURE = "Shell command to run, or URL to POST to, when a run has failed, expired or was cancelled."
+ON_FAILURE = (
+    "Shell command to run, or URL to POST to, when a run has failed, expired or was cancelled. A command runs in "
+    "CHARRNN_HOME and gets RUN_SCHEDULE, RUN_TIME, RUN_STATE, RUN_REASON and RUN_JOB."
+)
 
 
 @schedules.command(cls=WithCommand)
@@ -122,7 +129,7 @@ def add(  # noqa: PLR0913  # a command's options are its arguments, to Typer
 def _store(schedule: Schedule, *, replace: bool) -> None:
     with open_client() as client:
         client.schedules.add(schedule, replace=replace)
-        _note_next(client, schedule.name, "added")
+        _note_stored(client, schedule.name, "added")
 
 
 @schedules.command(cls=WithCommand)
@@ -159,12 +166,19 @@ def edit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         raise InputError("Nothing to change. Pass an option such as --cron, or -- and a new command")
     with open_client() as client:
         client.schedules.edit(name, **changes)
-        _note_next(client, name, "changed")
+        _note_stored(client, name, "changed")
 
 
-def _note_next(client: Client, name: str, done: str) -> None:
-    upcoming = client.schedules.show(name).upcoming
-    console.note(f"schedule {name} {done}; {f'next run: {console.when(upcoming[0])}' if upcoming else 'it is paused'}")
+def _note_stored(client: Client, name: str, done: str) -> None:
+    """Say what a schedule runs from now on, when, and where its hooks find relative paths."""
+    found = client.schedules.show(name)
+    console.note(f"schedule {name} {done}: {render.requested(found)}; {_next(found)}")
+    if any(hook and not is_url(hook) for hook in (found.on_success, found.on_failure)):
+        console.note(f"commands of hooks run in {client.connections.settings.home}")
+
+
+def _next(found: ScheduleDetails) -> str:
+    return f"next run: {console.when(found.upcoming[0])}" if found.upcoming else "it is paused"
 
 
 def _requests(command: list[str]) -> tuple[Request, GenerateRequest | None]:
@@ -214,13 +228,20 @@ def check(
     late_ms = round(1000 * parse_seconds("--late", late))
     with open_client() as client:
         found = client.schedules.find_troubles(names or (), late_ms)
+        paused = {schedule.name: schedule.paused for schedule in client.schedules.list()}
     if json:
         console.records([records.TroubleRecord(schedule=name, trouble=trouble) for name, trouble in found.items()])
     for name, trouble in found.items():
-        console.fail(f"schedule {name}: {console.printable(trouble)}")
+        console.fail(f"schedule {name}: {console.printable(with_options(trouble))}")
     if found:
+        name = next(iter(found)) if len(found) == 1 else "NAME"
+        console.note(
+            f"history: charrnn-jobs schedules show {name}     after a repair: charrnn-jobs schedules run {name}"
+        )
         raise typer.Exit(JOB_FAILED)
-    console.note("no run failed, and none is late")
+    looked_at = [paused.get(name, False) for name in names or paused]
+    left_out = f" ({sum(looked_at)} paused)" if any(looked_at) else ""
+    console.note(f"{counted(len(looked_at), 'schedule')}{left_out}: no run failed, and none is late")
 
 
 @schedules.command()
@@ -236,7 +257,7 @@ def resume(name: NameArgument) -> None:
     """Resume a schedule at its next time. Runs missed while it was paused are skipped."""
     with open_client() as client:
         client.schedules.resume(name)
-        _note_next(client, name, "resumed")
+        console.note(f"schedule {name} resumed; {_next(client.schedules.show(name))}")
 
 
 @schedules.command()
@@ -264,9 +285,13 @@ def run(name: NameArgument, json: JsonOption = False) -> None:
         console.note(f"schedule {name}: accepted; its job is submitted once broker and files answer")
         raise typer.Exit(UNREACHABLE)
     if slot.job is None:
-        console.fail(f"schedule {name}: {slot.state}: {slot.reason}")
+        console.fail(f"schedule {name}: {slot.state}: {with_options(slot.reason or '')}")
         raise typer.Exit(JOB_FAILED)
-    if not json:
+    if json:
+        return
+    if sys.stdout.isatty():  # for the next program, the ids alone
+        console.note(f"{console.counted_ids('job', slot.jobs)} submitted; follow: charrnn-jobs wait {slot.jobs[-1]}")
+    else:
         console.values(slot.jobs)
 
 

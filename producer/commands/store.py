@@ -36,7 +36,7 @@ def check(json: JsonOption = False) -> None:
     if json:
         console.records([vars(finding) for finding in found])
     else:
-        console.checks((("problem" if f.loss else "unnamed"), not f.loss, f.problem) for f in found)
+        console.checks(("failed", "problem", f.problem) if f.loss else ("ok", "unnamed", f.problem) for f in found)
     lost = sum(finding.loss for finding in found)
     console.note(f"{counted(lost, 'problem')}, and {counted(len(found) - lost, 'file')} without a row in the database")
     if lost:

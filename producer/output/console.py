@@ -33,7 +33,7 @@ STATES = {
     "running": "yellow",
     "failed": "bold red",
     "expired": "bold red",
-    "no": "bold red",
+    "warning": "yellow",
     "invalid": "bold red",
     "unreadable": "bold red",
     "cancelled": "dim",
@@ -179,6 +179,11 @@ def printable(text: str) -> str:
     return "".join(SIGNS.get(c, c if c.isprintable() or c in JOINERS else "�") for c in text)
 
 
+def counted_ids(noun: str, ids: Sequence[int]) -> str:
+    """Return ids in words, such as "jobs 3 and 4"."""
+    return f"{noun}{'s' * (len(ids) > 1)} {' and '.join(map(str, ids))}"
+
+
 def duration(seconds: float) -> str:
     for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * unit:
@@ -219,8 +224,6 @@ class _Terminal(io.BytesIO):
         return len(data)
 
 
-def checks(rows: Iterable[tuple[str, bool, str]]) -> None:
-    """Print findings with their outcome, name and details."""
-    _print(
-        layout.lines([(state("ok" if ok else "no"), Text(name), _cell(detail)) for name, ok, detail in rows], _width())
-    )
+def checks(rows: Iterable[tuple[str, str, str]]) -> None:
+    """Print findings: ok, warning or failed, what it is about, and details."""
+    _print(layout.lines([(state(outcome), Text(name), _cell(detail)) for outcome, name, detail in rows], _width()))

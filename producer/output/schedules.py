@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.text import Text
 
-from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
+from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule
 from charrnn.jobs.job.specs import TrainSpec
-from producer.command_line import add_again, command_words, shell_line
+from charrnn.jobs.job.states import JobState
+from producer.command_line import add_again, command_words, shell_line, with_options
 from producer.output import console
 from producer.output import jobs as render
 
@@ -22,10 +23,10 @@ def schedules(rows: Iterable[ListedSchedule]) -> None:
                 s.name,
                 s.cron,
                 s.timezone,
-                _requested(s),
+                requested(s),
                 console.state("paused") if s.paused else "never" if s.unreadable else console.when(s.next_at),
                 console.when(s.last.at if s.last else None),
-                s.last and _slot(s.last),
+                s.last and _summary(s.last),
             )
             for s in rows
         ),
@@ -71,40 +72,48 @@ def _hook(found: ScheduleDetails, hook: str | None, allowed: Callable[[str], boo
 
 
 def _rows(slot: ShownSlot) -> Iterator[Sequence[object]]:
-    """Yield the row of a run, and that of the job that follows its training."""
-    job = "" if slot.job is None else str(slot.job)
-    yield console.when(slot.at), console.state(slot.state), job, *_outcome(slot)
+    """Yield the row of a run, and that of the job that samples after its training."""
+    outcome, sampled = slot.outcome, slot.then_outcome
+    loss = None if outcome is None or outcome.val_loss is None else render.loss_text(outcome.val_loss)
+    state = console.state(outcome.job_state if outcome else slot.state)
+    yield console.when(slot.at), state, _text(slot.job), outcome and outcome.name, loss, _reason(slot)
     if slot.then_job is not None:
-        name, why = _sampled(slot)
-        yield console.when(slot.at), "then", str(slot.then_job), name, None, why
+        state = console.state(sampled.job_state if sampled else "deleted")
+        yield console.when(slot.at), state, str(slot.then_job), sampled and sampled.name, None, _sampled(slot)
 
 
-def _sampled(slot: ShownSlot) -> tuple[str | None, Text | None]:
-    """Return the version that the job after the training samples from, and how that goes."""
-    if (sampled := slot.then_outcome) is None:
-        return None, None
-    why, made = str(sampled.job_state), slot.outcome.name if slot.outcome else None
-    if made and sampled.name not in (None, made):
-        why += f": from the champion, since {made} did not replace it"
-    return sampled.name, console.state(why)
+def _text(job: int | None) -> str:
+    return "" if job is None else str(job)  # an id is no count, which would have commas
 
 
-def _outcome(slot: ShownSlot) -> tuple[str | Text | None, str | None, str | None]:
-    """Return the version, its loss, and the reason."""
-    if (outcome := slot.outcome) is None:
-        return None, None, slot.reason
-    loss = None if outcome.val_loss is None else render.loss_text(outcome.val_loss)
-    return outcome.name or console.state(outcome.job_state), loss, outcome.gate or slot.reason
+def _reason(slot: ShownSlot) -> str:
+    """Return why a run has no job, or whether its version became champion and why."""
+    return with_options((slot.outcome and slot.outcome.gate) or slot.reason or "")
 
 
-def _requested(schedule: StoredSchedule) -> str:
+def _sampled(slot: ShownSlot) -> str:
+    """Return what the job after the training samples from."""
+    made = slot.outcome.name if slot.outcome else None
+    if made and slot.then_outcome and slot.then_outcome.name not in (None, made):
+        return f"samples from the champion, since {made} did not replace it"
+    return f"samples after job {slot.job}"
+
+
+def requested(schedule: StoredSchedule) -> str:
+    """Return the commands of a schedule with their models, such as "train names, then submit"."""
     if schedule.unreadable:
         return schedule.unreadable
     verb = "train" if schedule.kind == TrainSpec.QUEUE else "submit"
     return f"{verb} {schedule.model}{', then submit' if schedule.then else ''}"
 
 
-def _slot(slot: StoredSlot) -> Text:
-    if slot.jobs:
-        return Text(f"job {' and '.join(map(str, slot.jobs))}")
-    return console.state(f"{slot.state}: {slot.reason or ''}")
+def _summary(slot: ShownSlot) -> Text:
+    """Return what became of a run, in one line."""
+    reason = _reason(slot)
+    if not slot.jobs:
+        return console.state(f"{slot.state}: {reason}" if reason else slot.state)
+    outcomes = [found for found in (slot.outcome, slot.then_outcome) if found]
+    state = next((str(found.job_state) for found in outcomes if found.job_state != JobState.DONE), None)
+    words = f"{state or ('done' if outcomes else 'deleted')}: {console.counted_ids('job', slot.jobs)}"
+    made = slot.outcome.name if slot.outcome and slot.outcome.gate else None
+    return console.state(f"{words}; {made}: {reason}" if made else words)

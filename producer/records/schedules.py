@@ -79,7 +79,7 @@ class ScheduleRecord:
 class ListedScheduleRecord(ScheduleRecord):
     """A schedule with its latest run."""
 
-    last: SlotRecord | None
+    last: ShownSlotRecord | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class ScheduleDetailsRecord(ScheduleRecord):
 
 
 def listed_schedule(found: ListedSchedule) -> ListedScheduleRecord:
-    return ListedScheduleRecord(**vars(_schedule(found)), last=slot(found.last) if found.last else None)
+    return ListedScheduleRecord(**vars(_schedule(found)), last=_shown_slot(found.last) if found.last else None)
 
 
 def schedule_details(found: ScheduleDetails) -> ScheduleDetailsRecord:

@@ -17,6 +17,7 @@ from charrnn.errors import counted
 from charrnn.jobs.job.tallies import SKETCH
 from charrnn.jobs.rows.formats import FORMATS
 from charrnn.release import release
+from producer.command_line import with_options
 from producer.output import console
 from producer.output import jobs as facts
 from producer.records.time import time as iso
@@ -59,6 +60,7 @@ def environment() -> Environment:
         "thousands": lambda number: f"{number:,}",
         "time": time,
         "urlencode": quoted,
+        "with_options": with_options,
     }
     found.globals |= {
         "asset": asset,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.processes import COMMAND, Home, until
+from tests.fixtures.processes import COMMAND, TINY, Home, until
 
 ROOT = Path(__file__).parents[2]
 CRON = ("--cron", "0 3 * * *")
@@ -96,7 +96,11 @@ def test_a_schedule_trains_and_then_writes_with_the_champion(stack: Home, nightl
         *("done", "writer@2", "done", "writer@1")
     ]
     shown = stack.ok("schedules", "show", nightly)
-    assert "done: from the champion, since writer@2 did not replace it" in shown
+    assert "samples from the champion, since writer@2 did not replace it" in shown
+    # Catches: a list in which a night whose version lost looks like one whose version won
+    listed = stack.ok("schedules")
+    assert f"done: jobs {first} and {then}; writer@2: " in listed
+    assert " nats, not better than " in listed
     stack.ok("schedules", "remove", nightly)
 
 
@@ -200,12 +204,35 @@ def test_a_monitor_of_a_schedule_gets_an_exit_code(stack: Home, nightly: str, tm
     stack.ok("schedules", "check", nightly)
     assert stack.call("schedules", "check", "nightlyy").returncode == 3
     seeds.unlink()
-    assert stack.call("schedules", "run", nightly).returncode == 1
+    refused = stack.call("schedules", "run", nightly)
+    assert (refused.returncode, refused.stderr.count(str(seeds))) == (1, 1)  # Catches: a line of the log beside it
+    assert f"schedule {nightly}: the run of " in stack.call("jobs", "--schedule", nightly).stderr
     failed = stack.call("schedules", "check")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert f"schedule {nightly}: the run of " in failed.stderr
     assert str(seeds) in failed.stderr
     stack.ok("schedules", "remove", nightly)
+
+
+def test_a_file_in_another_encoding_is_told_with_the_option_that_reads_it(
+    stack: Home, nightly: str, tmp_path: Path
+) -> None:
+    text, told = tmp_path / "text.txt", tmp_path / "told"
+    text.write_text((stack.path / "text.txt").read_text())
+    hook = ("--on-failure", f'echo "$RUN_REASON" > {told}')
+    added = stack.call("schedules", "add", nightly, *CRON, *hook, "--", "train", "tiny", str(text), *TINY)
+    assert f"commands of hooks run in {stack.path}" in added.stderr
+    text.write_bytes(text.read_text().replace("a", "é").encode("cp1252"))
+    # Catches: `encoding`, which no option is called
+    option = "use --encoding cp1252"
+    assert option in stack.call("schedules", "run", nightly).stderr
+    for command in (("schedules", "check"), ("schedules",), ("schedules", "show", nightly), ("doctor",)):
+        shown = stack.call(*command)
+        assert option in shown.stdout + shown.stderr
+    until(lambda: told.exists() and told.read_text(), "the hook")
+    stack.ok("schedules", "remove", nightly)
+    none = stack.call("schedules", "check")
+    assert (none.returncode, none.stderr) == (0, "0 schedules: no run failed, and none is late\n")
 
 
 def test_a_schedule_is_added_again_from_the_line_that_is_shown(stack: Home, nightly: str, tmp_path: Path) -> None:
@@ -233,7 +260,7 @@ def test_a_schedule_is_changed_in_its_place(stack: Home, nightly: str) -> None:
     stack.ok("schedules", "add", nightly, *CRON, "--deadline", "2h", "--", "submit", "tiny", "-l", "5")
     stack.ok("schedules", "run", nightly)
     done = stack.call("schedules", "edit", nightly, "--cron", "@daily", "--deadline", "none", "--", "submit", "tiny")
-    assert f"schedule {nightly} changed; next run: " in done.stderr
+    assert f"schedule {nightly} changed: submit tiny; next run: " in done.stderr
     shown = stack.json("schedules", "show", nightly)
     assert shown["command"][3:] == [nightly, "--cron", "0 0 * * *", "--", "submit", "tiny"]
     assert len(shown["slots"]) == 1

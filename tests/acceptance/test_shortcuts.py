@@ -91,9 +91,15 @@ def test_commands_without_an_id_mean_the_newest_job_that_fits(stack: Home, tmp_p
     finally:
         stack.ok("cancel", endless)
         stack.call("wait", endless)
-    nothing = stack.call("wait")
+    # Catches: a script whose job was quicker than its `wait`, told that there is no such job
+    ended = stack.call("wait")
+    assert f"job {endless}, the newest, has ended already" in ended.stderr
+    assert (ended.returncode, "cancelled" in ended.stderr) == (JOB_FAILED, True)
+    quick = stack.ok("submit", "tiny", "--seed", "the ", "-l", "5", "--wait").strip()
+    assert (stack.call("wait").returncode, stack.ok("wait", "-q").strip()) == (0, quick)
+    nothing = stack.call("cancel")
     assert nothing.returncode == NOT_FOUND
-    assert "there is none that has not ended" in nothing.stderr
+    assert "There is no job that has not ended" in nothing.stderr
 
 
 def test_a_few_texts_are_shown_and_leave_no_job(stack: Home) -> None:

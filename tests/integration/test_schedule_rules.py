@@ -82,7 +82,7 @@ def test_missed_slots_are_caught_up_once(nights: Nights, add: Add) -> None:
     add(catch_up="once")
     (slot,) = nights.at("2026-01-05T12:00")
     assert (slot.state, slot.at) == ("submitted", ms("2026-01-05T03:00"))
-    assert slot.reason == "for all missed slots since 2026-01-01 03:00:00 UTC"
+    assert slot.reason == "for all missed times since 2026-01-01 03:00:00 UTC"
     nights.end_jobs()
     assert nights.at("2026-01-05T12:01") == [done(slot)]
 

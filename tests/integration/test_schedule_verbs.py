@@ -185,7 +185,7 @@ def test_a_manual_slot_waits_past_its_deadline(nights: Nights, add: Add, tmp_pat
     add(deadline_s=1)
     with _without_broker(nights, tmp_path) as away:
         assert away.schedules.run("nightly").state == "due"
-    with pytest.raises(InputError, match="the slot of .* is still waiting"):  # Catches: a second slot beside it
+    with pytest.raises(InputError, match="the run of .* is still waiting"):  # Catches: a second slot beside it
         nights.schedules.run("nightly")
     nights.schedules.pause("nightly")
     assert nights.states() == ["due"]  # Catches: a pause that skips a slot that a person requested

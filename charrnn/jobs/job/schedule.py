@@ -87,14 +87,19 @@ class Schedule:
         return f"not submitted within its deadline of {self.deadline_s:g} s"
 
 
+def is_url(hook: str) -> bool:
+    """Return whether a hook is the URL of a POST. All others are commands."""
+    return re.match(HOOK_URL, hook) is not None
+
+
 def _check_hook(name: str, hook: str | None) -> None:
     if hook is None:
         return
     check_storable(f"The hook {name}", hook)
     if not hook.strip() or len(hook) > MAX_HOOK:
         raise InputError(f"{name} must be a command or a URL of 1 to {MAX_HOOK:,} characters. Received: {len(hook):,}")
-    is_url, url = re.match(HOOK_URL, hook), HOOK_URL + r"[^\s/?#@]+([/?#]\S*)?"
-    if is_url and not (re.fullmatch(url, hook) and hook.isascii()):  # a password would be shown with the schedule
+    url = HOOK_URL + r"[^\s/?#@]+([/?#]\S*)?"
+    if is_url(hook) and not (re.fullmatch(url, hook) and hook.isascii()):  # a password would be shown with the schedule
         raise InputError(
             f"{name} must be a URL in ASCII without a user name, such as https://example.org/hook, or a shell command"
         )
@@ -258,7 +263,7 @@ class ShownSlot(StoredSlot):
 class ListedSchedule(StoredSchedule):
     """A schedule with its latest slot, or None if it had none yet."""
 
-    last: StoredSlot | None
+    last: ShownSlot | None
 
 
 @dataclass(frozen=True, kw_only=True)

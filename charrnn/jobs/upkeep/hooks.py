@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from urllib.parse import urlsplit
 from charrnn.errors import CharrnnError
 from charrnn.jobs import private
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.schedule import HOOK_URL
+from charrnn.jobs.job.schedule import is_url
 from charrnn.jobs.store.scheduled import events
 from charrnn.jobs.store.scheduled.events import EndedRun, Event
 from charrnn.jobs.upkeep.submissions import Submissions
@@ -117,7 +116,8 @@ class Hooks:
         error = None
         try:
             run_hook(hook, event, self._connections.settings.home)
-            logger.info("schedule %s: hook done", run.slot, extra={"event": "hook", "schedule": run.slot.schedule})
+            told = {"event": "hook", "schedule": run.slot.schedule}
+            logger.info("schedule %s: its hook was told: %s", run.slot, event.state, extra=told)
         except Exception as failure:
             error = str(failure) if isinstance(failure, HookError) else type(failure).__name__
             failed = {"event": "hook_failed", "schedule": run.slot.schedule}
@@ -136,7 +136,7 @@ def run_hook(hook: str, event: Event, home: Path) -> None:
     Raises:
         HookError: it failed, or took too long.
     """
-    if re.match(HOOK_URL, hook):
+    if is_url(hook):
         _post(hook, event.to_dict())
     else:
         _execute(hook, event.to_dict(), home)

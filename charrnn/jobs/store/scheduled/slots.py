@@ -188,13 +188,13 @@ def _decision(
         return SlotState.SKIPPED, reason
     if reason := _running(connection, schedule.name):
         return (SlotState.SKIPPED, reason) if schedule.overlap == SKIP else (SlotState.DUE, f"waited: {reason}")
-    return SlotState.DUE, f"for all missed slots since {utc(first)}" if first < slot.at else None
+    return SlotState.DUE, f"for all missed times since {utc(first)}" if first < slot.at else None
 
 
 def _waiting(connection: Connection, name: str) -> str | None:
     due = select(slots.c.at).where(slots.c.schedule == name, slots.c.state == SlotState.DUE).limit(1)
     at = connection.execute(due).scalar_one_or_none()
-    return None if at is None else f"the slot of {utc(at)} is still waiting"
+    return None if at is None else f"the run of {utc(at)} is still waiting"
 
 
 def _running(connection: Connection, name: str) -> str | None:
