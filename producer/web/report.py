@@ -41,11 +41,12 @@ def job_report(client: Client, job_id: int) -> str:
 
 def _texts(client: Client, job_id: int, spec: GenerateSpec) -> dict[str, Sequence[object]]:
     failures = list(client.rows(job_id, failed=True, limit=SHOWN_FAILURES))
-    if (grid := grid_of(spec)) is None:
-        return {"rows": list(client.rows(job_id, limit=SHOWN_ROWS)), "failures": failures}
-    count = min(SHOWN_SEEDS, grid.seeds)
-    chosen = [index * grid.seeds // count for index in range(count)]
-    return {"grid": read_grid(client, job_id, grid, chosen), "failures": failures}
+    if grid := grid_of(spec):
+        count = min(SHOWN_SEEDS, grid.seeds)
+        chosen = [index * grid.seeds // count for index in range(count)]
+        if (shown := read_grid(client, job_id, grid, chosen)) is not None:
+            return {"grid": shown, "failures": failures}
+    return {"rows": list(client.rows(job_id, limit=SHOWN_ROWS)), "failures": failures}
 
 
 def _version(client: Client, spec: GenerateSpec) -> VersionDetails | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from charrnn.errors import CharrnnError, InputError, NotFoundError
+from charrnn.jobs.job.sizing import MAX_ROWS
 from producer.options import MAX_ID
 from producer.web.feeds import Feeds, Fragment, Read
 from producer.web.templates import render
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 EVENTS = "text/event-stream"
 MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
 MAX_FIELDS = 100
+BACK = "back"
+MAX_BACK = 50  # pages to which one can turn back, one by one
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -55,6 +59,27 @@ def whole_number(request: Request, name: str, most: int = MAX_ID) -> int | None:
 def is_number(text: str, most: int) -> bool:
     """Return whether a text is a whole number from 0 to `most`, in ASCII digits."""
     return text.isascii() and text.isdigit() and len(text) <= len(str(most)) and int(text) <= most
+
+
+def turns(request: Request, name: str, following: int | None) -> dict[str, Any]:
+    """Return the query values of the pages before and after this one, as `previous` and `next`; None: there is none.
+
+    Lists are read from a row or a job on, and where the page before began cannot be computed from that. So the address
+    has where the pages before began, 0 for the first one.
+
+    Args:
+        name: the parameter that says where a page begins.
+        following: its value for the next page.
+
+    Raises:
+        InputError: a number of the address is not valid.
+    """
+    begins = request.query_params.get(BACK, "")[: MAX_BACK * 11].split(".")
+    back = [number for number in begins if is_number(number, MAX_ROWS)]
+    start = str(whole_number(request, name, MAX_ROWS) or 0)
+    previous = {name: int(back[-1]) or None, BACK: ".".join(back[:-1])} if back else None
+    after = {name: following, BACK: ".".join([*back, start][-MAX_BACK:])}
+    return {"previous": previous, "next": None if following is None else after}
 
 
 def job_id(request: Request) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ from producer.web.views import texts
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
+
+
+class Limits(IntEnum):
+    """How much of a list a page shows that is not turned: the rest is counted, or left out."""
+
+    CHOICES = 200  # of a field
+    LINES = 500  # of a table
+    PARTS = 20  # in work at the same time
 
 
 def page(request: Request, template: str, /, *, status_code: int = 200, **values: Any) -> Response:
@@ -67,6 +76,7 @@ def environment() -> Environment:
         "engine_lines": facts.engine_lines,
         "formats": FORMATS,
         "legend": texts.legend,
+        "limits": Limits,
         "progress_line": facts.progress_line,
         "release": release,
         "sketch": SKETCH,

@@ -14,63 +14,21 @@ from sqlalchemy import delete, insert, update
 
 from charrnn.jobs.client import Client
 from charrnn.jobs.cron import Cron
-from charrnn.jobs.files.layout import part_file
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.schedule import Schedule
-from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.rows.formats import FORMATS
-from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.settings import Settings
-from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import aliases, jobs, metrics, previews, schedules
 from charrnn.options import SamplingOptions
 from producer.web.report import job_report
-from tests.fixtures.client import DoPart, submit, train
-from tests.fixtures.store import each_database, sampled
-from tests.fixtures.web import Page, serve
+from tests.fixtures.client import DoPart, do_parts, submit, train
+from tests.fixtures.store import each_database
+from tests.fixtures.web import Page, serve, visible
 
 pytestmark = each_database
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>{{1234*8765}}{% raw %}\u202e\x00\x1b[31m'\"&"
 SAMPLING = SamplingOptions(temperatures=(0.5, 1.0), samples=4)
-
-
-def do_parts(client: Client, text: str = "", logprobs: list[float] | None = None) -> None:
-    """Do all waiting parts as a worker does. The text of a row is its number, after `text`."""
-    leases = Leases(client.connections.store, 30)
-    while (part := leases.claim("generate", "worker")) is not None:
-        assert isinstance(part.spec, GenerateSpec)
-        rows = stored_rows(client.connections.files, part.spec, part)
-        lines = [result(row, "speeches@1", f"{text}{row.number}", "length", 1.0, logprobs) for row in rows]
-        output = client.connections.files.put(part_file(part.job, part.number, part.token), compress(lines))
-        leases.complete_rows(part, output, sampled(part), "cpu")
-
-
-def visible(html: str) -> str:
-    """Return a page without its tags."""
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
-
-
-def test_jobs_are_listed_filtered_and_paged(client: Client, model: str, page: Page) -> None:
-    assert "No job matches" in visible(page.ok("/?state=failed"))
-    for number in range(60):
-        submit(client, model, ["a"], SAMPLING, label=f"label {number}")
-    first = page.ok("/")
-    assert "/jobs/61" in first
-    older = re.search(r'href="(/\?before=\d+)"', first)
-    assert older
-    assert "/jobs/61" not in page.ok(older[1])
-    assert '/jobs/2"' in page.ok(older[1])
-    found = visible(page.ok("/?label=label+7&kind=generate&state=queued&model=speeches"))
-    assert found.count("label 7") == 1
-    assert "label 8" not in found
-    person = client.connections.settings.person
-    assert f"{person} 20" in visible(page.ok(f"/?user={person}"))  # the user before the time
-    assert "No job matches" in visible(page.ok("/?user=nobody"))
-    assert page.get("/?state=nothing").status == 400
-    assert "No job matches" in visible(page.ok("/?with_failures=1"))
-    assert page.get("/?before=-1").status == 400
-    assert page.get(f"/?before={'9' * 5000}").status == 400
 
 
 def test_a_job_shows_progress_failures_and_why_it_waits(
@@ -122,19 +80,6 @@ def test_a_job_with_seeds_of_their_own_options_is_a_list(
     shown = visible(page.ok(f"/jobs/{job}/texts"))
     assert "text 0 " in shown
     assert "temperature 0.7" in shown
-
-
-def test_texts_are_filtered_and_paged(client: Client, model: str, page: Page, do_part: DoPart) -> None:
-    job = submit(client, model, ["a"], SamplingOptions(samples=120), part_rows=120).id
-    do_part()  # three different texts
-    shown = page.ok(f"/jobs/{job}/texts?distinct=1")
-    assert [visible(shown).count(f"text {n}") for n in range(3)] == [1, 1, 1]
-    first = page.ok(f"/jobs/{job}/texts?as_list=1")
-    following = re.search(r'href="(\?first=50&[^"]*)"', first)
-    assert following
-    assert "row 50 " in visible(page.ok(f"/jobs/{job}/texts{following[1].replace('&amp;', '&')}"))
-    unknown = page.get(f"/jobs/{job}/texts?novel=1")
-    assert (unknown.status, "not known which texts" in visible(unknown.text)) == (400, True)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -309,17 +254,6 @@ def test_a_schedule_in_trouble_is_told_on_the_first_page(client: Client, model: 
         connection.execute(update(schedules).values(next_at=1))
     assert "1 schedule failed or is late" in visible(page.ok("/"))
     assert "is late" in visible(page.ok("/schedules"))
-
-
-def test_a_list_is_searched_a_page_at_a_time(
-    client: Client, model: str, page: Page, do_part: DoPart, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("producer.web.pages.gallery.SCANNED_ROWS", 30)
-    job = submit(client, model, ["a"], SamplingOptions(samples=120), part_rows=120).id
-    do_part()
-    first = page.ok(f"/jobs/{job}/texts?distinct=1")  # Catches: a million rows that are read for one page
-    following = re.search(r'href="(\?first=30&[^"]*)"', first)
-    assert following
 
 
 def test_a_schedule_shows_both_of_its_jobs(client: Client, model: str, page: Page, text_file: Path) -> None:

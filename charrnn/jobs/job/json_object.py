@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from charrnn.errors import DamagedError, InputError
 
@@ -148,6 +150,33 @@ def _name(value: DataclassInstance, field: Field[Any]) -> str:
 
 def _default(field: Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def check_types(value: DataclassInstance) -> None:
+    """Check that the fields of a dataclass that was made from a stored document have the types that they should.
+
+    Raises:
+        TypeError: one does not.
+    """
+    hints = _hints(type(value))
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if not _fits(item, hints[field.name]):
+            raise TypeError(f"{field.name} is {item!r:.80}")
+
+
+_hints = cache(get_type_hints)
+
+
+def _fits(item: object, hint: Any) -> bool:
+    """Return whether a value has a type: a class, a tuple of any length, a mapping with any values, or one of several."""
+    if isinstance(hint, UnionType):
+        return any(_fits(item, each) for each in get_args(hint))
+    if get_origin(hint) is tuple:
+        return isinstance(item, tuple) and all(_fits(each, get_args(hint)[0]) for each in item)
+    if isinstance(item, bool):  # which is an int, to isinstance
+        return hint is bool
+    return isinstance(item, int | float if hint is float else get_origin(hint) or hint)
 
 
 def known_fields(kind: type[DataclassInstance], values: Mapping[str, Any]) -> JsonObject:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from charrnn.checks import check_integer
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.json_object import JsonObject, stored
+from charrnn.jobs.job.json_object import JsonObject, check_types, stored
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.sampling.defaults import CPU, GPU
 
@@ -99,7 +99,9 @@ class TrainSpec:
                 "training": TrainingOptions.from_dict(values["training"]),
                 "sources": tuple(values.get("sources", ())),
             }
-            return cls(**{**values, **parts})
+            spec = cls(**{**values, **parts})
+            check_types(spec)
+            return spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,12 @@ class GenerateSpec:
             parts = {"seeds": FileRef(**values["seeds"]), "sampling": SamplingOptions.from_dict(values["sampling"])}
             for kind in (CPU, GPU):
                 check_integer(f"batches.{kind}", values["batches"][kind], 1, MAX_BATCH)
-            return cls(**{**values, **parts})
+            spec = cls(**{**values, **parts})
+            check_types(spec)
+            for name in ("num_seeds", "rows", "characters", "part_rows"):
+                if getattr(spec, name) < 1:
+                    raise ValueError(f"{name} is {getattr(spec, name)}")
+            return spec
 
 
 @contextmanager

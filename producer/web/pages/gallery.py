@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 from starlette.requests import Request
@@ -10,7 +11,7 @@ from starlette.responses import Response
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.rows.row import Row
-from producer.web.requests import job_id
+from producer.web.requests import job_id, turns
 from producer.web.templates import page
 from producer.web.views.grid import SHOWN_CELLS, grid_of, read_grid
 from producer.web.views.selection import Selection, sampled_spec
@@ -30,10 +31,13 @@ def texts(request: Request) -> Response:
         first = wanted.first or 0
         count = max(1, min(SHOWN_SEEDS, SHOWN_CELLS // len(grid.temperatures)))
         rows = read_grid(client, job.id, grid, range(first, min(first + count, grid.seeds)))
-        following = first + count if first + count < grid.seeds else None
-        return page(request, "grid.html", job=job, spec=spec, rows=rows, next=following, wanted=wanted)
+        if rows is not None:
+            following = turns(request, "first", first + count if first + count < grid.seeds else None)
+            return page(request, "grid.html", job=job, spec=spec, rows=rows, wanted=wanted, **following)
+        wanted, grid = replace(wanted, as_list=True, first=first * grid.first(1, 0)), None
     found, next_row = _search(client, job, wanted)
-    return page(request, "texts.html", job=job, spec=spec, rows=found, next=next_row, wanted=wanted, grid=grid)
+    following = turns(request, "first", next_row)
+    return page(request, "texts.html", job=job, spec=spec, rows=found, wanted=wanted, grid=grid, **following)
 
 
 def _search(client: Client, job: Job, wanted: Selection) -> tuple[list[Row], int | None]:

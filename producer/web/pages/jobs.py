@@ -16,7 +16,7 @@ from charrnn.jobs.rows import formats
 from producer.output.progress import Pace
 from producer.web.feeds import Fragment
 from producer.web.report import POLICY, job_report
-from producer.web.requests import event_stream, job_id, whole_number
+from producer.web.requests import event_stream, job_id, turns, whole_number
 from producer.web.templates import page, render
 from producer.web.views.job import view
 from producer.web.views.selection import Selection
@@ -49,20 +49,21 @@ class Filters:
         return cls(**values, with_failures=bool(request.query_params.get("with_failures")))
 
 
-def _listed(client: Client, filters: Filters, before: int | None) -> dict[str, Any]:
-    found = client.jobs(PAGE + 1, before=before, **asdict(filters))
+def _listed(request: Request, filters: Filters) -> dict[str, Any]:
+    client: Client = request.app.state.client
+    found = client.jobs(PAGE + 1, before=whole_number(request, "before"), **asdict(filters))
     return {
         "jobs": found[:PAGE],
         "num_troubles": len(client.schedules.find_troubles()),
         "filters": asdict(filters),
-        "next": found[PAGE - 1].id if len(found) > PAGE else None,
+        **turns(request, "before", found[PAGE - 1].id if len(found) > PAGE else None),
     }
 
 
 def listing(request: Request) -> Response:
     """Show jobs, newest first."""
     filters, before = Filters.of(request), whole_number(request, "before")
-    values = _listed(request.app.state.client, filters, before)
+    values = _listed(request, filters)
     choices = {"state": [str(state) for state in JobState], "kind": QUEUES}
     return page(request, "jobs.html", choices=choices, before=before, **values)
 
@@ -72,7 +73,7 @@ async def listing_events(request: Request) -> Response:
     filters = Filters.of(request)
 
     def read() -> Fragment:
-        return Fragment(render("_jobs.html", **_listed(request.app.state.client, filters, None)))
+        return Fragment(render("_jobs.html", **_listed(request, filters)))
 
     return event_stream(request, ("jobs", filters), read)
 
@@ -102,7 +103,7 @@ def parts(request: Request) -> Response:
     job = client.job(job_id(request))
     found = client.connections.store.parts(job.id, first=whole_number(request, "row") or 0, limit=PAGE + 1)
     next_row = found[PAGE].first_row if len(found) > PAGE else None
-    return page(request, "parts.html", job=job, parts=found[:PAGE], next_row=next_row)
+    return page(request, "parts.html", job=job, parts=found[:PAGE], **turns(request, "row", next_row))
 
 
 def download(request: Request) -> Response:

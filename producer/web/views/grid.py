@@ -1,8 +1,9 @@
 """The rows of a job as a grid of seeds and temperatures.
 
 Row numbers are arithmetic, (seed x temperatures + temperature) x samples + sample, so a cell of the grid is a range of
-rows, and nothing is searched. Where the number of rows shows that some seeds have options of their own, there is no
-grid. Seeds whose numbers of temperatures add up to the same number of rows are not noticed.
+rows, and nothing is searched. Where the number of rows shows that some seeds have temperatures of their own, there is
+no grid. Seeds may have more and fewer of them that add up to the same number of rows: then a range has texts of two
+seeds, and there is no grid either.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class GridRow:
     cells: Sequence[Cell]
 
 
-def read_grid(client: Client, job: int, grid: Grid, seeds: Sequence[int]) -> list[GridRow]:
-    """Return some seeds of a grid, with the first texts of each cell that are done."""
+def read_grid(client: Client, job: int, grid: Grid, seeds: Sequence[int]) -> list[GridRow] | None:
+    """Return some seeds of a grid, with the first texts of each cell that are done. Return None if it is no grid."""
     samples = min(SHOWN_SAMPLES, grid.samples)
     temperatures = range(min(len(grid.temperatures), SHOWN_CELLS))
     starts = [grid.first(seed, temperature) for seed in seeds for temperature in temperatures]
@@ -73,8 +74,10 @@ def read_grid(client: Client, job: int, grid: Grid, seeds: Sequence[int]) -> lis
     made = []
     for seed in seeds:
         cells = [cell(seed, index) for index in temperatures]
-        known = next((row.seed for each in cells for row in each.rows), None)
-        made.append(GridRow(index=seed, seed=known, cells=cells))
+        known = {(row.id, row.seed) for each in cells for row in each.rows}
+        if len(known) > 1:
+            return None
+        made.append(GridRow(index=seed, seed=next((text for _, text in known), None), cells=cells))
     return made
 
 
