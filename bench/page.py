@@ -1,4 +1,4 @@
-"""Benchmark of the page in the browser: how long it takes with 10,000 jobs and a job of a million rows.
+"""Benchmark of the web interface: how long it takes with 10,000 jobs and a job of a million rows.
 
     python bench/page.py
     python bench/page.py --databases sqlite
@@ -51,7 +51,7 @@ def served(stack: Stack) -> Iterator[tuple[str, int]]:
             line = process.stderr.readline() if process.stderr else ""
             found = re.search(r"http://(\S+);", line)
             if not found:
-                raise SystemExit(f"The page did not start: {line}")
+                raise SystemExit(f"The web interface did not start: {line}")
             yield found[1], process.pid
         finally:
             process.terminate()

@@ -58,7 +58,7 @@ class DamagedError(InputError):
 
 
 class TrainingError(CharrnnError):
-    """Training cannot continue. What it has stored so far is kept."""
+    """Training cannot continue. Its checkpoints and losses so far are kept."""
 
 
 class NotFoundError(CharrnnError):

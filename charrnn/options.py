@@ -86,7 +86,7 @@ class NetworkOptions(Options):
         if not isinstance(self.lines, bool):
             raise InputError(f"lines must be true or false. Received: {self.lines!r}")
         if self.lines and self.max_len is not None:
-            raise InputError("lines applies only to streams. Leave out max-len, or the preset notebook")
+            raise InputError("lines applies only to streams. Leave out `max_len`, or `preset` notebook")
 
     def num_weights(self, vocabulary_size: int) -> int:
         """Return the number of weights."""
@@ -190,13 +190,14 @@ def chosen_options(preset: str | None, options: Mapping[str, Any], *, continues:
     split_options(chosen)
     if "max_len" in chosen and "unroll" in chosen:
         raise InputError(
-            "unroll applies only to streams. With max-len, each window has max-len characters: leave out unroll"
+            "unroll applies only to streams. `max_len` is the number of characters of a window: leave out `unroll`"
         )
     if "max_len" not in chosen and "stride" in chosen and not continues:
-        raise InputError("stride applies only to windows. Set max-len, or choose the preset notebook")
+        raise InputError("stride applies only to windows. Set `max_len`, or use `preset` notebook")
     if continues and NetworkOptions.names() & chosen.keys():
         raise InputError(
-            f"{KEEPS_NETWORK}. Leave out cell, units, layers, dropout, recurrent-dropout, max-len, lines and preset"
+            f"{KEEPS_NETWORK}. Leave out `cell`, `units`, `layers`, `dropout`, `recurrent_dropout`, `max_len`, `lines` "
+            f"and `preset`"
         )
     return chosen
 

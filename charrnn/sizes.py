@@ -86,7 +86,7 @@ def fit(
         raise InputError(f"{KEEPS_NETWORK}. Leave out `size`")
     if "max_len" in options or (start and start.max_len is not None):  # windows, as in the notebook, with its sizes
         if size != AUTO_SIZE:
-            raise InputError("size applies only to streams. Leave out size, max-len and the preset notebook")
+            raise InputError("size applies only to streams. Leave out `size`, or `max_len` and `preset` notebook")
         network, training = split_options(options)
         return start or network, training
     fitting = _fitting(options, num_characters, size, lines=lines, reserved=reserved)

@@ -39,7 +39,7 @@ postgres=$(password)
 printf %s "$postgres" >postgres_password
 echo "postgresql://charrnn:$postgres@postgres/charrnn?sslmode=verify-full&sslrootcert=$ca_file" >store_url
 
-password >web_token # opens the page of `charrnn-jobs web`
+password >web_token # opens the web interface
 
 cat >aws_credentials <<'END'
 # For CHARRNN_FILES_URL=s3://bucket/folder, remove the # signs and fill in:

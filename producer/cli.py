@@ -38,7 +38,7 @@ START, GENERATE, INSPECT, MAINTAIN, OPERATE = "Start", "Generate", "Inspect", "M
 
 # The module in producer.commands whose `app` has the command, its panel in the list, and its first line of help.
 COMMANDS = {
-    "up": ("run", START, "Start a broker and a worker on this machine. Stops at Ctrl-C."),
+    "up": ("run", START, "Start a broker, a worker and the web interface on this machine. Stops at Ctrl-C."),
     "train": ("train", START, "Train a new version of a model on text files."),
     "sample": ("sample", GENERATE, "Generate a few texts and show them, ahead of waiting jobs. The job is deleted."),
     "submit": ("submit", GENERATE, "Generate texts from seeds. Prints the job's id."),
@@ -57,7 +57,7 @@ COMMANDS = {
         INSPECT,
         "List and manage model versions.",
     ),
-    "web": ("web", INSPECT, "Serve a page with jobs, texts, models, schedules and workers. Stops at Ctrl-C."),
+    "web": ("web", INSPECT, "Serve a web interface with jobs, texts, models, schedules and workers. Stops at Ctrl-C."),
     "report": ("web", INSPECT, "Write a report of a job: one HTML file with its figures, losses and texts."),
     "doctor": ("doctor", INSPECT, "Check broker, store, files and workers, and say how to fix what is wrong."),
     "config": ("config", INSPECT, "Show every setting, its value and where it comes from. Passwords are hidden."),
@@ -136,7 +136,7 @@ def usage(command: Any) -> list[str]:
     """Return the words after a command's name in its usage line, such as NAME PATH... [OPTIONS]."""
     arguments = [each.metavar for each in command.params if each.param_type_name == "argument"]
     options = ["[OPTIONS]"] * any(each.param_type_name == "option" for each in command.params)
-    behind = [argument for argument in arguments if argument.startswith("--")]  # -- ends the options
+    behind = [argument for argument in arguments if argument.startswith(("--", "[--"))]  # -- ends the options
     return [*(argument for argument in arguments if argument not in behind), *options, *behind]
 
 

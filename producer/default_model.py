@@ -44,7 +44,7 @@ def _ended(text: str) -> str:
 
 
 def _says(text: str, values: dict[str, object]) -> bool:
-    """Return whether this is TOML with these values. What looks like the model's line may be part of another value."""
+    """Return whether this is TOML with these values. A line that looks like the model's may belong to another value."""
     with suppress(ValueError):
         return tomllib.loads(text) == values
     return False

@@ -34,7 +34,7 @@ def newest(
         console.note(f"job {found.id}, the newest that {what}")
         return found.id
     if not jobs:
-        raise NotFoundError("There is no job yet. Submit one: charrnn-jobs train NAME PATH, or charrnn-jobs submit")
+        raise NotFoundError("No job has been submitted yet. Start with: charrnn-jobs train NAME PATH")
     if otherwise:
         console.note(f"job {jobs[0].id}, the newest, {otherwise}")
         return jobs[0].id

@@ -64,6 +64,16 @@ def flag(*names: str, help: str, panel: str) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar="")
 
 
+def optional_job(default: str) -> Any:
+    """Return a Typer argument for a job's id.
+
+    Args:
+        default: which job is meant without an id.
+    """
+    shown = rf"Job id. \[default: {default}]"
+    return typer.Argument(metavar="[JOB]", help=shown, show_default=False, parser=positive_number)
+
+
 def whole_number(value: object) -> int:
     """Read a whole number: a text, or a default, which Typer passes through here too."""
     text = str(value)
@@ -91,12 +101,6 @@ def positive_number(value: object) -> int:
 QuietOption = Annotated[bool, flag("-q", "--quiet", help="Print ids alone, one per line.", panel="Output")]
 JsonOption = Annotated[bool, flag("--json", help="Print JSON.", panel="Output")]
 JobArgument = Annotated[int, typer.Argument(metavar="JOB", help="Job id.", show_default=False, parser=positive_number)]
-OptionalJobArgument = Annotated[
-    int | None,
-    typer.Argument(
-        metavar="[JOB]", help=r"Job id. \[default: the newest that fits]", show_default=False, parser=positive_number
-    ),
-]
 TemperatureOption = Annotated[
     list[str] | None,
     option(

@@ -59,14 +59,14 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def _page(settings: Settings) -> Iterator[str]:
-    """Serve the page, if its extra is installed, and yield where it is."""
+    """Serve the web interface, if its extra is installed, and yield where it is."""
     if not has_extra():
-        yield "no page: it requires pip install '.[web]'"
+        yield "no web interface: it requires pip install '.[web]'"
         return
     from producer.web.server import served_in_thread
 
     with served_in_thread(settings) as address:
-        yield f"page at {address}"
+        yield f"web interface at {address}"
 
 
 @contextmanager

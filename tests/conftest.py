@@ -26,6 +26,7 @@ pytest_plugins = [
         "s3",
         "store",
         "client",
+        "desk",
         "web",
         "browser",
         "nights",

@@ -108,7 +108,7 @@ class Schedules:
 
         Args:
             request: the new request, checked as if it were submitted now.
-            then: what follows the new request. What followed the old one is dropped with that one.
+            then: the sampling that follows the new request. The one that followed the old request is dropped.
             changes: new values, named as in `job.schedule.RULES`.
 
         Raises:

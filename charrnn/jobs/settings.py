@@ -51,7 +51,7 @@ class Settings:
     user: str = ""  # who submits jobs; default: user@host of the process
     backend: str = ""  # what workers compute with, tensorflow or jax; default: the first that is installed
     model: str = ""  # the model to sample from where none is named; default: the only one
-    web_token: str = ""  # secret that opens the page in a browser; needed on any address but loopback
+    web_token: str = ""  # secret that opens the web interface; needed on any address but loopback
     corpus_roots: str = ""  # comma-separated folders and s3:// URLs; see `bucket_roots` and `local_roots`
     heartbeat_s: float = 5.0  # seconds between a worker's heartbeats
     lease_s: float = 30.0  # seconds without a heartbeat after which a worker's part is requeued

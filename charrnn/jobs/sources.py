@@ -124,8 +124,8 @@ def user_file() -> Path:
 def find_files() -> Iterator[tuple[str, Path]]:
     """Yield the kind and path of each charrnn.toml in force: the project's first, then the user's.
 
-    The project's is in the current folder, or else in the nearest folder above it that has one. What is no file, or a
-    link that leads nowhere, counts too: without a word, other servers would be used.
+    The project's is in the current folder, or else in the nearest folder above it that has one. A folder, a
+    pipe, or a link that leads nowhere counts too: without a word, other servers would be used.
     """
     user = user_file()
     try:

@@ -13,7 +13,7 @@ def prepare() -> None:
     """Open those standard streams that the caller has closed, and read and write UTF-8 whatever the locale.
 
     Otherwise the next file that is opened, such as the database, becomes standard output. A closed standard output or
-    input stays one that cannot be used: each use is an error, as in the GNU tools. What goes to a closed standard error
+    input stays one that cannot be used: each use is an error, as in the GNU tools. Output to a closed standard error
     is lost.
     """
     for number, flags in enumerate((os.O_WRONLY, os.O_RDONLY, os.O_WRONLY)):

@@ -50,6 +50,6 @@ def choose(corpus: Sequence[Document], given: Sequence[Document], *, lines: bool
     if given:
         text = join_lines(given) if lines else join_documents(given)
         if len("".join(text.split())) < 2:
-            raise InputError("The validation text has fewer than 2 characters. Reserve more text for validation")
+            raise InputError("The validation text has fewer than 2 characters. Name a longer one with `validation`")
         return Chosen(text, shorten_names(list(map(str, given))))
     return choose_lines(corpus) if lines else choose_validation(corpus)

@@ -26,8 +26,8 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Return the files that `paths` name, sorted, each once even if it is named in several ways.
 
     A file names itself, a folder names the *.txt files in it and in its subfolders, and a pattern with *, ** or ? or [
-    names the files that match it. Links are followed. What is left out is warned of: a folder's other files, and empty
-    files unless all are empty.
+    names the files that match it. Links are followed. Warnings name the files that are left out: a folder's other
+    files, and empty files unless all are empty.
 
     Raises:
         TextError: a path names no file or cannot be read, or there are no paths.

@@ -92,8 +92,8 @@ def prepare(
         vocabulary: the vocabulary of a model to fine-tune; None makes one of all characters.
         name: that model's name in messages.
         unknown: policy for characters outside that vocabulary, one of `options.UNKNOWN_IN_TEXT`. "grow" adds them
-            to it, also those of the validation text. See `Vocabulary.prepare_seed` for the others. What was done is
-            logged as a warning.
+            to it, also those of the validation text. See `Vocabulary.prepare_seed` for the others. A warning
+            says what was done.
         strict: refuse to leave out more than REFUSED_SHARE of the text.
         lines: whether the corpus is a list, whose lines are texts of their own.
         reserved: whether the validation text is left out. If not, its loss tells how well the text is memorized.

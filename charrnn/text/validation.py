@@ -8,8 +8,8 @@ It is chosen once. Later, copies of it are removed from every corpus. These are 
 - most of a short piece;
 - stretches of WINDOW bytes or more in a document that has half of its text from the validation text.
 
-Shorter stretches in other documents are common to documents of a kind: a header, a license, a phrase. What says nothing
-is common to all: a run of dashes, the empty part of a game level or of a record.
+Shorter stretches in other documents are common to documents of a kind: a header, a license, a phrase. Text that says
+nothing is common to all: a run of dashes, the empty part of a game level or of a record.
 """
 
 from __future__ import annotations

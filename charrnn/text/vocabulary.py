@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 
-from charrnn.errors import InputError, ModelFileError
+from charrnn.errors import InputError, ModelFileError, counted
 from charrnn.options import DROP, REPLACE
 from charrnn.text.documents import check_encodable
 from charrnn.text.plain import KEEP, LF, plain
@@ -40,7 +40,7 @@ class Vocabulary:
             raise ModelFileError("The characters of a vocabulary must be distinct and in sorted order")
         if not 1 < len(characters) <= MAX_CHARACTERS:
             raise InputError(
-                f"A text with {len(characters)} distinct characters cannot train a model. "
+                f"A text with {counted(len(characters), 'distinct character')} cannot train a model. "
                 f"Expected 2 to {MAX_CHARACTERS:,}"
             )
         self.characters = characters

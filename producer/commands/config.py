@@ -55,5 +55,5 @@ def _shown(setting: Setting, home: object) -> Setting:
 
 
 def _row(setting: Setting) -> tuple[object, ...]:
-    value = f"{setting.value:g}" if isinstance(setting.value, float) else setting.value
+    value = f"{setting.value:g}" if isinstance(setting.value, float) else str(setting.value or "")
     return setting.name, console.state("invalid") if setting.error else value, setting.source or setting.kind

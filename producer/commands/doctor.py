@@ -67,8 +67,9 @@ def examine(client: Client) -> list[Check]:
             "store",
             lambda: f"{client.connections.store.url}, {counted(len(client.models.list()), 'model version')}",
         ),
-        _check("files", lambda: _files(client)),
     ]
+    if all(check.ok for check in checks if check.name == "store"):  # which knows where the files are
+        checks.append(_check("files", lambda: _files(client)))
     failed = {check.name for check in checks if not check.ok}
     if "broker" not in failed:
         with suppress(UnreachableError):  # it went away just now

@@ -14,12 +14,12 @@ from producer.options import (
     JOB_PANEL,
     JobArgument,
     JsonOption,
-    OptionalJobArgument,
     QuietOption,
     TimeoutOption,
     flag,
     open_client,
     option,
+    optional_job,
     parse_seconds,
     parse_timeout,
     positive_number,
@@ -36,7 +36,7 @@ app = typer.Typer()
 
 @app.command()
 def wait(
-    job: OptionalJobArgument = None,
+    job: Annotated[int | None, optional_job("the newest that has not ended, or else the newest")] = None,
     timeout: TimeoutOption = None,
     json: JsonOption = False,
     quiet: Annotated[
@@ -60,12 +60,7 @@ def wait(
 
 @app.command()
 def status(
-    job: Annotated[
-        int | None,
-        typer.Argument(
-            metavar="[JOB]", help=r"Job id. \[default: the newest]", show_default=False, parser=positive_number
-        ),
-    ] = None,
+    job: Annotated[int | None, optional_job("the newest")] = None,
     plot: Annotated[bool, flag("--plot", help="Draw the loss curve of a training job.", panel=OUTPUT)] = False,
     json: JsonOption = False,
 ) -> None:
@@ -137,7 +132,8 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         return
     render.jobs(found)
     if not found:
-        console.note("no jobs match")
+        filtered = [state, kind, model, label, schedule, before, with_failures]
+        console.note("no jobs match" if any(filtered) else "no jobs. To submit one: charrnn-jobs train NAME PATH")
     if len(found) == limit:
         console.note(f"older jobs: --before {found[-1].id}")
     if trouble:  # a run that was refused has no job in the list
@@ -192,7 +188,9 @@ def events(
 
 
 @app.command()
-def cancel(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
+def cancel(
+    job: Annotated[int | None, optional_job("the newest that has not ended")] = None, json: JsonOption = False
+) -> None:
     """Cancel a job. Finished rows stay readable."""
     with open_client() as client:
         job = newest(client, job, lambda job: not job.ended, "has not ended")
@@ -203,7 +201,10 @@ def cancel(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
 
 
 @app.command()
-def retry(job: OptionalJobArgument = None, json: JsonOption = False) -> None:
+def retry(
+    job: Annotated[int | None, optional_job("the newest that failed or was cancelled")] = None,
+    json: JsonOption = False,
+) -> None:
     """Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint."""
     with open_client() as client:
         job = newest(client, job, lambda job: job.ended and not job.succeeded, "failed or was cancelled")

@@ -62,6 +62,8 @@ def list_models(context: typer.Context, json: JsonOption = False, quiet: QuietOp
         console.values(version.name for version in found)
     else:
         render.models(found)
+        if not found:
+            console.note("no models. To train one: charrnn-jobs train NAME PATH")
 
 
 @models.command()
@@ -158,7 +160,7 @@ def promote(
 def choose_default(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help=rf"{VERSION_HELP} \[default: show the one of now]", show_default=False),
+        typer.Argument(metavar="[MODEL]", help=rf"{VERSION_HELP} \[default: show the current one]", show_default=False),
     ] = None,
     unset: Annotated[bool, flag("--unset", help="Forget the default model.", panel=VERSION)] = False,
 ) -> None:

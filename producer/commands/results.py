@@ -17,7 +17,7 @@ from charrnn.jobs.rows import formats
 from charrnn.jobs.rows.additions import Earlier, check_addable, read_earlier
 from producer.export import export, traced
 from producer.newest import newest
-from producer.options import OptionalJobArgument, flag, open_client, option, positive_number
+from producer.options import flag, open_client, option, optional_job, positive_number
 from producer.output import console, destination
 from producer.output import results as render
 
@@ -32,7 +32,7 @@ ROWS, OUTPUT = "Rows", "Output"
 
 @app.command()
 def results(  # noqa: PLR0913  # a command's options are its arguments, to Typer
-    job: OptionalJobArgument = None,
+    job: Annotated[int | None, optional_job("the newest that generates texts")] = None,
     output: Annotated[
         Path | None,
         option(

@@ -37,7 +37,7 @@ app = typer.Typer()
 def up(
     devices: DevicesOption = DEVICES, queues: QueuesOption = QUEUES, log_format: LogFormatOption = LOG_FORMAT
 ) -> None:
-    """Start a broker and a worker on this machine. Stops at Ctrl-C."""
+    """Start a broker, a worker and the web interface on this machine. Stops at Ctrl-C."""
     from producer.stack import run_stack  # SQLAlchemy and redis, which --help does not need
 
     raise typer.Exit(run_stack(read_settings(), ["--devices", devices, "--queues", queues, "--log-format", log_format]))

@@ -66,7 +66,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         ),
     ] = None,
     seed: Annotated[
-        list[str] | None, option(metavar="TEXT", help="A seed, in place of a file. Repeatable.", panel=SEEDS)
+        list[str] | None, option(metavar="TEXT", help="A seed, instead of a file. Repeatable.", panel=SEEDS)
     ] = None,
     seeds_format: Annotated[
         Literal["text", "jsonl", "json", "csv", "parquet"] | None,
@@ -143,7 +143,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
             "-o",
             "--output",
             metavar="FILE",
-            help="With --wait: write the results to this file at the end, in the format that its name tells.",
+            help="With --wait: write the results to this file at the end, in the format of its suffix.",
             panel="Output",
         ),
     ] = None,

@@ -51,7 +51,7 @@ def page() -> Iterator[str]:
     for title, introduction, values in (
         ("charrnn", charrnn.__doc__, [getattr(charrnn, name) for name in charrnn.__all__]),
         ("charrnn.jobs", jobs.__doc__, [getattr(jobs, name) for name in jobs.__all__]),
-        ("Values of charrnn.jobs", "What the methods of `Client` take and return.", VALUES),
+        ("Values of charrnn.jobs", "The values that the methods of `Client` take and return.", VALUES),
         ("charrnn.errors", "All errors derive from `CharrnnError`.", list(error_classes())),
     ):
         yield from (f"## {title}", "", *prose(introduction or ""))

@@ -90,7 +90,7 @@ def status(job: JobStatus) -> None:
     ]
     if isinstance(spec, GenerateSpec):
         lines += [("rows", _done(job)), ("characters", f"{job.characters:,}"), ("sampling", sampling_line(spec))]
-    lines += [("in work", line) for line in map(progress_line, job.progress)]
+    lines += [("in progress", line) for line in map(progress_line, job.progress)]
     lines += [("time left", line) for line in map(_time_left, job.progress)]
     lines += [("engine", line) for line in engine_lines(job.engines)]
     lines += _report_facts(job.report) if job.report else []

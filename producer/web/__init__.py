@@ -1,4 +1,4 @@
-"""The page in a browser: jobs, texts, models, schedules and workers; and the report, one page as a file."""
+"""The web interface: jobs, texts, models, schedules and workers; and the report, one page as a file."""
 
 from __future__ import annotations
 
@@ -22,4 +22,4 @@ def require_extra() -> None:
         InputError: one of them is missing.
     """
     if not has_extra():
-        raise InputError("The page requires the extra `web`. Install it: pip install '.[web]' in the clone")
+        raise InputError("The web interface requires the extra `web`. Install it: pip install '.[web]' in the clone")

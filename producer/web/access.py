@@ -1,4 +1,4 @@
-"""Access to the page, and the headers that protect its viewers.
+"""Access to the web interface, and the headers that protect its viewers.
 
 - Host: names other than this machine's are refused, since a page of another site can make its own name mean this
   address (DNS rebinding). Addresses are accepted: no such name is one.
@@ -50,7 +50,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Token:
-    """The secret that opens the page.
+    """The secret that opens the web interface.
 
     Raises:
         InputError: it is too short, or has characters that a header cannot have.
@@ -61,8 +61,8 @@ class Token:
     def __post_init__(self) -> None:
         if len(self.text) < MIN_TOKEN or not re.fullmatch(r"[!-~]+", self.text):
             raise InputError(
-                f"The token of the page must have at least {MIN_TOKEN} ASCII characters without blanks. Received: "
-                f"{len(self.text)} characters. Make one with: openssl rand -hex 32"
+                f"The token of the web interface must have at least {MIN_TOKEN} ASCII characters without blanks. "
+                f"Received: {len(self.text)} characters. Make one with: openssl rand -hex 32"
             )
 
     @property
@@ -93,7 +93,7 @@ def _netloc(origin: str) -> str | None:
 
 
 class Access:
-    """ASGI middleware that refuses whoever may not use the page."""
+    """ASGI middleware that refuses whoever may not use the web interface."""
 
     def __init__(self, app: ASGIApp, *, token: Token | None, hosts: Collection[str]) -> None:
         """Take the token, if one is needed, and the names of this server besides those that it has by itself."""

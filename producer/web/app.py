@@ -29,7 +29,7 @@ STATUS: dict[type[CharrnnError], HTTPStatus] = {
 
 MESSAGES = {
     HTTPStatus.NOT_FOUND: "There is no such page.",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "This is an error of the page itself. Its server has logged the cause.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "This is an error of the web interface itself. Its server has logged the cause.",
 }
 
 READS = [
@@ -68,7 +68,7 @@ def create_app(
     token: Token | None = None,
     hosts: Collection[str] = (),
 ) -> ASGIApp:
-    """Return the page as an ASGI application.
+    """Return the web interface as an ASGI application.
 
     Args:
         client: it is shared by all requests, and stays open.

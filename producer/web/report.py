@@ -1,4 +1,4 @@
-"""The report of a job: one HTML file without scripts, to send to somebody who has no page."""
+"""The report of a job: one HTML file without scripts, to send to somebody who cannot reach the web interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve the page: in this process until Ctrl-C, or in a thread beside other work."""
+"""Serve the web interface: in this process until Ctrl-C, or in a thread beside other work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +49,13 @@ def listen(host: str, port: int | None) -> socket.socket:
             return listen(host, 0)
         if error.errno == errno.EADDRINUSE:
             raise InputError(f"Port {port} of {host} is taken. Choose another one with --port") from error
-        raise InputError(f"The page cannot be served on {host}: {error.strerror}. Choose another --host") from error
+        raise InputError(
+            f"The web interface cannot be served on {host}: {error.strerror}. Choose another --host"
+        ) from error
 
 
 def address(bound: socket.socket) -> str:
-    """Return the address of the page for a browser on this machine."""
+    """Return the address of the web interface for a browser on this machine."""
     host, port = bound.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # for a browser, not to listen on
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -61,7 +63,7 @@ def address(bound: socket.socket) -> str:
 
 @dataclass(frozen=True)
 class Login:
-    """The token of a page, and the link with which a person opens it."""
+    """The token of the web interface, and the link with which a person opens it."""
 
     token: Token
     link: str
@@ -86,7 +88,7 @@ def choose_login(settings: Settings, bound: socket.socket) -> Login:
 
 
 def _own_token(home: Path) -> Token:
-    """Return the token in the home, which is made when it is first needed: a bookmark of the page then lasts."""
+    """Return the token in the home, which is made when it is first needed: a bookmark of it then lasts."""
     path = home / private.PAGE_KEY
     try:
         home.mkdir(mode=private.FOLDER_MODE, parents=True, exist_ok=True)
@@ -103,23 +105,37 @@ def _own_token(home: Path) -> Token:
 
 
 def make_server(
-    client: Client, token: Token | None, *, allow_writes: bool = False, hosts: Collection[str] = ()
+    client: Client,
+    token: Token | None,
+    *,
+    allow_writes: bool = False,
+    hosts: Collection[str] = (),
+    started: Callable[[], None] | None = None,
 ) -> uvicorn.Server:
-    """Return a server of the page. Without a token, everybody who reaches it may use it."""
+    """Return a server of the web interface. Without a token, everybody who reaches it may use it.
+
+    Args:
+        started: called once it answers, and ends gracefully at Ctrl-C.
+    """
     feeds = Feeds()
     app = create_app(client, feeds, allow_writes=allow_writes, token=token, hosts=hosts)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S, lifespan="off"
     )
-    return _Server(config, feeds)
+    return _Server(config, feeds, started)
 
 
 class _Server(uvicorn.Server):
     """A server that ends the live parts of pages before it waits for its connections to end."""
 
-    def __init__(self, config: uvicorn.Config, feeds: Feeds) -> None:
+    def __init__(self, config: uvicorn.Config, feeds: Feeds, started: Callable[[], None] | None) -> None:
         super().__init__(config)
-        self.feeds = feeds
+        self.feeds, self.call_started = feeds, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.call_started:
+            self.call_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self.feeds.close()
@@ -128,7 +144,7 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def served_in_thread(settings: Settings) -> Iterator[str]:
-    """Serve the page on loopback, read-only, while the block runs, and yield the link that opens it."""
+    """Serve the web interface on loopback, read-only, while the block runs, and yield the link that opens it."""
     with listen("127.0.0.1", None) as bound, Client(settings) as client:
         login = choose_login(settings, bound)
         server = make_server(client, login.token)

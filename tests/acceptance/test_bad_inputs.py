@@ -106,7 +106,7 @@ def test_binary_files_are_refused_as_latin_1_too(stack: Home, written: Inputs, d
 
 @pytest.mark.parametrize("data", [b"\n" * 9000, b"a", b"\n"])
 def test_a_corpus_of_one_character_is_refused(stack: Home, written: Inputs, data: bytes) -> None:
-    refuse(stack, 2, "1 distinct characters cannot train a model", "train", "good", written("corpus.txt", data))
+    refuse(stack, 2, "1 distinct character cannot train a model", "train", "good", written("corpus.txt", data))
 
 
 @pytest.mark.parametrize("data", [b"a", b"the", b"the\r\n", b"\xef\xbb\xbfthe\n"])

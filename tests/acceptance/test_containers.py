@@ -150,7 +150,7 @@ def test_every_service_stops_gracefully_at_sigterm(carried: Carried) -> None:
 
 def test_the_page_is_served_to_who_has_the_token(stack: Stack, carried: Carried) -> None:
     container = stack.container("web").start()
-    until(lambda: "page at" in container.log, "the page")
+    until(lambda: "web interface at" in container.log, "the page")
     assert container.execute("python3", "-c", PAGE).stdout.split() == ["True", "401"]
     assert container.stop() == 0
 

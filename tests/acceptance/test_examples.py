@@ -15,7 +15,7 @@ from tests.fixtures.processes import TINY, Home, make_home, until
 
 SMALL = (*TINY, "--margin", "9", "--wait")
 SUBMIT = ("submit", "-m", "speeches", "-t", "0.5,1", "-n", "3", "-l", "5", "--wait")
-STAYS = {"up": "ready: devices", "web": "page at", "worker": "worker ready", "scheduler": "ready"}
+STAYS = {"up": "ready: devices", "web": "web interface at", "worker": "worker ready", "scheduler": "ready"}
 """Commands that run until Ctrl-C, and what they log when they are ready."""
 
 

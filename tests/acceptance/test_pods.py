@@ -79,7 +79,7 @@ def story(fleet: Fleet) -> Story:
     scheduler, worker = fleet.start("scheduler"), fleet.start_worker("worker-1")
     doctor = fleet.ok("doctor")
     web = fleet.start("web")
-    until(lambda: "page at" in web.running_log, "the page")
+    until(lambda: "web interface at" in web.running_log, "the page")
     pods = {name: fleet.cluster.containers[name] for name in (*SERVERS, "worker-1", "web")}
     probes = {
         f"{name} {probe}": pod.probe(probe).returncode

@@ -309,7 +309,7 @@ def test_a_page_says_that_its_server_is_gone(desk: Home, tab: Page) -> None:
 
 
 def test_up_serves_the_page_and_says_where(desk: Home, tab: Page) -> None:
-    found = re.search(r"page at (http://\S+);", desk.log())
+    found = re.search(r"web interface at (http://\S+);", desk.log())
     assert found
     tab.goto(found[1])
     tab.get_by_role("link", name="Workers").click()

@@ -83,7 +83,7 @@ def test_jobs_parts_and_workers_are_counted(connections: Connections, add_job: A
     assert found[f'charrnn_workers{{device="gpu",release="{release()}"}}'] == 1
     assert found['charrnn_queue_workers{queue="train"}'] == 1
     assert found['charrnn_queue_workers{queue="generate"}'] == 2
-    assert found['charrnn_doorbells{queue="generate"}'] == 2
+    assert found['charrnn_notifications{queue="generate"}'] == 2
     assert 0 <= found["charrnn_maintenance_age_seconds"] < 60
 
 
@@ -254,7 +254,7 @@ def test_what_does_not_answer_is_down_and_hides_nothing_else(connections: Connec
         up = {key.split('"')[1]: value for key, value in found.of("charrnn_up").items()}
         assert up == {name: float(name != down) for name in ("store", "broker", "files")}
         assert (len(found.of("charrnn_jobs")) == 10) == (down != "store")
-        assert (len(found.of("charrnn_doorbells")) == 2) == (down != "broker")
+        assert (len(found.of("charrnn_notifications")) == 2) == (down != "broker")
         others.close()
 
 

@@ -137,7 +137,7 @@ def test_an_older_program_uses_an_expanded_schema_and_no_other(
     job = add_job()
     with monkeypatch.context() as newer:
         newer.setattr(migrations, "MIGRATIONS", [*migrations.MIGRATIONS, migration])
-        goes_on = "Older workers can go on" if migration is EXPAND else "Stop the older workers first"
+        goes_on = "Older workers can continue" if migration is EXPAND else "Stop the older workers first"
         with pytest.raises(InputError, match=goes_on):
             Store.open(settings)
         assert upgrade(settings) == (1, 2)

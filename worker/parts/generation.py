@@ -95,7 +95,7 @@ def _version(child: Child, spec: GenerateSpec) -> Version:
 
 
 def read_seeds(files: Files, part: Part, spec: GenerateSpec, watch: Watch) -> list[SeedRows]:
-    """Return the seeds of a part. What submit refuses is refused here too: anyone may have written what is stored.
+    """Return the seeds of a part. Seeds that submit refuses are refused here too: anyone may have written to the store.
 
     Raises:
         InputError: the part has too many rows, or they would take too much memory.

@@ -148,7 +148,7 @@ class StoredSchedule:
     def schedule(
         self, *, request: Request | None = None, then: GenerateRequest | None = None, **changes: Any
     ) -> Schedule:
-        """Return the schedule, with some of its values changed. What is changed need not be readable.
+        """Return the schedule, with some of its values changed. Only the others must be readable.
 
         Args:
             request: a new request. `then` follows it, and what followed the old one is dropped.

@@ -19,8 +19,9 @@ SINCE: Mapping[str, int] = {}
 """The spec version that brought what is newer than version 1, which is that of the first release.
 
 A key is a field (`SamplingOptions.min_p`), a choice (`NetworkOptions.cell=rwkv`), an option of a seed (`Seed.min_p`),
-or `Checkpoint`, if older releases cannot resume from the checkpoints that this one writes. What a job needs is computed
-from what it uses of these, and a worker claims only what it can read. `tests/data/golden` has what each release knew.
+or `Checkpoint`, if older releases cannot resume from the checkpoints that this one writes. The version that a job needs
+is computed from the names that it uses, and a worker claims only jobs that it can read. `tests/data/golden` has what
+each release knew.
 """
 
 SPEC_VERSION = max(SINCE.values(), default=1)

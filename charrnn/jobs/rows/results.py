@@ -152,7 +152,7 @@ class Results:
                     first, data = reading.popleft()
                     yield first, data.result()
             yield from ((part, data.result()) for part, data in reading)
-        finally:  # in the page's event loop, if a viewer has left: it must not wait for the reads in progress
+        finally:  # in the web server's event loop, if a viewer has left: it must not wait for the reads in progress
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, part: StoredPart) -> bytes | None:

@@ -176,7 +176,8 @@ class Database:
         except DBAPIError as error:
             # PostgreSQL adds details and hints on further lines.
             reason = str(error.orig).strip().partition("\n")[0]
-            raise UnreachableError(f"The store {self.url} does not answer: {reason}") from error
+            hint = "" if self.engine.dialect.name == SQLITE else ". Start the database, or correct CHARRNN_STORE_URL"
+            raise UnreachableError(f"The store {self.url} does not answer: {reason}{hint}") from error
 
 
 class _Now(ColumnElement[int]):

@@ -122,7 +122,7 @@ def _check(version: int, serves: int) -> None:
         )
     if version < latest():
         goes_on = all(migration.serves <= version for migration in MIGRATIONS[version - 1 :])
-        workers = "Older workers can go on" if goes_on else "Stop the older workers first"
+        workers = "Older workers can continue" if goes_on else "Stop the older workers first"
         raise InputError(
             f"The store has schema version {version}, but this release needs version {latest()}. Run: charrnn-jobs "
             f"store upgrade. {workers}"

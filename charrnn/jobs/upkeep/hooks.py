@@ -3,8 +3,8 @@
 The database says which hook a schedule has, and whoever can write to it could name any command, or any address of the
 worker's network. A process therefore runs only hooks that a person has allowed on its host: files in a private folder
 (`Settings.hooks`), which is no part of the database, are named after the digests of store and hook. `schedules add`
-and `edit` allow what they are given; on other hosts, `schedules allow` does. What a hook is told comes from jobs and
-is not trusted: it is passed in variables or as JSON, and never as a part of the command or the address.
+and `edit` allow what they are given; on other hosts, `schedules allow` does. The facts that a hook is told come from
+jobs and are not trusted: they are passed in variables or as JSON, and never as a part of the command or the address.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Hooks:
         try:
             run_hook(hook, event, self._connections.settings.home)
             told = {"event": "hook", "schedule": run.slot.schedule}
-            logger.info("schedule %s: its hook was told: %s", run.slot, event.state, extra=told)
+            logger.info("schedule %s: its hook ran: %s", run.slot, event.state, extra=told)
         except Exception as failure:
             error = str(failure) if isinstance(failure, HookError) else type(failure).__name__
             failed = {"event": "hook_failed", "schedule": run.slot.schedule}
@@ -127,7 +127,7 @@ class Hooks:
             with self._connections.store.write() as connection:
                 events.mark(connection, run, self._now(), error)
         except CharrnnError as failure:  # nobody waits for this thread
-            logger.warning("schedule %s: its hook is told again, since this cannot be stored: %s", run.slot, failure)
+            logger.warning("schedule %s: its hook will run again, since this cannot be stored: %s", run.slot, failure)
 
 
 def run_hook(hook: str, event: Event, home: Path) -> None:

@@ -51,7 +51,10 @@ DEFINITIONS = (
         "Time since the first job became ready of which no part was claimed yet; 0 if there is none.",
     ),
     Definition(
-        "charrnn_doorbells", GAUGE, ("queue",), "Notifications that wait in the broker. Expected: 1 while parts wait."
+        "charrnn_notifications",
+        GAUGE,
+        ("queue",),
+        "Notifications that wait in the broker. Expected: 1 while parts wait.",
     ),
     Definition("charrnn_workers", GAUGE, ("device", "release"), "Live worker processes, one for each device."),
     Definition("charrnn_queue_workers", GAUGE, ("queue",), "Live worker processes that serve a queue."),

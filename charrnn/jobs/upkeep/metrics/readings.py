@@ -115,7 +115,7 @@ def _set_counters(families: Families, totals: Mapping[Series, float], models: se
 def read_broker(connections: Connections, families: Families) -> None:
     """Read the number of notifications of each queue."""
     for queue, length in connections.queue.lengths().items():
-        families.set("charrnn_doorbells", length, queue)
+        families.set("charrnn_notifications", length, queue)
 
 
 def read_files(connections: Connections, families: Families) -> None:

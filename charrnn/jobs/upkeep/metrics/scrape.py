@@ -1,4 +1,4 @@
-"""A scrape: store, broker and files are asked at once. What does not answer in time is down, and hides nothing else."""
+"""A scrape: store, broker and files are asked at once. One that does not answer in time is down, and hides no other."""
 
 from __future__ import annotations
 
