@@ -61,7 +61,6 @@ NO_JSON = (
 # other in one store.
 LINES = (
     "--version",
-    "cancel; wait; cancel; retry; results --failed",
     "models default; models default speeches; models default; models default --unset",
     "models delete speeches --all; models import poems.zip; models delete poems --all --yes",
     "models delete speeches@2",
@@ -75,6 +74,7 @@ LINES = (
     "schedules run nightly; schedules run nightly; schedules edit nightly --cron @hourly -- submit speeches -n 3",
     "store recover; store upgrade",
     "wait 3 -q",
+    "wait 5 -q; wait; cancel; retry",
     "worker --check-health",
 )
 LINES_AND_JSON = (

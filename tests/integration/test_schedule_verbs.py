@@ -226,7 +226,7 @@ def test_an_unexpected_error_fails_its_slot(nights: Nights, add: Add, monkeypatc
 
 def test_a_schedule_removed_during_a_manual_run(nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
     add()
-    monkeypatch.setattr(nights.schedules, "_submit", lambda *_: nights.schedules.remove("nightly"))
+    monkeypatch.setattr(nights.schedules, "_submit", lambda *_, **__: nights.schedules.remove("nightly"))
     with pytest.raises(NotFoundError, match="no schedule 'nightly'"):
         nights.schedules.run("nightly")
 

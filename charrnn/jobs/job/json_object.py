@@ -169,7 +169,7 @@ _hints = cache(get_type_hints)
 
 
 def _fits(item: object, hint: Any) -> bool:
-    """Return whether a value has a type: a class, a tuple of any length, a mapping with any values, or one of several."""
+    """Return whether a value has a type: a class, a tuple of any length, any mapping, or one of several types."""
     if isinstance(hint, UnionType):
         return any(_fits(item, each) for each in get_args(hint))
     if get_origin(hint) is tuple:
