@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 
 import pytest
 
 from producer.cli import COMMANDS
 from tests.fixtures.desk import FOLDER, Desk, check, golden
+from tests.fixtures.processes import make_home
 
 AWAY_FOLDER = FOLDER / "away"
 AWAY = {
@@ -21,6 +21,7 @@ EACH = (
     "config",
     "delete 6",
     "doctor",
+    "events",
     "jobs",
     "models",
     "models compare speeches@1 speeches@2 -n 1 -l 5 --rng-seed 7",
@@ -58,6 +59,7 @@ STAYS = {"scheduler", "up", "web", "worker"}  # they wait for what is away, or h
 EMPTY = (
     "cancel",
     "config",
+    "events",
     "jobs",
     "models",
     "models default",
@@ -90,12 +92,14 @@ def test_what_a_command_says_without_a_service(
 
 
 def test_what_a_command_says_of_an_empty_store(
-    desk: Desk, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    own = {"CHARRNN_HOME": str(tmp_path / "h")}
-    found = "".join(f"$ charrnn-jobs {each}\n\n{desk.in_pipe(shlex.split(each), **own)}\n" for each in EMPTY)
-    check(golden("empty", AWAY_FOLDER), found.replace(str(tmp_path), "FOLDER"), request)
+    for home in make_home():  # its path always has the same length, by which `config` aligns its columns
+        monkeypatch.chdir(home.path)
+        own = {"CHARRNN_HOME": str(home.path / "h")}
+        found = "".join(f"$ charrnn-jobs {each}\n\n{desk.in_pipe(shlex.split(each), **own)}\n" for each in EMPTY)
+        check(golden("empty", AWAY_FOLDER), found.replace(str(home.path), "FOLDER"), request)
+        monkeypatch.undo()
 
 
 def test_every_command_is_tried() -> None:

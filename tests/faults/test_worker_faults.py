@@ -31,7 +31,7 @@ def test_a_child_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     # Catches: no take_over in Worker._begin_child, so that the part waits until its lease expires
     fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
-    part = fleet.part_in_work(job)
+    part = fleet.claimed_part(job)
     killed, since = fleet.pids()[part.owner or ""], time.monotonic()
     os.kill(killed, signal.SIGKILL)
     seconds = fleet.claimed_again(part, since)
@@ -54,7 +54,7 @@ def test_a_parent_killed_in_a_part(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
     first, _ = fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
-    part = fleet.part_in_work(job, first.owner)
+    part = fleet.claimed_part(job, first.owner)
     child, since = fleet.pids()[part.owner or ""], time.monotonic()
     fleet.workers.remove(first)
     first.end(signal.SIGKILL)
@@ -68,7 +68,7 @@ def test_a_host_that_dies(fleet: Fleet, judge: Judge) -> None:
     # Catches: no expire in maintain
     first, _ = fleet.start_workers(CHARRNN_HEARTBEAT_S=DEFAULT_HEARTBEAT_S)
     job = fleet.submit(part_rows=LONG)
-    part, since = fleet.part_in_work(job, first.owner), time.monotonic()
+    part, since = fleet.claimed_part(job, first.owner), time.monotonic()
     fleet.workers.remove(first)
     first.end(signal.SIGKILL, group=True)
     seconds = fleet.claimed_again(part, since)
