@@ -35,6 +35,7 @@ test: check ## every promise once, against real servers; 12 minutes
 	$(BIN)/pytest tests/acceptance tests/integration tests/model -m "not slow" $(WORKERS)
 
 test-all: test $(XLA)/.ready ## the rest: each real timeout, each race, more examples; half an hour with make test
+	CHARRNN_BACKEND=jax $(BIN)/pytest tests/model -m "not slow" $(WORKERS)
 	$(BIN)/pytest -m "slow or hypothesis" --hypothesis-profile=ci $(WORKERS)
 	$(BIN)/pytest tests/fuzz $(DOORS)
 

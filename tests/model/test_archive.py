@@ -480,7 +480,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "network of another kind": (network(layers="2"), "layers must be a whole number"),
     "characters no text": (fact("characters", ["a", "b"]), "characters must be a string"),
     "characters unsorted": (fact("characters", "ba"), "must be distinct and in sorted order"),
-    "characters alone": (fact("characters", "a"), "1 distinct characters"),
+    "characters alone": (fact("characters", "a"), "1 distinct character "),
     "half a character": (fact("characters", "a\ud800"), "characters: a surrogate"),
     "files no object": (fact("files", ["config.json"]), "files must be an object"),
     "unknown file": (
