@@ -176,7 +176,7 @@ def test_unknown_characters_are_named_with_their_lines(client: Client, model: st
     [
         ("Speeches", "x" * 9999, "not valid"),
         ("speeches", "abab" * 2, "fewer than one batch"),
-        ("speeches", "a" * 9999, "1 distinct characters"),
+        ("speeches", "a" * 9999, "1 distinct character "),
         ("speeches", "", "empty"),
     ],
 )
