@@ -29,6 +29,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import upsert
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.tables import speeds
+from charrnn.sampling.defaults import CPU
 from charrnn.text.vocabulary import Vocabulary
 from producer.broker import local_broker
 from tests.fixtures.keys import KEY_PREFIX
@@ -137,7 +138,7 @@ def add_model(client: Client, home: Path) -> None:
     assert training.id is not None  # noqa: S101  # not a dry run
     with client.connections.store.write() as connection:
         add_version(connection, training.id, version)
-        upsert(connection, speeds, model=MODEL, device="cpu", characters_per_s=CHARACTERS_PER_S)
+        upsert(connection, speeds, model=MODEL, device="cpu", characters_per_s=CHARACTERS_PER_S[CPU])
 
 
 @contextmanager

@@ -222,7 +222,7 @@ def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) 
     """
     for name, following in zip(names, [*names[1:], None], strict=True):
         until(partial(waits, place, job, name), f"the part to wait: {name}")
-        assert re.search(rf"in work\s+part 0: waiting: {place.message(name)}", place.home.ok("status", job))
+        assert re.search(rf"in progress\s+part 0: waiting: {place.message(name)}", place.home.ok("status", job))
         before = troubles.pop_all()
         if following:
             troubles.enter_context(place.troubles[following].begin())

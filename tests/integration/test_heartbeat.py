@@ -115,7 +115,7 @@ def test_a_look_finds_schedules_slots_and_ends_of_runs(store: Store, add_job: Ad
         return look(store, MINUTE).schedules
 
     with store.write() as connection:
-        connection.execute(insert(schedules).values(name="nightly", **rules, next_at=NOW + MINUTE))
+        connection.execute(insert(schedules).values(name="nightly", added_by="ada", **rules, next_at=NOW + MINUTE))
     assert [found(schedules, next_at=NOW + more) for more in (MINUTE, -1)] == [False, True]
     assert not found(schedules, paused=True)
     with store.write() as connection:

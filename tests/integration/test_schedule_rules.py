@@ -72,7 +72,7 @@ def test_a_slot_can_wait_for_the_job_before_it(nights: Nights, add: Add) -> None
     nights.at("2026-01-01T03:00")
     first, second = nights.at("2026-01-02T03:00")
     assert (second.state, second.reason) == ("due", f"waited: job {first.job} has not ended")
-    assert nights.at("2026-01-03T03:00")[-1].reason == "the slot of 2026-01-02 03:00:00 UTC is still waiting"
+    assert nights.at("2026-01-03T03:00")[-1].reason == "the run of 2026-01-02 03:00:00 UTC is still waiting"
     nights.end_jobs()
     nights.at("2026-01-03T04:00")
     assert nights.states() == ["submitted", "submitted", "skipped"]
