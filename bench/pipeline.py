@@ -142,9 +142,9 @@ def sample_alone(model: Model, spec: dict[str, Any], seeds: Sequence[str]) -> tu
         seen[seed] += 1
     order = list(range(len(rows)))
     random.Random(2).shuffle(order)
-    report, texts = Report(spec["batch"]), [""] * len(rows)
+    report, texts = Report(spec["batches"]["cpu"]), [""] * len(rows)
     shuffled = (rows[index] for index in order)
-    for text in model.sample_rows(shuffled, spec["batch"], precision=sampling.precision, report=report):
+    for text in model.sample_rows(shuffled, report.batch, precision=sampling.precision, report=report):
         texts[order[text.index]] = model.vocabulary.decode(text.ids.tolist())
     return report.characters / report.seconds, texts
 
