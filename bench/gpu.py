@@ -27,7 +27,15 @@ from bench.sampling import Result, batch_sizes, play, print_table
 BATCHES = (256, 1024, 4096, 8192, 16384)
 TRAINED = 128  # rows of a training step, of 64 characters each
 OURS = ("charrnn float32", "charrnn bfloat16", *GPU)
-SMOKE = {"units": 16, "rounds": 1, "seconds": 0.01, "batches": [16], "equal_batch": 16, "trained": 2}
+SMOKE = {
+    "units": 16,
+    "rounds": 1,
+    "seconds": 0.01,
+    "batches": [16],
+    "equal_batch": 16,
+    "trained": 2,
+    "training_steps": 4,
+}
 
 
 def equal_texts(peers: Peers, batch: int) -> dict[str, dict[str, float]]:
@@ -56,12 +64,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.5, help="seconds per turn")
     parser.add_argument("--batches", type=batch_sizes, default=list(BATCHES), metavar="B,B,...")
-    parser.set_defaults(units=UNITS, equal_batch=4096, trained=TRAINED, training_steps=4)
+    parser.set_defaults(units=UNITS, equal_batch=4096, trained=TRAINED, training_steps=100)
     options = parser.parse_args()
     if options.smoke:
         vars(options).update(SMOKE)
-    else:
-        options.training_steps = 100
     return options
 
 

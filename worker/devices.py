@@ -20,7 +20,7 @@ GPU = "gpu"
 AUTO = "auto"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 ANSWER_S = 60.0  # a driver that was not used since the machine started takes seconds for each GPU
-CHECK_S = 300.0  # limit for the import of the backend and a computation, which take 5 s on a quiet machine
+CHECK_S = 300.0  # limit for the import of the backend and a computation, which take 1 to 4 s on a quiet CPU
 TOLD = 200  # characters of an error of the driver or the backend, in a message
 
 
@@ -89,7 +89,7 @@ def _list_gpus() -> list[str]:
 def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ) -> None:
     """Make one device visible to the backend that this process will import.
 
-    What is compiled for a GPU is kept in the home: a training takes 20 s to compile, again in every child.
+    Compiled programs for a GPU are kept in the home: a training step takes 5 s to compile, again in every child.
     """
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device

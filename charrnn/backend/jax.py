@@ -110,8 +110,7 @@ def copy_array(values: Any) -> Array:
 def fast_precision() -> str:
     """Return the precision in which this device multiplies matrices fastest.
 
-    This is "bfloat16" on GPUs with instructions for it, otherwise "float32": on CPUs, XLA converts bfloat16 at each
-    product.
+    This is "bfloat16" on GPUs with instructions for it, otherwise "float32".
     """
     return "bfloat16" if on_gpu and float(_devices[0].compute_capability) >= BFLOAT16_CAPABILITY else "float32"
 
@@ -261,8 +260,3 @@ def dropout(values: Array, rate: float, seed: Array, *, locked: bool = False) ->
     uniform = jax.random.uniform(key, values[:1].shape if locked else values.shape)
     keep_mask = (uniform >= rate).astype(float32) / (1.0 - rate)  # in float32, since bfloat16 would round it
     return (values.astype(float32) * keep_mask).astype(values.dtype)
-
-
-def shape(values: Array) -> Array:
-    """Return the shape."""
-    return values.shape

@@ -16,6 +16,9 @@ on_gpu = gpus > 0
 for _gpu in tf.config.list_physical_devices("GPU"):
     tf.config.experimental.set_memory_growth(_gpu, True)  # a GPU may be shared with its owner
 
+if on_gpu:  # float32 is multiplied in full: by itself, a GPU rounds it to 19 bits (TF32)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
 Array: TypeAlias = Any
 """A tensor. TensorFlow ships no types, so docstrings give the shapes."""
 
@@ -59,8 +62,7 @@ def copy_array(values: Any) -> Array:
 def fast_precision() -> str:
     """Return the precision in which this device multiplies matrices fastest.
 
-    This is "bfloat16" on CPUs with instructions for it (1.8 times the speed on AMD's Zen 4), otherwise "float32", which
-    a GPU by itself rounds to 19 bits (TF32).
+    This is "bfloat16" on CPUs with instructions for it (1.8 times the speed on AMD's Zen 4), otherwise "float32".
     """
     try:
         flags = Path("/proc/cpuinfo").read_text()
@@ -120,7 +122,7 @@ def scan(
 ) -> tuple[Any, tuple[Sequence[Array], ...]]:
     """Run `body(state, inputs of a step) -> (state, outputs of the step)` for each step.
 
-    The graph has every step by itself. A loop in the graph is slower on a CPU, where its steps cannot overlap.
+    The graph has every step by itself: a framework's own loop over small products reaches a third of a CPU.
 
     Args:
         body: the step. Its inputs and outputs are tuples of arrays.
@@ -210,8 +212,3 @@ def dropout(values: Array, rate: float, seed: Array, *, locked: bool = False) ->
     uniform = tf.random.stateless_uniform(tf.shape(values[:1] if locked else values), seed)
     keep_mask = tf.cast(uniform >= rate, tf.float32) / (1.0 - rate)  # in float32, since bfloat16 would round it
     return tf.cast(tf.cast(values, tf.float32) * keep_mask, values.dtype)
-
-
-def shape(values: Array) -> Array:
-    """Return the shape as a tensor, also where it is known only when the graph runs."""
-    return tf.shape(values)

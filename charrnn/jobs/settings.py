@@ -111,7 +111,7 @@ class Settings:
 
     @property
     def key_prefix(self) -> str:
-        """What the names of all keys in the broker begin with. No other prefix can begin with it."""
+        """The beginning of the names of all keys in the broker. No other prefix can begin with it."""
         return f"{self.redis_prefix}:"
 
     @property

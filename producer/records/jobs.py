@@ -174,7 +174,7 @@ class StatusRecord(JobRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class EventRecord:
-    """What somebody did, or an attempt at a part that failed."""
+    """A deed of a person, or a failed attempt at a part."""
 
     id: int
     at: str | None

@@ -1,4 +1,4 @@
-"""What each command says while database, broker or files are away, and of a store in which nothing is yet."""
+"""The output of each command while database, broker or files are away, and of a store in which nothing is yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What XLA makes of the programs for GPUs, compiled without one. It tells kernels and launches, and nothing of time."""
+"""The programs that XLA compiles for GPUs, without one: their kernels and launches, not their time."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ class JobStatus(Job):
 
 
 class Action(StrEnum):
-    """What an event is about."""
+    """Kinds of events."""
 
     SUBMITTED = "submitted"
     CANCELLED = "cancelled"
@@ -164,7 +164,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What somebody did, or an attempt that failed. What it is about may have been deleted since.
+    """A deed of a person, or a failed attempt. The job, model or schedule may have been deleted since.
 
     Attributes:
         actor: a person, or the worker's process whose attempt it was.
@@ -185,7 +185,7 @@ class Event:
 
     @property
     def words(self) -> str:
-        """What was done, such as "attempt failed: job 4, part 0: the disk is full"."""
+        """The event in words, such as "attempt failed: job 4, part 0: the disk is full"."""
         job = None if self.job is None else f"job {self.job}"
         part = None if self.part is None else f"part {self.part}"
         schedule = None if self.schedule is None else f"schedule {self.schedule}"

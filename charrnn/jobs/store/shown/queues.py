@@ -21,7 +21,7 @@ MOST_JOBS = 100  # jobs to read that are ahead of another one: 1,000 take Postgr
 
 @dataclass(frozen=True)
 class Ahead:
-    """What workers get before the next part of a job, among the first MOST_JOBS jobs and submitters.
+    """Parts that workers get before the next part of a job, among the first MOST_JOBS jobs and submitters.
 
     Attributes:
         parts: their number by job, for the first jobs: one part of each job of the same submitter whose turn comes

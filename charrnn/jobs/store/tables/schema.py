@@ -1,4 +1,4 @@
-"""What all tables share: their metadata, the store's own row, and details that only their creation needs."""
+"""Shared by all tables: their metadata, the store's own row, and details that only their creation needs."""
 
 from __future__ import annotations
 
