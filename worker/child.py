@@ -12,6 +12,7 @@ from contextlib import suppress
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.temporary import sweep_temporary_folders
+from charrnn.jobs.job.report import PASSED, worst_self_check
 from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
@@ -33,6 +34,7 @@ class Child:
 
     Attributes:
         models: the loaded versions, ready to sample.
+        self_check: the worst result of its self-checks so far, see `charrnn.jobs.job.report`.
     """
 
     def __init__(self, settings: Settings, owner: str, device: str, queues: Sequence[str]) -> None:
@@ -43,6 +45,7 @@ class Child:
         self.store, self.files, self.queue = self.connections.store, self.connections.files, self.connections.queue
         self.leases = Leases(self.store, settings.lease_s)
         self.models = ModelCache()
+        self.self_check: str | None = None
         self._recorded: dict[str, float] = {}  # when the throughput of each model was recorded
 
     def take_over(self, reason: str) -> None:
@@ -60,7 +63,20 @@ class Child:
     def life(self) -> SignOfLife:
         """The sign of life that this process records in the store."""
         host, pid = socket.gethostname(), os.getpid()
-        return SignOfLife(owner=self.owner, host=host, pid=pid, device=self.device, queues=self.queues)
+        return SignOfLife(
+            owner=self.owner,
+            host=host,
+            pid=pid,
+            device=self.device,
+            queues=self.queues,
+            self_check=self.self_check,
+        )
+
+    def record_self_check(self, result: str) -> None:
+        """Show the result of a self-check with the next sign of life. A failure is kept, and logged once."""
+        if result not in (PASSED, self.self_check):
+            logger.error("self-check %s", result, extra={"event": "self-check"})
+        self.self_check = worst_self_check(self.self_check, result)
 
     def record_speed(self, model: str, kind: str, speed: float) -> None:
         """Record the throughput of a model on this kind of device, at most once a minute."""

@@ -12,15 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.backend import ops
 from charrnn.backend.ops import Array
+from charrnn.backend.self_check import find_dependence
 from charrnn.network.network import Carried, Weights, cast_kernels, first_state, step
 from charrnn.options import NetworkOptions
-from charrnn.sampling.limits import Limits
+from charrnn.sampling.limits import ALL, Limits
 from charrnn.sampling.next_character import sample_ids
 from charrnn.sampling.plan import SAMPLED, Plan
 from charrnn.sampling.randomness import uniforms
@@ -31,6 +32,9 @@ from charrnn.sampling.texts import Texts
 STEPS = 64 if ops.on_gpu else 16  # K, steps per call. Shorter calls cost more overhead, longer ones cancel slowly
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other
+
+CHECKED_TEMPERATURES = (1.0, 0.5, 0.0, 2.0)
+CHECKED_TOP_P = (0.9, 1.0, 0.5)
 
 
 def sample(
@@ -104,25 +108,63 @@ class _Sampler:
         plan = self.slots.plan()
         if plan.is_empty:
             return False
-        numbers = uniforms(plan.key, plan.times)
-        limits = plan.limits(self.vocabulary_size)
-        inputs = map(ops.array, (plan.feed, plan.keep_mask, plan.temperature, numbers))
-        arguments = (self.weights, self.carried, self.last, *inputs, limits and Limits(*map(ops.array, limits)))
+        arguments = self._arguments(self._inputs(plan))
         call, ready = _compiled(self.network, self.reset)
         if (key := (*self.shapes, plan.limited)) not in ready:
             started = time.perf_counter()
-            ready[key] = ops.compile_graph_for(call, *arguments)
-            ready[key](*arguments)
+            compiled = ops.compile_graph_for(call, *arguments)
+            ready[key] = _Checked(compiled, self._find_dependence(compiled, plan.limited))
             report.compile_seconds += time.perf_counter() - started
-        ids, nats, self.last, self.carried = ready[key](*arguments)
+        report.depends_on |= ready[key].depends_on
+        ids, nats, self.last, self.carried = ready[key].call(*arguments)
         self.call = plan, ids, nats
         return True
+
+    def _inputs(self, plan: Plan) -> list[np.ndarray]:
+        """Return the inputs of each step of a call, each (K, B)."""
+        numbers = uniforms(plan.key, plan.times)
+        return [plan.feed, plan.keep_mask, plan.temperature, numbers, *(plan.limits(self.vocabulary_size) or ())]
+
+    def _arguments(self, inputs: Sequence[np.ndarray]) -> tuple[Any, ...]:
+        """Return the arguments of the compiled function."""
+        *some, limits = *map(ops.array, inputs[:4]), Limits(*map(ops.array, inputs[4:])) if inputs[4:] else None
+        return self.weights, self.carried, self.last, *some, limits
+
+    def _find_dependence(self, compiled: Callable[..., Any], limited: bool) -> frozenset[str]:
+        """Return what texts depend on besides their rows, see `find_dependence`. This costs a call more than the first
+        one, which takes longer than any other, takes by itself."""
+        count = self.vocabulary_size
+        _, batch, steps, _ = self.shapes
+        rows = [
+            Row(
+                [(7 * n + k) % count for k in range(1 + n % 4)],
+                CHECKED_TEMPERATURES[n // 4 % 4],
+                steps,
+                n,
+                top_k=count - n % count if limited else ALL,
+                top_p=CHECKED_TOP_P[n % 3] if limited else 1.0,
+            )
+            for n in range(batch)
+        ]
+
+        def call(inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            ids, nats, *_ = compiled(*self._arguments(inputs))
+            return np.asarray(ids), np.asarray(nats).view(np.int32)  # bit for bit
+
+        return find_dependence(call, self._inputs(Slots(enumerate(rows), batch, steps).plan()))
 
     def collect(self, report: Report) -> Texts:
         """Wait for the call that was started, and return the texts that are complete."""
         plan, ids, nats = self.call
         report.steps += self.steps
         return self.slots.collect(plan, np.asarray(ids), np.asarray(nats), report)
+
+
+class _Checked(NamedTuple):
+    """A compiled function, and what texts depend on besides their rows: nothing, if it is as it should be."""
+
+    call: Callable[..., Any]
+    depends_on: frozenset[str]
 
 
 @lru_cache(maxsize=16)
@@ -153,5 +195,5 @@ def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-un
         ids, nats = map(ops.stack, outputs)
         return ids, nats, last, carried
 
-    compiled: dict[tuple[int, int, int, str, bool], Callable[..., Any]] = {}
+    compiled: dict[tuple[int, int, int, str, bool], _Checked] = {}
     return call, compiled

@@ -26,7 +26,7 @@ from charrnn.sampling.texts import Texts
 
 @dataclass
 class Report:
-    """Counters and times of one run of the sampler."""
+    """Counters and times of one run of the sampler, and what the self-check found, see `find_dependence`."""
 
     batch: int
     steps: int = 0  # of the batch as a whole
@@ -35,6 +35,7 @@ class Report:
     rows: int = 0
     compile_seconds: float = 0.0
     seconds: float = 0.0  # of sampling, without compilation
+    depends_on: frozenset[str] = frozenset()  # what texts depend on besides their rows
 
     @property
     def fill(self) -> float:

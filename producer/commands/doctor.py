@@ -15,6 +15,7 @@ import typer
 
 from charrnn.errors import CharrnnError, UnreachableError, counted
 from charrnn.jobs.files.layout import ASIDE, MODELS
+from charrnn.jobs.job.report import PASSED
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
@@ -199,7 +200,8 @@ def _child(worker: WorkerInfo) -> Check:
     queues = ", ".join(worker.queues)
     return Check(
         f"worker {worker.pid}",
-        True,
+        worker.self_check in (None, PASSED),
         f"child {index} of worker {life}, device {worker.device}, queues {queues}, "
-        f"release {worker.release or 'unknown'}",
+        f"release {worker.release or 'unknown'}, self-check {worker.self_check or 'not run yet'}",
+        needed=False,
     )

@@ -133,6 +133,8 @@ def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
     yield "throughput", f"{report.characters_per_second:,} characters/s on one device"
     yield "batch", f"{counted(report.batch, 'slot')}, {report.fill:.0%} utilization"
     yield "seconds", ", ".join(f"{spent:,.1f} {phase}" for phase, spent in seconds.items())
+    if report.self_check:
+        yield "self-check", console.printable(report.self_check)
     for texts in report.temperatures:
         nats = f"{texts.nats_per_char:.3f} nats/char, " if texts.nats_per_char is not None else ""
         where = "other" if texts.temperature is None else f"at {texts.temperature:g}"
@@ -228,6 +230,7 @@ def ended(job: JobStatus, name: str | None = None) -> None:
         facts = f"{job.name}, validation loss {loss_text(best)}"
     failed = f", {counted(job.rows_failed, 'row')} failed" if job.rows_failed else ""
     failed += f", by {len(job.engines)} different engines (see status)" if len(job.engines) > 1 else ""
+    failed += ", self-check failed (see status)" if job.report and job.report.failed_self_check else ""
     reason = f": {job.error}" if job.error else ""
     console.note(
         f"{name or f'job {job.id}'}: {job.state} in {seconds:.1f} s{', ' if facts else ''}{facts}{failed}{reason}"

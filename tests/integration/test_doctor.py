@@ -5,14 +5,17 @@ from __future__ import annotations
 from charrnn.jobs.client import Client
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.tables import workers
-from producer.commands.doctor import Check, examine
+from producer.commands.doctor import examine
 from tests.fixtures.store import each_database
 
 pytestmark = each_database
 
 
-def record_heartbeat(client: Client, owner: str, pid: int, device: str, queues: list[str]) -> None:
+def record_heartbeat(
+    client: Client, owner: str, pid: int, device: str, queues: list[str], self_check: str | None = None
+) -> None:
     seen = {"host": owner.split("-")[0], "pid": pid, "device": device, "queues": queues, "seen_at": NOW}
+    seen["self_check"] = self_check
     with client.connections.store.write() as connection:
         upsert(connection, workers, owner=owner, **seen)
 
@@ -30,14 +33,20 @@ def test_children_are_listed_by_worker_and_number_with_their_devices(client: Cli
     # Catches: alphabetical order, in which child 10 comes before child 2
     for index in (10, 2):
         record_heartbeat(client, f"b-7-0123abcd/{index}", 100 + index, str(index), ["train", "generate"])
-    record_heartbeat(client, "a-9-4567cdef/0", 1, "GPU-8932f937", ["generate"])
-    found = [check for check in examine(client) if check.name.startswith("worker")]
-    assert found == [
-        Check(
-            "worker 1", True, "child 0 of worker a-9-4567cdef, device GPU-8932f937, queues generate, release unknown"
-        ),
-        Check("worker 102", True, "child 2 of worker b-7-0123abcd, device 2, queues train, generate, release unknown"),
-        Check(
-            "worker 110", True, "child 10 of worker b-7-0123abcd, device 10, queues train, generate, release unknown"
-        ),
-    ]
+    record_heartbeat(client, "a-9-4567cdef/0", 1, "GPU-8932f937", ["generate"], "failed (a card): of a reason")
+    record_heartbeat(client, "c-9-4567cdef/0", 2, "cpu", ["generate"], "passed")
+    found = {check.name: check for check in examine(client) if check.name.startswith("worker")}
+    assert list(found) == ["worker 1", "worker 102", "worker 110", "worker 2"]
+    details = {name: check.detail for name, check in found.items()}
+    assert details == {
+        "worker 1": "child 0 of worker a-9-4567cdef, device GPU-8932f937, queues generate, release unknown, "
+        "self-check failed (a card): of a reason",
+        "worker 102": "child 2 of worker b-7-0123abcd, device 2, queues train, generate, release unknown, "
+        "self-check not run yet",
+        "worker 110": "child 10 of worker b-7-0123abcd, device 10, queues train, generate, release unknown, "
+        "self-check not run yet",
+        "worker 2": "child 0 of worker c-9-4567cdef, device cpu, queues generate, release unknown, self-check passed",
+    }
+    # Catches: a failed self-check that looks like all others, or with which doctor ends in an error
+    assert {name for name, check in found.items() if check.outcome != "ok"} == {"worker 1"}
+    assert found["worker 1"].outcome == "warning"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -186,10 +187,11 @@ def test_sampling_options_are_described_in_words(capsys: pytest.CaptureFixture[s
             TemperatureSummary(temperature=None, rows=2, nats_per_char=None, mean_length=0.0, distinct_share=0.5),
         ),
     )
-    render.status(replace(GENERATE, report=report))
+    render.status(replace(GENERATE, report=replace(report, self_check="failed (a [card])\x1b")))
     shown = " ".join(capsys.readouterr().out.split())
     assert "stop at '\\n', top-k 5, 256 slots, bfloat16, rng-seed 7" in shown
     assert "throughput 45,000 characters/s on one device" in shown
+    assert re.search(r"self-check failed \(a \[card\]\)[^\x1b]", shown)
     assert "seconds 1.5 in the queue, 0.1 loading, 2.0 compiling, 30.0 sampling, 0.2 writing" in shown
     assert "at 0.5 1.250 nats/char, 97.5% of 600 texts distinct, 75.0% not in the training text, 82 characters" in shown
     said = "longest copy 1,234 characters (median of all texts 0), in row 5,000, from byte 60,000 of the training text:"

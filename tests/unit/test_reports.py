@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import reduce
+from operator import add
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.jobs.job.report import Report, Seconds, summarize
+from charrnn.errors import InputError
+from charrnn.jobs.job.report import PASSED, Report, Seconds, summarize
 from charrnn.jobs.job.tallies import SHOWN_TEMPERATURES, SKETCH, CopyTally, Distinct, LongestCopy, Tallies
 from charrnn.text.comparison.copies import Copy
 
@@ -105,6 +109,33 @@ def test_reports_with_other_temperatures_are_added_up() -> None:
     # Catches: `others` counted again by the second part, or texts that both parts have counted twice
     assert (texts[-1].rows, texts[-1].distinct_share) == (60 - SHOWN_TEMPERATURES, round(35 / 40, 4))
     assert sum(text.rows for text in texts) == 60
+
+
+FAILED = "failed (a card, float32, 256 slots): texts may depend on something"
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((PASSED, PASSED), PASSED),
+        ((PASSED, FAILED, PASSED), FAILED),
+        ((FAILED, "failed (another card)"), FAILED),
+        ((None, FAILED), FAILED),
+        ((None, PASSED, None), PASSED),  # older releases say nothing
+        ((None, None), None),
+    ],
+)
+def test_one_failed_self_check_is_that_of_the_job(parts: tuple[str | None, ...], expected: str | None) -> None:
+    # Catches: the result of the last part, or of the first one
+    report = reduce(add, (replace(part_report(0), self_check=part) for part in parts))
+    found = summarize(Report.from_dict(report.to_dict()), queue_seconds=0.0)
+    assert (found.self_check, found.failed_self_check) == (expected, expected == FAILED)
+
+
+@pytest.mark.parametrize("self_check", [5, ["passed"], {}, "x" * 401])
+def test_a_self_check_that_is_no_short_text_is_refused(self_check: object) -> None:
+    with pytest.raises(InputError, match="self_check must"):
+        Report.from_dict({**part_report(0).to_dict(), "self_check": self_check})
 
 
 def test_a_report_outlives_its_json() -> None:

@@ -15,7 +15,7 @@ from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import part_file, part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
-from charrnn.jobs.job.report import Report, Seconds
+from charrnn.jobs.job.report import PASSED, Report, Seconds
 from charrnn.jobs.job.sizing import MAX_PART_MEMORY, MAX_PART_ROWS, device_kind, row_memory
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.tallies import Tallies
@@ -74,6 +74,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
             lines.add(texts)
         watch.trace.passed("compile", report.compile_seconds)
         watch.trace.passed("sample")
+        child.record_self_check(self_check := _self_check(child, report, spec))
         watch.enter(WRITING)
         chunks = lines.finish(watch.check)  # kept in memory, so that writing can be retried
     crash_point("sampled", part.number)
@@ -82,7 +83,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
     watch.trace.passed("write")
-    commit(child, part, watch, output, _part_report(report, spec, seconds, tallies))
+    commit(child, part, watch, output, _part_report(report, spec, seconds, tallies, self_check))
     watch.trace.passed("commit")
     took = time.monotonic() - started
     done = about(part, "done", rows=part.rows, seconds=round(took, 3))
@@ -113,7 +114,15 @@ def read_seeds(files: Files, part: Part, spec: GenerateSpec, watch: Watch) -> li
     return found
 
 
-def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies: Tallies) -> Report:
+def _self_check(child: Child, sampled: Sampled, spec: GenerateSpec) -> str:
+    """Return the result of the self-checks of what sampled a part."""
+    if not sampled.depends_on:
+        return PASSED
+    where = f"{engine_device(child.device)}, {spec.sampling.precision}, {counted(sampled.batch, 'slot')}"
+    return f"failed ({where}): texts may depend on {' and on '.join(sorted(sampled.depends_on))}"
+
+
+def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies: Tallies, self_check: str) -> Report:
     return Report(
         parts=1,
         batch=sampled.batch,
@@ -124,6 +133,7 @@ def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies
         characters=sampled.characters,
         seconds=seconds,
         temperatures=tallies,
+        self_check=self_check,
     )
 
 

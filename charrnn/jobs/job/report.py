@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 
-from charrnn.checks import check_integer, check_number
+from charrnn.checks import check_integer, check_length, check_number
+from charrnn.errors import InputError
 from charrnn.jobs.job.json_object import JsonObject, known_fields
 from charrnn.jobs.job.sizing import full_speed
 from charrnn.jobs.job.tallies import MAX_COUNT, LongestCopy, Tallies
 
 MEASURED_S = 1.0  # least seconds of sampling from which a throughput is measured
 MEASURED_FILL = 0.5  # least batch utilization (share of busy slots) from which it is measured
+PASSED = "passed"
+MAX_SELF_CHECK = 400  # characters of the result of a self-check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Report:
         slot_steps: number of steps of busy slots, including those that read a seed.
         free_slot_steps: number of steps of slots without work.
         characters: number of sampled characters.
+        self_check: PASSED, or how the self-check of a device failed, in words; None if a release did not say.
     """
 
     parts: int
@@ -58,6 +62,7 @@ class Report:
     characters: int
     seconds: Seconds
     temperatures: Tallies
+    self_check: str | None = None
 
     def __add__(self, part: Report) -> Report:
         """Return the report of a job with the report of one more part added."""
@@ -74,6 +79,7 @@ class Report:
             characters=self.characters + part.characters,
             seconds=self.seconds + part.seconds,
             temperatures=temperatures,
+            self_check=worst_self_check(self.self_check, part.self_check),
         )
 
     @property
@@ -113,11 +119,20 @@ class Report:
             check_integer(name, values[name], 0, MAX_COUNT)
         for phase in fields(Seconds):
             check_number(phase.name, values["seconds"][phase.name])
+        if not isinstance(said := values.get("self_check"), str | None):
+            raise InputError(f"self_check must be a text. Received: {said!r}")
+        check_length("self_check", said or "", MAX_SELF_CHECK)
         parsed = {
             "seconds": Seconds(**known_fields(Seconds, values["seconds"])),
             "temperatures": Tallies.from_dict(values["temperatures"]),
         }
         return cls(**{**known_fields(cls, values), **parsed})
+
+
+def worst_self_check(first: str | None, second: str | None) -> str | None:
+    """Return the first of two results that is a failure, otherwise the first that is known."""
+    known = [result for result in (first, second) if result]
+    return next((result for result in known if result != PASSED), known[0] if known else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +159,12 @@ class TemperatureSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """A job's report with rounded numbers, for users. `queue_seconds` is the time from submit to the first claim."""
+    """A job's report with rounded numbers, for users.
+
+    Attributes:
+        queue_seconds: the time from submit to the first claim.
+        self_check: "passed", or how the self-check of a device failed; None if a release did not say.
+    """
 
     queue_seconds: float
     parts: int
@@ -156,6 +176,12 @@ class ReportSummary:
     characters_per_second: int
     seconds: Seconds
     temperatures: tuple[TemperatureSummary, ...]
+    self_check: str | None = None
+
+    @property
+    def failed_self_check(self) -> bool:
+        """Whether texts may depend on where they were sampled."""
+        return self.self_check not in (None, PASSED)
 
 
 def summarize(report: Report, queue_seconds: float) -> ReportSummary:
@@ -183,4 +209,5 @@ def summarize(report: Report, queue_seconds: float) -> ReportSummary:
             )
             for temperature, tally in report.temperatures.tallies.items()
         ),
+        self_check=report.self_check,
     )

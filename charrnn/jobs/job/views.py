@@ -202,6 +202,7 @@ class SignOfLife:
     pid: int
     device: str
     queues: tuple[str, ...]
+    self_check: str | None = None  # "passed", or how it failed; None before the first part that it samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -144,6 +144,7 @@ CREATE TABLE workers (
 	queues JSON NOT NULL,
 	release VARCHAR,
 	spec_version INTEGER,
+	self_check VARCHAR,
 	seen_at BIGINT NOT NULL,
 	PRIMARY KEY (owner)
 );

@@ -16,6 +16,7 @@ workers = Table(
     Column("queues", JSON(none_as_null=True), nullable=False),
     Column("release", String),  # of its program
     Column("spec_version", Integer),  # the highest that it can read
+    Column("self_check", String),  # see job.report
     Column("seen_at", BigInteger, nullable=False),
 )
 
