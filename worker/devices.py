@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
-from charrnn.backend import BACKENDS, JAX, TENSORFLOW, choose_backend
+from charrnn.backend import BACKENDS, JAX, MEMORY_LIMIT, TENSORFLOW, choose_backend
 from charrnn.errors import InputError
 from charrnn.release import MODULE
 
@@ -18,10 +20,25 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
 GPU = "gpu"
 AUTO = "auto"
-QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+TOOL = "nvidia-smi"
+LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: ([^()]+)\)")
+LISTED_MIG = re.compile(r"\s+MIG .*\(UUID: (MIG-[^()]+)\)")  # a part of the GPU before it
 ANSWER_S = 60.0  # a driver that was not used since the machine started takes seconds for each GPU
 CHECK_S = 300.0  # limit for the import of the backend and a computation, which take 1 to 4 s on a quiet CPU
+MOST_SHARES = 16  # processes that share a GPU
+SHARED_MEMORY = 0.8  # share of a GPU's memory that they may use together; CUDA's contexts and libraries need the rest
+FRACTIONS = ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION")  # of its memory, for JAX: new and old name
 TOLD = 200  # characters of an error of the driver or the backend, in a message
+
+
+class Gpu(NamedTuple):
+    """A GPU, or a part of one (MIG), as CUDA_VISIBLE_DEVICES may name it.
+
+    A part has only its UUID, and a GPU with parts computes nothing as a whole.
+    """
+
+    name: str
+    uuid: str
 
 
 def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
@@ -29,7 +46,7 @@ def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
 
     Args:
         wanted: `auto` (every visible GPU, or the CPU if there is none), `gpu` (every visible GPU, at least one), `cpu`,
-            or GPU ids such as `0,1`.
+            or GPU ids or UUIDs such as `0,1`. `0*3` names a GPU that three children share.
         environ: the environment. An inherited CUDA_VISIBLE_DEVICES is narrowed, never widened.
 
     Raises:
@@ -40,23 +57,50 @@ def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
     visible = visible_gpus(environ)
     if wanted == AUTO and not visible:
         return [CPU]
-    devices = visible if wanted in (AUTO, GPU) else [device.strip() for device in wanted.split(",")]
-    missing = [device for device in devices if device not in visible]
-    if wanted == GPU and not devices:
+    names = [gpu.name for gpu in visible]
+    if wanted == GPU and not names:
         raise InputError(
-            f"--devices gpu found no GPU: {VISIBLE} hides them, or {QUERY[0]} is not on PATH. Fix that, or use "
+            f"--devices gpu found no GPU: {VISIBLE} hides them, or {TOOL} is not on PATH. Fix that, or use "
             f"--devices cpu"
         )
-    if missing or len(set(devices)) < len(devices):
+    by_uuid = {gpu.uuid: gpu.name for gpu in visible}
+    every = ((name, 1) for name in names)
+    chosen = [(by_uuid.get(name, name), count) for name, count in (every if wanted in (AUTO, GPU) else _shares(wanted))]
+    devices = [name for name, _ in chosen]
+    if not set(devices) <= set(names) or len(set(devices)) < len(devices):
         raise InputError(
-            f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once. Visible GPUs: "
-            f"{', '.join(visible) or 'none'}"
+            f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once, where 0*3 lets 3 "
+            f"processes share a GPU, and at most {MOST_SHARES}. Visible GPUs: {', '.join(names) or 'none'}"
         )
-    return devices
+    return [name for name, count in chosen for _ in range(count)]
 
 
-def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """Return the GPUs that this process may use, as ids or UUIDs.
+def _shares(wanted: str) -> Iterator[tuple[str, int]]:
+    """Yield the ids in a list such as `0,1*3`, each with the number of its children. Other words are left as they are,
+    and are no ids."""
+    for word in wanted.split(","):
+        name, star, count = word.strip().partition("*")
+        if not star:
+            yield name, 1
+        elif count in map(str, range(1, MOST_SHARES + 1)):
+            yield name, int(count)
+        else:
+            yield word, 1
+
+
+def place_of(devices: Sequence[str], index: int) -> tuple[int, int]:
+    """Return the place of a child, from 0, among the children that share its device, and their number."""
+    return list(devices[:index]).count(devices[index]), list(devices).count(devices[index])
+
+
+def label_of(devices: Sequence[str], index: int) -> str:
+    """Return the device of a child as people see it."""
+    place, shares = place_of(devices, index)
+    return devices[index] if shares == 1 else f"{devices[index]} ({place + 1} of {shares})"
+
+
+def visible_gpus(environ: Mapping[str, str]) -> list[Gpu]:
+    """Return the GPUs that this process may use.
 
     Raises:
         InputError: the driver fails.
@@ -64,32 +108,53 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
     if (inherited := environ.get(VISIBLE)) is not None:
         # CUDA itself sees only the devices before the first invalid one.
         listed = (device.strip() for device in inherited.split(","))
-        return list(takewhile(lambda device: device not in ("", "-1"), listed))
-    return _list_gpus() if shutil.which(QUERY[0]) else []
+        return [Gpu(device, device) for device in takewhile(lambda device: device not in ("", "-1"), listed)]
+    return _list_gpus() if shutil.which(TOOL) else []
 
 
-def _list_gpus() -> list[str]:
-    """Return the ids of all GPUs.
+def _list_gpus() -> list[Gpu]:
+    """Return all GPUs, and instead of one that is divided (MIG) its parts.
 
     A failing driver is an error and does not count as a machine without GPUs: users who have a GPU do not want the CPU.
     """
     try:
-        answer = subprocess.run(QUERY, capture_output=True, text=True, check=False, timeout=ANSWER_S)
-        said, ids = f"{answer.stdout}{answer.stderr}".strip(), answer.stdout.split()
-        if answer.returncode == 0 and ids and all(number.isdecimal() for number in ids):
-            return ids
+        answer = subprocess.run((TOOL, "-L"), capture_output=True, text=True, check=False, timeout=ANSWER_S)
+        said = f"{answer.stdout}{answer.stderr}".strip()
+        if answer.returncode == 0 and (gpus := _listed(answer.stdout.splitlines())):
+            return gpus
     except (OSError, subprocess.TimeoutExpired) as error:
         said = str(error)
     raise InputError(
-        f"nvidia-smi returned {said!r}. Expected the numbers of the GPUs. Repair the driver, set {VISIBLE}, or use "
+        f"nvidia-smi -L returned {said!r}. Expected a list of GPUs. Repair the driver, set {VISIBLE}, or use "
         f"--devices cpu"
     )
 
 
-def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ) -> None:
+def _listed(lines: Sequence[str]) -> list[Gpu]:
+    """Return the GPUs that are listed in lines, or none if a line is anything else."""
+    found: list[Gpu] = []
+    parts: list[Gpu] = []
+    for line in lines:
+        if gpu := LISTED_GPU.fullmatch(line):
+            found, parts = [*found, Gpu(*gpu.groups())], []
+        elif found and (part := LISTED_MIG.fullmatch(line)):
+            found = [*(found if parts else found[:-1]), Gpu(part[1], part[1])]
+            parts.append(found[-1])
+        else:
+            return []
+    return found
+
+
+def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ, *, shares: int = 1) -> None:
     """Make one device visible to the backend that this process will import.
 
     Compiled programs for a GPU are kept in the home: a training step takes 5 s to compile, again in every child.
+
+    Args:
+        device: the device.
+        home: the home of the worker.
+        environ: the environment to change.
+        shares: number of processes that share the device.
     """
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device
@@ -97,6 +162,18 @@ def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ)
     if device != CPU:
         environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home / "compiled" / "xla"))
         environ.setdefault("CUDA_CACHE_PATH", str(home / "compiled" / "cuda"))
+    if shares > 1:
+        _limit_memory(device, shares, environ)
+
+
+def _limit_memory(device: str, shares: int, environ: MutableMapping[str, str]) -> None:
+    """Limit the memory of a GPU that a backend takes, unless the user has limited it. It still takes it as needed."""
+    if not any(name in environ for name in FRACTIONS):
+        environ[FRACTIONS[0]] = f"{SHARED_MEMORY / shares:.3f}"
+    total = ask_driver(device, "memory.total", "nounits")  # MiB; not known of a part of a GPU
+    if total.isdecimal():
+        environ[MEMORY_LIMIT] = str(int(int(total) * SHARED_MEMORY / shares))
+        environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def check(devices: Sequence[str], home: Path) -> None:
@@ -108,7 +185,7 @@ def check(devices: Sequence[str], home: Path) -> None:
     Raises:
         InputError: one of them is not found or computes nothing, or something wrong.
     """
-    probes = {device: _start_probe(device, home) for device in devices if device != CPU}
+    probes = {device: _start_probe(device, home) for device in dict.fromkeys(devices) if device != CPU}
     failures = {device: _failure(probe) for device, probe in probes.items()}
     for device, failure in failures.items():
         if failure is not None:
@@ -173,13 +250,17 @@ def _failure(probe: subprocess.Popen[str]) -> str | None:
 
 def _describe(device: str) -> str:
     """Return the name of a GPU and the version of its driver, as far as the driver tells."""
-    words = (QUERY[0], f"--id={device}", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    name, _, driver = ask_driver(device, "name,driver_version")[:TOLD].partition(", ")
+    return f"{name}, driver {driver}" if name else "its driver does not answer"
+
+
+def ask_driver(device: str, fields: str, *formats: str) -> str:
+    """Return what the driver says about a GPU, or "" if it does not answer."""
+    words = (TOOL, f"--id={device}", f"--query-gpu={fields}", f"--format={','.join(('csv', 'noheader', *formats))}")
     try:
-        answer = subprocess.run(words, capture_output=True, text=True, check=True, timeout=ANSWER_S)
+        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=ANSWER_S).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return "its driver does not answer"
-    name, _, driver = answer.stdout.strip()[:TOLD].partition(", ")
-    return f"{name}, driver {driver}"
+        return ""
 
 
 if __name__ == "__main__":

@@ -161,14 +161,15 @@ class Worker:
     def _begin_child(self, **_: object) -> None:
         lifetime.end_with(self.pid, signal.SIGKILL)
         index = current_process().index
-        device = self.devices[index]
-        devices.pin(device, self.settings.home)
+        device, label = self.devices[index], devices.label_of(self.devices, index)
+        place, shares = devices.place_of(self.devices, index)
+        devices.pin(device, self.settings.home, shares=shares)
         self.pulse.beat(index)
-        logs.identify(f"{self.life}/{index}", device)
-        logger.info("child process %d started: device %s", index, device, extra={"event": "started"})
+        logs.identify(f"{self.life}/{index}", label)
+        logger.info("child process %d started: device %s", index, label, extra={"event": "started"})
         try:
-            self.lock = device_lock.hold(device)
-            child = Child(self.settings, f"{self.life}/{index}", device, self.queues)
+            self.lock = device_lock.hold(device, place)
+            child = Child(self.settings, f"{self.life}/{index}", label, self.queues)
             child.take_over(oom.why_died())
             begin(child, Heartbeat(child, partial(self.pulse.beat, index)))
         except CharrnnError as error:  # such as a GPU that another worker took while no child of this one held it
@@ -184,9 +185,11 @@ class Worker:
         sender.hub.timer.call_repeatedly(TOUCH_S, self._look_after_children)
         signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))  # a closed terminal; Celery would restart
         ready = {"event": "ready"}
-        devices, queues = ", ".join(self.devices), ", ".join(self.queues)
+        labels = ", ".join(devices.label_of(self.devices, index) for index in range(len(self.devices)))
         backend = BACKENDS[choose_backend()]
-        logger.info("worker ready: devices %s, queues %s, backend %s", devices, queues, backend, extra=ready)
+        logger.info(
+            "worker ready: devices %s, queues %s, backend %s", labels, ", ".join(self.queues), backend, extra=ready
+        )
 
     def _look_after_children(self) -> None:
         for pid in self.pulse.end_hanging():

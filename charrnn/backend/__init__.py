@@ -14,6 +14,7 @@ from charrnn.checks import check_choice
 from charrnn.errors import InputError
 
 SETTING = "CHARRNN_BACKEND"
+MEMORY_LIMIT = "TENSORFLOW_GPU_MEMORY_MIB"  # variable by which a worker limits TensorFlow's memory of a shared GPU
 TENSORFLOW, JAX = "tensorflow", "jax"
 BACKENDS = {TENSORFLOW: "TensorFlow", JAX: "JAX"}
 """The name of each. The first that is installed is used: a CPU samples fastest with TensorFlow."""

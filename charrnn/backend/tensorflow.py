@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from charrnn.backend import MEMORY_LIMIT
 from charrnn.backend.notices import without_notices
 
 with without_notices():
@@ -13,8 +15,13 @@ with without_notices():
 
 gpus = len(tf.config.list_physical_devices("GPU"))
 on_gpu = gpus > 0
-for _gpu in tf.config.list_physical_devices("GPU"):
-    tf.config.experimental.set_memory_growth(_gpu, True)  # a GPU may be shared with its owner
+for _gpu in tf.config.list_physical_devices("GPU"):  # a GPU may be shared with its owner
+    if _limit := os.environ.get(MEMORY_LIMIT):  # TensorFlow accepts only one of both, and grows up to the limit
+        tf.config.set_logical_device_configuration(
+            _gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=int(_limit))]
+        )
+    else:
+        tf.config.experimental.set_memory_growth(_gpu, True)
 
 if on_gpu:  # float32 is multiplied in full: by itself, a GPU rounds it to 19 bits (TF32)
     tf.config.experimental.enable_tensor_float_32_execution(False)

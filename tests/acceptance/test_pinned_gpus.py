@@ -148,12 +148,44 @@ def test_a_gpu_that_does_not_compute_is_an_error_at_the_start() -> None:
         assert f"error: {expected}" in done.stderr
 
 
-@pytest.mark.parametrize("wanted", ["0,0", "0,1,2", "1,2"])
+def test_children_that_share_a_gpu_have_a_place_and_a_part_of_its_memory_each(untrained: str) -> None:
+    with make_machine("0", "1") as machine, machine.up("--devices", "1*2"):
+        machine.ok("models", "import", untrained)
+        places = [f"device 1 ({place} of 2)" for place in (1, 2)]
+        assert [device for _, device in children(machine)] == places
+        assert set(keep_busy(machine).values()) == {"1"}
+        # Catches: two processes that each may take the whole memory
+        assert {(line["gpu"], *line["mib"]) for line in machine.told("limit")} == {("/physical_device:GPU:0", 9600)}
+        pids = machine.devices()
+        os.kill(min(pids), signal.SIGKILL)  # Catches: a child that takes the place of another
+        until(lambda: len(names := machine.workers()) == 2 and f"worker {min(pids)}" not in names, "another child")
+        assert [device for _, device in children(machine)] == places
+        # Catches: a warning about processes that share a GPU on purpose
+        assert "claimed by" not in machine.run("doctor").stdout
+        for wanted in ("1", "1*2", "1*3"):
+            done = machine.run("worker", "--devices", wanted)
+            assert "error: Device 1 is in use by another worker of this host" in done.stderr
+
+
+def test_the_parts_of_a_divided_gpu_are_devices(untrained: str) -> None:
+    part = f"MIG-{uuid4()}"
+    with make_machine(part) as machine:
+        gpu = "GPU 0: a card (UUID: GPU-whole)"
+        machine.set_driver(f"{gpu}\n  MIG 3g.20gb     Device  0: (UUID: {part})\n")
+        with machine.up("--devices", "gpu"):
+            machine.ok("models", "import", untrained)
+            submit_and_wait(machine)
+            # Catches: the number of the whole GPU, which computes nothing while it is divided
+            assert [device for _, device in children(machine)] == [f"device {part}"]
+            assert set(machine.devices().values()) == {part}
+
+
+@pytest.mark.parametrize("wanted", ["0,0", "0,1,2", "1,2", "0*x", "0*17"])
 def test_more_children_than_gpus_are_an_error_at_the_start(wanted: str) -> None:
     with make_machine("0", "1") as machine:
         done = machine.run("worker", "--devices", wanted)
         assert (done.returncode, machine.told("import")) == (2, [])
-        assert f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once" in done.stderr
+        assert f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once, where" in done.stderr
 
 
 @pytest.mark.parametrize("wanted", ["gpu", "auto"])
@@ -162,7 +194,7 @@ def test_a_driver_that_fails_is_an_error_at_the_start(wanted: str) -> None:
         machine.set_driver(None)
         done = machine.run("worker", "--devices", wanted)
         assert (done.returncode, machine.told("import")) == (2, [])
-        assert "nvidia-smi returned 'cat: " in done.stderr
+        assert "nvidia-smi -L returned 'cat: " in done.stderr
 
 
 def test_a_worker_on_the_cpu_does_not_query_gpus() -> None:

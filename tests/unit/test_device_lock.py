@@ -45,6 +45,22 @@ def test_a_lock_is_released_when_its_process_ends(gpu: str) -> None:
     check_free([gpu])
 
 
+def test_each_child_of_a_shared_gpu_has_its_place(gpu: str) -> None:
+    locks = [hold(gpu, place) for place in range(3)]
+    assert all(locks)
+    for devices in ([gpu] * 3, [gpu]):  # Catches: a worker beside others that share the GPU
+        with pytest.raises(InputError, match=IN_USE):
+            check_free(devices)
+    for lock in locks[:2]:
+        assert lock
+        lock.close()
+    check_free([gpu] * 2)
+    with pytest.raises(InputError, match=IN_USE):  # Catches: a check of the first place alone
+        check_free([gpu] * 3)
+    assert locks[2]
+    locks[2].close()
+
+
 def test_the_cpu_is_never_locked() -> None:
     # Catches: CPU_WORKERS=3, of which two do not start
     assert (hold("cpu"), hold("cpu")) == (None, None)

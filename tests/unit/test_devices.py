@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from charrnn.errors import InputError
-from worker.devices import choose_devices, pin, visible_gpus
+from worker.devices import choose_devices, label_of, pin, place_of, visible_gpus
 
 GPU_UUID = "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6"
 MIG_UUID = "MIG-1a2b3c4d-0000-1111-2222-333344445555"
+
+
+def listed(*gpus: str) -> str:
+    """Return the shell line that lists GPUs with these UUIDs as `nvidia-smi -L` does, those of parts below theirs."""
+    numbers, lines = iter(range(len(gpus))), []
+    for uuid in gpus:
+        part = "  MIG 3g.20gb     Device  0:" if uuid.startswith("MIG") else f"GPU {next(numbers)}: A card (40 GB)"
+        lines.append(f"echo '{part} (UUID: {uuid})'")
+    return "; ".join(lines)
+
+
+TWO = listed(GPU_UUID, "GPU-b")
 
 Machine = Callable[[str], None]
 
@@ -46,7 +59,7 @@ def test_auto_is_every_visible_gpu() -> None:
 @pytest.mark.parametrize("visible", ["", "-1"])
 def test_auto_is_cpu_where_all_gpus_are_hidden(machine: Machine, visible: str) -> None:
     # Catches: an empty variable treated as missing, which would use GPUs that somebody hid
-    machine("echo 0; echo 1")
+    machine(TWO)
     assert choose_devices("auto", gpus(visible)) == ["cpu"]
 
 
@@ -55,7 +68,7 @@ def test_auto_is_cpu_without_a_driver(machine: Machine) -> None:
 
 
 def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> None:
-    machine("echo 0; echo 1")
+    machine(TWO)
     assert choose_devices("auto", {}) == ["0", "1"]
 
 
@@ -64,30 +77,31 @@ def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> No
     ("line", "answer"),
     [
         ("echo NVIDIA-SMI has failed; exit 9", "NVIDIA-SMI has failed"),
-        ("echo 0; echo GPU 1 is lost >&2; exit 15", r"0\\nGPU 1 is lost"),
+        (f"{TWO}; echo GPU 1 is lost >&2; exit 15", r".*\\nGPU 1 is lost"),
         ("echo No devices were found", "No devices were found"),
-        ("echo 0; echo Unknown Error", r"0\\nUnknown Error"),
+        (f"{TWO}; echo Unknown Error", r".*\\nUnknown Error"),
+        (f"echo '  MIG 3g.20gb Device 0: (UUID: {MIG_UUID})'", f"MIG 3g.20gb Device 0: .UUID: {MIG_UUID}."),
         ("true", ""),
     ],
 )
 def test_a_failing_driver_is_an_error_with_its_output(machine: Machine, wanted: str, line: str, answer: str) -> None:
     # Catches: the CPU, or fewer GPUs, where the driver is faulty; its error text taken for GPUs
     machine(line)
-    with pytest.raises(InputError, match=f"nvidia-smi returned '{answer}'. .*Repair the driver"):
+    with pytest.raises(InputError, match=f"nvidia-smi -L returned '{answer}'. .*Repair the driver"):
         choose_devices(wanted, {})
 
 
 def test_a_driver_that_does_not_answer_is_an_error(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.devices.ANSWER_S", 0.2)
     machine("exec /bin/sleep 60")
-    with pytest.raises(InputError, match=r"nvidia-smi returned .* timed out after 0.2 seconds"):
+    with pytest.raises(InputError, match=r"nvidia-smi -L returned .* timed out after 0.2 seconds"):
         choose_devices("auto", {})
 
 
 def test_a_driver_that_cannot_be_started_is_an_error(machine: Machine, tmp_path: Path) -> None:
     machine("")
     (tmp_path / "nvidia-smi").write_text("#!/no/such/shell\n")
-    with pytest.raises(InputError, match=r"nvidia-smi returned .*No such file"):
+    with pytest.raises(InputError, match=r"nvidia-smi -L returned .*No such file"):
         choose_devices("auto", {})
 
 
@@ -97,7 +111,7 @@ def test_the_cpu_needs_no_driver(machine: Machine) -> None:
 
 
 def test_gpu_is_every_visible_gpu(machine: Machine) -> None:
-    machine("echo 0; echo 1")
+    machine(TWO)
     assert choose_devices("gpu", {}) == ["0", "1"]
     assert choose_devices("gpu", gpus("1")) == ["1"]
 
@@ -105,7 +119,7 @@ def test_gpu_is_every_visible_gpu(machine: Machine) -> None:
 @pytest.mark.parametrize("visible", ["", "-1", "-1,0"])
 def test_gpu_is_never_the_cpu(machine: Machine, visible: str) -> None:
     # Catches: a container with a GPU reservation that computes on the CPU because its GPUs are hidden
-    machine("echo 0; echo 1")
+    machine(TWO)
     with pytest.raises(InputError, match="--devices gpu found no GPU"):
         choose_devices("gpu", gpus(visible))
 
@@ -118,18 +132,18 @@ def test_gpu_is_never_the_cpu_without_a_driver(machine: Machine) -> None:
 @pytest.mark.parametrize("wanted", ["auto", "gpu"])
 def test_an_inherited_choice_that_names_a_gpu_twice_is_refused(wanted: str) -> None:
     # Catches: two children on one GPU
-    with pytest.raises(InputError, match="each once. Visible GPUs: 0, 0"):
+    with pytest.raises(InputError, match="each once, .* Visible GPUs: 0, 0"):
         choose_devices(wanted, gpus("0,0"))
 
 
 def test_an_inherited_choice_is_not_widened_by_the_driver(machine: Machine) -> None:
-    machine("echo 0; echo 1")
-    assert visible_gpus(gpus("1")) == ["1"]
+    machine(TWO)
+    assert [gpu.name for gpu in visible_gpus(gpus("1"))] == ["1"]
 
 
 def test_an_inherited_choice_ends_at_its_first_invalid_id() -> None:
     # CUDA sees only the devices before the invalid id. Catches: a hidden GPU taken for a visible one
-    assert visible_gpus(gpus("0,-1,1")) == ["0"]
+    assert [gpu.name for gpu in visible_gpus(gpus("0,-1,1"))] == ["0"]
 
 
 def test_an_inherited_choice_can_be_narrowed_in_any_order() -> None:
@@ -141,9 +155,29 @@ def test_a_uuid_is_passed_through(uuid: str) -> None:
     assert choose_devices("auto", gpus(f"{uuid},{GPU_UUID[:-1]}0")) == [uuid, f"{GPU_UUID[:-1]}0"]
 
 
-@pytest.mark.parametrize("wanted", ["4", "0,4", "0,cpu", "", "0,", "00"])
+NOT_SHARED = (
+    "0*",
+    "0*0",
+    "0*-1",
+    "0*17",
+    "0*1e1",
+    "0*03",
+    "0**2",
+    "*2",
+    "0*2*2",
+    "0*2,0",
+    "cpu*2",
+    "gpu*2",
+    "4*2",
+    "0*²",
+)
+
+
+@pytest.mark.parametrize("wanted", ["4", "0,4", "0,cpu", "", "0,", "00", *NOT_SHARED])
 def test_an_invisible_gpu_is_refused(wanted: str) -> None:
-    with pytest.raises(InputError, match=f"--devices {wanted} is not valid. .* each once. Visible GPUs: 0, 1"):
+    with pytest.raises(
+        InputError, match=f"--devices {re.escape(wanted)} is not valid. .* each once, .* Visible GPUs: 0, 1"
+    ):
         choose_devices(wanted, gpus("0,1"))
 
 
@@ -156,6 +190,59 @@ def test_each_gpu_is_assigned_to_one_child() -> None:
     # Catches: two children that share a GPU's memory
     with pytest.raises(InputError, match=r"--devices 0,0 is not valid. .* each once"):
         choose_devices("0,0", gpus("0,1"))
+
+
+def test_children_that_share_a_gpu_have_places_on_it() -> None:
+    devices = choose_devices("1*3, 0", gpus("0,1"))
+    assert devices == ["1", "1", "1", "0"]
+    # Catches: children with the same place, of which all but one cannot start
+    assert [place_of(devices, index) for index in range(4)] == [(0, 3), (1, 3), (2, 3), (0, 1)]
+    assert [label_of(devices, index) for index in (0, 2, 3)] == ["1 (1 of 3)", "1 (3 of 3)", "0"]
+
+
+def test_sixteen_children_are_the_most_that_share_a_gpu() -> None:
+    assert choose_devices("0*16", gpus("0")) == ["0"] * 16
+
+
+def test_a_shared_gpu_s_memory_is_divided(machine: Machine, tmp_path: Path) -> None:
+    machine('[ "$*" = "--id=1 --query-gpu=memory.total --format=csv,noheader,nounits" ] && echo 24000')
+    environ: dict[str, str] = {}
+    pin("1", HOME, environ, shares=3)
+    # Catches: three processes that may each take all of it; JAX's old variable, which it refuses beside the new one
+    assert (environ["XLA_CLIENT_MEM_FRACTION"], "XLA_PYTHON_CLIENT_MEM_FRACTION" in environ) == ("0.267", False)
+    assert (environ["TENSORFLOW_GPU_MEMORY_MIB"], environ["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("6400", "true")
+
+
+@pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+def test_the_user_s_share_of_memory_is_kept_and_an_unknown_size_sets_no_limit(machine: Machine, name: str) -> None:
+    machine("echo '[N/A]'")
+    environ = {name: "0.1"}
+    pin(MIG_UUID, HOME, environ, shares=3)
+    assert {key: value for key, value in environ.items() if "FRACTION" in key or "MIB" in key} == {name: "0.1"}
+
+
+def test_a_gpu_of_one_child_has_no_limit(machine: Machine) -> None:
+    machine("echo 24000")
+    environ: dict[str, str] = {}
+    pin("1", HOME, environ)
+    assert not {key for key in environ if "FRACTION" in key or "MIB" in key}
+
+
+def test_a_divided_gpu_is_its_parts(machine: Machine) -> None:
+    others = [f"MIG-{number}" for number in range(3)]
+    machine(listed(GPU_UUID, *others[:2], "GPU-b", "GPU-c", others[2]))
+    # Catches: a divided GPU that is used as a whole, which CUDA refuses; parts after the first that are lost
+    assert choose_devices("auto", {}) == [*others[:2], "1", others[2]]
+    assert choose_devices(f"{others[2]},{others[0]}*2", {}) == [others[2], others[0], others[0]]
+    with pytest.raises(InputError, match=f"--devices 0 is not valid. .*Visible GPUs: {others[0]}, {others[1]}, 1, "):
+        choose_devices("0", {})
+
+
+def test_a_uuid_that_the_driver_lists_is_the_gpu_with_its_number(machine: Machine) -> None:
+    machine(TWO)
+    assert choose_devices(f"GPU-b,{GPU_UUID}*2", {}) == ["1", "0", "0"]
+    with pytest.raises(InputError, match="each once"):  # Catches: a GPU that is named in both ways
+        choose_devices(f"0,{GPU_UUID}", {})
 
 
 def test_a_pinned_gpu_is_the_only_visible_one() -> None:

@@ -1,7 +1,8 @@
 """Fake GPUs: TensorFlow finds the visible ones among those in $FAKE_GPUS/gpus, and computes on the CPU.
 
 Python imports this at the start of every process that has its folder on PYTHONPATH. $FAKE_GPUS/log records the
-environment of a process when it began to import TensorFlow, the GPUs for which it set memory growth, and os._exit.
+environment of a process when it began to import TensorFlow, the GPUs for which it set memory growth or a limit, and
+os._exit.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ def install(tensorflow: ModuleType) -> None:
 
     config.list_physical_devices = list_physical_devices
     config.experimental.get_device_details = lambda gpu: {"device_name": "a card"}
+    config.set_logical_device_configuration = lambda gpu, parts: tell(
+        "limit", gpu=gpu.name, mib=[part.memory_limit for part in parts]
+    )
     config.experimental.set_memory_growth = lambda gpu, on: tell("growth", gpu=gpu.name, on=on)
     tensorflow.convert_to_tensor = convert_to_tensor  # type: ignore[attr-defined]  # mypy sees any module
 
