@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,33 +49,41 @@ class Plan:
         self.keep_mask = np.ones((steps, len(rows)), np.float32)
         self._spans: list[Spans] = []
         self._before = rows
-        # The rows that are then in the slots, and whether those have started, (K, B).
-        self._started: list[tuple[Tasks, np.ndarray]] = []
+        self._started: list[Spans] = []
 
     def add(self, spans: Spans) -> None:
         """Add the work of some slots."""
         self._spans.append(spans)
         self.limited |= bool((spans.tasks.top_k < ALL).any() or (spans.tasks.top_p < 1.0).any())
 
-    def start(self, spans: Spans, rows: Tasks) -> None:
-        """Add the work of slots in which rows start.
-
-        Args:
-            spans: the work.
-            rows: the rows that are then in the slots, (B,).
-        """
+    def start(self, spans: Spans) -> None:
+        """Add the work of slots in which rows start, in the order of their times. None starts before those of the last
+        call."""
         self.add(spans)
         self.keep_mask[spans.starts - self.now, spans.slots] = 0.0
-        starts = np.full(len(rows), self.now + len(self.feed))
-        starts[spans.slots] = spans.starts
-        self._started.append((rows, self.times >= starts))
+        self._started.append(spans)
 
     def _each(self, field: str) -> np.ndarray:
         """Return a field of the row that each slot works on at each step."""
-        values: np.ndarray = getattr(self._before, field)
-        for rows, started in self._started:
-            values = np.where(started, getattr(rows, field), values)
-        return np.broadcast_to(values, self.feed.shape)
+        row: np.ndarray = getattr(self._before, field)
+        if not self._started:
+            return np.broadcast_to(row, self.feed.shape)
+        # Each step's values are those of the step before, with some replaced: a fifth of the time of `np.where`.
+        slots, counts = self._starts
+        new = np.concatenate([getattr(spans.tasks, field) for spans in self._started])
+        values, row = np.empty(self.feed.shape, row.dtype), row.copy()
+        for k, (first, last) in enumerate(pairwise(counts)):
+            row[slots[first:last]] = new[first:last]
+            values[k] = row
+        return values
+
+    @cached_property
+    def _starts(self) -> tuple[np.ndarray, list[int]]:
+        """The slots in which rows start, in the order of their times, and how many before each step and the end."""
+        starts, slots = (
+            np.concatenate([getattr(each, name) for each in self._started]) for name in ("starts", "slots")
+        )
+        return slots, np.searchsorted(starts, self.now + np.arange(len(self.feed) + 1)).tolist()
 
     @property
     def key(self) -> np.ndarray:

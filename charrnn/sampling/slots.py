@@ -75,7 +75,7 @@ class Slots:
             count = len(tasks) if in_time.all() else 1 + int(in_time.argmin())
             started, self.ahead = tasks[:count].start(times[:count]), self.ahead[count:]
             self.tasks = self.tasks.put(slots[:count], started)
-            plan.start(self._work(plan, started, slots[:count], times[:count]), self.tasks)
+            plan.start(self._work(plan, started, slots[:count], times[:count]))
             free = np.concatenate([free[count:], again[:count]])
         self.now += self.steps
         return plan

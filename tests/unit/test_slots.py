@@ -144,6 +144,9 @@ def check_like_plain(rows: list[Row], batch: int, steps: int) -> None:
         assert (limits is not None) == any(task.row.top_k < ALL or task.row.top_p < 1.0 for *_, task in spans)
         for k, slot, inputs in plain.inputs(spans):
             assert {name: values[k, slot] for name, values in given.items()} == {name: inputs[name] for name in given}
+        np.testing.assert_array_equal(
+            given["number"], uniforms(plan.key, plan.times)
+        )  # Catches: rows that are overwritten
         ids, nats = sampled(plan.key, plan.times)
         expected += plain.collect(spans, ids, nats, reports[1])
         found += slots.collect(plan, ids, nats, reports[0])
