@@ -68,7 +68,7 @@ def prometheus(metrics: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def true_alerts(prometheus: Prometheus, disk: str = "") -> set[str]:
-    """Return the alerts whose expressions are true at the last scrape. Of the disks, only one that a test made counts."""
+    """Return the alerts whose expressions are true at the last scrape, and of the disks only one that a test made."""
     scraped = until(lambda: prometheus.query("max(timestamp(charrnn_up))"), "a scrape that was in time")
     now = float(scraped[0]["value"][1])
     found = {name: prometheus.query(expression, now) for name, expression in ALERTS.items()}
