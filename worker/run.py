@@ -164,6 +164,7 @@ class Worker:
         device, label = self.devices[index], devices.label_of(self.devices, index)
         place, shares = devices.place_of(self.devices, index)
         devices.pin(device, self.settings.home, shares=shares)
+        devices.leave_out_unneeded()
         self.pulse.beat(index)
         logs.identify(f"{self.life}/{index}", label)
         logger.info("child process %d started: device %s", index, label, extra={"event": "started"})

@@ -72,12 +72,12 @@ beside = pytest.mark.slow("test_bench_runs_to_its_last_line")
 @pytest.mark.parametrize(
     ("bench", "options", "keys"),
     [
-        ("training", (), TRAINING),
+        pytest.param("training", (), TRAINING, marks=beside),
         pytest.param("notebook", (), NOTEBOOK, marks=beside),
         pytest.param("sampling", (), SAMPLING, marks=beside),  # 17 s of CPU, and 25 s
         pytest.param("pipeline", (), PIPELINE, marks=beside),
         pytest.param("terminal", (), TERMINAL, marks=beside),
-        pytest.param("host", (), HOST, marks=beside),
+        ("host", (), HOST),
         pytest.param("gpu", (), GPU, marks=beside),
         pytest.param("notebook", ("--method", "window", "--check-keras", "2"), CHECK_KERAS, marks=beside),
     ],
@@ -93,26 +93,16 @@ def test_bench_of_the_page_runs_to_its_last_line() -> None:
     assert sorted(found["sqlite"]) == sorted(PAGE.split())
 
 
-@pytest.mark.parametrize(
-    "database",
-    [
-        "sqlite",
-        pytest.param("postgresql", marks=pytest.mark.slow("test_bench_of_the_store_runs_to_its_last_line")),
-    ],
-)
+@beside
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_bench_of_the_store_runs_to_its_last_line(database: str) -> None:
     found = last_line("store", "--databases", database)
     assert list(found) == [database]
     assert sorted(found[database]) == sorted(STORE.split())
 
 
-@pytest.mark.parametrize(
-    "database",
-    [
-        "postgresql",
-        pytest.param("sqlite", marks=pytest.mark.slow("test_bench_of_the_fleet_runs_to_its_last_line")),
-    ],
-)
+@beside
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_bench_of_the_fleet_runs_to_its_last_line(database: str) -> None:
     found = last_line("fleet", "--databases", database)
     of_sizes = [f"{name}_{workers}" for name in OF_FLEET.split() for workers in (2, 4)]

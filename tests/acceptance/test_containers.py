@@ -87,14 +87,14 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def stack(deployment: Deployment) -> Stack:
-    stack = Stack(deployment, deployment.new("producer"))
+def services(deployment: Deployment) -> Stack:
+    services = Stack(deployment, deployment.new("producer"))
     for name in ("redis", "postgres"):
-        stack.start(name)
+        services.start(name)
     for name in WORKERS:
-        stack.start(name)
-    stack.container("scheduler").start()
-    return stack
+        services.start(name)
+    services.container("scheduler").start()
+    return services
 
 
 @dataclass
@@ -113,8 +113,8 @@ class Carried:
     scope="module",
     params=["short", pytest.param("long", marks=pytest.mark.slow("test_an_emptied_broker_loses_nothing"))],
 )
-def carried(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Carried:
-    folder, console = tmp_path_factory.mktemp("in"), stack.console
+def carried(services: Stack, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Carried:
+    folder, console = tmp_path_factory.mktemp("in"), services.console
     folder.chmod(0o755)  # readable for the image's user
     (folder / "text.txt").write_text(make_text(800))
     training = ("tiny", "/in/text.txt", *TINY)
@@ -126,16 +126,16 @@ def carried(stack: Stack, request: pytest.FixtureRequest, tmp_path_factory: pyte
     used, codes = set[str](), dict[str, int]()
     for name in PIECES:
         if request.param == "long":
-            until(partial(stack.has_done_more_than, stack.parts_done), "a part")
-        used |= stack.used()
-        codes[name] = stack.container(name).stop()
-        stack.start(name) if name != "scheduler" else stack.container(name).start()
-    assert request.param == "short" or stack.status(job)["state"] == "running", "the job was too quick for this test"
+            until(partial(services.has_done_more_than, services.parts_done), "a part")
+        used |= services.used()
+        codes[name] = services.container(name).stop()
+        services.start(name) if name != "scheduler" else services.container(name).start()
+    assert request.param == "short" or services.status(job)["state"] == "running", "the job was too quick for this test"
     console.ok("wait", job, timeout_s=500)
     again = console.ok(*sampling, "--wait", stdin=seeds.splitlines()[0]).strip()
     console.ok("doctor")
     lines, undisturbed = (console.ok("results", number).splitlines() for number in (job, again))
-    return Carried(samples, lines, undisturbed, codes, used | stack.used(), stack.administrate("acl", "log"))
+    return Carried(samples, lines, undisturbed, codes, used | services.used(), services.administrate("acl", "log"))
 
 
 def test_every_row_exists_once_and_equals_a_run_without_faults(carried: Carried) -> None:
@@ -148,15 +148,15 @@ def test_every_service_stops_gracefully_at_sigterm(carried: Carried) -> None:
     assert carried.exit_codes == {**dict.fromkeys(PIECES, 0), "scheduler": -signal.SIGTERM}
 
 
-def test_the_page_is_served_to_who_has_the_token(stack: Stack, carried: Carried) -> None:
-    container = stack.container("web").start()
+def test_the_page_is_served_to_who_has_the_token(services: Stack, carried: Carried) -> None:
+    container = services.container("web").start()
     until(lambda: "web interface at" in container.log, "the page")
     assert container.execute("python3", "-c", PAGE).stdout.split() == ["True", "401"]
     assert container.stop() == 0
 
 
-def test_the_profile_metrics_serves_those_of_the_store(stack: Stack, carried: Carried) -> None:
-    container = stack.container("metrics").start()
+def test_the_profile_metrics_serves_those_of_the_store(services: Stack, carried: Carried) -> None:
+    container = services.container("metrics").start()
     until(lambda: "metrics at" in container.log, "the metrics")
     metrics = container.execute("python3", "-c", METRICS).stdout.splitlines()
     assert {f'charrnn_up{{service="{name}"}} 1.0' for name in ("broker", "files", "store")} <= set(metrics)
@@ -169,44 +169,44 @@ def test_the_broker_s_user_has_the_rights_that_are_used_and_no_others(carried: C
     assert carried.denied.strip() == ""
 
 
-def test_waiting_notifications_survive_a_broker_restart(stack: Stack, carried: Carried) -> None:
+def test_waiting_notifications_survive_a_broker_restart(services: Stack, carried: Carried) -> None:
     # Catches: `user default off` alone: Redis replays transactions as that user, and would drop them all
-    assert "NOPERM" not in stack.container("redis").log
+    assert "NOPERM" not in services.container("redis").log
 
 
-def test_the_broker_rejects_unauthenticated_users(stack: Stack) -> None:
-    plain = stack.container("redis").execute("valkey-cli", "-h", "redis", "ping")
+def test_the_broker_rejects_unauthenticated_users(services: Stack) -> None:
+    plain = services.container("redis").execute("valkey-cli", "-h", "redis", "ping")
     assert "PONG" not in plain.stdout + plain.stderr
     for user in ("charrnn", "default"):
-        assert "NOAUTH" in stack.broker(user, "guessed", "ping")
+        assert "NOAUTH" in services.broker(user, "guessed", "ping")
 
 
-def test_the_user_of_the_health_check_can_only_ping(stack: Stack) -> None:
-    assert stack.broker("health", "none", "ping").strip() == "PONG"
-    assert "NOPERM" in stack.broker("health", "none", "get", "charrnn:store")
+def test_the_user_of_the_health_check_can_only_ping(services: Stack) -> None:
+    assert services.broker("health", "none", "ping").strip() == "PONG"
+    assert "NOPERM" in services.broker("health", "none", "get", "charrnn:store")
 
 
-def test_the_database_takes_no_connection_without_tls(stack: Stack) -> None:
-    done = stack.container("postgres").execute("psql", "host=postgres user=charrnn sslmode=disable", "--no-password")
+def test_the_database_takes_no_connection_without_tls(services: Stack) -> None:
+    done = services.container("postgres").execute("psql", "host=postgres user=charrnn sslmode=disable", "--no-password")
     assert "no encryption" in done.stderr
 
 
 @pytest.mark.parametrize("server", ["broker", "store"])
-def test_a_server_certificate_of_another_authority_is_rejected(stack: Stack, server: str, tmp_path: Path) -> None:
+def test_a_server_certificate_of_another_authority_is_rejected(services: Stack, server: str, tmp_path: Path) -> None:
     # Catches: TLS without a check of the certificate
     for name in ("secrets.sh", "redis.acl"):
         shutil.copy(ROOT / "deploy" / name, tmp_path)
     subprocess.run(["/bin/sh", tmp_path / "secrets.sh"], check=True, capture_output=True)
-    done = stack.console.run("doctor", "--json", volumes={tmp_path / "secrets" / "ca.crt": CA})
+    done = services.console.run("doctor", "--json", volumes={tmp_path / "secrets" / "ca.crt": CA})
     assert done.returncode == 4
     (check,) = (check for check in json.loads(done.stdout) if check["name"] == server)
     assert not check["ok"]
     assert "certificate" in check["detail"]
 
 
-def test_no_log_or_environment_contains_a_password(stack: Stack, carried: Carried) -> None:
-    secret = [stack.deployment.secret(name).read_text().strip() for name in ("postgres_password", "redis_url")]
+def test_no_log_or_environment_contains_a_password(services: Stack, carried: Carried) -> None:
+    secret = [services.deployment.secret(name).read_text().strip() for name in ("postgres_password", "redis_url")]
     passwords = (secret[0], secret[1].split(":")[2].split("@")[0])
-    for container in stack.deployment.containers.values():
+    for container in services.deployment.containers.values():
         seen = f"{container.log if container.process else ''} {container.environment}"
         assert not [password for password in passwords if password in seen]

@@ -23,9 +23,10 @@ from charrnn.jobs.sources import PREFIX
 from charrnn.jobs.store.tables import jobs, slots
 from charrnn.options import SamplingOptions
 from tests.fixtures.processes import until
-from tests.fixtures.store import each_database
 
-pytestmark = each_database
+# On SQLite, one writer at a time, there is less to go wrong.
+sqlite = pytest.param("sqlite", marks=pytest.mark.slow("test_each_slot_becomes_exactly_one_job"))
+pytestmark = pytest.mark.parametrize("store_url", [sqlite, "postgresql"], indirect=True)
 
 PROCESSES, SCHEDULES, HOURS = 3, 20, 4
 HOUR_MS, LOOK_MS = 3_600_000, 5_000  # the clock advances by LOOK_MS per poll: a dead process is soon noticed

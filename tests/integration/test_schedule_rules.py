@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 from charrnn.errors import NotFoundError
 from charrnn.jobs.job.requests import GenerateRequest, Request
 from charrnn.jobs.job.schedule import ShownSlot
-from charrnn.jobs.job.states import JobState
+from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.store.scheduled import slots as schedules
 from charrnn.jobs.store.scheduled.slots import KEPT_SLOTS
 from charrnn.jobs.store.tables import jobs
@@ -332,9 +332,12 @@ def test_a_running_job_is_found_after_many_skipped_slots(nights: Nights, add: Ad
     # Catches: slots deleted by age alone, with the one that names the job
     add("* * * * *", overlap="skip")
     nights.at("2026-01-01T00:01")
+    minutes = [ms("2026-01-01") + minute * MINUTE_MS for minute in range(2, KEPT_SLOTS + 4)]
     with nights.client.connections.store.write() as connection:
-        for minute in range(2, KEPT_SLOTS + 4):
-            schedules.decide(connection, "nightly", ms("2026-01-01") + minute * MINUTE_MS)
+        skipped = [{"schedule": "nightly", "at": at, "state": SlotState.SKIPPED} for at in minutes[:-3]]
+        connection.execute(insert(slots_table), skipped)
+        for at in minutes[-3:]:
+            schedules.decide(connection, "nightly", at)
         kept = schedules.newest(connection, "nightly", 2 * KEPT_SLOTS)
     assert (len(kept), kept[0].at) == (KEPT_SLOTS + 1, ms("2026-01-01") + (KEPT_SLOTS + 3) * MINUTE_MS)
     assert [slot.at for slot in kept if slot.job is not None] == [ms("2026-01-01T00:01")]

@@ -1,4 +1,7 @@
-"""TensorFlow's notices stay off stderr, and everything else reaches it. Each test runs a process of its own."""
+"""What an import of TensorFlow prints and imports: no notices, and in a worker neither JAX nor pandas.
+
+Each test runs a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import subprocess
 import sys
 
 import pytest
+
+from charrnn.backend import JAX, choose_backend
 
 COMPUTE = "from charrnn.backend import ops; ops.compile_xla(ops.exp)(ops.ones((8,)))"
 DIE = """
@@ -32,7 +37,15 @@ def test_computing_prints_nothing() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("level", ["0", "1"])
+@pytest.mark.skipif(choose_backend() == JAX, reason="JAX imports neither")
+def test_a_worker_does_not_import_what_it_does_not_need() -> None:
+    # Catches: a release of TensorFlow that cannot do without them
+    code = f"import sys; from worker.devices import leave_out_unneeded; leave_out_unneeded(); {COMPUTE}"
+    done = run(f"{code}; print([name for name in ('jax', 'pandas') if sys.modules[name]])")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("level", ["0", pytest.param("1", marks=pytest.mark.slow("test_computing_prints_nothing"))])
 def test_the_users_log_level_holds(level: str) -> None:
     # Catches: a level that is overridden, and a test above that would see no notice
     done = run(COMPUTE, TF_CPP_MIN_LOG_LEVEL=level)
