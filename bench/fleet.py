@@ -176,7 +176,8 @@ def query_figures(server: Server, size: Size) -> dict[str, float]:
     """Return the milliseconds of what is repeated, in a store with a long history."""
     url = server.new_url()
     with tempfile.TemporaryDirectory(prefix="charrnn-") as home:
-        connections = Connections(Settings(home=Path(home), store_url=url))
+        # With a lease of 30 s the workers of the history would not count as alive by the time that `status` is timed.
+        connections = Connections(Settings(home=Path(home), store_url=url, lease_s=600))
         store = connections.store
         with store.write() as connection:
             template = add_job(connection, NewJob(spec=generate_spec(num_seeds=PART_ROWS))).id

@@ -17,6 +17,7 @@ from charrnn.jobs.store import lifecycle, registry
 from charrnn.jobs.store.database import Database
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.lifecycle import NewJob
+from charrnn.jobs.store.shown.queues import MOST_USERS
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, parts, submitters
 from charrnn.jobs.store.turns import forget_idle
@@ -116,6 +117,10 @@ def test_others_who_wait_are_counted(client: Client, leases: Leases, add_job: Ad
     assert client.status(job).waiting_for == "jobs of 2 other users take turns with it"
     waits = f"1 part of job {job} is ahead; jobs of 2 other users take turns with it"
     assert client.status(second).waiting_for == waits
+    for number in range(MOST_USERS):
+        add_job(submitted_by=f"user {number}")
+    # Catches: a count that stops somewhere and does not say so
+    assert client.status(job).waiting_for == f"jobs of at least {MOST_USERS} other users take turns with it"
 
 
 @each_database

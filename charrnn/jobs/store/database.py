@@ -10,27 +10,29 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock, local
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Row,
     Select,
     Table,
     func,
+    literal_column,
     select,
 )
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from charrnn.errors import DamagedError, InputError, UnreachableError
 from charrnn.jobs.settings import CONNECTIONS
 from charrnn.jobs.store.opening import ALONE, HOW, POSTGRESQL, READ, SQLITE, WRITE, WRITE_SOON, open_engine, shown
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 SCHEMA_LOCK = 0x63686172726E6E  # "charrnn" as a number
 NOT_PERMITTED = "42501"  # PostgreSQL's SQLSTATE for a missing privilege
@@ -180,8 +182,11 @@ class Database:
             raise UnreachableError(f"The store {self.url} does not answer: {reason}{hint}") from error
 
 
-class _Now(ColumnElement[int]):
-    """The time in milliseconds by the database's clock and not the host's, since hosts disagree."""
+class _Now(FunctionElement[int]):
+    """The time in milliseconds by the database's clock and not the host's, since hosts disagree.
+
+    It is a function, since SQLAlchemy compiles a statement with another kind of element anew for each execution.
+    """
 
     type = BigInteger()
     inherit_cache = True
@@ -227,6 +232,11 @@ def insert_missing(connection: Connection, table: Table, **values: Any) -> Row[A
     """Insert a row unless one with an equal unique value exists. Return its primary key, or None if one exists."""
     statement = _insert(connection, table).values(values).on_conflict_do_nothing()
     return connection.execute(statement.returning(*table.primary_key)).one_or_none()
+
+
+def limited(query: Select[*Ts], number: int) -> Select[*Ts]:
+    """Return a query of the first rows. With a parameter as its limit, PostgreSQL would plan it for each execution."""
+    return query.limit(literal_column(str(number)))
 
 
 def count_rows(connection: Connection, query: Select[Any]) -> int:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Row,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     delete,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, UnreachableError, shorten
 from charrnn.jobs.job.file_ref import FileRef
@@ -41,7 +44,7 @@ from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store import counters
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
-from charrnn.jobs.store.database import NOW, count_rows, upsert
+from charrnn.jobs.store.database import NOW, count_rows, limited, upsert
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.reports import MERGED, add_report, merge_reports
@@ -95,21 +98,8 @@ class Leases:
 
     def _take(self, connection: Connection, job: Turn, owner: str) -> Part | None:
         """Lease and return the job's first waiting part, or None if others were quicker."""
-        # Without a further condition, which makes PostgreSQL expect so few parts that it sorts them all.
-        first = select(parts.c.id).where(parts.c.job == job.id, QUEUED).order_by(parts.c.number).limit(1)
-        locked = first.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
-        values = {
-            "state": PartState.LEASED,
-            "attempts": parts.c.attempts + 1,
-            "token": parts.c.token + 1,
-            "owner": owner,
-            "lease_until": NOW + self.lease_ms,
-            "progress": None,
-        }
-        leased = update(parts).where(parts.c.id == locked, parts.c.spec_version <= SPEC_VERSION).values(values)
-        own = [column for column in parts.c if column.name in PART_COLUMNS]
-        checkpoint = cast(parts.c.checkpoint, Text).label("checkpoint")
-        row = connection.execute(leased.returning(*own, checkpoint)).one_or_none()
+        values = {"of_job": job.id, "by_owner": owner, "lease_ms": self.lease_ms}
+        row = connection.execute(_leasing(), values).one_or_none()
         if row is None:
             return None
         pass_turn(connection, job)
@@ -241,7 +231,7 @@ class Leases:
         newest = select(func.max(workers.c.spec_version)).scalar_subquery()
         readable = or_(parts.c.spec_version <= SPEC_VERSION, parts.c.spec_version <= newest)
         waits = select(parts.c.id).join(jobs, jobs.c.id == parts.c.job).where(claimable(jobs), QUEUED, readable)
-        first = waits.order_by(*BY_SUBMITTER).limit(at_most)
+        first = limited(waits.order_by(*BY_SUBMITTER), at_most)
         with self.store.read() as connection:
             counted = {queue: count_rows(connection, first.where(jobs.c.kind == queue)) for queue in QUEUES}
         return {queue: number for queue, number in counted.items() if number}
@@ -275,6 +265,25 @@ class Leases:
         if row is None:
             raise _lost(part)
         return row
+
+
+@cache
+def _leasing() -> ReturningUpdate[Any]:
+    """Return the update that leases the first waiting part of a job. It is made once, as those of `turns` are."""
+    # Without a further condition, which makes PostgreSQL expect so few parts that it sorts them all.
+    first = limited(select(parts.c.id).where(parts.c.job == bindparam("of_job"), QUEUED).order_by(parts.c.number), 1)
+    locked = first.with_for_update(skip_locked=True).correlate(None).scalar_subquery()
+    values = {
+        "state": PartState.LEASED,
+        "attempts": parts.c.attempts + 1,
+        "token": parts.c.token + 1,
+        "owner": bindparam("by_owner"),
+        "lease_until": NOW + bindparam("lease_ms"),
+        "progress": None,
+    }
+    leased = update(parts).where(parts.c.id == locked, parts.c.spec_version <= SPEC_VERSION).values(values)
+    own = [column for column in parts.c if column.name in PART_COLUMNS]
+    return leased.returning(*own, cast(parts.c.checkpoint, Text).label("checkpoint"))
 
 
 def _held(part: Part, *states: PartState) -> ColumnElement[bool]:

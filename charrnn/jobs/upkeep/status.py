@@ -12,7 +12,7 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.json_object import field_values, reading
 from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
-from charrnn.jobs.job.specs import SPEC_VERSION
+from charrnn.jobs.job.specs import SPEC_VERSION, TrainSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import POLL_S, Job, JobStatus, no_release, no_worker
 from charrnn.jobs.store.shown import queues
@@ -34,14 +34,15 @@ def job_status(connections: Connections, job_id: int | None, *, after_epoch: int
     store = connections.store
     with store.read():  # one transaction, and one state of the job
         job = store.job(job_id)
-        leased = store.parts(job.id, PartState.LEASED)
+        begun, trains = job.started_at is not None, job.kind == TrainSpec.QUEUE  # nobody asks for what cannot exist
+        leased = store.parts(job.id, PartState.LEASED) if begun else []
         running = (RunningPart(part=part.number, attempt=part.attempts, progress=part.progress) for part in leased)
         return JobStatus(
             **field_values(job),
             progress=tuple(running),
-            report=_report(connections, job),
-            history=tuple(store.history(job.id, after_epoch)),
-            engines=tuple(store.engines(job.id)),
+            report=None if trains else _report(connections, job),
+            history=tuple(store.history(job.id, after_epoch)) if begun and trains else (),
+            engines=tuple(store.engines(job.id)) if begun else (),
             waiting_for=None if leased or job.ended else _waiting_for(connections, job),
         )
 
@@ -72,9 +73,10 @@ def follow(connections: Connections, job_id: int, timeout_s: float | None) -> It
 
 
 def _report(connections: Connections, job: Job) -> ReportSummary | None:
+    if job.started_at is None:
+        return None
     try:
-        report = connections.store.report(job.id)
-        if report is None or job.started_at is None:
+        if (report := connections.store.report(job.id)) is None:
             return None
         with reading(f"the report of job {job.id}"):  # it may have values of any type
             return summarize(report, queue_seconds=(job.started_at - job.created_at) / 1000)
@@ -110,7 +112,8 @@ def _busy(jobs: Sequence[int]) -> str:
 
 
 def _ahead(ahead: queues.Ahead) -> str:
-    others = f"jobs of {counted(ahead.others, 'other user')} take turns with it" if ahead.others else ""
+    least = "at least " if ahead.others == queues.MOST_USERS else ""
+    others = f"jobs of {least}{counted(ahead.others, 'other user')} take turns with it" if ahead.others else ""
     if not ahead.parts:
         return others
     shown = ", ".join(f"{counted(count, 'part')} of job {other}" for other, count in ahead.parts.items())

@@ -6,8 +6,9 @@ Each worker looks once a second, so a look is one statement without a transactio
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import ColumnElement, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, or_, select, update
 
 from charrnn.jobs.store.database import NOW, Database, insert_missing
 from charrnn.jobs.store.scheduled import events, slots
@@ -32,11 +33,16 @@ def look(database: Database, maintain_ms: int) -> Due:
     Args:
         maintain_ms: milliseconds between two rounds of maintenance.
     """
+    return Due(*map(bool, database.read_row(_looking(maintain_ms))))
+
+
+@cache
+def _looking(maintain_ms: int) -> Select[bool, bool, bool]:
+    """Return the query of a look. It is made once: to make it takes a process as long as to execute it."""
     now = select(NOW).scalar_subquery()  # read once: PostgreSQL compares no index with a clock that runs on
     undecided = exists().where(slots.undecided(now))
     scheduled = or_(undecided, exists().where(slots.unclaimed(now)), events.any_ended(now))
-    tasks = select(_due(MAINTAIN, maintain_ms, now), _due(TIDY, TIDY_MS, now), scheduled)
-    return Due(*map(bool, database.read_row(tasks)))
+    return select(_due(MAINTAIN, maintain_ms, now), _due(TIDY, TIDY_MS, now), scheduled)
 
 
 def claim_round(database: Database, name: str, every_ms: int) -> bool:
