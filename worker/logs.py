@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from billiard.exceptions import WorkerLostError
 from billiard.util import get_logger
@@ -17,6 +17,7 @@ from billiard.util import get_logger
 from charrnn.errors import CharrnnError, shorten
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
+from charrnn.jobs.upkeep.submissions import SLOT
 
 TEXT, JSON = "text", "json"
 OURS = ("charrnn", "scheduler", "worker")  # loggers that log from level INFO; those of libraries, from WARNING
@@ -32,9 +33,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 def begin(form: str) -> None:
     """Write the log in this format from now on, in this process and its children."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if form == JSON else TextLines())
-    handler.addFilter(tell_death_once)
+    handler = make_handler(form)
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     get_logger().addHandler(handler)  # the pool's logger, which does not propagate, tells how a child ended
     if form == JSON:
@@ -44,6 +43,15 @@ def begin(form: str) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
+def make_handler(form: str) -> logging.StreamHandler[TextIO]:
+    """Return what writes the lines of a log to standard error in this format."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if form == JSON else TextLines())
+    handler.addFilter(tell_death_once)
+    handler.addFilter(name_schedule)
+    return handler
+
+
 def tell_death_once(record: logging.LogRecord) -> bool:
     """Let one line of ours tell that a child ended, in place of the pool's line and Celery's traceback."""
     if record.msg == POOL_LINE and isinstance(record.args, tuple):
@@ -51,6 +59,14 @@ def tell_death_once(record: logging.LogRecord) -> bool:
         record.msg, record.args = "child process %s ended (%s); another one takes its place", (pid, how)
         record.event = "died"
     return not (isinstance(record.args, tuple) and any(isinstance(item, WorkerLostError) for item in record.args))
+
+
+def name_schedule(record: logging.LogRecord) -> bool:
+    """Let a line name the schedule that is submitted, such as a warning about its text."""
+    slot = SLOT.get()
+    if slot is not None and not hasattr(record, "schedule"):
+        record.msg, record.args, record.schedule = f"schedule {slot}: {record.getMessage()}", (), slot.schedule
+    return True
 
 
 def fail(error: CharrnnError) -> None:

@@ -269,7 +269,7 @@ class Schedules:
             raise
         except Exception as error:
             if self._logged_errors.get(name) != str(error):  # log it once, not in each round
-                logger.exception("schedule %s cannot be processed", name)
+                logger.exception("schedule %s cannot be processed", name, extra={"schedule": name})
             self._logged_errors[name] = str(error)
 
     def _advance(self, due: WaitingSlot, now: int) -> None:
@@ -305,13 +305,16 @@ class Schedules:
         except SkippedError as error:
             self._settle(slot, SlotState.UNCHANGED, str(error))
         except UnreachableError as error:
-            logger.warning("schedule %s: not submitted, next try in %d s: %s", slot, PAUSE_MS // 1000, error)
+            about = {"schedule": slot.schedule}
+            logger.warning(
+                "schedule %s: not submitted, next try in %d s: %s", slot, PAUSE_MS // 1000, error, extra=about
+            )
             with self._connections.store.write() as connection:
                 slots.postpone(connection, slot, now + PAUSE_MS)
         except CharrnnError as error:
             self._settle(slot, SlotState.FAILED, str(error), level)
         except Exception as error:  # otherwise it would stay due forever and block all later slots
-            logger.exception("schedule %s: unexpected error", slot)
+            logger.exception("schedule %s: unexpected error", slot, extra={"schedule": slot.schedule})
             self._settle(slot, SlotState.FAILED, f"{type(error).__name__}: {error}")
 
     def _request(

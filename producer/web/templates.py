@@ -76,6 +76,7 @@ def environment() -> Environment:
         "engine_lines": facts.engine_lines,
         "formats": FORMATS,
         "legend": texts.legend,
+        "lengths": texts.Lengths,
         "limits": Limits,
         "progress_line": facts.progress_line,
         "release": release,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, update
 
 from charrnn.errors import NotFoundError
-from charrnn.jobs.job.requests import GenerateRequest, Request
+from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import ShownSlot
 from charrnn.jobs.job.states import JobState, SlotState
 from charrnn.jobs.store.scheduled import slots as schedules
@@ -20,6 +23,7 @@ from charrnn.jobs.store.tables import slots as slots_table
 from charrnn.options import SamplingOptions
 from tests.fixtures.nights import MINUTE_MS, Add, Nights, ms
 from tests.fixtures.store import each_database
+from worker import logs
 
 pytestmark = each_database
 
@@ -257,6 +261,31 @@ def test_a_skipped_time_is_logged_with_its_reason(nights: Nights, add: Add, capl
             "schedule nightly at 2026-01-04 03:00:00 UTC: skipped: missed: no worker or scheduler ran at that time",
         ),
     ]
+
+
+def test_what_a_submit_logs_names_its_schedule(nights: Nights, add: Add, tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "poems.txt").write_text("a line of a poem\n" * 1000)
+    (texts / "empty.txt").touch()
+    add(request=TrainRequest(model="poems", paths=(str(texts),), rng_seed=None))
+    lines = {form: StringIO() for form in (logs.TEXT, logs.JSON)}
+    handlers = [logs.make_handler(form) for form in lines]
+    for handler, stream in zip(handlers, lines.values(), strict=True):
+        handler.setStream(stream)
+        logging.getLogger("charrnn").addHandler(handler)
+    try:
+        nights.at("2026-01-01T03:00")
+    finally:
+        for handler in handlers:
+            logging.getLogger("charrnn").removeHandler(handler)
+    named = "schedule nightly at 2026-01-01 03:00:00 UTC: "
+    # Catches: a warning about the text of one of a hundred schedules, which says nothing of whose it is
+    assert f"{named}Left out as empty: " in lines[logs.TEXT].getvalue()
+    found = [json.loads(line) for line in lines[logs.JSON].getvalue().splitlines()]
+    # Catches: a name that is put before a line which has it already, as the second handler sees all of them
+    assert all(line["message"].count(named) == 1 for line in found)
+    assert {line["schedule"] for line in found} == {"nightly"}
 
 
 def test_a_monitor_looks_at_the_last_run_however_many_times_were_skipped(

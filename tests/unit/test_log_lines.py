@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from charrnn.errors import MAX_MESSAGE
 from worker.logs import TextLines
+
+ROOT = Path(__file__).parents[2]
+EVENT = re.compile(r'"event": "(\w+)"|about\([\w.]*part, "(\w+)"')
+
+
+def test_every_event_of_a_log_is_documented() -> None:
+    sources = [path for folder in ("charrnn/jobs", "worker") for path in (ROOT / folder).rglob("*.py")]
+    logged = {word for path in sources for found in EVENT.findall(path.read_text()) for word in found if word}
+    section = (ROOT / "docs/commands.md").read_text().partition("\n## Logs\n")[2].partition("\n## ")[0]
+    assert len(logged) > 15
+    # Catches: an event that a monitor would wait for, if somebody knew its name
+    assert logged - set(re.findall(r"`(\w+)`", section)) == set()
 
 
 def line_of(message: str, *arguments: object, exc_info: bool = False) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
-from producer.web.templates import render
-from producer.web.views.texts import MAX_SHOWN, SHADES, shaded, shown
+from producer.web.templates import HERE, render
+from producer.web.views.texts import SHADES, Lengths, shaded, shown
 
 HOSTILE = "<script>alert(1)</script>{{7*7}} &amp; \"'"
 
@@ -31,9 +32,15 @@ def test_characters_that_cannot_be_seen_are_shown(text: str, expected: str) -> N
 
 
 def test_a_long_text_ends_with_how_much_more_there_is() -> None:
-    assert shown("a" * (MAX_SHOWN + 1)) == "a" * MAX_SHOWN + ' <span class="rest">… 1 character more</span>'
+    assert shown("a" * (Lengths.TEXT + 1)) == "a" * Lengths.TEXT + ' <span class="rest">… 1 character more</span>'
     assert shown("a" * 10, limit=10) == "a" * 10
-    assert "90 characters more" in shaded("a" * (MAX_SHOWN + 90), [0.0] * (MAX_SHOWN + 90))
+    assert "90 characters more" in shaded("a" * (Lengths.TEXT + 90), [0.0] * (Lengths.TEXT + 90))
+
+
+def test_templates_name_their_limits() -> None:
+    literal = re.compile(r"shown\(\d|\[:\d|limit=\d|_(?:text|of)\([^)]*\b\d{2,}")
+    # Catches: a limit that one page has and another has not
+    assert [path.name for path in (HERE / "templates").iterdir() if literal.search(path.read_text())] == []
 
 
 def test_each_probability_has_its_shade() -> None:

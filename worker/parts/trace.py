@@ -28,7 +28,8 @@ class PartTrace:
 
     def __init__(self) -> None:
         self.phases: list[Phase] = []
-        self.ended, self.error = "done", ""
+        self.ended = "done"
+        self.error: str | None = None
         self._last = time.time_ns()
 
     def claimed(self, began: int) -> None:
@@ -48,7 +49,7 @@ class PartTrace:
 
     def end(self, ended: str, error: Exception | None = None) -> None:
         """Record that the part ended in the middle of a phase."""
-        self.ended, self.error = ended, type(error).__name__ if error else ""
+        self.ended, self.error = ended, type(error).__name__ if error else None
         self.passed(ended)
 
     @contextmanager
@@ -67,4 +68,4 @@ class PartTrace:
         numbers = {"job": part.job, "part": part.number, "attempt": part.attempt, "rows": part.rows}
         words = {"queue": part.spec.QUEUE, "model": part.spec.model, "device": child.device, "ended": self.ended}
         parent = child.store.traceparent(part.job)
-        tracing.record("part", parent, self.phases, {**numbers, **words}, self.error or None)
+        tracing.record("part", parent, self.phases, {**numbers, **words}, self.error)

@@ -127,7 +127,8 @@ class Hooks:
             with self._connections.store.write() as connection:
                 events.mark(connection, run, self._now(), error)
         except CharrnnError as failure:  # nobody waits for this thread
-            logger.warning("schedule %s: its hook will run again, since this cannot be stored: %s", run.slot, failure)
+            again = "schedule %s: its hook will run again, since this cannot be stored: %s"
+            logger.warning(again, run.slot, failure, extra={"schedule": run.slot.schedule})
 
 
 def run_hook(hook: str, event: Event, home: Path) -> None:

@@ -232,9 +232,10 @@ def unnamed(
     named = _shared(store, gone) if old else None
     if named is not None:
         yield from (file for file in old if file.name not in named and _folder(file.name) not in named)
+    gone_folders = set(map(job_folder, gone))  # of a million jobs, perhaps
     for folder, stored in groupby(_old(files, JOBS, older_than_s), key=lambda file: _folder(file.name)):
         found = list(stored)
-        needed = None if folder in map(job_folder, gone) else _needed(store, folder)
+        needed = None if folder in gone_folders else _needed(store, folder)
         yield from (file for file in found if needed is not None and file.name not in needed)
 
 

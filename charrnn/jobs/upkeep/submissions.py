@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from charrnn.jobs.job.schedule import Slot
@@ -18,6 +19,9 @@ from charrnn.jobs.job.schedule import Slot
 # same submission, and hangs too, before it is given up. In this time, a text of several GB is read.
 LIMIT_S = 540.0
 WAIT_S = 5.0  # seconds that other schedules wait for one submission; most take less than one
+
+SLOT: ContextVar[Slot | None] = ContextVar("slot", default=None)
+"""The slot for which this thread submits or tells a hook. Logs name it in the lines of code that knows no schedule."""
 
 
 @dataclass
@@ -47,7 +51,7 @@ class Submissions:
             Exception: what `submit` raised, if it ended while this call waited.
         """
         self._running[slot.schedule] = submission = _Submission(slot)
-        thread = threading.Thread(target=_run, args=(submit, submission.ended), name=f"schedule {slot}", daemon=True)
+        thread = threading.Thread(target=_run, args=(submit, submission), name=f"schedule {slot}", daemon=True)
         thread.start()
         try:
             submission.ended.result(self.wait_s)
@@ -70,10 +74,11 @@ class Submissions:
         return [one.slot for one in late]
 
 
-def _run(submit: Callable[[], None], ended: Future[None]) -> None:
+def _run(submit: Callable[[], None], submission: _Submission) -> None:
+    SLOT.set(submission.slot)
     try:
         submit()
     except BaseException as error:  # for the thread that waits
-        ended.set_exception(error)
+        submission.ended.set_exception(error)
     else:
-        ended.set_result(None)
+        submission.ended.set_result(None)

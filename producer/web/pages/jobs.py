@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -13,6 +12,7 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.job.specs import QUEUES
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.rows import formats
+from charrnn.jobs.upkeep.listing import JobFilter
 from producer.output.progress import Pace
 from producer.web.feeds import Fragment
 from producer.web.report import POLICY, job_report
@@ -30,39 +30,26 @@ TYPES = {
 }
 
 
-@dataclass(frozen=True)
-class Filters:
-    """The jobs to list, as they stand in the address."""
-
-    state: str | None
-    kind: str | None
-    model: str | None
-    label: str | None
-    user: str | None
-    schedule: str | None
-    with_failures: bool
-
-    @classmethod
-    def of(cls, request: Request) -> Filters:
-        names = ("state", "kind", "model", "label", "user", "schedule")
-        values = {name: request.query_params.get(name) or None for name in names}
-        return cls(**values, with_failures=bool(request.query_params.get("with_failures")))
+def _filters(request: Request) -> JobFilter:
+    """Return which jobs to list, as they stand in the address."""
+    values: dict[str, Any] = {name: request.query_params.get(name) or None for name in JobFilter.__annotations__}
+    return cast(JobFilter, {**values, "with_failures": values["with_failures"] is not None})
 
 
-def _listed(request: Request, filters: Filters) -> dict[str, Any]:
+def _listed(request: Request, filters: JobFilter) -> dict[str, Any]:
     client: Client = request.app.state.client
-    found = client.jobs(PAGE + 1, before=whole_number(request, "before"), **asdict(filters))
+    found = client.jobs(PAGE + 1, before=whole_number(request, "before"), **filters)
     return {
         "jobs": found[:PAGE],
         "num_troubles": len(client.schedules.find_troubles()),
-        "filters": asdict(filters),
+        "filters": filters,
         **turns(request, "before", found[PAGE - 1].id if len(found) > PAGE else None),
     }
 
 
 def listing(request: Request) -> Response:
     """Show jobs, newest first."""
-    filters, before = Filters.of(request), whole_number(request, "before")
+    filters, before = _filters(request), whole_number(request, "before")
     values = _listed(request, filters)
     choices = {"state": [str(state) for state in JobState], "kind": QUEUES}
     return page(request, "jobs.html", choices=choices, before=before, **values)
@@ -70,12 +57,12 @@ def listing(request: Request) -> Response:
 
 async def listing_events(request: Request) -> Response:
     """Send the first page of the list whenever it changes."""
-    filters = Filters.of(request)
+    filters = _filters(request)
 
     def read() -> Fragment:
         return Fragment(render("_jobs.html", **_listed(request, filters)))
 
-    return event_stream(request, ("jobs", filters), read)
+    return event_stream(request, ("jobs", *filters.values()), read)
 
 
 def details(request: Request) -> Response:
