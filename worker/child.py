@@ -49,7 +49,9 @@ class Child:
         self._recorded: dict[str, float] = {}  # when the throughput of each model was recorded
 
     def take_over(self, reason: str) -> None:
-        """Requeue the work of the previous process, which died for this reason. Called before the first claim."""
+        """Join the fleet, and requeue the work of the previous process, which died for this reason. Called before the
+        first claim."""
+        self.store.join(self.owner)
         if self.leases.requeue(self.owner, reason):
             logger.warning("requeued the work of the previous process: %s", reason, extra={"event": "requeued"})
             ring_missing(self.leases, self.queue)

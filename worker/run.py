@@ -41,7 +41,7 @@ from charrnn.jobs.upkeep.health import TOUCH_S, Pulse
 from worker import device_lock, devices, lifetime, logs, oom, transport
 from worker.child import Child
 from worker.heartbeat import Heartbeat
-from worker.parts.watch import RESTART_PAUSE_S, start_draining
+from worker.parts.watch import RESTART_PAUSE_S, is_draining, start_draining
 from worker.tasks import begin, work
 
 logger = logging.getLogger("worker")
@@ -146,7 +146,7 @@ class Worker:
         """Remove the children from the store, or they would seem alive for the length of a lease."""
         try:
             store = Store.open(self.settings)
-            store.forget_workers(f"{self.life}/")
+            store.forget_worker(self.life, drained=is_draining())
             store.close()
         except CharrnnError as error:
             logger.warning("%s", error)

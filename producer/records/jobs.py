@@ -174,12 +174,12 @@ class StatusRecord(JobRecord):
 
 @dataclass(frozen=True, kw_only=True)
 class EventRecord:
-    """A deed of a person, or a failed attempt at a part."""
+    """A deed of a person or a worker, or a failed attempt at a part."""
 
     id: int
     at: str | None
     actor: str
-    """A person, or the process of a worker whose attempt failed."""
+    """A person, a worker, or the process of a worker."""
     action: str
     job: int | None
     """The job, model, version or schedule may have been deleted since."""
@@ -188,7 +188,7 @@ class EventRecord:
     """A version, such as speeches@3."""
     schedule: str | None
     detail: str | None
-    """Why an attempt failed, or the alias that was moved."""
+    """Why an attempt failed or a version was promoted, the alias that was moved, or the release that joined."""
 
 
 def event(found: Event) -> EventRecord:

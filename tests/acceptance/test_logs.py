@@ -83,6 +83,11 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
         "draining",
         "stopped",
     ]
+    life = done["worker"].partition("/")[0]
+    recorded = reversed(json.loads(guarded.ok("events", "--json")))
+    told = [(event["actor"], event["action"]) for event in recorded if event["actor"].startswith(life)]
+    # Catches: a process that does not join the fleet, or does so again; a worker that ends without an event
+    assert told == [(f"{life}/0", "joined"), (f"{life}/0", "attempt failed"), (life, "drained")]
     (died,) = events(log, "died")  # Catches: a traceback of Celery, or no line at all
     assert died["message"] == f"child process {killed} ended (signal 9 (SIGKILL)); another one takes its place"
     assert not [line for line in lines(log) if "exception" in line]

@@ -228,7 +228,7 @@ class _Work:
         from charrnn.jobs.models.models import Models
 
         if self.spec.keep is not None:
-            deleted = Models(self.child.connections).delete_older(self.spec.model, self.spec.keep)
+            deleted = Models(self.child.connections, self.child.owner).delete_older(self.spec.model, self.spec.keep)
             logger.info("job %d: deleted older versions: %s", self.part.job, ", ".join(deleted) or "none")
 
     def _commit(self, version: NewVersion, model: Model, watch: Watch) -> None:

@@ -160,17 +160,19 @@ class Action(StrEnum):
     RESUMED = "resumed"
     RUN = "run by hand"
     REMOVED = "removed"
+    JOINED = "joined"
+    DRAINED = "drained"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A deed of a person, or a failed attempt. The job, model or schedule may have been deleted since.
+    """A deed of a person or a worker, or a failed attempt. The job, model or schedule may have been deleted since.
 
     Attributes:
-        actor: a person, or the worker's process whose attempt it was.
+        actor: a person, a worker, or the process of a worker.
         action: such as submitted, cancelled, promoted or "attempt failed".
         model: a model, or a version such as speeches@3.
-        detail: why an attempt failed, or the alias that was moved.
+        detail: why an attempt failed or a version was promoted, the alias that was moved, or the release that joined.
     """
 
     id: int

@@ -28,9 +28,9 @@ class Models:
     A reference is `name` for the champion, `name@3` for a version, or `name@alias`.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, actor: str | None = None) -> None:
         self._connections = connections
-        self._person = connections.settings.person
+        self._person = actor or connections.settings.person
 
     def list(self) -> Sequence[ListedVersion]:
         """Return every version of every model."""

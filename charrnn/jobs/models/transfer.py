@@ -102,6 +102,7 @@ def _add(store: Store, new: NewVersion, validation: FileRef, person: str) -> str
     with store.write() as connection:
         # Another process may have frozen another text since the first check.
         _check_validation(new.model, registry.freeze_validation(connection, new.model, validation), validation.sha256)
-        name = f"{new.model}@{registry.import_version(connection, new)}"
-        record(connection, person, Action.IMPORTED, model=name)
+        number = registry.import_version(connection, new)
+        name, (alias, *_) = f"{new.model}@{number}", registry.aliases_of(connection, new.model, number)
+        record(connection, person, Action.IMPORTED, model=name, detail=alias)
     return name

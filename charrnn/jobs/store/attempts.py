@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.sizing import split
 from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, PartState
-from charrnn.jobs.store.events import record_attempt
+from charrnn.jobs.store.events import UNKNOWN, record_attempt
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.tables import jobs, parts
 
@@ -47,7 +47,7 @@ def end_attempt(
     After MAX_ATTEMPTS the part is split, and fails if it cannot be. After a permanent failure, which any other attempt
     would repeat, it fails at once.
     """
-    record_attempt(connection, part.owner or "unknown", part.job, part.number, recorded or reason)
+    record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, recorded or reason)
     spent = permanent or part.attempts >= MAX_ATTEMPTS  # since the last checkpoint, not at the claim
     failed = spent and not cancelled and (permanent or not _split(connection, part))
     return end_lease(connection, part, cancelled, failed=failed, error=reason)

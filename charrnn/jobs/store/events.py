@@ -1,4 +1,5 @@
-"""The record of who did what: people's deeds, and attempts at parts that failed.
+"""The record of who did what: people's deeds, attempts at parts that failed, promotions by the gate, and workers that
+were drained or brought a release.
 
 Each event is inserted in the transaction of the deed, so none is missing and none is about what did not happen. Rows
 are never changed. They are deleted when they are older than the jobs that are kept, and of the failed attempts at the
@@ -10,15 +11,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from charrnn.errors import shorten
 from charrnn.jobs.job.views import Action, Event
-from charrnn.jobs.store.database import NOW, Database
-from charrnn.jobs.store.tables import events
+from charrnn.jobs.store.database import NOW, Database, insert_missing
+from charrnn.jobs.store.tables import events, rounds, workers
+from charrnn.release import release
 
+UNKNOWN = "unknown"  # an actor
 KEPT_ATTEMPTS = 100
 CHUNK = 10_000  # events to delete in one transaction
+RELEASE = "release "
 
 COLUMNS = ("id", "at", "actor", "action", "job", "part", "model", "schedule", "detail")
 
@@ -27,7 +31,7 @@ def record(connection: Connection, actor: str, action: Action, *, detail: str | 
     """Insert an event.
 
     Args:
-        actor: a person, or the process of a worker.
+        actor: a person, a worker, or one of its processes.
         detail: is shortened.
         about: `job`, `part`, `model` (or a version's name) and `schedule`, as far as they are concerned.
     """
@@ -42,6 +46,21 @@ def record_attempt(connection: Connection, actor: str, job: int, part: int, reas
     newest_first = select(events.c.id).where(own).order_by(events.c.id.desc())
     spare = newest_first.offset(KEPT_ATTEMPTS).limit(1).scalar_subquery()
     connection.execute(delete(events).where(own, events.c.id <= spare))
+
+
+def record_release(connection: Connection, actor: str) -> None:
+    """Insert an event if this release joins the fleet: no worker has it, and it is not the one that joined last.
+
+    A row of `rounds` for each release has when it joined. An update that has a condition lets one of the processes tell
+    which begin at the same time.
+    """
+    own, others = f"{RELEASE}{release()}", rounds.alias()
+    insert_missing(connection, rounds, name=own, at=0)
+    later = exists().where(others.c.name.startswith(RELEASE), others.c.at > rounds.c.at)
+    present = exists().where(workers.c.release == release())
+    joins = (rounds.c.name == own) & ((rounds.c.at == 0) | (later & ~present))
+    if connection.execute(update(rounds).where(joins).values(at=NOW)).rowcount:
+        record(connection, actor, Action.JOINED, detail=own)
 
 
 def read(connection: Connection, limit: int, before: int | None = None, job: int | None = None) -> list[Event]:

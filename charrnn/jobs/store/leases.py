@@ -45,6 +45,7 @@ from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store import counters
 from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
 from charrnn.jobs.store.database import NOW, count_rows, limited, upsert
+from charrnn.jobs.store.events import UNKNOWN
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
 from charrnn.jobs.store.reports import MERGED, add_report, merge_reports
@@ -174,8 +175,8 @@ class Leases:
         """
         with self.store.write() as connection:
             _lock(connection, part)
-            self._lock_part(connection, part)
-            if (champion := add_version(connection, part.job, version)) is not None:
+            actor = self._lock_part(connection, part).owner or UNKNOWN
+            if (champion := add_version(connection, part.job, version, actor)) is not None:
                 return champion
             self._change(connection, part, PartState.DONE, lease_until=None, error=None)
             end_parts(connection, part.job, 1)

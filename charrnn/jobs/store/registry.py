@@ -19,7 +19,9 @@ from charrnn.jobs.job.json_object import JsonObject, reading, whole
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, check_name
 from charrnn.jobs.job.states import ENDED_JOBS
 from charrnn.jobs.job.version import CANDIDATE, CHAMPION, Comparison, Gate, NewVersion, Version, judge
+from charrnn.jobs.job.views import Action
 from charrnn.jobs.store.database import NOW, insert_missing, upsert
+from charrnn.jobs.store.events import UNKNOWN, record
 from charrnn.jobs.store.tables import aliases, jobs, models, versions
 from charrnn.options import NetworkOptions
 from charrnn.sampling.defaults import CPU, choose_precision
@@ -64,8 +66,11 @@ def lock_model(connection: Connection, model: str) -> None:
     connection.execute(select(models.c.name).where(models.c.name == model).with_for_update(key_share=True))
 
 
-def add_version(connection: Connection, job: int, new: NewVersion) -> Version | None:
+def add_version(connection: Connection, job: int, new: NewVersion, actor: str = UNKNOWN) -> Version | None:
     """Store the version that a training job made, and move the alias that it earned.
+
+    Args:
+        actor: the process that trained it, for the event of a promotion.
 
     Returns:
         None. Or, with nothing stored, the champion to compare it with first, since the two losses were measured on
@@ -80,6 +85,9 @@ def add_version(connection: Connection, job: int, new: NewVersion) -> Version | 
         return best
     number = _insert(connection, job, new, gate or Gate(promoted=False))
     connection.execute(update(jobs).where(jobs.c.id == job).values(version=number))
+    if gate is not None and gate.promoted:
+        name, verdict = f"{new.model}@{number}", gate.reason(new.model)
+        record(connection, actor, Action.PROMOTED, job=job, model=name, detail=verdict)
     return None
 
 

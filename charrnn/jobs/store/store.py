@@ -22,10 +22,11 @@ from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState
-from charrnn.jobs.job.views import Engine, Job, SignOfLife, WorkerInfo
+from charrnn.jobs.job.views import Action, Engine, Job, SignOfLife, WorkerInfo
 from charrnn.jobs.settings import CONNECTIONS, Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, upsert
+from charrnn.jobs.store.events import record, record_release
 from charrnn.jobs.store.lifecycle import JOB, no_job, to_job
 from charrnn.jobs.store.reports import read_report
 from charrnn.jobs.store.shown.queues import to_worker
@@ -202,10 +203,21 @@ class Store(Database):
         with self.write(durable=False) as connection:
             show_life(connection, life)
 
-    def forget_workers(self, prefix: str) -> None:
-        """Remove the pool children whose owner begins with a prefix."""
+    def join(self, owner: str) -> None:
+        """Record that a pool child begins, which may be the first one of its release."""
         with self.write() as connection:
-            connection.execute(delete(workers).where(workers.c.owner.startswith(prefix, autoescape=True)))
+            record_release(connection, owner)
+
+    def forget_worker(self, name: str, *, drained: bool) -> None:
+        """Remove the pool children of a worker that has ended.
+
+        Args:
+            drained: whether it was asked to end.
+        """
+        with self.write() as connection:
+            connection.execute(delete(workers).where(workers.c.owner.startswith(f"{name}/", autoescape=True)))
+            if drained:
+                record(connection, name, Action.DRAINED)
 
     def forget_silent_workers(self, after_ms: int) -> None:
         """Remove the pool children that showed no sign of life for that time."""
