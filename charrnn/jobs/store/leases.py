@@ -218,7 +218,8 @@ class Leases:
         As after any failed attempt, some may end instead. Return the number of parts.
         """
         longest_ms = round(LONGEST_S * 1000)  # not this process's own limit: another host's leases may be longer
-        late = or_(parts.c.lease_until < NOW, parts.c.lease_until > NOW + longest_ms)
+        now = select(NOW).scalar_subquery()  # read once, and not twice for each leased part
+        late = or_(parts.c.lease_until < now, parts.c.lease_until > now + longest_ms)
         return self._end_leases(LEASED & late, DIED, counters.EXPIRED)
 
     def waiting(self, at_most: int) -> dict[str, int]:
