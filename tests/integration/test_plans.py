@@ -17,6 +17,7 @@ from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.queue import BELLS
 from charrnn.jobs.store.leases import Leases
+from charrnn.jobs.store.opening import ALONE, HOW
 from charrnn.jobs.store.scheduled.duties import MAINTAIN, claim_round, look
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.turns import forget_idle
@@ -113,6 +114,23 @@ def test_repeated_statements_are_compiled_once(client: Client, store: Store, lea
     # Catches: a clock that is no function for SQLAlchemy, which then compiles each claim, heartbeat and look anew: 1 ms
     # of 4 for each statement
     assert {name: texts for name, texts in found.items() if texts} == {}
+
+
+def test_the_plan_of_the_next_job_is_not_kept_from_an_empty_store(store: Store, add_job: AddJob) -> None:
+    if store.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite keeps no plans")
+    add_job(parts=40)
+    with store.engine.execution_options(**{HOW: ALONE}).connect() as connection:
+        connection.exec_driver_sql("vacuum analyze")
+    leases = Leases(store, lease_s=30)
+    for _ in range(20):
+        taken(leases)
+    with store.read() as connection:
+        kept = connection.exec_driver_sql("select statement from pg_prepared_statements where generic_plans > 0")
+        statements_kept = kept.scalars().all()
+    assert [text for text in statements_kept if text.startswith("UPDATE parts")]
+    # Catches: a search that reads all 100,000 parts of the next submit for each job, until statistics are renewed
+    assert not [text for text in statements_kept if "FROM submitters JOIN jobs" in text]
 
 
 def test_the_newest_jobs_are_read_from_the_end(store: Store, leases: Leases) -> None:

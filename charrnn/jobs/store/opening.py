@@ -27,6 +27,7 @@ LIMITS = {
 }
 _SET = "".join(f"; SET LOCAL {name} = '{text}'" for name, text in LIMITS.items())
 HOW = "charrnn_how"  # execution option: how a transaction begins
+ANEW = "charrnn_anew"  # execution option of a statement that PostgreSQL must plan for each execution
 READ, WRITE, WRITE_SOON, ALONE = "read", "write", "write soon", "alone"
 BEGIN = {
     SQLITE: {READ: "BEGIN", WRITE: "BEGIN IMMEDIATE", WRITE_SOON: "BEGIN IMMEDIATE"},
@@ -112,6 +113,7 @@ def _postgresql(url: URL, connections: int) -> Engine:
         pool_timeout=BUSY_TIMEOUT_S,
     )
     event.listen(engine, "connect", _configure_postgresql)
+    event.listen(engine, "do_execute", _execute_anew)
     return engine
 
 
@@ -122,6 +124,13 @@ def _configure_postgresql(connection: Any, _record: Any) -> None:
     (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
     if process == connection.info.backend_pid:
         connection.prepare_threshold = PREPARED
+
+
+def _execute_anew(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Execute a statement that is ANEW without preparing it, and return True. Others are left to SQLAlchemy."""
+    if anew := bool(context.execution_options.get(ANEW)):
+        cursor.execute(statement, parameters, prepare=False)
+    return anew
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
