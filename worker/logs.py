@@ -15,6 +15,7 @@ from billiard.exceptions import WorkerLostError
 from billiard.util import get_logger
 
 from charrnn.errors import CharrnnError, shorten
+from charrnn.jobs import tracing
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.programs import LOG_FORMAT, LOG_FORMAT_HELP
 from charrnn.jobs.upkeep.submissions import SLOT
@@ -48,6 +49,7 @@ def make_handler(form: str) -> logging.StreamHandler[TextIO]:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form == JSON else TextLines())
     handler.addFilter(tell_death_once)
+    handler.addFilter(tracing.plain)
     handler.addFilter(name_schedule)
     return handler
 

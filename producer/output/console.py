@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 from charrnn.errors import shorten
+from charrnn.jobs import tracing
 from charrnn.jobs.job.json_object import to_document
 from charrnn.jobs.streams import discard_output
 from producer.output import layout
@@ -73,11 +74,12 @@ class Notes(logging.Handler):
     def __init__(self, rename: Callable[[str], str] = str) -> None:
         super().__init__()
         self.rename = rename
+        self.addFilter(tracing.plain)
 
     def emit(self, record: logging.LogRecord) -> None:
         note(f"{record.levelname}: {self.rename(record.getMessage())}")
         if record.exc_info:
-            note(self.format(record).removeprefix(record.getMessage()).strip())
+            note(logging.Formatter().formatException(record.exc_info))
 
 
 def value(text: object) -> None:

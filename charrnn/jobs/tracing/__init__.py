@@ -23,6 +23,9 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 PROTOCOL = "http/protobuf"
 TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
+MAX_SAID = 200  # characters of a message of OpenTelemetry, which may quote the answer of a collector
+HEADERS = "opentelemetry.util.re"  # the logger of what reads the variables with headers, and quotes their secrets
+
 P = ParamSpec("P")
 T = TypeVar("T")
 Attributes = Mapping[str, str | int]
@@ -54,6 +57,17 @@ def exporter(environ: Mapping[str, str]) -> str | None:
     return None
 
 
+def plain(record: logging.LogRecord) -> bool:
+    """Make what OpenTelemetry logs one short line, without tracebacks and secrets. This is a filter of handlers."""
+    if record.name.startswith("opentelemetry."):
+        said = record.getMessage() if record.name != HEADERS else "the headers have an invalid form"
+        caught = record.exc_info[1] if record.exc_info else None
+        why = f" ({type(caught).__name__})" if caught is not None else ""
+        record.msg, record.args = "traces: %s%s", (said[:MAX_SAID], why)
+        record.exc_info, record.exc_text, record.levelname = None, None, "WARNING"
+    return True
+
+
 @cache
 def _spans() -> ModuleType | None:
     """Return the module that makes spans, or None if traces are off or cannot be made."""
@@ -61,8 +75,14 @@ def _spans() -> ModuleType | None:
         return None
     try:
         from charrnn.jobs.tracing import spans
+
+        spans.provider()  # which reads the variables of OpenTelemetry
     except ImportError:
         logger.warning("no traces: they require OpenTelemetry. Install the extra: pip install '.[otel]'")
+        return None
+    except Exception as error:  # of any type, for a value that OpenTelemetry does not take
+        reason = f"{type(error).__name__}: {error}"
+        logger.warning("no traces: a variable that begins with OTEL_ has a wrong value: %.200s", reason)
         return None
     return spans
 

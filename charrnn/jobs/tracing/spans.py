@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from threading import Thread
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -20,7 +21,7 @@ from charrnn.jobs.tracing import Attributes, Phase, exporter
 from charrnn.release import release
 
 SERVICE = "charrnn-jobs"
-FLUSH_MS = 5000
+FLUSH_S = 5.0
 PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -30,7 +31,9 @@ def open_exporter() -> SpanExporter:
         return ConsoleSpanExporter(out=sys.stderr)  # standard output has rows
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter()
+    from charrnn.jobs.tracing.session import Session
+
+    return OTLPSpanExporter(session=Session())
 
 
 @cache
@@ -117,5 +120,7 @@ def record(name: str, parent: str | None, phases: Sequence[Phase], attributes: A
 
 
 def flush() -> None:
-    """Send the spans that wait to be sent."""
-    provider().force_flush(FLUSH_MS)
+    """Send the spans that wait to be sent. The SDK has no limit for that, so this waits for FLUSH_S at most."""
+    thread = Thread(target=provider().force_flush, name="flush of traces", daemon=True)
+    thread.start()
+    thread.join(FLUSH_S)
