@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Hashable
 from typing import Any
@@ -20,22 +21,30 @@ logger = logging.getLogger(__name__)
 
 EVENTS = "text/event-stream"
 MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
+BODY_S = 60.0  # in which a form must arrive
 MAX_FIELDS = 100
 BACK = "back"
 MAX_BACK = 50  # pages to which one can turn back, one by one
 
 
-async def read_form(request: Request) -> dict[str, str]:
+async def read_form(request: Request, most: int = MAX_BODY) -> dict[str, str]:
     """Return the fields of a form by name.
 
+    Args:
+        most: bytes that it may have. They are in memory while the rest arrives.
+
     Raises:
-        InputError: it is too large, or is not a form.
+        InputError: it is too large, is not a form, or does not arrive.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise InputError(f"The form is larger than {MAX_BODY:,} bytes. Use: charrnn-jobs submit --seeds FILE")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most:
+                    raise InputError(f"The form is larger than {most:,} bytes. Use: charrnn-jobs submit --seeds FILE")
+    except TimeoutError as error:
+        raise InputError(f"The form did not arrive within {BODY_S:g} s. Send it again") from error
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS))
     except ValueError as error:  # UnicodeDecodeError is one

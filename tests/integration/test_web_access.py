@@ -110,6 +110,19 @@ def test_a_large_form_is_refused(client: Client) -> None:
         assert (refused.status, "larger than 2,000,000 bytes" in refused.text) == (400, True)
 
 
+def test_who_has_no_token_cannot_fill_the_memory(locked: Page) -> None:
+    refused = locked.post("/login", {"token": "x" * 10_000})
+    assert (refused.status, "larger than 10,000 bytes" in refused.text) == (400, True)
+
+
+def test_a_form_that_does_not_arrive_is_not_waited_for(locked: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.web.requests.BODY_S", 0.05)
+    with socket.create_connection((locked.host, locked.port), timeout=30) as slow:
+        origin = f"Host: {locked.name}\r\nOrigin: http://{locked.name}\r\nContent-Length: 100\r\n\r\n"
+        slow.sendall(f"POST /login HTTP/1.1\r\n{origin}token=".encode())
+        assert slow.recv(12) == b"HTTP/1.1 400"  # Catches: a connection that is open for ever
+
+
 def test_an_address_that_others_reach_needs_a_token(settings: Settings) -> None:
     with server.listen("0.0.0.0", 0) as bound:  # noqa: S104  # refused before anybody could connect
         with pytest.raises(InputError, match="Set CHARRNN_WEB_TOKEN"):

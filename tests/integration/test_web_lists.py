@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -39,6 +40,15 @@ def test_jobs_are_listed_filtered_and_paged(client: Client, model: str, page: Pa
     assert "No job matches" in visible(page.ok("/?with_failures=1"))
     assert page.get("/?before=-1").status == 400
     assert page.get(f"/?before={'9' * 5000}").status == 400
+
+
+def test_the_live_list_is_the_first_page_for_all_who_look_at_it(client: Client, model: str, page: Page) -> None:
+    for _ in range(3):
+        submit(client, model, ["a"], SAMPLING)
+    # Catches: a viewer of an older page whose list all others get, since they share what is read
+    with urlopen(f"http://{page.name}/events/jobs?before=3&back=0", timeout=30) as stream:
+        first = b"".join(iter(stream.readline, b"\n"))
+    assert (b"/jobs/4" in first, b"Newer jobs" in first) == (True, False)
 
 
 def test_seeds_whose_temperatures_add_up_make_no_grid(client: Client, model: str, page: Page, tmp_path: Path) -> None:

@@ -58,9 +58,10 @@ def listing(request: Request) -> Response:
 async def listing_events(request: Request) -> Response:
     """Send the first page of the list whenever it changes."""
     filters = _filters(request)
+    first = Request({**request.scope, "query_string": b""})  # viewers share what is read: the page of none of them
 
     def read() -> Fragment:
-        return Fragment(render("_jobs.html", **_listed(request, filters)))
+        return Fragment(render("_jobs.html", **_listed(first, filters)))
 
     return event_stream(request, ("jobs", *filters.values()), read)
 

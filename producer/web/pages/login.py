@@ -9,6 +9,8 @@ from producer.web import templates
 from producer.web.access import COOKIE, COOKIE_S, Token
 from producer.web.requests import read_form
 
+MAX_LOGIN = 10_000  # bytes of the form, which anyone may send
+
 
 async def login(request: Request) -> Response:
     """Ask for the token, or set the cookie if it is right."""
@@ -17,7 +19,7 @@ async def login(request: Request) -> Response:
     if token is None or token.admits(request):
         return RedirectResponse(target, 303)
     # The link that a terminal shows has the token of this machine's user.
-    sent = request.query_params.get("token") if request.method != "POST" else (await read_form(request)).get("token")
+    sent = request.query_params.get("token") if request.method != "POST" else await _sent(request)
     if sent is None:
         return templates.page(request, "login.html", wrong=False)
     if not token.matches(sent.strip()):
@@ -26,6 +28,10 @@ async def login(request: Request) -> Response:
     secure = request.url.scheme == "https"
     response.set_cookie(COOKIE, token.cookie, COOKIE_S, httponly=True, secure=secure, samesite="strict")
     return response
+
+
+async def _sent(request: Request) -> str | None:
+    return (await read_form(request, MAX_LOGIN)).get("token")
 
 
 def _own_path(target: str) -> str:
