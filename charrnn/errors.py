@@ -29,6 +29,12 @@ def shorten(message: str) -> str:
     return f"{message[:begin]} … {len(message) - begin - END:,} characters … {message[-END:]}"
 
 
+def storable(message: str) -> str:
+    """Return a message of at most a screen that any database accepts: an exception's may hold NUL or half a character,
+    as of a file whose name is not UTF-8."""
+    return shorten(message).replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+
+
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, such as "1 seed" or "1,000 seeds"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -59,6 +59,27 @@ def test_a_pipe_instead_of_a_file_fails_only_its_schedule(
         nights.schedules.add(Schedule(name="pipe", cron=Cron(NIGHT), request=requests["nightly"]))
 
 
+def test_a_file_whose_name_is_not_utf_8_fails_one_run(
+    nights: Nights, add: Add, train: Request, tmp_path: Path, model: str
+) -> None:
+    # Catches: a reason that no database accepts; the run stays due, and all later ones wait for it
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "a.txt").write_text("ab\n" * 20_000)
+    bad = os.fsencode(texts) + b"/\xff\n.txt"
+    assert isinstance(train, TrainRequest)
+    add(request=replace(train, paths=(str(texts),)))
+    with open(bad, "wb") as file:
+        file.write(b"a\xff\xfe" * 10_000)
+    (slot,) = nights.at("2026-01-01T03:00")
+    assert slot.state == "failed"
+    assert "?\n.txt: line 1, byte 2: 0xff is not UTF-8" in str(slot.reason)
+    with open(bad, "wb") as file:
+        file.write(b"ab\n" * 10_000)
+    (_, slot) = nights.at("2026-01-02T03:00")
+    assert (slot.state, slot.reason) == ("submitted", None)
+
+
 def test_a_slow_submission_is_given_up_while_others_continue(client: Client, model: str, tmp_path: Path) -> None:
     # Catches: a tick that waits for the end of a submission; a thread that submits what was given up
     now = ms("2026-01-01")

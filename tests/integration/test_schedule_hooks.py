@@ -221,6 +221,14 @@ def test_a_command_that_fails_or_hangs_is_ended(nights: Nights, add: Add, monkey
     assert nights.slots()[1].hook_error == "the command took longer than 0.1 s and was ended"
 
 
+def test_a_command_that_fails_with_binary_output_is_told_no_more_often(nights: Nights, add: Add) -> None:
+    # Catches: an output that PostgreSQL does not store, so that its command runs again and again
+    add(on_success=r"printf 'no\0paper\377'; exit 3")
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.DONE)
+    assert nights.slots()[0].hook_error == "the command ended with exit code 3: no\ufffdpaper\ufffd"
+
+
 @pytest.mark.parametrize("command", ["exec >&- 2>&-; exec sleep 1000", "trap '' TERM; sleep 1000"])
 def test_a_command_that_hides_is_ended_too(
     nights: Nights, add: Add, monkeypatch: pytest.MonkeyPatch, command: str

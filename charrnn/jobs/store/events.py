@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
-from charrnn.errors import shorten
+from charrnn.errors import storable
 from charrnn.jobs.job.views import Action, Event
 from charrnn.jobs.store.database import NOW, Database, insert_missing
 from charrnn.jobs.store.tables import events, rounds, workers
@@ -32,10 +32,10 @@ def record(connection: Connection, actor: str, action: Action, *, detail: str | 
 
     Args:
         actor: a person, a worker, or one of its processes.
-        detail: is shortened.
+        detail: is shortened, and stored without characters that a database does not accept.
         about: `job`, `part`, `model` (or a version's name) and `schedule`, as far as they are concerned.
     """
-    text = None if detail is None else shorten(detail)
+    text = None if detail is None else storable(detail)
     connection.execute(insert(events).values(actor=actor, action=action, detail=text, **about))
 
 

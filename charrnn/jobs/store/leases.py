@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, UnreachableError, shorten
+from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, UnreachableError, storable
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
@@ -201,7 +201,7 @@ class Leases:
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             row = self._lock_part(connection, part)
-            state = end_attempt(connection, row, cancelled, _storable(reason), permanent=permanent)
+            state = end_attempt(connection, row, cancelled, storable(reason), permanent=permanent)
             counters.add(connection, counters.ended(reason, [state]))
             return state
 
@@ -310,11 +310,6 @@ def _checkpoint(row: Row[Any]) -> FileRef | None:
     except DamagedError as error:
         logger.warning("%s", error)
         return None
-
-
-def _storable(text: str) -> str:
-    """Return a short text that any database accepts. An exception's may be long, and hold NUL or half a character."""
-    return shorten(text).replace("\0", "�").encode(errors="replace").decode()
 
 
 def _count_engine(connection: Connection, job: int, device: str, precision: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, Row, case, func, insert, literal, select, update
 
-from charrnn.errors import DamagedError, InputError, NotFoundError
+from charrnn.errors import DamagedError, InputError, NotFoundError, storable
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import JsonObject, reading
 from charrnn.jobs.job.part import START, Frame, frame_of
@@ -239,7 +239,7 @@ def _resolve_dependents(connection: Connection, training: Row[Any], state: JobSt
                     # The JSON is changed and not read: a worker of an older release may end the training job.
                     spec = with_version(connection, job.spec, version)
             except DamagedError as damaged:  # it must not fail the training job
-                error = str(damaged)
+                error = storable(str(damaged))
         if spec is not None:
             values = {"spec": spec, "version": spec["version"]}
             connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
 
-from charrnn.errors import counted, shorten
+from charrnn.errors import counted, shorten, storable
 from charrnn.jobs.job.json_object import JsonObject, iso_time
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
@@ -208,7 +208,7 @@ def _run(row: Row[Any]) -> EndedRun:
 
 def forget(connection: Connection, run: EndedRun, error: str | None = None) -> None:
     """Mark a run as told that no hook waits for, or that none could be told of."""
-    connection.execute(update(slots).where(_is(run)).values(hook_at=None, hook_error=error))
+    connection.execute(update(slots).where(_is(run)).values(hook_at=None, hook_error=_stored(error)))
 
 
 def claim(connection: Connection, run: EndedRun, now: int) -> bool:
@@ -222,8 +222,12 @@ def mark(connection: Connection, run: EndedRun, now: int, error: str | None) -> 
     again = error is not None and run.attempts + 1 < ATTEMPTS
     mine = (slots.c.schedule == run.slot.schedule) & (slots.c.at == run.slot.at)
     mine &= slots.c.hook_attempts == run.attempts + 1  # otherwise the claim has run out
-    told = {"hook_at": now + PAUSE_MS if again else None, "hook_error": error}
+    told = {"hook_at": now + PAUSE_MS if again else None, "hook_error": _stored(error)}
     connection.execute(update(slots).where(mine).values(told))
+
+
+def _stored(error: str | None) -> str | None:
+    return None if error is None else storable(error)
 
 
 def _is(run: EndedRun) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from sqlalchemy import ColumnElement, Connection, FromClause, and_, delete, or_, select, update
 
 from charrnn.checks import did_you_mean
-from charrnn.errors import DamagedError, InputError, NotFoundError
+from charrnn.errors import DamagedError, InputError, NotFoundError, storable
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.schedule import (
     NONE,
@@ -253,7 +253,7 @@ def postpone(connection: Connection, slot: Slot, until: int) -> None:
 def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) -> bool:
     """Store why a slot gets no job. Return False if it is no longer due."""
     own = _is(slot) & (slots.c.state == SlotState.DUE)
-    return connection.execute(update(slots).where(own).values(state=state, reason=reason)).rowcount == 1
+    return connection.execute(update(slots).where(own).values(state=state, reason=storable(reason))).rowcount == 1
 
 
 def fill(
