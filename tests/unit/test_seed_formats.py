@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import tracemalloc
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +143,42 @@ def test_a_damaged_parquet_file_is_refused(tmp_path: Path, data: bytes) -> None:
         read(tmp_path / "seeds.parquet")
 
 
+def test_parquet_with_bytes_that_are_not_text_is_refused(tmp_path: Path) -> None:
+    data, ends = pyarrow.py_buffer(b"\xff\xfe"), pyarrow.py_buffer(struct.pack("<ii", 0, 2))
+    table = pyarrow.table({"seed": pyarrow.StringArray.from_buffers(1, ends, data)})
+    parquet.write_table(table, tmp_path / "seeds.parquet")
+    with pytest.raises(InputError, match="one of the rows 1 to 100 is not UTF-8 text"):  # Catches: a traceback
+        read(tmp_path / "seeds.parquet")
+
+
+def test_parquet_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "seeds.parquet"
+    table = pyarrow.table({"seed": ["one"]}).replace_schema_metadata({"note": "x" * (8 << 20)})
+    parquet.write_table(table, file)
+    with pytest.raises(InputError, match=r"its schema has \d\d,\d+,\d+ bytes"):  # Catches: 50 MB that take 0.5 GB
+        read(file)
+    parquet.write_table(pyarrow.table({"seed": ["x" * (17 << 20)]}), file, compression="zstd", use_dictionary=False)
+    assert file.stat().st_size < 100_000
+    with pytest.raises(InputError, match="the column 'seed' has values of 17,"):
+        read(file)
+
+
+def test_a_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    # Catches: seeds of one of the columns, and nobody knows which
+    table = pyarrow.table([["one"], ["two"]], names=["seed", "seed"])
+    parquet.write_table(table, tmp_path / "seeds.parquet")
+    (tmp_path / "seeds.csv").write_text("id,seed,id\n1,one,2\n")
+    for name, column in (("seeds.parquet", "seed"), ("seeds.csv", "id")):
+        with pytest.raises(InputError, match=f"has two columns '{column}'"):
+            read(tmp_path / name)
+
+
 def test_parquet_of_another_type_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="row 1: seed must be a string"):
-        read(write_parquet(tmp_path / "seeds.parquet", seed=[1, 2]))
+    for seeds in ([1, 2], [["one"]], [{"text": "one"}], [b"one"], [datetime(2026, 1, 1)]):
+        with pytest.raises(InputError, match="the column 'seed' must have strings. Received: "):
+            read(write_parquet(tmp_path / "seeds.parquet", seed=seeds))
+    with pytest.raises(InputError, match="the column 'id' must have strings. Received: int64"):
+        read(write_parquet(tmp_path / "seeds.parquet", seed=["one"], id=[1]))
     with pytest.raises(InputError, match="cannot be read from standard input"):
         SeedFile("-", "parquet")
 
@@ -214,11 +249,14 @@ def test_the_place_of_a_seed_is_its_last_line(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("suffix", ["json", "csv"])
+@pytest.mark.parametrize("suffix", ["json", "csv", "parquet"])
 def test_a_large_file_takes_little_memory(tmp_path: Path, suffix: str) -> None:
-    # Catches: a file that is read or parsed as a whole
+    # Catches: a file that is read or parsed as a whole, or a row group of one, which here is all of it
     file, lines = tmp_path / f"seeds.{suffix}", ['"' + "x" * 1000 + '"'] * 20_000
-    file.write_text("\n".join(["seed", *lines]) if suffix == "csv" else f"[{','.join(lines)}]")
+    if suffix == "parquet":
+        parquet.write_table(pyarrow.table({"seed": lines}), file, compression="none", use_dictionary=False)
+    else:
+        file.write_text("\n".join(["seed", *lines]) if suffix == "csv" else f"[{','.join(lines)}]")
     tracemalloc.start()
     try:
         assert sum(1 for _ in SeedFile(str(file))) == 20_000

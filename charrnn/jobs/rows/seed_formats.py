@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from os import SEEK_END
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError, TextError
@@ -38,7 +39,9 @@ DELIMITERS = ",;\t"
 MAX_LINE = 16 << 20  # bytes; a file without line ends, such as /dev/zero, must not fill the memory
 CHUNK = 1 << 20  # bytes of a JSON array read at once
 PEEKED = 10  # lines that are looked at to tell text from the other formats
-BATCH_ROWS = 1_000  # of a Parquet file
+BATCH_ROWS = 100  # of a Parquet file, in memory at once: 10 MB if each has the largest seed
+MAX_FOOTER = 8 << 20  # bytes of a Parquet file's schema and metadata, which take ten times as much memory
+TEXTS = ("string", "large_string", "string_view", "null")  # types of Arrow
 JSON_ARRAY = re.compile(r'\s*\[\s*["{\[]')
 SPACE = re.compile(r"\s*")
 
@@ -250,6 +253,9 @@ def _columns(source: Source, columns: Sequence[str]) -> tuple[int, int | None]:
             f"{source.name} has no column {source.column!r:.80}. Set `seed_column` to one of its columns: "
             f"{', '.join(map(repr, names))[:200] or 'it has none'}"
         )
+    if names.count(source.column) > 1 or names.count(ID_COLUMN) > 1:
+        twice = source.column if names.count(source.column) > 1 else ID_COLUMN
+        raise InputError(f"{source.name} has two columns {twice!r:.80}. Rename or remove one")
     return names.index(source.column), names.index(ID_COLUMN) if ID_COLUMN in names else None
 
 
@@ -261,20 +267,52 @@ def _read_parquet(source: Source) -> Iterator[Entry]:
         raise InputError("Parquet needs pyarrow. Install the extra: pip install '.[parquet]' in the clone") from error
     number = 0
     try:
-        table = ParquetFile(source.file)
-        names = table.schema_arrow.names
-        place, id_place = _columns(source, names)
-        wanted = [names[place], *([names[id_place]] if id_place is not None else [])]
+        _check_footer(source)
+        # The defaults keep a whole row group in memory.
+        table = ParquetFile(source.file, buffer_size=CHUNK, pre_buffer=False)
+        place, id_place = _columns(source, table.schema_arrow.names)
+        wanted = [table.schema_arrow.names[place], *([ID_COLUMN] if id_place is not None else [])]
+        for column in wanted:
+            _check_column(source, table, column)
         for batch in table.iter_batches(BATCH_ROWS, columns=wanted):
             for record in batch.to_pylist():
                 number += 1
-                text, own = record[names[place]], record.get(ID_COLUMN)
-                if text is None:
-                    yield None
-                else:
-                    yield _seed(f"{source.name}: row {number}", {SEED_COLUMN: text, ID_COLUMN: own})
+                text, own = record[wanted[0]], record.get(ID_COLUMN)
+                yield None if text is None else Seed(text, own, f"{source.name}: row {number}")
+    except UnicodeDecodeError as error:
+        rows = f"rows {number + 1} to {number + BATCH_ROWS}"
+        raise TextError(f"{source.name}: one of the {rows} is not UTF-8 text ({error.reason})") from error
     except (ArrowException, OSError) as error:
         raise InputError(f"{source.name} is not a Parquet file that can be read: {error}") from error
+
+
+def _check_footer(source: Source) -> None:
+    """Check that the description of a Parquet file, which is at its end, is not so large that it fills the memory."""
+    length = source.file.seek(0, SEEK_END)
+    source.file.seek(-min(8, length), SEEK_END)
+    end = source.file.read(8)
+    source.file.seek(0)
+    size = int.from_bytes(end[:4], "little")
+    if MAX_FOOTER < size < length and end.endswith(b"PAR1"):
+        raise InputError(f"{source.name}: its schema has {size:,} bytes. Expected at most {MAX_FOOTER:,}")
+
+
+def _check_column(source: Source, table: Any, name: str) -> None:
+    """Check that a column of a Parquet file has texts, and none of a size that no seed has: a few kB can be 2 GB."""
+    from pyarrow import types
+
+    column = table.schema_arrow.field(name).type
+    kind = column.value_type if types.is_dictionary(column) else column
+    if str(kind) not in TEXTS:
+        raise InputError(f"{source.name}: the column {name!r:.80} must have strings. Received: {kind!s:.80}")
+    index = next(index for index in range(len(table.schema)) if table.schema.column(index).path == name)
+    for number in range(table.num_row_groups):
+        found = table.metadata.row_group(number).column(index)
+        if found.total_uncompressed_size > MAX_LINE * max(found.num_values, 1):
+            raise InputError(
+                f"{source.name}: the column {name!r:.80} has values of {found.total_uncompressed_size:,} bytes. "
+                f"Expected at most {MAX_LINE >> 20} MiB"
+            )
 
 
 def _seed(where: str, record: object) -> Seed | InputError:
