@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -14,7 +15,10 @@ from typing import NamedTuple
 
 from charrnn.backend import BACKENDS, JAX, MEMORY_LIMIT, TENSORFLOW, choose_backend
 from charrnn.errors import InputError
+from charrnn.jobs import private
 from charrnn.release import MODULE
+
+logger = logging.getLogger(__name__)
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 CPU = "cpu"
@@ -159,9 +163,9 @@ def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ,
     environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environ[VISIBLE] = "-1" if device == CPU else device
     environ["JAX_PLATFORMS"] = "cpu" if device == CPU else "cuda"  # JAX would compute on the CPU if the GPU fails
-    if device != CPU:
-        environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home / "compiled" / "xla"))
-        environ.setdefault("CUDA_CACHE_PATH", str(home / "compiled" / "cuda"))
+    if device != CPU and (folder := _compiled(home)):
+        environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
+        environ.setdefault("CUDA_CACHE_PATH", str(folder / "cuda"))
     if shares > 1:
         _limit_memory(device, shares, environ)
 
@@ -181,6 +185,17 @@ def _limit_memory(device: str, shares: int, environ: MutableMapping[str, str]) -
     if total.isdecimal():
         environ[MEMORY_LIMIT] = str(int(int(total) * SHARED_MEMORY / shares))
         environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def _compiled(home: Path) -> Path | None:
+    """Return the folder of compiled programs, or None if others could put programs of theirs there."""
+    folder = home / private.COMPILED
+    try:
+        private.make_folder(folder)
+    except InputError as error:
+        logger.warning("compiled programs are not kept: %s", error)
+        return None
+    return folder
 
 
 def check(devices: Sequence[str], home: Path) -> None:

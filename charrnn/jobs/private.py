@@ -16,7 +16,9 @@ OTHERS = 0o077  # the rights of group and others; also the umask that leaves the
 # The entries of a home. One with other entries is shared with something else, such as /opt or a project's folder.
 STORE = ("store.sqlite", "store.sqlite-journal", "store.sqlite-shm", "store.sqlite-wal")
 PAGE_KEY = "web_token"
-OURS = frozenset({"broker", "cache", "files", "health", "hooks", "up.lock", PAGE_KEY, "worker.lock", *STORE})
+COMPILED = "compiled"  # programs for GPUs, which XLA and CUDA load and run
+FOLDERS = ("broker", "cache", COMPILED, "files", "health", "hooks")
+OURS = frozenset({*FOLDERS, "up.lock", PAGE_KEY, "worker.lock", *STORE})
 
 
 def make_folder(path: Path) -> None:

@@ -132,7 +132,7 @@ def jobs(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         return
     render.jobs(found)
     if not found:
-        filtered = [state, kind, model, label, schedule, before, with_failures]
+        filtered = [state, kind, model, label, user, schedule, before, with_failures]
         console.note("no jobs match" if any(filtered) else "no jobs. To submit one: charrnn-jobs train NAME PATH")
     if len(found) == limit:
         console.note(f"older jobs: --before {found[-1].id}")

@@ -49,6 +49,7 @@ def test_rows_are_chosen(stack: Home, job: str) -> None:
     assert cold == [lines[0], lines[1], lines[4]]
     nothing = stack.call("results", job, "--failed")
     assert (nothing.returncode, nothing.stdout, "no rows" in nothing.stderr) == (0, "", True)
+    assert "no jobs match" in stack.call("jobs", "--user", "nobody").stderr
     assert "no jobs match" in stack.call("jobs", "-m", "tinny").stderr  # Catches: a typing error without a message
     for wrong in (["--rows", "5"], ["--where", "temperature"], ["-f", "xml"]):
         done = stack.call("results", job, *wrong)

@@ -28,6 +28,7 @@ from producer.commands.doctor import examine
 from producer.output import jobs as render
 from producer.output import models as render_models
 from producer.output import schedules as render_schedules
+from producer.web.report import job_report
 from tests.fixtures.client import DoPart, submit, train
 from tests.fixtures.store import each_database, life
 
@@ -197,7 +198,10 @@ def test_a_blob_in_the_place_of_a_text_hides_no_row(client: Client, model: str) 
     job = submit_one(client, model, label="nightly")
     with client.connections.store.write() as connection:
         connection.execute(text(f"update jobs set label = x'6eff' where id = {job}"))  # noqa: S608
+        connection.execute(text(f"update events set action = x'6eff', actor = x'ff' where job = {job}"))  # noqa: S608
     assert [found["label"] for found in to_document(client.jobs())] == ["n\ufffd", None]
+    assert [(event.actor, event.words) for event in client.events(1)] == [("\ufffd", f"n\ufffd: job {job}")]
+    assert "n\ufffd" in job_report(client, job)  # Catches: TypeError of a template
 
 
 @each_cell

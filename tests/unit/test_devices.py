@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from stat import S_IMODE
 
 import pytest
 
@@ -27,8 +28,6 @@ def listed(*gpus: str) -> str:
 TWO = listed(GPU_UUID, "GPU-b")
 
 Machine = Callable[[str], None]
-
-HOME = Path("/home")
 
 
 def gpus(visible: str) -> dict[str, str]:
@@ -207,24 +206,26 @@ def test_sixteen_children_are_the_most_that_share_a_gpu() -> None:
 def test_a_shared_gpu_s_memory_is_divided(machine: Machine, tmp_path: Path) -> None:
     machine('[ "$*" = "--id=1 --query-gpu=memory.total --format=csv,noheader,nounits" ] && echo 24000')
     environ: dict[str, str] = {}
-    pin("1", HOME, environ, shares=3)
+    pin("1", tmp_path, environ, shares=3)
     # Catches: three processes that may each take all of it; JAX's old variable, which it refuses beside the new one
     assert (environ["XLA_CLIENT_MEM_FRACTION"], "XLA_PYTHON_CLIENT_MEM_FRACTION" in environ) == ("0.267", False)
     assert (environ["TENSORFLOW_GPU_MEMORY_MIB"], environ["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("6400", "true")
 
 
 @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
-def test_the_user_s_share_of_memory_is_kept_and_an_unknown_size_sets_no_limit(machine: Machine, name: str) -> None:
+def test_the_user_s_share_of_memory_is_kept_and_an_unknown_size_sets_no_limit(
+    machine: Machine, tmp_path: Path, name: str
+) -> None:
     machine("echo '[N/A]'")
     environ = {name: "0.1"}
-    pin(MIG_UUID, HOME, environ, shares=3)
+    pin(MIG_UUID, tmp_path, environ, shares=3)
     assert {key: value for key, value in environ.items() if "FRACTION" in key or "MIB" in key} == {name: "0.1"}
 
 
-def test_a_gpu_of_one_child_has_no_limit(machine: Machine) -> None:
+def test_a_gpu_of_one_child_has_no_limit(machine: Machine, tmp_path: Path) -> None:
     machine("echo 24000")
     environ: dict[str, str] = {}
-    pin("1", HOME, environ)
+    pin("1", tmp_path, environ)
     assert not {key for key in environ if "FRACTION" in key or "MIB" in key}
 
 
@@ -245,28 +246,38 @@ def test_a_uuid_that_the_driver_lists_is_the_gpu_with_its_number(machine: Machin
         choose_devices(f"0,{GPU_UUID}", {})
 
 
-def test_a_pinned_gpu_is_the_only_visible_one() -> None:
+def test_a_pinned_gpu_is_the_only_visible_one(tmp_path: Path) -> None:
     environ = gpus("0,1")
-    pin("1", HOME, environ)
+    pin("1", tmp_path, environ)
     assert environ["CUDA_VISIBLE_DEVICES"] == "1"
 
 
-def test_gpus_are_numbered_as_the_driver_numbers_them() -> None:
+def test_gpus_are_numbered_as_the_driver_numbers_them(tmp_path: Path) -> None:
     # Catches: CUDA's own order, fastest first, in which `1` is another GPU
     environ: dict[str, str] = {}
-    pin("1", HOME, environ)
+    pin("1", tmp_path, environ)
     assert environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
 
 
-def test_a_child_on_the_cpu_sees_no_gpu() -> None:
+def test_a_child_on_the_cpu_sees_no_gpu(tmp_path: Path) -> None:
     environ = gpus("0,1")
-    pin("cpu", HOME, environ)
+    pin("cpu", tmp_path, environ)
     assert (environ["CUDA_VISIBLE_DEVICES"], environ["JAX_PLATFORMS"]) == ("-1", "cpu")
 
 
-def test_what_is_compiled_for_a_gpu_is_kept_where_the_user_says_or_in_the_home() -> None:
+def test_what_is_compiled_for_a_gpu_is_kept_where_the_user_says_or_in_the_home(tmp_path: Path) -> None:
     environ = {"CUDA_CACHE_PATH": "/elsewhere"}
-    pin("1", HOME, environ)
-    assert environ["JAX_COMPILATION_CACHE_DIR"] == "/home/compiled/xla"
+    pin("1", tmp_path, environ)
+    assert environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled" / "xla")
     assert environ["CUDA_CACHE_PATH"] == "/elsewhere"
     assert environ["JAX_PLATFORMS"] == "cuda"  # Catches: JAX that computes on the CPU if the GPU fails
+    assert S_IMODE((tmp_path / "compiled").stat().st_mode) == 0o700
+
+
+def test_programs_that_others_could_have_compiled_are_not_used(tmp_path: Path) -> None:
+    # Catches: code of another user that a worker loads from a home such as /opt
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "compiled").symlink_to(tmp_path / "theirs")
+    environ: dict[str, str] = {}
+    pin("1", tmp_path, environ)
+    assert environ.keys() & {"JAX_COMPILATION_CACHE_DIR", "CUDA_CACHE_PATH"} == set()

@@ -80,6 +80,7 @@ def make_old_home(home: Path) -> None:
     """Make a home as earlier releases left it."""
     (home / "files" / "jobs" / "1").mkdir(parents=True)
     (home / "health").mkdir()
+    (home / "compiled").mkdir()
     for name in ("store.sqlite", "store.sqlite-wal", "up.lock", "files/jobs/1/0-1.jsonl.zst", "health/here-1"):
         (home / name).touch()
 

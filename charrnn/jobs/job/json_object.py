@@ -91,8 +91,6 @@ def to_document(value: object) -> Any:
         return [to_document(item) for item in value]
     if isinstance(value, float) and not isfinite(value):  # damaged; JSON has no such numbers
         return None
-    if isinstance(value, bytes):  # SQLite keeps any type in any column: a damaged text may be a blob
-        return value.decode(errors="replace")
     return value
 
 

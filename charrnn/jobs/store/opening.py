@@ -6,7 +6,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, String, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -55,6 +55,13 @@ CONNECTION = {
 }
 
 
+class _Readable(String):
+    """A text of SQLite, which keeps any type in any column: a blob is shown with U+FFFD."""
+
+    def result_processor(self, dialect: Any, coltype: object) -> Any:
+        return lambda value: value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
 def open_engine(url: str, connections: int) -> Engine:
     """Return an engine whose transactions begin as their option `HOW` says.
 
@@ -66,6 +73,7 @@ def open_engine(url: str, connections: int) -> Engine:
         engine = _postgresql(parsed, connections)
     else:
         engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S}, json_deserializer=parse_stored)
+        engine.dialect.colspecs = {**engine.dialect.colspecs, String: _Readable}
         event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin)
     return engine
