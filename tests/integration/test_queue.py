@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 import redis
 
 from charrnn.errors import InputError, UnreachableError
+from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.queue import BELLS, Queue
 from charrnn.jobs.settings import Settings
@@ -42,6 +46,27 @@ def test_a_broker_that_does_not_answer_is_asked_once(settings: Settings, monkeyp
             queue.ring("generate", 1)
         client.execute_command("CLIENT", "UNPAUSE")
     queue.close()
+
+
+def test_ctrl_c_while_notifications_are_sent_keeps_the_id_of_the_job(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Catches: a job that is stored and runs, while its submit ends as if it had stored nothing
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def interrupt() -> None:
+            connection, _ = silent.accept()
+            with connection:
+                connection.recv(1)  # the process waits for the answer to this
+                os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with pytest.raises(KeyboardInterrupt):
+            Connections(replace(settings, redis_url=url)).ring("generate", 7, 1)
+        thread.join()
+    assert "job 7 is stored and starts soon. Cancel it with: charrnn-jobs cancel 7" in caplog.text
 
 
 def test_a_message_is_small(queue: Queue, settings: Settings) -> None:
