@@ -364,6 +364,21 @@ def test_an_empty_database_beside_the_files_of_a_store_is_refused(settings: Sett
     later.close()
 
 
+def test_a_database_file_of_zero_length_is_refused(settings: Settings, client: Client) -> None:
+    if client.connections.store.url.startswith("postgres"):
+        pytest.skip("PostgreSQL has no such file")
+    client.connections.claim_files()
+    client.close()
+    path = Path(client.connections.store.url.removeprefix("sqlite:///"))
+    for beside in path.parent.glob(f"{path.name}-*"):
+        beside.unlink()
+    os.truncate(path, 0)
+    later = Client(settings)
+    with pytest.raises(InputError, match="The database .* is empty or missing, but the files belong to the store"):
+        later.jobs()
+    later.close()
+
+
 @pytest.mark.parametrize("column", ["generate", "train"])
 @each_cell
 def test_a_damaged_job_stops_no_submit(client: Client, model: str, text_file: Path, cell: str, column: str) -> None:
