@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.errors import LeaseLostError
+from charrnn.errors import LeaseLostError, UnreachableError
 from charrnn.jobs.job.part import Part
 from charrnn.jobs.settings import Settings
 from tests.fixtures.store import generate_spec
@@ -113,3 +113,27 @@ def test_a_check_records_progress(watch: Watch) -> None:
     watch.progress_at -= 121
     watch.check()
     assert watch.stalled is None
+
+
+def test_a_disk_that_is_full_for_an_hour_is_waited_for(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a number of tries, or a limit such as the 30 s of a lease, after which finished work is thrown away
+    now = time.monotonic()
+    full_until, waits = now + 3600, list[str | None]()
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        watch.heartbeat_at = now  # the store answers the thread
+
+    def write() -> str:
+        if now < full_until:
+            raise UnreachableError("No space left on device")
+        waits.append(watch.progress.waits)
+        return "written"
+
+    monkeypatch.setattr("worker.parts.watch.time.monotonic", lambda: now)
+    monkeypatch.setattr("worker.parts.watch.time.sleep", sleep)
+    watch.enter(WRITING)
+    assert watch.retry(write) == "written"
+    assert (waits, watch.progress.waits, watch.stalled) == (["No space left on device"], None, None)
+    assert 3600 <= now - (full_until - 3600) < 3600 + 2 * module.LONGEST_PAUSE_S
