@@ -26,6 +26,7 @@ from producer.web.app import create_app
 from producer.web.feeds import Feeds
 
 MAX_TOKEN = 1_000  # characters
+MAX_PORT = 65_535
 STOP_S = 2  # seconds that open connections have when the server stops
 
 
@@ -36,10 +37,12 @@ def listen(host: str, port: int | None) -> socket.socket:
         port: 0 for a free one; None for PORT, or a free one if that is taken.
 
     Raises:
-        InputError: the address is not this machine's, or the port is taken.
+        InputError: the address is not this machine's, or the port is taken or none.
     """
     try:
         wanted = PORT if port is None else port
+        if not 0 <= wanted <= MAX_PORT:  # the system would take the rest of a division
+            raise InputError(f"--port must be a whole number from 0 to {MAX_PORT:,}. Received: {str(port)[:80]}")
         found, *_ = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         return socket.create_server(found[4], family=found[0], backlog=1024)
     except UnicodeError as error:

@@ -343,7 +343,11 @@ def test_looking_for_events_reads_no_other_jobs(nights: Nights, add: Add, add_jo
 
 
 @pytest.mark.parametrize(
-    "hook", ["", " ", "https://user:password@example.org/", "http://", "https://exämple.org/", "http://a b", "x" * 2001]
+    "hook",
+    [
+        *("", " ", "https://user:password@example.org/", "http://", "https://exämple.org/", "http://a b", "x" * 2001),
+        *("http://a:99999/", "http://a:0/", "http://a:b/", "http://[a/"),
+    ],
 )
 def test_a_hook_that_could_not_work_is_refused(sample: Request, hook: str) -> None:
     with pytest.raises(InputError, match="on-failure must be"):

@@ -156,6 +156,13 @@ def test_a_port_that_is_taken_is_another_one_unless_it_was_named() -> None:
         assert second.getsockname()[1] not in (PORT, first.getsockname()[1])
 
 
+@pytest.mark.parametrize("port", [-1, 65_536, 10**4000])
+def test_a_number_that_is_no_port_is_refused(port: int) -> None:
+    # Catches: 99999, for which the system takes 34463
+    with pytest.raises(InputError, match="--port must be a whole number from 0 to 65,535. Received: "):
+        server.listen("127.0.0.1", port)
+
+
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(InputError, match="cannot be served on 192.0.2.1"):
         server.listen("192.0.2.1", 0)

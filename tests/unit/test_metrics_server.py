@@ -31,6 +31,12 @@ def test_what_is_no_address_is_refused(connections: Connections, address: str) -
         MetricsServer(connections, address)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a\udcff", "x" * 64])
+def test_what_is_no_name_of_a_host_is_refused(connections: Connections, host: str) -> None:
+    with pytest.raises(InputError, match=r"Metrics cannot be served on .*: not the name of a host"):
+        MetricsServer(connections, f"{host}:9464")
+
+
 def test_a_port_that_is_taken_is_refused(connections: Connections) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from charrnn.checks import check_choice, check_number
 from charrnn.errors import InputError
@@ -99,10 +100,20 @@ def _check_hook(name: str, hook: str | None) -> None:
     if not hook.strip() or len(hook) > MAX_HOOK:
         raise InputError(f"{name} must be a command or a URL of 1 to {MAX_HOOK:,} characters. Received: {len(hook):,}")
     url = HOOK_URL + r"[^\s/?#@]+([/?#]\S*)?"
-    if is_url(hook) and not (re.fullmatch(url, hook) and hook.isascii()):  # a password would be shown with the schedule
+    if is_url(hook) and not (
+        re.fullmatch(url, hook) and hook.isascii() and _has_port(hook)
+    ):  # a password would be shown with the schedule
         raise InputError(
             f"{name} must be a URL in ASCII without a user name, such as https://example.org/hook, or a shell command"
         )
+
+
+def _has_port(url: str) -> bool:
+    """Return whether the port of a URL is one: of a larger number, the system would take the rest of a division."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,10 @@ class MetricsServer(ThreadingTCPServer):
         try:
             (self.address_family, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             super().__init__(cast(tuple[str, int], place[:2]), _Handler)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+            reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
             raise InputError(
-                f"Metrics cannot be served on {address}: {error.strerror}. Choose another address with --metrics"
+                f"Metrics cannot be served on {address[:80]}: {reason}. Choose another address with --metrics"
             ) from error
 
     def start(self) -> None:
