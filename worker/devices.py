@@ -73,8 +73,8 @@ def choose_devices(wanted: str, environ: Mapping[str, str]) -> list[str]:
     devices = [name for name, _ in chosen]
     if not set(devices) <= set(names) or len(set(devices)) < len(devices):
         raise InputError(
-            f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once, where 0*3 lets 3 "
-            f"processes share a GPU, and at most {MOST_SHARES}. Visible GPUs: {', '.join(names) or 'none'}"
+            f"--devices {wanted} is not valid. Expected auto, cpu, gpu, or GPU ids, each once; 0*3 lets 3 "
+            f"processes, of at most {MOST_SHARES}, share GPU 0. Visible GPUs: {', '.join(names) or 'none'}"
         )
     return [name for name, count in chosen for _ in range(count)]
 
@@ -122,31 +122,29 @@ def _list_gpus() -> list[Gpu]:
     A failing driver is an error and does not count as a machine without GPUs: users who have a GPU do not want the CPU.
     """
     try:
-        answer = subprocess.run((TOOL, "-L"), capture_output=True, text=True, check=False, timeout=ANSWER_S)
+        answer = _run_tool("-L")
         said = f"{answer.stdout}{answer.stderr}".strip()
         if answer.returncode == 0 and (gpus := _listed(answer.stdout.splitlines())):
             return gpus
     except (OSError, subprocess.TimeoutExpired) as error:
         said = str(error)
     raise InputError(
-        f"nvidia-smi -L returned {said!r}. Expected a list of GPUs. Repair the driver, set {VISIBLE}, or use "
+        f"nvidia-smi -L returned {said[:TOLD]!r}. Expected a list of GPUs. Repair the driver, set {VISIBLE}, or use "
         f"--devices cpu"
     )
 
 
 def _listed(lines: Sequence[str]) -> list[Gpu]:
     """Return the GPUs that are listed in lines, or none if a line is anything else."""
-    found: list[Gpu] = []
-    parts: list[Gpu] = []
+    found: list[list[Gpu]] = []  # each with its parts
     for line in lines:
         if gpu := LISTED_GPU.fullmatch(line):
-            found, parts = [*found, Gpu(*gpu.groups())], []
+            found.append([Gpu(*gpu.groups())])
         elif found and (part := LISTED_MIG.fullmatch(line)):
-            found = [*(found if parts else found[:-1]), Gpu(part[1], part[1])]
-            parts.append(found[-1])
+            found[-1].append(Gpu(part[1], part[1]))
         else:
             return []
-    return found
+    return [gpu for whole, *parts in found for gpu in parts or [whole]]
 
 
 def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ, *, shares: int = 1) -> None:
@@ -278,11 +276,17 @@ def _describe(device: str) -> str:
 
 def ask_driver(device: str, fields: str, *formats: str) -> str:
     """Return what the driver says about a GPU, or "" if it does not answer."""
-    words = (TOOL, f"--id={device}", f"--query-gpu={fields}", f"--format={','.join(('csv', 'noheader', *formats))}")
+    words = (f"--id={device}", f"--query-gpu={fields}", f"--format={','.join(('csv', 'noheader', *formats))}")
     try:
-        return subprocess.run(words, capture_output=True, text=True, check=True, timeout=ANSWER_S).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+        answer = _run_tool(*words)
+    except (OSError, subprocess.TimeoutExpired):
         return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def _run_tool(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run nvidia-smi. Its bytes may be no text, as in a report of a broken driver."""
+    return subprocess.run((TOOL, *words), capture_output=True, errors="replace", check=False, timeout=ANSWER_S)
 
 
 if __name__ == "__main__":

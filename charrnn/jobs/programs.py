@@ -20,7 +20,7 @@ EXIT_CODES: tuple[tuple[type[CharrnnError], int], ...] = (
     (CharrnnError, JOB_FAILED),
 )
 
-DEVICES, DEVICES_HELP = "auto", "Devices: auto, cpu, gpu, or GPU ids such as 0,1; 0*3 shares GPU 0 by 3 processes."
+DEVICES, DEVICES_HELP = "auto", "Devices: auto, cpu, gpu, or GPU ids such as 0,1; 0*3 starts 3 processes on GPU 0."
 QUEUES, QUEUES_HELP = "train,generate", "Queues to serve, with commas between: train, generate."
 LOG_FORMAT, LOG_FORMAT_HELP = "text", "Log format: text, or json with one object per line."
 METRICS = "--metrics"

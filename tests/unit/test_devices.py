@@ -81,6 +81,8 @@ def test_auto_asks_the_driver_where_nothing_is_inherited(machine: Machine) -> No
         (f"{TWO}; echo Unknown Error", r".*\\nUnknown Error"),
         (f"echo '  MIG 3g.20gb Device 0: (UUID: {MIG_UUID})'", f"MIG 3g.20gb Device 0: .UUID: {MIG_UUID}."),
         ("true", ""),
+        (r"printf 'Erreur mat\351rielle'", "Erreur mat�rielle"),  # Catches: a traceback where bytes are no UTF-8
+        (r"printf '%9999s' | /usr/bin/tr ' ' x", "x{200}"),  # Catches: all of a long output in one line
     ],
 )
 def test_a_failing_driver_is_an_error_with_its_output(machine: Machine, wanted: str, line: str, answer: str) -> None:
@@ -131,7 +133,7 @@ def test_gpu_is_never_the_cpu_without_a_driver(machine: Machine) -> None:
 @pytest.mark.parametrize("wanted", ["auto", "gpu"])
 def test_an_inherited_choice_that_names_a_gpu_twice_is_refused(wanted: str) -> None:
     # Catches: two children on one GPU
-    with pytest.raises(InputError, match="each once, .* Visible GPUs: 0, 0"):
+    with pytest.raises(InputError, match="each once; .* Visible GPUs: 0, 0"):
         choose_devices(wanted, gpus("0,0"))
 
 
@@ -175,7 +177,7 @@ NOT_SHARED = (
 @pytest.mark.parametrize("wanted", ["4", "0,4", "0,cpu", "", "0,", "00", *NOT_SHARED])
 def test_an_invisible_gpu_is_refused(wanted: str) -> None:
     with pytest.raises(
-        InputError, match=f"--devices {re.escape(wanted)} is not valid. .* each once, .* Visible GPUs: 0, 1"
+        InputError, match=f"--devices {re.escape(wanted)} is not valid. .* each once; .* Visible GPUs: 0, 1"
     ):
         choose_devices(wanted, gpus("0,1"))
 
@@ -220,6 +222,13 @@ def test_the_user_s_share_of_memory_is_kept_and_an_unknown_size_sets_no_limit(
     environ = {name: "0.1"}
     pin(MIG_UUID, tmp_path, environ, shares=3)
     assert {key: value for key, value in environ.items() if "FRACTION" in key or "MIB" in key} == {name: "0.1"}
+
+
+def test_an_answer_that_is_no_text_sets_no_limit(machine: Machine, tmp_path: Path) -> None:
+    machine(r"printf '24000 \351'")
+    environ: dict[str, str] = {}
+    pin("1", tmp_path, environ, shares=3)
+    assert not {key for key in environ if "MIB" in key}
 
 
 def test_a_gpu_of_one_child_has_no_limit(machine: Machine, tmp_path: Path) -> None:
