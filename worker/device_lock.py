@@ -1,7 +1,7 @@
 """Locks on the GPUs of this host: one child process holds a place on a GPU at a time, across workers, homes and users.
 
-A GPU has one place, or as many as its worker was told to share it by. A worker that shares a GPU and one that does not
-both need its first place, so they exclude each other.
+A GPU has MOST_SHARES places. A child that shares a GPU holds one of them, and one that does not holds all: while one of
+several children is being replaced, another worker does not take the GPU from the others.
 
 A lock is the name of a Unix socket without a file (unix(7), "abstract"). The kernel frees the name when its process
 ends, and there is no file whose owner, rights or links could be wrong, or that a service with its own /tmp would not
@@ -15,41 +15,43 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from charrnn.errors import InputError
-from worker.devices import CPU, ask_driver, place_of
+from worker.devices import CPU, MOST_SHARES, ask_driver
 
-Lock = socket.socket
+Lock = ExitStack
 
 
-def hold(device: str, place: int = 0) -> Lock | None:
-    """Lock a place on a device until the returned value is closed or this process ends. The CPU needs no lock.
+def hold(device: str, place: int | None = None) -> Lock | None:
+    """Lock a device, or a place on it, until the returned value is closed or this process ends. The CPU needs no lock.
 
     Raises:
         InputError: another process holds it.
     """
     if device == CPU or sys.platform != "linux":
         return None
-    lock = socket.socket(socket.AF_UNIX)
-    try:
-        lock.bind(f"\0charrnn-jobs/{_hardware(device)}{f'/{place}' if place else ''}")
-    except OSError as error:
-        lock.close()
-        raise InputError(
-            f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices with "
-            f"--devices"
-        ) from error
-    return lock
+    hardware = _hardware(device)
+    with ExitStack() as locks:
+        try:
+            for number in range(MOST_SHARES) if place is None else [place]:
+                locks.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0charrnn-jobs/{hardware}/{number}")
+        except OSError as error:
+            raise InputError(
+                f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices "
+                f"with --devices"
+            ) from error
+        return locks.pop_all()
 
 
 def check_free(devices: Sequence[str]) -> None:
-    """Check that no other worker of this host holds one of the devices. Each child's is listed.
+    """Check that no other worker of this host holds one of the devices, or a place on it.
 
     Raises:
         InputError: one of them is held.
     """
-    for index, device in enumerate(devices):
-        if lock := hold(device, place_of(devices, index)[0]):
+    for device in dict.fromkeys(devices):  # the driver answers once for each
+        if lock := hold(device):
             lock.close()
 
 

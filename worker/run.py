@@ -169,7 +169,7 @@ class Worker:
         logs.identify(f"{self.life}/{index}", label)
         logger.info("child process %d started: device %s", index, label, extra={"event": "started"})
         try:
-            self.lock = device_lock.hold(device, place)
+            self.lock = device_lock.hold(device, place if shares > 1 else None)
             child = Child(self.settings, f"{self.life}/{index}", label, self.queues)
             child.take_over(oom.why_died())
             begin(child, Heartbeat(child, partial(self.pulse.beat, index)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,19 +47,32 @@ def test_a_lock_is_released_when_its_process_ends(gpu: str) -> None:
 
 
 def test_each_child_of_a_shared_gpu_has_its_place(gpu: str) -> None:
-    locks = [hold(gpu, place) for place in range(3)]
-    assert all(locks)
-    for devices in ([gpu] * 3, [gpu]):  # Catches: a worker beside others that share the GPU
+    with ExitStack() as locks:
+        for place in range(3):
+            lock = hold(gpu, place)
+            assert lock
+            locks.enter_context(lock)
         with pytest.raises(InputError, match=IN_USE):
-            check_free(devices)
-    for lock in locks[:2]:
-        assert lock
-        lock.close()
-    check_free([gpu] * 2)
-    with pytest.raises(InputError, match=IN_USE):  # Catches: a check of the first place alone
-        check_free([gpu] * 3)
-    assert locks[2]
-    locks[2].close()
+            hold(gpu, 2)
+    check_free([gpu] * 3)
+
+
+@pytest.mark.parametrize("place", [0, 1, 15])
+def test_a_gpu_that_is_shared_and_one_that_is_not_exclude_each_other(gpu: str, place: int) -> None:
+    # Catches: a GPU whose first child has just died, and that another worker takes from the other children
+    lock = hold(gpu, place)
+    assert lock
+    with lock:
+        for devices in ([gpu], [gpu] * 2):
+            with pytest.raises(InputError, match=IN_USE):
+                check_free(devices)
+        with pytest.raises(InputError, match=IN_USE):
+            hold(gpu)
+    lock = hold(gpu)
+    assert lock
+    with lock, pytest.raises(InputError, match=IN_USE):
+        hold(gpu, place)
+    check_free([gpu])  # Catches: places that a failed attempt keeps
 
 
 def test_the_cpu_is_never_locked() -> None:
