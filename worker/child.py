@@ -12,7 +12,7 @@ from contextlib import suppress
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.temporary import sweep_temporary_folders
-from charrnn.jobs.job.report import PASSED, worst_self_check
+from charrnn.jobs.job.report import is_failure, worst_self_check
 from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
@@ -46,6 +46,7 @@ class Child:
         self.leases = Leases(self.store, settings.lease_s)
         self.models = ModelCache()
         self.self_check: str | None = None
+        self._failures: set[str] = set()  # results of self-checks that are in the log
         self._recorded: dict[str, float] = {}  # when the throughput of each model was recorded
 
     def take_over(self, reason: str) -> None:
@@ -75,8 +76,9 @@ class Child:
         )
 
     def record_self_check(self, result: str) -> None:
-        """Show the result of a self-check with the next sign of life. A failure is kept, and logged once."""
-        if result not in (PASSED, self.self_check):
+        """Show the result of a self-check with the next sign of life. The first failure is kept; each is logged."""
+        if is_failure(result) and result not in self._failures:
+            self._failures.add(result)
             logger.error("self-check %s", result, extra={"event": "self-check"})
         self.self_check = worst_self_check(self.self_check, result)
 

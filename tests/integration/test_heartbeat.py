@@ -56,6 +56,19 @@ def test_a_heartbeat_is_one_transaction_for_the_process_and_its_part(child: Chil
 
 
 @each_database
+def test_the_first_failed_self_check_is_kept_and_each_is_logged_once(
+    child: Child, caplog: pytest.LogCaptureFixture
+) -> None:
+    heartbeat, failures = Heartbeat(child, lambda: None), ["failed (a card, 16 slots)", "failed (a card, 256 slots)"]
+    for result in ("passed", *failures, "passed", *failures):
+        child.record_self_check(result)
+    heartbeat._beat()
+    assert [worker.self_check for worker in child.store.workers(MINUTE)] == failures[:1]
+    # Catches: a line for each part, where two batch sizes fail in turn
+    assert [record.getMessage() for record in caplog.records] == [f"self-check {failure}" for failure in failures]
+
+
+@each_database
 def test_a_process_shows_that_it_lives_although_its_lease_is_lost(child: Child, part: Part) -> None:
     child.leases.requeue(child.owner)
     with pytest.raises(LeaseLostError):

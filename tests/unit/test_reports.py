@@ -123,6 +123,8 @@ FAILED = "failed (a card, float32, 256 slots): texts may depend on something"
         ((None, FAILED), FAILED),
         ((None, PASSED, None), PASSED),  # older releases say nothing
         ((None, None), None),
+        (("", FAILED, ""), FAILED),  # of a damaged row
+        (("", None), None),
     ],
 )
 def test_one_failed_self_check_is_that_of_the_job(parts: tuple[str | None, ...], expected: str | None) -> None:

@@ -131,8 +131,12 @@ class Report:
 
 def worst_self_check(first: str | None, second: str | None) -> str | None:
     """Return the first of two results that is a failure, otherwise the first that is known."""
-    known = [result for result in (first, second) if result]
-    return next((result for result in known if result != PASSED), known[0] if known else None)
+    return next(filter(is_failure, (first, second)), first or second)
+
+
+def is_failure(self_check: str | None) -> bool:
+    """Return whether the result of a self-check is a failure, and not PASSED or unknown."""
+    return self_check not in (None, "", PASSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +185,7 @@ class ReportSummary:
     @property
     def failed_self_check(self) -> bool:
         """Whether texts may depend on where they were sampled."""
-        return self.self_check not in (None, PASSED)
+        return is_failure(self.self_check)
 
 
 def summarize(report: Report, queue_seconds: float) -> ReportSummary:
