@@ -15,7 +15,7 @@ import typer
 
 from charrnn.errors import CharrnnError, UnreachableError, counted
 from charrnn.jobs.files.layout import ASIDE, MODELS
-from charrnn.jobs.job.report import PASSED
+from charrnn.jobs.job.report import is_failure
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
@@ -165,12 +165,12 @@ def _unread(client: Client, alive: Sequence[WorkerInfo]) -> Iterator[str]:
 
 
 def _shared_devices(alive: Sequence[WorkerInfo]) -> Iterator[Check]:
-    """Yield a finding for each device of a host that several pool children claim."""
+    """Yield a finding for each device of a host that several workers claim. Children of one may share a GPU."""
     claims = defaultdict[tuple[str, str], list[WorkerInfo]](list)
     for worker in alive:
-        claims[worker.host, worker.device].append(worker)
+        claims[worker.host, worker.device.partition(" (")[0]].append(worker)
     for (host, device), workers in sorted(claims.items()):
-        if len(workers) > 1:
+        if len({_place(worker)[0] for worker in workers}) > 1:
             pids = ", ".join(str(worker.pid) for worker in workers)
             yield Check(
                 f"device {device}",
@@ -200,7 +200,7 @@ def _child(worker: WorkerInfo) -> Check:
     queues = ", ".join(worker.queues)
     return Check(
         f"worker {worker.pid}",
-        worker.self_check in (None, PASSED),
+        not is_failure(worker.self_check),
         f"child {index} of worker {life}, device {worker.device}, queues {queues}, "
         f"release {worker.release or 'unknown'}, self-check {worker.self_check or 'not run yet'}",
         needed=False,

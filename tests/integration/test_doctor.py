@@ -29,6 +29,16 @@ def test_a_device_that_two_children_claim_is_reported(client: Client) -> None:
     assert found.detail.startswith("claimed by 2 processes of host a, which slow each other down: 11, 12. Stop all but")
 
 
+def test_a_gpu_that_one_worker_shares_is_reported_if_another_one_claims_it(client: Client) -> None:
+    for index in range(2):
+        record_heartbeat(client, f"a-1-x/{index}", 11 + index, f"0 ({index + 1} of 2)", ["generate"])
+    assert not [check for check in examine(client) if check.name.startswith("device")]
+    record_heartbeat(client, "a-2-y/0", 13, "0", ["generate"])  # in a container with a network of its own
+    (found,) = [check for check in examine(client) if check.name.startswith("device")]
+    assert (found.name, found.ok) == ("device 0", False)
+    assert found.detail.startswith("claimed by 3 processes of host a, which slow each other down: 11, 12, 13. Stop all")
+
+
 def test_children_are_listed_by_worker_and_number_with_their_devices(client: Client) -> None:
     # Catches: alphabetical order, in which child 10 comes before child 2
     for index in (10, 2):
