@@ -29,7 +29,7 @@ unit: $(READY)
 	$(BIN)/pytest tests/unit -m "not slow" -p tests.fixtures.without_tensorflow
 
 # Many of these tests wait for processes: more workers than cores, and what takes longest first.
-WORKERS := --numprocesses=4 --dist=loadgroup --no-loadscope-reorder
+WORKERS := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 test: check ## every promise once, against real servers; 16 minutes
 	$(BIN)/pytest tests/acceptance tests/integration tests/model -m "not slow" $(WORKERS)

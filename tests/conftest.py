@@ -49,7 +49,6 @@ settings.load_profile("dev")
 
 # In memory no commit waits for a disk, and an empty database costs PostgreSQL 25 ms, not 41. No test cuts the power.
 MEMORY, NEEDED = Path("/dev/shm"), 6 << 30  # noqa: S108  # bytes of room; in a container it has 64 MiB
-HALF = "tests/acceptance/test_d"  # file name: the tests of the running stack before it take as long as those after it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,14 +70,6 @@ def pytest_report_header() -> list[str]:
     from tests.fixtures import broker, postgres, s3
 
     return [f"servers: {broker.version()}, {postgres.version()}, {s3.version()}"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and those of the running stack in two: it takes 12 s of CPU to start."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        of_stack = "stack" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group(f"stack {file < HALF}" if of_stack else file))
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from producer.cli import COMMANDS
-from tests.fixtures.desk import FOLDER, Desk, check, golden
+from tests.fixtures.desk import FOLDER, PARENT, Desk, check, golden
 from tests.fixtures.processes import make_home
 
 AWAY_FOLDER = FOLDER / "away"
@@ -94,7 +94,7 @@ def test_what_a_command_says_without_a_service(
 def test_what_a_command_says_of_an_empty_store(
     desk: Desk, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for home in make_home():  # its path always has the same length, by which `config` aligns its columns
+    for home in make_home(PARENT):  # its path always has the same length, by which `config` aligns its columns
         monkeypatch.chdir(home.path)
         own = {"CHARRNN_HOME": str(home.path / "h")}
         found = "".join(f"$ charrnn-jobs {each}\n\n{desk.in_pipe(shlex.split(each), **own)}\n" for each in EMPTY)
