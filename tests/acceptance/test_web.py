@@ -124,7 +124,7 @@ def test_a_training_goes_on_on_an_open_page(desk: Home, address: str, tab: Page)
     expect(tab).to_have_title(re.compile("^running · Job"))
     assert listens(tab)
     expect(tab.get_by_role("status")).to_contain_text("done")
-    expect(tab.get_by_text("first version")).to_be_visible()
+    expect(tab.get_by_text("passed: the first version")).to_be_visible()
     expect(tab).to_have_title(re.compile("^done · Job"))
     assert stayed(tab)
     assert not listens(tab)  # Catches: a page that asks for ever after the end

@@ -47,14 +47,16 @@ def prepare(folder: Path, fault: str, elsewhere: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["a link", "open to other users", "belongs to another user"])
-def test_a_broker_in_a_folder_of_others_is_neither_adopted_nor_used(deep: Settings, tmp_path: Path, fault: str) -> None:
+def test_a_broker_in_a_folder_of_others_is_neither_adopted_nor_used(deep: Settings, fault: str) -> None:
     # Catches: a check at the start of a server alone, since an adopted broker is not started
     folder = deep.broker_socket.parent
+    theirs, elsewhere = (folder.with_name(f"{folder.name}-{name}") for name in ("theirs", "elsewhere"))
     with local_broker(deep):  # what an attacker runs there
-        broker = folder.rename(tmp_path / "theirs")
-        prepare(folder, fault, tmp_path / "elsewhere")
-        for file in broker.iterdir():
+        folder.rename(theirs)
+        prepare(folder, fault, elsewhere)
+        for file in theirs.iterdir():
             file.rename(folder / file.name)
+        theirs.rmdir()
         queue, worker = Queue(deep), Worker(deep, "cpu", ["train"])
         worker.settings.home.mkdir(exist_ok=True)
         with pytest.raises(InputError, match=fault):
@@ -67,7 +69,7 @@ def test_a_broker_in_a_folder_of_others_is_neither_adopted_nor_used(deep: Settin
             worker.check_broker()
         queue.close()
         folder.unlink() if folder.is_symlink() else None
-        (tmp_path / "elsewhere").rename(folder) if fault == "a link" else os.chown(folder, os.getuid(), -1)
+        elsewhere.rename(folder) if fault == "a link" else os.chown(folder, os.getuid(), -1)
         folder.chmod(0o700)
         queue.lengths()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -16,6 +18,7 @@ from charrnn.jobs.job.json_object import parse_stored
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 EXPECTED = "Expected: sqlite:////path/to/store.sqlite or postgresql://user:password@host/database"
 BUSY_TIMEOUT_S = 30  # how long a transaction waits for another one's lock
+CREATION_S = 1.0  # how long a process waits for others that create the file of SQLite, which takes 0.1 s
 
 # A host that is cut off must not hold its locks until TCP gives up after hours. Therefore PostgreSQL ends idle
 # transactions, and both ends of a connection find out within seconds that the other end is gone. PgBouncer gives each
@@ -146,9 +149,23 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     # A damaged text is shown with U+FFFD: the driver's error would hide all rows that are read with it.
     connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    _write_ahead(connection)
     # FULL: committed data is on the disk and survives a loss of power.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Set the mode of the journal. If others that have just made the file do the same, SQLite fails without waiting."""
+    ends = time.monotonic() + CREATION_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                raise
+            time.sleep(0.01)
 
 
 def _begin(connection: Connection) -> None:

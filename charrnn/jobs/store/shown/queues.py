@@ -125,7 +125,7 @@ def to_worker(row: Row[Any]) -> WorkerInfo:
     # A release that did not say which spec version it can read could read the first one.
     # Damaged queues count as none until the next heartbeat, which writes them again. So does a damaged self-check.
     said = row.self_check
-    self_check = said if isinstance(said, str) and len(said) <= MAX_SELF_CHECK else None
+    self_check = said if said is not None and len(said) <= MAX_SELF_CHECK else None
     facts = {"queues": _strings(row.queues), "spec_version": row.spec_version or 1, "self_check": self_check}
     return WorkerInfo(**{**row._mapping, **facts})
 
