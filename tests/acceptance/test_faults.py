@@ -52,8 +52,9 @@ def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undistu
 
 
 def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: str) -> None:
-    running, waiting = begin(stack, seeds), begin(stack, seeds)
+    running = begin(stack, seeds)
     until(lambda: stack.part_in_work(running), "progress")
+    waiting = begin(stack, seeds)
     with redis.Redis(unix_socket_path=str(Settings(home=stack.path).broker_socket)) as client:
         client.flushall()  # the job's notification is gone. Catches: no ring_missing in maintain
         assert client.llen("charrnn:generate") == 0
