@@ -20,18 +20,18 @@ from producer.web.templates import render
 logger = logging.getLogger(__name__)
 
 EVENTS = "text/event-stream"
-MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
 BODY_S = 60.0  # in which a form must arrive
 MAX_FIELDS = 100
 BACK = "back"
 MAX_BACK = 50  # pages to which one can turn back, one by one
 
 
-async def read_form(request: Request, most: int = MAX_BODY) -> dict[str, str]:
+async def read_form(request: Request, most: int, more: str) -> dict[str, str]:
     """Return the fields of a form by name.
 
     Args:
         most: bytes that it may have. They are in memory while the rest arrives.
+        more: what to do if it has more.
 
     Raises:
         InputError: it is too large, is not a form, or does not arrive.
@@ -42,7 +42,7 @@ async def read_form(request: Request, most: int = MAX_BODY) -> dict[str, str]:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most:
-                    raise InputError(f"The form is larger than {most:,} bytes. Use: charrnn-jobs submit --seeds FILE")
+                    raise InputError(f"The form is larger than {most:,} bytes. {more}")
     except TimeoutError as error:
         raise InputError(f"The form did not arrive within {BODY_S:g} s. Send it again") from error
     try:

@@ -1,4 +1,4 @@
-"""What an import of TensorFlow prints and imports: no notices, and in a worker neither JAX nor pandas.
+"""The import of TensorFlow prints no notices. In a worker it does not import JAX and pandas.
 
 Each test runs a process of its own.
 """

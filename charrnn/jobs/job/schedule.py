@@ -100,16 +100,16 @@ def _check_hook(name: str, hook: str | None) -> None:
     if not hook.strip() or len(hook) > MAX_HOOK:
         raise InputError(f"{name} must be a command or a URL of 1 to {MAX_HOOK:,} characters. Received: {len(hook):,}")
     url = HOOK_URL + r"[^\s/?#@]+([/?#]\S*)?"
-    if is_url(hook) and not (
-        re.fullmatch(url, hook) and hook.isascii() and _has_port(hook)
-    ):  # a password would be shown with the schedule
+    # A password would be shown with the schedule.
+    if is_url(hook) and not (re.fullmatch(url, hook) and hook.isascii() and _is_port_valid(hook)):
         raise InputError(
-            f"{name} must be a URL in ASCII without a user name, such as https://example.org/hook, or a shell command"
+            f"{name} must be a URL in ASCII, without a user name and with a port that exists, such as "
+            f"https://example.org:8080/hook, or a shell command"
         )
 
 
-def _has_port(url: str) -> bool:
-    """Return whether the port of a URL is one: of a larger number, the system would take the rest of a division."""
+def _is_port_valid(url: str) -> bool:
+    """Return whether a URL has no port or one up to 65,535. Of more, the system would take the rest of a division."""
     try:
         return urlsplit(url).port != 0
     except ValueError:

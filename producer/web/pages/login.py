@@ -31,7 +31,7 @@ async def login(request: Request) -> Response:
 
 
 async def _sent(request: Request) -> str | None:
-    return (await read_form(request, MAX_LOGIN)).get("token")
+    return (await read_form(request, MAX_LOGIN, "Send the token alone")).get("token")
 
 
 def _own_path(target: str) -> str:

@@ -21,6 +21,7 @@ from producer.options import MAX_ID, parse_temperatures, unescape
 from producer.web.requests import is_number, read_form
 from producer.web.templates import page
 
+MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
 FIELDS = {"model": "", "seeds": "", "temperature": "0.5", "samples": "1", "length": "400", "stop": "", "label": ""}
 
 
@@ -33,7 +34,7 @@ async def form(request: Request) -> Response:
         given = {name: request.query_params.get(name, value) for name, value in FIELDS.items()}
         given["model"] = given["model"] or client.connections.settings.model or next(iter(models), "")
         return page(request, "submit.html", fields=given, **values)
-    sent = await read_form(request)
+    sent = await read_form(request, MAX_BODY, "Use: charrnn-jobs submit --seeds FILE")
     fields = FIELDS | {name: sent[name] for name in FIELDS if name in sent}
     submits = "submit" in sent
     try:
