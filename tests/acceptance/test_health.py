@@ -32,13 +32,14 @@ class Worker:
     stopped: int = 0  # process id of a child that was stopped
 
     @property
-    def child(self) -> int:
-        (name,) = self.home.workers()
-        return int(name.removeprefix("worker "))
+    def children(self) -> list[int]:
+        """The process ids of the children that serve; none while one is replaced."""
+        return [int(name.removeprefix("worker ")) for name in self.home.workers()]
 
     def is_replaced(self) -> bool:
         """Return whether another child serves, and the stopped one is not listed any more."""
-        return bool(self.home.workers()) and self.child != self.stopped
+        children = self.children  # read once: between two readings the last one may have ended
+        return bool(children) and self.stopped not in children
 
     def check(self) -> subprocess.CompletedProcess[str]:
         return self.home.call("worker", "--check-health")
@@ -70,7 +71,7 @@ def workers() -> Iterator[dict[str, Worker]]:
     with ExitStack() as stack:
         found = {name: stack.enter_context(running_worker()) for name in ("child", "parent", "away", "still")}
         assert all(worker.is_well() for worker in found.values())
-        found["child"].stopped = found["child"].child
+        (found["child"].stopped,) = found["child"].children
         os.kill(found["child"].stopped, signal.SIGSTOP)
         found["parent"].parent.send_signal(signal.SIGSTOP)
         found["away"].broker.kill()
