@@ -144,21 +144,24 @@ class Worker:
                 self.leases.complete_rows(part, OUTPUT, self.report, "gpu")
                 self.parts += 1
 
-    def beat(self) -> None:
+    def beat(self, pause_s: float) -> float:
         with self._counting():
             if (part := self.part) is not None:
                 self.leases.heartbeat(part, PROGRESS, self.life)
             else:
                 self.store.record_heartbeat(self.life)
+        return pause_s
 
-    def look(self) -> None:
+    def look(self, pause_s: float) -> float:
         with self._counting():
             due = look(self.store, MAINTAIN_MS)
+            pause_s = due.pause(pause_s)
             if due.tidying:
                 claim_round(self.store, TIDY, TIDY_MS)
             if due.maintenance and claim_round(self.store, MAINTAIN, MAINTAIN_MS):
                 self.leases.expire()
                 self.leases.waiting(BELLS)
+        return pause_s
 
     def hurry(self, ends: float) -> None:
         """Claim and complete one part after the other until a time of the monotonic clock."""
@@ -179,8 +182,8 @@ class Agenda:
     def enter(self, worker: Worker) -> None:
         """Let a worker begin, in the middle of a part, so that parts do not end at once."""
         now, pace = time.monotonic(), self.pace
-        self._repeat(now + random.uniform(0, pace.heartbeat_s), worker.beat, pace.heartbeat_s)
-        self._repeat(now + random.uniform(0, pace.look_s), worker.look, pace.look_s)
+        self._repeat(now + random.uniform(0, pace.heartbeat_s), lambda: worker.beat(pace.heartbeat_s))
+        self._repeat(now + random.uniform(0, pace.look_s), lambda: worker.look(pace.look_s))
         self._plan(now, lambda: self._claim(worker, random.random()))
 
     def work(self) -> None:
@@ -203,9 +206,11 @@ class Agenda:
             heapq.heappush(self._heap, (at, self._count, action))
             self._changed.notify()
 
-    def _repeat(self, at: float, action: Callable[[], None], pause_s: float) -> None:
+    def _repeat(self, at: float, action: Callable[[], float]) -> None:
+        """Plan an action that returns the seconds until it is due again."""
+
         def act() -> None:
-            action()
+            pause_s = action()
             self._plan(time.monotonic() + pause_s, act)  # as in a worker, the pause follows the action
 
         self._plan(at, act)

@@ -23,9 +23,9 @@ from worker.parts.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-_looked_at = RawValue("d", 0.0)
-"""Shared by the forked children of a parent: when one of them last looked for what is due, in seconds of the monotonic
-clock, which all processes of a host share."""
+_next_look = RawValue("d", 0.0)
+"""Shared by the forked children of a parent: when one of them looks for what is due, in seconds of the monotonic clock,
+which all processes of a host share."""
 
 
 class Heartbeat(threading.Thread):
@@ -104,13 +104,14 @@ class Heartbeat(threading.Thread):
         self.alive()
 
     def _look(self) -> None:
-        """Start what is due, unless another child of this parent has just looked."""
+        """Start what is due, unless it is too early, or another child of this parent has just looked."""
         self.schedules.give_up_late()
         settings, now = self.child.settings, time.monotonic()
-        if now - _looked_at.value < settings.look_s:
+        if now < _next_look.value:
             return
-        _looked_at.value = now  # no lock, which a killed child could keep: two that look at once do no harm
+        _next_look.value = now + settings.look_s  # no lock, which a killed child could keep: two looks do no harm
         due = look(self.child.store, round(settings.maintain_s * 1000))
+        _next_look.value = now + due.pause(settings.look_s)
         for is_due, action in (
             (due.maintenance, self._maintain),
             (due.tidying, self._tidy),

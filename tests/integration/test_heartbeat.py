@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
@@ -13,12 +14,13 @@ from sqlalchemy import Table, insert, update
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.states import JobState, SlotState
+from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.leases import Leases
-from charrnn.jobs.store.scheduled.duties import MAINTAIN, TIDY, TIDY_MS, Due, claim_round, look
+from charrnn.jobs.store.scheduled.duties import MAINTAIN, SEEN_MS, TIDY, TIDY_MS, Due, claim_round, look
 from charrnn.jobs.store.store import Store
-from charrnn.jobs.store.tables import jobs, rounds, schedules, slots
+from charrnn.jobs.store.tables import jobs, rounds, schedules, slots, workers
 from tests.fixtures.plans import statements
 from tests.fixtures.processes import until
 from tests.fixtures.store import AddJob, each_database, life, on_postgresql
@@ -87,16 +89,17 @@ def test_the_children_of_a_parent_look_once_a_second_in_all_by_one_statement(chi
         for sibling in siblings:
             sibling._look()
 
-    module._looked_at.value = 0.0  # long ago
+    module._next_look.value = 0.0  # long ago
     # Catches: a look of each child; a look that is a transaction
     assert statements(child.store, look_all) == ["SELECT"]
-    module._looked_at.value -= child.settings.look_s
+    assert module._next_look.value > time.monotonic()
+    module._next_look.value -= child.settings.look_s
     assert statements(child.store, look_all) == ["SELECT"]  # Catches: a look that is taken once for ever
 
     def look_elsewhere() -> None:
-        module._looked_at.value = time.monotonic()
+        module._next_look.value = time.monotonic() + 60
 
-    module._looked_at.value = 0.0
+    module._next_look.value = 0.0
     sibling = get_context("fork").Process(target=look_elsewhere)
     sibling.start()
     sibling.join()
@@ -105,14 +108,38 @@ def test_the_children_of_a_parent_look_once_a_second_in_all_by_one_statement(chi
 
 @each_database
 def test_a_look_finds_what_is_due(store: Store) -> None:
-    assert look(store, MINUTE) == Due(maintenance=True, tidying=True, schedules=False)
+    assert look(store, MINUTE) == Due(maintenance=True, tidying=True, schedules=False, hosts=0)
     assert [claim_round(store, MAINTAIN, MINUTE) for _ in range(2)] == [True, False]
     claim_round(store, TIDY, TIDY_MS)
-    assert look(store, MINUTE) == Due(maintenance=False, tidying=False, schedules=False)
+    assert look(store, MINUTE) == Due(maintenance=False, tidying=False, schedules=False, hosts=0)
     with store.write() as connection:
         connection.execute(update(rounds).where(rounds.c.name == MAINTAIN).values(at=NOW + MINUTE))
     # Catches: a round of a clock that was set back, which would put off all others
-    assert look(store, MINUTE) == Due(maintenance=True, tidying=False, schedules=False)
+    assert look(store, MINUTE) == Due(maintenance=True, tidying=False, schedules=False, hosts=0)
+
+
+@each_database
+def test_many_hosts_share_the_looks(store: Store) -> None:
+    def live_on(host: str, device: str, seen_ms_ago: int = 0) -> None:
+        owner = f"{host}-7-0123abcd/{device}"
+        store.record_heartbeat(SignOfLife(owner=owner, host=host, pid=7, device=device, queues=("generate",)))
+        with store.write() as connection:
+            connection.execute(update(workers).where(workers.c.owner == owner).values(seen_at=NOW - seen_ms_ago))
+
+    for number in range(8):
+        live_on("box", str(number))  # Catches: a host that looks the less, the more GPUs it has
+    live_on("gone", "0", 2 * SEEN_MS)  # Catches: hosts that have left, for which nobody looks
+    due = look(store, MINUTE)
+    assert (due.hosts, due.pause(1.0)) == (1, 1.0)
+    for number in range(50):
+        live_on(f"pod-{number}", "0")
+    due = look(store, MINUTE)
+    pauses = [due.pause(1.0) for _ in range(500)]
+    # Catches: looks that cost in proportion to the hosts; hosts that look at the same time
+    assert due.hosts == 51
+    assert 3.0 < min(pauses) < 4.0
+    assert 6.0 < max(pauses) < 7.2
+    assert replace(due, hosts=100_000).pause(1.0) < 15  # Catches: hosts that wait for ever after the others have left
 
 
 @each_database
