@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # A plugin comes after those that it imports: pytest rewrites asserts only in modules that are not imported yet.
 pytest_plugins = [
@@ -63,6 +65,20 @@ def pytest_configure() -> None:
     os.environ["XDG_CONFIG_HOME"] = os.devnull
     if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > NEEDED:
         os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+class OneStack(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """All files whose tests use the running stack are for one process: each process that runs one of them starts a
+    stack, trains a model, and compiles for each network and batch size again."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "stack" if "stack: Home" in (self.config.rootpath / file).read_text() else file
+
+
+@pytest.hookimpl(optionalhook=True)  # only with xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneStack | None:
+    return OneStack(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_report_header() -> list[str]:
