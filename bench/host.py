@@ -8,12 +8,13 @@ figures are medians of the rounds:
 
 - plan and collect: `Slots` with the inputs of each call but its random numbers. Rows have seeds of 20 characters and
   texts of 300 to 500. With a stop string, the texts end after 60 characters on average, and 400 at most.
-- random numbers: `uniforms` for the same calls.
+- random numbers: `uniforms` for the same calls, as on a CPU.
+- counters: the same for a GPU, which hashes them itself with JAX.
 - rows: from the seeds of a job to the rows of the sampler.
 - lines: from sampled texts of 400 characters to compressed result lines, in the order of the rows, without a search for
   copies. The texts are pieces of Python's language reference, since lines of noise would compress as no text does.
 
-The device has to wait for whatever is slower than itself: plan, collect, random numbers and rows are between its calls,
+The device has to wait for whatever is slower than itself: plan, collect, counters and rows are between its calls,
 lines are in a thread beside it. The last line is JSON.
 """
 
@@ -23,6 +24,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain, cycle
 from pathlib import Path
 from statistics import median
@@ -68,24 +70,25 @@ def calls(options: argparse.Namespace, *, stopped: bool) -> Iterator[tuple[Plan,
         yield plan, report.characters - before, time.thread_time() - started
 
 
-def plan_rates(options: argparse.Namespace, *, stopped: bool) -> tuple[list[float], list[float]]:
-    """Return the characters/s of each round of calls: of plan and collect, and of the random numbers."""
-    from charrnn.sampling.randomness import uniforms
+def plan_rates(options: argparse.Namespace, *, stopped: bool) -> tuple[list[float], list[float], list[float]]:
+    """Return the characters/s of each round of calls: of plan and collect, of random numbers, and of counters."""
+    from charrnn.sampling.randomness import counters, uniforms
 
-    made, rates, random_rates = calls(options, stopped=stopped), list[float](), list[float]()
+    made, rates, random_rates, counter_rates = calls(options, stopped=stopped), *(list[float]() for _ in range(3))
     for _ in range(4 * MEAN // options.steps):  # until rows end in every call, and not all of them in the same one
         next(made)
     for _ in range(options.rounds):
-        characters, seconds, random_seconds = 0, 0.0, 0.0
+        characters, seconds, random_seconds, counter_seconds = 0, 0.0, 0.0, 0.0
         for _ in range(options.calls):
             plan, more, taken = next(made)
             characters, seconds = characters + more, seconds + taken
-            keys, started = plan.key, time.thread_time()
-            uniforms(keys, plan.times)
-            random_seconds += time.thread_time() - started
+            made_of = plan.key, plan.times
+            random_seconds += seconds_of(partial(uniforms, *made_of))
+            counter_seconds += seconds_of(partial(counters, *made_of))
         rates.append(characters / seconds)
         random_rates.append(characters / random_seconds)
-    return rates, random_rates
+        counter_rates.append(characters / counter_seconds)
+    return rates, random_rates, counter_rates
 
 
 def sampled(rows: int) -> tuple[LoadedVersion, list[SeedRows], list[Texts]]:
@@ -163,8 +166,8 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     options = parse()
     rates = {}
-    rates["plan_collect"], rates["random_numbers"] = plan_rates(options, stopped=False)
-    rates["plan_collect_stop"], _ = plan_rates(options, stopped=True)
+    rates["plan_collect"], rates["random_numbers"], rates["counters"] = plan_rates(options, stopped=False)
+    rates["plan_collect_stop"], *_ = plan_rates(options, stopped=True)
     rates["rows"], rates["lines"] = row_rates(options)
     print(f"million characters/s of one core, {options.batch:,} slots, {options.steps} steps a call")
     for name, found in rates.items():

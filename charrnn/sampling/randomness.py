@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_WORD = 2**32 - 1
+_HALF, _UNIT = np.float32(0.5), np.float32(2.0**-23)
 
 
 def row_key(rng_seed: int, name: str, temperature: float, sample: int) -> int:
@@ -40,18 +44,56 @@ def delay(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.asarray(keys - positions.astype(np.uint64) * _GOLDEN)
 
 
-def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """Return random numbers strictly between 0 and 1 as float32, one for each key and position.
-
-    They are computed by SplitMix64 (Steele, Lea and Flood 2014). (n + 1/2) 2^-23 is exact in float32 and never 0 or 1.
+def counters(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return the values that `uniforms` hashes, one for each key and position, uint64.
 
     Args:
         keys: uint64.
         positions: integers of at least 0, of a shape that broadcasts with that of the keys.
     """
-    z = keys.astype(np.uint64) + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    numbers: np.ndarray = ((z >> np.uint64(41)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+    return np.asarray(keys.astype(np.uint64, copy=False) + (positions.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+
+
+def uniforms(keys: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return random numbers strictly between 0 and 1 as float32, one for each key and position, see `counters`.
+
+    They are computed by SplitMix64 (Steele, Lea and Flood 2014). (n + 1/2) 2^-23 is exact in float32 and never 0 or 1.
+    The last step of the hash is left out: it changes only the lower 33 bits, and a number is made of the upper 23.
+    """
+    z = counters(keys, positions)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(_FACTORS[0])
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(_FACTORS[1])
+    numbers: np.ndarray = ((z >> np.uint64(41)).astype(np.float32) + _HALF) * _UNIT
     return numbers
+
+
+def split_words(values: np.ndarray) -> np.ndarray:
+    """Return the lower and the upper half of each number, without a copy. (...) uint64 -> (..., 2) uint32"""
+    return values.astype("<u8", copy=False)[..., None].view("<u4")
+
+
+def uniforms_of_words(words: Any) -> Any:
+    """Return the numbers that `uniforms` makes of these counters, bit for bit, in arithmetic of 32 bits.
+
+    JAX has no other integers unless a process chooses 64 bits for everything.
+
+    Args:
+        words: of the counters, see `split_words`; an array of NumPy or JAX, (..., 2) uint32.
+    """
+    low, high = words[..., 0], words[..., 1]
+    for shift, factor in zip((30, 27), _FACTORS, strict=True):
+        left, right = np.uint32(32 - shift), np.uint32(shift)
+        low, high = _multiply(low ^ (low >> right | high << left), high ^ (high >> right), factor)
+    return ((high >> np.uint32(9)).astype(np.float32) + _HALF) * _UNIT
+
+
+def _multiply(low: Any, high: Any, factor: int) -> tuple[Any, Any]:
+    """Return the halves of a product modulo 2^64."""
+    lower, upper = np.uint32(factor & _WORD), np.uint32(factor >> 32)
+    # The upper half of low * lower, from products of 16 bits.
+    half, mask = np.uint32(16), np.uint32(0xFFFF)
+    low_0, low_1, lower_0, lower_1 = low & mask, low >> half, lower & mask, lower >> half
+    inner, outer = low_1 * lower_0, low_0 * lower_1
+    middle = (low_0 * lower_0 >> half) + (inner & mask) + (outer & mask)
+    carried = low_1 * lower_1 + (inner >> half) + (outer >> half) + (middle >> half)
+    return low * lower, carried + low * upper + high * lower

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.backend import ops
+from charrnn.backend import JAX, choose_backend, ops
 from charrnn.backend.ops import Array
 from charrnn.backend.self_check import find_dependence
 from charrnn.network.network import Carried, Weights, cast_kernels, first_state, step
@@ -24,7 +24,7 @@ from charrnn.options import NetworkOptions
 from charrnn.sampling.limits import ALL, Limits
 from charrnn.sampling.next_character import sample_ids
 from charrnn.sampling.plan import SAMPLED, Plan
-from charrnn.sampling.randomness import uniforms
+from charrnn.sampling.randomness import counters, split_words, uniforms, uniforms_of_words
 from charrnn.sampling.slots import Report, Slots
 from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Texts
@@ -32,6 +32,7 @@ from charrnn.sampling.texts import Texts
 STEPS = 64 if ops.on_gpu else 16  # K, steps per call. Shorter calls cost more overhead, longer ones cancel slowly
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other
+HASHED_ON_DEVICE = ops.on_gpu and choose_backend() == JAX  # random numbers, which cost the host 2.5 ns each
 
 CHECKED_TEMPERATURES = (1.0, 0.5, 0.0, 2.0)
 CHECKED_TOP_P = (0.9, 1.0, 0.5)
@@ -109,7 +110,7 @@ class _Sampler:
         if plan.is_empty:
             return False
         arguments = self._arguments(self._inputs(plan))
-        call, ready = _compiled(self.network, self.reset)
+        call, ready = _compiled(self.network, self.reset, HASHED_ON_DEVICE)
         if (key := (*self.shapes, plan.limited)) not in ready:
             started = time.perf_counter()
             compiled = ops.compile_graph_for(call, *arguments)
@@ -121,14 +122,16 @@ class _Sampler:
         return True
 
     def _inputs(self, plan: Plan) -> list[np.ndarray]:
-        """Return the inputs of each step of a call, each (K, B)."""
-        numbers = uniforms(plan.key, plan.times)
+        """Return the inputs of each step of a call, each (K, B). A device that hashes gets counters as numbers."""
+        numbers = (counters if HASHED_ON_DEVICE else uniforms)(plan.key, plan.times)
         return [plan.feed, plan.keep_mask, plan.temperature, numbers, *(plan.limits(self.vocabulary_size) or ())]
 
     def _arguments(self, inputs: Sequence[np.ndarray]) -> tuple[Any, ...]:
         """Return the arguments of the compiled function."""
-        *some, limits = *map(ops.array, inputs[:4]), Limits(*map(ops.array, inputs[4:])) if inputs[4:] else None
-        return self.weights, self.carried, self.last, *some, limits
+        *some, numbers = inputs[:4]
+        given = map(ops.array, (*some, split_words(numbers) if HASHED_ON_DEVICE else numbers))
+        limits = Limits(*map(ops.array, inputs[4:])) if inputs[4:] else None
+        return self.weights, self.carried, self.last, *given, limits
 
     def _find_dependence(self, compiled: Callable[..., Any], limited: bool) -> frozenset[str]:
         """Return what texts depend on besides their rows, see `find_dependence`. This costs a call more than the first
@@ -168,8 +171,14 @@ class _Checked(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-untyped-def]
-    """Return the function of a call, and what it was compiled to, by shapes."""
+def _compiled(network: NetworkOptions, reset: int | None, hashed: bool):  # type: ignore[no-untyped-def]
+    """Return the function of a call, and what it was compiled to, by shapes.
+
+    Args:
+        network: the architecture.
+        reset: see `sample`.
+        hashed: whether the function makes the random numbers, from the words of their counters, (K, B, 2).
+    """
 
     def call(
         weights: Weights, carried: Carried, last: Array, feed: Array, keep_mask: Array, temperature: Array,
@@ -186,6 +195,8 @@ def _compiled(network: NetworkOptions, reset: int | None):  # type: ignore[no-un
             if reset is not None:
                 keep_mask = keep_mask * ops.cast(given != reset, ops.float32)
             product, carried = step(network, weights, given, carried, keep_mask)
+            if hashed:
+                numbers = uniforms_of_words(numbers)
             allowed = Limits(*limits) if limits else None
             ids, nats = sample_ids(product, weights["dense.bias"], temperature, numbers, allowed)
             return (ids, carried), (ids, nats)

@@ -42,8 +42,8 @@ PAGE = """
 """
 GPU = "characters_per_s equal share_bfloat16 training"
 HOST = """
-    plan_collect_chars_per_s plan_collect_stop_chars_per_s random_numbers_chars_per_s rows_chars_per_s
-    lines_chars_per_s
+    plan_collect_chars_per_s plan_collect_stop_chars_per_s random_numbers_chars_per_s counters_chars_per_s
+    rows_chars_per_s lines_chars_per_s
 """
 STORE = """
     submit_rows_per_s submit_peak_mb message_bytes export_rows_per_s export_peak_mb progress_ms bookkeeping_share

@@ -43,6 +43,9 @@ def test_the_steps_of_a_call_are_one_loop_that_launches_one_graph(card: str, wor
     assert loop["graphs"] == 1  # Catches: a step of many launches
     assert loop["kernels"] <= most
     assert set(loop["kinds"]) <= ON_THE_DEVICE  # Catches: a copy to the host in each step
+    # Catches: random numbers that the host makes, and those of a call that are made at once instead of in each step
+    assert {shape for shape in found["words"] if shape.startswith("64,")} == {"64,8192,2"}
+    assert "8192" in found["words"]
 
 
 @each_card

@@ -29,10 +29,10 @@ PRECISIONS = ("float32", "bfloat16")
 PROPERTIES = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def rows_of(sizes: list[tuple[int, int]]) -> list[Row]:
+def rows_of(sizes: list[tuple[int, int]], **options: Any) -> list[Row]:
     """Return rows with these seed lengths and text lengths."""
     return [
-        Row([(n + k) % 17 for k in range(seed)], (0.5, 1.0, 2.0)[n % 3], length, 1000 + n)
+        Row([(n + k) % 17 for k in range(seed)], (0.5, 1.0, 2.0)[n % 3], length, 1000 + n, **options)
         for n, (seed, length) in enumerate(sizes)
     ]
 

@@ -78,12 +78,12 @@ def sampling(*, limited: bool) -> tuple[Any, tuple[Any, ...]]:
     from charrnn.network.network import cast_kernels, first_state, initial_weights
     from charrnn.options import NetworkOptions
     from charrnn.sampling.limits import Limits
-    from charrnn.sampling.sampler import _compiled
+    from charrnn.sampling.sampler import HASHED_ON_DEVICE, _compiled
 
     network = NetworkOptions()
     weights = {name: ops.array(value) for name, value in initial_weights(network, VOCABULARY, 0).items()}
     floats, ids = np.zeros((STEPS, BATCH), np.float32), np.zeros((STEPS, BATCH), np.int32)
-    call, _ = _compiled(network, None)
+    call, _ = _compiled(network, None, HASHED_ON_DEVICE)
     return call, (
         cast_kernels(network, weights, "bfloat16"),
         first_state(network, BATCH, "bfloat16"),
@@ -91,7 +91,7 @@ def sampling(*, limited: bool) -> tuple[Any, tuple[Any, ...]]:
         ids,
         floats,
         floats,
-        floats,
+        np.zeros((STEPS, BATCH, 2), np.uint32) if HASHED_ON_DEVICE else floats,
         Limits(ids, floats) if limited else None,
     )
 
@@ -140,6 +140,7 @@ def describe(dump: Path) -> dict[str, Any]:
             for body in _bodies(thunks.splitlines())
         ],
         "trip_counts": sorted(map(int, re.findall(r'known_trip_count":\{"n":"(\d+)"\}', hlo))),
+        "words": sorted(set(re.findall(r"u32\[([\d,]+)\]", hlo))),
         "kernels": sum(thunks.count(f" {kind} ") for kind in KERNELS),
         "estimates_us": _estimates(hlo),
     }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.sampling.randomness import row_key, seed_name, uniforms
+from charrnn.sampling.randomness import counters, row_key, seed_name, split_words, uniforms, uniforms_of_words
 
 WORD = 2**64 - 1
 KEYS = st.integers(0, WORD)
@@ -30,6 +30,14 @@ def split_mix(key: int, position: int) -> float:
 def test_a_number_is_split_mix_of_key_and_position(key: int, position: int) -> None:
     # Catches: any changed constant, which would change every text that was ever sampled
     assert one(key, position) == split_mix(key, position)
+
+
+@given(st.one_of(KEYS, st.integers(WORD - 999, WORD)), st.integers(0, 2**40))
+def test_words_of_32_bits_give_the_same_numbers(key: int, position: int) -> None:
+    words = split_words(counters(np.array([key], np.uint64), np.array([position])))
+    found = uniforms_of_words(words)
+    # Catches: a carry that is lost between the words. tests/model/test_device_randomness.py has the same by JAX
+    assert (found.dtype, found.tolist()) == (np.float32, [split_mix(key, position)])
 
 
 @given(KEYS, POSITIONS)
