@@ -87,6 +87,19 @@ def test_jobs_parts_and_workers_are_counted(connections: Connections, add_job: A
     assert 0 <= found["charrnn_maintenance_age_seconds"] < 60
 
 
+def test_workers_whose_self_check_failed_are_counted_by_device(connections: Connections) -> None:
+    name, failed = "charrnn_self_check_failed", "failed (NVIDIA H200, bfloat16, 8192 slots): texts may depend on ..."
+    cpus, gpus = ["passed", failed, failed], ["passed", None, failed, 401 * "x"]
+    for device, results in ("cpu", cpus), ("0", gpus):
+        for number, result in enumerate(results):
+            worker = replace(life(f"{device}/{number}"), device=device, self_check=result)
+            connections.store.record_heartbeat(worker)
+    # Catches: "passed", no result yet or a damaged one as a failure; workers of one kind counted as another's
+    assert scrape(connections).of(name) == {f'{name}{{device="cpu"}}': 2, f'{name}{{device="gpu"}}': 1}
+    connections.store.record_heartbeat(replace(life("0/2"), device="0", self_check="passed"))
+    assert scrape(connections)[f'{name}{{device="gpu"}}'] == 0  # Catches: an alert that never ends
+
+
 def test_the_oldest_job_waits_since_it_could_begin(connections: Connections, add_job: AddJob, leases: Leases) -> None:
     training = add_job(train=True)
     waits = add_job(awaits=training)

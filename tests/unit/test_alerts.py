@@ -39,7 +39,7 @@ def test_each_alert_is_tested_when_it_fires_and_when_it_does_not(rules: dict[str
     checks = [check for test in yaml.safe_load(TESTS.read_text())["tests"] for check in test["alert_rule_test"]]
     for fires in (True, False):
         assert {check["alertname"] for check in checks if ("exp_alerts" in check) == fires} == set(rules)
-    assert len(rules) == 8
+    assert len(rules) == 9
 
 
 def used_in(text: str) -> set[str]:

@@ -134,6 +134,11 @@ def worst_self_check(first: str | None, second: str | None) -> str | None:
     return next(filter(is_failure, (first, second)), first or second)
 
 
+def readable_self_check(stored: object) -> str | None:
+    """Return the result of a self-check that a worker has stored, or None if it is damaged."""
+    return stored if isinstance(stored, str) and len(stored) <= MAX_SELF_CHECK else None
+
+
 def is_failure(self_check: str | None) -> bool:
     """Return whether the result of a self-check is a failure, and not PASSED or unknown."""
     return self_check not in (None, "", PASSED)

@@ -76,9 +76,9 @@ def count_leased(connection: Connection) -> Sequence[Any]:
 
 
 def live_workers(connection: Connection, seen_within_ms: int) -> Sequence[Any]:
-    """Return device, release and queues of each pool child that showed a sign of life within that time."""
-    recent = workers.c.seen_at > NOW - seen_within_ms
-    return connection.execute(select(workers.c.device, workers.c.release, workers.c.queues).where(recent)).all()
+    """Return device, release, queues and self-check of each pool child that showed a sign of life within that time."""
+    shown = select(workers.c.device, workers.c.release, workers.c.queues, workers.c.self_check)
+    return connection.execute(shown.where(workers.c.seen_at > NOW - seen_within_ms)).all()
 
 
 def round_age(connection: Connection, name: str) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Text, bindparam, cast, func, select
 
-from charrnn.jobs.job.report import MAX_SELF_CHECK
+from charrnn.jobs.job.report import readable_self_check
 from charrnn.jobs.job.views import Job, WorkerInfo
 from charrnn.jobs.store.database import NOW, count_rows, limited
 from charrnn.jobs.store.tables import LEASED, claimable, jobs, parts, workers
@@ -124,8 +124,7 @@ def to_worker(row: Row[Any]) -> WorkerInfo:
     """Return the pool child of a row of `workers`."""
     # A release that did not say which spec version it can read could read the first one.
     # Damaged queues count as none until the next heartbeat, which writes them again. So does a damaged self-check.
-    said = row.self_check
-    self_check = said if said is not None and len(said) <= MAX_SELF_CHECK else None
+    self_check = readable_self_check(row.self_check)
     facts = {"queues": _strings(row.queues), "spec_version": row.spec_version or 1, "self_check": self_check}
     return WorkerInfo(**{**row._mapping, **facts})
 

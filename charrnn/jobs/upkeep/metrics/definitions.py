@@ -58,6 +58,12 @@ DEFINITIONS = (
     ),
     Definition("charrnn_workers", GAUGE, ("device", "release"), "Live worker processes, one for each device."),
     Definition("charrnn_queue_workers", GAUGE, ("queue",), "Live worker processes that serve a queue."),
+    Definition(
+        "charrnn_self_check_failed",
+        GAUGE,
+        ("device",),
+        "Live worker processes of which a self-check failed: texts may depend on more than their rows.",
+    ),
     Definition("charrnn_maintenance_age_seconds", GAUGE, (), "Time since the last round of maintenance began."),
     Definition(
         "charrnn_attempts_failed_total", COUNTER, ("reason",), "Attempts at parts that ended without their result."

@@ -12,7 +12,7 @@ from typing import Any
 
 from charrnn.errors import UnreachableError
 from charrnn.jobs.connections import Connections
-from charrnn.jobs.job.report import Seconds
+from charrnn.jobs.job.report import Seconds, is_failure, readable_self_check
 from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import QUEUES, GenerateSpec
 from charrnn.jobs.job.states import JobState
@@ -77,13 +77,18 @@ def _set_workers(families: Families, workers: Any) -> None:
     releases = Counter(release for _, release in named)
     shown = {release for release, _ in releases.most_common(MAX_RELEASES)}
     found: Counter[tuple[str, str]] = Counter()
+    failing: Counter[str] = Counter()
     serving: Counter[str] = Counter()
     for worker, release in named:
-        found[device_kind(worker.device), release if release in shown else OTHERS] += 1
+        device = device_kind(worker.device)
+        found[device, release if release in shown else OTHERS] += 1
+        failing[device] += is_failure(readable_self_check(worker.self_check))
         if isinstance(worker.queues, list):  # a damaged cell may be of another type
             serving.update(queue for queue in QUEUES if queue in worker.queues)
     for labels, count in found.items():
         families.set("charrnn_workers", count, *labels)
+    for device, count in failing.items():
+        families.set("charrnn_self_check_failed", count, device)
     for queue in QUEUES:
         families.set("charrnn_queue_workers", serving[queue], queue)
 
