@@ -1,10 +1,10 @@
-"""Locks on the GPUs of this host: one child process holds a place on a GPU at a time, across workers, homes and users.
+"""Locks on the GPUs of this host: a GPU belongs to one worker at a time, whatever their homes and users.
 
-A GPU has MOST_SHARES places. A child that shares a GPU holds one of them, and one that does not holds all: while one of
-several children is being replaced, another worker does not take the GPU from the others.
+The parent of a worker locks its GPUs before it checks them, and until it ends. Its children have the lock too, as they
+are forked: if it is killed, no other worker takes a GPU on which one of them still computes.
 
-A lock is the name of a Unix socket without a file (unix(7), "abstract"). The kernel frees the name when its process
-ends, and there is no file whose owner, rights or links could be wrong, or that a service with its own /tmp would not
+A lock is the name of a Unix socket without a file (unix(7), "abstract"). The kernel frees the name when its processes
+end, and there is no file whose owner, rights or links could be wrong, or that a service with its own /tmp would not
 see. Containers see each other's locks only if they share a network namespace. The CPU has no lock: several workers may
 share it, as CPU_WORKERS=3 of the Compose file does.
 """
@@ -18,41 +18,38 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from charrnn.errors import InputError
-from worker.devices import CPU, MOST_SHARES, ask_driver
+from worker.devices import CPU, ask_driver
 
 Lock = ExitStack
 
 
-def hold(device: str, place: int | None = None) -> Lock | None:
-    """Lock a device, or a place on it, until the returned value is closed or this process ends. The CPU needs no lock.
+def hold(devices: Sequence[str]) -> Lock:
+    """Lock the GPUs among some devices until the returned value is closed, or this process and those it forked end.
+
+    All workers lock in one order, so that of several that start at the same moment one gets all of its GPUs.
 
     Raises:
-        InputError: another process holds it.
+        InputError: another worker holds one of them, or two of them are the same.
     """
-    if device == CPU or sys.platform != "linux":
-        return None
-    hardware = _hardware(device)
     with ExitStack() as locks:
-        try:
-            for number in range(MOST_SHARES) if place is None else [place]:
-                locks.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0charrnn-jobs/{hardware}/{number}")
-        except OSError as error:
-            raise InputError(
-                f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices "
-                f"with --devices"
-            ) from error
+        if sys.platform == "linux":
+            different = [device for device in dict.fromkeys(devices) if device != CPU]
+            names = {_hardware(device): device for device in different}  # the driver answers once for each
+            if len(names) < len(different):
+                raise InputError(f"Two of the devices {', '.join(different)} are the same GPU. Expected each GPU once")
+            for hardware in sorted(names):
+                _bind(locks, hardware, names[hardware])
         return locks.pop_all()
 
 
-def check_free(devices: Sequence[str]) -> None:
-    """Check that no other worker of this host holds one of the devices, or a place on it.
-
-    Raises:
-        InputError: one of them is held.
-    """
-    for device in dict.fromkeys(devices):  # the driver answers once for each
-        if lock := hold(device):
-            lock.close()
+def _bind(locks: ExitStack, hardware: str, device: str) -> None:
+    try:
+        locks.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0charrnn-jobs/{hardware}")
+    except OSError as error:
+        raise InputError(
+            f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices "
+            f"with --devices"
+        ) from error
 
 
 def _hardware(device: str) -> str:

@@ -92,15 +92,10 @@ def _shares(wanted: str) -> Iterator[tuple[str, int]]:
             yield word, 1
 
 
-def place_of(devices: Sequence[str], index: int) -> tuple[int, int]:
-    """Return the place of a child, from 0, among the children that share its device, and their number."""
-    return list(devices[:index]).count(devices[index]), list(devices).count(devices[index])
-
-
 def label_of(devices: Sequence[str], index: int) -> str:
     """Return the device of a child as people see it."""
-    place, shares = place_of(devices, index)
-    return devices[index] if shares == 1 else f"{devices[index]} ({place + 1} of {shares})"
+    device, shares = devices[index], devices.count(devices[index])
+    return device if shares == 1 else f"{device} ({devices[:index].count(device) + 1} of {shares})"
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[Gpu]:

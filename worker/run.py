@@ -13,11 +13,12 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
+from typing import TypeVar
 
 from billiard import current_process
 from celery import Celery
@@ -45,6 +46,7 @@ from worker.parts.watch import RESTART_PAUSE_S, is_draining, start_draining
 from worker.tasks import begin, work
 
 logger = logging.getLogger("worker")
+T = TypeVar("T")
 
 TOO_NEW = (3, 14)  # Python, for the extras cpu and gpu in pyproject.toml
 
@@ -67,7 +69,7 @@ class Worker:
         self.pid = os.getpid()
         self.life = f"{socket.gethostname()}-{self.pid}-{uuid.uuid4().hex[:8]}"
         self.pulse: Pulse
-        self.lock: device_lock.Lock | None = None  # a child's, for as long as it lives
+        self.lock: device_lock.Lock  # for as long as this process and its children live
 
     def run(self, *, again: bool) -> int:
         """Serve until SIGTERM or Ctrl-C. Return 0, or another number if Celery ends because of an error.
@@ -79,11 +81,15 @@ class Worker:
             InputError: the settings do not fit together, another worker holds a GPU, or TensorFlow finds no GPU.
             UnreachableError: broker, store or files do not answer.
         """
-        if not again:  # in a restart each child checks its own GPU, so that one lost GPU does not stop the others
-            device_lock.check_free(self.devices)
+        if again:  # each child checks its own GPU, so that one lost GPU does not stop the others
+            self.pulse = Pulse(self.settings, len(self.devices))
+            self.lock = self._wait_for(partial(device_lock.hold, self.devices), InputError)
+            self._wait_for(self._check_store, UnreachableError)
+        else:
+            self.lock = device_lock.hold(self.devices)
             devices.check(self.devices, self.settings.home)
-        self.pulse = Pulse(self.settings, len(self.devices))
-        self._wait_for_store() if again else self._check_store()
+            self.pulse = Pulse(self.settings, len(self.devices))
+            self._check_store()
         private.close_all(self.settings.home)
         oom.remember()
         logs.identify(self.life)
@@ -125,13 +131,14 @@ class Worker:
         except InputError as error:  # Celery tries again after an OSError alone
             raise PermissionError(str(error)) from error
 
-    def _wait_for_store(self) -> None:
+    def _wait_for(self, step: Callable[[], T], error: type[CharrnnError]) -> T:
+        """Return the result of a step, and try it again while it raises this error."""
         while True:
             self.pulse.touch()
             try:
-                return self._check_store()
-            except UnreachableError as error:
-                logger.warning("%s", error)
+                return step()
+            except error as reason:
+                logger.warning("%s", reason)
                 time.sleep(RESTART_PAUSE_S)
 
     def _check_store(self) -> None:
@@ -162,18 +169,16 @@ class Worker:
         lifetime.end_with(self.pid, signal.SIGKILL)
         index = current_process().index
         device, label = self.devices[index], devices.label_of(self.devices, index)
-        place, shares = devices.place_of(self.devices, index)
-        devices.pin(device, self.settings.home, shares=shares)
+        devices.pin(device, self.settings.home, shares=self.devices.count(device))
         devices.leave_out_unneeded()
         self.pulse.beat(index)
         logs.identify(f"{self.life}/{index}", label)
         logger.info("child process %d started: device %s", index, label, extra={"event": "started"})
         try:
-            self.lock = device_lock.hold(device, place if shares > 1 else None)
             child = Child(self.settings, f"{self.life}/{index}", label, self.queues)
             child.take_over(oom.why_died())
             begin(child, Heartbeat(child, partial(self.pulse.beat, index)))
-        except CharrnnError as error:  # such as a GPU that another worker took while no child of this one held it
+        except CharrnnError as error:  # such as a store that is away
             logger.error("a child process cannot start; trying another one: %s", error)
             time.sleep(RESTART_PAUSE_S)
             os._exit(1)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from charrnn.release import MODULE
 from tests.fixtures.gpus import VISIBLE, Machine, make_machine
 from tests.fixtures.processes import until
+from worker import device_lock
 
 GPU_UUID, MIG_UUID = f"GPU-{uuid4()}", f"MIG-{uuid4()}"  # of this run: locks on GPUs are those of the host
 PAUSE_S = 1.0  # before a child without its GPU ends
@@ -165,6 +170,44 @@ def test_children_that_share_a_gpu_have_a_place_and_a_part_of_its_memory_each(un
         for wanted in ("1", "1*2", "1*3"):
             done = machine.run("worker", "--devices", wanted)
             assert "error: Device 1 is in use by another worker of this host" in done.stderr
+
+
+def test_of_two_workers_that_start_at_once_on_a_gpu_one_is_refused() -> None:
+    with make_machine("0", "1") as machine, machine.up():
+        workers = {count: machine.start("worker", "--devices", f"1*{count}") for count in (2, 3)}
+        try:
+            # Catches: a lock that does not last from the check to the children, so that children of both are mixed and
+            # the others try to start for ever
+            refused = until(lambda: next((n for n, one in workers.items() if one.poll() is not None), None), "an end")
+            first = workers.pop(refused)
+            assert "error: Device 1 is in use by another worker of this host" in first.communicate()[1]
+            assert first.returncode == 2
+            ((count, kept),) = workers.items()
+            expected = [f"device 1 ({place} of {count})" for place in range(1, count + 1)]
+            until(
+                lambda: sorted(device for _, device in children(machine)) == [*expected, "device cpu"], "its children"
+            )
+            kept.send_signal(signal.SIGTERM)
+            assert "in use" not in kept.communicate(timeout=60)[1]
+            assert kept.returncode == 0
+        finally:
+            for worker in workers.values():
+                worker.kill()
+
+
+def test_a_worker_that_restarts_waits_for_a_gpu_that_is_in_use() -> None:
+    with make_machine("0", "1") as machine, machine.up(), ExitStack() as stack:
+        other = stack.enter_context(device_lock.hold([f"GPU-{machine.path.name}-1"]))
+        log = stack.enter_context(open(machine.path / "worker.log", "w+"))
+        words = [*MODULE, "worker", "--devices", "1", "--again"]
+        worker = stack.enter_context(subprocess.Popen(words, env=machine.environment, stderr=log))
+        stack.callback(worker.kill)
+        until(lambda: "Device 1 is in use" in Path(log.name).read_text(), "a worker that waits")
+        other.close()
+        # Catches: a worker that ends while the children of the one that it replaces still end
+        until(lambda: "device 1" in [device for _, device in children(machine)], "its child")
+        worker.terminate()
+        assert worker.wait(60) == 0
 
 
 def test_the_parts_of_a_divided_gpu_are_devices(untrained: str) -> None:
