@@ -176,7 +176,8 @@ def _limit_memory(device: str, shares: int, environ: MutableMapping[str, str]) -
         environ[FRACTIONS[0]] = f"{SHARED_MEMORY / shares:.3f}"
     total = ask_driver(device, "memory.total", "nounits")  # MiB; not known of a part of a GPU
     if total.isdecimal():
-        environ[MEMORY_LIMIT] = str(int(int(total) * SHARED_MEMORY / shares))
+        environ.setdefault(MEMORY_LIMIT, str(int(int(total) * SHARED_MEMORY / shares)))
+    if MEMORY_LIMIT in environ:  # it would take all of it at once
         environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 

@@ -10,11 +10,14 @@ import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from charrnn.checks import check_choice
+from charrnn.checks import check_choice, check_integer
 from charrnn.errors import InputError
 
 SETTING = "CHARRNN_BACKEND"
-MEMORY_LIMIT = "TENSORFLOW_GPU_MEMORY_MIB"  # variable by which a worker limits TensorFlow's memory of a shared GPU
+MEMORY_LIMIT = (
+    "TENSORFLOW_GPU_MEMORY_MIB"  # variable that limits TensorFlow's memory of a GPU; workers set it to share one
+)
+MOST_MIB = 10_000_000
 TENSORFLOW, JAX = "tensorflow", "jax"
 BACKENDS = {TENSORFLOW: "TensorFlow", JAX: "JAX"}
 """The name of each. The first that is installed is used: a CPU samples fastest with TensorFlow."""
@@ -37,3 +40,16 @@ def choose_backend(environ: Mapping[str, str] = os.environ) -> str:
             f"pip install '.[cpu]'"
         )
     return wanted or installed[0]
+
+
+def memory_limit(environ: Mapping[str, str] = os.environ) -> int | None:
+    """Return the MiB of a GPU's memory that TensorFlow may take by TENSORFLOW_GPU_MEMORY_MIB, or None if it is not set.
+
+    Raises:
+        InputError: it is no number of MiB.
+    """
+    if not (text := environ.get(MEMORY_LIMIT, "")):
+        return None
+    short = text[: len(str(MOST_MIB)) + 1]
+    check_integer(MEMORY_LIMIT, limit := int(short) if short.isdecimal() else short, 1, MOST_MIB)
+    return int(limit)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from charrnn.backend import MEMORY_LIMIT
+from charrnn.backend import memory_limit
 from charrnn.backend.notices import without_notices
 
 with without_notices():
@@ -16,10 +15,8 @@ with without_notices():
 gpus = len(tf.config.list_physical_devices("GPU"))
 on_gpu = gpus > 0
 for _gpu in tf.config.list_physical_devices("GPU"):  # a GPU may be shared with its owner
-    if _limit := os.environ.get(MEMORY_LIMIT):  # TensorFlow accepts only one of both, and grows up to the limit
-        tf.config.set_logical_device_configuration(
-            _gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=int(_limit))]
-        )
+    if _limit := memory_limit():  # TensorFlow accepts only one of both, and grows up to the limit
+        tf.config.set_logical_device_configuration(_gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=_limit)])
     else:
         tf.config.experimental.set_memory_growth(_gpu, True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from charrnn import backend
-from charrnn.backend import BACKENDS, JAX, SETTING, TENSORFLOW, choose_backend
+from charrnn.backend import BACKENDS, JAX, MEMORY_LIMIT, SETTING, TENSORFLOW, choose_backend, memory_limit
 from charrnn.errors import InputError
 
 FOLDER = Path(backend.__file__).parent
@@ -45,6 +45,20 @@ def test_a_backend_that_cannot_be_used_is_an_error(
     with pytest.raises(InputError) as raised:
         choose_backend({SETTING: wanted})
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "limit"), [(None, None), ("", None), ("9600", 9600), ("10000000", 10_000_000)])
+def test_the_memory_limit_of_a_gpu_is_a_number_of_mib(text: str | None, limit: int | None) -> None:
+    assert memory_limit({} if text is None else {MEMORY_LIMIT: text}) == limit
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "8 GB", "10000001", "9" * 9999])
+def test_a_memory_limit_that_is_none_is_refused(text: str) -> None:
+    # Catches: a traceback of Python's int()
+    with pytest.raises(
+        InputError, match=f"^{MEMORY_LIMIT} must be a whole number from 1 to 10,000,000. Received: .{{1,12}}$"
+    ):
+        memory_limit({MEMORY_LIMIT: text})
 
 
 def test_the_backends_have_the_same_operations_with_the_same_parameters() -> None:

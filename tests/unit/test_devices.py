@@ -213,6 +213,15 @@ def test_a_shared_gpu_s_memory_is_divided(machine: Machine, tmp_path: Path) -> N
     assert (environ["TENSORFLOW_GPU_MEMORY_MIB"], environ["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("6400", "true")
 
 
+@pytest.mark.parametrize("memory", ["24000", "[N/A]"])
+def test_the_user_s_limit_of_tensorflow_s_memory_is_kept(machine: Machine, tmp_path: Path, memory: str) -> None:
+    machine(f"echo '{memory}'")
+    environ = {"TENSORFLOW_GPU_MEMORY_MIB": "1000"}
+    pin("1", tmp_path, environ, shares=3)
+    # Catches: a limit of the worker instead; one that is taken at once by each process
+    assert (environ["TENSORFLOW_GPU_MEMORY_MIB"], environ["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("1000", "true")
+
+
 @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
 def test_the_user_s_share_of_memory_is_kept_and_an_unknown_size_sets_no_limit(
     machine: Machine, tmp_path: Path, name: str
