@@ -19,6 +19,7 @@ from producer.web.access import COOKIE, Token
 from tests.fixtures import web
 from tests.fixtures.browser import Watched
 from tests.fixtures.client import DoPart, submit
+from tests.fixtures.desk import USER
 from tests.fixtures.processes import COMMAND, Home, make_home
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +68,7 @@ def served(home: Home, *options: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Home]:
     """A running stack with two versions of a model of names, a job of each kind, and a schedule."""
-    for home in make_home(CHARRNN_HEARTBEAT_S="0.1", CHARRNN_MAINTAIN_S="1"):
+    for home in make_home(CHARRNN_HEARTBEAT_S="0.1", CHARRNN_MAINTAIN_S="1", CHARRNN_USER=USER):
         names = subprocess.run([sys.executable, ROOT / "examples" / "names.py"], capture_output=True, check=True).stdout
         text, seeds = home.path / "names.txt", home.path / "seeds.txt"
         text.write_bytes(b"".join(names.splitlines(keepends=True)[::20]))
