@@ -450,12 +450,26 @@ def test_a_reference_that_is_not_utf_8_is_refused(stack: Home, arguments: tuple[
         ("--key=", "A key must have 1 to 200 characters"),
         (f"--key={'k' * 300}", "Received: 300"),
         (f"--key={SURROGATE}", "The key: a surrogate"),
-        (f"--label={'x' * 201}", "The label must have at most 200 characters. Received: 201"),
+        ("--label=", "The label must have 1 to 200 characters"),
+        ("--label= ", "The label must have 1 to 200 characters"),
+        (f"--label={'x' * 201}", "The label must have 1 to 200 characters that are not all blank. Received: 201"),
     ],
 )
 def test_an_invalid_key_or_label_is_refused(stack: Home, option: str, message: str) -> None:
     # Catches: no check of the key; labels of any length
     refuse(stack, 2, message, "submit", "-m", "tiny", option)
+
+
+@pytest.mark.parametrize("option", ["--model", "--label", "--user", "--schedule"])
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_text_to_look_for_is_refused(stack: Home, option: str, empty: str) -> None:
+    # Catches: a variable that is not set, with which all jobs are listed, or none without a reason
+    refuse(stack, 2, "to look for is empty", "jobs", f"{option}={empty}")
+
+
+def test_an_empty_version_to_fine_tune_is_not_found(stack: Home) -> None:
+    # Catches: a variable that is not set, with which a new model is trained from nothing
+    refuse(stack, 3, "There is no model ''", "train", "other", str(stack.path / "text.txt"), "--from=")
 
 
 @pytest.mark.parametrize("name", ["con", "a.", "a..b", "nul"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from charrnn.checks import check_integer, check_length
+from charrnn.checks import check_integer
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import new_seeds_file
@@ -26,14 +26,14 @@ from charrnn.jobs.job.sizing import (
     most_part_rows,
     result_bytes,
 )
-from charrnn.jobs.job.specs import MAX_LABEL, SINCE, GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import SINCE, GenerateSpec, TrainSpec
 from charrnn.jobs.rows.seed_file import SeedFile
 from charrnn.jobs.rows.seeds import BadSeeds, Seed, StoredSeeds, store_seeds, to_json
 from charrnn.jobs.store import lifecycle
 from charrnn.jobs.store.lifecycle import NewJob
 from charrnn.jobs.submit.corpora import check_local
 from charrnn.jobs.submit.estimates import guess_speed
-from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
+from charrnn.jobs.submit.submitted import Submitted, check_label, choose_rng_seed, store_job
 from charrnn.jobs.submit.target import Fleet, Target, find_fleet, find_target, target_after
 from charrnn.jobs.tracing import traced
 from charrnn.options import SamplingOptions
@@ -155,8 +155,7 @@ def _seed_file(
 def _check(request: GenerateRequest, key: str | None, after: int | None) -> None:
     if request.random_seeds is not None and after is not None:
         raise InputError("`random_seeds` requires a trained `model`, whose text it uses. Leave out `after`")
-    check_storable("The label", request.label or "")
-    check_length("The label", request.label or "", MAX_LABEL)
+    check_label(request.label)
     if key is not None:
         check_storable("The key", key)
         if not 0 < len(key) <= MAX_KEY:

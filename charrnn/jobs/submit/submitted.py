@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+from charrnn.errors import InputError
 from charrnn.jobs import tracing
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import Request, draw_rng_seed, rng_seed_of
 from charrnn.jobs.job.schedule import Slot
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
-from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
+from charrnn.jobs.job.specs import MAX_LABEL, GenerateSpec, TrainSpec
 from charrnn.jobs.job.views import Action
 from charrnn.jobs.store.events import record
 from charrnn.jobs.store.lifecycle import NewJob, StoredJob, add_job
 from charrnn.jobs.store.registry import lock_needs
 from charrnn.jobs.store.scheduled import slots
+from charrnn.text.documents import check_storable
 
 Spec = TypeVar("Spec", TrainSpec, GenerateSpec, covariant=True)
 
@@ -45,6 +47,21 @@ class Submitted(Generic[Spec]):
     @property
     def parts(self) -> int:
         return self.spec.parts
+
+
+def check_label(label: str | None) -> None:
+    """Check a job's label, if it has one. An empty one could not be found again.
+
+    Raises:
+        InputError: it is empty, too long, or a text that no database accepts.
+    """
+    if label is None:
+        return
+    check_storable("The label", label)
+    if not label.strip() or len(label) > MAX_LABEL:
+        raise InputError(
+            f"The label must have 1 to {MAX_LABEL} characters that are not all blank. Received: {len(label):,}"
+        )
 
 
 def choose_rng_seed(request: Request, fixed: str | None) -> int:

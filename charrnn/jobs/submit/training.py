@@ -6,14 +6,14 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from charrnn.checks import check_choice, check_integer, check_length, check_number
+from charrnn.checks import check_choice, check_integer, check_number
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files import layout
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.schedule import Slot
-from charrnn.jobs.job.specs import MAX_KEEP, MAX_LABEL, MAX_SOURCES, TrainSpec, check_name
+from charrnn.jobs.job.specs import MAX_KEEP, MAX_SOURCES, TrainSpec, check_name
 from charrnn.jobs.job.version import Version
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.lifecycle import NewJob
@@ -21,14 +21,14 @@ from charrnn.jobs.store.shown.readable import last_training, recently_trained
 from charrnn.jobs.submit.corpora import Corpora, open_corpora
 from charrnn.jobs.submit.estimates import estimate_training
 from charrnn.jobs.submit.sampling import discarding, follow_up
-from charrnn.jobs.submit.submitted import Submitted, choose_rng_seed, store_job
+from charrnn.jobs.submit.submitted import Submitted, check_label, choose_rng_seed, store_job
 from charrnn.jobs.submit.validation import Validation
 from charrnn.jobs.tracing import traced
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT
 from charrnn.sizes import fit, warn_of_size
 from charrnn.text.choice import read_as_lines
 from charrnn.text.comparison.likeness import baseline
-from charrnn.text.documents import Document, check_storable
+from charrnn.text.documents import Document
 from charrnn.text.lines import is_list
 from charrnn.text.training_text import prepare
 from charrnn.text.validation import check_size
@@ -84,10 +84,9 @@ def train(
 
 def _check(request: TrainRequest) -> None:
     check_name("The model's name", request.model)
-    check_storable("The label", request.label or "")
-    check_length("The label", request.label or "", MAX_LABEL)
+    check_label(request.label)
     check_choice("unknown", request.unknown, UNKNOWN_IN_TEXT)
-    if request.unknown != GROW and not request.start:
+    if request.unknown != GROW and request.start is None:
         raise InputError("`unknown` requires `start`: a new model learns every character of its text")
     check_number("margin", request.margin)
     if request.keep is not None:
@@ -107,7 +106,7 @@ def _prepare(
     if probe:
         connections.probe()
     with connections.store.read() as connection:
-        version = registry.resolve(connection, request.start) if request.start else None
+        version = registry.resolve(connection, request.start) if request.start is not None else None
         frozen = registry.validation(connection, request.model)
         # Without a validation text the model is new, also if all its versions were deleted.
         before = None if frozen is None else last_training(connection, request.model)

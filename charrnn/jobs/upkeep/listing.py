@@ -42,21 +42,22 @@ def list_jobs(
     """Return the newest jobs, the newest first, before the job `before`.
 
     Raises:
-        InputError: the state or kind does not exist, or the model is not of that form.
+        InputError: the state or kind does not exist, the model is not of that form, or a text is empty.
     """
     state, kind = filters.get("state"), filters.get("kind")
     for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
         if value is not None:
             check_choice(name, value, choices)
-    model = filters.get("model") or ""
+    model = filters.get("model")
     for what, text in (
         ("The model's name", model),
         ("The label", filters.get("label")),
         ("The user's name", filters.get("user")),
         ("The schedule's name", filters.get("schedule")),
     ):
-        check_storable(what, text or "")
-    name, at, version = model.partition("@")
+        if text is not None:
+            _check_text(what, text)
+    name, at, version = (model or "").partition("@")
     number = registry.version_number(version)
     if at and (not name or number is None):
         raise InputError(f"The model must be NAME or NAME@VERSION, such as speeches@3. Received: {model!r}")
@@ -71,3 +72,10 @@ def list_jobs(
     }
     with_failures = filters.get("with_failures", False)
     return connections.store.jobs(limit, before, with_failures=with_failures, **equal)
+
+
+def _check_text(what: str, text: str) -> None:
+    """Check a text to look for. An empty one, as of a variable that is not set, would look like no condition."""
+    check_storable(what, text)
+    if not text.strip():
+        raise InputError(f"{what} to look for is empty. Name one, or leave it out. Received: {text[:80]!r}")
