@@ -23,6 +23,7 @@ from charrnn.jobs.settings import Settings
 from producer.web import PORT
 from producer.web.access import LOGIN, Token
 from producer.web.app import create_app
+from producer.web.connections import BACKLOG, Connection
 from producer.web.feeds import Feeds
 
 MAX_TOKEN = 1_000  # characters
@@ -44,7 +45,7 @@ def listen(host: str, port: int | None) -> socket.socket:
         if not 0 <= wanted <= MAX_PORT:  # the system would take the rest of a division
             raise InputError(f"--port must be a whole number from 0 to {MAX_PORT:,}. Received: {str(port)[:80]}")
         found, *_ = socket.getaddrinfo(host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return socket.create_server(found[4], family=found[0], backlog=1024)
+        return socket.create_server(found[4], family=found[0])
     except UnicodeError as error:
         raise InputError(f"{host[:80]!r} is not the name of a host. Choose another --host") from error
     except OSError as error:
@@ -123,7 +124,14 @@ def make_server(
     feeds = Feeds()
     app = create_app(client, feeds, allow_writes=allow_writes, token=token, hosts=hosts)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=STOP_S, lifespan="off"
+        app,
+        http=Connection,
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_S,
+        lifespan="off",
     )
     return _Server(config, feeds, started)
 

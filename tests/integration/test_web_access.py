@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from charrnn.errors import InputError
 from charrnn.jobs.client import Client
 from charrnn.jobs.settings import Settings
-from producer.web import PORT, server
+from producer.web import PORT, connections, server
 from producer.web.access import COOKIE
 from tests.fixtures.web import Page, serve
 
@@ -121,6 +123,33 @@ def test_a_form_that_does_not_arrive_is_not_waited_for(locked: Page, monkeypatch
         origin = f"Host: {locked.name}\r\nOrigin: http://{locked.name}\r\nContent-Length: 100\r\n\r\n"
         slow.sendall(f"POST /login HTTP/1.1\r\n{origin}token=".encode())
         assert slow.recv(12) == b"HTTP/1.1 400"  # Catches: a connection that is open for ever
+
+
+def test_idle_connections_keep_nobody_out(locked: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.web.connections.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("producer.web.connections.REQUEST_S", 600.0)  # which would end them, too
+    with ExitStack() as opened:
+        address = (locked.host, locked.port)
+        idle = [opened.enter_context(socket.create_connection(address, timeout=30)) for _ in range(8)]
+        assert locked.get("/login").status == 200  # Catches: files of the process that are all in use
+        for ended in idle[:6]:  # the oldest, which make room for the later ones and for the request
+            with suppress(ConnectionResetError):
+                assert ended.recv(1) == b""
+        assert locked.get("/login").status == 200
+
+
+def test_a_request_that_does_not_arrive_is_not_waited_for(locked: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer.web.connections.REQUEST_S", 0.05)
+    for sent in (b"", b"GET /login HTTP/1.1\r\nHost: 127"):
+        with socket.create_connection((locked.host, locked.port), timeout=30) as slow, suppress(ConnectionResetError):
+            slow.sendall(sent)
+            assert slow.recv(1) == b""  # Catches: a client that sends a byte a second, for ever
+
+
+def test_half_of_the_files_of_a_process_are_left_for_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Catches: a fixed limit above that of the system
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 1024))
+    assert connections.most_connections() == 128
 
 
 def test_an_address_that_others_reach_needs_a_token(settings: Settings) -> None:

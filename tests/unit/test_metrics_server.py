@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -42,6 +43,22 @@ def test_a_port_that_is_taken_is_refused(connections: Connections) -> None:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(InputError, match=f"Metrics cannot be served on {address}: Address already in use"):
             MetricsServer(connections, address)
+
+
+def test_idle_connections_keep_nobody_out(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.jobs.upkeep.metrics.server.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("charrnn.jobs.upkeep.metrics.server._Handler.timeout", 600.0)  # which would end them, too
+    with MetricsServer(connections, "127.0.0.1:0") as server, ExitStack() as opened:
+        server.start()
+        address = ("127.0.0.1", server.server_address[1])
+        idle = [opened.enter_context(socket.create_connection(address, timeout=30)) for _ in range(8)]
+        client = HTTPConnection(*address, timeout=30)
+        client.request("GET", "/metrics")
+        assert client.getresponse().status == 200
+        client.close()
+        for ended in idle[:5]:
+            assert ended.recv(1) == b""  # Catches: a thread and a file for everybody who connects
+        server.shutdown()
 
 
 def test_metrics_are_served_at_one_path(connections: Connections) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from threading import Thread
-from typing import cast
+from threading import Lock, Thread
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from charrnn.errors import InputError
@@ -14,6 +15,7 @@ from charrnn.jobs.connections import Connections
 from charrnn.jobs.upkeep.metrics import open_exposition
 
 SLOW_S = 10.0  # seconds after which a client that sends or takes nothing is cut off
+MAX_CONNECTIONS = 100  # each has a thread and a file, of which maintenance needs some too
 
 
 class MetricsServer(ThreadingTCPServer):
@@ -31,6 +33,8 @@ class MetricsServer(ThreadingTCPServer):
     def __init__(self, connections: Connections, address: str) -> None:
         host, port = _parse(address)
         self.exposition = open_exposition(connections)
+        self._open: dict[socket.socket, None] = {}  # in the order in which they came
+        self._lock = Lock()
         try:
             (self.address_family, *_, place), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             super().__init__(cast(tuple[str, int], place[:2]), _Handler)
@@ -43,6 +47,23 @@ class MetricsServer(ThreadingTCPServer):
     def start(self) -> None:
         """Serve in a thread that ends with the process."""
         Thread(target=self.serve_forever, name="metrics", daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread. If too many wait, end the oldest connection: a request is answered within milliseconds,
+        so that one sends nothing."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):  # its client went away
+                    oldest.shutdown(socket.SHUT_RDWR)
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
     def handle_error(self, *_: object) -> None:
         """Do nothing: a client went away, or does not speak HTTP."""
