@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
 
 import psycopg
 import pytest
@@ -35,6 +39,41 @@ def test_an_url_of_another_database_is_refused_without_its_password(url: str) ->
     with pytest.raises(InputError, match="CHARRNN_STORE_URL") as caught:
         Store(url)
     assert "secret" not in str(caught.value)
+
+
+def test_a_signal_is_handled_while_another_process_writes(tmp_path: Path) -> None:
+    url, handled, waited = f"sqlite:///{tmp_path / 'store.sqlite'}", Event(), []
+
+    def interrupt(*_: object) -> None:
+        handled.set()
+        raise KeyboardInterrupt
+
+    def release(holder: sqlite3.Connection) -> None:
+        waited.append(handled.wait(20))  # less than the driver would wait for the lock
+        holder.rollback()
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with (
+            closing(Store(url)) as store,
+            closing(
+                sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None, check_same_thread=False)
+            ) as holder,
+        ):
+            with store.write():  # of which the first one sets the journal's mode
+                pass
+            holder.execute("begin immediate")
+            thread = Thread(target=release, args=(holder,))
+            thread.start()
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt), store.write():
+                pass
+            thread.join()
+            with store.write():
+                pass
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert waited == [True]  # Catches: Ctrl-C that has no effect for half a minute
 
 
 def test_a_database_that_cannot_be_opened_is_unreachable(tmp_path: Path) -> None:

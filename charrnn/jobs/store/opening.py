@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, String, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.json_object import parse_stored
@@ -18,6 +18,7 @@ from charrnn.jobs.job.json_object import parse_stored
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 EXPECTED = "Expected: sqlite:////path/to/store.sqlite or postgresql://user:password@host/database"
 BUSY_TIMEOUT_S = 30  # how long a transaction waits for another one's lock
+TURN_S = 0.5  # how long SQLite waits for it at once: meanwhile, a process cannot react to Ctrl-C
 CREATION_S = 1.0  # how long a process waits for others that create the file of SQLite, which takes 0.1 s
 
 # A host that is cut off must not hold its locks until TCP gives up after hours. Therefore PostgreSQL ends idle
@@ -170,5 +171,27 @@ def _write_ahead(connection: Any) -> None:
 
 def _begin(connection: Connection) -> None:
     how = connection.get_execution_options().get(HOW, WRITE)
-    if how != ALONE:
+    if how == ALONE:
+        return
+    if connection.dialect.name == SQLITE and how != READ:
+        _begin_writing(connection)
+    else:
         connection.exec_driver_sql(BEGIN[connection.dialect.name][how])
+
+
+def _begin_writing(connection: Connection) -> None:
+    """Wait for the lock of SQLite's only writer in turns, between which signals are handled."""
+    ends = time.monotonic() + BUSY_TIMEOUT_S
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute(f"PRAGMA busy_timeout = {round(TURN_S * 1000)}")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql(BEGIN[SQLITE][WRITE])
+                break
+            except OperationalError as error:
+                busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > ends:
+                    raise
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
