@@ -61,15 +61,17 @@ def local_broker(settings: Settings) -> Iterator[Callable[[], None]]:
                 except UnreachableError as error:  # it is still loading, or the disk is full: the next call tries again
                     console.fail(str(error))
 
-        if _answers(client):
-            console.note(f"broker already running: {socket}")
-        else:
-            start()
+        running = _answers(client)
         try:
+            if running:
+                console.note(f"broker already running: {socket}")
+            else:
+                start()
             yield keep
         finally:
-            with ignore_interrupts():
-                _stop(client, started)
+            if running or started:
+                with ignore_interrupts():
+                    _stop(client, started)
 
 
 def _stop(client: redis.Redis, started: list[subprocess.Popen[bytes]]) -> None:
@@ -171,12 +173,15 @@ def _start(socket: Path, data: Path, client: redis.Redis) -> subprocess.Popen[by
     # In a session of its own, Ctrl-C reaches only `up`, which stops the rest in order.
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, umask=private.OTHERS)
     deadline = time.monotonic() + START_TIMEOUT_S
-    while not _answers(client):
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            process.wait()
-            raise UnreachableError(f"The broker did not start. Its log: {data / 'broker.log'}")
-        time.sleep(POLL_S)
+    try:
+        while not _answers(client):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise UnreachableError(f"The broker did not start. Its log: {data / 'broker.log'}")
+            time.sleep(POLL_S)
+    except BaseException:  # Ctrl-C, too
+        process.kill()
+        process.wait()
+        raise
     return process
 
 

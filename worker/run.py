@@ -146,7 +146,9 @@ class Worker:
 
         The check runs in a separate process: no connection may cross the fork to the pool's children.
         """
-        with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        # A process of a pool waits for work for ever, and would keep the lock of `up`, if this one is killed.
+        context, ends = get_context("fork"), (self.pid, signal.SIGKILL)
+        with ProcessPoolExecutor(1, mp_context=context, initializer=lifetime.end_with, initargs=ends) as pool:
             pool.submit(_probe, self.settings).result()
 
     def _forget_children(self) -> None:

@@ -15,7 +15,7 @@ import redis
 from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
-from producer.broker import local_broker
+from producer.broker import local_broker, start_server
 from worker.run import Worker
 
 BEYOND = "a" * 120  # longer than the path of a socket
@@ -44,6 +44,18 @@ def prepare(folder: Path, fault: str, elsewhere: Path) -> None:
         os.chown(folder, 65534, 65534)
     else:
         pytest.skip("a folder can be given away by root alone")
+
+
+def test_ctrl_c_while_a_broker_starts_leaves_no_server(tmp_path: Path) -> None:
+    class Interrupted(redis.Redis):
+        def ping(self, **_: object) -> bool:
+            raise KeyboardInterrupt
+
+    socket = Settings(home=tmp_path).broker_socket
+    with pytest.raises(KeyboardInterrupt):
+        start_server(socket, socket.parent, Interrupted(unix_socket_path=str(socket)))
+    titles = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not any(os.fsencode(socket) in title for title in titles)  # Catches: a server that nobody ends
 
 
 @pytest.mark.parametrize("fault", ["a link", "open to other users", "belongs to another user"])
