@@ -7,8 +7,12 @@ distribution alone, and it looks for the packages before it imports them.
 from __future__ import annotations
 
 import gc
+import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +27,32 @@ FEW_COLLECTIONS = (
 
 def main() -> None:
     """Run the command line, or end with one sentence and exit code 2."""
+    with _ending_at_once():
+        _run()
+
+
+@contextmanager
+def _ending_at_once() -> Iterator[None]:
+    """End at Ctrl-C and SIGTERM without a word before the block has set handlers of its own, and when it has ended.
+
+    Python would print a traceback of the import, of 0.2 s, or of its own end, that the signal met. A signal that the
+    caller has told to ignore, as a shell does in a script's background, stays ignored.
+    """
+    ends = {number: _end for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN}
+    for number, end in ends.items():
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, end in ends.items():
+            signal.signal(number, end)
+
+
+def _end(number: int, _frame: object) -> None:
+    os._exit(128 + number)
+
+
+def _run() -> None:
     problem = _system() or _shadow() or (_intruder() if sys.argv[1:2] and sys.argv[1] in STARTING else None)
     if problem:
         sys.stderr.write(f"error: {problem}\n")

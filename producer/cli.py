@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs import streams
-from charrnn.jobs.programs import BAD_INPUT, TERMINATED, exit_code
+from charrnn.jobs.programs import BAD_INPUT, INTERRUPTED, TERMINATED, exit_code
 from charrnn.release import release
 from producer.examples import EXAMPLES
 from producer.output import console
@@ -195,7 +195,25 @@ def main() -> None:
     """Run a command: every expected error is one message and an exit code."""
     streams.prepare()
     logging.basicConfig(handlers=[console.Notes(_named)])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # `timeout` leaves no half a file
+    code = INTERRUPTED
+
+    def terminate(*_: object) -> None:
+        nonlocal code
+        code = TERMINATED
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, terminate)  # like Ctrl-C: `timeout` leaves no half a file
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _run()
+    except KeyboardInterrupt:  # while an error was shown
+        sys.exit(code)
+    except SystemExit as end:
+        sys.exit(code if end.code == INTERRUPTED else end.code)
+
+
+def _run() -> None:
     try:
         app(prog_name="charrnn-jobs")
     except CharrnnError as error:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 from charrnn.errors import InputError
@@ -28,8 +27,7 @@ WATCH_S = 1.0
 
 def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
     """Run broker and worker until Ctrl-C or SIGTERM, and return the exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal is a Ctrl-C as well
-        signal.signal(number, _interrupt)
+    signal.signal(signal.SIGHUP, signal.default_int_handler)  # a closed terminal is a Ctrl-C as well
     Store.open(settings).close()  # makes home and store, or says why not
     private.make_folder(settings.home)
     private.close_all(settings.home)
@@ -51,10 +49,6 @@ def run_stack(settings: Settings, worker_arguments: list[str]) -> int:
         except KeyboardInterrupt:
             console.note("stopping: the worker finishes or requeues its work")
             return 0
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -12,6 +12,9 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # instead of a traceback of the imports, which take a second
+
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from charrnn.errors import CharrnnError, InputError

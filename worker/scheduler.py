@@ -11,7 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from threading import Event, Thread
+from threading import Event, Thread, Timer
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # instead of a traceback of the imports, which take a second
 
 from charrnn.errors import CharrnnError
 from charrnn.jobs import streams
@@ -26,6 +29,8 @@ from charrnn.jobs.upkeep.metrics.server import MetricsServer
 from worker import logs
 
 logger = logging.getLogger("scheduler")
+
+END_S = 1.0  # from Ctrl-C to the end
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -96,12 +101,18 @@ def _tidy(connections: Connections) -> None:
 
 
 def _stop_at_ctrl_c() -> Event:
-    """Return an event that Ctrl-C sets: as an exception it can be lost, in a destructor or a callback of a library."""
+    """Return an event that Ctrl-C sets: as an exception it can be lost, in a destructor or a callback of a library.
+
+    After END_S the process ends in any case: it may wait for a database that does not answer. Whatever is open there is
+    a transaction, of which nothing is left.
+    """
     stopped = Event()
 
     def stop(*_: object) -> None:
         stopped.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one waits for no database
+        timer = Timer(END_S, os._exit, [0])
+        timer.daemon = True
+        timer.start()
 
     signal.signal(signal.SIGINT, stop)
     return stopped

@@ -135,16 +135,19 @@ def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
     assert (done.returncode, stack.json("status", job)["state"]) == (1, "cancelled")
 
 
-def test_ctrl_c_while_waiting_leaves_the_job_running(stack: Home, seeds: str) -> None:
-    # Catches: a Ctrl-C that cancels the job
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_waiting_leaves_the_job_running(
+    stack: Home, seeds: str, number: signal.Signals, code: int
+) -> None:
+    # Catches: a Ctrl-C that cancels the job; a SIGTERM after which nobody knows what becomes of it
     job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # outlasts the test
     until(lambda: stack.part_in_work(job), "progress")
     waiting = stack.start("wait", job)
     assert waiting.stderr
     until(waiting.stderr.readline, "the first line of progress")
-    waiting.send_signal(signal.SIGINT)
+    waiting.send_signal(number)
     _, errors = waiting.communicate(timeout=20)
-    assert waiting.returncode == 130
+    assert waiting.returncode == code
     assert f"charrnn-jobs cancel {job}" in errors
     assert stack.json("status", job)["state"] == "running"
     stack.ok("cancel", job)
