@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,33 @@ from producer.output import console
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
+    from charrnn.jobs.job.requests import GenerateRequest
 
 ENDS_S = 10.0  # time that a cancelled job has to end: a worker looks every few seconds
 
 
+def submit(client: Client, request: GenerateRequest, seeds: Sequence[str] | None, key: str | None = None) -> int:
+    """Submit a job and return its id."""
+    return client.submit(request, seeds, key=key).id or 0  # 0: after a dry run
+
+
 @contextmanager
-def temporary(client: Client) -> Iterator[list[int]]:
-    """Yield a list to add jobs to. At the end of the block they are cancelled, if they have not ended, and deleted."""
-    jobs: list[int] = []
+def temporary(client: Client) -> Iterator[Callable[[GenerateRequest, Sequence[str] | None], int]]:
+    """Yield a function that submits a job. At the end of the block, its jobs are cancelled, if they have not ended, and
+    deleted.
+
+    They are found by their keys: Ctrl-C may come when a job was stored, and its id not returned yet.
+    """
+    keys: list[str] = []
+
+    def submit_with_key(request: GenerateRequest, seeds: Sequence[str] | None) -> int:
+        keys.append(f"temporary-{secrets.token_hex(16)}")
+        return submit(client, request, seeds, keys[-1])
+
     try:
-        yield jobs
+        yield submit_with_key
     finally:
+        jobs = [job.id for key in keys for job in client.connections.store.jobs(1, key=key)]
         for job in jobs:
             with suppress(NotFoundError):  # somebody else deleted it
                 client.cancel(job)

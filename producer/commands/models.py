@@ -124,8 +124,8 @@ def _sampled(
 ) -> list[tuple[JsonObject, ...]]:
     """Return the result lines of each request, by jobs that are deleted afterwards."""
     try:
-        with temporary(client) as jobs:
-            jobs.extend(client.submit(request, openings).id or 0 for request in requests)
+        with temporary(client) as submit:
+            jobs = [submit(request, openings) for request in requests]
             for job, request in zip(jobs, requests, strict=True):
                 if not follow(client, job, timeout_s, f"texts of {request.model}"):
                     raise typer.Exit(JOB_FAILED)

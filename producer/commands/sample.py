@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +32,7 @@ from producer.options import (
     parse_sampling,
 )
 from producer.output import console
-from producer.temporary import temporary
+from producer.temporary import submit, temporary
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -68,9 +70,8 @@ def sample(  # noqa: PLR0913  # a command's options are its arguments, to Typer
     with open_client() as client:
         if not any(GenerateSpec.QUEUE in worker.queues for worker in client.workers()):
             raise UnreachableError(f"Nothing can be sampled: {no_worker(GenerateSpec.QUEUE)}")
-        with nullcontext(list[int]()) if keep else temporary(client) as jobs:
-            job = _submit(client, request, seeds)
-            jobs.append(job)
+        with nullcontext(partial(submit, client)) if keep else temporary(client) as submit_job:
+            job = _submit(submit_job, request, seeds)
             if seeds:
                 _note_replaced(client, job, seeds)
             succeeded = _show(client, job, json=json, several=len(sampling.temperatures) > 1)
@@ -80,10 +81,10 @@ def sample(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         raise typer.Exit(JOB_FAILED)
 
 
-def _submit(client: Client, request: GenerateRequest, seeds: list[str] | None) -> int:
+def _submit(submit_job: Callable[..., int], request: GenerateRequest, seeds: list[str] | None) -> int:
     """Submit the job, and explain that the first argument is the model, which people forget if there is only one."""
     try:
-        return client.submit(request, seeds or None).id or 0
+        return submit_job(request, seeds or None)
     except NotFoundError as error:
         if request.model is None:
             raise
