@@ -38,6 +38,7 @@ LIMITS = {
 
 LENGTH = 8  # bytes at the start of a safetensors file, which hold the length of its header
 MAX_WEIGHTS_HEADER = 1 << 20  # bytes; the header of 8 layers has 2,500
+WEIGHTS_CHUNK = 1 << 18  # bytes; a multiple of the 4 of a weight
 MAX_VALUES = 500_000  # in a JSON document; the metrics of 10,000 epochs with four previews each have 280,000
 TOKEN = re.compile(r'"(?:[^"\\]++|\\.?)*+(?:"|\Z)|[\[{,]', re.DOTALL)  # linear time, even with unclosed strings
 SHOWN = 500  # characters of an error message, which may quote the file
@@ -213,10 +214,10 @@ class _Tensor:
 def check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check that a safetensors file has float32 tensors with these names and shapes, and nothing else.
 
-    Only the header is read, none of the weights.
+    The header is checked before any of the weights is read.
 
     Raises:
-        InputError: the header describes anything else.
+        InputError: the header describes anything else, or a weight is not finite.
         OSError: the file is missing.
     """
     check_file(path)
@@ -227,6 +228,7 @@ def check_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     _check_places(found.values(), room)
     if data.rstrip(b" ") != json.dumps(header, separators=(",", ":")).encode():  # for example if a name occurs twice
         raise ModelFileError("the header is not in the form that safetensors writes. Export the version again")
+    _check_finite(path, LENGTH + len(data))
 
 
 def largest_weights(shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -248,6 +250,19 @@ def _read_header(path: Path) -> bytes:
             f"truncated: at least {missing:,} bytes of its header are missing. Copy or export it again"
         )
     return data
+
+
+def _check_finite(path: Path, start: int) -> None:
+    """Check that no weight is NaN or infinite: of such a version, every text would be the same character.
+
+    These are the numbers whose eight bits of exponent are all set: seven in the fourth byte, and one in the third.
+    """
+    with open(path, "rb", opener=regular) as file:
+        file.seek(start)
+        while chunk := file.read(WEIGHTS_CHUNK):
+            third, fourth = chunk[2::4], chunk[3::4]
+            if any(third[found.start()] & 0x80 for found in re.finditer(rb"[\x7f\xff]", fourth)):
+                raise ModelFileError("a weight is NaN or infinite. Export a version that was trained to its end")
 
 
 def _bytes_of(shape: Sequence[int]) -> int:

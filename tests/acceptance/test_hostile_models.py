@@ -11,8 +11,10 @@ import ctypes
 import gzip
 import hashlib
 import json
+import math
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -163,6 +165,8 @@ DAMAGED: dict[str, tuple[Change, str]] = {  # change and message
     "cut off in the header": (lambda weights: weights[:100], "truncated"),
     "more at the end": (lambda weights: weights + bytes(4), "bytes of weights"),
     "empty": (lambda _: b"", "not JSON in UTF-8"),
+    "the last weight NaN": (lambda weights: weights[:-4] + struct.pack("<f", math.nan), "a weight is NaN or infinite"),
+    "the last weight infinite": (lambda weights: weights[:-4] + struct.pack("<f", -math.inf), "is NaN or infinite"),
 }  # fmt: skip
 IMPORTED = {"float64": "bytes. Expected 1 to", "empty": "has 0 bytes"}  # messages of import, by the manifest's sizes
 
