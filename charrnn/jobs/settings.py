@@ -98,7 +98,7 @@ class Settings:
 
     @property
     def look_s(self) -> float:
-        """Seconds between two checks whether maintenance is due. They delay the requeue of an expired lease."""
+        """Seconds between two checks whether maintenance is due, by a worker that is alone. See `Due.pause`."""
         return min(LOOK_S, self.maintain_s / 2)
 
     @property

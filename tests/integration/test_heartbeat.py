@@ -89,10 +89,10 @@ def test_the_children_of_a_parent_look_once_a_second_in_all_by_one_statement(chi
         for sibling in siblings:
             sibling._look()
 
-    module._next_look.value = 0.0  # long ago
+    module._next_look.value, begun = 0.0, time.monotonic()
     # Catches: a look of each child; a look that is a transaction
     assert statements(child.store, look_all) == ["SELECT"]
-    assert module._next_look.value > time.monotonic()
+    assert module._next_look.value >= begun + child.settings.look_s
     module._next_look.value -= child.settings.look_s
     assert statements(child.store, look_all) == ["SELECT"]  # Catches: a look that is taken once for ever
 
@@ -108,38 +108,47 @@ def test_the_children_of_a_parent_look_once_a_second_in_all_by_one_statement(chi
 
 @each_database
 def test_a_look_finds_what_is_due(store: Store) -> None:
-    assert look(store, MINUTE) == Due(maintenance=True, tidying=True, schedules=False, hosts=0)
+    assert look(store, MINUTE) == Due(maintenance=True, tidying=True, schedules=False, workers=0)
     assert [claim_round(store, MAINTAIN, MINUTE) for _ in range(2)] == [True, False]
     claim_round(store, TIDY, TIDY_MS)
-    assert look(store, MINUTE) == Due(maintenance=False, tidying=False, schedules=False, hosts=0)
+    assert look(store, MINUTE) == Due(maintenance=False, tidying=False, schedules=False, workers=0)
     with store.write() as connection:
         connection.execute(update(rounds).where(rounds.c.name == MAINTAIN).values(at=NOW + MINUTE))
     # Catches: a round of a clock that was set back, which would put off all others
-    assert look(store, MINUTE) == Due(maintenance=True, tidying=False, schedules=False, hosts=0)
+    assert look(store, MINUTE) == Due(maintenance=True, tidying=False, schedules=False, workers=0)
 
 
 @each_database
-def test_many_hosts_share_the_looks(store: Store) -> None:
-    def live_on(host: str, device: str, seen_ms_ago: int = 0) -> None:
-        owner = f"{host}-7-0123abcd/{device}"
-        store.record_heartbeat(SignOfLife(owner=owner, host=host, pid=7, device=device, queues=("generate",)))
-        with store.write() as connection:
-            connection.execute(update(workers).where(workers.c.owner == owner).values(seen_at=NOW - seen_ms_ago))
+def test_many_workers_share_the_looks(child: Child) -> None:
+    store = child.store
+    for name in (MAINTAIN, TIDY):
+        claim_round(store, name, MINUTE)
 
-    for number in range(8):
-        live_on("box", str(number))  # Catches: a host that looks the less, the more GPUs it has
-    live_on("gone", "0", 2 * SEEN_MS)  # Catches: hosts that have left, for which nobody looks
+    def live(parent: str, children: int = 1, seen_ms_ago: int = 0) -> None:
+        for index in range(children):
+            owner = f"{parent}/{index}"
+            store.record_heartbeat(SignOfLife(owner=owner, host="box", pid=7, device="0", queues=("generate",)))
+            with store.write() as connection:
+                connection.execute(update(workers).where(workers.c.owner == owner).values(seen_at=NOW - seen_ms_ago))
+
+    live("box-7-0123abcd", children=12)  # Catches: a worker that looks the less often, the more GPUs it has
+    live("box-8-0123abcd", seen_ms_ago=2 * SEEN_MS)  # Catches: workers that have left, in whose place nobody looks
+    live("box-9-0123abcd", seen_ms_ago=-MINUTE)  # Catches: the same, after the database's clock was set back
     due = look(store, MINUTE)
-    assert (due.hosts, due.pause(1.0)) == (1, 1.0)
-    for number in range(50):
-        live_on(f"pod-{number}", "0")
+    assert (due.workers, due.pause(1.0)) == (1, 1.0)
+    for pid in range(50):  # Catches: looks that are shared by the hosts, of which one may have a worker for each GPU
+        live(f"box-{pid}-89abcdef")
     due = look(store, MINUTE)
     pauses = [due.pause(1.0) for _ in range(500)]
-    # Catches: looks that cost in proportion to the hosts; hosts that look at the same time
-    assert due.hosts == 51
+    # Catches: looks that cost in proportion to the workers; workers that look at the same time
+    assert due.workers == 51
     assert 3.0 < min(pauses) < 4.0
     assert 6.0 < max(pauses) < 7.2
-    assert replace(due, hosts=100_000).pause(1.0) < 15  # Catches: hosts that wait for ever after the others have left
+    assert replace(due, workers=100_000).pause(1.0) < 15  # Catches: workers that wait for long after the others left
+    module._next_look.value, begun = 0.0, time.monotonic()
+    Heartbeat(child, lambda: None)._look()
+    # Catches: a pause that nobody makes
+    assert module._next_look.value > begun + 3 * child.settings.look_s
 
 
 @each_database

@@ -1,8 +1,8 @@
 """Maintenance: requeue the parts of dead workers and ring lost doorbells again.
 
-It runs in the background of workers, one child of which looks once a second whether it is due, and alone as
-`charrnn-jobs scheduler`. It may run in any number of processes, since one conditional update decides which of them does
-a round. It reads the store and does not use the queue that it repairs.
+It runs in the background of workers, one child of which looks once a second or less often whether it is due, and alone
+as `charrnn-jobs scheduler`. It may run in any number of processes, since one conditional update decides which of them
+does a round. It reads the store and does not use the queue that it repairs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Duties that are due in a store: rounds of tasks that one of many processes does, and schedules.
 
-A host with workers looks once a second, and one of many up to every 15 seconds. A look is one statement without a
+A worker looks once a second, and one of many every 15 seconds at the latest. A look is one statement without a
 transaction.
 """
 
@@ -10,7 +10,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import ColumnElement, Select, distinct, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, update
 
 from charrnn.jobs.store.database import NOW, Database, insert_missing
 from charrnn.jobs.store.scheduled import events, slots
@@ -18,31 +18,34 @@ from charrnn.jobs.store.tables import rounds, workers
 
 MAINTAIN, TIDY = "maintain", "tidy"  # tasks that have rounds
 TIDY_MS = 24 * 60 * 60 * 1000  # also the age of what is deleted: a submit must take less time than this
-LOOKS = 10  # of all hosts, in the time in which one that is alone looks once
-LONGEST = 10  # as many times as long a host waits at most, so that what is due is soon found after most hosts have left
-SEEN_MS = 60_000  # ago, at most, by what counts as a host with workers
-COUNTED = 1000  # workers at most: to read them takes 0.3 ms
+LOOKS = 10  # of all workers, in the time in which one that is alone looks once
+LONGEST = 10  # mean of the longest pauses, in pauses of a worker that is alone: most of many workers may leave at once
+SEEN_MS = 60_000  # since the last sign of life of a worker that counts
 
 
 @dataclass(frozen=True)
 class Due:
-    """The tasks that are due, unless another process is quicker, and the number of hosts with workers that look."""
+    """The tasks that are due, unless another process is quicker.
+
+    Attributes:
+        workers: the number of live workers, each of which looks. Counted up to LOOKS * LONGEST.
+    """
 
     maintenance: bool
     tidying: bool
     schedules: bool
-    hosts: int
+    workers: int
 
     def pause(self, look_s: float) -> float:
-        """Return the seconds until this host looks again.
+        """Return the seconds until this worker looks again.
 
         The looks of 200 workers, one a second each, took two thirds of what the fleet costs PostgreSQL.
 
         Args:
-            look_s: seconds between two looks of a host that is alone.
+            look_s: seconds between two looks of a worker that is alone.
         """
-        more = max(0.0, min(LONGEST, self.hosts / LOOKS) - 1)
-        # At random, since hosts that started together would look together, and nobody in between.
+        more = max(0.0, min(LONGEST, self.workers / LOOKS) - 1)
+        # At random, since workers that started together would look together, and nobody in between.
         return look_s * (1 + more * random.uniform(0.5, 1.5))  # noqa: S311
 
 
@@ -52,8 +55,8 @@ def look(database: Database, maintain_ms: int) -> Due:
     Args:
         maintain_ms: milliseconds between two rounds of maintenance.
     """
-    maintenance, tidying, schedules, hosts = tuple(database.read_row(_looking(maintain_ms)))
-    return Due(bool(maintenance), bool(tidying), bool(schedules), hosts)
+    maintenance, tidying, schedules, count = tuple(database.read_row(_looking(maintain_ms)))
+    return Due(bool(maintenance), bool(tidying), bool(schedules), count)
 
 
 @cache
@@ -62,9 +65,12 @@ def _looking(maintain_ms: int) -> Select[bool, bool, bool, int]:
     now = select(NOW).scalar_subquery()  # read once: PostgreSQL compares no index with a clock that runs on
     undecided = exists().where(slots.undecided(now))
     scheduled = or_(undecided, exists().where(slots.unclaimed(now)), events.any_ended(now))
-    alive = select(workers.c.host).where(workers.c.seen_at > now - SEEN_MS).limit(COUNTED).subquery()
-    hosts = select(func.count(distinct(alive.c.host))).scalar_subquery()
-    return select(_due(MAINTAIN, maintain_ms, now), _due(TIDY, TIDY_MS, now), scheduled, hosts)
+    first = workers.c.owner.endswith("/0")  # of the children of each worker, which look by turns
+    # A sign of life later than now was given before the clock was set back.
+    seen = (workers.c.seen_at > now - SEEN_MS) & (workers.c.seen_at <= now)
+    alive = select(workers.c.owner).where(first, seen).limit(LOOKS * LONGEST).subquery()
+    count = select(func.count()).select_from(alive).scalar_subquery()
+    return select(_due(MAINTAIN, maintain_ms, now), _due(TIDY, TIDY_MS, now), scheduled, count)
 
 
 def claim_round(database: Database, name: str, every_ms: int) -> bool:
