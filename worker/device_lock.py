@@ -1,7 +1,8 @@
 """Locks on the GPUs of this host: a GPU belongs to one worker at a time, whatever their homes and users.
 
-The parent of a worker locks its GPUs before it checks them, and until it ends. Its children have the lock too, as they
-are forked: if it is killed, no other worker takes a GPU on which one of them still computes.
+The parent of a worker locks its GPUs before it checks them, and until it ends. Each child has the lock of its own GPU
+too, as it is forked: if the parent is killed, no other worker takes a GPU on which a child still computes. The other
+GPUs are free then: a child does not end while the driver of a GPU that was lost holds it, whatever the signal.
 
 A lock is the name of a Unix socket without a file (unix(7), "abstract"). The kernel frees the name when its processes
 end, and there is no file whose owner, rights or links could be wrong, or that a service with its own /tmp would not
@@ -20,36 +21,55 @@ from contextlib import ExitStack
 from charrnn.errors import InputError
 from worker.devices import CPU, ask_driver
 
-Lock = ExitStack
+
+class Lock(ExitStack):
+    """A lock on GPUs, until it is closed, or this process and those that it forked end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sockets: dict[str, socket.socket] = {}  # by device
+
+    def take(self, device: str, hardware: str) -> None:
+        """Lock a GPU.
+
+        Raises:
+            InputError: another worker holds it.
+        """
+        self._sockets[device] = self.enter_context(socket.socket(socket.AF_UNIX))
+        try:
+            self._sockets[device].bind(f"\0charrnn-jobs/{hardware}")
+        except OSError as error:
+            raise InputError(
+                f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices "
+                f"with --devices"
+            ) from error
+
+    def keep(self, device: str) -> None:
+        """Release all other GPUs, as far as this process holds them."""
+        for other in self._sockets.keys() - {device}:
+            self._sockets[other].close()
 
 
 def hold(devices: Sequence[str]) -> Lock:
-    """Lock the GPUs among some devices until the returned value is closed, or this process and those it forked end.
+    """Lock the GPUs among some devices.
 
     All workers lock in one order, so that of several that start at the same moment one gets all of its GPUs.
 
     Raises:
         InputError: another worker holds one of them, or two of them are the same.
     """
-    with ExitStack() as locks:
-        if sys.platform == "linux":
-            different = [device for device in dict.fromkeys(devices) if device != CPU]
-            names = {_hardware(device): device for device in different}  # the driver answers once for each
-            if len(names) < len(different):
-                raise InputError(f"Two of the devices {', '.join(different)} are the same GPU. Expected each GPU once")
-            for hardware in sorted(names):
-                _bind(locks, hardware, names[hardware])
-        return locks.pop_all()
-
-
-def _bind(locks: ExitStack, hardware: str, device: str) -> None:
+    different = [device for device in dict.fromkeys(devices) if device != CPU] if sys.platform == "linux" else []
+    names = {_hardware(device): device for device in different}  # the driver answers once for each
+    if len(names) < len(different):
+        raise InputError(f"Two of the devices {', '.join(different)} are the same GPU. Expected each GPU once")
+    lock = Lock()
     try:
-        locks.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0charrnn-jobs/{hardware}")
-    except OSError as error:
-        raise InputError(
-            f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices "
-            f"with --devices"
-        ) from error
+        for hardware in sorted(names):
+            lock.take(names[hardware], hardware)
+    except InputError:
+        lock.close()
+        raise
+    return lock
 
 
 def _hardware(device: str) -> str:

@@ -69,7 +69,7 @@ class Worker:
         self.pid = os.getpid()
         self.life = f"{socket.gethostname()}-{self.pid}-{uuid.uuid4().hex[:8]}"
         self.pulse: Pulse
-        self.lock: device_lock.Lock  # for as long as this process and its children live
+        self.lock: device_lock.Lock  # in the parent on all its GPUs, in a child on its own
 
     def run(self, *, again: bool) -> int:
         """Serve until SIGTERM or Ctrl-C. Return 0, or another number if Celery ends because of an error.
@@ -171,6 +171,7 @@ class Worker:
         lifetime.end_with(self.pid, signal.SIGKILL)
         index = current_process().index
         device, label = self.devices[index], devices.label_of(self.devices, index)
+        self.lock.keep(device)
         devices.pin(device, self.settings.home, shares=self.devices.count(device))
         devices.leave_out_unneeded()
         self.pulse.beat(index)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,6 +60,26 @@ def test_each_child_is_pinned_to_another_gpu_before_it_imports_tensorflow(machin
     # Catches: a device that is pinned too late, or the same for all; a list widened by the driver; ids instead of UUIDs
     assert sorted(machine.devices().values()) == [GPU_UUID, MIG_UUID]
     assert {line["CUDA_DEVICE_ORDER"] for line in machine.told("import")} == {"PCI_BUS_ID"}
+
+
+def locks_of(pid: int) -> list[str]:
+    """Return the GPUs that a process has locked."""
+    prefix = "@charrnn-jobs/"
+    rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    locks = {f"socket:[{row[6]}]": row[7].removeprefix(prefix) for row in rows if row[-1].startswith(prefix)}
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed in the meantime
+            found.append(str(link.readlink()))
+    return sorted(locks[name] for name in found if name in locks)
+
+
+def test_the_parent_has_locked_all_gpus_and_each_child_its_own(machine: Machine) -> None:
+    devices = keep_busy(machine)
+    # Catches: a child that does not end, as on a GPU that was lost, and keeps all GPUs of its killed worker
+    assert {pid: locks_of(pid) for pid in devices} == {pid: [device] for pid, device in devices.items()}
+    (parent,) = {line["ppid"] for line in machine.told("imported") if line["pid"] in devices}
+    assert locks_of(parent) == sorted(devices.values())
 
 
 def test_the_parent_never_imports_tensorflow(machine: Machine) -> None:

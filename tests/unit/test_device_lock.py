@@ -38,12 +38,13 @@ for line in sys.stdin:
         lock.close()
     print("free", flush=True)
 """
-# Forks a child, which says its pid, and waits.
+# Locks its arguments, forks a child, which keeps the first one and says its pid, and waits.
 PARENT = """
 import os, sys, signal
 from worker.device_lock import hold
 lock = hold(sys.argv[1:])
 if not os.fork():
+    lock.keep(sys.argv[1])
     print(os.getpid(), flush=True)
 signal.pause()
 """
@@ -123,14 +124,16 @@ def test_gpus_are_locked_in_one_order(gpu: str, order: tuple[int, int]) -> None:
 
 
 def test_a_lock_lasts_until_the_last_process_of_a_worker_ends(gpu: str) -> None:
-    with running(PARENT, [gpu]) as parent:
+    other = f"{gpu}-1"
+    with running(PARENT, [gpu, other]) as parent:
         assert parent.stdout
         child = int(parent.stdout.readline())
-        parent.kill()
-        parent.wait()
-        try:  # Catches: a GPU that is given away while a child of a killed worker computes on it
-            with pytest.raises(InputError, match=IN_USE):
-                hold([gpu])
+        try:
+            assert not is_free(other)  # Catches: a child that releases the GPUs of its parent
+            parent.kill()
+            parent.wait()
+            assert not is_free(gpu)  # Catches: a GPU that is given away while a child of a killed worker computes on it
+            assert is_free(other)  # Catches: a child that does not end, and keeps all GPUs of its worker
         finally:
             os.kill(child, signal.SIGKILL)
     until(lambda: is_free(gpu), "the end of the child")
