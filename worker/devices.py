@@ -161,6 +161,8 @@ def pin(device: str, home: Path, environ: MutableMapping[str, str] = os.environ,
         environ.setdefault("CUDA_CACHE_PATH", str(folder / "cuda"))
     if shares > 1:
         _limit_memory(device, shares, environ)
+    if environ.get(MEMORY_LIMIT):  # TensorFlow would take all of it at once
+        environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def leave_out_unneeded() -> None:
@@ -171,14 +173,13 @@ def leave_out_unneeded() -> None:
 
 
 def _limit_memory(device: str, shares: int, environ: MutableMapping[str, str]) -> None:
-    """Limit the memory of a GPU that a backend takes, unless the user has limited it. It still takes it as needed."""
+    """Limit the memory of a GPU that a backend takes, unless the user has limited it."""
     if not any(name in environ for name in FRACTIONS):
         environ[FRACTIONS[0]] = f"{SHARED_MEMORY / shares:.3f}"
-    total = ask_driver(device, "memory.total", "nounits")  # MiB; not known of a part of a GPU
-    if total.isdecimal():
-        environ.setdefault(MEMORY_LIMIT, str(int(int(total) * SHARED_MEMORY / shares)))
-    if MEMORY_LIMIT in environ:  # it would take all of it at once
-        environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if not environ.get(MEMORY_LIMIT):
+        total = ask_driver(device, "memory.total", "nounits")  # MiB; not known of a part of a GPU
+        if total.isdecimal():
+            environ[MEMORY_LIMIT] = str(int(int(total) * SHARED_MEMORY / shares))
 
 
 def _compiled(home: Path) -> Path | None:

@@ -14,9 +14,7 @@ from charrnn.checks import check_choice, check_integer
 from charrnn.errors import InputError
 
 SETTING = "CHARRNN_BACKEND"
-MEMORY_LIMIT = (
-    "TENSORFLOW_GPU_MEMORY_MIB"  # variable that limits TensorFlow's memory of a GPU; workers set it to share one
-)
+MEMORY_LIMIT = "TENSORFLOW_GPU_MEMORY_MIB"  # limits TensorFlow's memory of a GPU. Workers set it to share one
 MOST_MIB = 10_000_000
 TENSORFLOW, JAX = "tensorflow", "jax"
 BACKENDS = {TENSORFLOW: "TensorFlow", JAX: "JAX"}

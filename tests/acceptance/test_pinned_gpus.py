@@ -173,6 +173,15 @@ def test_a_gpu_that_does_not_compute_is_an_error_at_the_start() -> None:
         assert f"error: {expected}" in done.stderr
 
 
+def test_a_limit_of_memory_that_is_no_number_is_an_error_at_the_start() -> None:
+    # Catches: a worker that starts, and whose children cannot
+    with make_machine("0", "1") as machine:
+        machine.settings["TENSORFLOW_GPU_MEMORY_MIB"] = "8 GB"
+        done = machine.run("worker", "--devices", "1")
+        assert done.returncode == 2
+        assert "TENSORFLOW_GPU_MEMORY_MIB must be a whole number from 1 to 10,000,000. Received: '8 GB'" in done.stderr
+
+
 def test_children_that_share_a_gpu_have_a_place_and_a_part_of_its_memory_each(untrained: str) -> None:
     with make_machine("0", "1") as machine, machine.up("--devices", "1*2"):
         machine.ok("models", "import", untrained)

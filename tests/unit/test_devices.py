@@ -214,12 +214,22 @@ def test_a_shared_gpu_s_memory_is_divided(machine: Machine, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("memory", ["24000", "[N/A]"])
-def test_the_user_s_limit_of_tensorflow_s_memory_is_kept(machine: Machine, tmp_path: Path, memory: str) -> None:
+@pytest.mark.parametrize("shares", [1, 3])
+def test_the_user_s_limit_of_tensorflow_s_memory_is_kept(
+    machine: Machine, tmp_path: Path, memory: str, shares: int
+) -> None:
     machine(f"echo '{memory}'")
     environ = {"TENSORFLOW_GPU_MEMORY_MIB": "1000"}
-    pin("1", tmp_path, environ, shares=3)
+    pin("1", tmp_path, environ, shares=shares)
     # Catches: a limit of the worker instead; one that is taken at once by each process
     assert (environ["TENSORFLOW_GPU_MEMORY_MIB"], environ["TF_FORCE_GPU_ALLOW_GROWTH"]) == ("1000", "true")
+
+
+def test_an_empty_limit_of_tensorflow_s_memory_is_none(machine: Machine, tmp_path: Path) -> None:
+    machine("echo 24000")
+    environ = {"TENSORFLOW_GPU_MEMORY_MIB": ""}
+    pin("1", tmp_path, environ, shares=3)
+    assert environ["TENSORFLOW_GPU_MEMORY_MIB"] == "6400"  # Catches: three processes that may each take all of it
 
 
 @pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
