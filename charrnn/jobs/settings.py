@@ -98,7 +98,7 @@ class Settings:
 
     @property
     def look_s(self) -> float:
-        """Seconds between two checks whether maintenance is due, by a worker that is alone. See `Due.pause`."""
+        """Seconds between two checks of a worker whether maintenance is due. Many workers check less often each."""
         return min(LOOK_S, self.maintain_s / 2)
 
     @property
