@@ -16,7 +16,7 @@ import pytest
 from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import OUT_OF_MEMORY, PartState
 from tests.faults.conftest import Judge
-from tests.fixtures.fleet import DEFAULT_HEARTBEAT_S, LONG, Fleet, Worker
+from tests.fixtures.fleet import DEFAULT_HEARTBEAT_S, LONG, PART_ROWS, Fleet, Worker
 from tests.fixtures.processes import until
 from worker.oom import CGROUPS
 
@@ -199,9 +199,11 @@ def test_a_suspended_process_that_resumes(fleet: Fleet, judge: Judge) -> None:
 
 def test_workers_replaced_one_after_the_other(fleet: Fleet, judge: Judge) -> None:
     fleet.start_workers()
-    jobs = [fleet.submit() for _ in range(3)]
+    jobs: list[int] = []
     for worker in list(fleet.workers):
         fleet.start_workers(1)
+        # Now, since the others would do them while a worker starts; and in parts of seconds, which can be seen in work.
+        jobs += [fleet.submit(part_rows=3 * PART_ROWS) for _ in range(3)]
         part = until(partial(in_work, fleet, jobs, worker), "a part in work")
         fleet.workers.remove(worker)
         assert worker.end() == 0
