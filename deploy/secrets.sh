@@ -49,8 +49,8 @@ cat >aws_credentials <<'END'
 END
 
 # Compose mounts these files with their modes, and a container's user is another one that must read them. Only the
-# owner can enter the folder.
-chmod 444 ./*
+# owner can change them, or enter the folder.
+chmod 644 ./*
 cd ..
 mv secrets.new secrets
 echo "secrets: made in deploy/secrets, which only the user $(id -un) can enter"
