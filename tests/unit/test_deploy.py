@@ -22,6 +22,7 @@ DEPLOY = ROOT / "deploy"
 DOCKERFILE = DEPLOY / "Dockerfile"
 COMPOSE = ROOT / "docker-compose.yml"
 REQUIREMENTS = DEPLOY / "requirements"
+README = DEPLOY / "README.md"
 UNITS = ("charrnn-worker@0.service", "charrnn-scheduler.service")
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 NO_SYSTEMD = "needs systemd: apt-get install systemd"
@@ -155,6 +156,18 @@ def test_mounts_of_read_only_containers_are_files(compose: Compose) -> None:
     assert all(entry.keys() == {"file"} for entry in mounted)
 
 
+def test_the_runbooks_name_every_service_that_works_on_jobs(services: dict[str, Compose]) -> None:
+    # Catches: a scheduler that continues while the database is restored, or that keeps the previous release
+    command = r"`docker compose (?:stop|start|up --detach --no-deps) ([a-z -]*scheduler[a-z -]*)`"
+    named = [set(found.split()) for found in re.findall(command, README.read_text())]
+    assert named == [{name for name, service in services.items() if "build" in service} - {"producer"}] * 3
+
+
+def test_each_row_of_a_table_is_one_line() -> None:
+    # Catches: a row that is broken like prose, of which the page shows the rest as a row of its own
+    assert [line for line in README.read_text().splitlines() if line.lstrip()[:1] == "|" != line[-1:]] == []
+
+
 def test_gpus_are_reserved_only_in_their_profile(services: dict[str, Compose]) -> None:
     assert {name for name, service in services.items() if "deploy" in service} == {"worker-gpu"}
     gpu = services["worker-gpu"]
@@ -238,6 +251,8 @@ def test_the_script_makes_each_secret_once(compose: Compose, tmp_path: Path) -> 
     made = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
     assert {entry["file"] for entry in compose["secrets"].values()} == {f"deploy/secrets/{name}" for name in made}
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    # Catches: files that containers cannot read, and those that their owner cannot fill in or copy back
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "secrets").iterdir()} == {0o644}
     assert made["postgres_password"] in made["store_url"]
     assert "is there already" in run("sh", tmp_path / "secrets.sh", code=1)
     assert made == {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
