@@ -45,3 +45,9 @@ def test_no_slow_mark_is_without_names() -> None:
     called = {id(mark.func) for mark in slow_marks(*NODES)}
     bare = [node for node in NODES if isinstance(node, ast.Attribute) and ast.unparse(node) == SLOW]
     assert all(id(node) in called for node in bare)
+
+
+def test_files_of_tests_have_different_names() -> None:
+    # Catches: two that pytest takes for one module, so that a run of all levels ends before its first test
+    names = [path.name for level in LEVELS for path in (ROOT / level).rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
