@@ -7,8 +7,8 @@
 Each simulated worker has one child with connections of its own, as a pod with one GPU has. `simulated.py` says what it
 does. For each number of workers, on SQLite and on a PostgreSQL with fsync that is started as in the tests, it measures
 
-- the real pace: parts of 20 seconds, a heartbeat every 5 seconds, a look for what is due every second. Efficiency is
-  the share of their time in which workers work and do not wait for the database;
+- the real pace: parts of 20 seconds, a heartbeat every 5 seconds, looks for what is due. Efficiency is the share of
+  their time in which workers work and do not wait for the database;
 - full speed: parts that take no time, so that claims and completions follow each other.
 
 It also times what reads the store, with a million parts that are done, 10,000 jobs of 100 people that wait, and 1,000
@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from threading import Timer
 
 import psycopg
 
@@ -48,6 +49,7 @@ from tests.fixtures.history import History, add_history
 from tests.fixtures.postgres import PostgresServer, running_server
 from tests.fixtures.store import PART_ROWS, generate_spec
 
+WARM_S = 10.0  # in which workers connect. The server's cores are those between this and the end, at which they leave
 OTHERS = 0.1  # share of the CPU; above it, the times say little
 DATABASES = ("sqlite", "postgresql")
 HISTORY = History(ended=10_000, parts=100, unended=10_000, waiting=10, people=100, leased=1000, workers=1000)
@@ -142,10 +144,16 @@ def measure(server: Server, size: Size, pace: Pace) -> Measured:
         for _ in range(size.jobs):
             add_job(connection, NewJob(spec=generate_spec(num_seeds=size.parts * PART_ROWS)))
     store.close()
-    commits, cpu = server.count(url, COMMITS), server.cpu_seconds()
+    commits, cpu = server.count(url, COMMITS), list[float]()
+    warm_s = min(WARM_S, pace.seconds / 4)
+    readings = [Timer(at, lambda: cpu.append(server.cpu_seconds())) for at in (warm_s, pace.seconds)]
+    for reading in readings:
+        reading.start()
     found: list[Outcome] = together(simulate, size.processes, url, pace, size.processes)
+    for reading in readings:
+        reading.join()
     clients = sum(outcome.cpu_s for outcome in found) / pace.seconds
-    cores = (server.cpu_seconds() - cpu) / pace.seconds if server.server else clients
+    cores = (cpu[1] - cpu[0]) / (pace.seconds - warm_s) if server.server else clients
     claims = [claim for outcome in found for claim in outcome.claims]
     return Measured(
         efficiency=sum(outcome.busy for outcome in found) / (pace.workers * pace.seconds),
