@@ -62,7 +62,7 @@ DEFINITIONS = (
         "charrnn_self_check_failed",
         GAUGE,
         ("device",),
-        "Live worker processes of which a self-check failed: texts may depend on more than their rows.",
+        "Live worker processes in which a self-check failed: texts may depend on more than their rows.",
     ),
     Definition("charrnn_maintenance_age_seconds", GAUGE, (), "Time since the last round of maintenance began."),
     Definition(
