@@ -61,3 +61,14 @@ def test_a_version_that_one_backend_trained_is_sampled_by_the_other(jax: Home, s
     jax.ok("models", "export", "made", "-o", str(archive))
     stack.ok("models", "import", str(archive))
     assert stack.ok("submit", "-m", "made", "--seed", "the ", "-l", "20", "--wait")
+
+
+def test_a_child_holds_the_library_that_it_computes_with_and_no_other(jax: Home, stack: Home, untrained: str) -> None:
+    # Catches: Keras and JAX, which TensorFlow imports by itself, a second and 190 MB
+    stack.ok("models", "import", untrained, "--as", "held")
+    libraries = ("_pywrap_tensorflow", "jaxlib", "optree")  # Keras imports optree
+    for home, model, held in (stack, "held", libraries[0]), (jax, "tiny", libraries[1]):
+        home.ok("submit", "-m", model, "--seed", "the ", "-l", "20", "--wait")
+        (worker,) = home.workers()
+        maps = Path(f"/proc/{worker.removeprefix('worker ')}/maps").read_text()
+        assert [library for library in libraries if library in maps] == [held]
