@@ -10,6 +10,9 @@ READY := $(VENV)/.ready
 BENCH := .venv-bench
 XLA := .cache/xla
 
+# Each command of a test is a process of its own, which would compile all modules anew. Empty means that they are kept.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help demo up check test test-all faults soak fuzz bench lint unit docs format requirements clean
 
 help: ## show this list

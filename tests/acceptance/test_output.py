@@ -114,7 +114,10 @@ def test_the_output_of_a_command(
         assert not re.search(r"[ \t]$", pipe, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", READ)
+less = pytest.mark.slow("test_without_colors_the_words_are_the_same")  # the first four stay
+
+
+@pytest.mark.parametrize("command", [*READ[:4], *(pytest.param(command, marks=less) for command in READ[4:])])
 def test_without_colors_the_words_are_the_same(desk: Desk, command: str) -> None:
     words = shlex.split(command)
     plain = desk.on_terminal(words, 80, NO_COLOR="1")

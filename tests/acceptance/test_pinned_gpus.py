@@ -201,6 +201,7 @@ def test_children_that_share_a_gpu_have_a_place_and_a_part_of_its_memory_each(un
             assert "error: Device 1 is in use by another worker of this host" in done.stderr
 
 
+@pytest.mark.slow("test_a_second_worker_on_a_gpu_is_an_error_at_the_start")
 def test_of_two_workers_that_start_at_once_on_a_gpu_one_is_refused() -> None:
     with make_machine("0", "1") as machine, machine.up():
         workers = {count: machine.start("worker", "--devices", f"1*{count}") for count in (2, 3)}

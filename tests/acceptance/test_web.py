@@ -20,6 +20,7 @@ from tests.fixtures import web
 from tests.fixtures.browser import Watched
 from tests.fixtures.client import DoPart, submit
 from tests.fixtures.desk import USER
+from tests.fixtures.kills import stopped_at
 from tests.fixtures.processes import COMMAND, Home, make_home
 
 ROOT = Path(__file__).parents[2]
@@ -118,12 +119,13 @@ def test_a_training_goes_on_on_an_open_page(desk: Home, address: str, tab: Page)
     row = tab.get_by_role("row").filter(has=tab.get_by_role("link", name=f"Job {job}", exact=True))
     expect(row).to_be_visible()
     assert stayed(tab)
-    row.get_by_role("link").click()
-    stay(tab)
-    expect(tab.get_by_role("img")).to_be_visible()  # the curve
-    expect(tab.get_by_role("progressbar")).to_be_visible()
-    expect(tab).to_have_title(re.compile("^running · Job"))
-    assert listens(tab)
+    with stopped_at(desk, job, 0.1):  # so that it is still running, however slow the browser is
+        row.get_by_role("link").click()
+        stay(tab)
+        expect(tab.get_by_role("img")).to_be_visible()  # the curve
+        expect(tab.get_by_role("progressbar")).to_be_visible()
+        expect(tab).to_have_title(re.compile("^running · Job"))
+        assert listens(tab)
     expect(tab.get_by_role("status")).to_contain_text("done")
     expect(tab.get_by_text("passed: the first version")).to_be_visible()
     expect(tab).to_have_title(re.compile("^done · Job"))
