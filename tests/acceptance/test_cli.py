@@ -18,6 +18,7 @@ from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import parts
 from producer.cli import COMMANDS
 from tests.fixtures.keys import KEY_PREFIX
+from tests.fixtures.kills import standing_still
 from tests.fixtures.processes import COMMAND, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 
@@ -121,9 +122,11 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
     stack.ok("cancel", cancelled)
     stack.run("wait", cancelled)
     running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
+    part = until(lambda: stack.part_in_work(running), "progress")
     with broker(stack) as client:  # no notification is left, so that one from a refused command shows
         until(lambda: [client.llen(KEY_PREFIX + queue) for queue in QUEUES] == [0, 0], "the worker to be at work")
-    yield {"done": done, "cancelled": cancelled}
+    with standing_still(stack, part):  # at work, and at no cost
+        yield {"done": done, "cancelled": cancelled}
     stack.ok("cancel", running)
 
 
