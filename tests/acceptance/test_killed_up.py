@@ -19,8 +19,11 @@ from tests.fixtures.processes import COMMAND, Home, until
 
 def exists(pid: int) -> bool:
     """Return whether a process runs. One that its parent has not waited for yet has ended."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def parent_of(pid: int) -> int:
