@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
-from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
+from tests.fixtures.kills import SLICES, standing_still, train_and_kill, train_calmly
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.processes import Home, until
 
@@ -140,16 +140,16 @@ def test_a_signal_while_waiting_leaves_the_job_running(
     stack: Home, seeds: str, number: signal.Signals, code: int
 ) -> None:
     # Catches: a Ctrl-C that cancels the job; a SIGTERM after which nobody knows what becomes of it
-    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "-n", "2000").strip()  # outlasts the test
-    until(lambda: stack.part_in_work(job), "progress")
-    waiting = stack.start("wait", job)
-    assert waiting.stderr
-    until(waiting.stderr.readline, "the first line of progress")
-    waiting.send_signal(number)
-    _, errors = waiting.communicate(timeout=20)
-    assert waiting.returncode == code
-    assert f"charrnn-jobs cancel {job}" in errors
-    assert stack.json("status", job)["state"] == "running"
+    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
+    with standing_still(stack, until(lambda: stack.part_in_work(job), "progress")):
+        waiting = stack.start("wait", job)
+        assert waiting.stderr
+        until(waiting.stderr.readline, "the first line of progress")
+        waiting.send_signal(number)
+        _, errors = waiting.communicate(timeout=60)
+        assert waiting.returncode == code
+        assert f"charrnn-jobs cancel {job}" in errors
+        assert stack.json("status", job)["state"] == "running"
     stack.ok("cancel", job)
 
 
