@@ -3,6 +3,7 @@
     CharrnnError
     ├── InputError            bad text, seed, name, number or setting: change the input
     │   ├── TextError         a file that is missing, empty or not UTF-8
+    │   ├── SeedError         a seed with characters that the model lacks
     │   ├── ModelFileError    a model version that is damaged, swapped or of another shape
     │   └── DamagedError      a value of the database that cannot be read
     ├── TrainingError         the loss became infinite or NaN
@@ -53,6 +54,10 @@ class InputError(CharrnnError):
 
 class TextError(InputError):
     """A text file cannot be read."""
+
+
+class SeedError(InputError):
+    """A seed has characters outside the model's vocabulary. Other seeds of the job can be sampled."""
 
 
 class ModelFileError(InputError):

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from charrnn.backend import ops
-from charrnn.errors import InputError, ModelFileError
+from charrnn.errors import InputError, ModelFileError, SeedError
 from charrnn.model_files import (
     CONFIG,
     CONFIG_FORMAT,
@@ -177,13 +177,17 @@ class Model:
             options: length, stop strings and limits.
 
         Raises:
-            InputError: the seed has characters outside the vocabulary.
+            SeedError: the seed has characters outside the vocabulary.
         """
         prepared = self.vocabulary.prepare_seed(seed, options.unknown)
         if self.network.lines and not prepared.startswith(NEW_LINE):
             prepared = NEW_LINE + prepared  # as in training, where a newline stands before each line
+        try:
+            ids = self.vocabulary.encode(prepared)
+        except InputError as error:
+            raise SeedError(str(error)) from error
         return Row(
-            seed=self.vocabulary.encode(prepared),
+            seed=ids,
             temperature=temperature,
             length=options.length,
             key=row_key(options.rng_seed, name, temperature, k),

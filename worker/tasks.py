@@ -12,7 +12,7 @@ import os
 import time
 from typing import NoReturn
 
-from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
+from charrnn.errors import InputError, LeaseLostError, SeedError, TrainingError, UnreachableError
 from charrnn.jobs import tracing
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.job.part import Part
@@ -142,8 +142,8 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
         failed = about(part, "failed")
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt, extra=failed)
         reason = f"{type(error).__name__}: {error}"
-        permanent = _is_permanent(error)
-        again = child.leases.fail(part, reason, permanent=permanent) == PartState.QUEUED
+        permanent, of_a_row = _is_permanent(error), isinstance(error, SeedError)
+        again = child.leases.fail(part, reason, permanent=permanent, of_a_row=of_a_row) == PartState.QUEUED
         if child.device != CPU and not permanent:  # the GPU may be lost: it would fail every part three times
             _end(child, part.spec.QUEUE, "the attempt failed")
         return again

@@ -105,6 +105,23 @@ def test_a_schedule_trains_and_then_writes_with_the_champion(stack: Home, nightl
     stack.ok("schedules", "remove", nightly)
 
 
+def test_a_seed_that_the_champion_lacks_fails_alone(stack: Home, nightly: str, tmp_path: Path) -> None:
+    text, seeds = tmp_path / "text.txt", tmp_path / "seeds.txt"
+    text.write_text((stack.path / "text.txt").read_text())
+    seeds.write_text("the \n")
+    training = ("train", "lacking", str(text), "--units", "8", "--epochs", "1", "--margin", "100")  # no later one wins
+    stack.ok("schedules", "add", nightly, *CRON, "--", *training, "--then", "submit", "--seeds", str(seeds), "-n", "3")
+    stack.ok("wait", stack.ok("schedules", "run", nightly).split()[1])
+    text.write_text(f"{text.read_text()}100 €\n")  # the new version knows it, and the champion does not
+    seeds.write_text("the \n100 €\n")
+    then = stack.ok("schedules", "run", nightly).split()[1]
+    assert stack.call("wait", then).returncode == 1
+    rows = [json.loads(line) for line in stack.ok("results", then).splitlines()]
+    assert [(row["seed"], row["error"] is not None) for row in rows] == [("the ", False)] * 3 + [("100 €", True)] * 3
+    assert "SeedError: '100 €' has characters outside the vocabulary" in rows[-1]["error"]
+    stack.ok("schedules", "remove", nightly)
+
+
 def test_what_follows_a_failed_training_fails_with_it(stack: Home, nightly: str) -> None:
     training = ("train", "loser", str(stack.path / "text.txt"), "--units", "8", "--epochs", "1000", "--patience", "999")
     stack.ok("schedules", "add", nightly, *CRON, "--", *training, "--then", "submit", "-l", "5")

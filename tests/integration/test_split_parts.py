@@ -10,7 +10,8 @@ from sqlalchemy import select, update
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.client import Client
 from charrnn.jobs.job.part import Part
-from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, JobState
+from charrnn.jobs.job.sizing import SPLIT
+from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, JobState, PartState
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.jobs.store.leases import Leases
@@ -98,6 +99,17 @@ def test_a_failure_that_every_attempt_would_repeat_splits_nothing(
     job = add_job()
     leases.fail(claim(leases), "the model is damaged", permanent=True)
     assert (store.job(job).rows_failed, len(store.parts(job))) == (PART_ROWS, 1)
+
+
+def test_a_failure_of_a_row_that_every_attempt_would_repeat_splits_the_part_at_once(
+    leases: Leases, add_job: AddJob, store: Store
+) -> None:
+    job = add_job()
+    state = leases.fail(claim(leases), "a seed has unknown characters", permanent=True, of_a_row=True)
+    assert (state, store.job(job).rows_failed, len(store.parts(job))) == (PartState.QUEUED, 0, SPLIT)
+    while part := leases.claim("generate", "a"):  # each row in the end, and not for ever
+        leases.fail(part, "a seed has unknown characters", permanent=True, of_a_row=True)
+    assert store.job(job).rows_failed == PART_ROWS
 
 
 def test_a_cancelled_part_is_not_split(store: Store, leases: Leases, add_job: AddJob) -> None:

@@ -40,16 +40,18 @@ def end_attempt(
     reason: str,
     *,
     permanent: bool = False,
+    of_a_row: bool = False,
     recorded: str | None = None,
 ) -> PartState:
     """End a failed attempt at a locked part. Return the part's new state.
 
     After MAX_ATTEMPTS the part is split, and fails if it cannot be. After a permanent failure, which any other attempt
-    would repeat, it fails at once.
+    would repeat, it fails at once, or is split at once if only some row is to blame.
     """
     record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, recorded or reason)
     spent = permanent or part.attempts >= MAX_ATTEMPTS  # since the last checkpoint, not at the claim
-    failed = spent and not cancelled and (permanent or not _split(connection, part))
+    whole = permanent and not of_a_row
+    failed = spent and not cancelled and (whole or not _split(connection, part))
     return end_lease(connection, part, cancelled, failed=failed, error=reason)
 
 

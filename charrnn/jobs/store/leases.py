@@ -196,12 +196,12 @@ class Leases:
             again = {} if cancelled else {"attempts": attempts}
             return end_lease(connection, part, cancelled, failed=False, **again)
 
-    def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
+    def fail(self, part: Part, reason: str, *, permanent: bool = False, of_a_row: bool = False) -> PartState:
         """End an attempt. The part is queued again, split, or failed: see `end_attempt`."""
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             row = self._lock_part(connection, part)
-            state = end_attempt(connection, row, cancelled, storable(reason), permanent=permanent)
+            state = end_attempt(connection, row, cancelled, storable(reason), permanent=permanent, of_a_row=of_a_row)
             counters.add(connection, counters.ended(reason, [state]))
             return state
 
