@@ -60,7 +60,9 @@ def export(
         count = formats.write(chosen, format, file, header=not earlier)
     if count is None:  # the reader of a pipe had enough
         return
-    if earlier:
+    if earlier and read and not count:
+        console.note(f"no row was added: {output} has the seeds of all rows, by id. Write others to another file")
+    elif earlier:
         console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
     elif not count:
         console.note("no rows")

@@ -19,7 +19,7 @@ from producer.follow import follow
 from producer.options import open_client
 from producer.output import submitted as output
 from producer.output.busy import busy
-from producer.output.destination import STANDARD_OUTPUT
+from producer.output.destination import STANDARD_OUTPUT, check_writable
 
 if TYPE_CHECKING:
     from charrnn.jobs.client import Client
@@ -87,16 +87,23 @@ def _submit(wanted: Submission) -> None:
         if wanted.wait and job.id:
             succeeded = follow(client, job.id, wanted.timeout_s)
             if wanted.output and chosen:
-                export(traced(client, job.id, client.results(job.id)), chosen, wanted.output)
+                _export(client, job.id, wanted.output, chosen)
             if not succeeded:
                 raise typer.Exit(JOB_FAILED)
+
+
+def _export(client: Client, job: int, output: Path, format: str) -> None:
+    try:
+        export(traced(client, job, client.results(job)), format, output)
+    except InputError as error:  # the disk has become full meanwhile
+        raise InputError(f"{error}. The texts are kept: charrnn-jobs results {job} -o FILE") from error
 
 
 def _format_of(output: Path) -> str:
     """Return the format of a file to write after the work, which may take hours.
 
     Raises:
-        InputError: its suffix names no format, or its folder does not exist.
+        InputError: its suffix names no format, its folder does not exist, or it cannot be written.
     """
     if output == STANDARD_OUTPUT:
         raise InputError("--output requires a file here. Leave it out, and use: charrnn-jobs results")
@@ -104,6 +111,7 @@ def _format_of(output: Path) -> str:
         raise InputError(f"--output: {output} names no format. Expected a name that ends with .{', .'.join(FORMATS)}")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output: the folder {output.parent} does not exist. Create it first")
+    check_writable(output)
     return format_of(output, None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from errno import ELOOP
+from errno import EISDIR, ELOOP
 from os.path import realpath
 from pathlib import Path
 from stat import S_IMODE
@@ -30,7 +30,7 @@ def replace_atomically(path: Path) -> Iterator[BinaryIO]:
 
     Devices and pipes are written directly, as is whatever a link in /dev leads to, such as /dev/stdout.
     """
-    try:
+    with _errors(path):
         if _is_written_directly(path):
             with open(path, "wb") as file:
                 yield file
@@ -42,6 +42,26 @@ def replace_atomically(path: Path) -> Iterator[BinaryIO]:
             if target.exists():
                 arriving.chmod(S_IMODE(target.stat().st_mode))
             arriving.replace(target)
+
+
+def check_writable(path: Path) -> None:
+    """Check that `replace_atomically` could write there now, before work that may take hours.
+
+    Raises:
+        InputError: it could not.
+    """
+    with _errors(path):
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "Is a directory")
+        if not _is_written_directly(path):
+            with temporary_file(_resolve(path)):
+                pass
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
@@ -55,6 +75,7 @@ def _resolve(path: Path) -> Path:
 
 
 def _is_written_directly(path: Path) -> bool:
-    if path.is_symlink() and path.absolute().parts[1] in ("dev", "proc"):
+    folders = path.absolute().parts[1:3]
+    if path.is_symlink() and folders[0] in ("dev", "proc") and folders != ("dev", "shm"):  # which is a disk like any
         return True
     return path.exists() and not path.is_file()

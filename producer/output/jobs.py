@@ -139,7 +139,8 @@ def _report_facts(report: ReportSummary) -> Iterator[tuple[str, str]]:
         nats = f"{texts.nats_per_char:.3f} nats/char, " if texts.nats_per_char is not None else ""
         where = "other" if texts.temperature is None else f"at {texts.temperature:g}"
         share = f"about {texts.distinct_share:.0%}" if texts.rows > SKETCH else f"{texts.distinct_share:.1%}"
-        novel = f", {texts.novel_share:.1%} not in the training text" if texts.novel_share is not None else ""
+        known = "" if texts.compared == texts.rows else f" of the {texts.compared:,} long enough to tell"
+        novel = f", {texts.novel_share:.1%}{known} not in the training text" if texts.novel_share is not None else ""
         length = f"{texts.mean_length:,.0f} characters on average"
         yield where, f"{nats}{share} of {counted(texts.rows, 'text')} distinct{novel}, {length}"
         if (longest := texts.longest_copy) is not None:

@@ -67,7 +67,7 @@ def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:
 def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
     time = f"about {console.duration(estimate.seconds)}"
     if estimate.guessed:
-        time += ", guessed from its size, as its speed has not been measured yet"
+        time += ", guessed from its size until a job of a second or more has measured its speed"
     if estimate.mean_length is not None:
         time += f", if texts end after {estimate.mean_length:,.0f} characters as so far"
     console.note(

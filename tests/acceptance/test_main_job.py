@@ -122,6 +122,8 @@ def test_a_spreadsheet_gets_the_rows_of_new_seeds(stack: Home, tmp_path: Path) -
     lines = table.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("\ufeffrow,id,seed,")
     assert [line.split(",")[2] for line in lines[1:]] == ["the ", "a ", "every "]
+    again = stack.call("results", more, "-o", str(table), "--append")
+    assert f"no row was added: {table} has the seeds of all rows" in " ".join(again.stderr.split())
     for options, message in ((("--append",), "--append requires a file"), (("--bom",), "--bom requires CSV")):
         refused = stack.call("results", first, *options)
         assert (refused.returncode, message in refused.stderr) == (2, True)

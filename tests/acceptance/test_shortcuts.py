@@ -69,6 +69,7 @@ def test_results_are_written_after_waiting(stack: Home, tmp_path: Path) -> None:
         (["--wait", "-o", "-"], "--output requires a file here"),
         (["--wait", "-o", str(tmp_path / "texts.md")], "names no format. Expected a name that ends with .jsonl, .csv"),
         (["--wait", "-o", str(tmp_path / "away" / "texts.csv")], "away does not exist"),
+        (["--wait", "-o", "/proc/texts.csv"], "/proc/texts.csv: cannot be written: "),
     ):  # Catches: a refusal after hours of sampling
         refused = stack.call("submit", "tiny", "-l", "5", *options)
         assert (refused.returncode, message in " ".join(refused.stderr.split())) == (BAD_INPUT, True), refused.stderr

@@ -418,7 +418,7 @@ def test_a_job_reports_the_sum_of_its_parts(client: Client, model: str) -> None:
     # Catches: numbers of distinct texts added up over the parts
     [found] = summary.temperatures
     assert (found.rows, found.nats_per_char, found.mean_length, found.distinct_share) == (4, 1.5, 1.2, 0.75)
-    assert (found.novel_share, found.median_copy) == (0.5, 0)
+    assert (found.compared, found.novel_share, found.median_copy) == (4, 0.5, 0)
     assert found.longest_copy == LongestCopy(characters=6, text="copied", row=2, place=7)
 
 

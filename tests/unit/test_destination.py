@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import InputError
-from producer.output.destination import replace_atomically
+from producer.output.destination import check_writable, replace_atomically
 
 COPY = """
 import sys
@@ -68,6 +68,22 @@ def test_redirected_standard_output_gets_the_text(tmp_path: Path, name: str) -> 
         subprocess.run([sys.executable, "-c", COPY, name], stdout=file, check=True)
     assert (tmp_path / "redirected").read_bytes() == b"new"
     assert Path("/dev/stdout").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["folder", "file/texts.jsonl", "loop", "none/texts.jsonl"])
+def test_a_destination_is_checked_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match="cannot be written: "):
+        check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["file", "new", "/dev/null", "/dev/stdout"])
+def test_the_check_of_a_destination_changes_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    check_writable(tmp_path / name)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 def test_a_link_that_leads_to_itself_is_refused(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def test_sampling_options_are_described_in_words(capsys: pytest.CaptureFixture[s
                 nats_per_char=1.25,
                 mean_length=81.5,
                 distinct_share=0.975,
+                compared=200,
                 novel_share=0.75,
                 median_copy=0,
                 longest_copy=LongestCopy(characters=1234, text="the\nend", row=5000, place=60000),
@@ -193,7 +194,7 @@ def test_sampling_options_are_described_in_words(capsys: pytest.CaptureFixture[s
     assert "throughput 45,000 characters/s on one device" in shown
     assert re.search(r"self-check failed \(a \[card\]\)[^\x1b]", shown)
     assert "seconds 1.5 in the queue, 0.1 loading, 2.0 compiling, 30.0 sampling, 0.2 writing" in shown
-    assert "at 0.5 1.250 nats/char, 97.5% of 600 texts distinct, 75.0% not in the training text, 82 characters" in shown
+    assert "97.5% of 600 texts distinct, 75.0% of the 200 long enough to tell not in the training text" in shown
     said = "longest copy 1,234 characters (median of all texts 0), in row 5,000, from byte 60,000 of the training text:"
     assert said in shown
     assert "the⏎end…" in shown

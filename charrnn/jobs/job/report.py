@@ -151,7 +151,8 @@ class TemperatureSummary:
     Attributes:
         temperature: None for all beyond SHOWN_TEMPERATURES together.
         mean_length: in characters.
-        novel_share: share of the texts that are not in the training text; None if that is not known of any.
+        compared: number of texts of which it is known whether they are in the training text. Short ones are in any.
+        novel_share: share of those that are not; None if there is none.
         median_copy: median of the lengths of their longest copies, in characters to two digits.
         longest_copy: the longest one of all.
     """
@@ -161,6 +162,7 @@ class TemperatureSummary:
     nats_per_char: float | None
     mean_length: float
     distinct_share: float
+    compared: int = 0
     novel_share: float | None = None
     median_copy: int | None = None
     longest_copy: LongestCopy | None = None
@@ -212,6 +214,7 @@ def summarize(report: Report, queue_seconds: float) -> ReportSummary:
                 nats_per_char=round(tally.nats / tally.characters, 4) if tally.characters else None,
                 mean_length=round(tally.characters / tally.rows, 1),
                 distinct_share=round(min(1.0, tally.distinct.count / tally.rows), 4),
+                compared=tally.copies.judged,
                 novel_share=round(tally.copies.novel / tally.copies.judged, 4) if tally.copies.judged else None,
                 median_copy=tally.copies.median(),
                 longest_copy=tally.copies.longest,
