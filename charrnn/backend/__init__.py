@@ -7,7 +7,7 @@ program can tell which backend it will use without importing it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from importlib.util import find_spec
 
 from charrnn.checks import check_choice, check_integer
@@ -19,6 +19,18 @@ MOST_MIB = 10_000_000
 TENSORFLOW, JAX = "tensorflow", "jax"
 BACKENDS = {TENSORFLOW: "TensorFlow", JAX: "JAX"}
 """The name of each. The first that is installed is used: a CPU samples fastest with TensorFlow."""
+
+BFLOAT16_CAPABILITY = (8, 0)  # compute capability from which GPUs multiply bfloat16 faster than float32: Ampere, 2020
+
+# Matrix products by cuBLASLt's heuristics, and nothing chosen by timing: processes on the same card would otherwise
+# choose different kernels, and texts would differ. --xla_gpu_deterministic_ops is not enough: it takes the first kernel
+# that autotuning knows, which is one of Triton's for any shape.
+FLAGS = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0 --xla_gpu_exclude_nondeterministic_ops=true"
+
+
+def choose_kernels(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Let XLA choose the same kernels for a GPU in every process. Called before a backend is imported."""
+    environ["XLA_FLAGS"] = f"{FLAGS} {environ.get('XLA_FLAGS', '')}".strip()  # of equal flags the last one holds
 
 
 def choose_backend(environ: Mapping[str, str] = os.environ) -> str:

@@ -10,11 +10,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-# Matrix products by cuBLASLt's heuristics, and nothing chosen by timing: processes on the same card would otherwise
-# choose different kernels, and texts would differ. --xla_gpu_deterministic_ops is not enough: it takes the first kernel
-# that autotuning knows, which is one of Triton's for any shape.
-FLAGS = "--xla_gpu_enable_triton_gemm=false --xla_gpu_autotune_level=0 --xla_gpu_exclude_nondeterministic_ops=true"
-os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}".strip()  # of equal flags the last one holds
+from charrnn.backend import BFLOAT16_CAPABILITY, choose_kernels
+
+choose_kernels()
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU may be shared with its owner
 
 import jax
@@ -43,8 +41,6 @@ where = jnp.where
 float32 = jnp.dtype("float32")
 int32 = jnp.dtype("int32")
 dtypes = {"float32": float32, "bfloat16": jnp.dtype(jnp.bfloat16)}
-
-BFLOAT16_CAPABILITY = 8.0  # compute capability from which GPUs multiply bfloat16 faster than float32: Ampere, 2020
 
 
 def add(values: Sequence[Array]) -> Array:
@@ -112,7 +108,10 @@ def fast_precision() -> str:
 
     This is "bfloat16" on GPUs with instructions for it, otherwise "float32".
     """
-    return "bfloat16" if on_gpu and float(_devices[0].compute_capability) >= BFLOAT16_CAPABILITY else "float32"
+    if not on_gpu:
+        return "float32"
+    capability = tuple(map(int, _devices[0].compute_capability.split(".")))
+    return "bfloat16" if capability >= BFLOAT16_CAPABILITY else "float32"
 
 
 def device_name() -> str:

@@ -1,4 +1,8 @@
-"""The operations that the model is written in, by TensorFlow. `charrnn.backend.ops` imports this module or `jax`."""
+"""The operations that the model is written in, by TensorFlow. `charrnn.backend.ops` imports this module or `jax`.
+
+On a CPU, a compiled function is a graph of TensorFlow's own operations. On a GPU it is one program of XLA, in which the
+steps of a call are a loop on the device, as with JAX.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from charrnn.backend import memory_limit
+from charrnn.backend import BFLOAT16_CAPABILITY, choose_kernels, memory_limit
 from charrnn.backend.notices import without_notices
 
+choose_kernels()
 with without_notices():
     import tensorflow as tf
 
@@ -66,30 +71,36 @@ def copy_array(values: Any) -> Array:
 def fast_precision() -> str:
     """Return the precision in which this device multiplies matrices fastest.
 
-    This is "bfloat16" on CPUs with instructions for it (1.8 times the speed on AMD's Zen 4), otherwise "float32".
+    This is "bfloat16" on GPUs and CPUs with instructions for it (1.8 times the speed on AMD's Zen 4), otherwise
+    "float32".
     """
+    if on_gpu:
+        return "bfloat16" if _details().get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY else "float32"
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:  # not Linux
         return "float32"
-    return "bfloat16" if not on_gpu and ("avx512_bf16" in flags or "amx_bf16" in flags) else "float32"
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
 def device_name() -> str:
     """Return "cpu", or the name of the card that this process computes on."""
-    if not on_gpu:
-        return "cpu"
-    found = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-    return str(found.get("device_name", "gpu"))
+    return str(_details().get("device_name", "gpu")) if on_gpu else "cpu"
+
+
+def _details() -> dict[str, Any]:
+    """Return what TensorFlow knows of the card that this process computes on."""
+    found: dict[str, Any] = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+    return found
 
 
 def compile_graph(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `function` as a graph, traced once for each set of argument shapes.
+    """Return `function` as a graph, traced once for each set of argument shapes. On a GPU, XLA compiles it as a whole.
 
     AutoGraph is off: loops and conditions run in Python during tracing. AutoGraph would leave a file in the temporary
     folder for each function, since the children of a worker's pool end without Python's exit handlers.
     """
-    return tf.function(function, autograph=False)  # type: ignore[no-any-return]
+    return tf.function(function, jit_compile=on_gpu or None, autograph=False)  # type: ignore[no-any-return]
 
 
 def compile_graph_for(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
@@ -126,7 +137,8 @@ def scan(
 ) -> tuple[Any, tuple[Sequence[Array], ...]]:
     """Run `body(state, inputs of a step) -> (state, outputs of the step)` for each step.
 
-    The graph has every step by itself: a framework's own loop over small products reaches a third of a CPU.
+    On a CPU the graph has every step by itself: a framework's own loop over small products reaches a third of a CPU. On
+    a GPU the steps are a loop on the device, as with JAX, where its reason is told.
 
     Args:
         body: the step. Its inputs and outputs are tuples of arrays.
@@ -134,16 +146,54 @@ def scan(
         inputs: each with one array for each step, or None, which the body gets too.
         steps: their number.
         reverse: whether to run from the last step to the first.
-        unroll: without effect here.
+        unroll: steps in one turn of a GPU's loop if this divides their number, otherwise 1: see `jax.scan`.
 
     Returns:
         The last state, and each output in the order of the inputs, for `stack` and for another scan.
     """
+    if on_gpu:
+        return _loop(body, state, inputs, steps, reverse, unroll if steps % unroll == 0 else 1)
+    return _unrolled(body, state, inputs, steps, reverse)
+
+
+def _unrolled(
+    body: Any, state: Any, inputs: Sequence[Any], steps: int, reverse: bool
+) -> tuple[Any, tuple[Sequence[Array], ...]]:
+    """Run `scan` with each step by itself in the graph."""
     outputs = []
     for k in reversed(range(steps)) if reverse else range(steps):
         state, output = body(state, tuple(None if values is None else values[k] for values in inputs))
         outputs.append(output)
     return state, tuple(zip(*(outputs[::-1] if reverse else outputs), strict=True))
+
+
+def _loop(
+    body: Any, state: Any, inputs: Sequence[Any], steps: int, reverse: bool, unroll: int
+) -> tuple[Any, tuple[Array, ...]]:
+    """Run `scan` as a loop on the device.
+
+    A turn reads its steps from the inputs and writes its outputs at once, or each step would be launched by itself. No
+    gradient is taken through the loop: `layer_sequence` has one of its own for gradients.
+    """
+    turns = steps // unroll
+    split = [None if values is None else tf.reshape(values, (turns, unroll, *values.shape[1:])) for values in inputs]
+
+    def run(state: Any, turn: Array) -> tuple[Any, list[Array]]:
+        given = [None if values is None else tf.gather(values, turn) for values in split]
+        state, outputs = _unrolled(body, state, given, unroll, reverse)
+        return state, [tf.stack(output) for output in outputs]
+
+    def go_on(n: Array, state: Any, arrays: Sequence[tf.TensorArray]) -> tuple[Array, Any, list[tf.TensorArray]]:
+        turn = turns - 1 - n if reverse else n
+        state, outputs = run(state, turn)
+        return n + 1, state, [array.write(turn, output) for array, output in zip(arrays, outputs, strict=True)]
+
+    # Traced to tell the types of the outputs, and not called.
+    _, specs = tf.function(run, autograph=False).get_concrete_function(state, 0).structured_outputs
+    arrays = [tf.TensorArray(spec.dtype, turns, element_shape=spec.shape) for spec in specs]
+    _, state, arrays = tf.while_loop(lambda n, *_: n < turns, go_on, (0, state, arrays))
+    outputs = (array.stack() for array in arrays)
+    return state, tuple(tf.reshape(output, (steps, *output.shape[2:])) for output in outputs)
 
 
 def cross_entropy(logits: Array, ids: Array) -> Array:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from charrnn.backend import ops
+from charrnn.backend import FLAGS, ops
 from charrnn.backend.self_check import SLOT, STEP
 from charrnn.model import Model
 from charrnn.sampling import sampler as sampling
@@ -40,6 +41,11 @@ def depends_on(model: Model, batch: int = BATCH, **options: Any) -> frozenset[st
 )
 def test_texts_depend_on_their_rows_alone(each_model: Model, batch: int, options: dict[str, Any]) -> None:
     assert depends_on(each_model, batch, **options) == frozenset()
+
+
+def test_kernels_of_gpus_are_not_chosen_by_timing() -> None:
+    # Catches: a backend that is imported without the flags, so that each process may choose other kernels
+    assert FLAGS in os.environ["XLA_FLAGS"]
 
 
 def test_a_product_that_differs_from_slot_to_slot_is_found(

@@ -1,9 +1,10 @@
 """Compile a program for a GPU that is not there, and print what XLA made of it as JSON.
 
-    PYTHONPATH=.cache/xla python tests/programs/cross_compile.py CARD sampling|limits|training
+    PYTHONPATH=.cache/xla python tests/programs/cross_compile.py CARD sampling|limits|training jax|tensorflow
 
 It needs JAX's CUDA plugin, but neither a driver nor CUDA's libraries, and without a card XLA measures nothing: matrix
-products are those of cuBLASLt. The estimates are XLA's own, made from the facts below, and no measurement.
+products are those of cuBLASLt. TensorFlow's program is compiled by JAX's XLA, which is newer than its own. The
+estimates are XLA's own, made from the facts below, and no measurement.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -54,18 +56,23 @@ VOCABULARY, BATCH, STEPS, UNROLL, STREAMS = 90, 8192, 64, 64, 128
 KERNELS = {"kCublasLtMatmul", "kCustomKernel", "kKernel"}
 
 
-def main(card: str, work: str) -> None:
+def main(card: str, work: str, name: str) -> None:
     with tempfile.TemporaryDirectory() as dump:
         flags = f"--xla_dump_to={dump} --xla_dump_hlo_as_text"
         if card in ESTIMATED:
             flags += " --xla_gpu_collect_cost_model_stats=true"
-        os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "CHARRNN_BACKEND": "jax"}
-        os.environ["XLA_FLAGS"] = flags
-
-        from charrnn.backend import jax as backend
-
-        backend.on_gpu = True
-        compile_for(card, *(training() if work == "training" else sampling(limited=work == "limits")))
+        os.environ |= {"CUDA_VISIBLE_DEVICES": "-1", "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "CHARRNN_BACKEND": name}
+        if name == "jax":
+            os.environ["XLA_FLAGS"] = flags
+        backend = import_module(f"charrnn.backend.{name}")
+        backend.on_gpu = True  # type: ignore[attr-defined]
+        function, arguments = training() if work == "training" else sampling(limited=work == "limits")
+        if name == "jax":
+            compile_for(card, function, arguments)
+        else:
+            hlo = export(backend, function, arguments)
+            os.environ["XLA_FLAGS"] += f" {flags}"  # TensorFlow, which has other flags, has read its own by now
+            compile_hlo(card, hlo)
         print(json.dumps(describe(Path(dump))), flush=True)  # noqa: T201
     os._exit(0)  # the plugin waits for a device that is not there
 
@@ -112,18 +119,49 @@ def training() -> tuple[Any, tuple[Any, ...]]:
     return step, (weights, weights, [weights, weights], state, ids, ids, np.zeros(2, np.int32), np.zeros(3, np.float32))
 
 
+def export(backend: Any, function: Any, arguments: tuple[Any, ...]) -> bytes:
+    """Return the program that TensorFlow gives XLA."""
+    # As the import does on a GPU: otherwise the card would round float32.
+    backend.tf.config.experimental.enable_tensor_float_32_execution(False)
+    tensors = backend.tf.nest.map_structure(lambda each: each if each is None else backend.array(each), arguments)
+    found: bytes = backend.compile_graph(function).experimental_get_compiler_ir(*tensors)(stage="hlo_serialized")
+    return found
+
+
+def topology_of(card: str) -> Any:
+    from jax.experimental import topologies
+
+    facts = FACTS.format(**CARDS[card])
+    return topologies.get_topology_desc(platform="cuda", target_config=facts, topology="1x1x1")
+
+
 def compile_for(card: str, function: Any, arguments: tuple[Any, ...]) -> None:
     import jax
     from jax.experimental import topologies
     from jax.sharding import NamedSharding, PartitionSpec
 
-    facts = FACTS.format(**CARDS[card])
-    topology = topologies.get_topology_desc(platform="cuda", target_config=facts, topology="1x1x1")
+    topology = topology_of(card)
     mesh = topologies.make_mesh(topology, (1,), ("device",))
     place = NamedSharding(mesh, PartitionSpec())  # type: ignore[no-untyped-call]
     shape = partial(jax.ShapeDtypeStruct, sharding=place)
     shapes = jax.tree.map(lambda value: shape(value.shape, value.dtype), arguments)
     jax.jit(function).lower(*shapes).compile()
+
+
+def compile_hlo(card: str, hlo: bytes) -> None:
+    """Compile a program of another library. JAX has no public functions for it."""
+    import numpy as np
+    from jax._src.interpreters.mlir import make_ir_context
+    from jaxlib import _jax, xla_client
+    from jaxlib.mlir import ir
+
+    (device,) = topology_of(card).devices
+    options = xla_client.CompileOptions()
+    options.device_assignment = xla_client.DeviceAssignment.create(np.array([[0]]))
+    text = _jax.mlir.xla_computation_to_mlir_module(xla_client.XlaComputation(hlo))
+    with make_ir_context():
+        devices = xla_client.DeviceList((device,))
+        device.client.compile(ir.Module.parse(text), executable_devices=devices, compile_options=options)
 
 
 def describe(dump: Path) -> dict[str, Any]:

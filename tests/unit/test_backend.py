@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from charrnn import backend
-from charrnn.backend import BACKENDS, JAX, MEMORY_LIMIT, SETTING, TENSORFLOW, choose_backend, memory_limit
+from charrnn.backend import (
+    BACKENDS,
+    FLAGS,
+    JAX,
+    MEMORY_LIMIT,
+    SETTING,
+    TENSORFLOW,
+    choose_backend,
+    choose_kernels,
+    memory_limit,
+)
 from charrnn.errors import InputError
 
 FOLDER = Path(backend.__file__).parent
@@ -59,6 +69,12 @@ def test_a_memory_limit_that_is_none_is_refused(text: str) -> None:
         InputError, match=f"^{MEMORY_LIMIT} must be a whole number from 1 to 10,000,000. Received: .{{1,12}}$"
     ):
         memory_limit({MEMORY_LIMIT: text})
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, FLAGS), ({"XLA_FLAGS": "--mine"}, f"{FLAGS} --mine")])
+def test_the_user_s_own_flags_of_xla_win(before: dict[str, str], after: str) -> None:
+    choose_kernels(environ := dict(before))
+    assert environ == {"XLA_FLAGS": after}  # Catches: flags that are replaced; those of the user before ours
 
 
 def test_the_backends_have_the_same_operations_with_the_same_parameters() -> None:
