@@ -22,6 +22,21 @@ from charrnn.errors import InputError
 from worker.devices import CPU, ask_driver
 
 
+class InUseError(InputError):
+    """Another worker holds a GPU.
+
+    Attributes:
+        device: the GPU.
+    """
+
+    def __init__(self, device: str) -> None:
+        super().__init__(
+            f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices with "
+            f"--devices"
+        )
+        self.device = device
+
+
 class Lock(ExitStack):
     """A lock on GPUs, until it is closed, or this process and those that it forked end."""
 
@@ -33,16 +48,13 @@ class Lock(ExitStack):
         """Lock a GPU.
 
         Raises:
-            InputError: another worker holds it.
+            InUseError: another worker holds it.
         """
         self._sockets[device] = self.enter_context(socket.socket(socket.AF_UNIX))
         try:
             self._sockets[device].bind(f"\0charrnn-jobs/{hardware}")
         except OSError as error:
-            raise InputError(
-                f"Device {device} is in use by another worker of this host. Stop that worker, or choose other devices "
-                f"with --devices"
-            ) from error
+            raise InUseError(device) from error
 
     def keep(self, device: str) -> None:
         """Release all other GPUs, as far as this process holds them."""
@@ -56,7 +68,8 @@ def hold(devices: Sequence[str]) -> Lock:
     All workers lock in one order, so that of several that start at the same moment one gets all of its GPUs.
 
     Raises:
-        InputError: another worker holds one of them, or two of them are the same.
+        InUseError: another worker holds one of them.
+        InputError: two of them are the same.
     """
     different = [device for device in dict.fromkeys(devices) if device != CPU] if sys.platform == "linux" else []
     names = {_hardware(device): device for device in different}  # the driver answers once for each
@@ -66,7 +79,7 @@ def hold(devices: Sequence[str]) -> Lock:
     try:
         for hardware in sorted(names):
             lock.take(names[hardware], hardware)
-    except InputError:
+    except InUseError:
         lock.close()
         raise
     return lock

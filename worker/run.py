@@ -13,12 +13,11 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing import get_context
-from typing import TypeVar
 
 from billiard import current_process
 from celery import Celery
@@ -46,7 +45,6 @@ from worker.parts.watch import RESTART_PAUSE_S, is_draining, start_draining
 from worker.tasks import begin, work
 
 logger = logging.getLogger("worker")
-T = TypeVar("T")
 
 TOO_NEW = (3, 14)  # Python, for the extras cpu and gpu in pyproject.toml
 
@@ -78,13 +76,13 @@ class Worker:
             again: this worker replaces one that was working, so it waits for a store or broker that does not answer.
 
         Raises:
-            InputError: the settings do not fit together, another worker holds a GPU, or TensorFlow finds no GPU.
+            InputError: the settings do not fit together, another worker holds a GPU, or the backend finds no GPU.
             UnreachableError: broker, store or files do not answer.
         """
         if again:  # each child checks its own GPU, so that one lost GPU does not stop the others
             self.pulse = Pulse(self.settings, len(self.devices))
-            self.lock = self._wait_for(partial(device_lock.hold, self.devices), InputError)
-            self._wait_for(self._check_store, UnreachableError)
+            self.lock = self._lock_again()
+            self._wait_for_store()
         else:
             self.lock = device_lock.hold(self.devices)
             devices.check(self.devices, self.settings.home)
@@ -131,13 +129,37 @@ class Worker:
         except InputError as error:  # Celery tries again after an OSError alone
             raise PermissionError(str(error)) from error
 
-    def _wait_for(self, step: Callable[[], T], error: type[CharrnnError]) -> T:
-        """Return the result of a step, and try it again while it raises this error."""
+    def _lock_again(self) -> device_lock.Lock:
+        """Lock the GPUs that the worker before this one had, and go on without those that are in use for a lease.
+
+        A child on a GPU that was lost may never end, and the other GPUs must not wait for it.
+
+        Raises:
+            InputError: no device is left.
+        """
+        ends = time.monotonic() + self.settings.lease_s
         while True:
             self.pulse.touch()
             try:
-                return step()
-            except error as reason:
+                return device_lock.hold(self.devices)
+            except device_lock.InUseError as error:
+                logger.warning("%s", error)
+                if time.monotonic() < ends:
+                    time.sleep(RESTART_PAUSE_S)
+                elif not (others := [device for device in self.devices if device != error.device]):
+                    raise
+                else:
+                    self.devices = others
+                    self.pulse.expect(len(others))
+                    logger.error("device %s is left out until this worker is started again", error.device)
+
+    def _wait_for_store(self) -> None:
+        """Wait until broker, store and files answer."""
+        while True:
+            self.pulse.touch()
+            try:
+                return self._check_store()
+            except UnreachableError as reason:
                 logger.warning("%s", reason)
                 time.sleep(RESTART_PAUSE_S)
 

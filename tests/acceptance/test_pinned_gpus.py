@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -238,6 +240,35 @@ def test_a_worker_that_restarts_waits_for_a_gpu_that_is_in_use() -> None:
         until(lambda: "device 1" in [device for _, device in children(machine)], "its child")
         worker.terminate()
         assert worker.wait(60) == 0
+
+
+def test_a_worker_that_restarts_goes_on_without_a_gpu_that_stays_in_use() -> None:
+    with make_machine("0", "1", "2") as machine, ExitStack() as stack:
+        machine.settings["CHARRNN_LEASE_S"] = "3"
+        stack.enter_context(machine.up())
+        stack.enter_context(device_lock.hold([f"GPU-{machine.path.name}-1"]))
+        log = stack.enter_context(open(machine.path / "worker.log", "w+"))
+        words = [*MODULE, "worker", "--devices", "1*2,0,2", "--again"]
+        worker = stack.enter_context(subprocess.Popen(words, env=machine.environment, stderr=log))
+        stack.callback(worker.kill)
+        # Catches: GPUs that wait for ever for one of which a child does not end
+        expected = ["device 0", "device 2", "device cpu"]
+        until(lambda: sorted(device for _, device in children(machine)) == expected, "the children on other GPUs")
+        assert "device 1 is left out until this worker is started again" in Path(log.name).read_text()
+        health, now = machine.path / "health" / f"{socket.gethostname()}-{worker.pid}", time.time()
+        # Catches: a worker that is taken for one that hangs, since children are missing
+        until(lambda: health.stat().st_mtime > now, "a sign of life of all children")
+        worker.terminate()
+        assert worker.wait(60) == 0
+
+
+def test_a_worker_that_restarts_and_gets_no_gpu_ends() -> None:
+    with make_machine("0", "1") as machine, machine.up(), device_lock.hold([f"GPU-{machine.path.name}-1"]):
+        machine.settings["CHARRNN_LEASE_S"] = "2"
+        words = [*MODULE, "worker", "--devices", "1", "--again"]
+        done = subprocess.run(words, env=machine.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2  # Catches: a worker that computes on the CPU, or waits for ever
+        assert "error: Device 1 is in use by another worker of this host. Stop that worker" in done.stderr
 
 
 def test_the_parts_of_a_divided_gpu_are_devices(untrained: str) -> None:

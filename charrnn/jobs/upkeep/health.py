@@ -7,6 +7,7 @@ would show only that the parent answers, and not that a child hangs.
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import signal
 import socket
@@ -42,6 +43,11 @@ class Pulse:
     def beat(self, child: int) -> None:
         """Record that this child makes progress. Called in the child."""
         self._beats[child], self._pids[child] = time.monotonic(), os.getpid()
+
+    def expect(self, children: int) -> None:
+        """Expect signs of life of the first children alone. Called before they start."""
+        for child in range(children, len(self._beats)):
+            self._beats[child] = math.inf
 
     def end_hanging(self) -> list[int]:
         """End the children that hang as a whole, so that others take their places. Return their process ids.
