@@ -139,7 +139,7 @@ class Worker:
         """
         ends = time.monotonic() + self.settings.lease_s
         while True:
-            self.pulse.touch()
+            self.pulse.expect(len(self.devices))
             try:
                 return device_lock.hold(self.devices)
             except device_lock.InUseError as error:
@@ -150,13 +150,12 @@ class Worker:
                     raise
                 else:
                     self.devices = others
-                    self.pulse.expect(len(others))
                     logger.error("device %s is left out until this worker is started again", error.device)
 
     def _wait_for_store(self) -> None:
         """Wait until broker, store and files answer."""
         while True:
-            self.pulse.touch()
+            self.pulse.expect(len(self.devices))
             try:
                 return self._check_store()
             except UnreachableError as reason:

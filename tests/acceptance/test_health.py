@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
+from charrnn.release import MODULE
 from producer.broker import start_server
 from tests.fixtures.processes import Home, make_home, until
 
@@ -110,3 +112,15 @@ def test_the_file_of_a_dead_worker_is_ignored(home: Home) -> None:
         assert home.call("worker", "--check-health").returncode == 0
     done = home.run("worker", "--check-health")
     assert (done.returncode, "No worker runs on this host" in done.stderr) == (1, True)
+
+
+def test_a_worker_that_restarts_shows_that_it_waits(home: Home) -> None:
+    words = [*MODULE, "worker", "--devices", "cpu", "--again"]
+    with subprocess.Popen(words, env=home.environment, stderr=subprocess.DEVNULL) as worker:
+        try:
+            sign = home.path / "health" / f"{gethostname()}-{worker.pid}"
+            begun = until(lambda: sign.exists() and sign.stat().st_mtime, "its file")
+            # Catches: a missing broker or store that counts as a hang after 90 s, since no child has started
+            until(lambda: sign.stat().st_mtime > begun + 1.0, "another sign of life")
+        finally:
+            worker.kill()

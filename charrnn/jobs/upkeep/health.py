@@ -45,9 +45,13 @@ class Pulse:
         self._beats[child], self._pids[child] = time.monotonic(), os.getpid()
 
     def expect(self, children: int) -> None:
-        """Expect signs of life of the first children alone. Called before they start."""
-        for child in range(children, len(self._beats)):
-            self._beats[child] = math.inf
+        """Expect signs of life of the first children from now on, and of no others.
+
+        Called before they start, also while the worker waits for what they need.
+        """
+        for child in range(len(self._beats)):
+            self._beats[child] = time.monotonic() if child < children else math.inf
+        self.touch()
 
     def end_hanging(self) -> list[int]:
         """End the children that hang as a whole, so that others take their places. Return their process ids.
