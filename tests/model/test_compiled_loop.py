@@ -118,7 +118,13 @@ def trained(network: NetworkOptions) -> tuple[list[float], Checkpoint]:
     return list(np.diff(losses)), one.checkpoint
 
 
-@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+beside_streams = pytest.mark.slow("test_losses_and_weights_of_a_loop_equal_those_of_the_graph")
+
+
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(NETWORKS[name], marks=() if name == "stream" else beside_streams, id=name) for name in NETWORKS],
+)
 def test_losses_and_weights_of_a_loop_equal_those_of_the_graph(
     network: NetworkOptions, as_on_a_gpu: Callable[[], None]
 ) -> None:
@@ -130,6 +136,7 @@ def test_losses_and_weights_of_a_loop_equal_those_of_the_graph(
         np.testing.assert_allclose(loop.weights[name], weight, rtol=0, atol=10 * TOLERANCE, err_msg=name)
 
 
+@pytest.mark.slow("test_losses_and_weights_of_a_loop_equal_those_of_the_graph")
 @pytest.mark.parametrize("network", [NETWORKS["window"], NETWORKS["list"]], ids=["window", "list"])
 def test_a_validation_loss_of_a_loop_equals_that_of_the_graph(
     network: NetworkOptions, as_on_a_gpu: Callable[[], None]
@@ -142,6 +149,7 @@ def test_a_validation_loss_of_a_loop_equals_that_of_the_graph(
     assert found == pytest.approx(expected, rel=TOLERANCE)
 
 
+@pytest.mark.slow("test_the_steps_of_a_call_are_one_loop")
 def test_each_layer_of_a_training_step_is_two_loops(as_on_a_gpu: Callable[[], None]) -> None:
     as_on_a_gpu()
     network, ids = NETWORKS["stream"], np.zeros((64, 4), np.int32)
