@@ -186,11 +186,11 @@ class Document:
             raise _not_utf_8(data, str(self), start + error.start, error.reason) from error
 
 
-def list_documents(paths: str | Path | Iterable[str | Path]) -> list[Document]:
+def list_documents(paths: str | Path | Iterable[str | Path], *, keep_empty: bool = False) -> list[Document]:
     """Return the documents that files, folders and patterns name, in sorted order. See `expand`.
 
     Raises:
         InputError: a path names no file.
     """
     given = [paths] if isinstance(paths, str | Path) else paths
-    return [Document(path) for path in expand(given)]
+    return [Document(path) for path in expand(given, keep_empty=keep_empty)]

@@ -22,22 +22,27 @@ def is_corpus_name(name: str) -> bool:
     return name.lower().endswith(CORPUS_SUFFIX)
 
 
-def expand(paths: Iterable[str | Path]) -> list[Path]:
+def expand(paths: Iterable[str | Path], *, keep_empty: bool = False) -> list[Path]:
     """Return the files that `paths` name, sorted, each once even if it is named in several ways.
 
     A file names itself, a folder names the *.txt files in it and in its subfolders, and a pattern with *, ** or ? or [
     names the files that match it. Links are followed. Warnings name the files that are left out: a folder's other
-    files, and empty files unless all are empty.
+    files; pipes, devices and links that lead nowhere; and empty files, unless all are empty.
+
+    Args:
+        keep_empty: return also the empty files that are named themselves, so that reading them fails.
 
     Raises:
         TextError: a path names no file or cannot be read, or there are no paths.
     """
-    paths, files, others = list(paths), dict[Path, Path](), set[Path]()
+    paths, files, others, odd = list(paths), dict[Path, Path](), set[Path](), set[Path]()
+    kept = set[Path]()
     if not paths or "" in paths:
         raise TextError("A path is empty, or no path was given. Expected text files or folders of them")
     for path in (Path(path).absolute() for path in paths):
         try:
-            matches = _list_files(path)
+            matches, unreadable = _list_files(path)
+            odd.update(unreadable)
             if path.is_dir():
                 others.update(file.resolve() for file in matches if not _is_hidden(file.relative_to(path)))
                 matches = [file for file in matches if is_corpus_name(file.name)]
@@ -47,9 +52,11 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
             raise TextError(f"{path}: {_explain_no_files(path)}. Expected text files or folders of them")
         for file in matches:
             real = file.resolve()
+            if keep_empty and file == path:
+                kept.add(real)
             files[real] = min(file, files.get(real, file))
-    _warn(sorted(others - files.keys()))
-    return _without_empty(sorted(files.values()))
+    _warn(sorted(others - files.keys()), sorted(odd - set(files.values())))
+    return _without_empty(sorted(files.values()), kept)
 
 
 def warn_of_empty(names: list[str]) -> None:
@@ -62,7 +69,11 @@ def shorten_names(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _warn(others: list[Path]) -> None:
+def _warn(others: list[Path], odd: list[Path]) -> None:
+    if odd:
+        logger.warning(
+            "Left out, because they are not regular files or lead nowhere: %s", shorten_names(list(map(str, odd)))
+        )
     if others:
         logger.warning(
             "Left out, because the names do not end in %s: %s. To read them, pass their names or a pattern",
@@ -71,8 +82,8 @@ def _warn(others: list[Path]) -> None:
         )
 
 
-def _without_empty(files: list[Path]) -> list[Path]:
-    empty = [file for file in files if _is_empty(file)]
+def _without_empty(files: list[Path], kept: set[Path]) -> list[Path]:
+    empty = [file for file in files if _is_empty(file) and file.resolve() not in kept]
     if not empty or len(empty) == len(files):  # an error about the first one says that it is empty
         return files
     warn_of_empty(list(map(str, empty)))
@@ -97,16 +108,24 @@ def _explain_no_files(path: Path) -> str:
     return "a pattern that no file matches" if set(str(path)) & set("*?[") else "no such file"
 
 
-def _list_files(path: Path) -> list[Path]:
+def _list_files(path: Path) -> tuple[list[Path], list[Path]]:
+    """Return the files that a path names, and what it names that is neither a file nor a folder."""
     if path.is_dir():
-        return list(_walk(path))
-    if path.exists():
-        return [path]
-    return [Path(match) for match in glob.glob(str(path), recursive=True) if Path(match).is_file()]
+        found = list(_walk(path))
+        odd = [file for file in found if is_corpus_name(file.name) and not _is_hidden(file.relative_to(path))]
+    elif path.exists():
+        return [path], []  # also a pipe: reading it fails
+    else:
+        found = odd = [Path(match) for match in glob.glob(str(path), recursive=True)]
+    odd = [file for file in odd if not file.is_file() and not file.is_dir()]
+    return [file for file in found if file.is_file()], odd
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder. Links to folders are followed, each folder once: links may form a circle."""
+    """Yield what is below a folder and is no folder, also pipes and links that lead nowhere.
+
+    Links to folders are followed, each folder once: links may form a circle.
+    """
     seen = set[tuple[int, int]]()
     for name, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
         status = Path(name).stat()
@@ -115,7 +134,7 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders.sort()
-        yield from (path for path in (Path(name) / file for file in files) if path.is_file())
+        yield from (Path(name) / file for file in files)
 
 
 def _raise(error: OSError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,29 @@ def test_empty_files_are_left_out_with_a_warning(tmp_path: Path, caplog: pytest.
     assert expand([tmp_path]) == [tmp_path / "a.txt"]
     assert caplog.messages == [f"Left out as empty: {tmp_path}/b.txt, {tmp_path}/c.txt"]
     assert expand([tmp_path / "b.txt"]) == [tmp_path / "b.txt"]  # Catches: an error without the reason
+
+
+def test_a_named_empty_file_is_kept_if_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_files(tmp_path, "a.txt")
+    for name in ("b.txt", "c.txt"):
+        (tmp_path / name).touch()
+    named = tmp_path / "b.txt"
+    assert expand([tmp_path, named], keep_empty=True) == [tmp_path / "a.txt", named]
+    assert caplog.messages == [f"Left out as empty: {tmp_path}/c.txt"]
+
+
+@pytest.mark.parametrize("path", ["", "*.txt"])
+def test_what_is_no_regular_file_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    # Catches: a text that shrinks silently when the target of a link is gone
+    make_files(tmp_path, "a.txt", "folder.txt/b.md")
+    (tmp_path / "gone.txt").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / ".lock.txt").symlink_to("nowhere")
+    assert expand([tmp_path / path]) == [tmp_path / "a.txt"]
+    named = f"{tmp_path}/gone.txt, {tmp_path}/pipe.txt"
+    assert caplog.messages[0] == f"Left out, because they are not regular files or lead nowhere: {named}"
 
 
 def test_a_folder_whose_name_ends_in_txt_is_not_a_file(tmp_path: Path) -> None:

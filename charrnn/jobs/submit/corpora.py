@@ -33,11 +33,13 @@ class Corpora:
         roots: s3:// URLs below which corpora may lie.
         local_roots: folders below which local files may lie; None: anywhere.
         folder: the folder for copies.
+        keep_empty: whether an empty file that is named itself is an error, and not left out with a warning.
     """
 
     roots: Sequence[str]
     local_roots: Sequence[Path] | None
     folder: Path
+    keep_empty: bool = False
 
     def documents(self, paths: str | Path | Iterable[str | Path]) -> list[Document]:
         """Return the documents of files, folders, patterns, and s3:// files and folders.
@@ -51,7 +53,7 @@ class Corpora:
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         urls = [path for path in given if is_url(path)]
         local = [path for path in given if not is_url(path)]
-        found = list_documents(local) if local or not urls else []
+        found = list_documents(local, keep_empty=self.keep_empty) if local or not urls else []
         for document in found:
             check_local(document.path, self.local_roots)
         return found + self._copy(map(str, urls))
@@ -102,7 +104,7 @@ def open_corpora(settings: Settings, *, scheduled: bool = False) -> Iterator[Cor
     """Yield a finder of documents for the duration of a block. Local copies are deleted at its end.
 
     Args:
-        scheduled: whether a schedule reads them, and not a person with their own rights.
+        scheduled: whether a schedule reads them, and not a person with their own rights, who sees warnings.
 
     Raises:
         UnreachableError: a temporary folder cannot be created.
@@ -115,7 +117,7 @@ def open_corpora(settings: Settings, *, scheduled: bool = False) -> Iterator[Cor
                 f"Cannot create a temporary folder: {error.strerror or error}. Free disk space, or set TMPDIR to a "
                 f"folder that can be written"
             ) from error
-        yield Corpora(settings.bucket_roots, settings.local_roots if scheduled else None, folder)
+        yield Corpora(settings.bucket_roots, settings.local_roots if scheduled else None, folder, scheduled)
 
 
 def _find_texts(bucket: Bucket, name: str) -> list[str]:
