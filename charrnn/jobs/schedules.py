@@ -35,7 +35,7 @@ from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep.hooks import Hooks
 from charrnn.jobs.upkeep.submissions import Submissions
-from charrnn.jobs.upkeep.troubles import find_troubles
+from charrnn.jobs.upkeep.troubles import find_troubles, outcome_of
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +139,9 @@ class Schedules:
     def find_troubles(self, names: Collection[str] = (), late_ms: int = LATE_MS) -> dict[str, str]:
         """Return what is wrong, by schedule: the last run failed or is late, or the schedule cannot be read.
 
-        The last run is the last slot that was neither skipped nor is due. One whose text is unchanged was read, so it
-        counts as a run that succeeded. Paused schedules are left out.
+        The last run is the last slot that was neither skipped nor is due. One whose text is unchanged was read, and the
+        last jobs for that text succeeded, so it counts as a run that succeeded. A cancelled job is no trouble. Paused
+        schedules are left out.
 
         Args:
             names: the schedules to look at. Default: all.
@@ -170,7 +171,7 @@ class Schedules:
         found = () if job_id is None else self._connections.store.jobs(1, id=job_id)
         if (job := next(iter(found), None)) is None:  # it may have been deleted
             return None
-        outcome = Outcome(job_state=job.state, model=job.model, version=job.version)
+        outcome = outcome_of(job)
         if job.kind != TrainSpec.QUEUE or job.version is None:
             return outcome
         try:

@@ -9,7 +9,6 @@ from rich.text import Text
 
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule
 from charrnn.jobs.job.specs import TrainSpec
-from charrnn.jobs.job.states import JobState
 from producer.command_line import add_again, command_words, shell_line, with_options
 from producer.output import console
 from producer.output import jobs as render
@@ -75,10 +74,10 @@ def _rows(slot: ShownSlot) -> Iterator[Sequence[object]]:
     """Yield the row of a run, and that of the job that samples after its training."""
     outcome, sampled = slot.outcome, slot.then_outcome
     loss = None if outcome is None or outcome.val_loss is None else render.loss_text(outcome.val_loss)
-    state = console.state(outcome.job_state if outcome else slot.state)
+    state = console.state(outcome.verdict if outcome else slot.state)
     yield console.when(slot.at), state, _text(slot.job), outcome and outcome.name, loss, _reason(slot)
     if slot.then_job is not None:
-        state = console.state(sampled.job_state if sampled else "deleted")
+        state = console.state(sampled.verdict if sampled else "deleted")
         yield console.when(slot.at), state, str(slot.then_job), sampled and sampled.name, None, _sampled(slot)
 
 
@@ -87,16 +86,19 @@ def _text(job: int | None) -> str:
 
 
 def _reason(slot: ShownSlot) -> str:
-    """Return why a run has no job, or whether its version became champion and why."""
-    return with_options((slot.outcome and slot.outcome.gate) or slot.reason or "")
+    """Return why a run has no job, why its job did not succeed, or whether its version became champion and why."""
+    outcome = slot.outcome
+    return with_options((outcome and (outcome.gate or outcome.reason)) or slot.reason or "")
 
 
 def _sampled(slot: ShownSlot) -> str:
-    """Return what the job after the training samples from."""
+    """Return why the job after the training did not succeed, and what it samples from."""
     made = slot.outcome.name if slot.outcome else None
+    source = f"samples after job {slot.job}"
     if made and slot.then_outcome and slot.then_outcome.name not in (None, made):
-        return f"samples from the champion, since {made} did not replace it"
-    return f"samples after job {slot.job}"
+        source = f"samples from the champion, since {made} did not replace it"
+    reason = slot.then_outcome and slot.then_outcome.reason
+    return f"{reason}; {source}" if reason else source
 
 
 def requested(schedule: StoredSchedule) -> str:
@@ -112,8 +114,9 @@ def _summary(slot: ShownSlot) -> Text:
     reason = _reason(slot)
     if not slot.jobs:
         return console.state(f"{slot.state}: {reason}" if reason else slot.state)
-    outcomes = [found for found in (slot.outcome, slot.then_outcome) if found]
-    state = next((str(found.job_state) for found in outcomes if found.job_state != JobState.DONE), None)
-    words = f"{state or ('done' if outcomes else 'deleted')}: {console.counted_ids('job', slot.jobs)}"
+    run = slot.decisive
+    words = f"{run.verdict if run else 'deleted'}: {console.counted_ids('job', slot.jobs)}"
+    if run and run.reason:
+        words += f"; job {run.job}: {run.reason}"
     made = slot.outcome.name if slot.outcome and slot.outcome.gate else None
     return console.state(f"{words}; {made}: {reason}" if made else words)

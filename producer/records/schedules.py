@@ -43,6 +43,10 @@ class ShownSlotRecord(SlotRecord):
     then_state: JobState | None
     then_version: str | None
     """The version that the job after the training samples from."""
+    run_state: str
+    """The state of the run: that of its first job that did not succeed. "failed" also if rows failed."""
+    run_reason: str | None
+    """Why the run did not succeed or has no job."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +142,7 @@ def slot(found: StoredSlot) -> SlotRecord:
 
 
 def _shown_slot(shown: ShownSlot) -> ShownSlotRecord:
-    outcome, following = shown.outcome, shown.then_outcome
+    outcome, following, run = shown.outcome, shown.then_outcome, shown.decisive
     return ShownSlotRecord(
         **vars(slot(shown)),
         job_state=outcome.job_state if outcome else None,
@@ -147,4 +151,6 @@ def _shown_slot(shown: ShownSlot) -> ShownSlotRecord:
         gate=outcome.gate if outcome else None,
         then_state=following.job_state if following else None,
         then_version=following.name if following else None,
+        run_state=run.verdict if run else shown.state,
+        run_reason=run.reason if run else shown.reason,
     )

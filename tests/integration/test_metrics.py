@@ -219,7 +219,8 @@ def test_schedules_show_success_failure_and_lateness(
     add_slot("same", SlotState.UNCHANGED)
     add_slot("then", SlotState.SUBMITTED, add_job())
     add_slot("wrote", SlotState.SUBMITTED, add_job())
-    for name, state in (("then", "done"), ("wrote", "failed")):
+    add_slot("stopped", SlotState.SUBMITTED, add_job(), "cancelled")  # its sampling job fails with it
+    for name, state in (("then", "done"), ("wrote", "failed"), ("stopped", "failed")):
         following = {"state": state, "parts_left": 0, "finished_at": 1}
         job = add_job()
         with connections.store.write() as connection:
@@ -230,12 +231,12 @@ def test_schedules_show_success_failure_and_lateness(
     add_slot("paused", SlotState.FAILED, paused=True)
     found = scrape(connections)
     failed = {key.split('"')[1]: value for key, value in found.of("charrnn_schedule_failed").items()}
-    assert failed == {"good": 0, "bad": 1, "refused": 1, "same": 0, "then": 0, "wrote": 1}
+    assert failed == {"good": 0, "bad": 1, "refused": 1, "same": 0, "then": 0, "wrote": 1, "stopped": 0}
     success = {key.split('"')[1] for key in found.of("charrnn_schedule_last_success_timestamp_seconds")}
     assert success == {"good", "same", "then"}
     overdue = {key.split('"')[1]: value for key, value in found.of("charrnn_schedule_overdue_seconds").items()}
     assert {name for name, value in overdue.items() if value} == {"late", "new"}
-    assert overdue.keys() == {"good", "bad", "refused", "same", "then", "wrote", "late", "new"}
+    assert overdue.keys() == {"good", "bad", "refused", "same", "then", "wrote", "stopped", "late", "new"}
     assert 3600 <= overdue["late"] < 4200
 
 

@@ -108,7 +108,7 @@ def test_a_url_is_told_of_each_end_once(nights: Nights, add: Add, server: Answer
         for night, state, job, reason in (
             (1, "done", first.job, None),
             (2, "failed", second.job, "out of paper"),
-            (3, "cancelled", third.job, None),
+            (3, "cancelled", third.job, "the job was cancelled"),
         )
     ]
 
@@ -192,6 +192,31 @@ def test_a_hook_that_fails_is_tried_again_and_reported(
     end(nights, JobState.DONE)
     assert nights.slots()[1].hook_error is None
     assert nights.schedules.find_troubles() == {}
+
+
+def test_a_hook_that_fails_is_reported_beside_the_failure_that_it_did_not_tell(
+    nights: Nights, add: Add, train: Request
+) -> None:
+    add(request=train, on_failure="exit 3")
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.FAILED, "out of paper")
+    hook = "the hook of the run of 2026-01-01 03:00:00 UTC failed: the command ended with exit code 3"
+    failure = f"job {nights.slots()[0].job}, the run of 2026-01-01 03:00:00 UTC, failed: out of paper"
+    assert nights.schedules.find_troubles() == {"nightly": f"{failure}; {hook}"}  # Catches: one that hides the other
+
+
+def test_an_unchanged_text_repairs_no_hook(nights: Nights, add: Add, train: Request) -> None:
+    add(request=train, on_success="exit 3")
+    nights.at("2026-01-01T03:00")
+    end(nights, JobState.DONE)
+    assert nights.at("2026-01-02T03:00")[-1].state == "unchanged"
+    assert "exit code 3" in nights.schedules.find_troubles()["nightly"]  # Catches: a look at the last slot alone
+
+
+@pytest.mark.parametrize("hook", ["ftp://example.org/x", " https://example.org/x", "httpx://example.org", "file:///x"])
+def test_an_address_of_another_scheme_is_no_command(add: Add, hook: str) -> None:
+    with pytest.raises(InputError, match="Expected a shell command, or a URL that begins with http"):
+        add(on_failure=hook)
 
 
 def test_no_redirect_is_followed_and_a_missing_server_is_named_without_the_url(

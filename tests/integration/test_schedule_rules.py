@@ -327,6 +327,36 @@ def test_an_unchanged_text_is_skipped(nights: Nights, add: Add, train: Request, 
     assert nights.at("2026-01-04T03:00")[-1].state == "submitted"
 
 
+def test_a_text_from_before_a_failed_training_is_trained_on_again(
+    nights: Nights, add: Add, train: Request, text_file: Path
+) -> None:
+    add(request=train)
+    nights.at("2026-01-01T03:00")
+    nights.end_jobs()
+    text = text_file.read_text()
+    text_file.write_text(text + "more of it\n" * 50)
+    nights.at("2026-01-02T03:00")
+    failed = nights.client.jobs(1)[0].id
+    with nights.client.connections.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == failed).values(state=JobState.FAILED, parts_left=0))
+    text_file.write_text(text)
+    # Catches: a failure that ends with a text of two nights ago
+    assert nights.at("2026-01-03T03:00")[-1].state == "submitted"
+
+
+def test_a_named_file_that_is_empty_now_fails_the_run(
+    nights: Nights, add: Add, text_file: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "poems.txt").write_text("a line of a poem\n" * 1000)
+    add(request=TrainRequest(model="poems", paths=(str(texts), str(text_file)), rng_seed=None))
+    text_file.write_text("")
+    (slot,) = nights.at("2026-01-01T03:00")
+    # Catches: a champion that was trained without a file, which a warning in some worker's log tells alone
+    assert (slot.state, slot.reason) == ("failed", f"{text_file}: the file is empty. Expected text")
+
+
 def test_an_unchanged_text_can_be_trained_on_always(nights: Nights, add: Add, train: Request) -> None:
     add(request=train, always=True)
     nights.at("2026-01-01T03:00")

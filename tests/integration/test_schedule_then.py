@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import ShownSlot
 from charrnn.jobs.job.version import NewVersion
 from charrnn.options import NetworkOptions
+from producer.output import schedules as render
+from producer.records import schedules as records
 from tests.fixtures.client import DoPart
 from tests.fixtures.nights import Add, Nights
 from tests.fixtures.store import NO_FILE, each_database
 
 pytestmark = each_database
 
-FIRST, SECOND = "2026-01-01T03:00", "2026-01-02T03:00"
+FIRST, SECOND, THIRD = "2026-01-01T03:00", "2026-01-02T03:00", "2026-01-03T03:00"
 Train = Callable[[float | None], None]
 
 
@@ -127,7 +130,7 @@ def test_a_run_ends_with_its_second_job(
     assert (second.state, second.reason) == ("due", f"waited: job {slot.then_job} has not ended")
     do_part("out of ink")
     assert nights.at(SECOND)[-1].state == "submitted"  # Catches: a slot that waits for the first job alone
-    assert told.read_text() == "failed 2 rows failed poems@1 poems@1\n"
+    assert told.read_text() == "failed 2 rows failed: out of ink poems@1 poems@1\n"
     assert nights.schedules.find_troubles() == {}  # of the second run, which has not ended
     trained(0.5)
     do_part()
@@ -144,6 +147,66 @@ def test_failed_rows_after_a_training_are_trouble(
     do_part("out of ink")
     (trouble,) = nights.schedules.find_troubles().values()
     assert trouble.startswith(f"job {slot.then_job}, the run of ")  # Catches: a check of the training alone
+
+
+def test_failed_rows_after_a_training_are_shown_everywhere(
+    nights: Nights, nightly: Path, trained: Train, do_part: DoPart, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Catches: a list that calls such a run done, which `schedules check` calls failed
+    (slot,) = nights.at(FIRST)
+    trained(1.0)
+    do_part("out of ink")
+    (listed,) = nights.schedules.list()
+    render.schedules([listed])
+    words = f"failed: jobs {slot.job} and {slot.then_job}; job {slot.then_job}: 2 rows failed: out of ink"
+    assert words in capsys.readouterr().out
+    found = nights.schedules.show("nightly")
+    render.schedule(found, lambda hook: True)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "out of ink" in line)
+    assert re.search(rf"UTC +failed +{slot.then_job} +poems@1 +2 rows failed: out of ink; samples after job", line)
+    shown = records.schedule_details(found).slots[0]
+    assert (shown.run_state, shown.run_reason) == ("failed", "2 rows failed: out of ink")
+    (trouble,) = nights.schedules.find_troubles().values()
+    assert trouble.endswith("failed: 2 rows failed: out of ink")
+
+
+def test_an_unchanged_text_is_tried_again_until_both_jobs_succeed(
+    nights: Nights, nightly: Path, trained: Train, do_part: DoPart
+) -> None:
+    nights.schedules.edit("nightly", always=False)
+    nights.at(FIRST)
+    trained(1.0)
+    do_part("out of ink")
+    # Catches: an alarm that an unchanged text ends, with nothing repaired
+    second = nights.at(SECOND)[-1]
+    assert len(second.jobs) == 2
+    trained(0.5)
+    nights.client.cancel(second.then_job or 0)
+    assert len(nights.at(THIRD)[-1].jobs) == 2  # Catches: texts of a cancelled job that no night makes good
+    trained(0.4)
+    do_part()
+    assert nights.at("2026-01-04T03:00")[-1].state == "unchanged"
+    assert nights.schedules.find_troubles() == {}
+
+
+@pytest.mark.parametrize("which", ["training", "sampling"])
+def test_a_cancelled_job_is_no_trouble_and_its_hook_says_why(
+    nights: Nights, nightly: Path, trained: Train, tmp_path: Path, which: str
+) -> None:
+    told = tmp_path / "told"
+    nights.schedules.edit("nightly", on_failure=f'echo "$RUN_STATE: $RUN_REASON" >> {told}')
+    (slot,) = nights.at(FIRST)
+    if which == "sampling":
+        trained(1.0)
+    cancelled = slot.job if which == "training" else slot.then_job
+    nights.client.cancel(cancelled or 0)
+    nights.schedules.tick()
+    assert told.read_text() == "cancelled: the job was cancelled\n"
+    # Catches: a sampling job that fails since its training was cancelled, and counts as a failure of the run
+    assert nights.schedules.find_troubles() == {}
+    run = nights.slots()[-1].decisive
+    assert run is not None
+    assert (run.job, run.verdict) == (cancelled, "cancelled")
 
 
 def test_neither_job_is_stored_if_a_seed_is_refused(nights: Nights, nightly: Path) -> None:
@@ -164,6 +227,7 @@ def test_an_unchanged_text_leaves_neither_a_job_nor_seeds(
     do_part()
     seeds = nights.client.connections.files.list("seeds")
     before = {file.name for file in seeds}
+    nightly.write_text("a \n")  # other seeds alone are no reason to do anything
     assert nights.at(SECOND)[-1].state == "unchanged"
     # Catches: a file of seeds that no job names
     assert {file.name for file in nights.client.connections.files.list("seeds")} == before

@@ -266,3 +266,10 @@ def test_a_schedule_shows_both_of_its_jobs(client: Client, model: str, page: Pag
     assert "then: queued" in shown
     for path in ("/schedules", "/schedules/nightly"):
         assert {f"/jobs/{job}" for job in slot.jobs} <= set(re.findall(r"/jobs/\d+", page.ok(path)))
+    with client.connections.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id.in_(slot.jobs)).values(state="done", parts_left=0))
+        connection.execute(update(jobs).where(jobs.c.id == slot.then_job).values(rows_failed=1, error="no ink"))
+    for path, state in ("/schedules", "failed"), ("/schedules/nightly", "then: failed"):
+        shown = visible(page.ok(path))  # Catches: a run whose sampling failed, which is shown as done
+        assert state in shown
+        assert "1 row failed: no ink" in shown

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from charrnn.checks import check_choice, check_number
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
 from charrnn.jobs.job.requests import REQUESTS, GenerateRequest, Request, TrainRequest
@@ -20,6 +20,7 @@ from charrnn.text.documents import check_storable
 OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
 CATCH_UPS = (NONE, ONCE) = ("none", "once")
 HOOK_URL = r"(?i:https?://)"  # how a hook begins that is a URL, as a pattern; all others are commands
+SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*://"
 MAX_HOOK = 2000  # characters
 RULES = ("cron", "timezone", "overlap", "catch_up", "deadline_s", "always", "on_success", "on_failure")
 """The columns that `schedules edit` can change, beside the request."""
@@ -99,6 +100,12 @@ def _check_hook(name: str, hook: str | None) -> None:
     check_storable(f"The hook {name}", hook)
     if not hook.strip() or len(hook) > MAX_HOOK:
         raise InputError(f"{name} must be a command or a URL of 1 to {MAX_HOOK:,} characters. Received: {len(hook):,}")
+    scheme = re.match(SCHEME, hook.lstrip())
+    if scheme and not is_url(hook):
+        raise InputError(
+            f"{name} begins with {hook[:40]!r}, to which nothing can be posted. Expected a shell command, or a URL "
+            f"that begins with http:// or https://"
+        )
     url = HOOK_URL + r"[^\s/?#@]+([/?#]\S*)?"
     # A password would be shown with the schedule.
     if is_url(hook) and not (re.fullmatch(url, hook) and hook.isascii() and _is_port_valid(hook)):
@@ -250,16 +257,45 @@ class WaitingSlot:
 class Outcome:
     """The outcome of a slot's job. Only the version of a training job has `val_loss` and `gate`."""
 
+    job: int
     job_state: JobState
     model: str
     version: int | None
+    error: str | None
+    rows_failed: int
     val_loss: float | None = None
     gate: str | None = None
+
+    @property
+    def verdict(self) -> JobState:
+        """The job's state, which is FAILED also if it is done with failed rows."""
+        return JobState.FAILED if self.job_state == JobState.DONE and self.rows_failed else self.job_state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it did not succeed, if it ended so."""
+        if self.job_state == JobState.CANCELLED:
+            return "the job was cancelled"
+        if self.verdict != JobState.FAILED:
+            return None
+        rows = f"{counted(self.rows_failed, 'row')} failed" if self.rows_failed else None
+        return ": ".join(filter(None, (rows, self.error))) or None
 
     @property
     def name(self) -> str | None:
         """The version that the job made or samples from, if it is known."""
         return f"{self.model}@{self.version}" if self.version else None
+
+
+def decisive(outcome: Outcome | None, then_outcome: Outcome | None) -> Outcome | None:
+    """Return the outcome that is that of the whole run: that of its first job that did not succeed, or of its last one.
+
+    Args:
+        outcome: that of the run's job; None if there is none or it was deleted.
+        then_outcome: that of the job that follows it, likewise.
+    """
+    found = [one for one in (outcome, then_outcome) if one is not None]
+    return next((one for one in found if one.verdict != JobState.DONE), found[-1] if found else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,6 +304,11 @@ class ShownSlot(StoredSlot):
 
     outcome: Outcome | None
     then_outcome: Outcome | None
+
+    @property
+    def decisive(self) -> Outcome | None:
+        """The outcome of the whole run."""
+        return decisive(self.outcome, self.then_outcome)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from charrnn.jobs.job.schedule import StoredSchedule, StoredSlot, utc
+from charrnn.jobs.job.schedule import Outcome, StoredSchedule, StoredSlot, decisive, utc
 from charrnn.jobs.job.states import JobState, SlotState
+from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.scheduled import slots
 from charrnn.jobs.store.store import Store
 
@@ -23,33 +24,50 @@ def find_troubles(store: Store, names: Collection[str], late: int) -> dict[str, 
     with store.read() as connection:
         known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
         last = {stored.name: slots.last_tried(connection, stored.name) for stored in known}
+        told = {stored.name: slots.last_tried(connection, stored.name, told=True) for stored in known}
         waiting = slots.waiting(connection)
         due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
         found = {}
         for stored in known:  # reads jobs in the same transaction
             if not stored.paused:
                 first = min(stored.next_at, due.get(stored.name, stored.next_at))
-                found[stored.name] = _trouble(store, stored, last[stored.name], first, late)
+                runs = last[stored.name], told[stored.name]
+                found[stored.name] = _trouble(store, stored, *runs, first, late)
     return {name: trouble for name, trouble in found.items() if trouble}
 
 
-def _trouble(store: Store, stored: StoredSchedule, last: StoredSlot | None, due: int, late: int) -> str | None:
+def _trouble(
+    store: Store, stored: StoredSchedule, last: StoredSlot | None, told: StoredSlot | None, due: int, late: int
+) -> str | None:
     if stored.unreadable:
         return f"it does not run: {stored.unreadable}"
     if due < late:
         return f"the run of {utc(due)} is late. Does a worker or scheduler run? See: charrnn-jobs doctor"
-    if last is None:
-        return None
-    hook = f"the hook of the run of {utc(last.at)} failed: {last.hook_error}" if last.hook_error else None
-    return _failure(store, last) or hook
+    failure = _failure(store, last) if last else None
+    hook = f"the hook of the run of {utc(told.at)} failed: {told.hook_error}" if told and told.hook_error else None
+    return "; ".join(filter(None, (failure, hook))) or None  # of a failure that no hook told, both matter
 
 
 def _failure(store: Store, last: StoredSlot) -> str | None:
     """Return how a run failed, or None."""
     if last.state in (SlotState.FAILED, SlotState.EXPIRED):
         return f"the run of {utc(last.at)} {last.state}: {last.reason}"
-    found = (job for number in last.jobs for job in store.jobs(1, id=number))  # one may have been deleted
-    failed = next((job for job in found if job.state == JobState.FAILED or job.rows_failed), None)
-    if failed is None:
+    found: dict[int | None, Outcome] = {  # without jobs that were deleted
+        number: outcome_of(job) for number in last.jobs for job in store.jobs(1, id=number)
+    }
+    outcome = decisive(found.get(last.job), found.get(last.then_job))
+    if outcome is None or outcome.verdict != JobState.FAILED:
         return None
-    return f"job {failed.id}, the run of {utc(last.at)}, failed{f': {failed.error}' if failed.error else ''}"
+    return f"job {outcome.job}, the run of {utc(last.at)}, failed{f': {outcome.reason}' if outcome.reason else ''}"
+
+
+def outcome_of(job: Job) -> Outcome:
+    """Return the outcome of a job of a slot."""
+    return Outcome(
+        job=job.id,
+        job_state=job.state,
+        model=job.model,
+        version=job.version,
+        error=job.error,
+        rows_failed=job.rows_failed,
+    )

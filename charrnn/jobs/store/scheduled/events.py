@@ -15,9 +15,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, select, update
 
-from charrnn.errors import counted, shorten, storable
+from charrnn.errors import shorten, storable
 from charrnn.jobs.job.json_object import JsonObject, iso_time
-from charrnn.jobs.job.schedule import Slot
+from charrnn.jobs.job.schedule import Outcome, Slot, decisive
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
 from charrnn.jobs.store.tables import WITH_HOOK, jobs, schedules, slots
 
@@ -25,7 +25,8 @@ CLAIM_MS = 2 * 60 * 1000  # longer than a hook may take: see charrnn.jobs.upkeep
 PAUSE_MS = 60 * 1000  # between two attempts
 ATTEMPTS = 3
 UNTOLD_MS = 7 * 24 * 3600 * 1000  # after a run's time; one that no host allows to tell must not wait for ever
-OUTCOME = ("state", "model", "version", "error", "rows_failed")  # columns of a job
+OUTCOME = {"job_state": "state", **{name: name for name in ("model", "version", "error", "rows_failed")}}
+"""The columns of a job that are an outcome."""
 MAX_OPEN = 10_000  # runs to look at: more than may run at once
 
 
@@ -35,7 +36,7 @@ class Event:
 
     Attributes:
         state: "done"; "failed" also for failed rows and for a job that was refused; "cancelled" or "expired".
-        reason: why it did not succeed.
+        reason: why it did not succeed; None if it did.
         version: the version that the job trained or sampled from.
         then_job: the job that samples after a training job.
         then_version: the version that it sampled from.
@@ -64,39 +65,12 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EndedJob:
-    """A job of a slot that has ended, or was deleted.
-
-    Attributes:
-        state: None if it was deleted.
-    """
-
-    id: int
-    state: str | None
-    model: str | None
-    version: int | None
-    error: str | None
-    rows_failed: int | None
-
-    @property
-    def name(self) -> str | None:
-        """The version that it made or sampled from, if it is known."""
-        return f"{self.model}@{self.version}" if self.version else None
-
-    @property
-    def outcome(self) -> tuple[str | None, str | None]:
-        """Its state, which is FAILED also if rows failed, and the reason."""
-        if self.state == JobState.DONE and self.rows_failed:
-            return JobState.FAILED, f"{counted(self.rows_failed, 'row')} failed"
-        return self.state, self.error
-
-
-@dataclass(frozen=True, kw_only=True)
 class EndedRun:
     """A slot that got no job or whose jobs have ended, with what is needed to tell a hook.
 
     Attributes:
-        then_job: the job that follows `job`.
+        outcome: that of its job; None if it got none, or the job was deleted.
+        then_outcome: that of the job that follows it, likewise.
         hook_at: the time from which on a hook may be told.
         attempts: how often one was told.
     """
@@ -104,8 +78,8 @@ class EndedRun:
     slot: Slot
     state: str
     reason: str | None
-    job: EndedJob | None
-    then_job: EndedJob | None
+    outcome: Outcome | None
+    then_outcome: Outcome | None
     on_success: str | None
     on_failure: str | None
     hook_at: int
@@ -116,19 +90,17 @@ class EndedRun:
         """The event, or None if there is none: a rule of the schedule skipped the slot, or the job was deleted."""
         if self.state in (SlotState.FAILED, SlotState.EXPIRED):
             return Event(slot=self.slot, state=self.state, reason=self.reason)
-        job, following = self.job, self.then_job
-        if job is None or job.state is None:
+        job, following = self.outcome, self.then_outcome
+        run = decisive(job, following)
+        if job is None or run is None:
             return None
-        state, reason = job.outcome
-        if state == JobState.DONE and following and following.state is not None:
-            state, reason = following.outcome
         return Event(
             slot=self.slot,
-            state=str(state),
-            reason=reason,
-            job=job.id,
+            state=str(run.verdict),
+            reason=run.reason,
+            job=job.job,
             version=job.name,
-            then_job=following.id if following else None,
+            then_job=following.job if following else None,
             then_version=following.name if following else None,
         )
 
@@ -184,12 +156,12 @@ def has_ended(job: FromClause) -> ColumnElement[bool]:
 
 
 def _outcome(job: FromClause, which: str) -> list[ColumnElement[Any]]:
-    return [job.c[name].label(f"{which}_{name}") for name in OUTCOME]
+    return [job.c[column].label(f"{which}_{name}") for name, column in OUTCOME.items()]
 
 
-def _job(row: Row[Any], which: str, job: int | None) -> EndedJob | None:
+def _job(row: Row[Any], which: str, job: int | None) -> Outcome | None:
     facts = {name: getattr(row, f"{which}_{name}") for name in OUTCOME}
-    return None if job is None else EndedJob(id=job, **facts)
+    return None if job is None or facts["job_state"] is None else Outcome(job=job, **facts)
 
 
 def _run(row: Row[Any]) -> EndedRun:
@@ -197,8 +169,8 @@ def _run(row: Row[Any]) -> EndedRun:
         slot=Slot(row.schedule, row.at),
         state=row.state,
         reason=row.reason,
-        job=_job(row, "first", row.job),
-        then_job=_job(row, "following", row.then_job),
+        outcome=_job(row, "first", row.job),
+        then_outcome=_job(row, "following", row.then_job),
         on_success=row.on_success,
         on_failure=row.on_failure,
         hook_at=row.hook_at,

@@ -266,7 +266,7 @@ def fill(
         then_job: the job that follows it, if any.
 
     Raises:
-        SkippedError: another process submitted it, or its text is the same as in the last training job.
+        SkippedError: another process submitted it, or its text is that of the last jobs, which succeeded.
     """
     values = {"state": SlotState.SUBMITTED, "job": job, "then_job": then_job}
     filled = update(slots).where(_is(slot), slots.c.state == SlotState.DUE).values(values)
@@ -280,11 +280,21 @@ def fill(
 
 
 def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec, since: int) -> None:
-    """Compare the text with that of the last training job of the slots since the request was last changed."""
-    done = select(jobs.c.id, jobs.c.spec).join(slots, slots.c.job == jobs.c.id)
-    done = done.where(slots.c.schedule == slot.schedule, slots.c.at >= since, jobs.c.state == JobState.DONE)
-    before = connection.execute(done.order_by(jobs.c.id.desc()).limit(1)).one_or_none()
-    if before is None:
+    """Compare the text with that of the last slot with a training job since the request was last changed.
+
+    If one of that slot's jobs did not succeed, the text counts as changed: its alarm must not end before the work is
+    done.
+    """
+    first, following = jobs.alias(), jobs.alias()
+    own = slots.join(first, first.c.id == slots.c.job).outerjoin(following, following.c.id == slots.c.then_job)
+    query = select(first.c.id, first.c.spec, first.c.state, following.c.state.label("then_state"))
+    query = query.add_columns(following.c.rows_failed).select_from(own)
+    query = query.where(slots.c.schedule == slot.schedule, slots.c.at >= since, slots.c.at != slot.at)
+    before = connection.execute(query.order_by(slots.c.at.desc()).limit(1)).one_or_none()
+    # A sampling job that was deleted has no state, and counts as one that succeeded.
+    if before is None or before.state != JobState.DONE or before.then_state not in (None, JobState.DONE):
+        return
+    if before.rows_failed:
         return
     with suppress(DamagedError), reading(f"job {before.id}"):  # its text is not known, so this one may be new
         if before.spec["corpus"]["sha256"] == spec.corpus.sha256:
@@ -297,9 +307,13 @@ def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:
     return [to_slot(row) for row in connection.execute(query)]
 
 
-def last_tried(connection: Connection, name: str) -> StoredSlot | None:
-    """Return the latest slot of a schedule that was neither skipped nor is due."""
-    tried = slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE))
+def last_tried(connection: Connection, name: str, *, told: bool = False) -> StoredSlot | None:
+    """Return the latest slot of a schedule that was neither skipped nor is due.
+
+    Args:
+        told: look only at those whose end is told to a hook, and thus not at an unchanged text.
+    """
+    tried = slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE, *((SlotState.UNCHANGED,) if told else ())))
     query = select(slots).where(slots.c.schedule == name, tried).order_by(slots.c.at.desc()).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else to_slot(row)

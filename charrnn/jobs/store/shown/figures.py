@@ -108,7 +108,8 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
     first = due.group_by(slots.c.schedule).subquery()
     due_at = case((and_(first.c.at < schedules.c.next_at, ~open_job), first.c.at), else_=schedules.c.next_at)
     failed_slot = slots.c.state.in_((SlotState.FAILED, SlotState.EXPIRED))
-    failed_jobs = (or_(job.c.state == JobState.FAILED, job.c.rows_failed > 0) for job in (FIRST, THEN))
+    # A sampling job fails with the training job that it waited for, also if that one was cancelled: no failure.
+    failed_then = and_(or_(FIRST.c.id.is_(None), FIRST.c.state == JobState.DONE), _failed(THEN))
     done = and_(_succeeded(FIRST), or_(THEN.c.id.is_(None), _succeeded(THEN)))
     tried = and_(slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE)), has_ended(FIRST), has_ended(THEN))
     ended_at = func.coalesce(THEN.c.finished_at, FIRST.c.finished_at, slots.c.at)
@@ -117,7 +118,7 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
             schedules.c.name,
             (NOW - due_at).label("overdue_ms"),
             _last(ended_at, or_(slots.c.state == SlotState.UNCHANGED, done)).label("success_at"),
-            _last(case((or_(failed_slot, *failed_jobs), 1), else_=0), tried).label("failed"),
+            _last(case((or_(failed_slot, _failed(FIRST), failed_then), 1), else_=0), tried).label("failed"),
         )
         .select_from(schedules.outerjoin(first, first.c.schedule == schedules.c.name))
         .where(~schedules.c.paused)
@@ -129,6 +130,11 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
 
 def _succeeded(job: FromClause) -> ColumnElement[bool]:
     return and_(job.c.state == JobState.DONE, job.c.rows_failed == 0)
+
+
+def _failed(job: FromClause) -> ColumnElement[bool]:
+    """As `job.schedule.Outcome.verdict`."""
+    return or_(job.c.state == JobState.FAILED, and_(job.c.state == JobState.DONE, job.c.rows_failed > 0))
 
 
 def _last(value: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[Any]:
