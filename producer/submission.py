@@ -50,12 +50,17 @@ class Submission:
         Raises:
             InputError: an option was given that applies only to a job that is submitted now.
         """
+        if self.output is not None:
+            raise InputError(
+                "--output cannot be used in a schedule. To export the results of each run, remove it and pass a hook "
+                "before the --, such as: --on-success 'charrnn-jobs results \"$RUN_JOB\" -o /srv/texts.jsonl' "
+                "($RUN_THEN_JOB after --then)"
+            )
         given = {
             "--json": self.json,
             "--quiet": self.quiet,
             "--wait": self.wait,
             "--timeout": self.timeout_s is not None,
-            "--output": self.output is not None,
             "--dry-run": self.dry_run,
             "--seed": bool(self.seeds),
             "--after": self.after is not None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -30,6 +31,7 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the s
 
 TIMES, HOOKS = "Times", "Hooks"
 NONE = "none"  # in place of a value: remove it
+PROGRAM = "charrnn-jobs"
 SCHEDULED = ("train", "submit")
 THEN = "--then"  # between a train command and the submit command that follows it
 
@@ -194,11 +196,15 @@ def _requests(command: list[str]) -> tuple[Request, GenerateRequest | None]:
 
 def _request(command: list[str]) -> Request:
     """Return the request that one command would submit, with absolute paths."""
+    if command and PurePath(command[0]).name == PROGRAM:
+        raise InputError(
+            f"Leave out {command[0]}: a schedule begins with train or submit, such as: -- train speeches texts/"
+        )
     if not command or command[0] not in SCHEDULED:
         raise InputError(
             f"A schedule runs train or submit, such as: -- train speeches texts/. Received: {' '.join(command[:1])!r}"
         )
-    wanted = typer.main.get_command(requests).main(command, "charrnn-jobs", standalone_mode=False)
+    wanted = typer.main.get_command(requests).main(command, PROGRAM, standalone_mode=False)
     if not isinstance(wanted, Submission):  # after --help
         raise typer.Exit
     return wanted.for_schedule().absolute()
