@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from stat import S_ISREG
 
-from charrnn.errors import TextError
+from charrnn.errors import TextError, counted
 
 CORPUS_SUFFIX = ".txt"
 NAMED = 3  # files in a warning
@@ -39,17 +41,19 @@ def expand(paths: Iterable[str | Path], *, keep_empty: bool = False) -> list[Pat
     kept = set[Path]()
     if not paths or "" in paths:
         raise TextError("A path is empty, or no path was given. Expected text files or folders of them")
-    for path in (Path(path).absolute() for path in paths):
+    for given, path in ((given, Path(given).absolute()) for given in paths):
+        found: list[Path] = []
         try:
             matches, unreadable = _list_files(path)
             odd.update(unreadable)
             if path.is_dir():
-                others.update(file.resolve() for file in matches if not _is_hidden(file.relative_to(path)))
+                found = [file for file in matches if not _is_hidden(file.relative_to(path))]
+                others.update(file.resolve() for file in found)
                 matches = [file for file in matches if is_corpus_name(file.name)]
         except OSError as error:
             raise TextError(f"{path}: cannot be read: {error.strerror}") from error
         if not matches:
-            raise TextError(f"{path}: {_explain_no_files(path)}. Expected text files or folders of them")
+            raise TextError(f"{path}: {_explain_no_files(path)}. {_advise(str(given), path, found)}")
         for file in matches:
             real = file.resolve()
             if keep_empty and file == path:
@@ -106,6 +110,19 @@ def _explain_no_files(path: Path) -> str:
     if path.is_dir():
         return f"a folder without {CORPUS_SUFFIX} files"
     return "a pattern that no file matches" if set(str(path)) & set("*?[") else "no such file"
+
+
+def _advise(given: str, folder: Path, files: list[Path]) -> str:
+    """Return what to pass in the place of a path, by the files with other names that its folder has."""
+    suffixes = Counter(file.suffix for file in files if file.suffix)
+    if not suffixes:
+        return "Expected text files or folders of them"
+    counts = suffixes.most_common()
+    shown = shorten_names([counted(count, f"{suffix} file") for suffix, count in counts])
+    suffix, _ = counts[0]
+    deep = any(file.parent != folder for file in files if file.suffix == suffix)
+    pattern = Path(glob.escape(given), "**" if deep else "", f"*{glob.escape(suffix)}")
+    return f"It has {shown}. To read these, pass a pattern, such as {shlex.quote(str(pattern))}"
 
 
 def _list_files(path: Path) -> tuple[list[Path], list[Path]]:
