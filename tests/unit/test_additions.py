@@ -105,6 +105,22 @@ def test_a_file_that_has_no_results_is_refused(tmp_path: Path, content: bytes, f
         read_earlier(path, format)
 
 
+@pytest.mark.parametrize(
+    ("damage", "format", "message"),
+    [
+        (b'{"row": 2, "id', "jsonl", r"line 3 is not JSON: Invalid control character at: column 15$"),
+        (b'{"row": 2}', "jsonl", "line 3 is no row like the first: "),
+        (b"2,x", "csv", "line 6 has 2 fields. Expected 12"),  # the texts before it have two lines each
+        (b'2,"x"y', "csv", "line 6 is not CSV: "),
+    ],
+)
+def test_a_damaged_line_is_named(tmp_path: Path, damage: bytes, format: str, message: str) -> None:
+    path = save(tmp_path / "rows", [row(0, "a", "one"), row(1, "b", "two")], format)
+    path.write_bytes(path.read_bytes() + damage + b"\n" + path.read_bytes()[-20:])
+    with pytest.raises(InputError, match=f"is not a file of results in {format}: {message}"):
+        read_earlier(path, format)
+
+
 def test_files_that_cannot_be_added_to_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Rows can be added to JSON Lines and CSV. Received: parquet"):
         read_earlier(tmp_path / "rows", "parquet")

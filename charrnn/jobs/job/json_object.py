@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cache
+from json import JSONDecodeError
 from math import isfinite
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
@@ -77,6 +78,12 @@ def reading(what: str) -> Iterator[None]:
             f"{what} cannot be read: it is damaged in the database, or was stored by a newer release "
             f"({type(error).__name__}: {error!s:.200})"
         ) from error
+
+
+def not_json(error: Exception) -> str:
+    """Return why a line of a file is not JSON. The number of the line is left to the caller: json counts from 1 in each
+    line that it is given."""
+    return f"{error.msg}: column {error.colno}" if isinstance(error, JSONDecodeError) else f"{error!s:.200}"
 
 
 def to_document(value: object) -> Any:

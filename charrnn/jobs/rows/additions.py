@@ -6,15 +6,18 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from charrnn.errors import InputError
+from charrnn.errors import InputError, counted
+from charrnn.jobs.job.json_object import not_json
 from charrnn.jobs.rows.formats import CSV, FIELDS, JSONL, LOGPROBS
 from charrnn.regular_file import regular
 
 COPIED = 1 << 20  # bytes at once
+Line = tuple[int, tuple[Any, ...]]  # the number of its last line in the file, and its values
 LONGEST_LINE = 1 << 25  # bytes: more than a text of a million characters with its log probabilities
 
 
@@ -74,16 +77,18 @@ def read_earlier(path: Path, format: str) -> Earlier:
     check_addable(format)
     try:
         rows = READERS[format](path)
-        names, seeds = next(rows, ()), set[bytes]()
+        (_, names), seeds = next(rows, (0, ())), set[bytes]()
         if names not in (fields := tuple(FIELDS), (*fields, LOGPROBS)):
             raise ValueError(f"it has the fields {', '.join(names) or 'of no row'}, and not those of results")
-        for row in filter(None, rows):  # CSV may end with an empty line
+        for number, row in rows:
+            if not row:  # CSV may end with an empty line
+                continue
             if len(row) != len(names):
-                raise ValueError(f"a row has {len(row)} fields. Expected {len(names)}")
+                raise ValueError(f"line {number} has {counted(len(row), 'field')}. Expected {len(names)}")
             seeds.add(_digest(dict(zip(names, row, strict=True))))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError, csv.Error) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is not a file of results in {format}: {error!s:.200}") from error
     return Earlier(path, names, frozenset(seeds))
 
@@ -94,25 +99,33 @@ def _digest(row: Mapping[str, Any]) -> bytes:
     return blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[Any, ...]]:
+def _read_jsonl(path: Path) -> Iterator[Line]:
     """Yield the names of the fields, then the values of each row."""
     names = None
     with open(path, "rb", opener=regular) as file:
-        while line := file.readline(LONGEST_LINE):
-            row = json.loads(line)
+        for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), 1):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise ValueError(f"line {number} is not JSON: {not_json(error)}") from error
             if not isinstance(row, dict) or names not in (None, tuple(row)):
-                raise ValueError(f"a line is no row like the first: {line[:40]!r}")
+                raise ValueError(f"line {number} is no row like the first: {line[:40]!r}")
             if names is None:
-                yield (names := tuple(row))
-            yield tuple(row.values())
+                yield number, (names := tuple(row))
+            yield number, tuple(row.values())
 
 
-def _read_csv(path: Path) -> Iterator[tuple[Any, ...]]:
+def _read_csv(path: Path) -> Iterator[Line]:
     """Yield the names of the columns, then the cells of each row."""
     before = csv.field_size_limit(LONGEST_LINE)
     try:
         with open(path, encoding="utf-8-sig", newline="", opener=regular) as file:
-            yield from map(tuple, csv.reader(file, strict=True))
+            reader = csv.reader(file, strict=True)
+            try:
+                for cells in reader:
+                    yield reader.line_num, tuple(cells)
+            except csv.Error as error:
+                raise ValueError(f"line {reader.line_num} is not CSV: {error}") from error
     finally:
         csv.field_size_limit(before)
 
