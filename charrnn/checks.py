@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any
 
 from charrnn.errors import InputError
 
@@ -33,6 +36,40 @@ def check_number(name: str, value: object) -> None:
     """Raise InputError unless `value` is a finite number of at least 0. Booleans are refused."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
         raise InputError(f"{name} must be a finite number of at least 0. Received: {value!r}")
+
+
+def check_type(name: str, value: object, kind: type | UnionType, expected: str) -> None:
+    """Raise InputError unless `value` is of a type, which the message calls `expected`, such as "a string"."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name} must be {expected}. Received: {value!r:.80}")
+
+
+def check_string(name: str, value: object) -> None:
+    """Raise InputError unless `value` is a string."""
+    check_type(name, value, str, "a string")
+
+
+def check_strings(name: str, value: object) -> tuple[str, ...]:
+    """Return one or several strings as a tuple. Raises InputError if it is anything else."""
+    return _check_several(name, value, str, "a string or several strings")
+
+
+def check_path(name: str, value: object) -> str:
+    """Return a path as a string, unchanged if it is one. Raises InputError if it is anything else."""
+    check_type(name, value, str | Path, "a string or a Path")
+    return str(value)
+
+
+def check_paths(name: str, value: object) -> tuple[str, ...]:
+    """Return one or several paths as a tuple of strings. Raises InputError if it is anything else."""
+    return tuple(map(str, _check_several(name, value, str | Path, "a path or several paths")))
+
+
+def _check_several(name: str, value: object, kind: type | UnionType, expected: str) -> tuple[Any, ...]:
+    values = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else (value,)
+    for each in values:
+        check_type(name, each, kind, expected)
+    return values
 
 
 def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ...]:

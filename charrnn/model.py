@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from charrnn.backend import ops
-from charrnn.errors import InputError, ModelFileError, SeedError
+from charrnn.checks import check_path, check_strings
+from charrnn.errors import InputError, ModelFileError, SeedError, counted
 from charrnn.model_files import (
     CONFIG,
     CONFIG_FORMAT,
@@ -39,7 +40,7 @@ from charrnn.model_files import (
     read_vocabulary,
 )
 from charrnn.network.network import Weights
-from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions
+from charrnn.options import FLOAT32, NetworkOptions, SamplingOptions, no_option
 from charrnn.sampling.defaults import CPU, GPU, choose_batch, choose_precision
 from charrnn.sampling.limits import ALL
 from charrnn.sampling.randomness import row_key, seed_name
@@ -49,6 +50,7 @@ from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Text, Texts, reorder
 from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 
+GIVEN = {"temperatures", "logprobs"}  # options of jobs, in whose place `Model.sample` has others
 COLUMNS = ("epoch", "step", "learning_rate", "train_loss", "val_loss")  # the columns of metrics.csv
 
 
@@ -85,6 +87,13 @@ class Model:
         self.network, self.vocabulary = network, vocabulary
         self.weights, self.metrics = weights, dict(metrics or {})
 
+    def __repr__(self) -> str:
+        network = self.network
+        return (
+            f"<Model: {network.cell}, {counted(network.layers, 'layer')} of {counted(network.units, 'unit')}, "
+            f"{counted(len(self.vocabulary), 'character')} in the vocabulary>"
+        )
+
     @property
     def reset(self) -> int | None:
         """The id of the character that begins a text of its own: the newline, if the model was trained on a list."""
@@ -96,9 +105,18 @@ class Model:
         return sum(4 * int(np.prod(value.shape)) for value in self.weights.values())
 
     def save(self, path: str | Path) -> None:
-        """Write the model's folder. Files of an existing one are overwritten."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write the model's folder. Files of an existing one are overwritten.
+
+        Raises:
+            InputError: the folder cannot be created.
+        """
+        folder = Path(check_path("path", path))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+            raise InputError(
+                f"{folder}: the folder cannot be created: {error.strerror}. Expected a new folder, or that of a model"
+            ) from error
         # safetensors writes the memory of an array in its order there, so a transposed one would be saved wrong.
         arrays = {name: np.ascontiguousarray(value) for name, value in self.weights.items()}
         save_file(arrays, folder / WEIGHTS)
@@ -132,13 +150,15 @@ class Model:
             Samples in order: by seed, then temperature, then sample.
 
         Raises:
-            InputError: a seed has characters outside the vocabulary, or an option is unknown or out of range.
+            InputError: a seed is no string or has unknown characters, or an option is unknown or out of range.
         """
-        if taken := options.keys() & {"temperatures", "logprobs"}:
+        if taken := options.keys() & GIVEN:
             raise InputError(
                 f"sample() has no option {', '.join(sorted(taken))}. Pass one or several numbers as temperature; every "
                 f"Sample has logprobs"
             )
+        if unknown := options.keys() - SamplingOptions.names():
+            raise no_option("sample()", unknown, SamplingOptions.names() - GIVEN | {"temperature"})
         sampling = SamplingOptions.from_dict(
             {
                 **options,
@@ -146,7 +166,7 @@ class Model:
                 "rng_seed": secrets.randbits(31) if rng_seed is None else rng_seed,
             }
         )
-        plan = list(_plan_rows([seeds] if isinstance(seeds, str) else seeds, sampling))
+        plan = list(_plan_rows(check_strings("seeds", seeds), sampling))
         rows = [self.row(*entry, sampling) for entry in plan]  # checked before the first text is yielded
         return self._samples(plan, rows, sampling.precision)
 
@@ -228,9 +248,10 @@ def load(path: str | Path) -> Model:
     """Load a model from a folder that `Model.save` wrote.
 
     Raises:
+        InputError: the path is neither a string nor a Path.
         ModelFileError: a file is missing or damaged, or the weights do not match the network.
     """
-    folder = Path(path)
+    folder = Path(check_path("path", path))
     with about(folder / CONFIG):
         network = read_network(folder / CONFIG)
     with about(folder / VOCABULARY):

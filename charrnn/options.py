@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import Any, Self
 
-from charrnn.checks import check_choice, check_integer, check_number, check_temperatures
+from charrnn.checks import check_choice, check_integer, check_number, check_temperatures, did_you_mean
 from charrnn.errors import InputError, counted
 from charrnn.network.cells import CELLS
 from charrnn.text.documents import check_encodable
@@ -53,8 +53,15 @@ class Options:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         if unknown := values.keys() - cls.names():
-            raise InputError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
+            raise no_option(cls.__name__, unknown, cls.names())
         return cls(**values)
+
+
+def no_option(what: str, unknown: Iterable[str], known: Iterable[str]) -> InputError:
+    """Return the error about unknown options, with the known one that the first of them is nearest to."""
+    names = sorted(map(str, unknown))
+    hint = did_you_mean(names[0], sorted(known))
+    return InputError(f"{what} has no option {', '.join(names)}{hint and f'. {hint}'}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +84,12 @@ class NetworkOptions(Options):
         check_choice("cell", self.cell, list(CELLS))
         check_integer("layers", self.layers, 1, MAX_LAYERS)
         check_integer("units", self.units, 1, MAX_UNITS)
-        for name, rate in (("dropout", self.dropout), ("recurrent-dropout", self.recurrent_dropout)):
+        for name, rate in (("dropout", self.dropout), ("recurrent_dropout", self.recurrent_dropout)):
             check_number(name, rate)
             if rate >= 1.0:
                 raise InputError(f"{name} must be below 1. Received: {rate}")
         if self.max_len is not None:
-            check_integer("max-len", self.max_len, 1, MAX_UNROLL)
+            check_integer("max_len", self.max_len, 1, MAX_UNROLL)
         if not isinstance(self.lines, bool):
             raise InputError(f"lines must be true or false. Received: {self.lines!r}")
         if self.lines and self.max_len is not None:
@@ -125,16 +132,16 @@ class TrainingOptions(Options):
         check_integer("epochs", self.epochs, 1, MAX_EPOCHS)
         check_integer("patience", self.patience, 1, MAX_EPOCHS)
         if self.max_minutes is not None:
-            check_number("max-minutes", self.max_minutes)
+            check_number("max_minutes", self.max_minutes)
             if not self.max_minutes:
-                raise InputError("max-minutes must be above 0. Received: 0")
+                raise InputError("max_minutes must be above 0. Received: 0")
         if self.batch is not None:
             check_integer("batch", self.batch, 1, MAX_BATCH)
         check_integer("unroll", self.unroll, 1, MAX_UNROLL)
         check_integer("stride", self.stride, 1, MAX_LENGTH)
         check_choice("precision", self.precision, PRECISIONS)
         object.__setattr__(self, "preview_temperatures", check_temperatures(self.preview_temperatures))
-        check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
+        check_integer("rng_seed", self.rng_seed, 0, MAX_RNG_SEED)
 
     def choose_batch_size(self, network: NetworkOptions, num_characters: int) -> int:
         """Return the batch size: the streams or windows in one step over a training text of this length.
@@ -208,6 +215,9 @@ def split_options(options: Mapping[str, Any]) -> tuple[NetworkOptions, TrainingO
     Raises:
         InputError: an option is unknown or out of range.
     """
+    known = NetworkOptions.names() | TrainingOptions.names()
+    if unknown := options.keys() - known:
+        raise no_option("A training", unknown, known)
     network = {name: value for name, value in options.items() if name in NetworkOptions.names()}
     rest = {name: value for name, value in options.items() if name not in network}
     return NetworkOptions.from_dict(network), TrainingOptions.from_dict(rest)
@@ -259,14 +269,14 @@ class SamplingOptions(Options):
         check_integer("samples", self.samples, 1, MAX_SAMPLES)
         check_integer("length", self.length, 1, MAX_LENGTH)
         if self.top_k is not None:
-            check_integer("top-k", self.top_k, 1, MAX_TOP_K)
+            check_integer("top_k", self.top_k, 1, MAX_TOP_K)
         if self.top_p is not None:
             is_number = isinstance(self.top_p, int | float) and not isinstance(self.top_p, bool)
             if not (is_number and 0 < self.top_p <= 1):
-                raise InputError(f"top-p must be a number above 0 and at most 1. Received: {self.top_p!r}")
+                raise InputError(f"top_p must be a number above 0 and at most 1. Received: {self.top_p!r}")
         check_choice("unknown", self.unknown, UNKNOWN)
         check_choice("precision", self.precision, PRECISIONS)
-        check_integer("rng-seed", self.rng_seed, 0, MAX_RNG_SEED)
+        check_integer("rng_seed", self.rng_seed, 0, MAX_RNG_SEED)
 
     def texts(self, values: Mapping[str, Any]) -> int:
         """Return the number of rows of a seed with these options of its own.

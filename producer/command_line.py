@@ -5,18 +5,14 @@ Options with their defaults are left out. `tests/unit/test_command_line.py` read
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
+from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest, option_name
 from charrnn.jobs.job.schedule import Schedule, StoredSchedule
 from charrnn.options import PRESETS, SamplingOptions
-
-NAMES = {"start": "from", "temperatures": "temperature", "preview_temperatures": "preview-temperature"}
-"""The options whose names are not those of their fields."""
 
 POSITIONAL = {"name", "model", "paths"}
 ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", "\t": r"\t"})
@@ -75,7 +71,7 @@ def _options(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator
     for name, value in values.items():
         if value is None or value == defaults.get(name):
             continue
-        option = _option(name)
+        option = option_name(name)
         if value is True:
             yield option
         elif isinstance(value, list | tuple) and not isinstance(value[0], str):
@@ -83,16 +79,6 @@ def _options(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator
         else:
             for item in value if isinstance(value, list | tuple) else (value,):
                 yield from (option, _text(item))
-
-
-def with_options(reason: str) -> str:
-    """Return why a run failed, with the parameters of the library, which stand in backticks, as options: `encoding` as
-    --encoding."""
-    return re.sub(r"`([a-z_]+)`", lambda found: _option(found[1]), reason)
-
-
-def _option(name: str) -> str:
-    return f"--{NAMES.get(name, name).replace('_', '-')}"
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ import typer
 from charrnn.errors import InputError
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
-from charrnn.jobs.rows.formats import FORMATS, format_of
+from charrnn.jobs.rows.formats import FORMATS, SUFFIXES, format_of
 from producer.export import export, traced
 from producer.follow import follow
 from producer.options import open_client
@@ -112,7 +112,7 @@ def _format_of(output: Path) -> str:
     """
     if output == STANDARD_OUTPUT:
         raise InputError("--output requires a file here. Leave it out, and use: charrnn-jobs results")
-    if not output.suffix:
+    if output.suffix.lower().removeprefix(".") not in SUFFIXES:
         raise InputError(f"--output: {output} names no format. Expected a name that ends with .{', .'.join(FORMATS)}")
     if not output.absolute().parent.is_dir():
         raise InputError(f"--output: the folder {output.parent} does not exist. Create it first")

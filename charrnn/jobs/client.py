@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
+from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
@@ -44,7 +45,7 @@ class Client:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.connections = Connections(settings or Settings.from_env(os.environ))
+        self._connections, self._closed = Connections(settings or Settings.from_env(os.environ)), False
         self.person = self.connections.settings.person  # who does what is done with this client
 
     def __enter__(self) -> Client:
@@ -52,6 +53,12 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def connections(self) -> Connections:
+        if self._closed:  # otherwise they would be opened again, and stay open
+            raise InputError("The client is closed. Create another one: Client()")
+        return self._connections
 
     @cached_property
     def models(self) -> Models:
@@ -68,8 +75,9 @@ class Client:
         return Schedules(self.connections)
 
     def close(self) -> None:
-        """Close the connections to broker, store and files."""
-        self.connections.close()
+        """Close the connections to broker, store and files. The client cannot be used again."""
+        self._connections.close()
+        self._closed = True
 
     def train(self, request: TrainRequest, *, dry_run: bool = False) -> JobHandle[TrainSpec]:
         """Submit a training job for a new version of a model.

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from charrnn.checks import did_you_mean
+from charrnn.checks import check_string, did_you_mean
 from charrnn.errors import InputError
 
 # The values of each field, by the names that cronsim has for the fields.
@@ -60,6 +60,8 @@ class Cron:
     timezone: str = "UTC"
 
     def __post_init__(self) -> None:
+        check_string("expression", self.expression)
+        check_string("timezone", self.timezone)
         object.__setattr__(self, "expression", NICKNAMES.get(self.expression, self.expression))
         if len(self.expression.split()) != len(ALLOWED):  # cronsim also accepts a sixth field, for seconds
             raise InputError(f"The cron expression {self.expression!r} is not valid. {EXAMPLE}")

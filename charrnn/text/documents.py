@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.checks import check_string
 from charrnn.errors import TextError
 from charrnn.regular_file import NotRegularError, regular
 from charrnn.text.encodings import explain
@@ -43,8 +44,10 @@ def check_encodable(name: str, text: str) -> None:
     """Check that text has no surrogate: half a character, which no file and no database can store.
 
     Raises:
+        InputError: the text is not a string.
         TextError: the text has a surrogate.
     """
+    check_string(name, text)
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -55,6 +58,7 @@ def check_storable(name: str, text: str) -> None:
     """Check that text has no surrogate and no NUL, which PostgreSQL cannot store.
 
     Raises:
+        InputError: the text is not a string.
         TextError: the text has a surrogate or a NUL.
     """
     check_encodable(name, text)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from charrnn.checks import check_choice
+from charrnn.checks import check_choice, check_paths, check_string, check_type
 from charrnn.model import Model
 from charrnn.options import GROW, NO_VALIDATION, UNKNOWN_IN_TEXT, chosen_options
 from charrnn.sizes import AUTO_SIZE, fit, warn_of_size
@@ -58,9 +58,12 @@ def train(  # noqa: PLR0913  # the library's one function for training, with wha
 
     Raises:
         InputError: the text cannot be read, is too short or, with "error", has characters outside the vocabulary of
-            `start`; or an option is unknown or out of range.
+            `start`; or an argument is of the wrong type, unknown or out of range.
         TrainingError: the loss became infinite or not a number.
     """
+    paths, validation = check_paths("paths", paths), check_paths("validation", validation)
+    check_string("encoding", encoding)
+    check_type("start", start, Model | None, "a Model, as charrnn.load returns it")
     chosen = chosen_options(preset, options, continues=start is not None)
     check_choice("unknown", unknown, UNKNOWN_IN_TEXT)
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +71,7 @@ def train(  # noqa: PLR0913  # the library's one function for training, with wha
         def read(documents: list[Document]) -> list[Document]:
             return to_plain(documents, Path(tempfile.mkdtemp(dir=folder)), encoding, newlines)
 
-        reserved = validation != NO_VALIDATION
+        reserved = validation != (NO_VALIDATION,)
         given = list_documents(validation) if validation and reserved else []
         check_size(given)
         documents = read(list_documents(paths))

@@ -16,10 +16,10 @@ import typer
 from charrnn.errors import CharrnnError, UnreachableError, counted
 from charrnn.jobs.files.layout import ASIDE, MODELS
 from charrnn.jobs.job.report import is_failure
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.specs import SPECS
 from charrnn.jobs.job.views import WorkerInfo, no_release, no_worker
 from charrnn.jobs.programs import UNREACHABLE
-from producer.command_line import with_options
 from producer.options import JsonOption, open_client
 from producer.output import console
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from charrnn.errors import counted
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.programs import JOB_FAILED
-from producer.command_line import with_options
 from producer.newest import newest
 from producer.options import (
     JOB_PANEL,

@@ -11,11 +11,10 @@ from typer.core import TyperCommand
 
 from charrnn.errors import InputError, counted
 from charrnn.jobs.cron import Cron
-from charrnn.jobs.job.requests import GenerateRequest, Request
+from charrnn.jobs.job.requests import GenerateRequest, Request, with_options
 from charrnn.jobs.job.schedule import Schedule, ScheduleDetails, is_url
 from charrnn.jobs.job.states import SlotState
 from charrnn.jobs.programs import JOB_FAILED, UNREACHABLE
-from producer.command_line import with_options
 from producer.commands.submit import submit
 from producer.commands.train import train
 from producer.options import JsonOption, QuietOption, flag, open_client, option, parse_seconds

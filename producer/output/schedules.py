@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from rich.text import Text
 
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule
 from charrnn.jobs.job.specs import TrainSpec
-from producer.command_line import add_again, command_words, shell_line, with_options
+from producer.command_line import add_again, command_words, shell_line
 from producer.output import console
 from producer.output import jobs as render
 

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from charrnn.errors import counted
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.tallies import SKETCH
 from charrnn.jobs.rows.formats import FORMATS
 from charrnn.release import release
-from producer.command_line import with_options
 from producer.output import console
 from producer.output import jobs as facts
 from producer.records.time import time as iso

@@ -67,7 +67,10 @@ def test_results_are_written_after_waiting(stack: Home, tmp_path: Path) -> None:
     for options, message in (
         (["-o", str(path)], "--output requires --wait"),
         (["--wait", "-o", "-"], "--output requires a file here"),
-        (["--wait", "-o", str(tmp_path / "texts.md")], "names no format. Expected a name that ends with .jsonl, .csv"),
+        (
+            ["--wait", "-o", str(tmp_path / "texts.md")],
+            "names no format. Expected a name that ends with .jsonl, .csv, .txt, .parquet",
+        ),
         (["--wait", "-o", str(tmp_path / "away" / "texts.csv")], "away does not exist"),
         (["--wait", "-o", "/proc/texts.csv"], "/proc/texts.csv: cannot be written: "),
     ):  # Catches: a refusal after hours of sampling

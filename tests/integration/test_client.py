@@ -341,16 +341,16 @@ def test_random_seeds_are_of_the_training_text(client: Client, model: str) -> No
         GenerateRequest(model=model, sampling=SamplingOptions(unknown="replace"), random_seeds=30, rng_seed=5)
     )
     assert [seed.seed for seed in seeds_of(client, job.spec)] == seeds
-    with pytest.raises(InputError, match="random-seeds must be a whole number from 1 to 1,000,000"):
+    with pytest.raises(InputError, match="random_seeds must be a whole number from 1 to 1,000,000"):
         client.submit(GenerateRequest(model=model, random_seeds=2**60))
 
 
 def test_a_random_seed_that_is_refused_stores_nothing(client: Client, text_file: Path, model: str) -> None:
     # Catches: text and validation text stored before the last option is checked
     before = file_names(client), count(client)
-    with pytest.raises(InputError, match="rng-seed must be a whole number"):
+    with pytest.raises(InputError, match="rng_seed must be a whole number"):
         client.train(TrainRequest(model="poems", paths=(str(text_file),), rng_seed=-1))
-    with pytest.raises(InputError, match="rng-seed must be a whole number"):
+    with pytest.raises(InputError, match="rng_seed must be a whole number"):
         client.submit(GenerateRequest(model=model, rng_seed=-1))
     assert (file_names(client), count(client)) == before
 
@@ -384,7 +384,7 @@ def test_retried_parts_are_notified(client: Client, model: str) -> None:
 def test_parts_may_be_of_any_size(client: Client, model: str) -> None:
     assert submit(client, model, [Seed("a")] * 100, SamplingOptions(), part_rows=30).parts == 4
     before = count(client)
-    with pytest.raises(InputError, match="part-rows must be a whole number from 1"):
+    with pytest.raises(InputError, match="part_rows must be a whole number from 1"):
         submit(client, model, [Seed("a")], SamplingOptions(), part_rows=0)
     with pytest.raises(InputError, match="would make 1,000,000 parts of 1 row. Expected at most 100,000 parts. Use a"):
         submit(client, model, [Seed("a")], SamplingOptions(samples=1_000_000), part_rows=1)

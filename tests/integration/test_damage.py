@@ -378,8 +378,8 @@ def test_a_database_file_of_zero_length_is_refused(settings: Settings, client: C
     if client.connections.store.url.startswith("postgres"):
         pytest.skip("PostgreSQL has no such file")
     client.connections.claim_files()
-    client.close()
     path = Path(client.connections.store.url.removeprefix("sqlite:///"))
+    client.close()
     for beside in path.parent.glob(f"{path.name}-*"):
         beside.unlink()
     os.truncate(path, 0)

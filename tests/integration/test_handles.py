@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -62,3 +64,29 @@ def test_a_misspelled_filter_is_refused(client: Client) -> None:
     job = client.submit(REQUEST, ["a"])
     with pytest.raises(TypeError, match="unknown filters: limt"):
         job.rows(limt=5)  # type: ignore[call-arg]
+
+
+@pytest.mark.usefixtures("model")
+def test_a_closed_client_says_so(settings: Settings) -> None:
+    # Catches: connections that are opened again, and that nobody closes
+    with Client(settings) as client:
+        job = client.submit(REQUEST, ["a"])
+    client.close()
+    for call in (job.status, client.jobs, lambda: client.submit(REQUEST, ["a"]), lambda: client.models.list()):
+        with pytest.raises(InputError, match="The client is closed. Create another one"):
+            call()
+
+
+@pytest.mark.usefixtures("model")
+def test_arguments_of_another_type_are_refused_by_name(client: Client) -> None:
+    other: Any = client
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: other.submit({"model": "speeches"}), "request must be a GenerateRequest. Received: {'model'"),
+        (lambda: other.train(REQUEST), "request must be a TrainRequest. Received: GenerateRequest"),
+        (lambda: other.submit(REQUEST, key=5), "The key must be a string. Received: 5"),
+        (lambda: other.jobs(label=5), "The label must be a string. Received: 5"),
+        (lambda: other.wait(1, timeout_s="a"), "timeout_s must be a number of seconds. Received: 'a'"),
+    ]
+    for call, message in calls:
+        with pytest.raises(InputError, match=message):
+            call()

@@ -117,6 +117,9 @@ def test_rows_can_be_chosen_by_value(client: Client, job: int, do_part: DoPart) 
     assert numbers(client, job, failed=True, rows=(5, 50)) == [5, 6]
     assert len(numbers(client, job, distinct=True)) == 9 * 3  # of each seed three texts
     assert numbers(client, job, where=["error=null"], limit=2) == [7, 8]
+    assert numbers(client, job, where="sample=1") == list(range(1, ROWS, 2))  # Catches: a condition for each character
+    with pytest.raises(InputError, match="where must be a string or several strings. Received: 7"):
+        numbers(client, job, where=7)
     with pytest.raises(InputError, match="Did you mean temperature"):
         client.results(job, where=["temprature=1"])
 

@@ -91,7 +91,7 @@ def test_a_url_is_told_of_each_end_once(nights: Nights, add: Add, server: Answer
     end(nights, JobState.DONE)
     nights.at("2026-01-01T09:00")  # Catches: an event that is told at each poll
     second = nights.at("2026-01-02T03:00")[-1]
-    end(nights, JobState.FAILED, "out of paper")
+    end(nights, JobState.FAILED, "Set `seed_column` to one")
     third = nights.at("2026-01-03T03:00")[-1]
     end(nights, JobState.CANCELLED)
     assert server.bodies == [
@@ -107,7 +107,7 @@ def test_a_url_is_told_of_each_end_once(nights: Nights, add: Add, server: Answer
         }
         for night, state, job, reason in (
             (1, "done", first.job, None),
-            (2, "failed", second.job, "out of paper"),
+            (2, "failed", second.job, "Set --seed-column to one"),  # Catches: the names of Python, to a person
             (3, "cancelled", third.job, "the job was cancelled"),
         )
     ]
@@ -375,7 +375,7 @@ def test_looking_for_events_reads_no_other_jobs(nights: Nights, add: Add, add_jo
     ],
 )
 def test_a_hook_that_could_not_work_is_refused(sample: Request, hook: str) -> None:
-    with pytest.raises(InputError, match="on-failure must be"):
+    with pytest.raises(InputError, match="on_failure must be"):
         Schedule(name="nightly", cron=Cron(NIGHT), request=sample, on_failure=hook)
 
 

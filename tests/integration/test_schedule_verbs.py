@@ -169,7 +169,7 @@ def test_nothing_is_stored_of_a_training_that_is_only_checked(nights: Nights, ad
     ("rules", "message"),
     [
         ({"overlap": "allow"}, "overlap must be one of skip, queue"),
-        ({"catch_up": "all"}, "catch-up must be one of none, once"),
+        ({"catch_up": "all"}, "catch_up must be one of none, once"),
         ({"deadline_s": -1.0}, "deadline must be a finite number"),
         ({"deadline_s": 0.0}, "deadline must be greater than 0"),
         ({"always": True}, "always applies only to training schedules"),

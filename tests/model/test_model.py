@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import charrnn
+import charrnn.jobs
 from charrnn.errors import InputError, ModelFileError
 from charrnn.model import Model
 from charrnn.options import NetworkOptions
@@ -87,8 +89,40 @@ def test_log_probabilities_have_the_reported_mean(untrained_model: Model) -> Non
 def test_options_that_would_have_no_effect_are_refused(untrained_model: Model) -> None:
     with pytest.raises(InputError, match="sample\\(\\) has no option logprobs, temperatures. Pass"):
         untrained_model.sample("the", temperatures=(0.2, 0.5), logprobs=True)
-    with pytest.raises(InputError, match="SamplingOptions has no option beams"):
+    with pytest.raises(InputError, match="sample\\(\\) has no option beams"):
         untrained_model.sample("the", beams=5)
+
+
+def test_arguments_of_another_type_are_refused_by_name(untrained_model: Model, tmp_path: Path) -> None:
+    model: Any = untrained_model
+    train: Any = charrnn.train
+    file = tmp_path / "notes.txt"
+    file.touch()
+    calls: list[tuple[Callable[[], object], str]] = [
+        (lambda: model.sample([1]), "seeds must be a string or several strings. Received: 1"),
+        (lambda: model.sample([b"x"]), "seeds must be a string or several strings. Received: b'x'"),
+        (lambda: model.sample(None), "seeds must be a string or several strings. Received: None"),
+        (lambda: model.sample("the", lenght=5), r"sample\(\) has no option lenght. Did you mean length\?"),
+        (lambda: model.sample("the", temperatur=5), r"sample\(\) has no option temperatur. Did you mean temperature\?"),
+        (lambda: model.save(None), "path must be a string or a Path. Received: None"),
+        (lambda: model.save(file), "notes.txt: the folder cannot be created: File exists. Expected a new folder"),
+        (lambda: model.save(file / "model"), "model: the folder cannot be created: Not a directory"),
+        (lambda: charrnn.load(model), "path must be a string or a Path. Received: <Model: "),
+        (lambda: train(b"text.txt"), "paths must be a path or several paths. Received: b'text.txt'"),
+        (lambda: train(file, validation=Any), "validation must be a path or several paths. Received: "),
+        (lambda: train(file, encoding=Any), "encoding must be a string. Received: "),
+        (lambda: train(file, start=Any), "start must be a Model, as charrnn.load returns it. Received: "),
+    ]
+    for call, message in calls:
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_a_model_says_what_it_is(untrained_model: Model) -> None:
+    shown = r"<Model: \w+, \d+ layers? of \d+ units, \d+ characters in the vocabulary>"
+    assert re.fullmatch(shown, repr(untrained_model))
+    assert {"Model", "load", "train"} <= set(dir(charrnn))
+    assert {"Client", "Seed"} <= set(dir(charrnn.jobs))
 
 
 def test_an_unknown_precision_is_refused(folder: Path) -> None:

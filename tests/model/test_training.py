@@ -226,7 +226,7 @@ def test_chosen_files_are_validation(tmp_path: Path) -> None:
 
 
 def test_an_unknown_option_is_refused(text_file: Path) -> None:
-    with pytest.raises(InputError, match="TrainingOptions has no option speed"):
+    with pytest.raises(InputError, match="A training has no option speed"):
         charrnn.train(text_file, speed=11)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def test_bad_seeds_alone_are_an_error(tmp_path: Path) -> None:
         store(tmp_path / "seeds.jsonl", BadSeeds("skip"))
 
 
+NEWLINE = r"In a seed, a backslash is a character like others\. A seed with a newline needs a seeds file in JSON"
+
+
+@pytest.mark.parametrize(
+    ("seed", "characters", "hinted"),
+    [(r"a\nb", "\nab", True), (r"a\nb", "abn", False), ("a\\b", "\nab", False), ("aX", "\nab", False)],
+)
+def test_a_newline_that_is_spelled_as_in_a_stop_string_is_explained(seed: str, characters: str, hinted: bool) -> None:
+    with pytest.raises(InputError, match="outside the vocabulary") as refused:
+        store_seeds([Seed(seed)], SamplingOptions(), Vocabulary(characters), put)
+    assert bool(re.search(NEWLINE, str(refused.value))) == hinted
+
+
 def test_limits_of_a_job_are_not_skipped() -> None:
     # Catches: a job of which all seeds beyond the limit are left out silently
     seeds = [Seed("a", where=f"line {number}") for number in (1, 2)]
@@ -65,5 +79,5 @@ def test_limits_of_a_job_are_not_skipped() -> None:
 
 
 def test_another_policy_is_refused() -> None:
-    with pytest.raises(InputError, match="on-bad-seed must be one of error, skip"):
+    with pytest.raises(InputError, match="on_bad_seed must be one of error, skip"):
         BadSeeds("ignore")

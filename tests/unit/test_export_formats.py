@@ -328,7 +328,7 @@ def test_all_conditions_must_hold_and_without_any_every_row_is_wanted() -> None:
         ("=1", "no field '' to compare"),
         (
             "temperature=warm",
-            r"--where 'temperature=warm': 'warm' is not a number. Expected a number, such as temperature=0.5",
+            r"`where` 'temperature=warm': 'warm' is not a number. Expected a number, such as temperature=0.5",
         ),
         ("row=", "'' is not a number"),
         ("row=null", "'null' is not a number"),
@@ -379,5 +379,5 @@ def test_invalid_row_ranges_are_refused_with_an_example(text: str) -> None:
 
 
 def test_a_range_that_starts_after_its_end_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--rows '5:2' starts after its end. Expected A:B, .*, such as 100:200"):
+    with pytest.raises(InputError, match=r"`rows` '5:2' starts after its end. Expected A:B, .*, such as 100:200"):
         parse_rows("5:2")

@@ -61,8 +61,13 @@ def test_values_of_other_types_are_not_whole_numbers(value: Any) -> None:
         NetworkOptions(layers=value)
 
 
-def test_errors_spell_the_random_seed_as_the_command_line_does() -> None:
-    with pytest.raises(InputError, match=r"^rng-seed must be"):
+def test_errors_name_the_field_and_suggest_the_nearest() -> None:
+    for values, hint in (({"epoch": 2}, "epochs"), ({"unit": 8}, "units")):
+        with pytest.raises(InputError, match=rf"^A training has no option \w+\. Did you mean {hint}\?$"):
+            split_options(values)  # Catches: names of one of the two classes alone
+    with pytest.raises(InputError, match=r"^SamplingOptions has no option lenght\. Did you mean length\?$"):
+        SamplingOptions.from_dict({"lenght": 2})
+    with pytest.raises(InputError, match=r"^rng_seed must be"):
         SamplingOptions(rng_seed=-1)
 
 
@@ -187,12 +192,12 @@ def test_a_fine_tuned_model_keeps_its_network() -> None:
         ({"stop": ("a",) * 101}, "at most 100 stop strings"),
         ({"stop": (5,)}, "A stop string must have"),
         ({"stop": 5}, "stop must be a string or several strings"),
-        ({"top_k": 0}, "top-k must be a whole number from 1"),
-        ({"top_k": 1.5}, "top-k must be a whole number"),
-        ({"top_p": 0}, "top-p must be a number above 0 and at most 1. Received: 0"),
-        ({"top_p": 1.01}, "top-p must be a number above 0"),
-        ({"top_p": float("nan")}, "top-p must be a number above 0"),
-        ({"top_p": "0.5"}, "top-p must be a number above 0 and at most 1. Received: '0.5'"),
+        ({"top_k": 0}, "top_k must be a whole number from 1"),
+        ({"top_k": 1.5}, "top_k must be a whole number"),
+        ({"top_p": 0}, "top_p must be a number above 0 and at most 1. Received: 0"),
+        ({"top_p": 1.01}, "top_p must be a number above 0"),
+        ({"top_p": float("nan")}, "top_p must be a number above 0"),
+        ({"top_p": "0.5"}, "top_p must be a number above 0 and at most 1. Received: '0.5'"),
         ({"temperatures": "0.5"}, "temperature must be a number or several numbers. Received: '0.5'"),
         ({"temperatures": None}, "temperature must be a number or several numbers. Received: None"),
         ({"unknown": "ignore"}, "unknown must be one of error, drop, replace"),

@@ -177,10 +177,19 @@ def test_parquet_of_another_type_is_refused(tmp_path: Path) -> None:
     for seeds in ([1, 2], [["one"]], [{"text": "one"}], [b"one"], [datetime(2026, 1, 1)]):
         with pytest.raises(InputError, match="the column 'seed' must have strings. Received: "):
             read(write_parquet(tmp_path / "seeds.parquet", seed=seeds))
-    with pytest.raises(InputError, match="the column 'id' must have strings. Received: int64"):
-        read(write_parquet(tmp_path / "seeds.parquet", seed=["one"], id=[1]))
+    for ids in ([1.0], [True]):
+        with pytest.raises(InputError, match="the column 'id' must have strings or whole numbers. Received: "):
+            read(write_parquet(tmp_path / "seeds.parquet", seed=["one"], id=ids))
     with pytest.raises(InputError, match="cannot be read from standard input"):
         SeedFile("-", "parquet")
+
+
+def test_whole_numbers_as_ids_are_their_digits_in_every_format(tmp_path: Path) -> None:
+    (tmp_path / "seeds.json").write_text('[{"id": 0, "seed": "one"}, {"id": 12, "seed": "two"}]')
+    (tmp_path / "seeds.csv").write_text("id,seed\n0,one\n12,two\n")
+    write_parquet(tmp_path / "seeds.parquet", id=[0, 12], seed=["one", "two"])
+    for name in ("seeds.json", "seeds.csv", "seeds.parquet"):
+        assert read(tmp_path / name) == [("0", "one"), ("12", "two")], name
 
 
 LOOKS = {

@@ -91,7 +91,7 @@ def test_a_seed_of_json_lines_can_have_an_id(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_not_json_is_refused_with_its_number(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"seeds\.jsonl: line 2 is not JSON: "):
+    with pytest.raises(InputError, match=r"seeds\.jsonl: line 2 is not JSON: Expecting value: column 1$"):
         read_json(tmp_path, '{"seed": "one"}', "two")
 
 
@@ -126,12 +126,12 @@ def test_json_lines_are_recognized_by_name(tmp_path: Path, name: str) -> None:
 def test_the_format_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "seeds").write_text('{"seed": "one"}\n')
     assert [seed.text for seed in SeedFile(str(tmp_path / "seeds"), "jsonl")] == ["one"]
-    with pytest.raises(InputError, match="seeds-format must be one of text, jsonl, json, csv, parquet"):
+    with pytest.raises(InputError, match="seeds_format must be one of text, jsonl, json, csv, parquet"):
         SeedFile(str(tmp_path / "seeds"), "xml")
 
 
 def test_a_number_as_seed_is_refused_with_a_hint_at_rng_seed(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Received: 7\. Set the random seed with --rng-seed"):
+    with pytest.raises(InputError, match=r"Received: 7\. Set the random seed with `rng_seed`"):
         read_json(tmp_path, '{"seed": 7}')
 
 
@@ -141,9 +141,16 @@ def test_a_seed_that_is_not_text_is_refused(tmp_path: Path, value: str) -> None:
         read_json(tmp_path, f'{{"seed": {value}}}')
 
 
-def test_an_id_that_is_not_text_is_shown_in_quotes(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r'line 1: id must be a string, such as "7"\. Received: 7'):
-        read_json(tmp_path, '{"id": 7, "seed": "one"}')
+def test_a_whole_number_as_id_is_its_digits(tmp_path: Path) -> None:
+    ids = ["7", "-1", "0", "12345678901234567890123"]
+    lines = [f'{{"id": {number}, "seed": "one"}}' for number in ids]
+    assert [seed.id for seed in read_json(tmp_path, *lines)] == ids  # Catches: 0 as no id
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1.0", "1.0"), ("true", "True"), ('["a"]', r"\['a'\]")])
+def test_an_id_of_another_type_is_refused(tmp_path: Path, value: str, shown: str) -> None:
+    with pytest.raises(InputError, match=rf"line 1: id must be a string or a whole number\. Received: {shown}"):
+        read_json(tmp_path, f'{{"id": {value}, "seed": "one"}}')
 
 
 def test_an_id_of_null_is_none(tmp_path: Path) -> None:

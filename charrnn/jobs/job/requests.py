@@ -6,12 +6,14 @@ Each can be converted to JSON and back. Its paths are read when it is submitted.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from charrnn.checks import check_path, check_paths, check_string, check_type
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import is_url
 from charrnn.jobs.job.json_object import JsonObject, stored
@@ -69,6 +71,13 @@ class TrainRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        check_string("model", self.model)
+        check_type("options", self.options, Mapping, "a mapping, such as {'epochs': 4}")
+        check_string("encoding", self.encoding)
+        for name in ("start", "preset"):
+            check_type(name, getattr(self, name), str | None, "a string")
+        for name in ("paths", "validation"):
+            object.__setattr__(self, name, check_paths(name, getattr(self, name)))
         if "rng_seed" in self.options:
             raise InputError("options cannot set rng_seed. Set rng_seed of the request instead")
         chosen = chosen_options(self.preset, self.options, continues=self.start is not None)
@@ -130,6 +139,11 @@ class GenerateRequest:
     label: str | None = None
 
     def __post_init__(self) -> None:
+        check_type("model", self.model, str | None, "a string")
+        check_type("sampling", self.sampling, SamplingOptions, "SamplingOptions")
+        check_type("priority", self.priority, Priority, "a Priority, such as Priority.HIGH")
+        if self.seeds is not None:
+            object.__setattr__(self, "seeds", check_path("seeds", self.seeds))
         if self.sampling.rng_seed:
             raise InputError("sampling.rng_seed must be 0. Set rng_seed of the request instead")
         if self.seeds_format is not None and self.seeds is None:
@@ -167,6 +181,21 @@ Request = TrainRequest | GenerateRequest
 REQUESTS: dict[str, type[TrainRequest] | type[GenerateRequest]] = {
     request.QUEUE: request for request in (TrainRequest, GenerateRequest)
 }
+
+
+NAMES = {"start": "from", "temperatures": "temperature", "preview_temperatures": "preview-temperature"}
+"""The options of the command line whose names are not those of their fields."""
+
+
+def option_name(field: str) -> str:
+    """Return the option of the command line for a field of a request or of its options."""
+    return f"--{NAMES.get(field, field).replace('_', '-')}"
+
+
+def with_options(reason: str) -> str:
+    """Return why a run failed, with the parameters of the library, which stand in backticks, as options: `encoding` as
+    --encoding."""
+    return re.sub(r"`([a-z_]+)`", lambda found: option_name(found[1]), reason)
 
 
 def draw_rng_seed() -> int:

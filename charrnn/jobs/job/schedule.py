@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from charrnn.checks import check_choice, check_number
+from charrnn.checks import check_choice, check_number, check_type
 from charrnn.errors import InputError, counted
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
@@ -56,8 +56,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         check_name("The schedule's name", self.name)
+        check_type("cron", self.cron, Cron, "a Cron, such as Cron('0 3 * * *')")
+        check_type("request", self.request, Request, "a TrainRequest or a GenerateRequest")
+        check_type("then", self.then, GenerateRequest | None, "a GenerateRequest")
         check_choice("overlap", self.overlap, OVERLAPS)
-        check_choice("catch-up", self.catch_up, CATCH_UPS)
+        check_choice("catch_up", self.catch_up, CATCH_UPS)
         if self.deadline_s is not None:
             check_number("deadline", self.deadline_s)
             if self.deadline_s == 0:
@@ -68,8 +71,8 @@ class Schedule:
             raise InputError("always applies only to training schedules, which skip an unchanged text. Leave it out")
         if self.then is not None:
             self._check_then(self.then)
-        _check_hook("on-success", self.on_success)
-        _check_hook("on-failure", self.on_failure)
+        _check_hook("on_success", self.on_success)
+        _check_hook("on_failure", self.on_failure)
 
     def _check_then(self, then: GenerateRequest) -> None:
         if not isinstance(self.request, TrainRequest):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-from charrnn.checks import check_integer
+from charrnn.checks import check_integer, check_string
 from charrnn.errors import InputError
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import JsonObject, check_types, stored
@@ -40,6 +40,7 @@ def check_name(what: str, name: str) -> None:
     Raises:
         InputError: it cannot; the message has the expected form.
     """
+    check_string(what, name)
     if not NAME.fullmatch(name):
         raise InputError(
             f"{what} {name!r} is not valid. Expected 1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or "

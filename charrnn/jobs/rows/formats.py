@@ -68,7 +68,7 @@ def format_of(path: Path, given: str | None) -> str:
         check_choice("format", given, FORMATS)
         return given
     suffix = path.suffix.lower().removeprefix(".")
-    if suffix and suffix not in (*FORMATS, "ndjson"):
+    if suffix and suffix not in SUFFIXES:
         raise InputError(
             f"{path.name} names no format. Expected a name that ends with .{', .'.join(FORMATS)}, or a `format`"
         )
@@ -210,6 +210,7 @@ def _table(lines: Sequence[bytes], schema: Any) -> Any:
 
 ENCODERS = {JSONL: _encode_jsonl, CSV: _encode_csv, TXT: _encode_txt, PARQUET: _encode_parquet}
 FORMATS = tuple(ENCODERS)
+SUFFIXES = (*FORMATS, "ndjson")
 
 
 def _peek(lines: Iterable[bytes]) -> tuple[Iterator[bytes], bool]:
@@ -263,9 +264,9 @@ class Condition:
         """
         field, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--where {text!r} has no '='. Expected FIELD=VALUE, such as temperature=0.5")
+            raise InputError(f"`where` {text!r} has no '='. Expected FIELD=VALUE, such as temperature=0.5")
         if field not in CONDITION_FIELDS:
-            raise InputError(f"--where {text!r}: {_unknown_field(field)}")
+            raise InputError(f"`where` {text!r}: {_unknown_field(field)}")
         if value == "null" and field in NULLABLE:
             return cls(field, None)
         if field in NUMBERS:
@@ -291,18 +292,18 @@ def _number(text: str, value: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         raise InputError(
-            f"--where {text!r}: {value!r} is not a number. Expected a number, such as temperature=0.5 or row=7"
+            f"`where` {text!r}: {value!r} is not a number. Expected a number, such as temperature=0.5 or row=7"
         )
     return number
 
 
 def _truth(text: str, value: str) -> bool:
     if value not in ("true", "false"):
-        raise InputError(f"--where {text!r}: {value!r} is not true or false. Expected novel=true, false or null")
+        raise InputError(f"`where` {text!r}: {value!r} is not true or false. Expected novel=true, false or null")
     return value == "true"
 
 
-def parse_conditions(texts: Sequence[str]) -> Keep:
+def parse_conditions(texts: Iterable[str]) -> Keep:
     """Return a function that tells whether a row meets all conditions. Without conditions every row does.
 
     Args:
@@ -323,8 +324,8 @@ def parse_rows(text: str) -> tuple[int, int | None]:
     """
     match = ROWS.fullmatch(text)
     if not match:
-        raise InputError(f"--rows {text!r} is not a range. Expected {ROWS_EXAMPLE}")
+        raise InputError(f"`rows` {text!r} is not a range. Expected {ROWS_EXAMPLE}")
     start, stop = int(match[1] or 0), int(match[2]) if match[2] else None
     if stop is not None and start > stop:
-        raise InputError(f"--rows {text!r} starts after its end. Expected {ROWS_EXAMPLE}")
+        raise InputError(f"`rows` {text!r} starts after its end. Expected {ROWS_EXAMPLE}")
     return start, stop

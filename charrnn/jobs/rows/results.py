@@ -10,6 +10,7 @@ from io import BytesIO
 from itertools import islice
 from typing import TypedDict, Unpack
 
+from charrnn.checks import check_strings
 from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import part_prefix
@@ -29,7 +30,7 @@ class RowFilter(TypedDict, total=False):
 
     Attributes:
         rows: the first row and the one after the last. None as the second means up to the end.
-        where: conditions such as "temperature=0.5" that a row must all meet.
+        where: a condition such as "temperature=0.5", or several that a row must all meet.
         failed: only rows that could not be sampled.
         novel: only texts that are not in the training text, as far as that is known.
         distinct: only the first of the rows with the same seed and text, and no failed rows.
@@ -38,7 +39,7 @@ class RowFilter(TypedDict, total=False):
     """
 
     rows: tuple[int, int | None]
-    where: Sequence[str]
+    where: str | Sequence[str]
     failed: bool
     novel: bool
     distinct: bool
@@ -72,10 +73,10 @@ class Results:
         """
         if unknown := filters.keys() - RowFilter.__annotations__.keys():
             raise TypeError(f"unknown filters: {', '.join(sorted(unknown))}")
-        where = list(filters.get("where", ()))
+        where = check_strings("where", filters.get("where", ()))
         if filters.get("novel"):
             self.check_novelty()
-            where.append("novel=true")
+            where = (*where, "novel=true")
         keep = parse_conditions(where)
         first, stop = filters.get("rows", (0, None))
         failed, follow = filters.get("failed", False), filters.get("follow", False)

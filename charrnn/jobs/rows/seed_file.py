@@ -45,7 +45,7 @@ class SeedFile:
         self.name = "standard input" if source == STANDARD_INPUT else source
         self.named = format or SUFFIXES.get(Path(source).suffix.lower())
         self.format = self.named or TEXT
-        check_choice("seeds-format", self.format, FORMATS)
+        check_choice("seeds_format", self.format, FORMATS)
         if column is not None and self.format not in TABLES:
             raise InputError(f"`seed_column` applies to CSV and Parquet only, and {self.name} is read as {self.format}")
         if source == STANDARD_INPUT and self.format == PARQUET:

@@ -18,6 +18,7 @@ from os import SEEK_END
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError, TextError
+from charrnn.jobs.job.json_object import not_json
 from charrnn.jobs.rows.seeds import Seed
 from charrnn.options import OVERRIDES
 from charrnn.text.documents import BYTE_ORDER_MARK, decode
@@ -165,7 +166,7 @@ def _read_jsonl(source: Source) -> Iterator[Entry]:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield InputError(f"{source.name}: line {number} is not JSON: {error}")
+            yield InputError(f"{source.name}: line {number} is not JSON: {not_json(error)}")
         else:
             yield _seed(f"{source.name}: line {number}", record)
 
@@ -278,6 +279,7 @@ def _read_parquet(source: Source) -> Iterator[Entry]:
             for record in batch.to_pylist():
                 number += 1
                 text, own = record[wanted[0]], record.get(ID_COLUMN)
+                own = str(own) if isinstance(own, int) else own
                 yield None if text is None else Seed(text, own, f"{source.name}: row {number}")
     except UnicodeDecodeError as error:
         rows = f"rows {number + 1} to {number + BATCH_ROWS}"
@@ -298,13 +300,15 @@ def _check_footer(source: Source) -> None:
 
 
 def _check_column(source: Source, table: Any, name: str) -> None:
-    """Check that a column of a Parquet file has texts, and none of a size that no seed has: a few kB can be 2 GB."""
+    """Check that a column of a Parquet file has texts, or whole numbers as ids, and none of a size that no seed has: a
+    few kB can be 2 GB."""
     from pyarrow import types
 
     column = table.schema_arrow.field(name).type
     kind = column.value_type if types.is_dictionary(column) else column
-    if str(kind) not in TEXTS:
-        raise InputError(f"{source.name}: the column {name!r:.80} must have strings. Received: {kind!s:.80}")
+    if str(kind) not in TEXTS and not (name == ID_COLUMN and types.is_integer(kind)):
+        expected = "strings or whole numbers" if name == ID_COLUMN else "strings"
+        raise InputError(f"{source.name}: the column {name!r:.80} must have {expected}. Received: {kind!s:.80}")
     index = next(index for index in range(len(table.schema)) if table.schema.column(index).path == name)
     for number in range(table.num_row_groups):
         found = table.metadata.row_group(number).column(index)
@@ -326,10 +330,12 @@ def _seed(where: str, record: object) -> Seed | InputError:
         return InputError(f"{where}: the seed is missing. Expected {EXPECTED}")
     seed, seed_id = record[SEED_COLUMN], record.get(ID_COLUMN)
     if not isinstance(seed, str):
-        hint = ". Set the random seed with --rng-seed" if isinstance(seed, int) else ""
+        hint = ". Set the random seed with `rng_seed`" if isinstance(seed, int) else ""
         return InputError(f"{where}: seed must be a string, the text to start from. Received: {seed!r:.80}{hint}")
+    if isinstance(seed_id, int) and not isinstance(seed_id, bool):
+        seed_id = str(seed_id)
     if seed_id is not None and not isinstance(seed_id, str):
-        return InputError(f'{where}: id must be a string, such as "{seed_id!s:.80}". Received: {seed_id!r:.80}')
+        return InputError(f"{where}: id must be a string or a whole number. Received: {seed_id!r:.80}")
     return Seed(seed, seed_id, where, {name: record[name] for name in OVERRIDES if name in record})
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from charrnn.checks import check_choice, check_length
+from charrnn.checks import check_choice, check_length, check_string, check_type
 from charrnn.errors import InputError
 from charrnn.jobs.files.zstd import compress_frame, read_frames
 from charrnn.jobs.job.file_ref import FileRef
@@ -22,7 +22,7 @@ from charrnn.jobs.job.sizing import MAX_ROWS, row_memory
 from charrnn.jobs.rows.occurrences import Occurrences
 from charrnn.options import ERROR, SamplingOptions
 from charrnn.text.documents import check_encodable
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class BadSeeds:
     """
 
     def __init__(self, policy: str = ERROR) -> None:
-        check_choice("on-bad-seed", policy, ON_BAD_SEED)
+        check_choice("on_bad_seed", policy, ON_BAD_SEED)
         self.skips, self.count = policy == SKIP, 0
         self.first: str | None = None
 
@@ -248,6 +248,10 @@ class SeedWriter:
                 raise InputError(f"{place} id {seed.id!r} appears twice. Expected a different id for each seed")
 
     def _check(self, seed: Seed) -> _Line:
+        check_string(f"{seed.place}: a seed", seed.text)
+        if seed.id is not None:
+            check_string(f"{seed.place}: an id", seed.id)
+        check_type(f"{seed.place}: options", seed.options, Mapping, "a mapping, such as {'length': 80}")
         check_encodable(seed.place, f"{seed.text}{seed.id or ''}")
         check_length(f"{seed.place}: a seed", seed.text, MAX_SEED)
         check_length(f"{seed.place}: an id", seed.id or "", MAX_ID)
@@ -304,7 +308,18 @@ class SeedWriter:
         raise InputError(
             f"{seeds} characters outside the vocabulary:\n{shown}{more}\n"
             f"Vocabulary: {''.join(c for c in self.vocabulary.characters if c.isprintable())}\n"
-            f"Use --unknown drop to leave these out, or --unknown replace to write plain ones, such as e for é"
+            f"Use `unknown` drop to leave these out, or `unknown` replace to write plain ones, such as e for é"
+            f"{self._hint()}"
+        )
+
+    def _hint(self) -> str:
+        """Return how to write a newline, if a seed has a backslash and an n in its place, as stop strings may."""
+        escaped = any("\\" in unknown and r"\n" in seed.text for seed, unknown in self._invalid)
+        if not escaped or NEW_LINE not in self.vocabulary:
+            return ""
+        return (
+            "\nIn a seed, a backslash is a character like others. A seed with a newline needs a seeds file in JSON, "
+            "such as [\"one\\ntwo\"], or in bash $'one\\ntwo'"
         )
 
     def _warn_of_stops(self) -> None:

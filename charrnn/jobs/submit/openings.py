@@ -21,7 +21,7 @@ def training_openings(connections: Connections, model: str, count: int, rng_seed
         InputError: `count` is not 1 to 1,000,000, or the version was imported without its training text.
         NotFoundError: the model does not exist.
     """
-    check_integer("random-seeds", count, 1, MAX_RANDOM_SEEDS)
+    check_integer("random_seeds", count, 1, MAX_RANDOM_SEEDS)
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
         spec = registry.training_of(connection, version.model, version.version)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from charrnn.checks import check_integer
+from charrnn.checks import check_integer, check_type
 from charrnn.errors import InputError, NotFoundError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import new_seeds_file
@@ -153,6 +153,7 @@ def _seed_file(
 
 
 def _check(request: GenerateRequest, key: str | None, after: int | None) -> None:
+    check_type("request", request, GenerateRequest, "a GenerateRequest")
     if request.random_seeds is not None and after is not None:
         raise InputError("`random_seeds` requires a trained `model`, whose text it uses. Leave out `after`")
     check_label(request.label)
@@ -161,7 +162,7 @@ def _check(request: GenerateRequest, key: str | None, after: int | None) -> None
         if not 0 < len(key) <= MAX_KEY:
             raise InputError(f"A key must have 1 to {MAX_KEY} characters. Received: {len(key):,}")
     if request.part_rows is not None:
-        check_integer("part-rows", request.part_rows, 1, MAX_PART_ROWS)
+        check_integer("part_rows", request.part_rows, 1, MAX_PART_ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +211,9 @@ def _random_seeds(connections: Connections, plan: Plan) -> Iterator[str] | None:
 
 def as_seeds(given: Iterable[Seed | str] | None) -> Iterator[Seed]:
     """Yield seeds as `Seed`s. They may be given as strings too, and None stands for a single empty seed."""
-    if isinstance(given, str):
-        raise InputError(f"Seeds must be a list, such as [{given!r}]. Received: {given!r}")
+    if given is not None and (isinstance(given, str | bytes) or not isinstance(given, Iterable)):
+        example = given if isinstance(given, str) else "The "
+        raise InputError(f"Seeds must be a list, such as [{example!r:.80}]. Received: {given!r:.80}")
     for seed in [""] if given is None else given:
         if not isinstance(seed, str | Seed):
             raise InputError(f"A seed must be a string or a Seed. Received: {seed!r:.80}")

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 
-from charrnn.checks import check_choice, check_integer, check_number
+from charrnn.checks import check_choice, check_integer, check_number, check_type
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files import layout
@@ -83,6 +83,7 @@ def train(
 
 
 def _check(request: TrainRequest) -> None:
+    check_type("request", request, TrainRequest, "a TrainRequest")
     check_name("The model's name", request.model)
     check_label(request.label)
     check_choice("unknown", request.unknown, UNKNOWN_IN_TEXT)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from charrnn.checks import check_type
 from charrnn.errors import DamagedError, NotFinishedError, counted
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.json_object import field_values, reading
@@ -51,9 +52,11 @@ def follow(connections: Connections, job_id: int, timeout_s: float | None) -> It
     """Yield the status of a job again and again until it has ended.
 
     Raises:
+        InputError: `timeout_s` is not a number.
         NotFinishedError: the job did not end within `timeout_s` seconds.
         NotFoundError: the job does not exist.
     """
+    check_type("timeout_s", timeout_s, int | float | None, "a number of seconds")
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     status = job_status(connections, job_id)
     while True:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs.client import Client
 from charrnn.jobs.handle import JobHandle
-from charrnn.jobs.job.requests import GenerateRequest
+from charrnn.jobs.job.requests import GenerateRequest, with_options
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.options import SamplingOptions
 from producer.options import MAX_ID, parse_temperatures, unescape
@@ -40,7 +40,9 @@ async def form(request: Request) -> Response:
     try:
         job, warnings = await run_in_threadpool(_submit, client, fields, dry_run=not submits)
     except CharrnnError as error:
-        return page(request, "submit.html", status_code=400, fields=fields, **values | {"error": str(error)})
+        return page(
+            request, "submit.html", status_code=400, fields=fields, **values | {"error": with_options(str(error))}
+        )
     if submits:
         return RedirectResponse(f"/jobs/{job.id}", 303)
     return page(request, "submit.html", fields=fields, **values | {"preview": job, "warnings": warnings})
@@ -62,7 +64,7 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
-            self.messages.append(record.getMessage())
+            self.messages.append(with_options(record.getMessage()))
 
     def __enter__(self) -> _Warnings:
         logging.getLogger().addHandler(self)

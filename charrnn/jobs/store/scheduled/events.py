@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, or_, se
 
 from charrnn.errors import shorten, storable
 from charrnn.jobs.job.json_object import JsonObject, iso_time
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.schedule import Outcome, Slot, decisive
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
 from charrnn.jobs.store.tables import WITH_HOOK, jobs, schedules, slots
@@ -51,7 +52,7 @@ class Event:
     then_version: str | None = None
 
     def to_dict(self) -> JsonObject:
-        reason = None if self.reason is None else shorten(str(self.reason))
+        reason = None if self.reason is None else shorten(with_options(str(self.reason)))
         return {
             "schedule": self.slot.schedule,
             "time": iso_time(self.slot.at),
