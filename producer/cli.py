@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer._click.exceptions import NoSuchOption
 from typer.core import TyperCommand, TyperGroup
 
 from charrnn.errors import CharrnnError
@@ -116,6 +117,10 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # how Pydantic, which reads choices, begins
+            raise
+        except NoSuchOption as error:  # or a seed, such as "---"
+            if error.ctx and error.ctx.command.name == "sample" and not error.possibilities:
+                error.message += ". A seed that begins with - stands behind --: charrnn-jobs sample MODEL -- SEED"
             raise
 
 

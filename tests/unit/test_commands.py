@@ -11,9 +11,10 @@ from typing import get_args
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import producer.commands
-from producer.cli import COMMANDS, load
+from producer.cli import COMMANDS, app, load, with_dashes
 from producer.completion.answer import WORDS
 from producer.completion.words import words
 from producer.examples import EXAMPLES
@@ -68,3 +69,24 @@ def test_every_option_has_a_help_that_starts_with_a_capital_and_a_word_for_its_v
 
 def test_every_command_has_examples() -> None:
     assert set(EXAMPLES) == set(commands())
+
+
+@pytest.mark.parametrize(
+    ("words", "hinted"), [(("md", "---"), True), (("md", "-Hello"), True), (("md", "--temprature", "1"), False)]
+)
+def test_a_seed_that_begins_with_a_dash_is_explained(words: tuple[str, ...], hinted: bool) -> None:
+    done = CliRunner().invoke(app, ["sample", *words])
+    said = " ".join(done.output.replace("│", " ").split())
+    assert (done.exit_code, "No such option" in said) == (2, True)
+    assert ("A seed that begins with - stands behind --: charrnn-jobs sample MODEL -- SEED" in said) == hinted
+
+
+def test_messages_of_the_library_name_the_options_of_the_command() -> None:
+    for command, message, shown in (
+        ("submit", "top_k must be a whole number", "--top-k must be a whole number"),
+        ("submit", "Use `unknown` drop", "Use --unknown drop"),
+        ("results", "`where` 't' has no '='", "--where 't' has no '='"),
+        ("schedules", "catch_up must be one of", "--catch-up must be one of"),
+        ("train", "seeds.jsonl: line 1: top_k must be", "seeds.jsonl: line 1: top_k must be"),
+    ):
+        assert with_dashes(message, load(command)) == shown
