@@ -54,6 +54,7 @@ LIST_UNROLL = 32  # of a list, most of whose lines are shorter
 MIN_STEPS = 8  # in an epoch
 MIN_UNROLL = 8  # characters; fewer teach no word
 FEW, FEW_IN_LIST = 20_000, 1_000  # characters; with fewer, a warning tells what to expect
+LITTLE, MUCH_RESERVED = 1_000, 0.25  # characters, and a share: a text that can spare no validation text
 MEMORIZING_STEPS, MEMORIZED_STREAM = 2_500, 5_000  # steps, and characters of a stream, without a validation text
 
 logger = logging.getLogger(__name__)
@@ -126,11 +127,24 @@ def _steps(values: Mapping[str, Any], num_characters: int) -> int:
     return steps
 
 
-def warn_of_size(num_characters: int, *, lines: bool) -> None:
-    """Log a warning if a training text is too small to learn words from."""
+def warn_of_size(num_characters: int, num_reserved: int, *, lines: bool) -> None:
+    """Log a warning if a training text is too small to learn words from, or too small to reserve part of it.
+
+    Args:
+        num_characters: length of the training text.
+        num_reserved: characters of the text that were reserved for validation, but by nobody's request.
+        lines: whether each line is a text of its own.
+    """
     if num_characters < (FEW_IN_LIST if lines else FEW):
         logger.warning(
             "The training text has %s. Expect words that look like its words, and hardly any that make sense: whole "
             "words take about 100,000 characters, sentences 1,000,000",
             counted(num_characters, "character"),
+        )
+    total = num_characters + num_reserved
+    if num_reserved and (total < LITTLE or num_reserved > MUCH_RESERVED * total):
+        logger.warning(
+            "Of the %s, %s reserved for validation. To train on all of them, use `validation` none",
+            counted(total, "character"),
+            f"{num_reserved:,} are" if num_reserved > 1 else "1 is",
         )

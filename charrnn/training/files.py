@@ -84,7 +84,7 @@ def train(  # noqa: PLR0913  # the library's one function for training, with wha
             baseline(text.chunks(), text.num_characters, held_out, lines=lines)  # warns if the texts differ
     before = start.network if start else None
     network, training = fit(chosen, text.num_characters, size=size, lines=lines, reserved=reserved, start=before)
-    warn_of_size(text.num_characters, lines=lines)
+    warn_of_size(text.num_characters, 0 if validation else len(held_out), lines=lines)
     trainer = Trainer(corpus, network, training, start)
 
     def report(progress: Progress) -> bool:

@@ -155,7 +155,7 @@ def training_line(spec: TrainSpec) -> str:
     start = f", from {spec.start}" if spec.start else ""
     windows = f" in {count_windows(spec.characters, n.max_len, t.stride):,} windows of {n.max_len}" if n.max_len else ""
     recurrent = f" and {n.recurrent_dropout:g} recurrent" if n.recurrent_dropout else ""
-    lines = ", each line a text of its own" if n.lines else ""
+    lines = ", each line a text of its own" if n.lines else "" if n.max_len else ", read as one continuous text"
     rows = f", batches of {t.batch} x {n.max_len or t.unroll} characters" if t.batch else ""
     limit = f" or {t.max_minutes:g} minutes" if t.max_minutes is not None else ""
     source = f" ({spec.validation_source})" if spec.validation_source else ""

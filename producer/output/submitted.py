@@ -43,10 +43,9 @@ def submitted(job: SubmittedJob, *, json: bool, quiet: bool, waits: bool) -> Non
 def _train(job: SubmittedJob, spec: TrainSpec) -> None:
     console.note(f"{f'job {job.id}' if job.id else 'dry run'}: train {spec.model} on {training_line(spec)}")
     guessed = ", guessed from the network's size" if job.estimate.guessed else ""
-    console.note(
-        f"training takes about {console.duration(job.estimate.seconds)} on one device{guessed}, or less if the "
-        f"validation loss stops improving"
-    )
+    stops = spec.training.patience < spec.training.epochs
+    early = ", or less if the validation loss stops improving" if stops else ""
+    console.note(f"training takes about {console.duration(job.estimate.seconds)} on one device{guessed}{early}")
 
 
 def _generate(job: SubmittedJob, spec: GenerateSpec) -> None:

@@ -67,8 +67,27 @@ def test_a_very_small_text_is_warned_of(
     warned: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    warn_of_size(characters, lines=lines)
+    warn_of_size(characters, 0, lines=lines)
     assert caplog.text.count("Expect words that look like its words") == warned
+
+
+@pytest.mark.parametrize(
+    ("characters", "reserved", "advised"),
+    [
+        (137, 136, True),
+        (900, 99, True),
+        (901, 99, False),
+        (30_000, 10_000, False),
+        (30_000, 10_001, True),
+        (900, 0, False),
+    ],
+)
+def test_a_text_that_can_spare_no_validation_text_is_warned_of(
+    characters: int, reserved: int, advised: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_size(characters, reserved, lines=True)
+    text = f"Of the {characters + reserved:,} characters, {reserved:,} are reserved for validation. To train on all"
+    assert caplog.text.count(text) == caplog.text.count("use `validation` none") == advised
 
 
 def test_a_model_of_windows_is_fine_tuned_in_its_way() -> None:

@@ -15,13 +15,15 @@ from rich.text import Text
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import PartProgress, RunningPart, SamplingProgress
 from charrnn.jobs.job.report import ReportSummary, Seconds, TemperatureSummary
+from charrnn.jobs.job.sizing import TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.states import JobState
 from charrnn.jobs.job.tallies import LongestCopy
 from charrnn.jobs.job.views import Engine, JobStatus
-from charrnn.options import SamplingOptions
+from charrnn.jobs.submit.submitted import Submitted
+from charrnn.options import SamplingOptions, TrainingOptions
 from charrnn.training.progress import EpochMetrics, Progress
-from producer.output import console, results
+from producer.output import console, results, submitted
 from producer.output import jobs as render
 from producer.output import progress as following
 from tests.fixtures.store import train_spec
@@ -365,6 +367,16 @@ def test_notes_are_not_output(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_error_is_shown_unaltered(capsys: pytest.CaptureFixture[str]) -> None:
     console.fail("[/] is not valid")
     assert capsys.readouterr() == ("", "error: [/] is not valid\n")
+
+
+def test_a_training_without_early_stopping_takes_the_whole_time(capsys: pytest.CaptureFixture[str]) -> None:
+    for patience, early in ((9, True), (10, False)):
+        spec = replace(train_spec(), training=TrainingOptions(epochs=10, patience=patience))
+        job = Submitted(id=None, spec=spec, estimate=TrainingEstimate(seconds=60, guessed=False))
+        submitted.submitted(job, json=False, quiet=False, waits=False)
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("on one device, or less if the validation loss stops improving" in said) == early
+        assert "9,999 characters, read as one continuous text, 500 for validation" in said
 
 
 def test_status_tells_the_time_left_of_a_training(capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,7 +141,8 @@ def _prepare(
         start=version.network if version else None,
     )
     training.choose_batch_size(network, text.num_characters)
-    warn_of_size(text.num_characters, lines=lines)
+    chosen = reserved and frozen is None and not given
+    warn_of_size(text.num_characters, len(validation) if chosen else 0, lines=lines)
     return TrainSpec(
         model=request.model,
         vocabulary=text.vocabulary.characters,
