@@ -57,7 +57,7 @@ class TextError(InputError):
 
 
 class SeedError(InputError):
-    """A seed has characters outside the model's vocabulary. Other seeds of the job can be sampled."""
+    """A seed has characters outside the model's vocabulary. Other seeds can be sampled."""
 
 
 class ModelFileError(InputError):

@@ -144,7 +144,7 @@ def warn_of_size(num_characters: int, num_reserved: int, *, lines: bool) -> None
     total = num_characters + num_reserved
     if num_reserved and (total < LITTLE or num_reserved > MUCH_RESERVED * total):
         logger.warning(
-            "Of the %s, %s reserved for validation. To train on all of them, use `validation` none",
-            counted(total, "character"),
-            f"{num_reserved:,} are" if num_reserved > 1 else "1 is",
+            "%s of %s reserved for validation. To train on all of them, use `validation` none",
+            f"{num_reserved:,}",
+            f"{counted(total, 'character')} {'are' if num_reserved > 1 else 'is'}",
         )

@@ -61,7 +61,7 @@ def export(
     if count is None:  # the reader of a pipe had enough
         return
     if earlier and read and not count:
-        console.note(f"no row was added: {output} has the seeds of all rows, by id. Write others to another file")
+        console.note(f"no row was added: {output} has the seeds of all rows. Write others to another file")
     elif earlier:
         console.note(f"{counted(count, 'row')} added. Rows of seeds that the file had before were left out")
     elif not count:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
-from charrnn.errors import InputError
+from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
 from charrnn.jobs.rows.formats import FORMATS, SUFFIXES, format_of
@@ -100,6 +100,8 @@ def _submit(wanted: Submission) -> None:
 def _export(client: Client, job: int, output: Path, format: str) -> None:
     try:
         export(traced(client, job, client.results(job)), format, output)
+    except DamagedError:
+        raise
     except InputError as error:  # the disk has become full meanwhile
         raise InputError(f"{error}. The texts are kept: charrnn-jobs results {job} -o FILE") from error
 

@@ -17,7 +17,6 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
 
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
-from charrnn.backend import TENSORFLOW, choose_backend
 from charrnn.errors import CharrnnError, InputError
 from charrnn.jobs import programs, streams
 from charrnn.jobs.job.specs import QUEUES
@@ -44,7 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     for category in (SecurityWarning, CPendingDeprecationWarning):
         warnings.filterwarnings("ignore", category=category)
     try:
-        _leave_out_keras()
         worker = Worker(Settings.from_env(os.environ), options.devices, _queues(options.queues))
         code = worker.run(again=options.again)
         if code and not is_draining():  # Celery's code after Ctrl-C is not 0 either
@@ -54,14 +52,6 @@ def main(arguments: Sequence[str]) -> int:
     except CharrnnError as error:
         logs.fail(error)
         return programs.exit_code(error)
-
-
-def _leave_out_keras() -> None:
-    """Keep TensorFlow from importing Keras and JAX, which no worker needs beside it. Where both are installed, they are
-    a third of its import (0.9 of 2.7 s of CPU time) and 190 of its 680 MB in each child."""
-    if choose_backend() == TENSORFLOW:
-        for name in ("keras", "jax"):
-            sys.modules[name] = None  # type: ignore[assignment]  # an import finds nothing
 
 
 def _start_again(arguments: Sequence[str]) -> NoReturn:

@@ -150,7 +150,7 @@ class Worker:
                     raise
                 else:
                     self.devices = others
-                    logger.error("device %s is left out until this worker is started again", error.device)
+                    logger.error("device %s is left out until this worker restarts", error.device)
 
     def _wait_for_store(self) -> None:
         """Wait until broker, store and files answer."""

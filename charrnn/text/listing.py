@@ -122,7 +122,7 @@ def _advise(given: str, folder: Path, files: list[Path]) -> str:
     suffix, _ = counts[0]
     deep = any(file.parent != folder for file in files if file.suffix == suffix)
     pattern = Path(glob.escape(given), "**" if deep else "", f"*{glob.escape(suffix)}")
-    return f"It has {shown}. To read these, pass a pattern, such as {shlex.quote(str(pattern))}"
+    return f"It has {shown}. To read the {suffix} files, pass a pattern: {shlex.quote(str(pattern))}"
 
 
 def _list_files(path: Path) -> tuple[list[Path], list[Path]]:

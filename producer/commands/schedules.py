@@ -197,7 +197,8 @@ def _request(command: list[str]) -> Request:
     """Return the request that one command would submit, with absolute paths."""
     if command and PurePath(command[0]).name == PROGRAM:
         raise InputError(
-            f"Leave out {command[0]}: a schedule begins with train or submit, such as: -- train speeches texts/"
+            f"The command begins with {command[0]}. Expected train or submit, such as: -- train speeches texts/. Leave "
+            f"out {command[0]}"
         )
     if not command or command[0] not in SCHEDULED:
         raise InputError(

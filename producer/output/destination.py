@@ -76,6 +76,6 @@ def _resolve(path: Path) -> Path:
 
 def _is_written_directly(path: Path) -> bool:
     folders = path.absolute().parts[1:3]
-    if path.is_symlink() and folders[0] in ("dev", "proc") and folders != ("dev", "shm"):  # which is a disk like any
+    if path.is_symlink() and folders[0] in ("dev", "proc") and folders != ("dev", "shm"):  # a folder like any
         return True
     return path.exists() and not path.is_file()

@@ -99,7 +99,7 @@ def _sampled(slot: ShownSlot) -> str:
     if made and slot.then_outcome and slot.then_outcome.name not in (None, made):
         source = f"samples from the champion, since {made} did not replace it"
     reason = slot.then_outcome and slot.then_outcome.reason
-    return f"{reason}; {source}" if reason else source
+    return f"{with_options(reason)}; {source}" if reason else source
 
 
 def requested(schedule: StoredSchedule) -> str:
@@ -118,6 +118,6 @@ def _summary(slot: ShownSlot) -> Text:
     run = slot.decisive
     words = f"{run.verdict if run else 'deleted'}: {console.counted_ids('job', slot.jobs)}"
     if run and run.reason:
-        words += f"; job {run.job}: {run.reason}"
+        words += f"; job {run.job}: {with_options(run.reason)}"
     made = slot.outcome.name if slot.outcome and slot.outcome.gate else None
     return console.state(f"{words}; {made}: {reason}" if made else words)

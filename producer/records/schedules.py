@@ -44,7 +44,8 @@ class ShownSlotRecord(SlotRecord):
     then_version: str | None
     """The version that the job after the training samples from."""
     run_state: str
-    """The state of the run: that of its first job that did not succeed. "failed" also if rows failed."""
+    """The state of the run: that of its first job that did not succeed, or of its last one. "failed" also if rows
+    failed; "deleted" if all of its jobs were."""
     run_reason: str | None
     """Why the run did not succeed or has no job."""
 
@@ -151,6 +152,6 @@ def _shown_slot(shown: ShownSlot) -> ShownSlotRecord:
         gate=outcome.gate if outcome else None,
         then_state=following.job_state if following else None,
         then_version=following.name if following else None,
-        run_state=run.verdict if run else shown.state,
-        run_reason=run.reason if run else shown.reason,
+        run_state=run.verdict if run else "deleted" if shown.jobs else shown.state,
+        run_reason=run.reason if run else None if shown.jobs else shown.reason,
     )

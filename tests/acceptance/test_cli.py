@@ -306,11 +306,10 @@ sys.exit(main(["--devices", "cpu"]))
     [
         (("safetensors",), (4, 0), "A worker needs safetensors. Install the cpu extra"),
         (("jax", "tensorflow"), (4, 0), "TensorFlow or JAX is not installed. Install the cpu extra, with TensorFlow,"),
-        (
-            ("safetensors",),
-            (3, 11),
-            r"A worker needs Python 3\.11 to 3\.13, .* This is Python 3\.1[1-3]\.",
-        ),  # as on 3.14
+        *(
+            (missing, (3, 11), r"A worker needs Python 3\.11 to 3\.13, .* This is Python 3\.1[1-3]\.")  # as on 3.14
+            for missing in (("safetensors",), ("jax", "tensorflow"))
+        ),
     ],
 )
 def test_a_worker_without_the_model_s_library_does_not_start(

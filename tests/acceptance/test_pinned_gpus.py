@@ -254,7 +254,7 @@ def test_a_worker_that_restarts_goes_on_without_a_gpu_that_stays_in_use() -> Non
         # Catches: GPUs that wait for ever for one of which a child does not end
         expected = ["device 0", "device 2", "device cpu"]
         until(lambda: sorted(device for _, device in children(machine)) == expected, "the children on other GPUs")
-        assert "device 1 is left out until this worker is started again" in Path(log.name).read_text()
+        assert "device 1 is left out until this worker restarts" in Path(log.name).read_text()
         health, now = machine.path / "health" / f"{socket.gethostname()}-{worker.pid}", time.time()
         # Catches: a worker that is taken for one that hangs, since children are missing
         until(lambda: health.stat().st_mtime > now, "a sign of life of all children")

@@ -71,7 +71,7 @@ def store(*seeds: Any) -> None:
         (lambda: schedule(request=None), "request must be a TrainRequest or a GenerateRequest. Received: None"),
         (lambda: schedule(then=REQUEST), "then must be a GenerateRequest. Received: TrainRequest"),
         (lambda: schedule(name=7), "The schedule's name must be a string. Received: 7"),
-        (lambda: schedule(on_success=7), "The hook on_success must be a string. Received: 7"),
+        (lambda: schedule(on_success=7), "The hook `on_success` must be a string. Received: 7"),
         (lambda: Cron(untyped(5)), "expression must be a string. Received: 5"),
         (lambda: Cron("@daily", untyped(None)), "timezone must be a string. Received: None"),
         (lambda: check_name("The model's name", untyped(None)), "The model's name must be a string. Received: None"),

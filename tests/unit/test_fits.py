@@ -86,7 +86,7 @@ def test_a_text_that_can_spare_no_validation_text_is_warned_of(
     characters: int, reserved: int, advised: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     warn_of_size(characters, reserved, lines=True)
-    text = f"Of the {characters + reserved:,} characters, {reserved:,} are reserved for validation. To train on all"
+    text = f"{reserved:,} of {characters + reserved:,} characters are reserved for validation. To train on all"
     assert caplog.text.count(text) == caplog.text.count("use `validation` none") == advised
 
 

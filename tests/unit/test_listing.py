@@ -111,7 +111,7 @@ def test_the_order_of_files_does_not_depend_on_the_order_of_paths(tmp_path: Path
 @pytest.mark.parametrize(("name", "why"), [
     ("gone.txt", "no such file"),
     ("gone*", "a pattern that no file matches"),
-    ("empty", r"a folder without \.txt files\. It has 1 \.md file\. To read these, pass a pattern, such as \S+/\*\.md"),
+    ("empty", r"a folder without \.txt files\. It has 1 \.md file\. To read the \.md files, pass a pattern: \S+\.md"),
     ("bare", r"a folder without \.txt files. Expected text files or folders of them"),
 ])  # fmt: skip
 def test_a_path_that_names_no_file_is_refused(tmp_path: Path, name: str, why: str) -> None:
@@ -126,11 +126,11 @@ def test_a_folder_without_text_files_says_what_it_has(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     make_files(tmp_path, *(f"my [notes]/{number}.md" for number in range(15)), "my [notes]/a.rst", "deep/er/b.md")
     for folder, shown in (
-        ("my [notes]", "It has 15 .md files, 1 .rst file. To read these, pass a pattern, such as 'my [[]notes]/*.md'"),
-        ("deep", "It has 1 .md file. To read these, pass a pattern, such as 'deep/**/*.md'"),
+        ("my [notes]", "It has 15 .md files, 1 .rst file. To read the .md files, pass a pattern: 'my [[]notes]/*.md'"),
+        ("deep", "It has 1 .md file. To read the .md files, pass a pattern: 'deep/**/*.md'"),
     ):
         with pytest.raises(TextError) as refused:
             expand([folder])
         assert shown in str(refused.value)
-        (pattern,) = shlex.split(str(refused.value).rpartition("such as ")[2])
+        (pattern,) = shlex.split(str(refused.value).rpartition("a pattern: ")[2])
         assert {file.suffix for file in expand([pattern])} == {".md"}

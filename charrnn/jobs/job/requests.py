@@ -183,17 +183,17 @@ REQUESTS: dict[str, type[TrainRequest] | type[GenerateRequest]] = {
 }
 
 
-NAMES = {"start": "from", "temperatures": "temperature", "preview_temperatures": "preview-temperature"}
+OPTION_NAMES = {"start": "from", "temperatures": "temperature", "preview_temperatures": "preview-temperature"}
 """The options of the command line whose names are not those of their fields."""
 
 
 def option_name(field: str) -> str:
     """Return the option of the command line for a field of a request or of its options."""
-    return f"--{NAMES.get(field, field).replace('_', '-')}"
+    return f"--{OPTION_NAMES.get(field, field).replace('_', '-')}"
 
 
 def with_options(reason: str) -> str:
-    """Return why a run failed, with the parameters of the library, which stand in backticks, as options: `encoding` as
+    """Return a message with the parameters of the library, which stand in backticks, as options: `encoding` as
     --encoding."""
     return re.sub(r"`([a-z_]+)`", lambda found: option_name(found[1]), reason)
 

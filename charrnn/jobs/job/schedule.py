@@ -100,13 +100,13 @@ def is_url(hook: str) -> bool:
 def _check_hook(name: str, hook: str | None) -> None:
     if hook is None:
         return
-    check_storable(f"The hook {name}", hook)
+    check_storable(f"The hook `{name}`", hook)
     if not hook.strip() or len(hook) > MAX_HOOK:
         raise InputError(f"{name} must be a command or a URL of 1 to {MAX_HOOK:,} characters. Received: {len(hook):,}")
     scheme = re.match(SCHEME, hook.lstrip())
     if scheme and not is_url(hook):
         raise InputError(
-            f"{name} begins with {hook[:40]!r}, to which nothing can be posted. Expected a shell command, or a URL "
+            f"`{name}` begins with {hook[:40]!r}, to which nothing can be posted. Expected a shell command, or a URL "
             f"that begins with http:// or https://"
         )
     url = HOOK_URL + r"[^\s/?#@]+([/?#]\S*)?"

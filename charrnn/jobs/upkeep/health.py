@@ -36,9 +36,8 @@ class Pulse:
         self._beats = RawArray("d", children)  # seconds of the monotonic clock, which processes of a host share
         self._pids = RawArray("l", children)  # 0: not started yet
         self._stale_s = stale_s(settings)
-        for child in range(children):
-            self._beats[child] = time.monotonic()
         self._file = _hold(settings.home, stale_s(settings))
+        self.expect(children)
 
     def beat(self, child: int) -> None:
         """Record that this child makes progress. Called in the child."""
