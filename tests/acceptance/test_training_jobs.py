@@ -80,7 +80,7 @@ def test_passages_of_the_documents_are_validation(stack: Home, corpus: Path, tra
     assert spec["validation_source"] == f"{len(pieces)} passages spread over the text"
     shown = " ".join(stack.ok("models", "show", "several").split())
     assert f"n-gram baseline {spec['baseline']:.4f} nats/char" in shown
-    assert f"characters, {spec['validation_characters']:,} for validation ({spec['validation_source']})" in shown
+    assert f" text, {spec['validation_characters']:,} for validation ({spec['validation_source']})" in shown
 
 
 NAMES = sorted({word.capitalize() for text in topics.values() for word in text.split() if word.isalpha()})
