@@ -290,6 +290,7 @@ def _run_tool(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 if __name__ == "__main__":
+    leave_out_unneeded()
     if failure := try_device():
         print(failure)  # noqa: T201
         sys.exit(1)
