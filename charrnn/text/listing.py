@@ -113,7 +113,7 @@ def _explain_no_files(path: Path) -> str:
 
 
 def _advise(given: str, folder: Path, files: list[Path]) -> str:
-    """Return what to pass in the place of a path, by the files with other names that its folder has."""
+    """Return which other files a folder without text files has, and the pattern that reads the most of them."""
     suffixes = Counter(file.suffix for file in files if file.suffix)
     if not suffixes:
         return "Expected text files or folders of them"
