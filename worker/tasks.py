@@ -16,6 +16,7 @@ from charrnn.errors import InputError, LeaseLostError, SeedError, TrainingError,
 from charrnn.jobs import tracing
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.job.part import Part
+from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import PartState
 from worker.child import Child
@@ -86,7 +87,7 @@ def _end(child: Child, queue: str, reason: str) -> NoReturn:
 def _do_next(child: Child, queue: str) -> bool:
     """Claim a part and run it. Return False if none waits."""
     began = time.time_ns()
-    part = child.leases.claim(queue, child.owner)
+    part = child.leases.claim(queue, child.owner, device_kind(child.device))
     if part is None:
         return False
     claimed = about(part, "claimed")

@@ -308,3 +308,24 @@ def test_a_worker_on_the_cpu_does_not_query_gpus() -> None:
     with make_machine("0") as machine, machine.up():
         assert machine.told("import") == []
         assert [device for _, device in children(machine)] == ["device cpu"]
+
+
+@pytest.mark.slow("test_an_attempt_that_ends_early_gives_back_the_parts")
+def test_a_gpu_claims_several_parts_that_were_sized_for_a_cpu(untrained: str, tmp_path: Path) -> None:
+    with make_machine("0", visible="0") as machine:
+        machine.ok("models", "import", untrained)
+        rows = ("-m", "tiny", "-n", "9000", "-l", "20", "--rng-seed", "3")
+        with machine.up("--queues", "train"):  # no device samples yet: three parts of two seconds of a CPU
+            killed, calm = (machine.ok("submit", *rows).strip() for _ in range(2))
+        machine.settings["CHARRNN_CRASH_AT"] = f"written/0:kill:{tmp_path / 'crashed'}"
+        with machine.up("--devices", "0"):
+            for job in (killed, calm):
+                machine.ok("wait", job, "--timeout", "100s")
+        # Catches: a GPU that claims one part; parts that stay joined after a failure, and would keep a CPU for hours
+        assert [machine.part(job)[name] for job in (killed, calm) for name in ("span", "rows", "token")] == [
+            *(1, 3000, 2),  # cut into three of one size
+            *(3, 9000, 1),
+        ]
+        assert {machine.json("status", job)["parts_total"] for job in (killed, calm)} == {3}
+        assert machine.ok("results", killed) == machine.ok("results", calm)
+        assert machine.ok("results", calm).count("\n") == 9000

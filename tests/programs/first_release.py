@@ -15,7 +15,8 @@ from sqlalchemy import Connection, text
 from charrnn.jobs.store.database import Database
 
 OWNER = "first-release"
-FIELDS = {"model", "version", "seeds", "num_seeds", "rows", "characters", "sampling", "batches", "part_rows"}
+FIELDS = {"model", "version", "seeds", "num_seeds", "rows", "characters", "sampling", "batches"}
+FIELDS |= {"part_rows", "gpu_rows"}
 SHOW_LIFE = """
 insert into workers (owner, host, pid, device, queues, seen_at) values (:owner, 'here', 1, 'cpu', '["generate"]', :now)
 """

@@ -38,6 +38,7 @@ SPEC = GenerateSpec(
     sampling=SamplingOptions(temperatures=(0.5,), stop=("\n",), top_k=5, precision="bfloat16", rng_seed=7),
     batches={"cpu": 256, "gpu": 4096},
     part_rows=12_800,
+    gpu_rows=12_800,
 )
 GENERATE = JobStatus(
     id=7,

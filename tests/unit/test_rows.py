@@ -45,6 +45,7 @@ def make_spec(num_seeds: int, temperatures: int, samples: int) -> GenerateSpec:
         sampling=sampling,
         batches={"cpu": 1, "gpu": 1},
         part_rows=50,
+        gpu_rows=50,
     )
 
 

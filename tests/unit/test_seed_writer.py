@@ -53,7 +53,7 @@ def test_a_job_records_the_options_of_its_seeds() -> None:
         "request": GenerateRequest(model="speeches"),
         "after": None,
         "key": None,
-        "fleet": Fleet(1, "cpu", None, None),
+        "fleet": Fleet({"cpu": 1}, {}, None),
     }
     plan = Plan(**facts, sampling=SAMPLING, target=target)  # type: ignore[arg-type]
     # Catches: a job that is given to workers that do not know an option of its seeds

@@ -22,6 +22,7 @@ GENERATE = GenerateSpec(
     sampling=SamplingOptions(temperatures=(0.2, 1.0, 1.5), samples=4, length=9, rng_seed=11),
     batches={"cpu": 64, "gpu": 256},
     part_rows=3200,
+    gpu_rows=25600,
 )
 TRAIN = TrainSpec(
     model="speeches",

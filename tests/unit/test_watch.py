@@ -17,6 +17,7 @@ from worker.parts.watch import COMPILING, WORKING, WRITING, Interrupted, Watch, 
 
 SETTINGS = Settings(home=Path("/none"), lease_s=30.0, stall_s=120.0)
 PART = Part(
+    span=1,
     id=1,
     job=1,
     number=0,

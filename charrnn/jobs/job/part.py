@@ -86,6 +86,7 @@ class Part(PartRows):
     id: int
     job: int
     number: int
+    span: int  # parts of the job that it stands for: a GPU claims several at once
     token: int
     attempt: int  # from 1
     spec: TrainSpec | GenerateSpec

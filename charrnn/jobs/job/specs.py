@@ -121,6 +121,7 @@ class GenerateSpec:
     sampling: SamplingOptions  # options that a seed may override for its rows
     batches: Mapping[str, int]  # batch size in slots by kind of device; stored, since a row's text may depend on it
     part_rows: int
+    gpu_rows: int  # most rows that a GPU claims at once, as several parts
 
     @property
     def parts(self) -> int:
@@ -152,7 +153,7 @@ class GenerateSpec:
                 check_integer(f"batches.{kind}", values["batches"][kind], 1, MAX_BATCH)
             spec = cls(**{**values, **parts})
             check_types(spec)
-            for name in ("num_seeds", "rows", "characters", "part_rows"):
+            for name in ("num_seeds", "rows", "characters", "part_rows", "gpu_rows"):
                 if getattr(spec, name) < 1:
                     raise ValueError(f"{name} is {getattr(spec, name)}")
             return spec

@@ -99,7 +99,7 @@ class Results:
         stop = self.spec.rows if stop is None else min(stop, self.spec.rows)
         wanted = (PartState.FAILED,) if failed else (PartState.DONE, PartState.FAILED)
         if first < stop:
-            found = self._parts(first - first % self.spec.part_rows, stop, follow)
+            found = self._parts(first, stop, follow)
             parts = (part for part in found if part.state in wanted)
             for part, data in self._fetched(parts, 0 if follow else self.files.parallel_reads):
                 lines = self._part_lines(part, data)
@@ -120,7 +120,8 @@ class Results:
             )
 
     def _parts(self, row: int, stop: int, follow: bool) -> Iterator[StoredPart]:
-        """Yield the parts from the one that begins at `row` on. One that is waited for may be split meanwhile."""
+        """Yield the parts from the one that has `row` on. One that is waited for may be split meanwhile, and some that
+        were passed over, since they were not done, may be one with those behind them on the next page."""
         while row < stop:
             page = self.store.parts(self.job_id, first=row)
             if not page:
@@ -128,7 +129,8 @@ class Results:
             for part in page:
                 if row >= stop:
                     break
-                if part.first_row != row or part.rows < 1:
+                begins = part.first_row == row or (part is page[0] and _has(part, row))
+                if not begins or part.rows < 1:
                     raise self._damaged(f"no part begins with row {row:,}, or that part has no rows")
                 if follow and part.state in UNFINISHED:
                     time.sleep(POLL_S)
@@ -187,6 +189,10 @@ class Results:
 
     def _damaged(self, what: str) -> DamagedError:
         return DamagedError(f"The database is damaged at job {self.job_id}: {what}")
+
+
+def _has(part: StoredPart, row: int) -> bool:
+    return isinstance(part.first_row, int) and part.first_row <= row < part.first_row + part.rows
 
 
 def _is_of(part: StoredPart, output: FileRef) -> bool:

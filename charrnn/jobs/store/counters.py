@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, func, select
 
+from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.states import DIED, HUNG, OUT_OF_MEMORY, PartState
 from charrnn.jobs.store.database import add_up
@@ -48,11 +49,12 @@ class Series:
     bucket: str = ""
 
 
-def sampled(queue: str, model: str, rows: int, report: Report, device_kind: str) -> Mapping[Series, float]:
+def sampled(part: Part, report: Report, device_kind: str) -> Mapping[Series, float]:
     """Return the counts of a sampled part."""
+    model = part.spec.model
     counts: dict[Series, float] = {
-        Series(PARTS_DONE, queue): 1,
-        Series(ROWS, model, device_kind): rows,
+        Series(PARTS_DONE, part.spec.QUEUE): part.span,
+        Series(ROWS, model, device_kind): part.rows,
         Series(CHARACTERS, model, device_kind): report.characters,
     }
     for phase, seconds in asdict(report.seconds).items():

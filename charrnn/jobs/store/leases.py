@@ -37,13 +37,13 @@ from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import Part, PartProgress
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.sizing import device_kind
-from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION
+from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION, GenerateSpec
 from charrnn.jobs.job.states import DIED, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store import counters
-from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases
+from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases, join
 from charrnn.jobs.store.database import NOW, count_rows, limited, upsert
 from charrnn.jobs.store.events import UNKNOWN
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
@@ -63,11 +63,12 @@ from charrnn.jobs.store.tables import (
 )
 from charrnn.jobs.store.turns import BY_SUBMITTER, Turn, in_turn, parse, pass_turn, take_turn
 from charrnn.release import release
+from charrnn.sampling.defaults import CPU, GPU
 from charrnn.training.progress import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
-PART_COLUMNS = {"id", "job", "number", "token", "attempts", "first_row", "rows", "frame_offset", "frame_row"}
+PART_COLUMNS = {"id", "job", "number", "span", "token", "attempts", "first_row", "rows", "frame_offset", "frame_row"}
 """The columns of a part that a worker gets as they are."""
 
 CHECKPOINT_VERSION = SINCE.get("Checkpoint", 1)
@@ -80,31 +81,38 @@ class Leases:
         self.store = store
         self.lease_ms = round(lease_s * 1000)
 
-    def claim(self, queue: str, owner: str) -> Part | None:
+    def claim(self, queue: str, owner: str, kind: str = CPU) -> Part | None:
         """Lease the first waiting part of the job whose turn it is, of the submitter whose turn it is, among those of
-        the highest priority."""
+        the highest priority. A GPU gets the parts after it too, as one: see `join`.
+
+        Args:
+            kind: of the device, "cpu" or "gpu".
+        """
         with self.store.write() as connection:
             begins = False
             for job in in_turn(connection, queue):
                 if not take_turn(connection, job):  # the job before the part, as locks are ordered
                     begins = True
-                elif part := self._take(connection, job, owner):
+                elif part := self._take(connection, job, owner, kind):
                     return part
             # Only jobs are left that other claims begin just now: it waits for these claims.
             for job in in_turn(connection, queue) if begins else ():
                 take_turn(connection, job, wait=True)
-                if part := self._take(connection, job, owner):
+                if part := self._take(connection, job, owner, kind):
                     return part
         return None
 
-    def _take(self, connection: Connection, job: Turn, owner: str) -> Part | None:
+    def _take(self, connection: Connection, job: Turn, owner: str, kind: str) -> Part | None:
         """Lease and return the job's first waiting part, or None if others were quicker."""
         values = {"of_job": job.id, "by_owner": owner, "lease_ms": self.lease_ms}
         row = connection.execute(_leasing(), values).one_or_none()
         if row is None:
             return None
         pass_turn(connection, job)
-        return _part(row, job)
+        part = _part(row, job)
+        if kind == GPU and isinstance(part.spec, GenerateSpec):
+            return join(connection, part, part.spec.gpu_rows)
+        return part
 
     def heartbeat(self, part: Part, progress: PartProgress, life: SignOfLife | None = None) -> bool:
         """Extend the lease and store the progress. Return whether the job should be cancelled.
@@ -161,10 +169,10 @@ class Leases:
             add_report(connection, part.job, report)
             _count_engine(connection, part.job, device, report.precision)
             added = {"rows_done": part.rows, "characters": report.characters}
-            ended = end_parts(connection, part.job, 1, **added)
-            done = counters.sampled(part.spec.QUEUE, part.spec.model, part.rows, report, device_kind(device))
+            ended = end_parts(connection, part.job, part.span, **added)
+            done = counters.sampled(part, report, device_kind(device))
             counters.add(connection, done)
-        if ended or part.number % MERGED == MERGED - 1:
+        if ended or part.number // MERGED != (part.number + part.span) // MERGED:
             with suppress(UnreachableError), self.store.write(durable=False) as connection:  # the part is committed
                 merge_reports(connection, part.job)
 
@@ -192,9 +200,9 @@ class Leases:
         """Release a part: requeue it without counting the attempt, or end it if its job was cancelled."""
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
-            attempts = max(self._lock_part(connection, part).attempts - 1, 0)
-            again = {} if cancelled else {"attempts": attempts}
-            return end_lease(connection, part, cancelled, failed=False, **again)
+            row = self._lock_part(connection, part)
+            again = {} if cancelled else {"attempts": max(row.attempts - 1, 0)}
+            return end_lease(connection, row, cancelled, failed=False, **again)
 
     def fail(self, part: Part, reason: str, *, permanent: bool = False, of_a_row: bool = False) -> PartState:
         """End an attempt. The part is queued again, split, or failed: see `end_attempt`."""

@@ -13,7 +13,7 @@ from dataclasses import fields
 from math import isclose
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError
 from charrnn.jobs import private
@@ -160,8 +160,10 @@ class Store(Database):
             return set(connection.execute(query).scalars())
 
     def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> list[StoredPart]:
-        """Return one page of a job's parts in order, from the row `first` on; all, or only those in `states`."""
-        query = select(parts).where(parts.c.job == job_id, parts.c.first_row >= first).order_by(parts.c.first_row)
+        """Return a page of a job's parts in order, from the one with the row `first` on; all, or those in `states`."""
+        begun = select(func.max(parts.c.first_row)).where(parts.c.job == job_id, parts.c.first_row <= first)
+        start = func.coalesce(begun.scalar_subquery(), first)
+        query = select(parts).where(parts.c.job == job_id, parts.c.first_row >= start).order_by(parts.c.first_row)
         if states:
             query = query.where(in_state(*states))
         with self.read() as connection:

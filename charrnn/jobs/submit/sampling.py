@@ -37,7 +37,7 @@ from charrnn.jobs.submit.submitted import Submitted, check_label, choose_rng_see
 from charrnn.jobs.submit.target import Fleet, Target, find_fleet, find_target, target_after
 from charrnn.jobs.tracing import traced
 from charrnn.options import SamplingOptions
-from charrnn.sampling.defaults import CPU, choose_batches, choose_precision
+from charrnn.sampling.defaults import CPU, GPU, choose_batches, choose_precision
 from charrnn.text.documents import check_storable
 from charrnn.text.vocabulary import Vocabulary
 
@@ -272,10 +272,14 @@ def make_spec(
         InputError: the job would have too many parts, or too large ones.
     """
     batches, most = choose_batches(seeds.rows), most_part_rows(seeds.row_memory)
-    if part_rows is None:
-        batch = batches[fleet.kind]
-        speed = fleet.characters_per_s and batch_speed(fleet.characters_per_s, batch, fleet.kind)
-        part_rows = choose_part_rows(seeds.rows, seeds.characters, batch, fleet.devices, most, speed, fleet.kind)
+
+    def chosen(kind: str, devices: int) -> int:
+        known = fleet.speeds.get(kind)
+        speed = known and batch_speed(known, batches[kind], kind)
+        return choose_part_rows(seeds.rows, seeds.characters, batches[kind], devices, most, speed, kind)
+
+    gpu_rows = part_rows or chosen(GPU, fleet.devices.get(GPU, 1))
+    part_rows = part_rows or chosen(fleet.kind, fleet.size)
     check_part_rows(seeds.rows, part_rows, most)
     return GenerateSpec(
         model=target.model,
@@ -287,6 +291,7 @@ def make_spec(
         sampling=replace(sampling, precision=choose_precision(sampling.precision, target.precision, batches[CPU])),
         batches=batches,
         part_rows=part_rows,
+        gpu_rows=gpu_rows,
     )
 
 
@@ -308,7 +313,7 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet, target: Target) 
     return Estimate(
         result_bytes=in_store + spec.seeds.size,
         export_bytes=export,
-        seconds=characters / batch_speed(speed, spec.batches[fleet.kind], fleet.kind) / max(fleet.devices, 1),
+        seconds=characters / batch_speed(speed, spec.batches[fleet.kind], fleet.kind) / fleet.size,
         guessed=fleet.characters_per_s is None,
         mean_length=mean_length,
     )

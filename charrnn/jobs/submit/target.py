@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from charrnn.errors import InputError
@@ -30,10 +32,24 @@ class Target:
 class Fleet:
     """The live devices that can sample, the model's speed on them, and the mean length of its texts."""
 
-    devices: int
-    kind: str  # of the slowest device: "cpu" or "gpu"
+    devices: Mapping[str, int]  # by kind, "cpu" or "gpu"
+    speeds: Mapping[str, float]  # by kind: characters per second with a full batch, as far as they are known
     mean_length: float | None  # of the texts that a stop string could end; None if none is known
-    characters_per_s: float | None  # on this kind, with a full batch; None if it is not known
+
+    @property
+    def kind(self) -> str:
+        """The kind of the slowest device, or of those that the model was sampled on if none is live."""
+        return GPU if set(self.devices or self.speeds) == {GPU} else CPU
+
+    @property
+    def size(self) -> int:
+        """The number of devices, at least 1."""
+        return max(sum(self.devices.values()), 1)
+
+    @property
+    def characters_per_s(self) -> float | None:
+        """The speed of the slowest device, or None if it is not known."""
+        return self.speeds.get(self.kind)
 
 
 def find_target(connections: Connections, model: str | None, after: int | None) -> Target:
@@ -70,10 +86,9 @@ def target_after(training: TrainSpec) -> Target:
 
 
 def find_fleet(connections: Connections, model: str) -> Fleet:
-    """Return the live devices that sample, the model's speed on the slowest kind among them, and its mean length."""
+    """Return the live devices that sample, the model's speed on each kind, and its mean length."""
     known, workers = connections.store.speeds(model), connections.workers()
-    kinds = [device_kind(worker.device) for worker in workers if GenerateSpec.QUEUE in worker.queues]
-    kind = GPU if set(kinds or known) == {GPU} else CPU
+    devices = Counter(device_kind(worker.device) for worker in workers if GenerateSpec.QUEUE in worker.queues)
     with connections.store.read() as connection:
         mean_length = mean_short_length(connection, model)
-    return Fleet(len(kinds), kind, mean_length, known.get(kind))
+    return Fleet(devices, known, mean_length)

@@ -102,6 +102,7 @@ GENERATE_SPEC = GenerateSpec(
     sampling=SAMPLING,
     batches={"cpu": 16, "gpu": 256},
     part_rows=800,
+    gpu_rows=1600,
 )
 TRAIN_REQUEST = TrainRequest(
     model="speeches", paths=("/a.txt",), options={"units": 4, "epochs": 2}, size="tiny", rng_seed=1

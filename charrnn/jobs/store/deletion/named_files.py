@@ -65,7 +65,7 @@ def files_of_job(connection: Connection, job: int) -> set[str] | None:
 
 def jobs_without_parts(connection: Connection) -> Sequence[int]:
     """Return the jobs whose parts are too few, too many, or do not have all rows. Reads every part."""
-    counted = func.count(parts.c.id), func.coalesce(func.sum(parts.c.rows), 0)
+    counted = [func.coalesce(func.sum(column), 0) for column in (parts.c.span, parts.c.rows)]
     complete = (counted[0] == jobs.c.parts_total) & (counted[1] == jobs.c.rows_total)
     grouped = select(jobs.c.id).outerjoin(parts, parts.c.job == jobs.c.id).group_by(jobs.c.id).having(~complete)
     whole = grouped.where(jobs.c.deleting.is_(False))

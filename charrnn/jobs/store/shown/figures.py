@@ -71,8 +71,9 @@ def count_blocked(connection: Connection) -> int:
 def count_leased(connection: Connection) -> Sequence[Any]:
     """Return kind and `number` of the leased parts."""
     kind = select(jobs.c.kind).where(jobs.c.id == parts.c.job).scalar_subquery()
-    leased = select(kind.label("kind")).where(LEASED).subquery()
-    return connection.execute(select(leased.c.kind, func.count().label("number")).group_by(leased.c.kind)).all()
+    leased = select(kind.label("kind"), parts.c.span).where(LEASED).subquery()
+    counted = select(leased.c.kind, func.sum(leased.c.span).label("number"))
+    return connection.execute(counted.group_by(leased.c.kind)).all()
 
 
 def live_workers(connection: Connection, seen_within_ms: int) -> Sequence[Any]:

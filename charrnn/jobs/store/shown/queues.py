@@ -80,7 +80,8 @@ def _waiting_parts(connection: Connection, job_ids: Sequence[int]) -> dict[int, 
     """Return the number of waiting parts of some jobs, in the order of their turns."""
     if not job_ids:
         return {}
-    leased = select(func.count()).where(parts.c.job == jobs.c.id, LEASED).scalar_subquery()
+    spans = select(func.coalesce(func.sum(parts.c.span), 0))
+    leased = spans.where(parts.c.job == jobs.c.id, LEASED).scalar_subquery()
     query = select(jobs.c.id, jobs.c.parts_left - leased).where(jobs.c.id.in_(job_ids)).order_by(*BY_SUBMITTER)
     return dict(connection.execute(query).all())
 

@@ -114,6 +114,7 @@ parts = Table(
     Column("state", String, nullable=False, default=PartState.QUEUED),
     Column("first_row", BigInteger, nullable=False, default=0),
     Column("rows", BigInteger, nullable=False, default=0),
+    Column("span", Integer, nullable=False, default=1, server_default="1"),  # parts that it stands for: attempts.join
     Column("frame_offset", BigInteger, nullable=False, default=0),  # byte of the seeds file to start reading at
     Column("frame_row", BigInteger, nullable=False, default=0),  # the first row of the seed at that offset
     Column("attempts", Integer, nullable=False, default=0),  # claims since the last committed progress
