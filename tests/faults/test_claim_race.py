@@ -134,5 +134,7 @@ def test_gpus_and_cpus_that_race_claim_each_row_once(store: Store, store_url: st
             found = store.job(job)
             assert (found.state, found.parts_left, found.rows_done) == ("done", 0, PARTS * PART_ROWS)
     assert (rejected, joined > MIXED_ROUNDS) == (0, True)
-    what = f"{PROCESSES} processes, half of them with GPUs, claim {PARTS:,} parts in {MIXED_ROUNDS} rounds: each row once"
+    what = (
+        f"{PROCESSES} processes, half of them with GPUs, claim {PARTS:,} parts in {MIXED_ROUNDS} rounds: each row once"
+    )
     records.append(Record("F20", what, store.engine.dialect.name, numbers={"joined": joined}))

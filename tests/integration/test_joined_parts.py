@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,11 +25,12 @@ from charrnn.jobs.store.deletion.named_files import jobs_without_parts
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.reports import MERGED
 from charrnn.jobs.store.shown import figures
-from charrnn.jobs.store.tables import jobs, parts, reports, speeds, workers
+from charrnn.jobs.store.store import show_life
+from charrnn.jobs.store.tables import jobs, parts, reports, speeds
 from charrnn.options import SamplingOptions
 from charrnn.sampling.defaults import CPU, GPU
 from tests.fixtures.client import submit
-from tests.fixtures.store import each_database, sampled
+from tests.fixtures.store import each_database, life, sampled
 
 pytestmark = each_database
 
@@ -69,6 +71,13 @@ def complete(client: Client, leases: Leases, part: Part) -> None:
     lines = compress(result(row, part.spec.name, str(row.number), "length", 1.0) for row in rows)
     output = client.connections.files.put(part_file(part.job, part.number, part.token), lines)
     leases.complete_rows(part, output, sampled(part), part.spec.name)
+
+
+def start_workers(client: Client, *devices: str) -> None:
+    """Show a sign of life of a worker's child on each device."""
+    with client.connections.store.write() as connection:
+        for place, device in enumerate(devices):
+            show_life(connection, replace(life(f"w/{place}"), device=device))
 
 
 def work_off(client: Client, leases: Leases, job: int, kinds: Iterable[str]) -> list[tuple[int, int]]:
@@ -205,6 +214,7 @@ def test_the_parts_of_a_gpu_count_as_its_parts(client: Client, leases: Leases, j
     claim(leases, GPU)
     with client.connections.store.read() as connection:
         assert [(row.kind, row.number) for row in figures.count_leased(connection)] == [("generate", 4)]
+    start_workers(client, CPU)
     ahead = submit(client, "speeches", [Seed("a")], SamplingOptions(), priority=Priority.LOW).id or 0
     # Catches: parts that a GPU has begun, counted as waiting
     assert f"6 parts of job {job} are ahead" in (client.status(ahead).waiting_for or "")
@@ -229,9 +239,7 @@ def test_a_gpu_claims_four_seconds_of_work(client: Client, model: str) -> None:
     assert sizes(10**6) == (7 * 256, 6 * 8192)  # 4 s at the 5,000,000 characters/s that are assumed
     with client.connections.store.write() as connection:
         upsert(connection, speeds, model="speeches", device="gpu", characters_per_s=2_500_000.0)
-        for place, device in enumerate(("cpu", "cpu", "0", "1", "2", "3")):
-            live = {"host": "h", "pid": 1, "device": device, "queues": ["generate"], "seen_at": NOW}
-            upsert(connection, workers, owner=f"w/{place}", **live)
+    start_workers(client, CPU, CPU, "0", "1", "2", "3")
     assert sizes(10**6) == (7 * 256, 3 * 8192)
     assert sizes(10**5) == (7 * 256, 8192)  # a quarter of the share of each of four GPUs
     assert sizes(10**6, part_rows=100) == (100, 100)  # Catches: a user's limit that a GPU exceeds

@@ -161,9 +161,10 @@ class Store(Database):
 
     def parts(self, job_id: int, *states: PartState, first: int = 0, limit: int | None = None) -> list[StoredPart]:
         """Return a page of a job's parts in order, from the one with the row `first` on; all, or those in `states`."""
-        begun = select(func.max(parts.c.first_row)).where(parts.c.job == job_id, parts.c.first_row <= first)
-        start = func.coalesce(begun.scalar_subquery(), first)
-        query = select(parts).where(parts.c.job == job_id, parts.c.first_row >= start).order_by(parts.c.first_row)
+        query = select(parts).where(parts.c.job == job_id).order_by(parts.c.first_row)
+        if first:
+            begun = select(func.max(parts.c.first_row)).where(parts.c.job == job_id, parts.c.first_row <= first)
+            query = query.where(parts.c.first_row >= begun.scalar_subquery())
         if states:
             query = query.where(in_state(*states))
         with self.read() as connection:
