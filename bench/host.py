@@ -9,7 +9,7 @@ figures are medians of the rounds:
 - plan and collect: `Slots` with the inputs of each call but its random numbers. Rows have seeds of 20 characters and
   texts of 300 to 500. With a stop string, the texts end after 60 characters on average, and 400 at most.
 - random numbers: `uniforms` for the same calls, as on a CPU.
-- counters: the same for a GPU, which hashes them itself with JAX.
+- counters: the same for a GPU, which hashes them itself.
 - rows: from the seeds of a job to the rows of the sampler.
 - lines: from sampled texts of 400 characters to compressed result lines, in the order of the rows, without a search for
   copies. The texts are pieces of Python's language reference, since lines of noise would compress as no text does.

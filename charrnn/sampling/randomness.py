@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,28 +73,30 @@ def split_words(values: np.ndarray) -> np.ndarray:
     return values.astype("<u8", copy=False)[..., None].view("<u4")
 
 
-def uniforms_of_words(words: Any) -> Any:
+def uniforms_of_words(words: Any, cast: Callable[[Any, Any], Any]) -> Any:
     """Return the numbers that `uniforms` makes of these counters, bit for bit, in arithmetic of 32 bits.
 
-    JAX has no other integers unless a process chooses 64 bits for everything.
+    JAX has no other integers unless a process chooses 64 bits for everything. TensorFlow's arrays have no
+    operators for shifts, so numbers are multiplied and divided by powers of two, which compilers turn into shifts.
 
     Args:
-        words: of the counters, see `split_words`; an array of NumPy or JAX, (..., 2) uint32.
+        words: of the counters, see `split_words`; an array of NumPy, JAX or TensorFlow, (..., 2) uint32.
+        cast: from an array and a type to the array in that type, such as `ops.cast`.
     """
     low, high = words[..., 0], words[..., 1]
     for shift, factor in zip((30, 27), _FACTORS, strict=True):
-        left, right = np.uint32(32 - shift), np.uint32(shift)
-        low, high = _multiply(low ^ (low >> right | high << left), high ^ (high >> right), factor)
-    return ((high >> np.uint32(9)).astype(np.float32) + _HALF) * _UNIT
+        left, right = np.uint32(1 << 32 - shift), np.uint32(1 << shift)
+        low, high = _multiply(low ^ (low // right | high * left), high ^ (high // right), factor)
+    return (cast(high // np.uint32(1 << 9), np.float32) + _HALF) * _UNIT
 
 
 def _multiply(low: Any, high: Any, factor: int) -> tuple[Any, Any]:
     """Return the halves of a product modulo 2^64."""
     lower, upper = np.uint32(factor & _WORD), np.uint32(factor >> 32)
     # The upper half of low * lower, from products of 16 bits.
-    half, mask = np.uint32(16), np.uint32(0xFFFF)
-    low_0, low_1, lower_0, lower_1 = low & mask, low >> half, lower & mask, lower >> half
+    half, mask = np.uint32(1 << 16), np.uint32(0xFFFF)
+    low_0, low_1, lower_0, lower_1 = low & mask, low // half, lower & mask, lower // half
     inner, outer = low_1 * lower_0, low_0 * lower_1
-    middle = (low_0 * lower_0 >> half) + (inner & mask) + (outer & mask)
-    carried = low_1 * lower_1 + (inner >> half) + (outer >> half) + (middle >> half)
+    middle = low_0 * lower_0 // half + (inner & mask) + (outer & mask)
+    carried = low_1 * lower_1 + inner // half + outer // half + middle // half
     return low * lower, carried + low * upper + high * lower

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from charrnn.backend import JAX, choose_backend, ops
+from charrnn.backend import ops
 from charrnn.backend.ops import Array
 from charrnn.backend.self_check import find_dependence
 from charrnn.network.network import Carried, Weights, cast_kernels, first_state, step
@@ -32,7 +32,7 @@ from charrnn.sampling.texts import Texts
 STEPS = 64 if ops.on_gpu else 16  # K, steps per call. Shorter calls cost more overhead, longer ones cancel slowly
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other
-HASHED_ON_DEVICE = ops.on_gpu and choose_backend() == JAX  # random numbers, which cost the host 2.5 ns each
+HASHED_ON_DEVICE = ops.on_gpu  # random numbers, which cost the host 2.5 ns each
 
 CHECKED_TEMPERATURES = (1.0, 0.5, 0.0, 2.0)
 CHECKED_TOP_P = (0.9, 1.0, 0.5)
@@ -196,7 +196,7 @@ def _compiled(network: NetworkOptions, reset: int | None, hashed: bool):  # type
                 keep_mask = keep_mask * ops.cast(given != reset, ops.float32)
             product, carried = step(network, weights, given, carried, keep_mask)
             if hashed:
-                numbers = uniforms_of_words(numbers)
+                numbers = uniforms_of_words(numbers, ops.cast)
             allowed = Limits(*limits) if limits else None
             ids, nats = sample_ids(product, weights["dense.bias"], temperature, numbers, allowed)
             return (ids, carried), (ids, nats)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from charrnn.backend import tensorflow as backend
 
 TOLERANCE = 1e-6
 LIMITS: dict[str, Any] = {"top_k": 5, "top_p": 0.9, "stop": (to_string([2, 3]), to_string([5]))}
+ROWS = rows_of([(n % 7 + 1, 3 * n + 1) for n in range(40)], **LIMITS)
 LISTED = Corpus.of(Vocabulary.of(TEXT), [f"\n{TEXT.strip()}"], f"\n{VALIDATION.strip()}", lines=True)
 NETWORKS = {  # without dropout, whose masks are others
     "stream": NetworkOptions(units=16, dropout=0.0),
@@ -44,10 +46,17 @@ NETWORKS = {  # without dropout, whose masks are others
     "window": NetworkOptions(units=16, max_len=12, dropout=0.0),
     "list": NetworkOptions(units=16, lines=True, dropout=0.0),
 }
-PRODUCT = """
+ON_A_GPU = """
+import json
 from charrnn.backend import ops
+from charrnn.sampling import sampler
+from tests.fixtures.model import random_model
+from tests.model.test_compiled_loop import NETWORKS, ROWS
+from tests.model.test_sampling import texts
 square = ops.ones((64, 64))
-print(ops.compile_graph(lambda a, b: ops.matmul(a, b)).experimental_get_compiler_ir(square, square)(stage="hlo"))
+product = ops.compile_graph(lambda a, b: ops.matmul(a, b)).experimental_get_compiler_ir(square, square)(stage="hlo")
+found = {key: text.ids.tolist() for key, text in texts(random_model(NETWORKS["stream"]), ROWS).items()}
+print(json.dumps([sampler.HASHED_ON_DEVICE, product, found]))
 """
 
 
@@ -71,6 +80,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def change() -> None:
         forget()
         monkeypatch.setattr(backend, "on_gpu", True)
+        monkeypatch.setattr(sampling, "HASHED_ON_DEVICE", True)
 
     return change
 
@@ -84,11 +94,10 @@ def loops(function: Callable[..., Any], *arguments: Any) -> list[int]:
 
 
 def test_texts_of_a_loop_equal_those_of_the_graph(each_model: Model, as_on_a_gpu: Callable[[], None]) -> None:
-    rows = rows_of([(n % 7 + 1, 3 * n + 1) for n in range(40)], **LIMITS)
-    expected = texts(each_model, rows)
+    expected = texts(each_model, ROWS)
     as_on_a_gpu()
-    found = texts(each_model, rows, report=(report := Report(BATCH)))
-    for key, text in expected.items():  # Catches: steps in another order, inputs of another step
+    found = texts(each_model, ROWS, report=(report := Report(BATCH)))
+    for key, text in expected.items():  # Catches: steps in another order, inputs or random numbers of another step
         np.testing.assert_array_equal(found[key].ids, text.ids)
         np.testing.assert_allclose(found[key].nats, text.nats, rtol=0, atol=1e-4)
     assert report.depends_on == frozenset()
@@ -102,7 +111,7 @@ def test_the_steps_of_a_call_are_one_loop(
     network, rows = untrained_model.network, rows_of([(3, 90)] * BATCH, **limits)
     kernels = cast_kernels(network, untrained_model.weights, precision)
     one = sampling._Sampler(network, kernels, enumerate(rows), BATCH, precision, None)
-    call, _ = sampling._compiled(network, None, False)
+    call, _ = sampling._compiled(network, None, True)
     # Catches: steps that are unrolled, a loop whose end the host would have to wait for
     assert loops(call, *one._arguments(one._inputs(one.slots.plan()))) == [sampling.STEPS]
     texts(untrained_model, rows, precision=precision, report=(report := Report(BATCH)))
@@ -160,13 +169,27 @@ def test_each_layer_of_a_training_step_is_two_loops(as_on_a_gpu: Callable[[], No
     assert loops(step, *given) == [64 // UNROLL] * 2 * network.layers
 
 
-def test_float32_is_multiplied_in_full_on_a_gpu() -> None:
+@pytest.fixture(scope="module")
+def on_a_gpu() -> Any:
+    """Who makes random numbers, the program of a product, and texts, in a process that finds a GPU."""
     with make_machine("0", visible="0") as machine:
         done = subprocess.run(
-            [sys.executable, "-c", PRODUCT], env=machine.environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", ON_A_GPU], env=machine.environment, capture_output=True, text=True, check=True
         )
+    return json.loads(done.stdout)
+
+
+def test_float32_is_multiplied_in_full_on_a_gpu(on_a_gpu: Any) -> None:
+    _, product, _ = on_a_gpu
     # Catches: a program that lets XLA round to TF32
-    assert "operand_precision={highest,highest}" in done.stdout
+    assert "operand_precision={highest,highest}" in product
+
+
+def test_texts_of_a_gpu_are_those_of_a_cpu_whose_host_makes_the_random_numbers(on_a_gpu: Any) -> None:
+    hashed, _, found = on_a_gpu
+    assert (hashed, sampling.HASHED_ON_DEVICE) == (True, False)  # Catches: a GPU that reads numbers of the host
+    expected = texts(random_model(NETWORKS["stream"]), ROWS)
+    assert found == {str(key): text.ids.tolist() for key, text in expected.items()}
 
 
 @pytest.mark.parametrize(("capability", "precision"), [((7, 5), "float32"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")])

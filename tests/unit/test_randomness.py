@@ -35,8 +35,8 @@ def test_a_number_is_split_mix_of_key_and_position(key: int, position: int) -> N
 @given(st.one_of(KEYS, st.integers(WORD - 999, WORD)), st.integers(0, 2**40))
 def test_words_of_32_bits_give_the_same_numbers(key: int, position: int) -> None:
     words = split_words(counters(np.array([key], np.uint64), np.array([position])))
-    found = uniforms_of_words(words)
-    # Catches: a carry that is lost between the words. tests/model/test_device_randomness.py has the same by JAX
+    found = uniforms_of_words(words, np.ndarray.astype)
+    # Catches: a carry that is lost between the words. Backends: tests/model/test_device_randomness.py
     assert (found.dtype, found.tolist()) == (np.float32, [split_mix(key, position)])
 
 
