@@ -12,7 +12,7 @@ import os
 import time
 from typing import NoReturn
 
-from charrnn.errors import InputError, LeaseLostError, SeedError, TrainingError, UnreachableError
+from charrnn.errors import InputError, LeaseLostError, TrainingError, UnreachableError
 from charrnn.jobs import tracing
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.job.part import Part
@@ -23,7 +23,7 @@ from worker.child import Child
 from worker.devices import CPU, finds_gpu
 from worker.heartbeat import Heartbeat
 from worker.logs import about
-from worker.parts.generation import generate
+from worker.parts.generation import BadSeedsError, generate
 from worker.parts.training import KeptTrainings, train
 from worker.parts.watch import LOADING, PATIENCE, RESTART_PAUSE_S, Interrupted, Watch, is_draining
 
@@ -133,6 +133,11 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
         return False
     except LeaseLostError:
         raise
+    except BadSeedsError as error:
+        watch.trace.end("failed", error)
+        logger.warning("job %d part %d: %s", part.job, part.number, error, extra=about(part, "failed"))
+        child.leases.fail_rows(part, error.found)
+        return True
     except Interrupted:
         watch.trace.end("released")
         state = child.leases.release(part)
@@ -143,8 +148,8 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
         failed = about(part, "failed")
         logger.exception("job %d part %d: attempt %d failed", part.job, part.number, part.attempt, extra=failed)
         reason = f"{type(error).__name__}: {error}"
-        permanent, of_a_row = _is_permanent(error), isinstance(error, SeedError)
-        again = child.leases.fail(part, reason, permanent=permanent, of_a_row=of_a_row) == PartState.QUEUED
+        permanent = _is_permanent(error)
+        again = child.leases.fail(part, reason, permanent=permanent) == PartState.QUEUED
         if child.device != CPU and not permanent:  # the GPU may be lost: it would fail every part three times
             _end(child, part.spec.QUEUE, "the attempt failed")
         return again

@@ -13,9 +13,9 @@ from sqlalchemy import func, select, update
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.client import Client
 from charrnn.jobs.files.layout import part_file
-from charrnn.jobs.job.part import Part
+from charrnn.jobs.job.part import BadRows, Part
 from charrnn.jobs.job.specs import GenerateSpec
-from charrnn.jobs.job.states import MAX_ATTEMPTS, JobState, PartState, Priority
+from charrnn.jobs.job.states import JobState, PartState, Priority
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.rows.seeds import Seed
@@ -155,7 +155,7 @@ def test_a_bad_row_fails_alone(client: Client, leases: Leases, job: int) -> None
         if part is None:
             break
         if bad in range(part.first_row, part.first_row + part.rows):
-            leases.fail(part, DIED, permanent=part.attempt == MAX_ATTEMPTS, of_a_row=True)
+            leases.fail(part, DIED)
         else:
             complete(client, leases, part)
     assert client.status(job).state == JobState.DONE
@@ -165,10 +165,13 @@ def test_a_bad_row_fails_alone(client: Client, leases: Leases, job: int) -> None
     assert len(set(numbers)) == len(numbers)
 
 
-def test_a_seed_that_cannot_be_read_does_not_fail_all_that_was_joined(client: Client, leases: Leases, job: int) -> None:
-    part = claim(leases, GPU)
-    assert leases.fail(part, "bad seed", permanent=True, of_a_row=True) == PartState.QUEUED
+def test_bad_rows_of_what_was_joined_are_those_of_its_parts(client: Client, leases: Leases, job: int) -> None:
+    bad = BadRows(first_row=25, rows=1, reason="bad seed")
+    assert leases.fail_rows(claim(leases, GPU), [bad]) == PartState.QUEUED
     assert [(part.rows, part.state) for part in client.connections.store.parts(job)] == [(10, "queued")] * 10
+    first, *_ = claim(leases, GPU), claim(leases, GPU)
+    assert (first.span, leases.fail_rows(claim(leases, GPU), [bad])) == (1, PartState.QUEUED)
+    assert client.status(job).rows_failed == 1
 
 
 def test_a_failure_that_would_repeat_fails_all_and_a_retry_takes_the_parts(

@@ -29,7 +29,7 @@ from sqlalchemy import Row, delete, select, update
 
 from charrnn.errors import InputError, LeaseLostError
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
+from charrnn.jobs.job.part import BadRows, Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.states import DIED, Priority
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.queue import BELLS
@@ -244,6 +244,23 @@ class Model:
         for first in range(part.first_row + size, end, size):
             job.parts.append(ModelPart(rows=min(size, end - first), first_row=first, attempts=ATTEMPTS - 1))
         return True
+
+    def fail_row(self, job: ModelJob, part: ModelPart, row: int) -> None:
+        """Fail one row of a part, and queue those before and after it as if nobody had tried."""
+        if job.cancelling or part.span > 1:
+            job.end_lease(part, "cancelled" if job.cancelling else "queued")
+            self.settle(job)
+            return
+        job.error, end, attempts = "bad row", part.first_row + part.rows, part.attempts - 1
+        places = [(part.first_row, row, "queued"), (row, row + 1, "failed"), (row + 1, end, "queued")]
+        (first, stop, state), *others = [place for place in places if place[0] < place[1]]
+        part.rows, part.attempts = stop - first, attempts
+        job.end_lease(part, state)
+        part.error = "bad row" if state == "failed" else None
+        for start, stop, state in others:
+            error = "bad row" if state == "failed" else None
+            job.parts.append(ModelPart(rows=stop - start, first_row=start, state=state, attempts=attempts, error=error))
+        self.settle(job)
 
     def take_away(self, condition: Callable[[ModelPart], bool]) -> int:
         taken = [(job, part) for job in self.jobs.values() for part in job.within("leased") if condition(part)]
@@ -525,6 +542,18 @@ class LeaseMachine(RuleBasedStateMachine):
             part, state = self.used(claim, lambda: self.leases.fail(claim, reason, permanent=permanent))
             if part:
                 self.model.give_up(self.model.jobs[claim.job], part, reason, permanent=permanent)
+                assert state == part.state
+                self.drop(claim)
+
+    @rule(owner=OWNER, left=LEFT_SINCE, place=st.sampled_from((0, 3, -1)))
+    def fail_row(self, owner: str, left: int, place: int) -> None:
+        claim = self.chosen(owner, "generate", left)
+        if claim and claim.spec.QUEUE == "generate":
+            row = claim.first_row + min(place, claim.rows - 1) % claim.rows
+            bad = [BadRows(first_row=row, rows=1, reason="bad row")]
+            part, state = self.used(claim, lambda: self.leases.fail_rows(claim, bad))
+            if part:
+                self.model.fail_row(self.model.jobs[claim.job], part, row)
                 assert state == part.state
                 self.drop(claim)
 

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 
 import pytest
 from sqlalchemy import select, update
 
 from charrnn.errors import LeaseLostError
 from charrnn.jobs.client import Client
-from charrnn.jobs.job.part import Part
-from charrnn.jobs.job.sizing import SPLIT
+from charrnn.jobs.job.part import BadRows, Part
 from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, JobState, PartState
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.seeds import Seed
+from charrnn.jobs.store import attempts
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, parts
 from charrnn.options import SamplingOptions
 from tests.fixtures.client import DoPart, submit
-from tests.fixtures.store import PART_ROWS, AddJob, each_database
+from tests.fixtures.store import NO_FILE as OUTPUT
+from tests.fixtures.store import PART_ROWS, AddJob, each_database, sampled
 
 pytestmark = each_database
 
@@ -101,15 +103,73 @@ def test_a_failure_that_every_attempt_would_repeat_splits_nothing(
     assert (store.job(job).rows_failed, len(store.parts(job))) == (PART_ROWS, 1)
 
 
-def test_a_failure_of_a_row_that_every_attempt_would_repeat_splits_the_part_at_once(
-    leases: Leases, add_job: AddJob, store: Store
+def bad_rows(*runs: tuple[int, int]) -> list[BadRows]:
+    return [BadRows(first_row=first, rows=rows, reason=f"bad {first}") for first, rows in runs]
+
+
+@pytest.mark.parametrize(
+    ("runs", "state"),
+    [
+        ([(3, 2)], PartState.QUEUED),
+        ([(0, 1), (5, 4), (PART_ROWS - 1, 1)], PartState.FAILED),
+        ([(number, 1) for number in range(1, 128, 2)], PartState.QUEUED),
+    ],
+    ids=["one", "at both ends", "every other"],
+)
+def test_rows_that_no_attempt_can_sample_fail_at_once_and_no_other(
+    store: Store, leases: Leases, add_job: AddJob, runs: list[tuple[int, int]], state: PartState
 ) -> None:
+    job = add_job(parts=2)
+    assert leases.fail_rows(claim(leases), bad_rows(*runs)) == state
+    found = store.parts(job, limit=1000)
+    assert [(part.first_row, part.rows, part.error) for part in found if part.state == PartState.FAILED] == [
+        (first, rows, f"bad {first}") for first, rows in runs
+    ]
+    ends = [0, *accumulate(part.rows for part in found)]
+    assert [part.first_row for part in found] == ends[:-1]  # Catches: rows that are lost, or in two parts
+    assert sorted(part.number for part in found) == list(range(len(found)))
+    now, bad = store.job(job), sum(rows for _, rows in runs)
+    assert (now.rows_failed, now.parts_total, now.parts_left) == (bad, len(found), len(found) - len(runs))
+    while part := leases.claim("generate", "a"):
+        assert part.attempt == 1  # Catches: an attempt that counts, since the rows were never tried
+        leases.complete_rows(part, OUTPUT, sampled(part), "cpu")
+    now = store.job(job)
+    assert (now.state, now.rows_done, now.error) == (JobState.DONE, 2 * PART_ROWS - bad, f"bad {runs[0][0]}")
+
+
+def test_a_part_of_bad_rows_alone_fails_and_ends_its_job(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job()
-    state = leases.fail(claim(leases), "a seed has unknown characters", permanent=True, of_a_row=True)
-    assert (state, store.job(job).rows_failed, len(store.parts(job))) == (PartState.QUEUED, 0, SPLIT)
-    while part := leases.claim("generate", "a"):  # each row in the end, and not for ever
-        leases.fail(part, "a seed has unknown characters", permanent=True, of_a_row=True)
+    assert leases.fail_rows(claim(leases), bad_rows((0, PART_ROWS))) == PartState.FAILED
+    assert (store.job(job).state, store.job(job).rows_failed, len(store.parts(job))) == (JobState.DONE, PART_ROWS, 1)
+
+
+def test_bad_rows_of_a_cancelled_job_are_cancelled(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    part = claim(leases)
+    with store.write() as connection:
+        connection.execute(update(jobs).values(cancel_requested=True))
+    assert leases.fail_rows(part, bad_rows((3, 1))) == PartState.CANCELLED
+    assert (store.job(job).state, len(store.parts(job))) == (JobState.CANCELLED, 1)
+
+
+def test_a_job_with_very_many_runs_of_bad_rows_ends(
+    store: Store, leases: Leases, add_job: AddJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "MOST_PARTS", 20)
+    job = add_job()
+    while part := leases.claim("generate", "a"):
+        leases.fail_rows(part, bad_rows((part.first_row + 1, 1)) if part.rows > 1 else bad_rows((part.first_row, 1)))
     assert store.job(job).rows_failed == PART_ROWS
+    assert len(store.parts(job)) <= 21
+
+
+def test_late_bad_rows_change_nothing(store: Store, leases: Leases, add_job: AddJob) -> None:
+    job = add_job()
+    part = claim(leases)
+    leases.requeue("a")
+    with pytest.raises(LeaseLostError):
+        leases.fail_rows(part, bad_rows((3, 1)))
+    assert [found.state for found in store.parts(job)] == [PartState.QUEUED]
 
 
 def test_a_cancelled_part_is_not_split(store: Store, leases: Leases, add_job: AddJob) -> None:

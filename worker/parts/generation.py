@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import InputError, LeaseLostError, counted
+from charrnn.errors import InputError, LeaseLostError, SeedError, counted
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import part_file, part_prefix
 from charrnn.jobs.job.file_ref import FileRef
-from charrnn.jobs.job.part import Part, PartProgress, SamplingProgress
+from charrnn.jobs.job.part import BadRows, Part, PartProgress, SamplingProgress
 from charrnn.jobs.job.report import PASSED, Report, Seconds
 from charrnn.jobs.job.sizing import MAX_PART_MEMORY, MAX_PART_ROWS, device_kind, row_memory
 from charrnn.jobs.job.specs import GenerateSpec
@@ -37,12 +37,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MOST_BAD = 64  # runs of bad rows that one attempt reports: each makes two parts more
+SO_HAVE_OTHERS = ". So have the seeds after it"
+
+
+class BadSeedsError(Exception):
+    """Rows of a part cannot be sampled."""
+
+    def __init__(self, found: Sequence[BadRows]) -> None:
+        super().__init__(found[0].reason)
+        self.found = found
+
 
 def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None:
     """Sample the rows of a part, write its part file and commit it.
 
     Raises:
         Interrupted, LeaseLostError: raised by `watch` between two calls of the sampler.
+        BadSeedsError: the model lacks characters of seeds.
         InputError: the part is larger than a part may be.
     """
     started, files = time.monotonic(), child.files
@@ -70,8 +82,11 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     rows = sampler_rows(model, chain.from_iterable(seeds))
     options: dict[str, Any] = {"precision": spec.sampling.precision, "report": report, "on_call": on_call}
     with LineWriter(chain.from_iterable(seeds), loaded, spec.name, tallies) as lines:
-        for texts in model.sample_calls(rows, batch, **options):
-            lines.add(texts)
+        try:
+            for texts in model.sample_calls(rows, batch, **options):
+                lines.add(texts)
+        except SeedError as error:
+            raise BadSeedsError(find_bad_rows(model, seeds)) from error
         watch.trace.passed("compile", report.compile_seconds)
         watch.trace.passed("sample")
         child.record_self_check(self_check := _self_check(child, report, spec))
@@ -159,6 +174,24 @@ def commit(child: Child, part: Part, watch: Watch, output: FileRef, report: Repo
         for file in child.files.list_prefix(part_prefix(part.job, part.number)):
             if file.name != output.name:
                 child.files.discard(file.name)
+
+
+def find_bad_rows(model: Model, seeds: Iterable[SeedRows]) -> list[BadRows]:
+    """Return the first MOST_BAD runs of rows whose seeds have characters that the model lacks."""
+    found: list[BadRows] = []
+    for rows in seeds:
+        try:
+            model.row("", rows.seed.seed, 0.0, 0, rows.sampling)
+        except SeedError as error:
+            first, reason, last = rows.start + rows.first, f"{type(error).__name__}: {error}", found[-1:]
+            if last and last[0].first_row + last[0].rows == first:
+                reason = f"{last[0].reason.removesuffix(SO_HAVE_OTHERS)}{SO_HAVE_OTHERS}"
+                found[-1] = BadRows(first_row=last[0].first_row, rows=last[0].rows + len(rows), reason=reason)
+            elif len(found) == MOST_BAD:
+                break
+            else:
+                found.append(BadRows(first_row=first, rows=len(rows), reason=reason))
+    return found
 
 
 def sampler_rows(model: Model, rows: Iterable[JobRow]) -> Iterator[Row]:

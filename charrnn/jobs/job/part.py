@@ -94,6 +94,15 @@ class Part(PartRows):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BadRows:
+    """Adjoining rows of a part that no attempt can sample."""
+
+    first_row: int
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StoredPart(PartRows):
     """A part as stored."""
 

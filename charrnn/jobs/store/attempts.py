@@ -9,17 +9,21 @@ Each function runs in the caller's transaction, in which the job is locked alrea
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
-from charrnn.jobs.job.part import Part
-from charrnn.jobs.job.sizing import split
+from charrnn.errors import storable
+from charrnn.jobs.job.part import BadRows, Part
+from charrnn.jobs.job.sizing import MAX_PARTS, split
 from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, PartState
 from charrnn.jobs.store.events import UNKNOWN, record_attempt
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.tables import QUEUED, jobs, parts
+
+MOST_PARTS = 2 * MAX_PARTS  # of a job with bad rows; a part of one that has more fails as a whole
 
 
 def join(connection: Connection, part: Part, most: int) -> Part:
@@ -75,18 +79,16 @@ def end_attempt(
     reason: str,
     *,
     permanent: bool = False,
-    of_a_row: bool = False,
     recorded: str | None = None,
 ) -> PartState:
     """End a failed attempt at a locked part. Return the part's new state.
 
     After MAX_ATTEMPTS the part is split, and fails if it cannot be. After a permanent failure, which any other attempt
-    would repeat, it fails at once, or is split at once if only some row is to blame.
+    would repeat, it fails at once.
     """
     record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, recorded or reason)
-    spent = permanent or part.attempts >= MAX_ATTEMPTS  # since the last checkpoint, not at the claim
-    whole = permanent and not of_a_row
-    failed = spent and not cancelled and (whole or not (part.span > 1 or _split(connection, part)))
+    spent = part.attempts >= MAX_ATTEMPTS  # since the last checkpoint, not at the claim
+    failed = not cancelled and (permanent or (spent and not _split(connection, part)))
     return end_lease(connection, part, cancelled, failed=failed, error=reason)
 
 
@@ -98,19 +100,69 @@ def _split(connection: Connection, part: Row[Any]) -> bool:
     pieces = split(part.first_row, part.rows)
     if len(pieces) < 2:
         return False
-    own = {name: part._mapping[name] for name in ("job", "spec_version", "frame_offset", "frame_row")}
     added = len(pieces) - 1
-    counts = {"splits": jobs.c.splits + 1, "parts_total": jobs.c.parts_total + added}
-    counts["parts_left"] = jobs.c.parts_left + added
-    allowed = update(jobs).where(jobs.c.id == part.job, jobs.c.splits < MAX_SPLITS)
-    total = connection.execute(allowed.values(counts).returning(jobs.c.parts_total)).scalar_one_or_none()
-    if total is None:
+    first_number = _add_parts(connection, part, added, jobs.c.splits < MAX_SPLITS, splits=jobs.c.splits + 1)
+    if first_number is None:
         return False
     last = {"attempts": MAX_ATTEMPTS - 1}
     connection.execute(update(parts).where(parts.c.id == part.id).values(rows=pieces[0][1], **last))
-    for number, (first, rows) in enumerate(pieces[1:], total - added):
-        connection.execute(insert(parts).values(number=number, first_row=first, rows=rows, **own, **last))
+    for number, (first, rows) in enumerate(pieces[1:], first_number):
+        connection.execute(insert(parts).values(number=number, first_row=first, rows=rows, **_place(part), **last))
     return True
+
+
+def _add_parts(
+    connection: Connection, part: Row[Any], added: int, allowed: ColumnElement[bool], **values: Any
+) -> int | None:
+    """Count further parts of a part's job. Return the number of the first one, or None if it may not have them."""
+    for name in ("parts_total", "parts_left"):
+        values[name] = jobs.c[name] + added
+    counted = update(jobs).where(jobs.c.id == part.job, allowed).values(values).returning(jobs.c.parts_total)
+    total = connection.execute(counted).scalar_one_or_none()
+    return None if total is None else int(total) - added
+
+
+def _place(part: Row[Any]) -> dict[str, Any]:
+    """Return what the pieces of a part have from it, among it where in the seeds file to begin reading."""
+    return {name: part._mapping[name] for name in ("job", "spec_version", "frame_offset", "frame_row")}
+
+
+def end_bad_rows(connection: Connection, part: Row[Any], cancelled: bool, bad: Sequence[BadRows]) -> PartState:
+    """End an attempt at a locked part with rows that no attempt can sample. Return the new state of its first rows.
+
+    Each run of bad rows becomes a part that has failed, and the rows between are queued, as if nobody had tried. The
+    parts of a joined part are queued instead, each of which finds its own.
+    """
+    record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, storable(bad[0].reason))
+    if cancelled or part.span > 1:
+        return end_lease(connection, part, cancelled, failed=False)
+    reason = storable(bad[0].reason)
+    pieces = list(_between(part, bad))
+    first_number = _add_parts(connection, part, len(pieces) - 1, jobs.c.parts_total < MOST_PARTS, error=reason)
+    if first_number is None:
+        return end_lease(connection, part, cancelled, failed=True, error=reason)
+    again = {"attempts": part.attempts - 1}
+    for number, (first, rows, error) in enumerate(pieces[1:], first_number):
+        state = PartState.FAILED if error else PartState.QUEUED
+        place = {"number": number, "first_row": first, "rows": rows, "state": state, "error": error}
+        connection.execute(insert(parts).values(**_place(part), **place, **again))
+    lost = [rows for _, rows, error in pieces[1:] if error]
+    if lost:
+        end_parts(connection, part.job, len(lost), rows_failed=sum(lost))
+    _, rows, error = pieces[0]
+    return end_lease(connection, part, cancelled, failed=error is not None, rows=rows, error=error, **again)
+
+
+def _between(part: Row[Any], bad: Sequence[BadRows]) -> Iterator[tuple[int, int, str | None]]:
+    """Yield the first row, the number of rows and the error of each piece of a part: runs of bad rows and the rest."""
+    row, end = part.first_row, part.first_row + part.rows
+    for run in bad:
+        if run.first_row > row:
+            yield row, run.first_row - row, None
+        yield run.first_row, run.rows, storable(run.reason)
+        row = run.first_row + run.rows
+    if row < end:
+        yield row, end - row, None
 
 
 def _cut(connection: Connection, part: Row[Any], ended: dict[str, Any]) -> None:
@@ -121,7 +173,7 @@ def _cut(connection: Connection, part: Row[Any], ended: dict[str, Any]) -> None:
     """
     # The rows that `join` deleted said where in the seeds file their seeds begin. Reading from the first one's place
     # takes a part 0.1 s, and only after a failure.
-    own = {name: part._mapping[name] for name in ("job", "spec_version", "frame_offset", "frame_row", "attempts")}
+    own = _place(part) | {"attempts": part.attempts}
     size, end = -(-part.rows // part.span), part.first_row + part.rows
     for number, first in enumerate(range(part.first_row + size, end, size), part.number + 1):
         place = {"number": number, "first_row": first, "rows": min(size, end - first)}
@@ -142,6 +194,6 @@ def end_lease(connection: Connection, part: Row[Any], cancelled: bool, *, failed
     if state == PartState.CANCELLED:
         end_parts(connection, part.job, part.span)
     elif state == PartState.FAILED:
-        end_parts(connection, part.job, part.span, rows_failed=part.rows)
+        end_parts(connection, part.job, part.span, rows_failed=values.get("rows", part.rows))
         connection.execute(update(jobs).where(jobs.c.id == part.job).values(error=values["error"]))
     return state

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -22,9 +21,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    delete,
     func,
-    insert,
     or_,
     select,
     update,
@@ -34,7 +31,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from charrnn.errors import DamagedError, LeaseLostError, NotFoundError, UnreachableError, storable
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
-from charrnn.jobs.job.part import Part, PartProgress
+from charrnn.jobs.job.part import BadRows, Part, PartProgress
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.sizing import device_kind
 from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION, GenerateSpec
@@ -43,26 +40,22 @@ from charrnn.jobs.job.version import NewVersion, Version
 from charrnn.jobs.job.views import SignOfLife
 from charrnn.jobs.settings import LONGEST_S
 from charrnn.jobs.store import counters
-from charrnn.jobs.store.attempts import end_attempt, end_lease, end_leases, join
-from charrnn.jobs.store.database import NOW, count_rows, limited, upsert
+from charrnn.jobs.store.attempts import end_attempt, end_bad_rows, end_lease, end_leases, join
+from charrnn.jobs.store.database import NOW, count_rows, limited
 from charrnn.jobs.store.events import UNKNOWN
 from charrnn.jobs.store.lifecycle import end_parts, lock_job
 from charrnn.jobs.store.registry import add_version
-from charrnn.jobs.store.reports import MERGED, add_report, merge_reports
+from charrnn.jobs.store.reports import MERGED, add_epochs, add_report, count_engine, merge_reports
 from charrnn.jobs.store.store import Store, show_life
 from charrnn.jobs.store.tables import (
     LEASED,
     QUEUED,
     claimable,
-    engines,
     jobs,
-    metrics,
     parts,
-    previews,
     workers,
 )
 from charrnn.jobs.store.turns import BY_SUBMITTER, Turn, in_turn, parse, pass_turn, take_turn
-from charrnn.release import release
 from charrnn.sampling.defaults import CPU, GPU
 from charrnn.training.progress import EpochMetrics
 
@@ -147,14 +140,14 @@ class Leases:
             needed = case((parts.c.spec_version < CHECKPOINT_VERSION, CHECKPOINT_VERSION), else_=parts.c.spec_version)
             saved: dict[str, Any] = {"checkpoint": checkpoint.to_dict(), "attempts": 0, "spec_version": needed}
             self._change(connection, part, lease_until=NOW + self.lease_ms, **saved)
-            _count_engine(connection, part.job, device, precision)
-            _add_epochs(connection, part.job, history)
+            count_engine(connection, part.job, device, precision)
+            add_epochs(connection, part.job, history)
 
     def record(self, part: Part, history: Sequence[EpochMetrics]) -> None:
         """Store the epochs that have ended, before a checkpoint includes them."""
         with self.store.write() as connection:
             self._change(connection, part, lease_until=NOW + self.lease_ms)
-            _add_epochs(connection, part.job, history)
+            add_epochs(connection, part.job, history)
 
     def complete_rows(self, part: Part, output: FileRef, report: Report, device: str) -> None:
         """Commit the part file of sampled rows.
@@ -167,7 +160,7 @@ class Leases:
             _lock(connection, part)
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
             add_report(connection, part.job, report)
-            _count_engine(connection, part.job, device, report.precision)
+            count_engine(connection, part.job, device, report.precision)
             added = {"rows_done": part.rows, "characters": report.characters}
             ended = end_parts(connection, part.job, part.span, **added)
             done = counters.sampled(part, report, device_kind(device))
@@ -204,13 +197,28 @@ class Leases:
             again = {} if cancelled else {"attempts": max(row.attempts - 1, 0)}
             return end_lease(connection, row, cancelled, failed=False, **again)
 
-    def fail(self, part: Part, reason: str, *, permanent: bool = False, of_a_row: bool = False) -> PartState:
+    def fail(self, part: Part, reason: str, *, permanent: bool = False) -> PartState:
         """End an attempt. The part is queued again, split, or failed: see `end_attempt`."""
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
             row = self._lock_part(connection, part)
-            state = end_attempt(connection, row, cancelled, storable(reason), permanent=permanent, of_a_row=of_a_row)
+            state = end_attempt(connection, row, cancelled, storable(reason), permanent=permanent)
             counters.add(connection, counters.ended(reason, [state]))
+            return state
+
+    def fail_rows(self, part: Part, bad: Sequence[BadRows]) -> PartState:
+        """End an attempt that met rows which no attempt can sample. They fail, and the others are queued again.
+
+        Args:
+            bad: at least one, in order. Others may be found by the next attempt.
+
+        Returns:
+            The state of the part's first rows.
+        """
+        with self.store.write() as connection:
+            cancelled = _lock(connection, part).cancel_requested
+            state = end_bad_rows(connection, self._lock_part(connection, part), cancelled, bad)
+            counters.add(connection, counters.ended(bad[0].reason, [state]))
             return state
 
     def requeue(self, owner: str, reason: str = DIED) -> int:
@@ -318,27 +326,6 @@ def _checkpoint(row: Row[Any]) -> FileRef | None:
     except DamagedError as error:
         logger.warning("%s", error)
         return None
-
-
-def _count_engine(connection: Connection, job: int, device: str, precision: str) -> None:
-    """Count a commit of this release on a device and in a precision."""
-    engine = {"job": job, "device": device, "precision": precision, "release": release()}
-    upsert(connection, engines, {"commits": engines.c.commits + 1}, **engine, commits=1)
-
-
-def _add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:
-    """Insert epochs. Replace those that ran again with another result, because of a time limit or another device."""
-    columns = (metrics.c.epoch, metrics.c.step, metrics.c.val_loss)
-    known = {tuple(row) for row in connection.execute(select(*columns).where(metrics.c.job == job))}
-    for epoch in history:
-        if (epoch.epoch, epoch.step, epoch.val_loss) not in known:
-            for table in (previews, metrics):
-                connection.execute(delete(table).where(table.c.job == job, table.c.epoch == epoch.epoch))
-            values = asdict(epoch)
-            texts = values.pop("previews")
-            connection.execute(insert(metrics).values(job=job, **values))
-            for preview in texts:
-                connection.execute(insert(previews).values(job=job, epoch=epoch.epoch, **preview))
 
 
 def _lock(connection: Connection, part: Part) -> Row[Any]:

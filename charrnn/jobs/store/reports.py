@@ -1,4 +1,5 @@
-"""Reports of jobs: each part adds a row, and now and then a few rows of a job are replaced by their sum.
+"""What parts report: epochs, what did the work, and sums, of which each part adds a row. Now and then a few of these
+rows of a job are replaced by their sum.
 
 A part thus reads and rewrites no sum of up to 115 kB under the lock of its job, for which the ends of other parts wait.
 """
@@ -6,6 +7,8 @@ A part thus reads and rewrites no sum of up to 115 kB under the lock of its job,
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import reduce
 from operator import add
 from typing import Any
@@ -15,7 +18,10 @@ from sqlalchemy import Connection, delete, insert, select
 from charrnn.errors import DamagedError
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.store.tables import reports
+from charrnn.jobs.store.database import upsert
+from charrnn.jobs.store.tables import engines, metrics, previews, reports
+from charrnn.release import release
+from charrnn.training.progress import EpochMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -56,3 +62,24 @@ def _report(job: int, document: Any) -> Report | None:
     except DamagedError as error:
         logger.warning("%s", error)
         return None
+
+
+def count_engine(connection: Connection, job: int, device: str, precision: str) -> None:
+    """Count a commit of this release on a device and in a precision."""
+    engine = {"job": job, "device": device, "precision": precision, "release": release()}
+    upsert(connection, engines, {"commits": engines.c.commits + 1}, **engine, commits=1)
+
+
+def add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:
+    """Insert epochs. Replace those that ran again with another result, because of a time limit or another device."""
+    columns = (metrics.c.epoch, metrics.c.step, metrics.c.val_loss)
+    known = {tuple(row) for row in connection.execute(select(*columns).where(metrics.c.job == job))}
+    for epoch in history:
+        if (epoch.epoch, epoch.step, epoch.val_loss) not in known:
+            for table in (previews, metrics):
+                connection.execute(delete(table).where(table.c.job == job, table.c.epoch == epoch.epoch))
+            values = asdict(epoch)
+            texts = values.pop("previews")
+            connection.execute(insert(metrics).values(job=job, **values))
+            for preview in texts:
+                connection.execute(insert(previews).values(job=job, epoch=epoch.epoch, **preview))
