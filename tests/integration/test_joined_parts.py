@@ -19,6 +19,7 @@ from charrnn.jobs.job.states import JobState, PartState, Priority
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.rows import compress, result, stored_rows
 from charrnn.jobs.rows.seeds import Seed
+from charrnn.jobs.store import leases as leases_module
 from charrnn.jobs.store import store as store_module
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.deletion.named_files import jobs_without_parts
@@ -174,18 +175,28 @@ def test_bad_rows_of_what_was_joined_are_those_of_its_parts(client: Client, leas
     assert client.status(job).rows_failed == 1
 
 
-def test_a_failure_that_would_repeat_fails_all_and_a_retry_takes_the_parts(
+def test_a_failure_that_would_repeat_fails_the_parts_one_by_one(client: Client, leases: Leases, job: int) -> None:
+    # Catches: parts that fail since they take too much memory together
+    assert leases.fail(claim(leases, GPU), "too large", permanent=True) == PartState.QUEUED
+    assert leases.fail(claim(leases, GPU), "too large", permanent=True) == PartState.FAILED
+    failed = client.status(job)
+    assert (failed.rows_failed, failed.parts_left) == (10, 9)
+
+
+def test_parts_that_were_cancelled_before_anybody_claimed_them_are_joined_after_a_retry(
     client: Client, leases: Leases, job: int
 ) -> None:
-    leases.fail(claim(leases, GPU), "bad model", permanent=True)
-    failed = client.status(job)
-    assert (failed.rows_failed, failed.parts_left) == (40, 6)
-    work_off(client, leases, job, (GPU, GPU))
+    client.cancel(job)
     client.retry(job)
-    assert client.status(job).parts_left == 4  # Catches: a retry of one large part
-    # The first has been claimed before, and the others are as new.
-    assert [span for _, span in work_off(client, leases, job, (GPU,))] == [4]
-    assert texts(client, job) == EACH_ROW
+    assert [span for _, span in work_off(client, leases, job, [GPU] * 3)] == [4, 4, 2]
+
+
+def test_no_spec_lets_a_gpu_claim_more_rows_than_a_part_may_have(
+    client: Client, leases: Leases, job: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resize(client, job, gpu_rows=10**9)  # anyone may have written to the store
+    monkeypatch.setattr(leases_module, "MAX_PART_ROWS", 30)
+    assert claim(leases, GPU).span == 3
 
 
 def test_a_cancelled_job_ends_with_the_parts_of_a_gpu(client: Client, leases: Leases, job: int) -> None:

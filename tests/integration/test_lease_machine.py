@@ -227,7 +227,7 @@ class Model:
         part.error = reason
         if job.cancelling:
             job.end_lease(part, "cancelled")
-        elif not permanent and (part.attempts < ATTEMPTS or self.split(job, part)):
+        elif part.span > 1 or (not permanent and (part.attempts < ATTEMPTS or self.split(job, part))):
             job.end_lease(part, "queued")
         else:
             job.end_lease(part, "failed")

@@ -84,11 +84,11 @@ def end_attempt(
     """End a failed attempt at a locked part. Return the part's new state.
 
     After MAX_ATTEMPTS the part is split, and fails if it cannot be. After a permanent failure, which any other attempt
-    would repeat, it fails at once.
+    would repeat, it fails at once. A joined part never fails: its size may be the reason.
     """
     record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, recorded or reason)
     spent = part.attempts >= MAX_ATTEMPTS  # since the last checkpoint, not at the claim
-    failed = not cancelled and (permanent or (spent and not _split(connection, part)))
+    failed = not cancelled and part.span == 1 and (permanent or (spent and not _split(connection, part)))
     return end_lease(connection, part, cancelled, failed=failed, error=reason)
 
 
@@ -194,6 +194,6 @@ def end_lease(connection: Connection, part: Row[Any], cancelled: bool, *, failed
     if state == PartState.CANCELLED:
         end_parts(connection, part.job, part.span)
     elif state == PartState.FAILED:
-        end_parts(connection, part.job, part.span, rows_failed=values.get("rows", part.rows))
+        end_parts(connection, part.job, 1, rows_failed=values.get("rows", part.rows))
         connection.execute(update(jobs).where(jobs.c.id == part.job).values(error=values["error"]))
     return state

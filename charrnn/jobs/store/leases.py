@@ -33,7 +33,7 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import reading
 from charrnn.jobs.job.part import BadRows, Part, PartProgress
 from charrnn.jobs.job.report import Report
-from charrnn.jobs.job.sizing import device_kind
+from charrnn.jobs.job.sizing import MAX_PART_ROWS, device_kind
 from charrnn.jobs.job.specs import QUEUES, SINCE, SPEC_VERSION, GenerateSpec
 from charrnn.jobs.job.states import DIED, PART_SOURCES, PartState
 from charrnn.jobs.job.version import NewVersion, Version
@@ -104,7 +104,7 @@ class Leases:
         pass_turn(connection, job)
         part = _part(row, job)
         if kind == GPU and isinstance(part.spec, GenerateSpec):
-            return join(connection, part, part.spec.gpu_rows)
+            return join(connection, part, min(part.spec.gpu_rows, MAX_PART_ROWS))
         return part
 
     def heartbeat(self, part: Part, progress: PartProgress, life: SignOfLife | None = None) -> bool:

@@ -127,6 +127,7 @@ parts = Table(
     Column("error", Text),  # error of the last attempt
     UniqueConstraint("job", "first_row"),
     CheckConstraint(f"state in ({', '.join(repr(str(state)) for state in PartState)})", name="part_state"),
+    CheckConstraint("span >= 1", name="part_span"),
     CheckConstraint("(state = 'leased') = (lease_until is not null)", name="part_lease"),
 )
 
