@@ -26,6 +26,20 @@ def check_integer(name: str, value: object, low: int, high: int) -> None:
         raise InputError(f"{name} must be a whole number from {low} to {high:,}. Received: {value!r}")
 
 
+def check_flag(name: str, value: object) -> None:
+    """Raise InputError unless `value` is True or False: a text such as "no" would count as true."""
+    check_type(name, value, bool, "true or false")
+
+
+def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError as Python does for an unknown keyword argument, of a function that collects them."""
+    expected = sorted(known)
+    for name in given:
+        if name not in expected:
+            hint = did_you_mean(name, expected)
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{'. ' if hint else ''}{hint}")
+
+
 def check_length(what: str, text: str, most: int) -> None:
     """Raise InputError unless `text` has at most `most` characters."""
     if len(text) > most:
@@ -83,7 +97,7 @@ def check_temperatures(temperatures: float | Iterable[float]) -> tuple[float, ..
     """
     if isinstance(temperatures, int | float):
         temperatures = (temperatures,)
-    if isinstance(temperatures, str) or not isinstance(temperatures, Iterable):
+    if isinstance(temperatures, str | bytes) or not isinstance(temperatures, Iterable):
         raise InputError(f"temperature must be a number or several numbers. Received: {temperatures!r}")
     temperatures = tuple(temperatures)
     if not 0 < len(temperatures) <= MAX_TEMPERATURES:

@@ -11,7 +11,15 @@ from dataclasses import asdict, dataclass, fields, replace
 from math import prod
 from typing import Any, Self
 
-from charrnn.checks import check_choice, check_integer, check_number, check_temperatures, did_you_mean
+from charrnn.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+    check_temperatures,
+    check_type,
+    did_you_mean,
+)
 from charrnn.errors import InputError, counted
 from charrnn.network.cells import CELLS
 from charrnn.text.documents import check_encodable
@@ -90,8 +98,7 @@ class NetworkOptions(Options):
                 raise InputError(f"{name} must be below 1. Received: {rate}")
         if self.max_len is not None:
             check_integer("max_len", self.max_len, 1, MAX_UNROLL)
-        if not isinstance(self.lines, bool):
-            raise InputError(f"lines must be true or false. Received: {self.lines!r}")
+        check_flag("lines", self.lines)
         if self.lines and self.max_len is not None:
             raise InputError("lines applies only to streams. Leave out `max_len`, or `preset` notebook")
 
@@ -274,6 +281,8 @@ class SamplingOptions(Options):
             is_number = isinstance(self.top_p, int | float) and not isinstance(self.top_p, bool)
             if not (is_number and 0 < self.top_p <= 1):
                 raise InputError(f"top_p must be a number above 0 and at most 1. Received: {self.top_p!r}")
+        check_flag("keep_stop", self.keep_stop)
+        check_flag("logprobs", self.logprobs)
         check_choice("unknown", self.unknown, UNKNOWN)
         check_choice("precision", self.precision, PRECISIONS)
         check_integer("rng_seed", self.rng_seed, 0, MAX_RNG_SEED)
@@ -298,6 +307,7 @@ class SamplingOptions(Options):
         """
         if not values:
             return self
+        check_type("values", values, Mapping, "a mapping, such as {'length': 80}")
         if unknown := values.keys() - set(OVERRIDES):
             raise InputError(f"A seed cannot set {', '.join(sorted(unknown))}. Expected: {', '.join(OVERRIDES)}")
         named = {"temperatures" if name == "temperature" else name: value for name, value in values.items()}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.errors import InputError
+from charrnn.jobs.job.views import MAX_ID
 from charrnn.jobs.settings import Setting, Settings, survey
 from charrnn.options import SamplingOptions
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RANDOM_TEMPERATURE = 2.0  # above it, letters that the model thinks unlikely are sampled as often as likely ones
-MAX_ID = 2**31 - 1  # the largest integer of a database column
 JOB_PANEL = "Job"
 SAMPLING_PANEL = "Sampling"
 DEFAULTS = SamplingOptions()

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Unpack
 
-from charrnn.errors import InputError
+from charrnn.checks import check_type
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.job.views import Action, Event, Job, JobStatus, WorkerInfo
+from charrnn.jobs.job.views import Action, Event, Job, JobStatus, WorkerInfo, check_id
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import events, lifecycle, migrations, registry
 from charrnn.jobs.upkeep import pruning
@@ -45,7 +45,8 @@ class Client:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self._connections, self._closed = Connections(settings or Settings.from_env(os.environ)), False
+        check_type("settings", settings, Settings | None, "Settings")
+        self.connections = Connections(Settings.from_env(os.environ) if settings is None else settings)
         self.person = self.connections.settings.person  # who does what is done with this client
 
     def __enter__(self) -> Client:
@@ -53,12 +54,6 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def connections(self) -> Connections:
-        if self._closed:  # otherwise they would be opened again, and stay open
-            raise InputError("The client is closed. Create another one: Client()")
-        return self._connections
 
     @cached_property
     def models(self) -> Models:
@@ -76,8 +71,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections to broker, store and files. The client cannot be used again."""
-        self._connections.close()
-        self._closed = True
+        self.connections.close()
 
     def train(self, request: TrainRequest, *, dry_run: bool = False) -> JobHandle[TrainSpec]:
         """Submit a training job for a new version of a model.
@@ -125,6 +119,8 @@ class Client:
         from charrnn.jobs.handle import JobHandle
         from charrnn.jobs.submit.sampling import submit
 
+        if after is not None:
+            check_id("after", after)
         job = submit(self.connections, request, seeds, after=after, key=key, dry_run=dry_run)
         return JobHandle(**vars(job), client=self)
 
@@ -145,6 +141,7 @@ class Client:
         Raises:
             NotFoundError: the job does not exist.
         """
+        check_id("job_id", job_id)  # without an id the store returns the newest job
         return self.connections.store.job(job_id)
 
     def status(self, job_id: int | None = None) -> JobStatus:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from charrnn.errors import UnreachableError
+from charrnn.errors import InputError, UnreachableError
 from charrnn.jobs.job.views import WorkerInfo
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.store import Store, upgrade
@@ -26,10 +26,11 @@ class Connections:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings, self._closed = settings, False
 
     @cached_property
     def store(self) -> Store:
+        self._check_open()
         return Store.open(self.settings, self._owner)
 
     def _owner(self) -> str | None:
@@ -45,23 +46,31 @@ class Connections:
     def files(self) -> Files:
         from charrnn.jobs.files.files import Files  # a list of jobs needs no files
 
+        self._check_open()
         return Files(self.settings.files_location, self.settings.cache)
 
     @cached_property
     def queue(self) -> Queue:
         from charrnn.jobs.queue import Queue  # most commands need no broker
 
+        self._check_open()
         return Queue(self.settings)
+
+    def _check_open(self) -> None:
+        if self._closed:  # otherwise it would be opened again, and stay open
+            raise InputError("The client is closed. Create another one: Client()")
 
     def upgrade(self) -> tuple[int, int]:
         """Upgrade the schema of the store, or create it: see `store.upgrade`."""
         return upgrade(self.settings, self._owner)
 
     def close(self) -> None:
-        """Close the connections that were opened."""
-        for name in ("store", "queue"):
-            if name in self.__dict__:
-                getattr(self, name).close()
+        """Close the connections that were opened, permanently."""
+        self._closed = True
+        for name in ("store", "files", "queue"):
+            opened = self.__dict__.pop(name, None)
+            if opened is not None and name != "files":  # files hold nothing open
+                opened.close()
 
     def probe(self) -> None:
         """Connect to broker, store and files, and check that they belong together.

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from charrnn.checks import check_string, did_you_mean
+from charrnn.checks import check_string, check_type, did_you_mean
 from charrnn.errors import InputError
 
 # The values of each field, by the names that cronsim has for the fields.
@@ -105,6 +105,7 @@ class Cron:
 
     def _wall(self, ms: int) -> datetime:
         """Return the time that the zone's clock shows, without a zone."""
+        check_type("ms", ms, int, "a time in milliseconds since 1970")
         return datetime.fromtimestamp(ms // 1000, ZoneInfo(self.timezone)).replace(tzinfo=None, fold=0)
 
     def _instants(self, start: datetime) -> Iterator[datetime]:

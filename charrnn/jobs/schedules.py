@@ -10,10 +10,12 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from charrnn.errors import CharrnnError, DamagedError, UnreachableError
+from charrnn.checks import check_keywords, check_number, check_strings, check_type
+from charrnn.errors import CharrnnError, DamagedError, InputError, UnreachableError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import (
+    RULES,
     ListedSchedule,
     Outcome,
     Schedule,
@@ -91,6 +93,7 @@ class Schedules:
             NotFoundError: the model does not exist.
             UnreachableError: broker, store or files do not answer.
         """
+        check_type("schedule", schedule, Schedule, "a Schedule")
         self._request(schedule.request, schedule.then, dry_run=True)
         self.hooks.allow(schedule.on_success, schedule.on_failure)
         now = self._now()
@@ -115,8 +118,12 @@ class Schedules:
             InputError: a value is not valid, or the request would be refused.
             UnreachableError: broker, store or files do not answer.
         """
+        check_keywords("edit", changes, RULES)
+        if then is not None and request is None:
+            raise InputError("`then` is the sampling that follows a new request. Set `request` too")
         with self._connections.store.read() as connection:
-            slots.get_schedule(connection, name)
+            stored = slots.get_schedule(connection, name)
+        stored.schedule(request=request, then=then, **changes)  # checked before a hook is allowed
         if request is not None:
             self._request(request, then, dry_run=True)
         self.hooks.allow(changes.get("on_success"), changes.get("on_failure"))
@@ -151,7 +158,8 @@ class Schedules:
         Raises:
             NotFoundError: one of the names is that of no schedule.
         """
-        return find_troubles(self._connections.store, names, self._now() - late_ms)
+        check_number("late_ms", late_ms)
+        return find_troubles(self._connections.store, check_strings("names", names), self._now() - late_ms)
 
     def show(self, name: str) -> ScheduleDetails:
         """Return a schedule with its latest slots, latest first, the outcomes of their jobs, and its upcoming times."""

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from charrnn.errors import CharrnnError, InputError, NotFoundError
 from charrnn.jobs.job.sizing import MAX_ROWS
-from producer.options import MAX_ID
+from charrnn.jobs.job.views import MAX_ID
 from producer.web.feeds import Feeds, Fragment, Read
 from producer.web.templates import render
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from charrnn.checks import check_choice, check_number, check_type
+from charrnn.checks import check_choice, check_flag, check_number, check_type
 from charrnn.errors import InputError, counted
 from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
@@ -61,6 +61,7 @@ class Schedule:
         check_type("then", self.then, GenerateRequest | None, "a GenerateRequest")
         check_choice("overlap", self.overlap, OVERLAPS)
         check_choice("catch_up", self.catch_up, CATCH_UPS)
+        check_flag("always", self.always)
         if self.deadline_s is not None:
             check_number("deadline", self.deadline_s)
             if self.deadline_s == 0:

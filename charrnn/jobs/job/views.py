@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from charrnn.checks import check_integer
 from charrnn.errors import DamagedError
 from charrnn.jobs.job.json_object import JsonObject, damage, reading
 from charrnn.jobs.job.part import RunningPart
@@ -15,6 +16,7 @@ from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState
 from charrnn.training.progress import EpochMetrics
 
+MAX_ID = 2**31 - 1  # the largest integer of a database column
 POLL_S = 0.5  # seconds between two queries for a job that is followed
 
 
@@ -214,6 +216,22 @@ class WorkerInfo(SignOfLife):
     release: str | None  # of its program; None if that does not say
     spec_version: int  # the highest that it can read
     seen_at: int
+
+
+def check_id(name: str, value: object) -> None:
+    """Raise InputError unless `value` can be the id of a job or event."""
+    check_integer(name, value, 0, MAX_ID)
+
+
+def check_page(limit: object, before: object) -> None:
+    """Check which of the newest jobs or events are asked for.
+
+    Raises:
+        InputError: `limit` is no whole number of at least 0, or `before` is neither an id nor None.
+    """
+    check_integer("limit", limit, 0, MAX_ID)
+    if before is not None:
+        check_id("before", before)
 
 
 def no_worker(*queues: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from charrnn.checks import check_integer
+from charrnn.checks import check_integer, check_path
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import MAX_KEEP, check_name
 from charrnn.jobs.job.version import CHAMPION, ListedVersion, VersionDetails
@@ -169,8 +169,9 @@ class Models:
         Raises:
             InputError: the file is missing or damaged, or the model has another validation text.
         """
+        path = Path(check_path("path", path))
         if name is not None:
             check_name("The model's name", name)
         self._connections.claim_files()
         store, files = self._connections.store, self._connections.files
-        return transfer.import_version(store, files, Path(path), name, self._person)
+        return transfer.import_version(store, files, path, name, self._person)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -10,14 +11,14 @@ from io import BytesIO
 from itertools import islice
 from typing import TypedDict, Unpack
 
-from charrnn.checks import check_strings
+from charrnn.checks import check_flag, check_integer, check_keywords, check_strings
 from charrnn.errors import DamagedError, InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.files.layout import part_prefix
 from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.part import StoredPart
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.job.views import POLL_S
+from charrnn.jobs.job.views import POLL_S, check_id
 from charrnn.jobs.rows.formats import parse_conditions, select
 from charrnn.jobs.rows.rows import distinct_lines, dump_line, failed_result, read_lines, stored_rows
 
@@ -58,6 +59,7 @@ class Results:
     """
 
     def __init__(self, connections: Connections, job_id: int) -> None:
+        check_id("job_id", job_id)
         self.store, self.job_id = connections.store, job_id
         job = self.store.job(job_id)
         if job.generate_spec is None:
@@ -69,20 +71,24 @@ class Results:
         """Return an iterator over the lines of some rows.
 
         Raises:
-            InputError: a condition cannot be parsed, or it is not known of any text whether it is novel.
+            InputError: a condition cannot be parsed, a value has the wrong type, or it is not known of any text whether
+                it is novel.
         """
-        if unknown := filters.keys() - RowFilter.__annotations__.keys():
-            raise TypeError(f"unknown filters: {', '.join(sorted(unknown))}")
+        check_keywords("rows", filters, RowFilter.__annotations__)
+        for name in ("failed", "novel", "distinct", "follow"):
+            check_flag(name, filters.get(name, False))
+        if (limit := filters.get("limit")) is not None:
+            check_integer("limit", limit, 0, sys.maxsize)
+        first, stop = _check_range(filters.get("rows", (0, None)))
         where = check_strings("where", filters.get("where", ()))
         if filters.get("novel"):
             self.check_novelty()
             where = (*where, "novel=true")
         keep = parse_conditions(where)
-        first, stop = filters.get("rows", (0, None))
         failed, follow = filters.get("failed", False), filters.get("follow", False)
         lines = self.lines(first, stop, failed=failed, follow=follow)
         lines = select(lines, keep) if where else lines
-        return islice(distinct_lines(lines) if filters.get("distinct") else lines, filters.get("limit"))
+        return islice(distinct_lines(lines) if filters.get("distinct") else lines, limit)
 
     def lines(
         self, first: int = 0, stop: int | None = None, *, failed: bool = False, follow: bool = False
@@ -193,6 +199,17 @@ class Results:
 
 def _has(part: StoredPart, row: int) -> bool:
     return isinstance(part.first_row, int) and part.first_row <= row < part.first_row + part.rows
+
+
+def _check_range(rows: object) -> tuple[int, int | None]:
+    """Return the first row of a range and the one after its last."""
+    if isinstance(rows, tuple | list) and len(rows) == 2:
+        first, stop = rows
+        check_integer("the first of rows", first, 0, sys.maxsize)
+        if stop is not None:
+            check_integer("the second of rows", stop, 0, sys.maxsize)
+        return first, stop
+    raise InputError(f"rows must be two numbers, such as (100, 200) or (100, None). Received: {rows!r:.80}")
 
 
 def _is_of(part: StoredPart, output: FileRef) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from charrnn.errors import storable
-from charrnn.jobs.job.views import Action, Event
+from charrnn.jobs.job.views import Action, Event, check_id, check_page
 from charrnn.jobs.store.database import NOW, Database, insert_missing
 from charrnn.jobs.store.tables import events, rounds, workers
 from charrnn.release import release
@@ -69,11 +69,16 @@ def read(connection: Connection, limit: int, before: int | None = None, job: int
     Args:
         before: only events with a smaller id, for the next page.
         job: only events of this job.
+
+    Raises:
+        InputError: one of them is no such number.
     """
+    check_page(limit, before)
     query = select(*(events.c[name] for name in COLUMNS)).order_by(events.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(events.c.id < before)
     if job is not None:
+        check_id("job", job)
         query = query.where(events.c.job == job)
     return [Event(**row._mapping) for row in connection.execute(query)]
 

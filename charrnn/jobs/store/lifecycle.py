@@ -19,7 +19,7 @@ from charrnn.jobs.job.json_object import JsonObject, reading
 from charrnn.jobs.job.part import START, Frame, frame_of
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec, read_spec
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState, Priority
-from charrnn.jobs.job.views import Job
+from charrnn.jobs.job.views import Job, check_id
 from charrnn.jobs.store.database import NOW, insert_missing
 from charrnn.jobs.store.registry import version_after, with_version
 from charrnn.jobs.store.tables import LOST, QUEUED, jobs, parts
@@ -163,6 +163,7 @@ def lock_job(connection: Connection, job_id: int, *, deleting: bool = False) -> 
     Raises:
         NotFoundError: there is no such job.
     """
+    check_id("job_id", job_id)
     # "key share": rows that refer to the job, such as epochs, can be inserted meanwhile.
     query = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
     job = connection.execute(query).one_or_none()
@@ -288,6 +289,7 @@ def retry_job(connection: Connection, job_id: int) -> Retried:
         InputError: the training job that it waited for made no version, or was deleted.
         NotFoundError: there is no such job.
     """
+    check_id("job_id", job_id)
     awaited = connection.execute(select(jobs.c.after).where(jobs.c.id == job_id)).scalar_one_or_none()
     version = None if awaited is None else awaited_version(connection, awaited)
     job = lock_job(connection, job_id)

@@ -22,7 +22,7 @@ from charrnn.jobs.job.part import PartProgress, StoredPart
 from charrnn.jobs.job.report import Report
 from charrnn.jobs.job.specs import SPEC_VERSION
 from charrnn.jobs.job.states import ENDED_JOBS, JobState, PartState
-from charrnn.jobs.job.views import Action, Engine, Job, SignOfLife, WorkerInfo
+from charrnn.jobs.job.views import Action, Engine, Job, SignOfLife, WorkerInfo, check_id
 from charrnn.jobs.settings import CONNECTIONS, Settings
 from charrnn.jobs.store import migrations, tables
 from charrnn.jobs.store.database import NOW, Database, upsert
@@ -102,10 +102,12 @@ class Store(Database):
         """Return a job, or the newest job if there is no id.
 
         Raises:
+            InputError: the id is no whole number.
             NotFoundError: there is no such job.
         """
         query = select(*JOB).where(jobs.c.deleting.is_(False)).order_by(jobs.c.id.desc()).limit(1)
         if job_id is not None:
+            check_id("job_id", job_id)
             query = query.where(jobs.c.id == job_id)
         with self.read() as connection:
             row = connection.execute(query).one_or_none()

@@ -8,6 +8,7 @@ from charrnn.checks import check_integer
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.store import registry
+from charrnn.options import MAX_RNG_SEED
 from charrnn.text.documents import Document
 from charrnn.text.openings import draw_openings
 
@@ -41,6 +42,7 @@ def validation_openings(connections: Connections, model: str, count: int, rng_se
         NotFoundError: the model does not exist.
     """
     check_integer("samples", count, 1, MAX_RANDOM_SEEDS)
+    check_integer("rng_seed", rng_seed, 0, MAX_RNG_SEED)
     with connections.store.read() as connection:
         version = registry.resolve(connection, model)
         validation = registry.validation(connection, version.model)

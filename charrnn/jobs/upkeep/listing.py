@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TypedDict, Unpack
 
-from charrnn.checks import check_choice
+from charrnn.checks import check_choice, check_flag, check_keywords
 from charrnn.errors import InputError
 from charrnn.jobs.connections import Connections
 from charrnn.jobs.job.specs import QUEUES
 from charrnn.jobs.job.states import JobState
-from charrnn.jobs.job.views import Job
+from charrnn.jobs.job.views import Job, check_page
 from charrnn.jobs.store import registry
 from charrnn.text.documents import check_storable
 
@@ -42,8 +42,11 @@ def list_jobs(
     """Return the newest jobs, the newest first, before the job `before`.
 
     Raises:
-        InputError: the state or kind does not exist, the model is not of that form, or a text is empty.
+        InputError: the state or kind does not exist, the model is not of that form, a text is empty, or a value has the
+            wrong type.
     """
+    check_page(limit, before)
+    check_keywords("jobs", filters, JobFilter.__annotations__)
     state, kind = filters.get("state"), filters.get("kind")
     for name, value, choices in (("state", state, list(JobState)), ("kind", kind, QUEUES)):
         if value is not None:
@@ -71,6 +74,7 @@ def list_jobs(
         "schedule": filters.get("schedule"),
     }
     with_failures = filters.get("with_failures", False)
+    check_flag("with_failures", with_failures)
     return connections.store.jobs(limit, before, with_failures=with_failures, **equal)
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from charrnn.checks import check_number
 from charrnn.errors import DamagedError, InputError, NotFoundError, UnreachableError, counted
 from charrnn.jobs.faults import crash_point
 from charrnn.jobs.files.layout import FOLDERS, JOBS, job_folder
@@ -115,8 +116,10 @@ def prune(
         accept_newer: set files aside too that are newer than the newest row.
 
     Raises:
-        InputError: there are such files. Nothing was deleted or set aside.
+        InputError: `older_than_s` is not a number of at least 0, or there are such files. Nothing was deleted or set
+            aside.
     """
+    check_number("older_than_s", older_than_s)
     if not accept_newer:
         _refuse_newer(store, files)
     old, total = set(_old_jobs(store, older_than_s) if dry_run else ()), Pruned()

@@ -15,7 +15,7 @@ from charrnn.jobs.job.part import RunningPart
 from charrnn.jobs.job.report import ReportSummary, summarize
 from charrnn.jobs.job.specs import SPEC_VERSION, TrainSpec
 from charrnn.jobs.job.states import PartState
-from charrnn.jobs.job.views import POLL_S, Job, JobStatus, no_release, no_worker
+from charrnn.jobs.job.views import POLL_S, Job, JobStatus, check_id, no_release, no_worker
 from charrnn.jobs.store.shown import queues
 
 logger = logging.getLogger(__name__)
@@ -52,10 +52,11 @@ def follow(connections: Connections, job_id: int, timeout_s: float | None) -> It
     """Yield the status of a job again and again until it has ended.
 
     Raises:
-        InputError: `timeout_s` is not a number.
+        InputError: `job_id` or `timeout_s` is not a number.
         NotFinishedError: the job did not end within `timeout_s` seconds.
         NotFoundError: the job does not exist.
     """
+    check_id("job_id", job_id)
     check_type("timeout_s", timeout_s, int | float | None, "a number of seconds")
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     status = job_status(connections, job_id)

@@ -16,8 +16,9 @@ from charrnn.jobs.client import Client
 from charrnn.jobs.handle import JobHandle
 from charrnn.jobs.job.requests import GenerateRequest, with_options
 from charrnn.jobs.job.specs import GenerateSpec
+from charrnn.jobs.job.views import MAX_ID
 from charrnn.options import SamplingOptions
-from producer.options import MAX_ID, parse_temperatures, unescape
+from producer.options import parse_temperatures, unescape
 from producer.web.requests import is_number, read_form
 from producer.web.templates import page
 
