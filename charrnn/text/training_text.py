@@ -16,7 +16,7 @@ from charrnn.text.documents import Document
 from charrnn.text.lines import Lines, count_copies, lines_of
 from charrnn.text.listing import shorten_names
 from charrnn.text.validation import JOINT, PIECE_END, Validation
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import NEW_LINE, Vocabulary
 
 REPEATING_SHARE = 0.2  # a text with a smaller share of new text, validation text included, only repeats itself
 NOTED_SHARE = 0.01  # of the text; leaving out more than this beside the validation text itself is logged
@@ -53,6 +53,7 @@ class TrainingText:
         num_characters: number of characters in the text.
         num_left_out: number of characters that are left out: copies of the validation text, and characters dropped.
         unknown: policy for characters outside the vocabulary, one of `options.UNKNOWN_IN_TEXT`.
+        num_lines: number of lines in the text of a list; 0 of other texts.
     """
 
     read: Callable[[], Iterator[str]]
@@ -61,6 +62,7 @@ class TrainingText:
     num_characters: int
     num_left_out: int = 0
     unknown: str = GROW
+    num_lines: int = 0
 
     def chunks(self) -> Iterator[str]:
         """Yield the text in chunks of about 1 MB.
@@ -112,10 +114,11 @@ def prepare(
     else:
         excerpts, copies = exclude_validation(corpus, excluded, strict=strict)
         text, num_left_out = partial(read, excerpts), sum(map(len, chain.from_iterable(c.read() for c in copies)))
-    num_read, num_characters, seen = 0, 0, set[str]()
+    num_read, num_characters, num_lines, seen = 0, 0, 0, set[str]()
     for chunk in text():
         known = vocabulary.handle_unknown(chunk, unknown) if vocabulary else chunk
         num_read, num_characters = num_read + len(chunk), num_characters + len(known)
+        num_lines += chunk.count(NEW_LINE) if lines else 0
         seen.update(chunk)
     validation_characters = set(validation) - {PIECE_END}
     if vocabulary is None:
@@ -128,7 +131,7 @@ def prepare(
         _check_validation(validation, vocabulary, name)
     if unknown == DROP:
         num_left_out += num_read - num_characters
-    return TrainingText(text, validation, vocabulary, num_characters, num_left_out, unknown)
+    return TrainingText(text, validation, vocabulary, num_characters, num_left_out, unknown, num_lines)
 
 
 def _grow(vocabulary: Vocabulary, characters: set[str], name: str) -> Vocabulary:

@@ -68,7 +68,7 @@ def _estimate(spec: GenerateSpec, estimate: Estimate) -> None:
     if estimate.guessed:
         time += ", guessed from its size until a job of a second or more has measured its speed"
     if estimate.mean_length is not None:
-        time += f", if texts end after {estimate.mean_length:,.0f} characters as so far"
+        time += f", if texts end after {estimate.mean_length:,.0f} characters on average"
     console.note(
         f"nothing was stored; the job would sample at most {spec.characters:,} characters in "
         f"{counted(spec.parts, 'part')} of {counted(spec.part_rows, 'row')}, and take {time}"

@@ -56,6 +56,8 @@ class TrainRecord:
     source_bytes: int
     left_out_characters: int
     """Copies of the validation text, which were left out."""
+    num_lines: int
+    """Number of lines of that text, if each is a text of its own; otherwise 0."""
     margin: float
     keep: int | None
 

@@ -552,6 +552,17 @@ def test_an_estimate_expects_texts_as_long_as_those_that_a_stop_string_ended(cli
     assert estimate(client, model, SAMPLING).mean_length is None  # Catches: stop strings that end texts without them
 
 
+def test_an_estimate_for_a_list_expects_texts_as_long_as_its_lines(client: Client, tmp_path: Path) -> None:
+    chance = random.Random(5)  # not cryptographic
+    (tmp_path / "names.txt").write_text("".join(f"{''.join(chance.choices('abcdef', k=7))}\n" for _ in range(900)))
+    job = train(client, "names", [tmp_path / "names.txt"], NetworkOptions(lines=True))
+    assert (job.spec.network.lines, job.spec.characters) == (True, 8 * job.spec.num_lines)
+    found = submit(client, None, ["a"] * 100, SamplingOptions(), after=job.id, dry_run=True).estimate
+    assert isinstance(found, Estimate)
+    # Catches: 100 texts of 400 characters until a job of the model is done
+    assert (found.mean_length, found.export_bytes < 100 * 200) == (8.0, True)
+
+
 def test_an_estimate_of_a_training_is_scaled_from_earlier_ones(client: Client, text_file: Path) -> None:
     guessed = train(client, "new", [text_file], dry_run=True).estimate
     assert isinstance(guessed, TrainingEstimate)

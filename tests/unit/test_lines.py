@@ -144,7 +144,7 @@ def test_validation_lines_are_left_out_of_later_lists(tmp_path: Path) -> None:
     validation = "\nAnn\nBo"
     text = prepare([write(tmp_path, ["Cy", "Ann", "Bo", "Ann", "Di"])], validation, lines=True)
     assert "".join(text.chunks()) == "\nCy\nDi"
-    assert text.num_characters == len("\nCy\nDi")
+    assert (text.num_characters, text.num_lines) == (len("\nCy\nDi"), 2)
     assert text.num_left_out == len("\nAnn")  # the second one: the others are the validation text itself
 
 

@@ -70,6 +70,7 @@ class TrainSpec:
     num_sources: int = 0
     source_bytes: int = 0  # of all files
     left_out_characters: int = 0  # copies of the validation text in the files
+    num_lines: int = 0  # of the corpus, if each line is a text of its own
     margin: float = 0.0  # nats per character by which it must be better than the champion
     keep: int | None = None  # number of newest versions to keep when this one is stored; older ones are deleted
 

@@ -154,6 +154,7 @@ def _prepare(
         reserved=reserved,
         baseline=baseline(text.chunks(), text.num_characters, validation, lines=lines) if reserved else None,
         left_out_characters=text.num_left_out,
+        num_lines=text.num_lines,
         network=network,
         training=training,
         start=version.name if version else None,

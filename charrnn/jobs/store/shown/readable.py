@@ -70,7 +70,10 @@ def last_training(connection: Connection, model: str) -> TrainSpec | None:
 
 
 def mean_short_length(connection: Connection, model: str) -> float | None:
-    """Return the mean length of a model's texts in its last jobs in which stop strings ended some, or None."""
+    """Return the mean length of a model's texts in its last jobs in which stop strings ended some, or None.
+
+    Before such a job, that of a model of lists is the mean length of the lines it was trained on, where texts end too.
+    """
     query = select(jobs.c.spec, jobs.c.characters, jobs.c.rows_done).where(
         jobs.c.model == model, jobs.c.kind == GenerateSpec.QUEUE, jobs.c.rows_done > 0
     )
@@ -80,7 +83,10 @@ def mean_short_length(connection: Connection, model: str) -> float | None:
             spec = GenerateSpec.from_dict(whole(row.spec))
             if row.characters / row.rows_done < spec.characters / spec.rows:
                 rows, characters = rows + row.rows_done, characters + row.characters
-    return characters / rows if rows else None
+    if rows:
+        return characters / rows
+    training = last_training(connection, model)
+    return training.characters / training.num_lines if training and training.num_lines else None
 
 
 def recently_trained(connection: Connection) -> Iterator[Trained]:
