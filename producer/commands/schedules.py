@@ -233,12 +233,13 @@ def check(
     """Check that the last run of each schedule succeeded and none is late. Exit code 1 if not."""
     late_ms = round(1000 * parse_seconds("--late", late))
     with open_client() as client:
-        found = client.schedules.find_troubles(names or (), late_ms)
+        troubles = client.schedules.find_troubles(names or (), late_ms)
+        found = {name: with_options(trouble) for name, trouble in troubles.items()}
         paused = {schedule.name: schedule.paused for schedule in client.schedules.list()}
     if json:
         console.records([records.TroubleRecord(schedule=name, trouble=trouble) for name, trouble in found.items()])
     for name, trouble in found.items():
-        console.fail(f"schedule {name}: {console.printable(with_options(trouble))}")
+        console.fail(f"schedule {name}: {console.printable(trouble)}")
     if found:
         name = next(iter(found)) if len(found) == 1 else "NAME"
         console.note(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from charrnn.jobs.job.json_object import JsonObject
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.schedule import ListedSchedule, ScheduleDetails, ShownSlot, StoredSchedule, StoredSlot
 from charrnn.jobs.job.states import JobState, SlotState
 from producer.command_line import add_again
@@ -130,6 +131,11 @@ def _schedule(found: StoredSchedule) -> ScheduleRecord:
     )
 
 
+def _reason(reason: str | None) -> str | None:
+    """Return a reason with the options of the command line, as commands print it."""
+    return None if reason is None else with_options(reason)
+
+
 def slot(found: StoredSlot) -> SlotRecord:
     return SlotRecord(
         at=time(found.at),
@@ -137,7 +143,7 @@ def slot(found: StoredSlot) -> SlotRecord:
         by_hand=found.by_hand,
         job=found.job,
         then_job=found.then_job,
-        reason=found.reason,
+        reason=_reason(found.reason),
         hook_error=found.hook_error,
     )
 
@@ -153,5 +159,5 @@ def _shown_slot(shown: ShownSlot) -> ShownSlotRecord:
         then_state=following.job_state if following else None,
         then_version=following.name if following else None,
         run_state=run.verdict if run else "deleted" if shown.jobs else shown.state,
-        run_reason=run.reason if run else None if shown.jobs else shown.reason,
+        run_reason=_reason(run.reason if run else None if shown.jobs else shown.reason),
     )
