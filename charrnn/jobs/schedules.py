@@ -37,7 +37,7 @@ from charrnn.jobs.submit.submitted import Submitted
 from charrnn.jobs.submit.training import train
 from charrnn.jobs.upkeep.hooks import Hooks
 from charrnn.jobs.upkeep.submissions import Submissions
-from charrnn.jobs.upkeep.troubles import find_troubles, outcome_of
+from charrnn.jobs.upkeep.troubles import find_troubles
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Schedules:
         found = () if job_id is None else self._connections.store.jobs(1, id=job_id)
         if (job := next(iter(found), None)) is None:  # it may have been deleted
             return None
-        outcome = outcome_of(job)
+        outcome = Outcome.of(job)
         if job.kind != TrainSpec.QUEUE or job.version is None:
             return outcome
         try:

@@ -11,6 +11,7 @@ from rich.text import Text
 from charrnn.errors import counted
 from charrnn.jobs.job.part import RunningPart, SamplingProgress
 from charrnn.jobs.job.report import ReportSummary
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
 from charrnn.jobs.job.tallies import SKETCH
@@ -52,7 +53,7 @@ def jobs(rows: Iterable[Job]) -> None:
 def events(rows: Iterable[Event]) -> None:
     console.table(
         ("event", "time", "who", "what"),
-        ((e.id, console.when(e.at), e.actor, e.words) for e in rows),
+        ((e.id, console.when(e.at), e.actor, with_options(e.words)) for e in rows),
         optional=("event",),
     )
 

@@ -10,6 +10,7 @@ from charrnn.jobs.job.file_ref import FileRef
 from charrnn.jobs.job.json_object import field_values
 from charrnn.jobs.job.part import RunningPart, SamplingProgress
 from charrnn.jobs.job.report import ReportSummary
+from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import JobState, Priority
@@ -194,7 +195,8 @@ class EventRecord:
 
 
 def event(found: Event) -> EventRecord:
-    return EventRecord(**{**vars(found), "at": time(found.at)})
+    detail = None if found.detail is None else with_options(found.detail)
+    return EventRecord(**{**vars(found), "at": time(found.at), "detail": detail})
 
 
 def submitted(job: Submitted[TrainSpec] | Submitted[GenerateSpec]) -> SubmittedTrainRecord | SubmittedGenerateRecord:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from charrnn.jobs.cron import Cron
 from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.job.requests import Request
 from charrnn.jobs.job.schedule import Schedule
-from charrnn.jobs.job.states import OUT_OF_MEMORY, SlotState
+from charrnn.jobs.job.states import ENDED_JOBS, OUT_OF_MEMORY, JobState, SlotState
 from charrnn.jobs.job.version import CHAMPION
 from charrnn.jobs.store import counters
 from charrnn.jobs.store.counters import Series
@@ -238,6 +239,33 @@ def test_schedules_show_success_failure_and_lateness(
     assert {name for name, value in overdue.items() if value} == {"late", "new"}
     assert overdue.keys() == {"good", "bad", "refused", "same", "then", "wrote", "stopped", "late", "new"}
     assert 3600 <= overdue["late"] < 4200
+
+
+JOB_ENDS = [*((state, 0) for state in ENDED_JOBS), (JobState.DONE, 2), None]  # None: it was deleted, or never was
+
+
+def test_metrics_and_checks_agree_on_the_verdict_of_every_run(
+    client: Client, connections: Connections, add_job: AddJob, add_slot: Callable[..., None]
+) -> None:
+    # Catches: a rule of the one that the other lacks, since one is SQL and the other is not
+    for number, ends in enumerate(product(JOB_ENDS, JOB_ENDS)):
+        ids = [None if end is None else add_job() for end in ends]
+        add_slot(f"s{number}", SlotState.SUBMITTED)
+        with connections.store.write() as connection:
+            named = {"job": ids[0] or 10**6, "then_job": ids[1]}
+            connection.execute(update(slots).where(slots.c.schedule == f"s{number}").values(**named))
+            for job, end in zip(ids, ends, strict=True):
+                if end is not None:
+                    facts = {"state": end[0], "rows_failed": end[1], "parts_left": 0, "finished_at": 1}
+                    connection.execute(update(jobs).where(jobs.c.id == job).values(**facts))
+    found = scrape(connections)
+    failed = {key.split('"')[1] for key, value in found.of("charrnn_schedule_failed").items() if value}
+    success = {key.split('"')[1] for key in found.of("charrnn_schedule_last_success_timestamp_seconds")}
+    runs = {schedule.name: schedule.last and schedule.last.decisive for schedule in client.schedules.list()}
+    assert failed == client.schedules.find_troubles().keys()
+    assert failed == {name for name, run in runs.items() if run and run.verdict == JobState.FAILED}
+    assert success == {name for name, run in runs.items() if run and run.verdict == JobState.DONE}
+    assert (len(runs), len(failed), len(success)) == (25, 14, 3)
 
 
 def test_a_scrape_is_one_transaction_of_nine_queries_and_reads_no_ended_part(

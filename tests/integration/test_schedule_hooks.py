@@ -120,9 +120,11 @@ def test_runs_without_a_job_and_failed_rows_are_failures(
     nights.at("2026-01-01T06:00")
     nights.at("2026-01-02T03:00")
     end(nights, JobState.DONE, rows_total=3, rows_failed=3)
-    assert nights.at("2026-01-03T03:00")[-1].state == "unchanged"  # Catches: a mail in each quiet night
+    nights.at("2026-01-03T03:00")
+    end(nights, JobState.DONE)
+    assert nights.at("2026-01-04T03:00")[-1].state == "unchanged"  # Catches: a mail in each quiet night
     text_file.unlink()
-    nights.at("2026-01-04T03:00")
+    nights.at("2026-01-05T03:00")
     assert [(body["state"], (body["reason"] or "")[:13]) for body in server.bodies] == [
         ("expired", "not submitted"),
         ("failed", "3 rows failed"),

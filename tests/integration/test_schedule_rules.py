@@ -106,6 +106,8 @@ def test_a_slot_expires_at_its_deadline(nights: Nights, add: Add) -> None:
     nights.end_jobs()
     slot = nights.at("2026-01-02T05:00:01")[-1]
     assert (slot.state, slot.reason) == ("expired", "not submitted within its deadline of 7200 s")
+    told = nights.client.events(1)[0].words  # Catches: a failure that only the log of a worker tells
+    assert told == "run failed: schedule nightly: not submitted within its deadline of 7200 s"
 
 
 def test_a_slot_that_waits_expires_at_its_deadline_too(nights: Nights, add: Add) -> None:

@@ -26,7 +26,10 @@ from charrnn.jobs.store.tables import jobs
 from charrnn.jobs.store.tables import schedules as schedules_table
 from charrnn.options import SamplingOptions
 from charrnn.training.progress import EpochMetrics
+from producer.records import jobs as job_records
+from producer.records import schedules as records
 from tests.fixtures.nights import NIGHT, Add, Nights, ms
+from tests.fixtures.plans import statements
 from tests.fixtures.processes import until
 from tests.fixtures.store import NO_FILE, each_database
 
@@ -55,6 +58,33 @@ def test_a_job_that_cannot_be_submitted_fails_only_its_slot(
     assert f"{text_file}: no such file" in (slot.reason or "")
     text_file.write_text(text)
     assert nights.at("2026-01-02T03:00")[-1].state == "submitted"
+
+
+def test_a_refused_run_is_an_event_and_json_names_options_as_commands_do(
+    nights: Nights, add: Add, train: Request, text_file: Path
+) -> None:
+    add(request=train)
+    text_file.write_bytes("caffè, città, perché\n".encode("cp1252") * 1000)
+    (slot,) = nights.at("2026-01-01T03:00")
+    (event,) = nights.client.events(1)
+    # Catches: a failure that only the schedule itself tells; a failure of nobody
+    assert (event.action, event.schedule, event.job, event.detail) == ("run failed", "nightly", None, slot.reason)
+    assert event.actor == nights.schedules.list()[0].added_by
+    shown = records.schedule_details(nights.schedules.show("nightly")).slots[0]
+    for reason in (shown.reason, shown.run_reason, job_records.event(event).detail):
+        assert (reason or "").endswith("use --encoding cp1252")  # Catches: `encoding`
+    nights.schedules.tick()
+    assert len([found for found in nights.client.events() if found.action == "run failed"]) == 1
+
+
+def test_a_check_asks_once_for_the_last_run_of_a_schedule(nights: Nights, add: Add, sample: Request) -> None:
+    def count() -> int:
+        return statements(nights.client.connections.store, nights.schedules.find_troubles).count("SELECT")
+
+    add()
+    before = count()
+    nights.schedules.add(Schedule(name="weekly", cron=Cron("@weekly"), request=sample))
+    assert count() == before + 1  # Catches: a query for the run and one for its hook
 
 
 def test_a_slot_waits_for_what_does_not_answer(nights: Nights, add: Add, tmp_path: Path) -> None:

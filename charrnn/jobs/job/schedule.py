@@ -15,6 +15,7 @@ from charrnn.jobs.job.json_object import JsonObject, damage, reading
 from charrnn.jobs.job.requests import REQUESTS, GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.specs import TrainSpec, check_name
 from charrnn.jobs.job.states import JobState, SlotState
+from charrnn.jobs.job.views import Job
 from charrnn.text.documents import check_storable
 
 OVERLAPS = (SKIP, QUEUE) = ("skip", "queue")
@@ -269,6 +270,12 @@ class Outcome:
     rows_failed: int
     val_loss: float | None = None
     gate: str | None = None
+
+    @classmethod
+    def of(cls, job: Job) -> Outcome:
+        """Return the outcome of a job, without what its version has."""
+        facts = {name: getattr(job, name) for name in ("model", "version", "error", "rows_failed")}
+        return cls(job=job.id, job_state=job.state, **facts)
 
     @property
     def verdict(self) -> JobState:

@@ -47,6 +47,8 @@ class Priority(IntEnum):
     HIGH = 1
 
 
+FAILED_SLOTS = (SlotState.FAILED, SlotState.EXPIRED)  # of runs that got no job although they should have
+
 ENDED_JOBS = (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
 
 PART_SOURCES = {

@@ -161,6 +161,7 @@ class Action(StrEnum):
     PAUSED = "paused"
     RESUMED = "resumed"
     RUN = "run by hand"
+    RUN_FAILED = "run failed"
     REMOVED = "removed"
     JOINED = "joined"
     DRAINED = "drained"
@@ -168,13 +169,16 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """A deed of a person or a worker, or a failed attempt. The job, model or schedule may have been deleted since.
+    """A deed of a person or a worker, a failed attempt, or a run of a schedule that failed without a job.
+
+    The job, model or schedule may have been deleted since.
 
     Attributes:
         actor: a person, a worker, or the process of a worker.
-        action: such as submitted, cancelled, promoted or "attempt failed".
+        action: such as submitted, cancelled, promoted, "attempt failed" or "run failed".
         model: a model, or a version such as speeches@3.
-        detail: why an attempt failed or a version was promoted, the alias that was moved, or the release that joined.
+        detail: why an attempt or a run failed or a version was promoted, the alias that was moved, or the release that
+            joined.
     """
 
     id: int

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from charrnn.jobs.job.schedule import Outcome, StoredSchedule, StoredSlot, decisive, utc
-from charrnn.jobs.job.states import JobState, SlotState
-from charrnn.jobs.job.views import Job
+from charrnn.jobs.job.states import FAILED_SLOTS, JobState, SlotState
 from charrnn.jobs.store.scheduled import slots
 from charrnn.jobs.store.store import Store
 
@@ -24,7 +23,10 @@ def find_troubles(store: Store, names: Collection[str], late: int) -> dict[str, 
     with store.read() as connection:
         known = [slots.get_schedule(connection, name) for name in names] or slots.all_schedules(connection)
         last = {stored.name: slots.last_tried(connection, stored.name) for stored in known}
-        told = {stored.name: slots.last_tried(connection, stored.name, told=True) for stored in known}
+        told = {  # the same one, unless its text is unchanged
+            name: slots.last_tried(connection, name, told=True) if slot and slot.state == SlotState.UNCHANGED else slot
+            for name, slot in last.items()
+        }
         waiting = slots.waiting(connection)
         due = {slot.stored.name: slot.slot.at for slot in reversed(waiting) if not slot.blocked}
         found = {}
@@ -50,24 +52,12 @@ def _trouble(
 
 def _failure(store: Store, last: StoredSlot) -> str | None:
     """Return how a run failed, or None."""
-    if last.state in (SlotState.FAILED, SlotState.EXPIRED):
+    if last.state in FAILED_SLOTS:
         return f"the run of {utc(last.at)} {last.state}: {last.reason}"
     found: dict[int | None, Outcome] = {  # without jobs that were deleted
-        number: outcome_of(job) for number in last.jobs for job in store.jobs(1, id=number)
+        number: Outcome.of(job) for number in last.jobs for job in store.jobs(1, id=number)
     }
     outcome = decisive(found.get(last.job), found.get(last.then_job))
     if outcome is None or outcome.verdict != JobState.FAILED:
         return None
     return f"job {outcome.job}, the run of {utc(last.at)}, failed{f': {outcome.reason}' if outcome.reason else ''}"
-
-
-def outcome_of(job: Job) -> Outcome:
-    """Return the outcome of a job of a slot."""
-    return Outcome(
-        job=job.id,
-        job_state=job.state,
-        model=job.model,
-        version=job.version,
-        error=job.error,
-        rows_failed=job.rows_failed,
-    )

@@ -19,15 +19,14 @@ from charrnn.errors import shorten, storable
 from charrnn.jobs.job.json_object import JsonObject, iso_time
 from charrnn.jobs.job.requests import with_options
 from charrnn.jobs.job.schedule import Outcome, Slot, decisive
-from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
+from charrnn.jobs.job.states import ENDED_JOBS, FAILED_SLOTS, JobState, SlotState
+from charrnn.jobs.store.scheduled.rows import outcome_columns, to_outcome
 from charrnn.jobs.store.tables import WITH_HOOK, jobs, schedules, slots
 
 CLAIM_MS = 2 * 60 * 1000  # longer than a hook may take: see charrnn.jobs.upkeep.hooks
 PAUSE_MS = 60 * 1000  # between two attempts
 ATTEMPTS = 3
 UNTOLD_MS = 7 * 24 * 3600 * 1000  # after a run's time; one that no host allows to tell must not wait for ever
-OUTCOME = {"job_state": "state", **{name: name for name in ("model", "version", "error", "rows_failed")}}
-"""The columns of a job that are an outcome."""
 MAX_OPEN = 10_000  # runs to look at: more than may run at once
 
 
@@ -89,7 +88,7 @@ class EndedRun:
     @property
     def event(self) -> Event | None:
         """The event, or None if there is none: a rule of the schedule skipped the slot, or the job was deleted."""
-        if self.state in (SlotState.FAILED, SlotState.EXPIRED):
+        if self.state in FAILED_SLOTS:
             return Event(slot=self.slot, state=self.state, reason=self.reason)
         job, following = self.outcome, self.then_outcome
         run = decisive(job, following)
@@ -122,8 +121,8 @@ def ended(connection: Connection, now: int) -> list[EndedRun]:
     query = (
         select(
             slot,
-            *_outcome(first, "first"),
-            *_outcome(following, "following"),
+            *outcome_columns(first, "first"),
+            *outcome_columns(following, "following"),
             schedules.c.on_success,
             schedules.c.on_failure,
         )
@@ -156,22 +155,13 @@ def has_ended(job: FromClause) -> ColumnElement[bool]:
     return or_(job.c.id.is_(None), job.c.state.in_(ENDED_JOBS))
 
 
-def _outcome(job: FromClause, which: str) -> list[ColumnElement[Any]]:
-    return [job.c[column].label(f"{which}_{name}") for name, column in OUTCOME.items()]
-
-
-def _job(row: Row[Any], which: str, job: int | None) -> Outcome | None:
-    facts = {name: getattr(row, f"{which}_{name}") for name in OUTCOME}
-    return None if job is None or facts["job_state"] is None else Outcome(job=job, **facts)
-
-
 def _run(row: Row[Any]) -> EndedRun:
     return EndedRun(
         slot=Slot(row.schedule, row.at),
         state=row.state,
         reason=row.reason,
-        outcome=_job(row, "first", row.job),
-        then_outcome=_job(row, "following", row.then_job),
+        outcome=to_outcome(row, "first", row.job),
+        then_outcome=to_outcome(row, "following", row.then_job),
         on_success=row.on_success,
         on_failure=row.on_failure,
         hook_at=row.hook_at,

@@ -24,12 +24,15 @@ from charrnn.jobs.job.schedule import (
     StoredSchedule,
     StoredSlot,
     WaitingSlot,
+    decisive,
     utc,
 )
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
-from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
+from charrnn.jobs.job.states import ENDED_JOBS, FAILED_SLOTS, JobState, SlotState
+from charrnn.jobs.job.views import Action
 from charrnn.jobs.store.database import insert_missing
-from charrnn.jobs.store.scheduled.rows import columns, to_schedule, to_slot
+from charrnn.jobs.store.events import record
+from charrnn.jobs.store.scheduled.rows import columns, outcome_columns, to_outcome, to_schedule, to_slot
 from charrnn.jobs.store.tables import jobs, schedules, slots
 from charrnn.text.documents import check_storable
 
@@ -171,6 +174,7 @@ def decide(connection: Connection, name: str, now: int) -> StoredSlot | None:
         state, reason = _decision(connection, schedule, slot, stored.next_at, now)
         if insert_missing(connection, slots, schedule=name, at=slot.at, state=state, reason=reason) is not None:
             decided = get_slot(connection, slot)
+            _record_failure(connection, slot, state, reason)
         _trim(connection, name)
     if stored.next_at != upcoming:
         connection.execute(update(schedules).where(schedules.c.name == name).values(next_at=upcoming))
@@ -253,7 +257,17 @@ def postpone(connection: Connection, slot: Slot, until: int) -> None:
 def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) -> bool:
     """Store why a slot gets no job. Return False if it is no longer due."""
     own = _is(slot) & (slots.c.state == SlotState.DUE)
-    return connection.execute(update(slots).where(own).values(state=state, reason=storable(reason))).rowcount == 1
+    settled = update(slots).where(own).values(state=state, reason=storable(reason))
+    if connection.execute(settled).rowcount != 1:
+        return False
+    _record_failure(connection, slot, state, reason)
+    return True
+
+
+def _record_failure(connection: Connection, slot: Slot, state: SlotState, reason: str | None) -> None:
+    """Record a run that fails, as done by who added the schedule, whose job it would have been."""
+    if state in FAILED_SLOTS:
+        record(connection, added_by(connection, slot), Action.RUN_FAILED, schedule=slot.schedule, detail=reason)
 
 
 def fill(
@@ -287,18 +301,16 @@ def _check_changed(connection: Connection, slot: Slot, spec: TrainSpec, since: i
     """
     first, following = jobs.alias(), jobs.alias()
     own = slots.join(first, first.c.id == slots.c.job).outerjoin(following, following.c.id == slots.c.then_job)
-    query = select(first.c.id, first.c.spec, first.c.state, following.c.state.label("then_state"))
-    query = query.add_columns(following.c.rows_failed).select_from(own)
+    outcomes = (first.c.spec, *outcome_columns(first, "first"), *outcome_columns(following, "following"))
+    query = select(slots.c.job, slots.c.then_job, *outcomes).select_from(own)
     query = query.where(slots.c.schedule == slot.schedule, slots.c.at >= since, slots.c.at != slot.at)
     before = connection.execute(query.order_by(slots.c.at.desc()).limit(1)).one_or_none()
-    # A sampling job that was deleted has no state, and counts as one that succeeded.
-    if before is None or before.state != JobState.DONE or before.then_state not in (None, JobState.DONE):
+    run = before and decisive(to_outcome(before, "first", before.job), to_outcome(before, "following", before.then_job))
+    if before is None or run is None or run.verdict != JobState.DONE:
         return
-    if before.rows_failed:
-        return
-    with suppress(DamagedError), reading(f"job {before.id}"):  # its text is not known, so this one may be new
+    with suppress(DamagedError), reading(f"job {before.job}"):  # its text is not known, so this one may be new
         if before.spec["corpus"]["sha256"] == spec.corpus.sha256:
-            raise SkippedError(f"the text has not changed since job {before.id}")
+            raise SkippedError(f"the text has not changed since job {before.job}")
 
 
 def newest(connection: Connection, name: str, limit: int) -> list[StoredSlot]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
-from charrnn.jobs.job.states import ENDED_JOBS, JobState, SlotState
+from charrnn.jobs.job.states import ENDED_JOBS, FAILED_SLOTS, JobState, SlotState
 from charrnn.jobs.job.version import CHAMPION
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.scheduled.events import has_ended
+from charrnn.jobs.store.scheduled.rows import verdict
 from charrnn.jobs.store.tables import (
     LEASED,
     READY,
@@ -108,18 +109,17 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
     due = select(slots.c.schedule, func.min(slots.c.at).label("at")).where(slots.c.state == SlotState.DUE)
     first = due.group_by(slots.c.schedule).subquery()
     due_at = case((and_(first.c.at < schedules.c.next_at, ~open_job), first.c.at), else_=schedules.c.next_at)
-    failed_slot = slots.c.state.in_((SlotState.FAILED, SlotState.EXPIRED))
+    failed_slot = slots.c.state.in_(FAILED_SLOTS)
     # A sampling job fails with the training job that it waited for, also if that one was cancelled: no failure.
-    failed_then = and_(or_(FIRST.c.id.is_(None), FIRST.c.state == JobState.DONE), _failed(THEN))
-    done = and_(_succeeded(FIRST), or_(THEN.c.id.is_(None), _succeeded(THEN)))
+    run = verdict(FIRST, THEN)
     tried = and_(slots.c.state.not_in((SlotState.SKIPPED, SlotState.DUE)), has_ended(FIRST), has_ended(THEN))
     ended_at = func.coalesce(THEN.c.finished_at, FIRST.c.finished_at, slots.c.at)
     query = (
         select(
             schedules.c.name,
             (NOW - due_at).label("overdue_ms"),
-            _last(ended_at, or_(slots.c.state == SlotState.UNCHANGED, done)).label("success_at"),
-            _last(case((or_(failed_slot, _failed(FIRST), failed_then), 1), else_=0), tried).label("failed"),
+            _last(ended_at, or_(slots.c.state == SlotState.UNCHANGED, run == JobState.DONE)).label("success_at"),
+            _last(case((or_(failed_slot, run == JobState.FAILED), 1), else_=0), tried).label("failed"),
         )
         .select_from(schedules.outerjoin(first, first.c.schedule == schedules.c.name))
         .where(~schedules.c.paused)
@@ -127,15 +127,6 @@ def active_schedules(connection: Connection, at_most: int) -> Sequence[Any]:
         .limit(at_most)
     )
     return connection.execute(query).all()
-
-
-def _succeeded(job: FromClause) -> ColumnElement[bool]:
-    return and_(job.c.state == JobState.DONE, job.c.rows_failed == 0)
-
-
-def _failed(job: FromClause) -> ColumnElement[bool]:
-    """As `job.schedule.Outcome.verdict`."""
-    return or_(job.c.state == JobState.FAILED, and_(job.c.state == JobState.DONE, job.c.rows_failed > 0))
 
 
 def _last(value: ColumnElement[Any], condition: ColumnElement[bool]) -> ColumnElement[Any]:
