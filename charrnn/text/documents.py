@@ -15,7 +15,7 @@ from pathlib import Path
 from charrnn.checks import check_string
 from charrnn.errors import TextError
 from charrnn.regular_file import NotRegularError, regular
-from charrnn.text.encodings import explain
+from charrnn.text.encodings import conversion, explain
 from charrnn.text.listing import expand
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -97,8 +97,7 @@ def _not_utf_8(data: bytes | FileBytes, name: str, offset: int, reason: str, lin
     if not (found := explain(data, offset)):
         return not_text(problem)
     encoding, sample = found
-    known = encoding.replace("utf-16-", "utf-16")  # as iconv spells it
-    return not_text(problem, f"{sample}. Convert it first: iconv -f {known} -t utf-8 FILE > NEW")
+    return not_text(problem, f"{sample}. Convert it first: {conversion(encoding)}")
 
 
 def not_text(problem: str, advice: str = "") -> TextError:

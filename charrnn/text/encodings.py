@@ -63,6 +63,11 @@ def explain(data: bytes | FileBytes, offset: int) -> tuple[str, str] | None:
     return encoding, f"In {encoding} it reads {' '.join(text.split())[:QUOTED]!r}"
 
 
+def conversion(encoding: str) -> str:
+    """Return the command that converts a file from an encoding, by the name that iconv has for it."""
+    return f"iconv -f {encoding.replace('utf-16-', 'utf-16')} -t utf-8 FILE > NEW"
+
+
 def guess(data: bytes) -> str | None:
     """Return the encoding that a text most probably has, or None."""
     from charset_normalizer import from_bytes  # 40 ms to import, and only needed for an error message

@@ -15,7 +15,7 @@ from pathlib import Path
 from charrnn.checks import check_choice
 from charrnn.errors import TextError
 from charrnn.text.documents import CHUNK, Document, FileBytes, check_encodable, not_text, place_of
-from charrnn.text.encodings import UTF_8, check_encoding, explain, marked_encoding
+from charrnn.text.encodings import UTF_8, check_encoding, conversion, explain, marked_encoding
 
 NEWLINES = (LF, KEEP) = ("lf", "keep")
 FIRST_MARK = "\u0300"  # no character before it changes what stands before it
@@ -51,10 +51,27 @@ def to_plain(documents: Iterable[Document], folder: Path, encoding: str = UTF_8,
     """
     check_encoding(encoding)
     check_choice("newlines", newlines, NEWLINES)
-    return [
-        _to_plain(document, folder / f"plain-{number:06}", encoding, newlines)
-        for number, document in enumerate(documents)
-    ]
+    found = list(documents)
+    plain_ones = []
+    for number, document in enumerate(found):
+        try:
+            plain_ones.append(_to_plain(document, folder / f"plain-{number:06}", encoding, newlines))
+        except _OtherEncodingError as error:
+            raise not_text(error.problem, _advise(error.guessed, len(found))) from error
+    return plain_ones
+
+
+class _OtherEncodingError(Exception):
+    """A file is not in its encoding.
+
+    Attributes:
+        problem: what is wrong, with file and place.
+        guessed: the encoding that it probably has, and how it reads in that; None if there is none.
+    """
+
+    def __init__(self, problem: str, guessed: tuple[str, str] | None) -> None:
+        super().__init__(problem)
+        self.problem, self.guessed = problem, guessed
 
 
 def _to_plain(document: Document, copy: Path, encoding: str, newlines: str) -> Document:
@@ -82,8 +99,8 @@ def _decode(document: Document, data: FileBytes, codec: str, newlines: str) -> I
         stop = min(start + CHUNK, len(data))
         chunk = data[start:stop]
         if has_bytes and (nul := chunk.find(b"\0")) >= 0:  # checked first: another encoding makes no text of an image
-            place = place_of(data, start + nul)
-            raise not_text(f"{document}: {place}: a NUL character, which text cannot contain", _advise(data, 0))
+            problem = f"{document}: {place_of(data, start + nul)}: a NUL character, which text cannot contain"
+            raise _OtherEncodingError(problem, explain(data, 0))
         try:
             text = lines.decode(chunk, stop == len(data))
         except UnicodeDecodeError as error:
@@ -99,17 +116,24 @@ def _decode(document: Document, data: FileBytes, codec: str, newlines: str) -> I
 
 def _wrong_byte(
     document: Document, data: FileBytes, offset: int, codec: str, reason: str, has_bytes: bool
-) -> TextError:
+) -> _OtherEncodingError:
     place = place_of(data, offset) if has_bytes else f"byte {offset + 1:,}"
     shown, name = data[offset : offset + 1].hex(), codec.removesuffix("-sig").upper()
-    return not_text(
-        f"{document}: {place}: 0x{shown} is not {name} text ({reason})", _advise(data, offset) if has_bytes else ""
+    problem = f"{document}: {place}: 0x{shown} is not {name} text ({reason})"
+    return _OtherEncodingError(problem, explain(data, offset) if has_bytes else None)
+
+
+def _advise(guessed: tuple[str, str] | None, num_files: int) -> str:
+    """Return what to do about a file in another encoding. `encoding` is that of all files."""
+    if guessed is None:
+        return ""
+    encoding, sample = guessed
+    if num_files == 1:
+        return f"{sample}. If that is right, use `encoding` {encoding}"
+    return (
+        f"{sample}. If that is right of all {num_files:,} files, use `encoding` {encoding}. If it is right of this one "
+        f"alone, move it elsewhere, or convert it: {conversion(encoding)}"
     )
-
-
-def _advise(data: FileBytes, offset: int) -> str:
-    guessed = explain(data, offset)
-    return f"{guessed[1]}. If that is right, use `encoding` {guessed[0]}" if guessed else ""
 
 
 def _pieces(chunks: Iterable[str]) -> Iterator[str]:

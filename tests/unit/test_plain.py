@@ -117,6 +117,25 @@ def test_what_is_not_text_in_its_encoding_is_refused(tmp_path: Path, data: bytes
         read(tmp_path / "a.txt", data, encoding)
 
 
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        ("caffè, città\n".encode("cp1252") * 9, "`encoding` cp1252. .* iconv -f cp1252 -t utf-8 FILE > NEW$"),
+        ("ab\nc".encode("utf-16-le") * 9, "`encoding` utf-16-le. .* iconv -f utf-16le -t utf-8 FILE > NEW$"),
+    ],
+    ids=["cp1252", "utf-16"],
+)
+def test_the_advice_on_one_file_of_several_fits_the_others(tmp_path: Path, data: bytes, advice: str) -> None:
+    (tmp_path / "a.txt").write_text("perché\n")
+    (tmp_path / "b.txt").write_bytes(data)
+    documents = [Document(tmp_path / name) for name in ("a.txt", "b.txt")]
+    one = "If it is right of this one alone, move it elsewhere, or convert it"
+    # Catches: an encoding that would apply to the other files too, which are not in it
+    with pytest.raises(TextError, match=rf"b.txt: line 1, .* right of all 2 files, use {advice}") as found:
+        to_plain(documents, tmp_path)
+    assert one in str(found.value)
+
+
 def test_unknown_line_ends_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="newlines must be one of lf, keep"):
         to_plain([], tmp_path, newlines="crlf")
