@@ -41,15 +41,17 @@ def export(
         bom: whether to begin with a byte order mark.
         live: whether to flush standard output after each line.
     """
-    read, count = 0, None
+    read, count, with_newline = 0, None, False
+    on_screen = output in (None, destination.STANDARD_OUTPUT) and console.is_terminal(console.out)
+    looks = format == formats.TXT and not on_screen
 
     def counting() -> Iterator[bytes]:
-        nonlocal read
+        nonlocal read, with_newline
         for line in lines:
             read += 1
+            with_newline = with_newline or (looks and formats.has_newline(line))
             yield line
 
-    on_screen = output in (None, destination.STANDARD_OUTPUT) and console.is_terminal(console.out)
     showing = nullcontext() if on_screen else busy(lambda: f"writing {counted(read, 'row')}")
     with destination.opened(output, live=live) as file, showing:
         if earlier:
@@ -60,6 +62,13 @@ def export(
         count = formats.write(chosen, format, file, header=not earlier)
     if count is None:  # the reader of a pipe had enough
         return
+    if with_newline:
+        console.note("some texts have several lines, and txt does not show where each one ends. -f jsonl and csv do")
+    _tell(read, count, output, earlier)
+
+
+def _tell(read: int, count: int, output: Path | None, earlier: Earlier | None) -> None:
+    """Tell how many of the rows that were read were written."""
     if earlier and read and not count:
         console.note(f"no row was added: {output} has the seeds of all rows. Write others to another file")
     elif earlier:

@@ -23,6 +23,7 @@ from charrnn.jobs.rows.rows import JobRow, dump_line, failed_result, result
 from charrnn.jobs.rows.seeds import StoredSeed
 from charrnn.options import SamplingOptions
 from charrnn.text.comparison.copies import Copy
+from producer.export import export
 
 ROW = JobRow(number=0, seed=StoredSeed("x", "Today", 0), temperature=0.5, sample=2, sampling=SamplingOptions())
 TOLD = replace(ROW, sampling=SamplingOptions(logprobs=True))
@@ -381,3 +382,22 @@ def test_invalid_row_ranges_are_refused_with_an_example(text: str) -> None:
 def test_a_range_that_starts_after_its_end_is_refused() -> None:
     with pytest.raises(InputError, match=r"`rows` '5:2' starts after its end. Expected A:B, .*, such as 100:200"):
         parse_rows("5:2")
+
+
+@pytest.mark.parametrize(
+    ("format", "texts", "says"),
+    [
+        ("txt", ["one", "a\nb", "two"], True),
+        ("txt", ["one", None, r"a\nb"], False),  # Catches: a backslash and an n, as JSON writes them, for a newline
+        ("jsonl", ["a\nb"], False),
+    ],
+)
+def test_an_export_says_if_texts_cannot_be_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], format: str, texts: list[str | None], says: bool
+) -> None:
+    # Catches: 1,000 texts of which nobody can tell where one ends, without a word
+    for output in (tmp_path / "texts", None):
+        export(iter([dump_line(row) for row in records(texts)]), format, output)
+        notes = [line for line in capsys.readouterr().err.splitlines() if "several lines" in line]
+        expected = "some texts have several lines, and txt does not show where each one ends. -f jsonl and csv do"
+        assert notes == ([expected] if says else [])

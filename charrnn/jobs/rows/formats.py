@@ -145,6 +145,14 @@ def _encode_txt(lines: Iterable[bytes]) -> Iterator[Piece]:
         yield "".join(texts).encode(), len(texts)
 
 
+def has_newline(line: bytes) -> bool:
+    """Return whether seed and text of a result line have several lines, so that txt does not show where they end."""
+    if rb"\n" not in line:  # as JSON has it; this is all that most lines of a list cost
+        return False
+    record = json.loads(line)
+    return record["text"] is not None and "\n" in f"{record['seed']}{record['text']}"
+
+
 def _encode_parquet(lines: Iterable[bytes]) -> Iterator[Piece]:
     """Yield row groups compressed with zstd.
 
