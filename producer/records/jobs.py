@@ -80,6 +80,8 @@ class GenerateRecord:
     batches: Mapping[str, int]
     """Batch size in slots by kind of device, `cpu` and `gpu`."""
     part_rows: int
+    gpu_rows: int
+    """Maximum number of rows that a GPU claims at once, as several parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
