@@ -185,6 +185,7 @@ CREATE TABLE parts (
 	state VARCHAR NOT NULL,
 	first_row BIGINT NOT NULL,
 	rows BIGINT NOT NULL,
+	span INTEGER DEFAULT '1' NOT NULL,
 	frame_offset BIGINT NOT NULL,
 	frame_row BIGINT NOT NULL,
 	attempts INTEGER NOT NULL,
@@ -198,6 +199,7 @@ CREATE TABLE parts (
 	PRIMARY KEY (id),
 	UNIQUE (job, first_row),
 	CONSTRAINT part_state CHECK (state in ('queued', 'leased', 'done', 'failed', 'cancelled')),
+	CONSTRAINT part_span CHECK (span >= 1),
 	CONSTRAINT part_lease CHECK ((state = 'leased') = (lease_until is not null)),
 	FOREIGN KEY(job) REFERENCES jobs (id)
 );
