@@ -118,7 +118,8 @@ less = pytest.mark.slow("test_without_colors_the_words_are_the_same")  # the fir
 
 
 @pytest.mark.parametrize("command", [*READ[:4], *(pytest.param(command, marks=less) for command in READ[4:])])
-def test_without_colors_the_words_are_the_same(desk: Desk, command: str) -> None:
+def test_without_colors_the_words_are_the_same(desk: Desk, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk.path)
     words = shlex.split(command)
     plain = desk.on_terminal(words, 80, NO_COLOR="1")
     assert not COLOR.search(plain)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fixtures import entry_point
 from tests.fixtures.processes import COMMAND, TINY, Home, make_home
 
 # ANSI escape sequences in seven bits and in eight, BEL, DEL, and marks that change the direction of text.
@@ -31,22 +32,10 @@ def hostile() -> Iterator[Home]:
 
 
 def on_terminal(home: Home, *arguments: str) -> str:
-    """Run a command with a terminal as its outputs, and return what the terminal received."""
-    master, slave = pty.openpty()
-    environment = {**home.environment, "NO_COLOR": "1", "TERM": "dumb"}
-    process = subprocess.Popen([*COMMAND, *arguments], env=environment, stdout=slave, stderr=slave)
-    os.close(slave)
-    got = b"".join(iter(lambda: _read(master), b""))
-    os.close(master)
-    assert process.wait() == 0, got
-    return got.decode()
-
-
-def _read(master: int) -> bytes:
-    try:
-        return os.read(master, 1 << 16)
-    except OSError:  # Linux reports the end of a terminal like this
-        return b""
+    """Call a command with a terminal as its outputs, and return what the terminal received."""
+    done = entry_point.call_on_terminal(arguments, {**home.environment, "NO_COLOR": "1", "TERM": "dumb"})
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 COMMANDS = [
@@ -70,6 +59,22 @@ def test_no_control_character_reaches_a_terminal(hostile: Home, command: tuple[s
     got = on_terminal(hostile, *command)
     assert got.strip()
     assert {c for c in got if unicodedata.category(c) in ("Cc", "Cf")} <= {"\r", "\n"}
+
+
+@pytest.mark.parametrize(("command", "code"), [(("results", "2"), 0), (("status", "99"), 3)])
+def test_a_process_on_a_terminal_prints_and_exits_like_its_entry_point(
+    hostile: Home, command: tuple[str, ...], code: int
+) -> None:
+    """The other tests of output on a terminal only call the entry point."""
+    colorful = {**hostile.environment, "TERM": "xterm-256color", "COLUMNS": "80"}
+    master, slave = pty.openpty()
+    with open(master, "rb", buffering=0) as received:
+        process = subprocess.Popen([*COMMAND, *command], env=colorful, stdout=slave, stderr=slave)
+        os.close(slave)
+        got = b"".join(iter(lambda: entry_point.read(received.fileno()), b"")).decode()
+    called = entry_point.call_on_terminal(command, colorful)
+    assert (process.wait(), got) == (called.returncode, called.stdout)
+    assert called.returncode == code
 
 
 def test_a_bare_id_is_for_programs_alone(hostile: Home) -> None:
