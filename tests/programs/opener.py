@@ -122,6 +122,7 @@ def main(door: str, genuine: str, damaged: str) -> None:
     sys.addaudithook(watch)
     check(open_it, damaged, 2)
     usual = {*events}  # such as Typer's evaluation of its annotations
+    gc.freeze()  # or `_settle` would look through all objects of TensorFlow before each file
     _settle()
     before = _peak_mb()
     for line in sys.stdin:
