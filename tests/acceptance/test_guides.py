@@ -17,12 +17,12 @@ from tests.fixtures.processes import COMMAND, DEADLINE_S, TINY, Home, make_home
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SMALLER = {
-    "tutorial.md": {"--size small --epochs 8": "--units 16 --epochs 1"},
+    "tutorial.md": {"--size small --epochs 8": "--units 16 --layers 1 --unroll 16 --epochs 1"},
     "bulk.md": {"-n 1000 -l 200": "-n 3 -l 20"},
     "python.md": {
-        "epochs=3": "units=16, epochs=1",
+        "epochs=3": "units=16, layers=1, unroll=16, epochs=1",
         "256": "16",
-        '"epochs": 4': '"epochs": 1',
+        '"epochs": 4': '"layers": 1, "unroll": 16, "epochs": 1',  # as the desk's model: the worker has its graphs
         "length=200": "length=20",
     },
     "results.md": {"jobs/7/": "jobs/2/"},
@@ -35,7 +35,7 @@ SMALLER = {
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Home]:
     """A running stack in a folder with the files, the model and the job that the guides name."""
-    for home in make_home(CHARRNN_HEARTBEAT_S="0.1", CHARRNN_MAINTAIN_S="1"):
+    for home in make_home(CHARRNN_HEARTBEAT_S="0.2", CHARRNN_MAINTAIN_S="2"):
         (home.path / "examples").symlink_to(ROOT / "examples")
         (home.path / "speeches").mkdir()
         (home.path / "speeches" / "one.txt").write_text(make_text(800) + "Today, we My fellow citizens\n")
