@@ -69,7 +69,7 @@ def served(home: Home, *options: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Home]:
     """A running stack with two versions of a model of names, a job of each kind, and a schedule."""
-    for home in make_home(CHARRNN_HEARTBEAT_S="0.1", CHARRNN_MAINTAIN_S="1", CHARRNN_USER=USER):
+    for home in make_home(CHARRNN_HEARTBEAT_S="0.2", CHARRNN_MAINTAIN_S="2", CHARRNN_USER=USER):
         names = subprocess.run([sys.executable, ROOT / "examples" / "names.py"], capture_output=True, check=True).stdout
         text, seeds = home.path / "names.txt", home.path / "seeds.txt"
         text.write_bytes(b"".join(names.splitlines(keepends=True)[::20]))
@@ -253,8 +253,18 @@ def paths(desk: Home) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("width", [320, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+other = pytest.mark.slow("test_everybody_can_use_every_page")  # each color scheme and each width stays
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width"),
+    [
+        ("light", 320),
+        ("dark", 1280),
+        pytest.param("dark", 320, marks=other),
+        pytest.param("light", 1280, marks=other),
+    ],
+)
 def test_everybody_can_use_every_page(
     desk: Home, writable: str, browser: Browser, scheme: str, width: int, pytestconfig: pytest.Config
 ) -> None:
