@@ -78,7 +78,7 @@ def workers() -> Iterator[dict[str, Worker]]:
         found["parent"].parent.send_signal(signal.SIGSTOP)
         found["away"].broker.kill()
         found["still"].broker.send_signal(signal.SIGSTOP)
-        until(lambda: found["child"].is_replaced() and not found["parent"].is_well(), "two that hang", HANGS_S)
+        until(lambda: found["child"].is_replaced() and not found["parent"].is_well(), "two that hang", HANGS_S, 1.0)
         yield found
 
 
