@@ -162,18 +162,15 @@ def place(request: pytest.FixtureRequest) -> Place:
     return found
 
 
-each_trouble = pytest.mark.parametrize(
-    ("place", "trouble"),
-    [
-        ("disk", "full"),
-        ("disk", "read-only"),
-        ("bucket_in_trouble", "503"),
-        ("bucket_in_trouble", "403"),
-        ("bucket_in_trouble", "half"),
-    ],
-    indirect=["place"],
-    scope="module",
-)
+TROUBLES = [
+    ("disk", "full"),
+    ("disk", "read-only"),
+    ("bucket_in_trouble", "503"),
+    ("bucket_in_trouble", "403"),
+    ("bucket_in_trouble", "half"),
+]
+each_trouble = pytest.mark.parametrize(("place", "trouble"), TROUBLES, indirect=["place"], scope="module")
+another = pytest.mark.slow("test_submit_on_a_failed_disk_reports_it_and_stores_nothing")
 each_place = pytest.mark.parametrize("place", ["disk", "bucket_in_trouble"], indirect=True, scope="module")
 
 
@@ -279,8 +276,17 @@ def test_a_training_waits_to_write_its_checkpoint_and_ends_in_the_same_weights(
     assert version == trained[:1]
 
 
-@each_trouble
-@pytest.mark.parametrize("command", ["submit", "train"])
+@pytest.mark.parametrize(
+    ("place", "trouble", "command"),
+    [
+        *((place, trouble, "submit") for place, trouble in TROUBLES),
+        ("disk", "full", "train"),
+        ("bucket_in_trouble", "half", "train"),
+        *(pytest.param(*TROUBLES[number], "train", marks=another) for number in (1, 2, 3)),
+    ],
+    indirect=["place"],
+    scope="module",
+)
 def test_submit_on_a_failed_disk_reports_it_and_stores_nothing(
     place: Place, trouble: str, command: str, seeds: str, text_file: Path
 ) -> None:
@@ -288,7 +294,7 @@ def test_submit_on_a_failed_disk_reports_it_and_stores_nothing(
     words = {"submit": ("-m", "tiny", "--seeds", seeds, "-l", "9"), "train": ("new", str(text_file), *TINY)}[command]
     before = place.jobs(), place.files()
     with place.troubles[trouble].begin():
-        done = place.home.run(command, *words)
+        done = place.home.call(command, *words)
     assert (done.returncode, done.stdout) == (4, "")
     assert re.search(f"^error: {place.message(trouble)}", done.stderr)
     assert (place.jobs(), place.files()) == before
@@ -303,7 +309,7 @@ def test_reading_results_on_a_failed_disk_reports_it_and_writes_nothing(
     job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, "-l", "9", "--wait").strip()
     output = tmp_path / "rows.jsonl"
     with place.troubles[trouble].begin():
-        done = place.home.run("results", job, "-o", str(output))
+        done = place.home.call("results", job, "-o", str(output))
     if not place.url.startswith("s3://"):  # a full disk can be read
         assert done.returncode == 0, done.stderr
     else:
