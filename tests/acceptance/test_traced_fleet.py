@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.fixtures.fleet import make_fleet
 from tests.fixtures.model import make_text
+from tests.fixtures.processes import TINY
 from tests.fixtures.traces import attributes, collecting
 
 PHASES = ["claim", "load", "compile", "sample", "write", "commit"]
@@ -27,7 +28,7 @@ def test_a_job_is_one_trace_from_submit_to_export(archive: Path) -> None:
             words = ("-m", "tiny", "--seeds", str(fleet.home / "seeds.txt"), "-n", "200", "-l", "50")
             job = int(fleet.ok("submit", *words, "--part-rows", "300", "--wait"))
             rows = fleet.ok("results", str(job), "-o", "-").splitlines()
-            fleet.ok("train", "other", str(fleet.home / "seeds.txt"), "--epochs", "1", "--validation", "none", "--wait")
+            fleet.ok("train", "other", str(fleet.home / "seeds.txt"), *TINY, "--validation", "none", "--wait")
             fleet.stop_workers()  # Catches: the last spans, which end with the process that has them
         assert [json.loads(row)["row"] for row in rows] == list(range(600))
 

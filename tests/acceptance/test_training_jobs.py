@@ -109,7 +109,7 @@ def test_a_list_is_trained_on_and_sampled_line_by_line(stack: Home, tmp_path: Pa
 def test_names_of_the_list_are_not_novel(stack: Home, tmp_path: Path) -> None:
     names = NAMES[:25]
     (tmp_path / "names.txt").write_text("\n".join(names))
-    options = ("--lines", "--epochs", "40", "--validation", "none", "--rng-seed", "1", "--wait")
+    options = ("--lines", "--layers", "1", "--epochs", "40", "--validation", "none", "--rng-seed", "1", "--wait")
     stack.ok("train", "few", str(tmp_path), *options)
     sampling = ("-t", "0.3,1.5", "-n", "40", "--rng-seed", "1", "--wait")
     job = stack.ok("submit", "few", "--seed", names[0][:2], "--seed", "", *sampling).strip()
@@ -145,7 +145,7 @@ def test_novelty_is_not_known_without_the_training_text(stack: Home, corpus: Pat
 
 def test_a_text_can_be_memorized_on_purpose(stack: Home, tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("".join(make_text(40).splitlines()[:8]))
-    options = ("--validation", "none", "--epochs", "40", "--no-lines", "--rng-seed", "1", "--wait")
+    options = ("--validation", "none", "--layers", "1", "--epochs", "40", "--no-lines", "--rng-seed", "1", "--wait")
     done = stack.call("train", "poem", str(tmp_path), *options)
     assert "No text is reserved for validation: training uses all of it" in done.stderr
     spec = stack.json("status", done.stdout.strip())["spec"]
