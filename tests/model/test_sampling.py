@@ -49,6 +49,14 @@ sizes = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, 
 many_sizes = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=2 * BATCH, max_size=40)
 
 
+other_kind = pytest.mark.slow("test_texts_depend_on_their_rows_alone", "test_a_line_depends_on_no_line_before_it")
+
+
+@pytest.mark.parametrize(
+    "each_model",
+    ["lstm", "window", *(pytest.param(kind, marks=other_kind) for kind in ("gru", "list"))],
+    indirect=True,
+)
 @pytest.mark.timeout(900)  # 200 examples of the window model: 59 s alone, five times that beside others
 @PROPERTIES
 @given(sizes=many_sizes, shuffled=st.randoms(), precision=st.sampled_from(PRECISIONS), limited=st.booleans())
