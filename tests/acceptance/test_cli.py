@@ -120,7 +120,7 @@ def jobs(stack: Home) -> Iterator[dict[str, str]]:
     done = stack.ok("submit", "-m", "tiny", "-l", "5", "--wait").strip()
     cancelled = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
     stack.ok("cancel", cancelled)
-    stack.run("wait", cancelled)
+    stack.call("wait", cancelled)
     running = stack.ok("submit", "-m", "tiny", "-n", "100000", "-l", "200", "--part-rows", "100000").strip()
     part = until(lambda: stack.part_in_work(running), "progress")
     with broker(stack) as client:  # no notification is left, so that one from a refused command shows

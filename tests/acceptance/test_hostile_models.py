@@ -555,7 +555,7 @@ def test_a_job_of_a_damaged_version_fails_with_the_reason_and_the_worker_continu
         NO_FILE[kind][0](path, outside)
     with unread(outside):
         job = stack.ok("submit", "-m", name, "-l", "3").strip()
-        assert stack.run("wait", job, "--timeout", "60s").returncode == 1
+        assert stack.call("wait", job, "--timeout", "60s").returncode == 1
     part = stack.part(job)
     assert (part["state"], part["attempts"]) == ("failed", 1)
     assert str(path.parent) in part["error"]

@@ -44,7 +44,7 @@ def keep_busy(machine: Machine) -> dict[int, str]:
 
 def children(machine: Machine) -> list[tuple[str, str]]:
     """Return each child's place and device, as doctor shows them."""
-    lines = [check["detail"].split(", ") for check in json.loads(machine.run("doctor", "--json").stdout)]
+    lines = [check["detail"].split(", ") for check in json.loads(machine.call("doctor", "--json").stdout)]
     return [(line[0], line[1]) for line in lines if line[0].startswith("child ")]
 
 
@@ -197,7 +197,7 @@ def test_children_that_share_a_gpu_have_a_place_and_a_part_of_its_memory_each(un
         until(lambda: len(names := machine.workers()) == 2 and f"worker {min(pids)}" not in names, "another child")
         assert [device for _, device in children(machine)] == places
         # Catches: a warning about processes that share a GPU on purpose
-        assert "claimed by" not in machine.run("doctor").stdout
+        assert "claimed by" not in machine.call("doctor").stdout
         for wanted in ("1", "1*2", "1*3"):
             done = machine.run("worker", "--devices", wanted)
             assert "error: Device 1 is in use by another worker of this host" in done.stderr

@@ -17,14 +17,14 @@ FAILED = "failed (cpu, float32, 16 slots): texts may depend on the slot in which
 
 def submit(home: Home) -> tuple[str, str]:
     """Return the job of 16 texts, and what was said at its end."""
-    done = home.run("submit", "-m", "tiny", "-n", "16", "-l", "20", "--precision", "float32", "--wait")
+    done = home.call("submit", "-m", "tiny", "-n", "16", "-l", "20", "--precision", "float32", "--wait")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr
 
 
 def self_checks(home: Home) -> list[tuple[str, str]]:
     """Return the outcome and the result of each worker process's self-check, as doctor shows them."""
-    checks = json.loads(home.run("doctor", "--json").stdout)
+    checks = json.loads(home.call("doctor", "--json").stdout)
     found = [(check["ok"], check["detail"].partition("self-check ")) for check in checks]
     return [("ok" if ok else "warning", result) for ok, (_, between, result) in found if between]
 
