@@ -31,7 +31,7 @@ from charrnn.jobs.queue import Queue
 from charrnn.jobs.settings import Settings
 from tests.fixtures.keys import KEY_PREFIX
 from tests.fixtures.model import make_text
-from tests.fixtures.processes import COMMAND, Home, until
+from tests.fixtures.processes import COMMAND, LIGHT, Home, until
 from tests.fixtures.refusals import broker, refuse, stored
 from worker.transport import make_celery
 
@@ -851,6 +851,7 @@ FATAL: dict[str, bytes | Forge] = {
 def test_a_message_of_unknown_form_does_not_end_the_worker(home: Home, genuine: Message, untrained: str) -> None:
     """The test has its own stack, which may fail. A notification follows each message: a dead worker takes none."""
     doorbell = forged(genuine, FORGED["a doorbell too many"])
+    home.settings |= LIGHT
     with home.up():
         alive = processes(home)
         for name, forge in FATAL.items():

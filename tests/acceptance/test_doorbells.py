@@ -12,9 +12,9 @@ import redis
 
 from charrnn.jobs.settings import Settings
 from tests.fixtures.keys import KEY_PREFIX
-from tests.fixtures.processes import Home, make_home, until
+from tests.fixtures.processes import LIGHT, Home, make_home, until
 
-DEADLY = 100  # number of the part whose first worker dies before it passes the notification on
+DEADLY = 30  # number of the part whose first worker dies before it passes the notification on
 
 
 def _two_workers(home: Home) -> bool:
@@ -26,7 +26,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory, untrained: str) -> Iterator[H
     """Two workers, without maintenance that would send them notifications."""
     died = tmp_path_factory.mktemp("crash") / "died"
     crash = f"claimed/{DEADLY}:kill:{died}"
-    for home in make_home(CHARRNN_MAINTAIN_S="3600", CHARRNN_HEARTBEAT_S="0.5", CHARRNN_CRASH_AT=crash):
+    for home in make_home(CHARRNN_MAINTAIN_S="3600", CHARRNN_HEARTBEAT_S="0.5", CHARRNN_CRASH_AT=crash, **LIGHT):
         with home.up():
             home.ok("models", "import", untrained)
             with home.start("worker", "--devices", "cpu") as second:
@@ -61,6 +61,6 @@ def test_one_doorbell_is_enough_for_all_parts(pair: Home) -> None:
 
 def test_the_replacement_of_a_child_that_died_with_the_last_doorbell_rings(pair: Home) -> None:
     # Catches: no ring_missing in take_over
-    job = submit(pair, parts=DEADLY + 50)
+    job = submit(pair, parts=DEADLY + 20)
     pair.ok("wait", job, "--timeout", "100s")
     assert part(pair, job, DEADLY) == (2, "done")

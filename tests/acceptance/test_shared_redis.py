@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from charrnn.jobs.settings import Settings
-from tests.fixtures.processes import Home, make_home, until
+from tests.fixtures.processes import LIGHT, Home, make_home, until
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def stores(broker_home: Path) -> Iterator[tuple[Home, Home]]:
     settings = Settings(home=broker_home)
     with closing(redis.Redis(unix_socket_path=str(settings.broker_socket))) as broker:
         broker.flushall()
-    common = {"CHARRNN_REDIS_URL": settings.broker_url, "CHARRNN_MAINTAIN_S": "3600"}
+    common = {"CHARRNN_REDIS_URL": settings.broker_url, "CHARRNN_MAINTAIN_S": "3600", **LIGHT}
     for first in make_home(**common, CHARRNN_REDIS_PREFIX="team-a"):
         for second in make_home(**common, CHARRNN_REDIS_PREFIX="team-b"):
             yield first, second
