@@ -15,7 +15,7 @@ import redis
 from charrnn.jobs.settings import Settings
 from tests.fixtures.kills import SLICES, standing_still, train_and_kill, train_calmly
 from tests.fixtures.postgres import PostgresServer
-from tests.fixtures.processes import Home, until
+from tests.fixtures.processes import LIGHT, Home, until
 
 ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # one part of some seconds
 
@@ -66,6 +66,7 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
 def test_a_broker_that_dies_is_started_again(home: Home, untrained: str) -> None:
     # Catches: a stack that cannot start again although a message advises to start it
     broker = redis.Redis(unix_socket_path=str(Settings(home=home.path).broker_socket))
+    home.settings |= LIGHT
     with home.up(), broker:
         killed = broker.info("server")["process_id"]
         os.kill(killed, signal.SIGKILL)
@@ -92,15 +93,11 @@ def test_workers_outlive_a_store_that_is_away(home: Home, postgres_server: Postg
         until(lambda: last_sign() > before, "a sign of life")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "stream",
-        pytest.param(
-            "window", marks=pytest.mark.slow("test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights")
-        ),
-    ],
+@pytest.mark.slow(
+    "test_a_training_on_jax_ends_in_the_same_weights_after_a_kill",
+    "test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights",
 )
+@pytest.mark.parametrize("method", ["stream", "window"])
 def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     home: Home, text_file: Path, method: str
 ) -> None:
@@ -131,7 +128,7 @@ def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
     job = begin(stack, seeds)
     until(lambda: stack.part_in_work(job), "progress")
     stack.ok("cancel", job)
-    done = stack.run("wait", job, "--timeout", "20s")
+    done = stack.call("wait", job, "--timeout", "20s")
     assert (done.returncode, stack.json("status", job)["state"]) == (1, "cancelled")
 
 
