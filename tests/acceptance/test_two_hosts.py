@@ -138,6 +138,7 @@ def test_a_host_that_knows_only_the_broker_is_refused(network: Network, place: P
 
 
 # Catches: Files.claim_for that accepts any place
+@pytest.mark.slow("test_files_at_another_location_are_refused", "test_a_host_that_knows_only_the_broker_is_refused")
 @pytest.mark.usefixtures("waiting")
 def test_a_host_that_does_not_know_the_files_is_refused(network: Network, place: Place, text: str) -> None:
     files = network.b.settings.pop("CHARRNN_FILES_URL")
