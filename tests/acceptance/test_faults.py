@@ -93,11 +93,15 @@ def test_workers_outlive_a_store_that_is_away(home: Home, postgres_server: Postg
         until(lambda: last_sign() > before, "a sign of life")
 
 
-@pytest.mark.slow(
-    "test_a_training_on_jax_ends_in_the_same_weights_after_a_kill",
-    "test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights",
+@pytest.mark.parametrize(
+    "method",
+    [
+        "stream",
+        pytest.param(
+            "window", marks=pytest.mark.slow("test_a_training_resumed_from_any_checkpoint_ends_in_the_same_weights")
+        ),
+    ],
 )
-@pytest.mark.parametrize("method", ["stream", "window"])
 def test_a_training_killed_between_checkpoints_ends_in_the_same_weights(
     home: Home, text_file: Path, method: str
 ) -> None:
