@@ -41,7 +41,6 @@ def test_a_job_on_jax_has_the_same_bytes_after_a_kill(jax: Home) -> None:
     assert [engine["device"] for engine in jax.json("status", job)["engines"]] == ["cpu with JAX"]
 
 
-@pytest.mark.slow("test_a_training_killed_between_checkpoints_ends_in_the_same_weights")
 def test_a_training_on_jax_ends_in_the_same_weights_after_a_kill(jax: Home, text_file: Path) -> None:
     train_calmly(jax, text_file, "stream", "calm")
     train_and_kill(jax, text_file, "stream", 0.6, after_checkpoint=True)

@@ -253,7 +253,7 @@ def paths(desk: Home) -> dict[str, str]:
     }
 
 
-other = pytest.mark.slow("test_everybody_can_use_every_page")  # each color scheme and each width stays
+other = pytest.mark.slow("test_everybody_can_use_every_page")  # each color scheme stays, and each width; not each pair
 
 
 @pytest.mark.parametrize(

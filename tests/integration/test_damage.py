@@ -36,7 +36,7 @@ from tests.fixtures.store import each_database, life
 pytestmark = each_database
 
 like_another = pytest.mark.slow("test_more_damaged_jobs_than_a_claim_tries")  # "[]" is read like "7"
-CELLS = ["{", "7", '{"seeds": 1}', *(pytest.param(cell, marks=like_another) for cell in ("[]", "{}"))]
+CELLS = ["{", "7", '{"seeds": 1}', "{}", pytest.param("[]", marks=like_another)]
 """Damaged documents. PostgreSQL stores only those that are JSON."""
 
 each_cell = pytest.mark.parametrize("cell", CELLS)
@@ -90,7 +90,7 @@ def test_workers_skip_a_damaged_job(client: Client, model: str, do_part: DoPart,
     do_part()
     do_part()
     assert (client.job(whole).state, client.job(damaged).state) == ("done", "queued")
-    assert Leases(client.connections.store, 30).claim("generate", "worker") is None
+    assert Leases(client.connections.store, 30).claim("generate", "worker", "cpu") is None
     client.cancel(damaged)
     client.delete(damaged)
     assert [job.id for job in client.jobs()] == [whole, 1]
@@ -149,7 +149,7 @@ def test_the_other_parts_of_a_job_with_a_damaged_part_are_read(
 def test_a_damaged_checkpoint_or_progress_restarts_the_part(client: Client, model: str, cell: str) -> None:
     leases = Leases(client.connections.store, 30)
     damage(client, parts.c.checkpoint, cell, job=1)
-    part = leases.claim("train", "worker")
+    part = leases.claim("train", "worker", "cpu")
     assert part is not None
     assert part.checkpoint is None
     damage(client, parts.c.progress, cell, job=1)
