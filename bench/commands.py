@@ -98,7 +98,7 @@ def fill(number: int, settings: Settings, num_words: int, start: Barrier) -> int
     files, leases = connections.files, Leases(connections.store, settings.lease_s)
     start.wait()
     count = 0
-    while (part := leases.claim(QUEUE, f"bench:{number}")) is not None:
+    while (part := leases.claim(QUEUE, f"bench:{number}", "cpu")) is not None:
         lines = compress(result_lines(files, part, words, draw))
         output = files.put(f"jobs/{part.job}/{part.number}-{part.token}.jsonl.zst", lines)
         leases.complete_rows(part, output, make_report(part.rows, 0.0, Tallies()), "cpu")

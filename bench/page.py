@@ -68,7 +68,7 @@ def submit_job(stack: Stack, seeds: int, samples: int) -> int:
 def do_parts(stack: Stack) -> None:
     """Write the texts of all parts that wait."""
     leases, files = Leases(stack.connections.store, 3600), stack.connections.files
-    while (part := leases.claim(QUEUE, "worker")) is not None:
+    while (part := leases.claim(QUEUE, "worker", "cpu")) is not None:
         if not isinstance(part.spec, GenerateSpec):
             raise TypeError("the queue has other work")
         rows = stored_rows(files, part.spec, part)

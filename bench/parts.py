@@ -117,7 +117,7 @@ def costs(stack: Stack, temperatures: int, beats: int) -> list[Cost]:
     found = []
     for number in range(stack.size.costed_parts):
         started = time.perf_counter()
-        part = heartbeat.child.leases.claim(QUEUE, heartbeat.child.owner)
+        part = heartbeat.child.leases.claim(QUEUE, heartbeat.child.owner, "cpu")
         claimed = time.perf_counter()
         assert part is not None  # noqa: S101  # enough parts wait
         with heartbeat.watching(part) as watch:
@@ -164,7 +164,7 @@ def claim_and_complete(number: int, settings: Settings, seconds: float, start: B
     ends = time.perf_counter() + seconds
     while (began := time.perf_counter()) < ends:
         try:
-            if part := leases.claim(QUEUE, f"bench:{number}"):
+            if part := leases.claim(QUEUE, f"bench:{number}", "cpu"):
                 leases.complete_rows(part, OUTPUT, report, "cpu")
                 count += 1
         except CharrnnError:
@@ -200,7 +200,7 @@ def beat_and_complete(number: int, settings: Settings, size: Size, start: Barrie
     heartbeat.start()
     now = time.monotonic()
     due, ends, count = now + number / COMPLETED_PER_S, now + size.beat_s, 0
-    while due < ends and (part := heartbeat.child.leases.claim(QUEUE, heartbeat.child.owner)):
+    while due < ends and (part := heartbeat.child.leases.claim(QUEUE, heartbeat.child.owner, "cpu")):
         with heartbeat.watching(part) as watch:
             time.sleep(max(0.0, due - time.monotonic()))
             watch.check()

@@ -134,7 +134,7 @@ class Worker:
     def claim(self) -> None:
         begun = time.perf_counter()
         with self._counting():
-            self.part = self.leases.claim(QUEUE, self.life.owner)
+            self.part = self.leases.claim(QUEUE, self.life.owner, "cpu")
         self.claims.append(time.perf_counter() - begun)
 
     def complete(self) -> None:

@@ -136,8 +136,7 @@ def _attempt(child: Child, part: Part, watch: Watch) -> bool:
     except BadSeedsError as error:
         watch.trace.end("failed", error)
         logger.warning("job %d part %d: %s", part.job, part.number, error, extra=about(part, "failed"))
-        child.leases.fail_rows(part, error.found)
-        return True
+        return PartState.QUEUED in child.leases.fail_rows(part, error.found)
     except Interrupted:
         watch.trace.end("released")
         state = child.leases.release(part)

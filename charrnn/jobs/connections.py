@@ -67,9 +67,9 @@ class Connections:
     def close(self) -> None:
         """Close the connections that were opened, permanently."""
         self._closed = True
-        for name in ("store", "files", "queue"):
-            opened = self.__dict__.pop(name, None)
-            if opened is not None and name != "files":  # files hold nothing open
+        self.__dict__.pop("files", None)  # they hold nothing open
+        for name in ("store", "queue"):
+            if opened := self.__dict__.pop(name, None):
                 opened.close()
 
     def probe(self) -> None:

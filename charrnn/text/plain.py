@@ -131,8 +131,8 @@ def _advise(guessed: tuple[str, str] | None, num_files: int) -> str:
     if num_files == 1:
         return f"{sample}. If that is right, use `encoding` {encoding}"
     return (
-        f"{sample}. If that is right of all {num_files:,} files, use `encoding` {encoding}. If it is right of this one "
-        f"alone, move it elsewhere, or convert it: {conversion(encoding)}"
+        f"{sample}. If all {num_files:,} files are in {encoding}, use `encoding` {encoding}. If only this one is, move "
+        f"it elsewhere or convert it: {conversion(encoding)}"
     )
 
 

@@ -214,7 +214,7 @@ def actions(client: Client, leases: Leases) -> list[Callable[[], object]]:
 
     def work(queue: str) -> None:
         for _ in range(3):
-            if (part := leases.claim(queue, "host/0")) is None:
+            if (part := leases.claim(queue, "host/0", "cpu")) is None:
                 return
             if queue == "generate":
                 leases.fail(part, "fuzzed", permanent=False)

@@ -60,7 +60,7 @@ def test_workers_are_as_many_as_there_is_work_for(
     assert scaler.replicas() == 0
     job = add_job(parts=2 * TURNS)
     assert scaler.replicas() == 2
-    claimed = [leases.claim("generate", str(number)) for number in range(2 * TURNS)]
+    claimed = [leases.claim("generate", str(number), "cpu") for number in range(2 * TURNS)]
     assert scaler.replicas() == 2  # Catches: a count of parts that wait, which takes busy workers away
     for part in claimed[:-1]:
         assert part

@@ -36,7 +36,7 @@ def child(settings: Settings) -> Iterator[Child]:
 def begin(client: Client, model: str, child: Child) -> tuple[Part, FileRef]:
     """Return a claimed part and its written file."""
     submit(client, model, [Seed("a")], SamplingOptions())
-    part = child.leases.claim("generate", "owner")
+    part = child.leases.claim("generate", "owner", "cpu")
     assert part is not None
     return part, client.connections.files.put(f"jobs/{part.job}/0-{part.token}.jsonl.zst", [b"rows"])
 
@@ -69,7 +69,7 @@ def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str
     # Catches: files left behind that nobody will read
     part, output = begin(client, model, child)
     child.leases.requeue("owner")
-    again = child.leases.claim("generate", "other")
+    again = child.leases.claim("generate", "other", "cpu")
     assert again is not None
     with pytest.raises(LeaseLostError):
         commit(child, part, output)
@@ -79,7 +79,7 @@ def test_the_file_of_a_lease_that_was_lost_is_deleted(client: Client, model: str
 def test_leftovers_of_an_earlier_lease_are_deleted(client: Client, model: str, child: Child) -> None:
     begin(client, model, child)  # its worker dies between its file and its commit
     child.leases.requeue("owner")
-    again = child.leases.claim("generate", "owner")
+    again = child.leases.claim("generate", "owner", "cpu")
     assert again is not None
     commit(child, again, client.connections.files.put(f"jobs/{again.job}/0-{again.token}.jsonl.zst", [b"rows"]))
     # Catches: duplicated rows for people who open the folder itself

@@ -129,7 +129,7 @@ def test_parts_of_other_jobs_that_wait_are_counted(store: Store, add_job: AddJob
 
 
 def claim(leases: Leases, owner: str = "a", queue: str = "generate") -> Part:
-    part = leases.claim(queue, owner)
+    part = leases.claim(queue, owner, "cpu")
     assert part is not None
     return part
 
@@ -143,7 +143,7 @@ def run_out(store: Store, part: Part, ago_ms: int = 1) -> None:
 def test_a_claimed_part_cannot_be_claimed_again(leases: Leases, add_job: AddJob) -> None:
     add_job()
     claim(leases)
-    assert leases.claim("generate", "b") is None  # Catches: no state in WAITING
+    assert leases.claim("generate", "b", "cpu") is None  # Catches: no state in WAITING
 
 
 def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -> None:
@@ -157,8 +157,8 @@ def test_a_claim_starts_the_job(store: Store, leases: Leases, add_job: AddJob) -
 def test_queues_are_separate(leases: Leases, add_job: AddJob) -> None:
     # Catches: candidates from every queue
     add_job(train=True)
-    assert leases.claim("generate", "a") is None
-    assert leases.claim("train", "a") is not None
+    assert leases.claim("generate", "a", "cpu") is None
+    assert leases.claim("train", "a", "cpu") is not None
 
 
 def test_a_small_job_does_not_wait_behind_a_large_one(leases: Leases, add_job: AddJob) -> None:
@@ -245,7 +245,7 @@ def test_a_part_of_a_newer_spec_is_left_alone(store: Store, leases: Leases, add_
     add_job()
     with store.write() as connection:
         connection.execute(update(parts).values(spec_version=SPEC_VERSION + 1))
-    assert leases.claim("generate", "a") is None
+    assert leases.claim("generate", "a", "cpu") is None
 
 
 def test_many_claimers_get_each_part_once(store: Store, add_job: AddJob) -> None:
@@ -255,7 +255,7 @@ def test_many_claimers_get_each_part_once(store: Store, add_job: AddJob) -> None
 
     def take_all() -> None:
         own = Leases(store, 30)
-        while part := own.claim("generate", threading.current_thread().name):
+        while part := own.claim("generate", threading.current_thread().name, "cpu"):
             taken.append(part.id)
 
     threads = [threading.Thread(target=take_all) for _ in range(6)]
@@ -314,7 +314,7 @@ def test_a_lease_that_expires_implausibly_late_is_revoked(store: Store, leases: 
 def test_a_longer_lease_of_another_host_is_not_revoked(store: Store, leases: Leases, add_job: AddJob) -> None:
     # Catches: a limit by this process's own lease length
     add_job()
-    Leases(store, lease_s=1800).claim("generate", "another")
+    Leases(store, lease_s=1800).claim("generate", "another", "cpu")
     assert leases.expire() == 0
 
 
@@ -674,7 +674,7 @@ def test_many_workers_end_a_job_once_and_count_every_row(store: Store, add_job: 
 
     def work() -> None:
         own = Leases(store, 30)
-        while part := own.claim("generate", threading.current_thread().name):
+        while part := own.claim("generate", threading.current_thread().name, "cpu"):
             own.heartbeat(part, AT_ROW_3)
             complete(own, part, characters=7)
 
@@ -726,7 +726,7 @@ def awaiting(add_job: AddJob, training: int) -> int:
 def test_a_job_after_a_training_job_uses_its_version(store: Store, leases: Leases, add_job: AddJob) -> None:
     training, part = train_job(add_job, leases)
     job = awaiting(add_job, training)
-    assert leases.claim("generate", "a") is None  # Catches: no READY in _candidates
+    assert leases.claim("generate", "a", "cpu") is None  # Catches: no READY in _candidates
     assert leases.waiting(BELLS) == {}  # Catches: notifications for parts that nobody may claim
     assert not leases.waits("generate")
     with store.write() as connection:

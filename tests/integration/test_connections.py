@@ -137,7 +137,7 @@ def test_no_statement_needs_the_session_that_prepared_it(store: Store, leases: L
     def work(number: int) -> None:
         with closing(Store(store.engine.url.render_as_string(hide_password=False))) as own:
             mine = Leases(own, 30)
-            while part := mine.claim("generate", f"host-{number}"):
+            while part := mine.claim("generate", f"host-{number}", "cpu"):
                 mine.complete_rows(part, NO_FILE, sampled(part), "cpu")
                 done.append(part.number)
 
@@ -158,7 +158,7 @@ def test_more_children_than_postgresql_accepts_finish_a_job_behind_pgbouncer(
         child = Child(settings, f"host-{number}/0", "cpu", ["generate"])
         child.store.record_heartbeat(child.life)
         begun.wait()  # all of them are connected
-        while part := child.leases.claim("generate", child.owner):
+        while part := child.leases.claim("generate", child.owner, "cpu"):
             assert not child.leases.heartbeat(part, PartProgress())
             child.leases.complete_rows(part, NO_FILE, sampled(part), "cpu")
         child.connections.close()

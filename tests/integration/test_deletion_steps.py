@@ -96,7 +96,7 @@ def test_a_killed_deletion_hides_the_job_and_can_be_continued(
     for act in (client.job, client.status, client.cancel, client.retry, lambda job: list(client.results(job))):
         with pytest.raises(NotFoundError, match=f"There is no job {job}"):
             act(job)
-    assert leases.claim("generate", "worker") is None
+    assert leases.claim("generate", "worker", "cpu") is None
     # Catches: a job that lacks parts, and files without a row
     assert not [found for found in client.inspect() if re.search(rf"\bjobs?[ /]{job}\b", found.problem)]
     again = add_job(key="once")  # Catches: a key that belongs to a job that nobody can see

@@ -24,7 +24,7 @@ from charrnn.jobs.settings import Settings
 from charrnn.jobs.store import registry
 from charrnn.jobs.store.database import NOW
 from charrnn.jobs.store.deletion.jobs import begin_deletion
-from charrnn.jobs.store.events import CHUNK, KEPT_ATTEMPTS, forget_old
+from charrnn.jobs.store.events import CHUNK, KEPT, forget_old
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import events, jobs, parts
 from charrnn.jobs.upkeep.maintenance import RETENTION, tidy
@@ -57,7 +57,7 @@ def told(client: Client, **which: Any) -> list[tuple[str, str]]:
 
 
 def claim(client: Client, owner: str = "host-1/0") -> Part:
-    part = Leases(client.connections.store, 30).claim("generate", owner)
+    part = Leases(client.connections.store, 30).claim("generate", owner, "cpu")
     assert part is not None
     return part
 
@@ -130,7 +130,7 @@ def test_promotions_by_the_gate_are_recorded_with_their_verdict(ada: Client, add
         registry.freeze_validation(connection, "speeches", NO_FILE)
     trained = [add_job(train=True) for _ in range(3)]
     for val_loss in (1.5, 1.6, 1.4):
-        part = leases.claim("train", "host-1/0")
+        part = leases.claim("train", "host-1/0", "cpu")
         assert part is not None
         new = NewVersion(
             model="speeches",
@@ -238,13 +238,13 @@ def test_each_failed_attempt_is_recorded_with_its_worker_and_reason(ada: Client,
 
 def test_a_flood_of_failed_attempts_keeps_the_newest_of_each_job(ada: Client, add_job: AddJob) -> None:
     leases = Leases(ada.connections.store, 30)
-    other, flooded = add_job(), add_job(parts=KEPT_ATTEMPTS + 5)
-    for number in range(KEPT_ATTEMPTS + 6):
+    other, flooded = add_job(), add_job(parts=KEPT + 5)
+    for number in range(KEPT + 6):
         leases.fail(claim(ada), f"accident {number}", permanent=True)
     of_job = [found.detail for found in ada.events(1000, job=flooded)]
     # Catches: a table that grows by each failed part; the first attempts kept; those of other jobs deleted
-    assert len(of_job) == KEPT_ATTEMPTS
-    assert of_job[0] == f"accident {KEPT_ATTEMPTS + 5}"
+    assert len(of_job) == KEPT
+    assert of_job[0] == f"accident {KEPT + 5}"
     assert len(ada.events(1000, job=other)) == 1
 
 

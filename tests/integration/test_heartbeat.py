@@ -42,7 +42,7 @@ def child(settings: Settings) -> Iterator[Child]:
 @pytest.fixture
 def part(child: Child, add_job: AddJob) -> Part:
     add_job()
-    part = child.leases.claim("generate", child.owner)
+    part = child.leases.claim("generate", child.owner, "cpu")
     assert part is not None
     return part
 
@@ -179,7 +179,7 @@ def test_a_look_finds_schedules_slots_and_ends_of_runs(store: Store, add_job: Ad
 @on_postgresql
 def test_a_heartbeat_of_a_part_writes_no_index(store: Store, leases: Leases, add_job: AddJob) -> None:
     add_job(parts=3)
-    part = leases.claim("generate", "a")
+    part = leases.claim("generate", "a", "cpu")
     assert part is not None
     updates = 30
     for rows in range(updates):

@@ -23,7 +23,7 @@ from worker.parts.watch import Interrupted, Watch
 def part(client: Client, model: str) -> Part:
     """A claimed part of 300 rows from three seeds."""
     submit(client, model, [Seed("a"), Seed("b"), Seed("ab" * 500)], SamplingOptions(samples=100, length=10))
-    part = Leases(client.connections.store, 30).claim("generate", "a")
+    part = Leases(client.connections.store, 30).claim("generate", "a", "cpu")
     assert part is not None
     return part
 

@@ -551,10 +551,10 @@ class LeaseMachine(RuleBasedStateMachine):
         if claim and claim.spec.QUEUE == "generate":
             row = claim.first_row + min(place, claim.rows - 1) % claim.rows
             bad = [BadRows(first_row=row, rows=1, reason="bad row")]
-            part, state = self.used(claim, lambda: self.leases.fail_rows(claim, bad))
+            part, states = self.used(claim, lambda: self.leases.fail_rows(claim, bad))
             if part:
                 self.model.fail_row(self.model.jobs[claim.job], part, row)
-                assert state == part.state
+                assert states[0] == part.state
                 self.drop(claim)
 
     @rule(owner=OWNER, queue=QUEUE, left=LEFT_SINCE)

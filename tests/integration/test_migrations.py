@@ -146,7 +146,7 @@ def test_an_older_program_uses_an_expanded_schema_and_no_other(
             Store.open(settings)  # Catches: a contracted schema that an older program opens
         return
     older = Store.open(settings)  # Catches: a rolling upgrade that stops the fleet
-    part = leases.claim("generate", "a worker that went on")
+    part = leases.claim("generate", "a worker that went on", "cpu")
     assert part is not None
     assert part.job == job
     assert add_job() > job

@@ -23,7 +23,7 @@ from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.turns import forget_idle
 from tests.fixtures.history import History, add_history
 from tests.fixtures.plans import compiled, plans, statements
-from tests.fixtures.store import NO_FILE, AddJob, each_database, life, sampled
+from tests.fixtures.store import NO_FILE, PART_ROWS, AddJob, each_database, life, sampled
 
 pytestmark = each_database
 
@@ -45,14 +45,14 @@ def unbounded(plan: str) -> Iterator[str]:
 
 
 def taken(leases: Leases) -> Part:
-    part = leases.claim("generate", "owner")
+    part = leases.claim("generate", "owner", "cpu")
     assert part is not None
     return part
 
 
 @pytest.fixture
 def leases(store: Store, add_job: AddJob) -> Leases:
-    add_history(store, add_job(), SIZE)
+    add_history(store, add_job(gpu_rows=9 * PART_ROWS), SIZE)
     return Leases(store, lease_s=30)
 
 
@@ -70,7 +70,8 @@ def repeated(client: Client, store: Store, leases: Leases) -> dict[str, Callable
     ]
     return {
         "claim": lambda: taken(leases),
-        "claim from an empty queue": lambda: leases.claim("train", "owner"),
+        "claim of a GPU": lambda: leases.claim("generate", "owner", "gpu"),
+        "claim from an empty queue": lambda: leases.claim("train", "owner", "cpu"),
         "look whether a part waits": lambda: leases.waits("generate"),
         "heartbeat of a part": lambda: leases.heartbeat(first, PartProgress(), life("owner")),
         "complete": lambda: leases.complete_rows(second, NO_FILE, sampled(second), "cpu"),

@@ -78,7 +78,7 @@ def test_a_restored_database_continues_and_rejects_older_commits(
     do_part()
     backup.back_up()
     cut_off = Leases(client.connections.store, 30)
-    old = cut_off.claim("generate", "cut off")
+    old = cut_off.claim("generate", "cut off", "cpu")
     lost = submit_one(client, model)
     assert old is not None
     client.close()
@@ -86,7 +86,7 @@ def test_a_restored_database_continues_and_rejects_older_commits(
     backup.restore()
     restored = Client(settings)
     restored.recover()
-    new = Leases(restored.connections.store, 30).claim("generate", "new")
+    new = Leases(restored.connections.store, 30).claim("generate", "new", "cpu")
     assert new is not None
     assert (old.job, new.job) == (waiting, waiting)
     output = restored.connections.files.put("jobs/x", [])

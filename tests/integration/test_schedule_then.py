@@ -44,9 +44,9 @@ def trained(nights: Nights) -> Train:
     """End the next training job as a worker does: with a version of this loss, or with an error."""
 
     def end(val_loss: float | None) -> None:
-        part = nights.leases.claim("train", "worker")
+        part = nights.leases.claim("train", "worker", "cpu")
         while part and part.spec.model != "poems":  # the job that made the model `speeches` still waits
-            part = nights.leases.claim("train", "worker")
+            part = nights.leases.claim("train", "worker", "cpu")
         assert part is not None
         if val_loss is None:
             nights.leases.fail(part, "out of paper", permanent=True)

@@ -158,7 +158,7 @@ def test_a_removed_schedule_leaves_its_jobs(nights: Nights, add: Add) -> None:
 def test_a_deleted_version_leaves_its_loss(nights: Nights, add: Add, train: Request) -> None:
     add(request=train)
     (slot,) = nights.at("2026-01-01T03:00")
-    while (part := nights.leases.claim("train", "worker")) and part.job != slot.job:
+    while (part := nights.leases.claim("train", "worker", "cpu")) and part.job != slot.job:
         pass
     assert part is not None
     epoch = EpochMetrics(epoch=1, step=1, learning_rate=0.1, train_loss=2.0, val_loss=1.5)

@@ -36,7 +36,7 @@ VERSION: dict[str, Any] = {
 
 
 def claim(leases: Leases, queue: str = "generate") -> Part:
-    part = leases.claim(queue, "a")
+    part = leases.claim(queue, "a", "cpu")
     assert part is not None
     return part
 
@@ -91,7 +91,7 @@ def test_a_person_whose_parts_are_all_in_work_gives_the_turn_to_others(leases: L
     job = add_job(parts=3, submitted_by="bob")
     # Catches: a turn of somebody who has no part that waits
     assert [claim(leases).job for _ in range(3)] == [job] * 3
-    assert leases.claim("generate", "a") is None
+    assert leases.claim("generate", "a", "cpu") is None
 
 
 @each_database

@@ -14,14 +14,13 @@ from charrnn.jobs.job.part import BadRows, Part
 from charrnn.jobs.job.states import MAX_ATTEMPTS, MAX_SPLITS, JobState, PartState
 from charrnn.jobs.rows import seeds as seeds_module
 from charrnn.jobs.rows.seeds import Seed
-from charrnn.jobs.store import attempts
+from charrnn.jobs.store import attempts, counters
 from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.store import Store
 from charrnn.jobs.store.tables import jobs, parts
 from charrnn.options import SamplingOptions
 from tests.fixtures.client import DoPart, submit
-from tests.fixtures.store import NO_FILE as OUTPUT
-from tests.fixtures.store import PART_ROWS, AddJob, each_database, sampled
+from tests.fixtures.store import NO_FILE, PART_ROWS, AddJob, each_database, sampled
 
 pytestmark = each_database
 
@@ -85,7 +84,7 @@ def test_a_job_of_bad_rows_ends_after_a_bounded_number_of_attempts(
     # Catches: no MAX_SPLITS
     job = add_job(parts=3)
     attempts = 0
-    while leases.claim("generate", "a"):
+    while leases.claim("generate", "a", "cpu"):
         leases.requeue("a")
         attempts += 1
     ended = store.job(job)
@@ -120,8 +119,13 @@ def test_rows_that_no_attempt_can_sample_fail_at_once_and_no_other(
     store: Store, leases: Leases, add_job: AddJob, runs: list[tuple[int, int]], state: PartState
 ) -> None:
     job = add_job(parts=2)
-    assert leases.fail_rows(claim(leases), bad_rows(*runs)) == state
+    states = leases.fail_rows(claim(leases), bad_rows(*runs))
+    assert (states[0], states.count(PartState.FAILED)) == (state, len(runs))
     found = store.parts(job, limit=1000)
+    with store.read() as connection:
+        totals = counters.totals(connection)
+    counted = [totals[counters.Series(name, "error")] for name in ("attempts_failed", "parts_failed")]
+    assert counted == [1, len(runs)]  # Catches: an alarm that stays silent unless the first row is bad
     assert [(part.first_row, part.rows, part.error) for part in found if part.state == PartState.FAILED] == [
         (first, rows, f"bad {first}") for first, rows in runs
     ]
@@ -130,16 +134,16 @@ def test_rows_that_no_attempt_can_sample_fail_at_once_and_no_other(
     assert sorted(part.number for part in found) == list(range(len(found)))
     now, bad = store.job(job), sum(rows for _, rows in runs)
     assert (now.rows_failed, now.parts_total, now.parts_left) == (bad, len(found), len(found) - len(runs))
-    while part := leases.claim("generate", "a"):
+    while part := leases.claim("generate", "a", "cpu"):
         assert part.attempt == 1  # Catches: an attempt that counts, since the rows were never tried
-        leases.complete_rows(part, OUTPUT, sampled(part), "cpu")
+        leases.complete_rows(part, NO_FILE, sampled(part), "cpu")
     now = store.job(job)
     assert (now.state, now.rows_done, now.error) == (JobState.DONE, 2 * PART_ROWS - bad, f"bad {runs[0][0]}")
 
 
 def test_a_part_of_bad_rows_alone_fails_and_ends_its_job(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job()
-    assert leases.fail_rows(claim(leases), bad_rows((0, PART_ROWS))) == PartState.FAILED
+    assert leases.fail_rows(claim(leases), bad_rows((0, PART_ROWS))) == [PartState.FAILED]
     assert (store.job(job).state, store.job(job).rows_failed, len(store.parts(job))) == (JobState.DONE, PART_ROWS, 1)
 
 
@@ -148,7 +152,7 @@ def test_bad_rows_of_a_cancelled_job_are_cancelled(store: Store, leases: Leases,
     part = claim(leases)
     with store.write() as connection:
         connection.execute(update(jobs).values(cancel_requested=True))
-    assert leases.fail_rows(part, bad_rows((3, 1))) == PartState.CANCELLED
+    assert leases.fail_rows(part, bad_rows((3, 1))) == [PartState.CANCELLED]
     assert (store.job(job).state, len(store.parts(job))) == (JobState.CANCELLED, 1)
 
 
@@ -157,7 +161,7 @@ def test_a_job_with_very_many_runs_of_bad_rows_ends(
 ) -> None:
     monkeypatch.setattr(attempts, "MOST_PARTS", 20)
     job = add_job()
-    while part := leases.claim("generate", "a"):
+    while part := leases.claim("generate", "a", "cpu"):
         leases.fail_rows(part, bad_rows((part.first_row + 1, 1)) if part.rows > 1 else bad_rows((part.first_row, 1)))
     assert store.job(job).rows_failed == PART_ROWS
     assert len(store.parts(job)) <= 21
@@ -202,6 +206,6 @@ def test_the_owner_before_a_split_cannot_commit(store: Store, leases: Leases, ad
 
 
 def claim(leases: Leases) -> Part:
-    part = leases.claim("generate", "a")
+    part = leases.claim("generate", "a", "cpu")
     assert part is not None
     return part

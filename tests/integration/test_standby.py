@@ -57,7 +57,7 @@ def test_an_acknowledged_submit_is_on_the_synchronous_standby(
         job = submitted.result()
     primary.crash()
     standby.promote()
-    part = Leases(client.connections.store, 30).claim("generate", "a")  # over connections to the lost server
+    part = Leases(client.connections.store, 30).claim("generate", "a", "cpu")  # over connections to the lost server
     assert part
     assert part.job == job
 
@@ -69,7 +69,7 @@ def test_a_failover_without_synchronous_replication_is_made_safe_as_a_restore_is
     primary.wait_for_standby("async")
     standby.stop()
     leases = Leases(client.connections.store, 30)
-    old = leases.claim("generate", "cut off")
+    old = leases.claim("generate", "cut off", "cpu")
     lost = submit_one(client, model)
     primary.crash()
     standby.start()
@@ -78,7 +78,7 @@ def test_a_failover_without_synchronous_replication_is_made_safe_as_a_restore_is
     with pytest.raises(NotFoundError):
         client.job(lost)
     client.recover()
-    new = leases.claim("generate", "new")
+    new = leases.claim("generate", "new", "cpu")
     assert old
     assert new
     assert (old.job, new.job) == (kept, kept)

@@ -140,7 +140,7 @@ def test_a_failed_part_ends_in_the_phase_in_which_it_failed(
 ) -> None:
     job = submit_one(client, model)
     child = Child(settings, "here/0", "cpu", ("generate",))
-    part = child.leases.claim("generate", child.owner)
+    part = child.leases.claim("generate", child.owner, "cpu")
     assert part is not None
     failed = PartTrace()
     with failed.recorded(child, part):
@@ -163,7 +163,7 @@ def test_a_trace_that_cannot_be_recorded_fails_no_part(
 ) -> None:
     job = submit_one(client, model)
     child = Child(settings, "here/0", "cpu", ("generate",))
-    part = child.leases.claim("generate", child.owner)
+    part = child.leases.claim("generate", child.owner, "cpu")
     assert part is not None
     with child.store.write() as connection:
         tables.metadata.drop_all(connection)

@@ -69,7 +69,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[charrnn.training.trainer.Trai
 
 def run(child: Child, kept: KeptTrainings) -> None:
     """Claim the training job and work on it, as the task of a notification does."""
-    part = child.leases.claim("train", child.owner)
+    part = child.leases.claim("train", child.owner, "cpu")
     assert part is not None
     assert isinstance(part.spec, TrainSpec)
     try:
@@ -122,7 +122,7 @@ def test_work_that_another_worker_completed_is_not_repeated(
     run(child, kept)
     left = checkpoint(client)
     copied = client.connections.files.put("jobs/1/checkpoint-of-another", [client.connections.files.read(left)])
-    part = child.leases.claim("train", "another worker")
+    part = child.leases.claim("train", "another worker", "cpu")
     assert part is not None
     child.leases.checkpoint(part, copied, [], "cpu", "float32")
     child.leases.release(part)
@@ -174,7 +174,7 @@ def test_a_waiting_job_names_the_job_that_its_worker_does(client: Client, leases
     with client.connections.store.write() as connection:
         connection.execute(insert(workers).values(owner="life/0", **seen))
     assert client.status(waiting).waiting_for == "a worker is about to claim it"
-    leases.claim("train", "life/0")
+    leases.claim("train", "life/0", "cpu")
     # Catches: a training worker reported as about to claim the job
     assert "busy with job 1" in (client.status(waiting).waiting_for or "")
     with client.connections.store.write() as connection:

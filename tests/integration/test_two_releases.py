@@ -61,11 +61,11 @@ def test_a_job_that_cannot_be_read_stays_queued_and_blocks_no_other(
     for job in unread:
         make_newer(store, job, NEWER if marked else SPEC_VERSION)
     assert leases.waits("generate")
-    part = leases.claim("generate", "a")
+    part = leases.claim("generate", "a", "cpu")
     # Catches: a spec that is parsed after its part was leased, so that the claim rolls back; only the first page read
     assert part is not None
     assert part.job == readable
-    assert leases.claim("generate", "a") is None
+    assert leases.claim("generate", "a", "cpu") is None
     assert not leases.waits("generate")  # Catches: a training job that yields its device to nobody, again and again
     assert {store.job(job).state for job in unread} == {JobState.QUEUED}
     assert store.parts(unread[0])[0].attempts == 0
@@ -76,7 +76,7 @@ def test_a_spec_that_is_damaged_blocks_no_other_job(store: Store, leases: Leases
     document = "x{" if store.engine.dialect.name == "sqlite" else "[1]"  # PostgreSQL stores JSON only
     with store.write() as connection:
         connection.execute(text("update jobs set spec = :spec where id = :job"), {"spec": document, "job": damaged})
-    part = leases.claim("generate", "a")
+    part = leases.claim("generate", "a", "cpu")
     assert part is not None
     assert part.job == readable  # Catches: a column that the driver parses, which ends the query
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_that_cannot_be_read_blocks_no_job(store: Store, leases: Le
     damaged, other = add_job(train=True), add_job(train=True)
     with store.write() as connection:
         connection.execute(update(parts).where(parts.c.job == damaged).values(checkpoint={"segments": 2}))
-    claimed = [leases.claim("train", "a"), leases.claim("train", "b")]
+    claimed = [leases.claim("train", "a", "cpu"), leases.claim("train", "b", "cpu")]
     assert [(part.job, part.checkpoint) for part in claimed if part] == [(damaged, None), (other, None)]
 
 
@@ -95,7 +95,7 @@ def test_workers_of_two_releases_do_the_jobs_that_they_can_read(
 ) -> None:
     newer, plain = add_job(), add_job(parts=3)
     make_newer(store, newer, NEWER)
-    mine = leases.claim("generate", "this release")
+    mine = leases.claim("generate", "this release", "cpu")
     assert mine is not None
     assert mine.job == plain
     command = [sys.executable, "-m", "tests.programs.first_release", store_url, str(store.now())]
@@ -122,7 +122,7 @@ values (:job, 0, 1, 'queued', 0, 1, 0, 0, 0, 0)
 
 def test_a_program_of_the_first_release_submits_and_deletes_jobs(store: Store, leases: Leases, add_job: AddJob) -> None:
     done = add_job()
-    part = leases.claim("generate", "a")
+    part = leases.claim("generate", "a", "cpu")
     assert part is not None
     leases.complete_rows(part, OUTPUT, sampled(part), "cpu")
     with store.write() as connection:
@@ -133,7 +133,7 @@ def test_a_program_of_the_first_release_submits_and_deletes_jobs(store: Store, l
         connection.execute(text("delete from parts where job = :job"), {"job": done})
         # Catches: a new table whose rows keep older programs from deleting a job
         connection.execute(text("delete from jobs where id = :job"), {"job": done})
-    claimed = leases.claim("generate", "a")
+    claimed = leases.claim("generate", "a", "cpu")
     assert claimed is not None
     assert claimed.job == template
 
@@ -180,7 +180,7 @@ def test_a_training_job_ends_without_reading_the_jobs_that_wait_for_it(
     training = add_job(train=True)
     waiting = add_job(awaits=training)
     make_newer(store, waiting, NEWER)
-    part = leases.claim("train", "a")
+    part = leases.claim("train", "a", "cpu")
     assert part is not None
     with store.write() as connection:
         registry.freeze_validation(connection, "speeches", NO_FILE)
@@ -192,7 +192,7 @@ def test_a_training_job_ends_without_reading_the_jobs_that_wait_for_it(
 
 def test_a_checkpoint_raises_what_its_part_needs(store: Store, leases: Leases, add_job: AddJob) -> None:
     add_job(train=True)
-    part = leases.claim("train", "a")
+    part = leases.claim("train", "a", "cpu")
     assert part is not None
     with store.write() as connection:
         connection.execute(update(parts).values(spec_version=0))
@@ -204,7 +204,7 @@ def test_a_checkpoint_raises_what_its_part_needs(store: Store, leases: Leases, a
 
 def test_a_part_can_be_added_to_the_report_of_a_newer_release(store: Store, leases: Leases, add_job: AddJob) -> None:
     job = add_job(parts=2)
-    first, second = leases.claim("generate", "a"), leases.claim("generate", "a")
+    first, second = leases.claim("generate", "a", "cpu"), leases.claim("generate", "a", "cpu")
     assert first is not None
     assert second is not None
     leases.complete_rows(first, OUTPUT, sampled(first), "cpu")

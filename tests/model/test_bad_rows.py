@@ -31,7 +31,7 @@ def test_each_run_of_bad_rows_has_its_place_and_reason() -> None:
     first, second = find_bad_rows(MODEL, part_of("é", "a", "é", "ü", "ö", "b"))
     assert (first.first_row, first.rows, second.first_row, second.rows) == (1, 1, 4, 6)
     assert first.reason.startswith(reason)
-    assert second.reason == f"{first.reason}. So have the seeds after it"
+    assert second.reason == f"{first.reason}. The seeds of the next rows have such characters too"
 
 
 def test_so_many_runs_are_found_at_once() -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     event.listen(child.store.engine, "close", meter.closed)
     heartbeat = Heartbeat(child, lambda: None)
     heartbeat.start()
-    while part := child.leases.claim("generate", child.owner):
+    while part := child.leases.claim("generate", child.owner, "cpu"):
         with heartbeat.watching(part):
             child.leases.complete_rows(part, NO_FILE, sampled(part), "cpu")
     sys.stdout.write(f"{meter.peak}\n")

@@ -129,9 +129,9 @@ def test_the_advice_on_one_file_of_several_fits_the_others(tmp_path: Path, data:
     (tmp_path / "a.txt").write_text("perché\n")
     (tmp_path / "b.txt").write_bytes(data)
     documents = [Document(tmp_path / name) for name in ("a.txt", "b.txt")]
-    one = "If it is right of this one alone, move it elsewhere, or convert it"
+    one = "If only this one is, move it elsewhere or convert it"
     # Catches: an encoding that would apply to the other files too, which are not in it
-    with pytest.raises(TextError, match=rf"b.txt: line 1, .* right of all 2 files, use {advice}") as found:
+    with pytest.raises(TextError, match=rf"b.txt: line 1, .* If all 2 files are in .*, use {advice}") as found:
         to_plain(documents, tmp_path)
     assert one in str(found.value)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MOST_BAD = 64  # runs of bad rows that one attempt reports: each makes two parts more
-SO_HAVE_OTHERS = ". So have the seeds after it"
+SO_HAVE_OTHERS = ". The seeds of the next rows have such characters too"
 
 
 class BadSeedsError(Exception):
@@ -98,7 +98,7 @@ def generate(child: Child, part: Part, spec: GenerateSpec, watch: Watch) -> None
     seconds = Seconds(loading=loading, compiling=report.compile_seconds, sampling=report.seconds, writing=writing)
     crash_point("written", part.number)
     watch.trace.passed("write")
-    commit(child, part, watch, output, _part_report(report, spec, seconds, tallies, self_check))
+    commit(child, part, watch, output, _part_report(part, report, spec, seconds, tallies, self_check))
     watch.trace.passed("commit")
     took = time.monotonic() - started
     done = about(part, "done", rows=part.rows, seconds=round(took, 3))
@@ -137,9 +137,11 @@ def _self_check(child: Child, sampled: Sampled, spec: GenerateSpec) -> str:
     return f"failed ({where}): texts may depend on {' and on '.join(sorted(sampled.depends_on))}"
 
 
-def _part_report(sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies: Tallies, self_check: str) -> Report:
+def _part_report(
+    part: Part, sampled: Sampled, spec: GenerateSpec, seconds: Seconds, tallies: Tallies, self_check: str
+) -> Report:
     return Report(
-        parts=1,
+        parts=part.span,
         batch=sampled.batch,
         precision=spec.sampling.precision,
         steps=sampled.steps,

@@ -126,8 +126,11 @@ class Results:
             )
 
     def _parts(self, row: int, stop: int, follow: bool) -> Iterator[StoredPart]:
-        """Yield the parts from the one that has `row` on. One that is waited for may be split meanwhile, and some that
-        were passed over, since they were not done, may be one with those behind them on the next page."""
+        """Yield the parts from the one that has `row` on.
+
+        Meanwhile a part that is waited for may be split. A part that was not done, and is not waited for, may be joined
+        with those of the next page: the page then begins with a part that begins before `row`.
+        """
         while row < stop:
             page = self.store.parts(self.job_id, first=row)
             if not page:

@@ -34,18 +34,22 @@ def join(connection: Connection, part: Part, most: int) -> Part:
     before is not joined, so that what fails is found.
 
     Args:
-        most: rows to have in the end.
+        most: maximum number of rows.
 
     Returns:
         The part with the rows of all.
     """
-    behind = parts.c.number.between(part.number + 1, part.number + most // max(part.rows, 1))
+    further = most // max(part.rows, 1) - 1
+    if part.attempt > 1 or further < 1:
+        return part
+    behind = parts.c.number.between(part.number + 1, part.number + further + 1)  # the last may be a smaller one
     waiting = select(parts).where(parts.c.job == part.job, QUEUED, behind).order_by(parts.c.number)
     rows, span = part.rows, 1
-    for row in connection.execute(waiting.with_for_update(skip_locked=True)) if part.attempt == 1 else ():
+    for row in connection.execute(waiting.with_for_update(skip_locked=True)):
         next_one = (row.number, row.first_row) == (part.number + span, part.first_row + rows)
         unclaimed = row.token == row.attempts == 0
-        if not (next_one and unclaimed and rows == span * part.rows >= span * row.rows and rows + row.rows <= most):
+        even = rows == span * part.rows and row.rows <= part.rows  # only the last one is smaller
+        if not (next_one and unclaimed and even and rows + row.rows <= most):
             break
         rows, span = rows + row.rows, span + 1
     if span > 1:
@@ -101,7 +105,7 @@ def _split(connection: Connection, part: Row[Any]) -> bool:
     if len(pieces) < 2:
         return False
     added = len(pieces) - 1
-    first_number = _add_parts(connection, part, added, jobs.c.splits < MAX_SPLITS, splits=jobs.c.splits + 1)
+    first_number = _count_parts(connection, part, added, jobs.c.splits < MAX_SPLITS, splits=jobs.c.splits + 1)
     if first_number is None:
         return False
     last = {"attempts": MAX_ATTEMPTS - 1}
@@ -111,7 +115,7 @@ def _split(connection: Connection, part: Row[Any]) -> bool:
     return True
 
 
-def _add_parts(
+def _count_parts(
     connection: Connection, part: Row[Any], added: int, allowed: ColumnElement[bool], **values: Any
 ) -> int | None:
     """Count further parts of a part's job. Return the number of the first one, or None if it may not have them."""
@@ -127,30 +131,31 @@ def _place(part: Row[Any]) -> dict[str, Any]:
     return {name: part._mapping[name] for name in ("job", "spec_version", "frame_offset", "frame_row")}
 
 
-def end_bad_rows(connection: Connection, part: Row[Any], cancelled: bool, bad: Sequence[BadRows]) -> PartState:
-    """End an attempt at a locked part with rows that no attempt can sample. Return the new state of its first rows.
+def end_bad_rows(connection: Connection, part: Row[Any], cancelled: bool, bad: Sequence[BadRows]) -> list[PartState]:
+    """End an attempt at a locked part with rows that no attempt can sample. Return the states of its pieces, in order.
 
     Each run of bad rows becomes a part that has failed, and the rows between are queued, as if nobody had tried. The
     parts of a joined part are queued instead, each of which finds its own.
     """
-    record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, storable(bad[0].reason))
-    if cancelled or part.span > 1:
-        return end_lease(connection, part, cancelled, failed=False)
     reason = storable(bad[0].reason)
+    record_attempt(connection, part.owner or UNKNOWN, part.job, part.number, reason)
+    if cancelled or part.span > 1:
+        return [end_lease(connection, part, cancelled, failed=False)]
     pieces = list(_between(part, bad))
-    first_number = _add_parts(connection, part, len(pieces) - 1, jobs.c.parts_total < MOST_PARTS, error=reason)
+    first_number = _count_parts(connection, part, len(pieces) - 1, jobs.c.parts_total < MOST_PARTS, error=reason)
     if first_number is None:
-        return end_lease(connection, part, cancelled, failed=True, error=reason)
-    again = {"attempts": part.attempts - 1}
+        return [end_lease(connection, part, cancelled, failed=True, error=reason)]
+    untried, states = {"attempts": part.attempts - 1}, []
     for number, (first, rows, error) in enumerate(pieces[1:], first_number):
-        state = PartState.FAILED if error else PartState.QUEUED
-        place = {"number": number, "first_row": first, "rows": rows, "state": state, "error": error}
-        connection.execute(insert(parts).values(**_place(part), **place, **again))
+        states.append(PartState.FAILED if error else PartState.QUEUED)
+        place = {"number": number, "first_row": first, "rows": rows, "state": states[-1], "error": error}
+        connection.execute(insert(parts).values(**_place(part), **place, **untried))
     lost = [rows for _, rows, error in pieces[1:] if error]
     if lost:
         end_parts(connection, part.job, len(lost), rows_failed=sum(lost))
     _, rows, error = pieces[0]
-    return end_lease(connection, part, cancelled, failed=error is not None, rows=rows, error=error, **again)
+    first_state = end_lease(connection, part, cancelled, failed=error is not None, rows=rows, error=error, **untried)
+    return [first_state, *states]
 
 
 def _between(part: Row[Any], bad: Sequence[BadRows]) -> Iterator[tuple[int, int, str | None]]:
@@ -166,7 +171,9 @@ def _between(part: Row[Any], bad: Sequence[BadRows]) -> Iterator[tuple[int, int,
 
 
 def _cut(connection: Connection, part: Row[Any], ended: dict[str, Any]) -> None:
-    """Cut a part that `join` made into parts of one size, with their numbers of before.
+    """Cut a part that `join` made into as many parts, with their numbers of before.
+
+    They have one size, also if the last one was smaller: the part does not tell where they began.
 
     Args:
         ended: the values of their columns that the end of the lease sets.
@@ -175,9 +182,13 @@ def _cut(connection: Connection, part: Row[Any], ended: dict[str, Any]) -> None:
     # takes a part 0.1 s, and only after a failure.
     own = _place(part) | {"attempts": part.attempts}
     size, end = -(-part.rows // part.span), part.first_row + part.rows
-    for number, first in enumerate(range(part.first_row + size, end, size), part.number + 1):
-        place = {"number": number, "first_row": first, "rows": min(size, end - first)}
-        connection.execute(insert(parts).values(own | place | ended))
+    connection.execute(
+        insert(parts),
+        [
+            own | {"number": number, "first_row": first, "rows": min(size, end - first)} | ended
+            for number, first in enumerate(range(part.first_row + size, end, size), part.number + 1)
+        ],
+    )
     connection.execute(update(parts).where(parts.c.id == part.id).values(rows=size, span=1))
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from sqlalchemy import Connection, func, select
@@ -68,20 +67,17 @@ def trained(queue: str) -> Mapping[Series, float]:
     return {Series(PARTS_DONE, queue): 1}
 
 
-def ended(reason: str, states: Iterable[PartState]) -> Mapping[Series, float]:
+def ended(reason: str, attempts: int, states: Sequence[PartState]) -> Mapping[Series, float]:
     """Return the counts of attempts that failed.
 
     Args:
         reason: begins with one of REASONS, or is the text of an error.
-        states: those of their parts since then.
+        states: those of their parts since then; more than attempts, if one of them left several pieces.
     """
     label = next((known for known in REASONS if reason.startswith(known)), ERROR)
-    counts: Counter[Series] = Counter()
-    for state in states:
-        counts[Series(ATTEMPTS_FAILED, label)] += 1
-        if state == PartState.FAILED:
-            counts[Series(PARTS_FAILED, label)] += 1
-    return counts
+    failed = states.count(PartState.FAILED)
+    counts = {Series(ATTEMPTS_FAILED, label): attempts, Series(PARTS_FAILED, label): failed}
+    return {series: count for series, count in counts.items() if count}
 
 
 def add(connection: Connection, counts: Mapping[Series, float]) -> None:

@@ -2,16 +2,15 @@
 were drained or brought a release.
 
 Each event is inserted in the transaction of the deed, so none is missing and none is about what did not happen. Rows
-are never changed. They are deleted when they are older than the jobs that are kept, and of the failed attempts at the
-parts of a job the newest KEPT_ATTEMPTS are kept: a job whose every part fails adds no more. A part that is done writes
-no event.
+are never changed. They are deleted when they are older than the jobs that are kept. Of the failed attempts at the parts
+of a job, and of the failed runs of a schedule, the newest KEPT are kept. A part that is done writes no event.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, insert, select, update
 
 from charrnn.errors import storable
 from charrnn.jobs.job.views import Action, Event, check_id, check_page
@@ -20,7 +19,7 @@ from charrnn.jobs.store.tables import events, rounds, workers
 from charrnn.release import release
 
 UNKNOWN = "unknown"  # an actor
-KEPT_ATTEMPTS = 100
+KEPT = 100
 CHUNK = 10_000  # events to delete in one transaction
 RELEASE = "release "
 
@@ -42,9 +41,18 @@ def record(connection: Connection, actor: str, action: Action, *, detail: str | 
 def record_attempt(connection: Connection, actor: str, job: int, part: int, reason: str) -> None:
     """Insert the event of an attempt that failed. Of a job with many, which is locked, delete the oldest one."""
     record(connection, actor, Action.ATTEMPT_FAILED, job=job, part=part, detail=reason)
-    own = (events.c.job == job) & (events.c.action == Action.ATTEMPT_FAILED)
+    _keep_newest(connection, (events.c.job == job) & (events.c.action == Action.ATTEMPT_FAILED))
+
+
+def record_run(connection: Connection, actor: str, schedule: str, reason: str | None) -> None:
+    """Insert the event of a schedule's run that failed. Of a schedule with many, delete the oldest one."""
+    record(connection, actor, Action.RUN_FAILED, schedule=schedule, detail=reason)
+    _keep_newest(connection, (events.c.schedule == schedule) & (events.c.action == Action.RUN_FAILED))
+
+
+def _keep_newest(connection: Connection, own: ColumnElement[bool]) -> None:
     newest_first = select(events.c.id).where(own).order_by(events.c.id.desc())
-    spare = newest_first.offset(KEPT_ATTEMPTS).limit(1).scalar_subquery()
+    spare = newest_first.offset(KEPT).limit(1).scalar_subquery()
     connection.execute(delete(events).where(own, events.c.id <= spare))
 
 

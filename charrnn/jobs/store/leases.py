@@ -56,7 +56,7 @@ from charrnn.jobs.store.tables import (
     workers,
 )
 from charrnn.jobs.store.turns import BY_SUBMITTER, Turn, in_turn, parse, pass_turn, take_turn
-from charrnn.sampling.defaults import CPU, GPU
+from charrnn.sampling.defaults import GPU
 from charrnn.training.progress import EpochMetrics
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Leases:
         self.store = store
         self.lease_ms = round(lease_s * 1000)
 
-    def claim(self, queue: str, owner: str, kind: str = CPU) -> Part | None:
+    def claim(self, queue: str, owner: str, kind: str) -> Part | None:
         """Lease the first waiting part of the job whose turn it is, of the submitter whose turn it is, among those of
         the highest priority. A GPU gets the parts after it too, as one: see `join`.
 
@@ -101,10 +101,10 @@ class Leases:
         row = connection.execute(_leasing(), values).one_or_none()
         if row is None:
             return None
-        pass_turn(connection, job)
         part = _part(row, job)
         if kind == GPU and isinstance(part.spec, GenerateSpec):
-            return join(connection, part, min(part.spec.gpu_rows, MAX_PART_ROWS))
+            part = join(connection, part, min(part.spec.gpu_rows, MAX_PART_ROWS))
+        pass_turn(connection, job)
         return part
 
     def heartbeat(self, part: Part, progress: PartProgress, life: SignOfLife | None = None) -> bool:
@@ -160,7 +160,7 @@ class Leases:
             _lock(connection, part)
             self._change(connection, part, PartState.DONE, lease_until=None, output=output.to_dict(), error=None)
             add_report(connection, part.job, report)
-            count_engine(connection, part.job, device, report.precision)
+            count_engine(connection, part.job, device, report.precision, part.span)
             added = {"rows_done": part.rows, "characters": report.characters}
             ended = end_parts(connection, part.job, part.span, **added)
             done = counters.sampled(part, report, device_kind(device))
@@ -203,23 +203,23 @@ class Leases:
             cancelled = _lock(connection, part).cancel_requested
             row = self._lock_part(connection, part)
             state = end_attempt(connection, row, cancelled, storable(reason), permanent=permanent)
-            counters.add(connection, counters.ended(reason, [state]))
+            counters.add(connection, counters.ended(reason, 1, [state]))
             return state
 
-    def fail_rows(self, part: Part, bad: Sequence[BadRows]) -> PartState:
+    def fail_rows(self, part: Part, bad: Sequence[BadRows]) -> list[PartState]:
         """End an attempt that met rows which no attempt can sample. They fail, and the others are queued again.
 
         Args:
             bad: at least one, in order. Others may be found by the next attempt.
 
         Returns:
-            The state of the part's first rows.
+            The states of the pieces of the part, in order.
         """
         with self.store.write() as connection:
             cancelled = _lock(connection, part).cancel_requested
-            state = end_bad_rows(connection, self._lock_part(connection, part), cancelled, bad)
-            counters.add(connection, counters.ended(bad[0].reason, [state]))
-            return state
+            states = end_bad_rows(connection, self._lock_part(connection, part), cancelled, bad)
+            counters.add(connection, counters.ended(bad[0].reason, 1, states))
+            return states
 
     def requeue(self, owner: str, reason: str = DIED) -> int:
         """Requeue the parts of a process that died, so that they need not wait for their leases to expire.
@@ -265,7 +265,7 @@ class Leases:
             jobs_of = connection.execute(found).scalars().all()
             why = counted_as or reason
             states = [state for job in jobs_of for state in end_leases(connection, job, condition, reason, why)]
-            counters.add(connection, counters.ended(why, states))
+            counters.add(connection, counters.ended(why, len(states), states))
             return len(states)
 
     def _change(self, connection: Connection, part: Part, state: PartState | None = None, **values: Any) -> None:

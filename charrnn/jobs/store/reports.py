@@ -64,10 +64,10 @@ def _report(job: int, document: Any) -> Report | None:
         return None
 
 
-def count_engine(connection: Connection, job: int, device: str, precision: str) -> None:
-    """Count a commit of this release on a device and in a precision."""
+def count_engine(connection: Connection, job: int, device: str, precision: str, commits: int = 1) -> None:
+    """Count commits of this release on a device and in a precision."""
     engine = {"job": job, "device": device, "precision": precision, "release": release()}
-    upsert(connection, engines, {"commits": engines.c.commits + 1}, **engine, commits=1)
+    upsert(connection, engines, {"commits": engines.c.commits + commits}, **engine, commits=commits)
 
 
 def add_epochs(connection: Connection, job: int, history: Sequence[EpochMetrics]) -> None:

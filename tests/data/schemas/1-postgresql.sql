@@ -23,6 +23,8 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_job ON events (job, id) WHERE job IS NOT NULL;
 
+CREATE INDEX events_by_schedule ON events (schedule, id) WHERE schedule IS NOT NULL;
+
 CREATE TABLE jobs (
 	id SERIAL NOT NULL,
 	kind VARCHAR NOT NULL,

@@ -22,6 +22,8 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_job ON events (job, id) WHERE job IS NOT NULL;
 
+CREATE INDEX events_by_schedule ON events (schedule, id) WHERE schedule IS NOT NULL;
+
 CREATE TABLE jobs (
 	id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
 	kind VARCHAR NOT NULL,

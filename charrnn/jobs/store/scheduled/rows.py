@@ -48,7 +48,7 @@ def to_slot(row: Row[Any]) -> StoredSlot:
 
 
 def outcome_columns(job: FromClause, which: str) -> list[ColumnElement[Any]]:
-    """Return the columns of which `to_outcome` makes the outcome of a job of a slot. Their names begin with `which`."""
+    """Return the columns of a job that `to_outcome` needs. Their names begin with `which`."""
     return [job.c[column].label(f"{which}_{name}") for name, column in OUTCOME.items()]
 
 

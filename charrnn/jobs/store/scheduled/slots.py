@@ -29,9 +29,8 @@ from charrnn.jobs.job.schedule import (
 )
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.states import ENDED_JOBS, FAILED_SLOTS, JobState, SlotState
-from charrnn.jobs.job.views import Action
 from charrnn.jobs.store.database import insert_missing
-from charrnn.jobs.store.events import record
+from charrnn.jobs.store.events import record_run
 from charrnn.jobs.store.scheduled.rows import columns, outcome_columns, to_outcome, to_schedule, to_slot
 from charrnn.jobs.store.tables import jobs, schedules, slots
 from charrnn.text.documents import check_storable
@@ -265,9 +264,9 @@ def settle(connection: Connection, slot: Slot, state: SlotState, reason: str) ->
 
 
 def _record_failure(connection: Connection, slot: Slot, state: SlotState, reason: str | None) -> None:
-    """Record a run that fails, as done by who added the schedule, whose job it would have been."""
+    """Record a run that fails. Its actor is the person who added the schedule."""
     if state in FAILED_SLOTS:
-        record(connection, added_by(connection, slot), Action.RUN_FAILED, schedule=slot.schedule, detail=reason)
+        record_run(connection, added_by(connection, slot), slot.schedule, reason)
 
 
 def fill(

@@ -86,7 +86,7 @@ def mean_short_length(connection: Connection, model: str) -> float | None:
     if rows:
         return characters / rows
     training = last_training(connection, model)
-    return training.characters / training.num_lines if training and training.num_lines else None
+    return training.characters / training.num_lines - 1 if training and training.num_lines else None  # without "\n"
 
 
 def recently_trained(connection: Connection) -> Iterator[Trained]:

@@ -38,3 +38,4 @@ events = Table(
     sqlite_autoincrement=True,  # ids rise, also after the newest one was deleted
 )
 index_where("events_by_job", events.c.job.is_not(None), events.c.job, events.c.id)
+index_where("events_by_schedule", events.c.schedule.is_not(None), events.c.schedule, events.c.id)
