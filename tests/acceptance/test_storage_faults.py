@@ -67,8 +67,10 @@ class Place:
         names = [file.name for folder in FOLDERS for file in files.list(folder)]
         return {name: _content(files, name) for name in names}
 
-    def jobs(self) -> list[str]:
-        return [job["id"] for job in self.home.json("jobs")]
+    def submitted(self) -> tuple[list[str], set[str]]:
+        """Return the ids of jobs and the names of files without those of workers, of which a late one may arrive."""
+        jobs = [job["id"] for job in self.home.json("jobs")]
+        return jobs, {name for name in self.files() if not name.startswith("jobs/")}
 
 
 def _content(files: Files, name: str) -> bytes:
@@ -292,12 +294,12 @@ def test_submit_on_a_failed_disk_reports_it_and_stores_nothing(
 ) -> None:
     # Catches: a job without its files; a file that no job names
     words = {"submit": ("-m", "tiny", "--seeds", seeds, "-l", "9"), "train": ("new", str(text_file), *TINY)}[command]
-    before = place.jobs(), place.files()
+    before = place.submitted()
     with place.troubles[trouble].begin():
         done = place.home.call(command, *words)
     assert (done.returncode, done.stdout) == (4, "")
     assert re.search(f"^error: {place.message(trouble)}", done.stderr)
-    assert (place.jobs(), place.files()) == before
+    assert place.submitted() == before
     place.home.ok("cancel", place.home.ok(command, *words).strip())
 
 
