@@ -193,7 +193,7 @@ def query_figures(server: Server, size: Size) -> dict[str, float]:
         leases, last = Leases(store, 30), store.jobs(1)[0].id
         actions: dict[str, Callable[[], object]] = {
             "expire_ms": leases.expire,
-            "claim_ms": partial(leases.claim, "generate", "host-1-7-0123abcd/0"),
+            "claim_ms": partial(leases.claim, "generate", "host-1-7-0123abcd/0", "cpu"),
             "waiting_ms": partial(leases.waiting, BELLS),
             "status_ms": partial(job_status, connections, last),
             "scrape_ms": lambda: read_store(connections, Families()),

@@ -119,8 +119,8 @@ def load_model() -> tuple[Model, list[float]]:
     connections = Connections(settings)
     with connections.store.read() as connection:
         reference = resolve(connection, "bench").files
-    connections.close()
     files = connections.files
+    connections.close()
     seconds = []
     for _ in range(LOADS):
         started = time.perf_counter()
