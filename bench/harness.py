@@ -166,11 +166,12 @@ def _facts() -> Answer:
     cores = len(os.sched_getaffinity(0))
     if torch := sys.modules.get("torch"):
         return {"library": f"torch {torch.__version__}", "threads": torch.get_num_threads()}
-    if jax := sys.modules.get("jax"):
-        return {"library": f"jax {jax.__version__}, {jax.devices()[0].device_kind}", "threads": cores}
+    # First: Keras imports JAX too where it is installed.
     if tf := sys.modules.get("tensorflow"):
         threads = tf.config.threading.get_intra_op_parallelism_threads() or cores
         return {"library": f"tensorflow {tf.__version__}", "threads": threads}
+    if jax := sys.modules.get("jax"):
+        return {"library": f"jax {jax.__version__}, {jax.devices()[0].device_kind}", "threads": cores}
     return {"library": f"numpy {sys.modules['numpy'].__version__}", "threads": cores}
 
 
