@@ -1,8 +1,8 @@
 """Attempts at parts: what is joined for one, and what becomes of a part that an attempt did not complete.
 
-Parts are sized for the slowest kind of device, 20 seconds of a CPU. A GPU would do one in 0.1 s and spend as long on
-claiming it and writing its file, so it claims adjoining parts and does them as one. A part that was not completed is
-cut again, queued, split, failed or cancelled.
+Parts are sized for the slowest kind of device, 20 seconds of a CPU. For a GPU that is a fraction of a second, and each
+part costs about 0.1 s more, so a GPU claims adjoining parts and does them as one. A part that was not completed is cut
+again, queued, split, failed or cancelled.
 
 Each function runs in the caller's transaction, in which the job is locked already, or the part just leased.
 """
@@ -43,7 +43,8 @@ def join(connection: Connection, part: Part, most: int) -> Part:
     if part.attempt > 1 or further < 1:
         return part
     behind = parts.c.number.between(part.number + 1, part.number + further + 1)  # the last may be a smaller one
-    waiting = select(parts).where(parts.c.job == part.job, QUEUED, behind).order_by(parts.c.number)
+    columns = (parts.c.number, parts.c.first_row, parts.c.rows, parts.c.token, parts.c.attempts)
+    waiting = select(*columns).where(parts.c.job == part.job, QUEUED, behind).order_by(parts.c.number)
     rows, span = part.rows, 1
     for row in connection.execute(waiting.with_for_update(skip_locked=True)):
         next_one = (row.number, row.first_row) == (part.number + span, part.first_row + rows)
@@ -178,8 +179,8 @@ def _cut(connection: Connection, part: Row[Any], ended: dict[str, Any]) -> None:
     Args:
         ended: the values of their columns that the end of the lease sets.
     """
-    # The rows that `join` deleted said where in the seeds file their seeds begin. Reading from the first one's place
-    # takes a part 0.1 s, and only after a failure.
+    # The rows that `join` deleted had the places of their seeds in the seeds file. The part's own place is before them
+    # all, so these parts read some seeds that they do not need, and only after a failure.
     own = _place(part) | {"attempts": part.attempts}
     size, end = -(-part.rows // part.span), part.first_row + part.rows
     connection.execute(

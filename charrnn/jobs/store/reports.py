@@ -1,7 +1,7 @@
-"""What parts report: epochs, what did the work, and sums, of which each part adds a row. Now and then a few of these
-rows of a job are replaced by their sum.
+"""Reports, engines and epochs of jobs, as their parts add them.
 
-A part thus reads and rewrites no sum of up to 115 kB under the lock of its job, for which the ends of other parts wait.
+Each part adds its report as a row, and MERGED of these rows are replaced by their sum later. A part thus reads and
+rewrites no sum of up to 115 kB under the lock of its job, for which the ends of other parts wait.
 """
 
 from __future__ import annotations
