@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from charrnn.jobs.client import Client
 from charrnn.options import SamplingOptions
@@ -21,7 +21,7 @@ from tests.fixtures.browser import Watched
 from tests.fixtures.client import DoPart, submit
 from tests.fixtures.desk import USER
 from tests.fixtures.kills import stopped_at
-from tests.fixtures.processes import COMMAND, Home, make_home
+from tests.fixtures.processes import COMMAND, Home, make_home, until
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
@@ -107,7 +107,7 @@ def stayed(tab: Page) -> bool:
 
 def listens(tab: Page) -> bool:
     """Return whether the page is connected to the server, or would connect again."""
-    return bool(tab.evaluate("document.getElementById('live')._htmx?.sse !== undefined"))
+    return bool(tab.evaluate("document.querySelector('[hx-sse\\\\:connect]')?._htmx?.sse !== undefined"))
 
 
 def test_a_training_goes_on_on_an_open_page(desk: Home, address: str, tab: Page) -> None:
@@ -125,12 +125,12 @@ def test_a_training_goes_on_on_an_open_page(desk: Home, address: str, tab: Page)
         expect(tab.get_by_role("img")).to_be_visible()  # the curve
         expect(tab.get_by_role("progressbar")).to_be_visible()
         expect(tab).to_have_title(re.compile("^running · Job"))
-        assert listens(tab)
+        until(lambda: listens(tab), "a connection")
     expect(tab.get_by_role("status")).to_contain_text("done")
     expect(tab.get_by_text("passed: the first version")).to_be_visible()
     expect(tab).to_have_title(re.compile("^done · Job"))
     assert stayed(tab)
-    assert not listens(tab)  # Catches: a page that asks for ever after the end
+    until(lambda: not listens(tab), "the end of the connection")  # Catches: a page that asks for ever after the end
     assert watched.wrong == []
 
 
@@ -162,6 +162,8 @@ def test_texts_are_found_by_seed_temperature_and_distinctness(desk: Home, addres
     tab.get_by_label("Temperature").select_option("0.2")
     tab.get_by_label("Distinct only").check()
     tab.get_by_role("button", name="Show").click()
+    tab.wait_for_url("**distinct=1**")
+    expect(tab.get_by_role("listitem").filter(has_text="temperature 0.2").first).to_be_visible()
     texts = tab.locator(".text").all_inner_texts()
     assert texts
     assert len(set(texts)) == len(texts)
@@ -311,6 +313,25 @@ def test_the_page_is_used_by_keyboard_and_keeps_its_focus(desk: Home, address: s
     expect(link).to_be_focused()  # Catches: a live part that is replaced instead of changed
     tab.keyboard.press("Enter")
     expect(tab.get_by_role("heading", level=1)).to_have_text(f"Job {job}")
+
+
+def test_a_page_is_live_when_its_scripts_arrive_one_after_the_other(address: str, tab: Page) -> None:
+    late: list[Route] = []
+    tab.route("**/hx-sse.min.js**", lambda route: late.append(route))  # playwright cannot mark a built-in method
+    tab.goto(address, wait_until="commit")
+    until(lambda: tab.evaluate("'htmx' in window") and late, "the first script")
+    tab.evaluate("new Promise(done => setTimeout(done, 10))")  # htmx would start in the next turn of the event loop
+    late[0].continue_()
+    until(lambda: listens(tab), "a connection")  # Catches: scripts with defer
+
+
+def test_a_page_whose_first_connection_fails_says_so_and_tries_again(address: str, tab: Page) -> None:
+    tab.route("**/events/**", lambda route: route.abort())
+    tab.goto(f"{address}/workers")
+    expect(tab.get_by_role("alert")).to_contain_text("The server does not answer")
+    tab.unroute("**/events/**")
+    expect(tab.get_by_role("alert")).to_have_count(0)
+    until(lambda: listens(tab), "a connection")
 
 
 def test_a_page_says_that_its_server_is_gone(desk: Home, tab: Page) -> None:

@@ -126,6 +126,8 @@ def test_a_run_ends_with_its_second_job(
     trained(1.0)
     nights.schedules.tick()
     assert not told.exists()  # Catches: a hook that is told before the texts are written
+    with pytest.raises(InputError, match=f"is busy: job {slot.then_job} has not ended"):
+        nights.schedules.run("nightly")
     second = nights.at(SECOND)[-1]
     assert (second.state, second.reason) == ("due", f"waited: job {slot.then_job} has not ended")
     do_part("out of ink")
