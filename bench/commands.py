@@ -9,7 +9,6 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from pydoc_data.topics import topics
 from statistics import median
-from typing import Any
 
 from bench.figures import say
 from bench.stack import MODEL, QUEUE, CommandRun, Size, Stack, together
@@ -19,7 +18,7 @@ from charrnn.jobs.job.part import Part
 from charrnn.jobs.job.report import Report, Seconds
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.tallies import Tallies
-from charrnn.jobs.rows.rows import compress, result, stored_rows
+from charrnn.jobs.rows.rows import ResultLine, compress, result, stored_rows
 from charrnn.jobs.settings import Settings
 from charrnn.jobs.store.leases import Leases
 
@@ -123,7 +122,7 @@ def make_report(rows: int, seconds: float, tallies: Tallies) -> Report:
     )
 
 
-def result_lines(files: Files, part: Part, words: str, draw: random.Random) -> Iterator[dict[str, Any]]:
+def result_lines(files: Files, part: Part, words: str, draw: random.Random) -> Iterator[ResultLine]:
     spec = part.spec
     assert isinstance(spec, GenerateSpec)  # noqa: S101  # the queue holds only such parts
     for row in stored_rows(files, spec, part):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pyarrow import parquet
 from charrnn.errors import InputError
 from charrnn.jobs.rows import formats as exports
 from charrnn.jobs.rows.formats import Condition, format_of, parse_conditions, parse_rows, select, write
-from charrnn.jobs.rows.rows import JobRow, dump_line, failed_result, result
+from charrnn.jobs.rows.rows import JobRow, ResultLine, dump_line, failed_result, result
 from charrnn.jobs.rows.seeds import StoredSeed
 from charrnn.options import SamplingOptions
 from charrnn.text.comparison.copies import Copy
@@ -33,7 +34,7 @@ COPIES = (Copy(True, "abc"), Copy(False), None)
 NUMBERS = ("row", "sample", "temperature", "nats_per_char")
 
 
-def records(texts: list[str | None]) -> list[dict[str, Any]]:
+def records(texts: list[str | None]) -> list[ResultLine]:
     """Return a result for each text, a failed one for None."""
     rows = [replace(ROW, number=number, temperature=number / 4) for number in range(len(texts))]
     return [
@@ -44,7 +45,7 @@ def records(texts: list[str | None]) -> list[dict[str, Any]]:
     ]
 
 
-def exported(rows: list[dict[str, Any]], format: str) -> bytes:
+def exported(rows: list[ResultLine], format: str) -> bytes:
     sink = io.BytesIO()
     count = write((dump_line(row) for row in rows), format, sink)
     assert count == len(rows)
@@ -60,7 +61,7 @@ def read_parquet(data: bytes) -> parquet.ParquetFile:
     return parquet.ParquetFile(io.BytesIO(data))
 
 
-def as_cells(record: dict[str, Any]) -> dict[str, str]:
+def as_cells(record: Mapping[str, Any]) -> dict[str, str]:
     """Return a result as CSV stores it: strings unchanged, numbers as in JSON, null as an empty cell."""
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in record.items()}
     return {name: "" if record[name] is None else text for name, text in texts.items()}
@@ -129,19 +130,19 @@ RECORDS = st.builds(
 
 
 @given(st.lists(RECORDS, max_size=5))
-def test_csv_is_read_back(rows: list[dict[str, Any]]) -> None:
+def test_csv_is_read_back(rows: list[ResultLine]) -> None:
     assert read_csv(exported(rows, "csv")) == [as_cells(row) for row in rows]
 
 
 @given(st.lists(RECORDS, max_size=5))
-def test_parquet_is_read_back(rows: list[dict[str, Any]]) -> None:
+def test_parquet_is_read_back(rows: list[ResultLine]) -> None:
     # Catches: Arrow's JSON reader reading a number, an escape or an empty text differently from Python's
     assert read_parquet(exported(rows, "parquet")).read().to_pylist() == rows
 
 
 def test_numbers_in_csv_keep_their_values() -> None:
     [row], [cells] = (rows := records(["abc"])), read_csv(exported(rows, "csv"))
-    assert [float(cells[name]) for name in NUMBERS] == [row[name] for name in NUMBERS]
+    assert [float(cells[name]) for name in NUMBERS] == [dict(row)[name] for name in NUMBERS]
 
 
 def test_text_has_seed_and_text_of_the_rows_that_have_one() -> None:
@@ -202,7 +203,7 @@ def test_a_text_may_be_longer_than_a_block_of_arrow_s() -> None:
 LOGPROBS = [[-0.5, -1e-05, 0.0], [], None]  # None: a failed row
 
 
-def told() -> list[dict[str, Any]]:
+def told() -> list[ResultLine]:
     return [result(TOLD, MODEL, "abc", "stop", 1.0, logprobs) for logprobs in LOGPROBS]
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from charrnn.jobs.job.tallies import Tallies
-from charrnn.jobs.rows.rows import JobRow, compress, result
+from charrnn.jobs.rows.rows import JobRow, ResultLine, compress, result
 from worker.parts.model_cache import LoadedVersion
 from worker.parts.watch import CHECK_S
 
@@ -68,7 +68,7 @@ class LineWriter:
 
 def result_lines(
     rows: Iterable[JobRow], texts: Iterable[Texts], version: LoadedVersion, name: str, tallies: Tallies
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[ResultLine]:
     """Yield the record of each row, in the order of the rows.
 
     Args:

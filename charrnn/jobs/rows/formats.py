@@ -260,7 +260,7 @@ class Condition:
     field: str
     value: str | float | bool | None
 
-    def holds(self, row: Mapping[str, Any]) -> bool:
+    def holds(self, row: Mapping[str, object]) -> bool:
         return bool(row[self.field] == self.value)
 
     @classmethod

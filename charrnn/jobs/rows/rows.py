@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NotRequired, TypedDict
 
 from charrnn.errors import ModelFileError
 from charrnn.jobs.files.files import Files
@@ -42,6 +42,24 @@ class JobRow:
     temperature: float
     sample: int
     sampling: SamplingOptions  # the job's options, overridden by those of the seed
+
+
+class ResultLine(TypedDict):
+    """The record of a row as it stands in part files and in exports."""
+
+    row: int
+    id: str | None
+    seed: str
+    temperature: float
+    sample: int
+    text: str | None  # None: the row failed
+    finish_reason: str | None
+    nats_per_char: float | None
+    novel: bool | None  # None: unknown
+    longest_copy: int | None  # in characters
+    version: str
+    error: str | None
+    logprobs: NotRequired[list[float] | None]  # in nats; where the job asks for them
 
 
 @dataclass(frozen=True)
@@ -125,9 +143,9 @@ def result(
     logprobs: list[float] | None = None,
     error: str | None = None,
     copy: Copy | None = None,
-) -> dict[str, Any]:
-    """Return the record of a result line. It contains nothing that depends on the run: no part, worker or time."""
-    line = {
+) -> ResultLine:
+    """Return the record of a row. It contains nothing that depends on the run: no part, worker or time."""
+    line: ResultLine = {
         "row": row.number,
         "id": row.seed.id,
         "seed": row.seed.seed,
@@ -136,20 +154,20 @@ def result(
         "text": text,
         "finish_reason": finish_reason,
         "nats_per_char": nats_per_char,
-        "novel": copy and copy.novel,
-        "longest_copy": copy and len(copy.longest),
+        "novel": copy.novel if copy else None,
+        "longest_copy": len(copy.longest) if copy else None,
         "version": version,
         "error": error,
     }
-    return line | {"logprobs": logprobs} if row.sampling.logprobs else line
+    return {**line, "logprobs": logprobs} if row.sampling.logprobs else line
 
 
-def failed_result(row: JobRow, version: str, error: str) -> dict[str, Any]:
+def failed_result(row: JobRow, version: str, error: str) -> ResultLine:
     """Return the record for a row of a part that failed for good."""
     return result(row, version, None, None, None, error=error)
 
 
-def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+def compress(records: Iterable[Mapping[str, object]]) -> Iterator[bytes]:
     """Yield records as JSON Lines compressed with zstd, frame by frame. Without records it is one empty frame."""
     lines: list[bytes] = []
     size, frames = 0, 0
@@ -163,7 +181,7 @@ def compress(records: Iterable[dict[str, Any]]) -> Iterator[bytes]:
         yield compress_frame(lines)
 
 
-def dump_line(record: dict[str, Any]) -> bytes:
+def dump_line(record: Mapping[str, object]) -> bytes:
     return to_json(record).encode() + b"\n"
 
 
