@@ -786,7 +786,7 @@ def test_a_forged_message_does_nothing_and_the_worker_continues(stack: Home, gen
 @pytest.mark.parametrize("state", ["done", "cancelled"])
 def test_a_forged_id_changes_nothing_about_that_job(stack: Home, genuine: Message, state: str) -> None:
     """A part that does not wait is not done, regardless of the owner of the job and the sender of the notification."""
-    job = stack.ok("submit", "-m", "tiny", "-l", "1000", "-n", "800" if state == "cancelled" else "1").strip()
+    job = stack.ok("submit", "-m", "tiny", "-l", "1000", "-n", "100000" if state == "cancelled" else "1").strip()
     if state == "cancelled":
         stack.ok("cancel", job)
     until(lambda: stack.part(job)["state"] == state, f"the job to be {state}")

@@ -74,7 +74,7 @@ def test_a_job(stack: Home, trained: str, generated: str) -> None:
 
 
 def test_a_job_in_work(stack: Home) -> None:
-    job = stack.ok("submit", "told", "-n", "40", "-l", "5000").strip()
+    job = stack.ok("submit", "told", "-n", "100000", "-l", "1000").strip()
     late = stack.call("wait", job, "--timeout", "0s", "--json")
     assert (late.returncode, late.stdout) == (NOT_FINISHED, "")
     check("job-details", stack.json("status", job))
@@ -153,6 +153,6 @@ def test_ids_alone(stack: Home, generated: str) -> None:
     assert (int(done.stdout) > int(generated), done.stderr) == (True, "")
     waited = stack.call("wait", done.stdout.strip(), "-q")
     assert (waited.returncode, waited.stdout, waited.stderr) == (0, done.stdout, "")  # Catches: progress
-    stopped = stack.ok("submit", "told", "-n", "40", "-l", "5000", "-q").strip()
+    stopped = stack.ok("submit", "told", "-n", "100000", "-l", "1000", "-q").strip()
     stack.call("cancel", stopped)
     assert stack.call("wait", stopped, "-q").returncode == 1

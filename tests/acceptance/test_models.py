@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fixtures.kills import standing_still
 from tests.fixtures.model import make_text
 from tests.fixtures.processes import TINY, Home, until
 
@@ -72,10 +73,11 @@ def test_a_promotion_in_the_middle_of_a_job_changes_none_of_its_rows(stack: Home
     arguments = ("-n", "320", "-l", "1000", "--part-rows", "16", "--rng-seed", "1")
     calm = stack.ok("submit", "-m", pinned, *arguments, "--wait").strip()
     job = stack.ok("submit", "-m", "poems", *arguments).strip()
-    until(lambda: stack.json("status", job)["rows_done"], "the first part's end")
     (other,) = set(versions) - {pinned}
-    stack.ok("models", "promote", other)
-    status = stack.json("status", job)
+    until(lambda: stack.json("status", job)["rows_done"], "the first part's end")
+    with standing_still(stack, until(lambda: stack.leased_part(job), "a further part")):  # so that one is left
+        stack.ok("models", "promote", other)
+        status = stack.json("status", job)
     assert (status["parts_total"], 0 < status["rows_done"] < 320) == (20, True)  # the promotion happened in between
     stack.ok("wait", job)
     stack.ok("models", "rollback", "poems")

@@ -23,6 +23,7 @@ import pytest
 from charrnn.jobs.files.files import Files
 from charrnn.jobs.files.layout import FOLDERS
 from tests.fixtures.disks import MOUNT, full, small_disk, unmounted
+from tests.fixtures.kills import standing_still
 from tests.fixtures.processes import TINY, Home, make_home, until
 from tests.fixtures.s3 import Fault, FaultyProxy, S3Server, faulty_proxy
 
@@ -61,16 +62,20 @@ class Place:
         """Return a pattern of the message."""
         return f"The files in {re.escape(self.url)} cannot be read or written: .*({self.troubles[trouble].reason})"
 
-    def files(self) -> dict[str, bytes]:
-        """Return the contents of all visible files by name."""
+    def names(self) -> list[str]:
+        """Return the names of all visible files."""
         files = Files(self.url, self.home.path / "cache")
-        names = [file.name for folder in FOLDERS for file in files.list(folder)]
-        return {name: _content(files, name) for name in names}
+        return [file.name for folder in FOLDERS for file in files.list(folder)]
+
+    def files(self, prefix: str) -> dict[str, bytes]:
+        """Return the contents of visible files by name: of some, since workers delete checkpoints at any time."""
+        files = Files(self.url, self.home.path / "cache")
+        return {name: _content(files, name) for name in self.names() if name.startswith(prefix)}
 
     def submitted(self) -> tuple[list[str], set[str]]:
         """Return the ids of jobs and the names of files without those of workers, of which a late one may arrive."""
         jobs = [job["id"] for job in self.home.json("jobs")]
-        return jobs, {name for name in self.files() if not name.startswith("jobs/")}
+        return jobs, {name for name in self.names() if not name.startswith("jobs/")}
 
 
 def _content(files: Files, name: str) -> bytes:
@@ -229,6 +234,14 @@ def wait_through(place: Place, job: str, names: list[str], troubles: ExitStack) 
     place.home.ok("wait", job, "--timeout", "100s")
 
 
+def wait_through_work(place: Place, job: str) -> None:
+    """Begin the faults that affect a writer, one after the other, when the job's part has made progress."""
+    with ExitStack() as troubles:
+        with standing_still(place.home, until(lambda: place.home.part_in_work(job), "progress")):
+            troubles.enter_context(place.troubles[place.of_writers[0]].begin())  # before the part has ended
+        wait_through(place, job, place.of_writers, troubles)
+
+
 def test_a_part_waits_for_its_model_and_ends_with_the_same_rows(
     bucket_in_trouble: Place, seeds: str, undisturbed: str
 ) -> None:
@@ -256,12 +269,9 @@ def test_a_part_waits_for_its_seeds_and_ends_with_the_same_rows(
 def test_a_part_waits_to_be_written_and_ends_with_the_same_rows(place: Place, seeds: str, undisturbed: str) -> None:
     # Catches: sampling again, which would show in the token
     job = place.home.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
-    until(lambda: place.home.part_in_work(job), "progress")
-    with ExitStack() as troubles:
-        troubles.enter_context(place.troubles[place.of_writers[0]].begin())
-        wait_through(place, job, place.of_writers, troubles)
+    wait_through_work(place, job)
     assert place.home.ok("results", job) == undisturbed
-    assert [name for name in place.files() if name.startswith(f"jobs/{job}/")] == [f"jobs/{job}/0-1.jsonl.zst"]
+    assert list(place.files(f"jobs/{job}/")) == [f"jobs/{job}/0-1.jsonl.zst"]
 
 
 @each_place
@@ -269,11 +279,8 @@ def test_a_training_waits_to_write_its_checkpoint_and_ends_in_the_same_weights(
     place: Place, stack: Home, text_file: Path
 ) -> None:
     job = place.home.ok("train", "slow", str(text_file), *TINY).strip()
-    until(lambda: place.home.part_in_work(job), "progress")
-    with ExitStack() as troubles:
-        troubles.enter_context(place.troubles[place.of_writers[0]].begin())
-        wait_through(place, job, place.of_writers, troubles)
-    version = [content for name, content in place.files().items() if re.match("models/slow/.*safetensors", name)]
+    wait_through_work(place, job)
+    version = [content for name, content in place.files("models/slow/").items() if name.endswith(".safetensors")]
     trained = [path.read_bytes() for path in stack.path.glob("files/models/tiny/*/model.safetensors")]
     assert version == trained[:1]
 

@@ -78,12 +78,12 @@ def test_a_host_that_is_cut_off_loses_its_part_and_returns(network: Network, pla
     assert not in_work(place, owner_b, job, rest)
     b.repair()
     until(lambda: in_work(place, owner_b, job, rest), "host b to work again", RETURN_S)
-    console.ok("wait", job, "--timeout", "60s")
+    console.ok("wait", job, "--timeout", "150s")
 
     # Catches: Leases._change without the token: b ends a part that a works on
     after = place.parts(job)[number]
-    assert after["token"] == token + 1
-    assert after["output"]["name"] == f"jobs/{job}/{number}-{token + 1}.jsonl.zst"
+    assert after["token"] > token
+    assert after["output"]["name"] == f"jobs/{job}/{number}-{after['token']}.jsonl.zst"
     assert f"Part {number} of job {job}" in b.log  # its lease is lost, as b noticed
     status = console.json("status", job)
     assert (status["state"], status["rows_done"], status["rows_failed"]) == ("done", ROWS, 0)

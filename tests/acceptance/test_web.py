@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tests.fixtures.processes import COMMAND, Home, make_home, until
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "pictures"
 SMALL = ("--units", "48", "--layers", "1", "--rng-seed", "1")
+ENDLESS = (*SMALL, "--epochs", "10000", "--patience", "10000")  # many minutes
 TOKEN = "a-token-of-this-test"  # noqa: S105
 
 KEY = {"name": COOKIE, "value": Token(TOKEN).cookie, "url": "http://127.0.0.1"}
@@ -117,10 +118,11 @@ def test_a_training_goes_on_on_an_open_page(desk: Home, address: str, tab: Page)
     training = ("train", "open", str(desk.path / "names.txt"), *SMALL, "--epochs", "30", "--patience", "30")
     job = desk.ok(*training, "-q").strip()
     row = tab.get_by_role("row").filter(has=tab.get_by_role("link", name=f"Job {job}", exact=True))
-    expect(row).to_be_visible()
-    assert stayed(tab)
     with stopped_at(desk, job, 0.1):  # so that it is still running, however slow the browser is
+        expect(row).to_be_visible()
+        assert stayed(tab)
         row.get_by_role("link").click()
+        tab.wait_for_url(f"**/jobs/{job}")
         stay(tab)
         expect(tab.get_by_role("img")).to_be_visible()  # the curve
         expect(tab.get_by_role("progressbar")).to_be_visible()
@@ -142,6 +144,7 @@ def test_a_job_goes_from_queued_to_done_on_an_open_page(desk: Home, writable: st
     tab.get_by_role("button", name="Preview").click()
     expect(tab.get_by_role("status")).to_contain_text("2 rows from names@2")
     tab.get_by_role("button", name="Submit", exact=True).click()
+    tab.wait_for_url(re.compile(r"/jobs/\d+$"))
     stay(tab)
     expect(tab.get_by_role("status")).to_contain_text("done")
     assert stayed(tab)
@@ -173,7 +176,7 @@ def test_texts_are_found_by_seed_temperature_and_distinctness(desk: Home, addres
 def test_a_viewer_can_change_nothing_and_a_writer_only_after_a_question(
     desk: Home, address: str, writable: str, tab: Page
 ) -> None:
-    job = desk.ok("train", "long", str(desk.path / "names.txt"), *SMALL, "--epochs", "1000", "-q").strip()
+    job = desk.ok("train", "long", str(desk.path / "names.txt"), *ENDLESS, "-q").strip()
     tab.goto(f"{address}/jobs/{job}")
     expect(tab.get_by_role("link", name="Cancel")).to_have_count(0)
     tab.goto(f"{writable}/jobs/{job}")
@@ -296,7 +299,7 @@ def test_everybody_can_use_every_page(
 
 
 def test_the_page_is_used_by_keyboard_and_keeps_its_focus(desk: Home, address: str, tab: Page) -> None:
-    job = desk.ok("train", "focus", str(desk.path / "names.txt"), *SMALL, "--epochs", "1000", "-q").strip()
+    job = desk.ok("train", "focus", str(desk.path / "names.txt"), *ENDLESS, "-q").strip()
     tab.goto(address)
     tab.keyboard.press("Tab")
     expect(tab.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -325,10 +328,14 @@ def test_a_page_is_live_when_its_scripts_arrive_one_after_the_other(address: str
     until(lambda: listens(tab), "a connection")  # Catches: scripts with defer
 
 
-def test_a_page_whose_first_connection_fails_says_so_and_tries_again(address: str, tab: Page) -> None:
-    tab.route("**/events/**", lambda route: route.abort())
+@pytest.mark.parametrize("fails", [Route.abort, lambda route: route.fulfill(status=503, body="It stops.")])
+def test_a_page_whose_first_connection_fails_says_so_and_tries_again(
+    address: str, tab: Page, fails: Callable[[Route], None]
+) -> None:
+    tab.route("**/events/**", lambda route: fails(route))
     tab.goto(f"{address}/workers")
     expect(tab.get_by_role("alert")).to_contain_text("The server does not answer")
+    expect(tab.get_by_role("row").filter(has_text="cpu")).to_have_count(1)  # Catches: an error in place of the page
     tab.unroute("**/events/**")
     expect(tab.get_by_role("alert")).to_have_count(0)
     until(lambda: listens(tab), "a connection")

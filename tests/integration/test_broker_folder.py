@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,10 @@ def test_ctrl_c_while_a_broker_starts_leaves_no_server(tmp_path: Path) -> None:
     socket = Settings(home=tmp_path).broker_socket
     with pytest.raises(KeyboardInterrupt):
         start_server(socket, socket.parent, Interrupted(unix_socket_path=str(socket)))
-    titles = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    titles = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            titles.append(path.read_bytes())
     assert not any(os.fsencode(socket) in title for title in titles)  # Catches: a server that nobody ends
 
 

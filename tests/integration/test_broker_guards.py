@@ -101,7 +101,7 @@ def test_dropping_an_unacknowledged_message_needs_no_right(
             taken: list[object] = []
             connection.default_channel.basic_consume("train", False, taken.append, "tag")
             while not taken:
-                connection.drain_events(timeout=5)
+                connection.drain_events(timeout=200)
             assert admin.hlen("charrnn:unacked") == 1
         assert admin.hlen("charrnn:unacked") == 0
         # redis-py tolerates a refusal when it reports its name. The rules must suit Redis 7.0 too, without the command.

@@ -136,9 +136,9 @@ def test_following_waits_for_each_row_in_order(client: Client, job: int, do_part
     thread = threading.Thread(target=follow)
     thread.start()
     do_part()
-    assert first.wait(20)
+    assert first.wait(200)
     finish(do_part, 14)
-    thread.join(20)
+    thread.join(200)
     assert second == list(range(ROWS))  # Catches: a follower that skips rows that are not done
 
 

@@ -270,9 +270,9 @@ def test_a_command_that_hides_is_ended_too(
 
 @pytest.mark.parametrize("start", ["", "setsid "])
 def test_what_a_command_leaves_behind_is_not_waited_for(nights: Nights, add: Add, tmp_path: Path, start: str) -> None:
-    # Catches: an output that is read to its end, which a process in the background holds open for 20 s
+    # Catches: an output that is read to its end, which a process in the background holds open for long
     child = tmp_path / "pid"
-    add(on_success=f"{start}sh -c 'echo $$ > {child}; exec sleep 20' & until [ -s {child} ]; do :; done; exit 0")
+    add(on_success=f"{start}sh -c 'echo $$ > {child}; exec sleep 1000' & until [ -s {child} ]; do :; done; exit 0")
     nights.at("2026-01-01T03:00")
     end(nights, JobState.DONE)
     assert nights.slots()[0].hook_error is None

@@ -58,8 +58,9 @@ class Tickers:
 
     def perhaps_kill(self) -> None:
         assert all(process.poll() is None for process in self.running)
-        if self.chance.random() < KILLED:
-            process = self.running.pop(0)
+        oldest = self.running[0]
+        if self.chance.random() < KILLED and self.clock.with_name(f"ticked-{oldest.pid}").exists():
+            process = self.running.pop(0)  # else no process would come to work where a start takes seconds
             process.kill()
             process.wait()
             self.running.append(self._start())

@@ -44,7 +44,7 @@ def consume(connection: Connection) -> Message:
     taken: list[Message] = []
     connection.default_channel.basic_consume(QUEUE, False, taken.append, "tag")
     while not taken:
-        connection.drain_events(timeout=5)
+        connection.drain_events(timeout=200)
     return taken[0]
 
 

@@ -15,6 +15,7 @@ def main(clock: Path) -> None:
     schedules = Schedules(Connections(Settings.from_env(os.environ)), lambda: int(clock.read_text()))
     while True:
         schedules.tick()
+        clock.with_name(f"ticked-{os.getpid()}").touch()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 // Additions to htmx for live fragments: a word when the server is gone, the title, and the focus.
 (() => {
-    const RETRY_MS = 2_000;
+    const RETRY_MS = 5_000;
     const lost = () => document.getElementById("lost");
 
     // A stream that ends is opened again by htmx, and one that could not be opened at all is not.
-    document.addEventListener("htmx:error", ({ target }) => {
+    const again = ({ target }) => {
         const address = target.getAttribute?.("hx-sse:connect");
         if (!address || target._htmx?.sse) return;
         lost().hidden = false;
         setTimeout(() => htmx.ajax("GET", address, { source: target }), RETRY_MS);
-    });
+    };
+    document.addEventListener("htmx:error", again);
+    document.addEventListener("htmx:response:error", again);
     document.addEventListener("htmx:sse:error", () => { lost().hidden = false; });
     document.addEventListener("htmx:sse:before:connection", (event) => {
         lost().hidden = event.detail.connection.attempt < 2;
