@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -45,9 +47,14 @@ def in_work(place: Place, owner: str, *jobs: str) -> dict[str, Any] | None:
     return next((part for part in parts if part["state"] == "leased" and part["progress"]), None)
 
 
-def at_its_start(part: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the part unless it could end before the cable is cut."""
-    return part if part and part["progress"]["characters"] < PART_ROWS * LENGTH / 2 else None
+def held(place: Place, owner: str, job: str) -> dict[str, Any] | None:
+    """Return the part that the owner works on, whose process stands still, so that it cannot end."""
+    if part := in_work(place, owner, job):
+        os.kill(place.pid_of(part["owner"]), signal.SIGSTOP)
+        if (now := in_work(place, owner, job)) and now["token"] == part["token"]:
+            return part
+        os.kill(place.pid_of(part["owner"]), signal.SIGCONT)
+    return None
 
 
 # This takes two minutes of all processors.
@@ -71,9 +78,10 @@ def test_a_host_that_is_cut_off_loses_its_part_and_returns(network: Network, pla
     rest = console.ok(*SUBMIT, "-n", str(30 * ROWS), "--priority", "low").strip()
     until(lambda: in_work(place, owner_b, rest), "host b to be at work")
     job = console.ok(*SUBMIT, "-n", str(ROWS)).strip()
-    lost = until(lambda: at_its_start(in_work(place, owner_b, job)), "host b to be in a part's first half")
+    lost = until(lambda: held(place, owner_b, job), "host b to be in a part")
     number, token = lost["number"], lost["token"]
     b.cut()
+    os.kill(place.pid_of(lost["owner"]), signal.SIGCONT)
     until(lambda: owned([place.parts(job)[number]], owner_a), "host a to take the part over")
     assert not in_work(place, owner_b, job, rest)
     b.repair()
