@@ -16,35 +16,36 @@ TILE = 16  # steps that are transposed at once: 1.5 ns a character, and with 64 
 class History:
     """The characters of B slots, and their negative log probabilities.
 
-    A ring keeps MAX_STOP characters and those of the newest call.
+    A ring keeps MAX_STOP characters and those of the newest call. No call is written across its end: the steps of each
+    divide those of the longest one, and the time of its first step.
     """
 
-    def __init__(self, batch: int, steps: int) -> None:
-        self.size = (-(-MAX_STOP // steps) + 1) * steps
+    def __init__(self, batch: int, most_steps: int) -> None:
+        self.size = (-(-MAX_STOP // most_steps) + 1) * most_steps
         self.ids = np.zeros((batch, self.size), np.uint16)
         self.nats = np.zeros((batch, self.size), np.float32)
         self._saved = np.zeros(batch, np.int64)  # the time before which a slot's text is in `_early` instead
         self._early: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def write(self, now: int, ids: np.ndarray, nats: np.ndarray) -> None:
-        """Write the outputs of a call, both (K, B), whose first step was at the time `now`."""
+        """Write the outputs of a call, both (K, B), whose first step was at the time `now`, a multiple of K."""
         at = now % self.size
         for ring, values in (self.ids, ids.astype(np.uint16)), (self.nats, nats):  # before the strides: 0.7 of the time
             for k in range(0, len(values), TILE):
                 tile = values[k : k + TILE]
                 ring[:, at + k : at + k + len(tile)] = tile.T
 
-    def save(self, slots: np.ndarray, begins: np.ndarray, now: int, steps: int) -> None:
+    def save(self, slots: np.ndarray, begins: np.ndarray, now: int, most_steps: int) -> None:
         """Save what the next call will overwrite of texts in progress. A text needs it once in MAX_STOP steps.
 
         Args:
             slots: (N,).
             begins: times of the texts' first characters, (N,).
             now: time of the first step of the next call.
-            steps: K.
+            most_steps: of the next call.
         """
         begins = np.maximum(begins, self._saved[slots])
-        lost = begins < now + steps - self.size
+        lost = begins < now + most_steps - self.size
         for slot, begin in zip(slots[lost].tolist(), begins[lost].tolist(), strict=True):
             places = np.arange(begin, now) % self.size
             self._early.setdefault(slot, []).append((self.ids[slot, places], self.nats[slot, places]))

@@ -1,18 +1,19 @@
 """Continuous batching: many rows, each with its own seed, temperature and length, in one batch.
 
-B slots run K steps per compiled call. Feeding a seed and sampling are the same step: the input is the next character of
-the seed while there is one, then the character that was just sampled. `slots` plans which row each slot works on at
-each step. On a GPU there are two such batches, whose calls follow each other without a pause: while one runs, the host
-gives out the characters of the other and plans its next call.
+B slots run K steps per compiled call, fewer where stop strings end texts soon. Feeding a seed and sampling are the same
+step: the input is the next character of the seed while there is one, then the character that was just sampled. `slots`
+plans which row each slot works on at each step. On a GPU there are two such batches, whose calls follow each other
+without a pause: while one runs, the host gives out the characters of the other and plans its next call.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,7 +30,10 @@ from charrnn.sampling.slots import Report, Slots
 from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Texts
 
-STEPS = 64 if ops.on_gpu else 16  # K, steps per call. Shorter calls cost more overhead, longer ones cancel slowly
+STEPS = 64 if ops.on_gpu else 16  # the most steps per call, K. Longer calls cancel slowly
+LEAST_STEPS = 8  # with a shorter one, each call's overhead costs more than the slots that are free in it
+CALLS_BEFORE_COMPILING = 8  # at first: compiling for other steps takes as long on a CPU, 0.2 s
+OVERHEAD = 2.0  # of a call, in steps: 2.6 on a CPU with 2 x LSTM(256) in 256 slots
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other
 HASHED_ON_DEVICE = ops.on_gpu  # random numbers, which cost the host 2.5 ns each
@@ -84,6 +88,10 @@ def sample(
         started += time.perf_counter() - away  # time that the caller spends on the texts is not sampling time
 
 
+Key: TypeAlias = tuple[int, int, int, str, bool]
+"""Size of the vocabulary, slots, steps, precision, and whether rows have limits, for which a function is compiled."""
+
+
 class _Sampler:
     """The slots of a batch, the weights of a network, and the values that the slots carry from call to call."""
 
@@ -98,20 +106,26 @@ class _Sampler:
     ) -> None:
         self.network, self.weights, self.reset = network, weights, reset
         self.vocabulary_size = weights["dense.bias"].shape[0]
-        self.steps = STEPS if network.max_len is None else WINDOW_STEPS
-        self.shapes = (self.vocabulary_size, batch, self.steps, precision)
-        self.slots = Slots(rows, batch, self.steps)
+        self.most_steps = STEPS if network.max_len is None else WINDOW_STEPS
+        self.steps = self.most_steps
+        self.batch, self.precision = batch, precision
+        self.slots = Slots(rows, batch, self.most_steps)
         self.call: tuple[Plan, Array, Array]
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
 
     def start(self, report: Report) -> bool:
         """Start a call, which a GPU computes while the host goes on. Return whether there was work for it."""
-        plan = self.slots.plan()
+        call, ready = _compiled(self.network, self.reset, HASHED_ON_DEVICE)
+        wanted = choose_steps(self.most_steps, report)
+        is_ready = any(self._key(wanted, limited) in ready for limited in (False, True))
+        # A longer call waits for a time that is a multiple of it, and a length that is not compiled until it pays.
+        if self.slots.now % wanted == 0 and (is_ready or report.steps >= CALLS_BEFORE_COMPILING * self.most_steps):
+            self.steps = wanted
+        plan = self.slots.plan(self.steps)
         if plan.is_empty:
             return False
         arguments = self._arguments(self._inputs(plan))
-        call, ready = _compiled(self.network, self.reset, HASHED_ON_DEVICE)
-        if (key := (*self.shapes, plan.limited)) not in ready:
+        if (key := self._key(self.steps, plan.limited)) not in ready:
             started = time.perf_counter()
             compiled = ops.compile_graph_for(call, *arguments)
             ready[key] = _Checked(compiled, self._find_dependence(compiled, plan.limited))
@@ -120,6 +134,9 @@ class _Sampler:
         ids, nats, self.last, self.carried = ready[key].call(*arguments)
         self.call = plan, ids, nats
         return True
+
+    def _key(self, steps: int, limited: bool) -> Key:
+        return self.vocabulary_size, self.batch, steps, self.precision, limited
 
     def _inputs(self, plan: Plan) -> list[np.ndarray]:
         """Return the inputs of each step of a call, each (K, B). A device that hashes gets counters as numbers."""
@@ -136,8 +153,7 @@ class _Sampler:
     def _find_dependence(self, compiled: Callable[..., Any], limited: bool) -> frozenset[str]:
         """Return what texts depend on besides their rows, see `find_dependence`. This costs a call more than the first
         one, which takes longer than any other, takes by itself."""
-        count = self.vocabulary_size
-        _, batch, steps, _ = self.shapes
+        count, batch, steps = self.vocabulary_size, self.batch, self.steps
         rows = [
             Row(
                 [(7 * n + k) % count for k in range(1 + n % 4)],
@@ -159,8 +175,26 @@ class _Sampler:
     def collect(self, report: Report) -> Texts:
         """Wait for the call that was started, and return the texts that are complete."""
         plan, ids, nats = self.call
-        report.steps += self.steps
+        report.steps += len(ids)
         return self.slots.collect(plan, np.asarray(ids), np.asarray(nats), report)
+
+
+def choose_steps(most: int, report: Report) -> int:
+    """Return the steps of the next call, `most` or that halved some times.
+
+    Of the K steps of a call, a slot whose text a stop string ends is idle for half of them on average. With L steps
+    between such ends in a slot, and an overhead of o steps in each call, a text takes (L + K / 2) (1 + o / K) steps,
+    the fewest with K = sqrt(2 L o).
+
+    Args:
+        most: the most steps of a call.
+        report: of the calls so far.
+    """
+    best = math.sqrt(2 * OVERHEAD * report.slot_steps / report.stopped) if report.stopped else most
+    steps = most
+    while steps % 2 == 0 and steps >= 2 * LEAST_STEPS and steps > math.sqrt(2) * best:
+        steps //= 2
+    return steps
 
 
 class _Checked(NamedTuple):
@@ -206,5 +240,5 @@ def _compiled(network: NetworkOptions, reset: int | None, hashed: bool):  # type
         ids, nats = map(ops.stack, outputs)
         return ids, nats, last, carried
 
-    compiled: dict[tuple[int, int, int, str, bool], _Checked] = {}
+    compiled: dict[Key, _Checked] = {}
     return call, compiled

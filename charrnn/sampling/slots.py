@@ -1,7 +1,8 @@
 """The slots of a batch: the row that each works on, the inputs of a call, and the distribution of its outputs.
 
 The end of a row without stop strings is known when it starts, so the next row takes over its slot at the next step,
-within the same call. A row that meets a stop string leaves its slot at the end of the call.
+within the same call. A row that meets a stop string leaves its slot at the end of the call, so calls are shorter where
+many do.
 
 All slots are planned and collected at once, in arrays. Python touches a row when it begins and when it ends: a loop
 over the slots took 1.5 to 3 us for each in every call, with which no device samples more than 3 million characters/s.
@@ -33,6 +34,7 @@ class Report:
     slot_steps: int = 0  # steps of single slots that worked on a row
     characters: int = 0  # sampled, including stop strings
     rows: int = 0
+    stopped: int = 0  # rows that a stop string ended
     compile_seconds: float = 0.0
     seconds: float = 0.0  # of sampling, without compilation
     depends_on: frozenset[str] = frozenset()  # what texts depend on besides their rows
@@ -49,22 +51,27 @@ class Slots:
     Args:
         rows: the rows with their numbers. They are read when a slot is free; other slots may read the same iterator.
         batch: B.
-        steps: K, the steps of a call.
+        most_steps: the most steps of a call.
     """
 
-    def __init__(self, rows: Iterator[tuple[int, Row]], batch: int, steps: int) -> None:
-        self.waiting, self.steps, self.now = rows, steps, 0
+    def __init__(self, rows: Iterator[tuple[int, Row]], batch: int, most_steps: int) -> None:
+        self.waiting, self.most_steps, self.now = rows, most_steps, 0
         self.tasks, self.ahead = Tasks.none(batch), Tasks.none(0)
-        self.seeds, self.stops, self.history = Seeds(), Stops(), History(batch, steps)
+        self.seeds, self.stops, self.history = Seeds(), Stops(), History(batch, most_steps)
 
-    def plan(self) -> Plan:
-        """Plan the steps of a call. Each slot continues its row, and the slot that is free first takes the next row."""
-        plan, batch = Plan(self.now, self.steps, self.tasks), len(self.tasks)
+    def plan(self, steps: int | None = None) -> Plan:
+        """Plan the steps of a call. Each slot continues its row, and the slot that is free first takes the next row.
+
+        Args:
+            steps: K, which divides `most_steps` and the time now; None: `most_steps`.
+        """
+        end = self.now + (steps or self.most_steps)
+        plan, batch = Plan(self.now, end - self.now, self.tasks), len(self.tasks)
         busy = np.flatnonzero(self.tasks.end > self.now)
         self._forget_seeds(busy)
-        plan.add(self._work(plan, self.tasks[busy], busy, np.full(len(busy), self.now)))
+        plan.add(self._work(plan, self.tasks[busy], busy, np.full(len(busy), self.now), end))
         free = np.maximum(self.tasks.end, self.now) * batch + np.arange(batch)  # in the order of times, then of slots
-        while len(free := np.sort(free[free < (self.now + self.steps) * batch])):
+        while len(free := np.sort(free[free < end * batch])):
             tasks = self._next_rows(len(free))
             if not len(tasks):
                 break
@@ -75,14 +82,14 @@ class Slots:
             count = len(tasks) if in_time.all() else 1 + int(in_time.argmin())
             started, self.ahead = tasks[:count].start(times[:count]), self.ahead[count:]
             self.tasks = self.tasks.put(slots[:count], started)
-            plan.start(self._work(plan, started, slots[:count], times[:count]))
+            plan.start(self._work(plan, started, slots[:count], times[:count], end))
             free = np.concatenate([free[count:], again[:count]])
-        self.now += self.steps
+        self.now = end
         return plan
 
-    def _work(self, plan: Plan, tasks: Tasks, slots: np.ndarray, starts: np.ndarray) -> Spans:
+    def _work(self, plan: Plan, tasks: Tasks, slots: np.ndarray, starts: np.ndarray, end: int) -> Spans:
         """Let rows work in their slots from some times on, until they end or the call does. Feed their seeds."""
-        stops = np.minimum(tasks.end, self.now + self.steps)
+        stops = np.minimum(tasks.end, end)
         fed = np.flatnonzero(starts <= tasks.begin)
         if len(fed):
             first = starts[fed]
@@ -143,12 +150,13 @@ class Slots:
         report.slot_steps += int((ends - spans.starts).sum())
         report.characters += int(np.maximum(ends - np.maximum(tasks.begin, spans.starts), 0).sum())
         report.rows += len(complete)
+        report.stopped += int(stopped.sum())
         texts = Texts.none()
         if len(complete):
             slots, done = spans.slots[complete], tasks[complete]
             texts = self._texts(done, slots, ends[complete], text_ends[complete], stopped[complete])
         busy = np.flatnonzero(self.tasks.end > self.now)
-        self.history.save(busy, self.tasks.begin[busy], self.now, self.steps)
+        self.history.save(busy, self.tasks.begin[busy], self.now, self.most_steps)
         return texts
 
     def _find_stops(self, now: int, spans: Spans) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from charrnn.model import Model
 from charrnn.network.network import sequence
 from charrnn.options import NetworkOptions
 from charrnn.sampling import sampler as sampling
-from charrnn.sampling.sampler import STEPS, sample
+from charrnn.sampling.sampler import STEPS, choose_steps, sample
 from charrnn.sampling.slots import Report
 from charrnn.sampling.stops import to_string
 from charrnn.sampling.tasks import Row
@@ -152,6 +153,20 @@ def test_a_text_does_not_depend_on_the_steps_of_a_call_or_on_how_many_run_in_tur
         np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
 
 
+def test_a_text_does_not_depend_on_calls_of_different_length(
+    untrained_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [replace(row, stop=(to_string([2, 3, 4]),)) for row in rows_of([(n % 7 + 1, 50 * n + 1) for n in range(30)])]
+    expected = texts(untrained_model, rows)
+    monkeypatch.setattr(sampling, "STEPS", 64)
+    wanted = cycle([8, 64, 16, 16, 32, 8, 8])  # a longer call waits for a time that is a multiple of it
+    monkeypatch.setattr(sampling, "choose_steps", lambda most, report: next(wanted))
+    found = texts(untrained_model, rows)
+    for row in rows:
+        np.testing.assert_array_equal(found[row.key].ids, expected[row.key].ids)
+        np.testing.assert_array_equal(found[row.key].nats, expected[row.key].nats)
+
+
 STOPS = st.lists(st.lists(st.integers(0, 16), min_size=1, max_size=3).map(tuple), min_size=1, max_size=3).map(tuple)
 
 
@@ -216,8 +231,27 @@ def test_a_slot_is_free_again_at_the_call_after_a_stop_string(untrained_model: M
     report = Report(BATCH)
     found = texts(untrained_model, rows, report=report)
     assert {len(text.ids) for text in found.values()} == {1}
-    assert report.steps == 4 * STEPS  # Catches: slots that continue up to the row's length
+    # Catches: slots that continue up to the row's length
+    assert report.steps <= 4 * STEPS
     assert report.slot_steps == len(rows)
+
+
+@pytest.mark.parametrize(("mean", "steps"), [(0, 16), (5, 8), (30, 8), (35, 16), (1000, 16)])
+def test_calls_are_short_where_stop_strings_end_texts_soon(mean: int, steps: int) -> None:
+    assert choose_steps(16, Report(BATCH, stopped=100 if mean else 0, slot_steps=100 * mean)) == steps
+
+
+def test_the_slots_of_a_list_are_mostly_in_use(untrained_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "STEPS", 64)
+    rows = [Row([1], 1.0, 1000, key, stop=tuple(map(chr, range(0, 17, 4)))) for key in range(40 * BATCH)]
+    sampling._compiled.cache_clear()
+    first, second = Report(BATCH), Report(BATCH)
+    for report in (first, second):
+        texts(untrained_model, rows, report=report)
+        assert report.stopped == len(rows)
+    few = 8 * 60  # 40 calls of 8 steps or a few more; with 64 steps they would be 2,560
+    assert second.steps <= 64 + few
+    assert 8 * 64 < first.steps <= 8 * 64 + few  # Catches: a small job that compiles for steps that it hardly needs
 
 
 def test_batches_in_turn_share_the_rows(untrained_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

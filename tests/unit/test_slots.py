@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,21 +47,21 @@ def steps_of(row: Row) -> int:
 class PlainSlots:
     """The definition of `Slots`: the slot that is free first takes the next row, and the lower one of two."""
 
-    def __init__(self, rows: list[Row], batch: int, steps: int) -> None:
-        self.waiting, self.steps, self.batch = enumerate(rows), steps, batch
+    def __init__(self, rows: list[Row], batch: int) -> None:
+        self.waiting, self.batch = enumerate(rows), batch
         self.tasks: list[PlainTask | None] = [None] * batch
 
-    def plan(self) -> list[Span]:
+    def plan(self, steps: int) -> list[Span]:
         """Return the work of a call."""
         spans: list[Span] = []
         free: list[tuple[int, int]] = []
 
         def work(slot: int, start: int, task: PlainTask) -> None:
-            stop = min(self.steps, start + steps_of(task.row) - task.planned)
+            stop = min(steps, start + steps_of(task.row) - task.planned)
             task.planned += stop - start
             spans.append((slot, start, stop, task))
             self.tasks[slot] = None if task.planned == steps_of(task.row) else task
-            if stop < self.steps:
+            if stop < steps:
                 heapq.heappush(free, (stop, slot))
 
         for slot, task in enumerate(self.tasks):
@@ -112,6 +113,7 @@ class PlainSlots:
                 self.tasks[slot] = None
             if stopped or task.planned == steps_of(task.row):
                 report.rows += 1
+                report.stopped += bool(stopped)
                 kept = len(task.text) - (len(stopped) if stopped and not task.row.keep_stop else 0)
                 yield task.index, task.text[:kept], task.nats[:kept], bool(stopped)
 
@@ -127,14 +129,26 @@ def sampled(keys: np.ndarray, positions: np.ndarray) -> tuple[np.ndarray, np.nda
     return (numbers * CHARACTERS).astype(np.int32), numbers
 
 
-def check_like_plain(rows: list[Row], batch: int, steps: int) -> None:
+def steps_of_calls(most: int, halvings: Sequence[int]) -> Iterator[int]:
+    """Yield the steps of each call: `most`, halved as often as it says and as the time of the first one needs."""
+    now = 0
+    for halved in cycle(halvings):
+        steps = most
+        while now % steps or (most // steps < 2**halved and steps % 2 == 0):
+            steps //= 2
+        yield steps
+        now += steps
+
+
+def check_like_plain(rows: list[Row], batch: int, most_steps: int, halvings: Sequence[int] = (0,)) -> None:
     """Check that slots give every text, every input and every count of the plain form."""
-    slots, plain = Slots(enumerate(rows), batch, steps), PlainSlots(rows, batch, steps)
+    slots, plain = Slots(enumerate(rows), batch, most_steps), PlainSlots(rows, batch)
+    calls = steps_of_calls(most_steps, halvings)
     reports = Report(batch), Report(batch)
     found: list[Text] = []
     expected: list[tuple[int, list[int], list[float], bool]] = []
-    while spans := plain.plan():
-        plan = slots.plan()
+    while spans := plain.plan(steps := next(calls)):
+        plan = slots.plan(steps)
         limits = plan.limits(CHARACTERS)
         given = {name: getattr(plan, name) for name in ("feed", "keep_mask", "temperature")}
         given["number"] = uniforms(plan.key, plan.times)
@@ -179,10 +193,16 @@ def rows_of(*lengths: int) -> list[Row]:
 
 # Catches: a row that starts one step late, a stop string found in the seed or in the row before, the shorter of two
 # that end together, limits of the slot's last row, a seed that is cut off where the call ends
-@given(rows=ROWS, batch=st.integers(1, 20), steps=st.integers(1, 24))
-@example(rows=rows_of(8, 8, 13, 1, 100, 50), batch=3, steps=8)  # the first slot is free again before the third
-def test_slots_do_what_their_plain_form_does(rows: list[Row], batch: int, steps: int) -> None:
-    check_like_plain(rows, batch, steps)
+@given(
+    rows=ROWS,
+    batch=st.integers(1, 20),
+    most_steps=st.integers(1, 24),
+    halvings=st.lists(st.integers(0, 4), min_size=1, max_size=5),
+)
+# The first slot is free again before the third.
+@example(rows=rows_of(8, 8, 13, 1, 100, 50), batch=3, most_steps=8, halvings=[0])
+def test_slots_do_what_their_plain_form_does(rows: list[Row], batch: int, most_steps: int, halvings: list[int]) -> None:
+    check_like_plain(rows, batch, most_steps, halvings)
 
 
 def text_of(row: Row) -> str:
@@ -191,9 +211,12 @@ def text_of(row: Row) -> str:
     return to_string(sampled(np.full(row.length, row.key, np.uint64), places)[0].tolist())
 
 
-@pytest.mark.parametrize("steps", [16, 64])
-def test_seeds_texts_and_stop_strings_may_be_longer_than_the_ring_of_a_slot(steps: int) -> None:
-    # Catches: what a ring has overwritten, taken for the text; a seed that moved while it was fed
+@pytest.mark.parametrize(("most_steps", "halvings"), [(16, [0]), (64, [0]), (64, [3, 1, 0, 2])])
+def test_seeds_texts_and_stop_strings_may_be_longer_than_the_ring_of_a_slot(
+    most_steps: int, halvings: list[int]
+) -> None:
+    # Catches: what a ring has overwritten, taken for the text; a seed that moved while it was fed; a ring for calls of
+    # the length of the first one
     seed = [n % CHARACTERS for n in range(7_000)]
     rows = [Row(seed[: 1 + n * 1_777 % 6_000], 1.0, 1 + n * 911 % 2_500, n) for n in range(6)]
     ends = [len(text_of(row)) * 2 // 3 for row in rows]
@@ -201,7 +224,7 @@ def test_seeds_texts_and_stop_strings_may_be_longer_than_the_ring_of_a_slot(step
         if n % 2:
             stop = text_of(row)[max(0, end - MAX_STOP) : end]
             rows[n] = replace(row, stop=(stop,) if stop else (), keep_stop=n % 3 == 0)
-    check_like_plain(rows, 3, steps)
+    check_like_plain(rows, 3, most_steps, halvings)
 
 
 def test_long_texts_and_short_ones_end_in_one_call() -> None:
