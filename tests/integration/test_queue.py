@@ -38,14 +38,15 @@ def test_one_doorbell_per_part_up_to_a_limit(queue: Queue) -> None:
 def test_a_broker_that_does_not_answer_is_asked_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Catches: a retry after a time limit, with which a command waits twice as long
     monkeypatch.setattr("charrnn.jobs.queue.ANSWER_S", 1)
-    queue = Queue(settings)
-    with redis.Redis(unix_socket_path=str(settings.broker_socket)) as client:
-        queue.ring("generate", 1)
-        client.execute_command("CLIENT", "PAUSE", "1900", "ALL")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        queue = Queue(replace(settings, redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
         with pytest.raises(UnreachableError):
             queue.ring("generate", 1)
-        client.execute_command("CLIENT", "UNPAUSE")
-    queue.close()
+        queue.close()
+        silent.setblocking(False)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_ctrl_c_while_notifications_are_sent_keeps_the_id_of_the_job(
