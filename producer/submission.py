@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
-from charrnn.errors import DamagedError, InputError
+from charrnn.errors import DamagedError, InputError, NotFinishedError
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
 from charrnn.jobs.rows.formats import FORMATS, SUFFIXES, format_of
 from producer.export import export, traced
 from producer.follow import follow
 from producer.options import open_client
+from producer.output import console
 from producer.output import submitted as output
 from producer.output.busy import busy
 from producer.output.destination import STANDARD_OUTPUT, check_writable
@@ -90,7 +92,13 @@ def _submit(wanted: Submission) -> None:
         job = _submitted(client, wanted)
         output.submitted(job, json=wanted.json, quiet=wanted.quiet, waits=wanted.wait)
         if wanted.wait and job.id:
-            succeeded = follow(client, job.id, wanted.timeout_s)
+            try:
+                succeeded = follow(client, job.id, wanted.timeout_s, quiet=wanted.quiet)
+            except (typer.Exit, NotFinishedError):  # Ctrl-C, and --timeout
+                if wanted.output:
+                    again = shlex.join(["charrnn-jobs", "results", str(job.id), "-o", str(wanted.output)])
+                    console.note(f"{wanted.output} is not written. When the job has ended: {again}")
+                raise
             if wanted.output and chosen:
                 _export(client, job.id, wanted.output, chosen)
             if not succeeded:

@@ -249,7 +249,7 @@ class Client:
             progress: called with the number of parts that are deleted, for a job with many.
 
         Raises:
-            InputError: the job has not ended, or it made a version.
+            InputError: the job has not ended, or a version that exists came from it.
             NotFoundError: the job does not exist.
         """
         self.connections.claim_files()
@@ -257,7 +257,7 @@ class Client:
         pruning.delete(store, files, job_id, self.person, progress)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False) -> pruning.Pruned:
-        """Delete jobs that ended more than `older_than_s` seconds ago, but no training job that made a version. Files
+        """Delete jobs that ended more than `older_than_s` seconds ago, but no training job whose version exists. Files
         that no row names are set aside, and deleted a week later.
 
         Args:

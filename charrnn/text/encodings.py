@@ -18,6 +18,7 @@ MARKS = (  # those of UTF-32 first: the one of UTF-16 begins like it
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
+CONTINUED = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that continue a character
 SAMPLE = 4_096  # bytes to guess from
 QUOTED = 30  # characters shown around the first one that is not ASCII
 NUL_SHARE = 0.2  # of the bytes at even or odd places; UTF-16 has more of them even where half of a text is Chinese
@@ -56,11 +57,20 @@ def explain(data: bytes | FileBytes, offset: int) -> tuple[str, str] | None:
     """
     start = max(0, offset - SAMPLE // 2) // 2 * 2  # where a character of UTF-16 begins
     sample, offset = data[start : start + SAMPLE], offset - start
-    encoding = guess(sample)
+    encoding = UTF_8 if is_utf_8(sample) else guess(sample)
     if not encoding:
         return None
     text = sample[:offset].decode(encoding, "ignore")[-QUOTED // 2 :] + sample[offset:].decode(encoding, "ignore")
     return encoding, f"In {encoding} it reads {' '.join(text.split())[:QUOTED]!r}"
+
+
+def is_utf_8(sample: bytes) -> bool:
+    """Return whether a part of a text is UTF-8 with characters that are not ASCII. It may be cut within a character."""
+    try:
+        text = codecs.getincrementaldecoder(UTF_8)().decode(sample.lstrip(CONTINUED))
+    except UnicodeDecodeError:
+        return False
+    return not text.isascii()
 
 
 def conversion(encoding: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,8 +16,12 @@ from pathlib import Path
 from charrnn.checks import check_choice
 from charrnn.errors import TextError
 from charrnn.text.documents import CHUNK, Document, FileBytes, check_encodable, not_text, place_of
-from charrnn.text.encodings import UTF_8, check_encoding, conversion, explain, marked_encoding
+from charrnn.text.encodings import SAMPLE, UTF_8, check_encoding, conversion, explain, is_utf_8, marked_encoding
+from charrnn.text.listing import shorten_names
 
+logger = logging.getLogger(__name__)
+
+ASCII = bytes(range(0x80))
 NEWLINES = (LF, KEEP) = ("lf", "keep")
 FIRST_MARK = "\u0300"  # no character before it changes what stands before it
 # Characters that are composed at once. A run of combining marks takes quadratic time, so a file of nothing else would
@@ -52,13 +57,34 @@ def to_plain(documents: Iterable[Document], folder: Path, encoding: str = UTF_8,
     check_encoding(encoding)
     check_choice("newlines", newlines, NEWLINES)
     found = list(documents)
-    plain_ones = []
+    plain_ones, misread = [], []
     for number, document in enumerate(found):
         try:
             plain_ones.append(_to_plain(document, folder / f"plain-{number:06}", encoding, newlines))
         except _OtherEncodingError as error:
             raise not_text(error.problem, _advise(error.guessed, len(found))) from error
+        if not codecs.lookup(encoding).name.startswith("utf") and _is_utf_8(document):
+            misread.append(str(document))
+    if misread:
+        logger.warning(
+            "Read in %s, but probably UTF-8: %s. Leave out `encoding`, and convert the files that are not to UTF-8",
+            encoding,
+            shorten_names(misread),
+        )
     return plain_ones
+
+
+def _is_utf_8(document: Document) -> bool:
+    """Return whether a file without a byte order mark has UTF-8 around its first character that is not ASCII."""
+    with document.open() as data:
+        if marked_encoding(data[: len(codecs.BOM_UTF32_LE)]):
+            return False
+        for start in range(0, len(data), CHUNK):
+            chunk = data[start : start + CHUNK]
+            if not chunk.isascii():
+                first = start + len(chunk) - len(chunk.lstrip(ASCII))
+                return is_utf_8(data[first : first + SAMPLE])
+    return False
 
 
 class _OtherEncodingError(Exception):
@@ -128,6 +154,9 @@ def _advise(guessed: tuple[str, str] | None, num_files: int) -> str:
     if guessed is None:
         return ""
     encoding, sample = guessed
+    if encoding == UTF_8:
+        others = "" if num_files == 1 else ", and convert the files that are not to UTF-8"
+        return f"{sample}: it is UTF-8. Leave out `encoding`{others}"
     if num_files == 1:
         return f"{sample}. If that is right, use `encoding` {encoding}"
     return (

@@ -86,7 +86,7 @@ def _submit(submit_job: Callable[..., int], request: GenerateRequest, seeds: lis
     try:
         return submit_job(request, seeds or None)
     except NotFoundError as error:
-        if request.model is None:
+        if request.model is None or "no version" in str(error):  # a model that is known
             raise
         words = " ".join(map(repr, [request.model, *(seeds or ())]))
         raise NotFoundError(f"{error} The model comes first: charrnn-jobs sample MODEL {words}") from error

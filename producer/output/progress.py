@@ -81,14 +81,15 @@ class Pace:
             self._seen.clear()
         if not done:
             return None
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and now - self._seen[0][0] > PACE_S:
+        if not self._seen or done > self._seen[-1][1]:  # a heartbeat; between two of them the speed stays
+            self._seen.append((now, done))
+        while len(self._seen) > 2 and self._seen[-1][0] - self._seen[0][0] > PACE_S:
             self._seen.popleft()
-        then, before = self._seen[0]
-        if done <= before or now <= then:
+        (then, before), (last, _) = self._seen[0], self._seen[-1]
+        if now - last > PACE_S or last <= then:
             return None
-        speed = (done - before) / (now - then)
-        return speed, max(0.0, total - done) / speed
+        speed = (done - before) / (last - then)
+        return speed, max(0.0, (total - done) / speed - (now - last))
 
 
 def clock(seconds: float) -> str:

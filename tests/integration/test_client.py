@@ -31,6 +31,7 @@ from charrnn.jobs.store.leases import Leases
 from charrnn.jobs.store.tables import aliases, jobs, metrics, speeds, versions, workers
 from charrnn.jobs.submit.estimates import EPOCH_S, START_S
 from charrnn.jobs.submit.openings import training_openings
+from charrnn.jobs.submit.training import train as submit_training
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.comparison.copies import Copy
 from charrnn.training.progress import EpochMetrics
@@ -561,6 +562,21 @@ def test_an_estimate_for_a_list_expects_texts_as_long_as_its_lines(client: Clien
     assert isinstance(found, Estimate)
     # Catches: 100 texts of 400 characters until a job of the model is done
     assert (found.mean_length, found.export_bytes < 100 * 200) == (7.0, True)  # without line ends
+
+
+def test_parts_of_a_list_are_sized_by_its_lines(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"{number:07}\n" for number in range(900)))
+    with client.connections.store.write() as connection:
+        upsert(connection, speeds, model="names", device="cpu", characters_per_s=10_000.0)
+    request = TrainRequest(model="names", paths=(str(tmp_path / "names.txt"),), options={"lines": True})
+    many = GenerateRequest(sampling=SamplingOptions(samples=200_000))
+    training = submit_training(client.connections, request, then=many)
+    then = client.job(training.then_job or 0).spec
+    again = client.submit(many, after=training.id, dry_run=True).spec
+    assert isinstance(then, GenerateSpec)
+    # Catches: parts of 500 rows, which take less time than the bookkeeping around them
+    batch = then.batches["cpu"]
+    assert (then.part_rows, again.part_rows) == (20 * 10_000 // 7 // batch * batch,) * 2
 
 
 def test_an_estimate_of_a_training_is_scaled_from_earlier_ones(client: Client, text_file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.schedule import Schedule
 from charrnn.jobs.job.version import NewVersion
 from charrnn.jobs.store import registry
+from charrnn.jobs.store.deletion.named_files import shared_files
 from charrnn.jobs.store.tables import aliases, jobs, speeds, versions
 from charrnn.options import NetworkOptions, SamplingOptions
 from tests.fixtures.client import submit, train
@@ -26,15 +28,18 @@ pytestmark = each_database
 SAMPLING = SamplingOptions()
 
 
+VERSION = NewVersion(
+    model="speeches",
+    files=NO_FILE,
+    characters="\nab",
+    network=NetworkOptions(units=1),
+    val_loss=1.0,
+    precision="float32",
+)
+
+
 def add_version(client: Client, model: str, val_loss: float) -> int:
-    new = NewVersion(
-        model=model,
-        files=NO_FILE,
-        characters="\nab",
-        network=NetworkOptions(units=1),
-        val_loss=val_loss,
-        precision="float32",
-    )
+    new = replace(VERSION, model=model, val_loss=val_loss)
     with client.connections.store.write() as connection:
         return registry.import_version(connection, new)
 
@@ -64,6 +69,48 @@ def test_a_model_is_deleted_with_its_champion_and_aliases(client: Client, model:
         client.models.show(model)
     with pytest.raises(NotFoundError):
         client.models.delete_all(model)
+
+
+def test_a_training_is_deleted_with_its_text_once_no_version_came_from_it(client: Client, tmp_path: Path) -> None:
+    texts = tmp_path / "first.txt", tmp_path / "second.txt"
+    for text in texts:
+        text.write_text(f"{text}\n" * 100)
+    first = train(client, "speeches", [texts[0]])
+    ended(client, first.id or 0, 1)
+    second = train(client, "speeches", [texts[1]], start="speeches@1")
+    ended(client, second.id or 0, 2)
+    client.models.promote("speeches@2")
+    client.models.delete("speeches@1")
+    for job in (first, second):  # Catches: a version that exists and whose first text nobody can tell any more
+        with pytest.raises(InputError, match="cannot be deleted: it records on which text"):
+            client.delete(job.id or 0)
+        assert client.prune(0.0).jobs == 0
+    client.models.delete_all("speeches")
+    client.delete(second.id or 0)
+    client.delete(first.id or 0)
+    with client.connections.store.read() as connection:  # Catches: a private text that cannot be deleted
+        assert list(shared_files(connection)) == []
+
+
+def ended(client: Client, job: int, version: int) -> None:
+    """End a training job as its worker does, with a version."""
+    new = replace(VERSION, model=client.job(job).model)
+    with client.connections.store.write() as connection:
+        registry.add_version(connection, job, new)
+        done = {"state": "done", "version": version, "parts_left": 0, "finished_at": 1}
+        connection.execute(update(jobs).where(jobs.c.id == job).values(**done))
+
+
+def test_the_only_version_is_deleted_with_its_model(client: Client, put_away: Callable[[], None]) -> None:
+    with pytest.raises(InputError, match=r"the only version of speeches. Delete the model: .* delete speeches --all"):
+        client.models.delete("speeches@1")
+    put_away()
+
+
+def test_a_model_in_training_has_no_version_yet(client: Client, text_file: Path) -> None:
+    job = train(client, "speeches", [text_file]).id
+    with pytest.raises(NotFoundError, match=f"no version until job {job} has trained it.*charrnn-jobs wait {job}"):
+        client.models.show("speeches")
 
 
 def test_its_jobs_stay_and_its_numbers_are_not_used_again(

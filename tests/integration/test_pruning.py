@@ -131,7 +131,7 @@ def test_a_dry_run_counts_the_corpora_that_would_be_deleted(client: Client, text
     make_old(client, job, days=31)
     make_files_old(client)
     counted = client.prune(30 * DAY_S, dry_run=True)
-    assert (counted.jobs, counted.aside) == (1, 1)  # the corpus; the validation text belongs to the model
+    assert (counted.jobs, counted.aside) == (1, 2)  # the corpus and the validation text of a model without a version
     assert client.prune(30 * DAY_S) == counted
 
 
@@ -158,8 +158,8 @@ def test_files_without_a_row_are_swept_after_a_day(client: Client, model: str, t
     make_files_old(client)
     swept = client.prune(DAY_S)
     gone = young - names(client)
-    assert {name.partition("/")[0] for name in gone} == {"jobs", "seeds", "corpora"}
-    assert swept.aside == len(gone) == 3
+    assert {name.partition("/")[0] for name in gone} == {"jobs", "seeds", "corpora", "validation"}
+    assert swept.aside == len(gone) == 4
     assert client.connections.files.verified_path(submit(client, model, None, SamplingOptions()).spec.seeds)
     assert client.status(waiting).state == "queued"
 

@@ -46,6 +46,25 @@ def test_any_encoding_of_python_can_be_named(tmp_path: Path, encoding: str) -> N
     assert read(tmp_path / "a.txt", text.encode(encoding), encoding) == text
 
 
+def test_a_file_in_utf_8_among_others_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    new, old, plain_one = (tmp_path / name for name in ("new.txt", "old.txt", "ascii.txt"))
+    new.write_bytes(b"x" * 70_000 + "Straße\n".encode())
+    old.write_bytes("Straße\n".encode("cp1252"))
+    plain_one.write_bytes(b"Strasse\n")
+    to_plain(map(Document, (new, old, plain_one)), tmp_path, "cp1252")
+    # Catches: StraÃŸe, learned without a word by who follows the advice about the other file
+    assert caplog.messages == [
+        f"Read in cp1252, but probably UTF-8: {new}. Leave out `encoding`, and convert the files that are not to UTF-8"
+    ]
+
+
+def test_an_error_says_that_a_file_is_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Hallo 🍀 Straße\n")
+    with pytest.raises(TextError, match=r"reads '.*Straße': it is UTF-8. Leave out `encoding`$"):
+        to_plain([Document(path)], tmp_path, "cp1252")
+
+
 def test_plain_files_are_read_where_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text(TEXT)

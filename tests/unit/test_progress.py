@@ -28,6 +28,19 @@ def test_speed_and_time_left_survive_a_total_that_changes() -> None:
     assert pace(400 + 8_000_000, 8_000_000_000, 100.0) == "81,633/s 27:11:42"
 
 
+def test_the_speed_stays_between_two_heartbeats_and_the_time_left_falls() -> None:
+    pace = said_by(progress.Pace())
+    said = [pace(1_000 * (second // 5), 10_000, second) for second in range(18)]
+    # Catches: a speed that falls and a time left that rises until the next heartbeat
+    assert said[10:15] == ["200/s 0:40", "200/s 0:39", "200/s 0:38", "200/s 0:37", "200/s 0:36"]
+
+
+def test_nothing_is_said_of_a_job_that_stands_still() -> None:
+    pace = said_by(progress.Pace())
+    said = [pace(min(1_000 * second, 5_000), 10_000, second) for second in range(60)]
+    assert (said[10][:8], said[-1]) == ("1,000/s ", "")
+
+
 def test_the_speed_is_that_of_the_last_seconds() -> None:
     pace = said_by(progress.Pace())
     for second in range(100):

@@ -123,7 +123,7 @@ def follow_up(
         after=None,
         key=None,
         target=target,
-        fleet=find_fleet(connections, target.model),
+        fleet=find_fleet(connections, target.model, training),
     )
     given = as_seeds(_seed_file(connections, request, bad, scheduled=scheduled))
     seeds = _write_seeds(connections, plan, given, bad, dry_run=dry_run)
@@ -272,11 +272,14 @@ def make_spec(
         InputError: the job would have too many parts, or too large ones.
     """
     batches, most = choose_batches(seeds.rows), most_part_rows(seeds.row_memory)
+    characters = seeds.characters
+    if target.network.lines:  # the lengths of other texts depend on the stop strings of each job
+        characters = fleet.expect(seeds.rows, characters)
 
     def chosen(kind: str, devices: int) -> int:
         known = fleet.speeds.get(kind)
         speed = known and batch_speed(known, batches[kind], kind)
-        return choose_part_rows(seeds.rows, seeds.characters, batches[kind], devices, most, speed, kind)
+        return choose_part_rows(seeds.rows, characters, batches[kind], devices, most, speed, kind)
 
     gpu_rows = part_rows or chosen(GPU, fleet.devices.get(GPU, 1))
     part_rows = part_rows or chosen(fleet.kind, fleet.size)
@@ -304,10 +307,8 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet, target: Target) 
         fleet: the devices, and what is known about the model.
         target: the version.
     """
-    mean_length = fleet.mean_length if spec.sampling.stop or target.network.lines else None
-    characters = spec.characters
-    if mean_length is not None:
-        characters = min(characters, round(spec.rows * mean_length))
+    ends_early = spec.sampling.stop or target.network.lines
+    characters = fleet.expect(spec.rows, spec.characters) if ends_early else spec.characters
     in_store, export = result_bytes(spec.rows, characters, seed_bytes, logprobs=spec.sampling.logprobs)
     speed = fleet.characters_per_s or guess_speed(target.network.num_weights(len(target.characters)), fleet.kind)
     return Estimate(
@@ -315,7 +316,7 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet, target: Target) 
         export_bytes=export,
         seconds=characters / batch_speed(speed, spec.batches[fleet.kind], fleet.kind) / fleet.size,
         guessed=fleet.characters_per_s is None,
-        mean_length=mean_length,
+        mean_length=fleet.mean_length if ends_early else None,
     )
 
 

@@ -51,6 +51,10 @@ class Fleet:
         """The speed of the slowest device, or None if it is not known."""
         return self.speeds.get(self.kind)
 
+    def expect(self, rows: int, characters: int) -> int:
+        """Return the characters that so many rows will have, if their texts may end before `characters` are sampled."""
+        return characters if self.mean_length is None else min(characters, max(rows, round(rows * self.mean_length)))
+
 
 def find_target(connections: Connections, model: str | None, after: int | None) -> Target:
     """Return the version that `model` refers to, or that the training job `after` will make.
@@ -85,10 +89,17 @@ def target_after(training: TrainSpec) -> Target:
     return Target(training.model, None, training.vocabulary, AUTO, training.network)
 
 
-def find_fleet(connections: Connections, model: str) -> Fleet:
-    """Return the live devices that sample, the model's speed on each kind, and its mean length."""
+def find_fleet(connections: Connections, model: str, training: TrainSpec | None = None) -> Fleet:
+    """Return the live devices that sample, the model's speed on each kind, and its mean length.
+
+    Args:
+        connections: to the store and the broker.
+        model: the model.
+        training: its training job that is about to be stored, if there is one.
+
+    """
     known, workers = connections.store.speeds(model), connections.workers()
     devices = Counter(device_kind(worker.device) for worker in workers if GenerateSpec.QUEUE in worker.queues)
     with connections.store.read() as connection:
-        mean_length = mean_short_length(connection, model)
+        mean_length = mean_short_length(connection, model, training)
     return Fleet(devices, known, mean_length)

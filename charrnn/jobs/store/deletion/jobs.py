@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, String, cast, delete, exists, select, update
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.specs import TrainSpec
@@ -19,7 +19,7 @@ from charrnn.jobs.job.states import ENDED_JOBS
 from charrnn.jobs.job.views import Job
 from charrnn.jobs.store.database import NOW, upsert
 from charrnn.jobs.store.lifecycle import lock_job, to_job
-from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, reports, rounds
+from charrnn.jobs.store.tables import engines, jobs, metrics, parts, previews, reports, rounds, versions
 
 # Parts that a transaction deletes: 0.05 s, after which a claim in SQLite, which has one writer, gets its turn within
 # 0.3 s. With 2,000, the deletion takes its next turn so soon that others wait for 0.5 s.
@@ -48,15 +48,17 @@ def begin_deletion(connection: Connection, job_id: int) -> Deletion:
     """Delete an ended job with few parts, or hide one with many.
 
     Raises:
-        InputError: the job has not ended, or it is a training job that a version came from.
+        InputError: the job has not ended, or it made a version that exists or that another one was fine-tuned from.
         NotFoundError: there is no such job.
     """
     row = lock_job(connection, job_id, deleting=True)
     if row.state not in ENDED_JOBS:
         raise InputError(f"Job {job_id} is {row.state}. Cancel it first: charrnn-jobs cancel {job_id}")
-    if row.kind == TrainSpec.QUEUE and row.version is not None:  # even if deleted: others may be based on it
+    if connection.scalar(select(_records_text(connection)).where(jobs.c.id == job_id)):
+        version = f"{row.model}@{row.version}"
         raise InputError(
-            f"Job {job_id} cannot be deleted: it records on which text {row.model}@{row.version} was trained"
+            f"Job {job_id} cannot be deleted: it records on which text {version} was trained. Delete the version "
+            f"first, and those that were fine-tuned from it: charrnn-jobs models delete {version}"
         )
     few = row.parts_total <= CHUNK
     if few:
@@ -65,6 +67,16 @@ def begin_deletion(connection: Connection, job_id: int) -> Deletion:
     else:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(deleting=True, key=None))
     return Deletion(to_job(row), few, row.deleting)
+
+
+def _records_text(connection: Connection) -> ColumnElement[bool]:
+    """Return the condition that a job made a version that exists, or from which another job has fine-tuned one."""
+    made = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
+    specs = connection.execute(select(jobs.c.spec).where(made)).scalars()
+    starts = {str(spec.get("start")) for spec in specs if isinstance(spec, dict)}  # not in SQL, for damaged ones
+    name = jobs.c.model + "@" + cast(jobs.c.version, String)
+    own = (versions.c.model == jobs.c.model) & (versions.c.version == jobs.c.version)
+    return made & (exists().where(own) | name.in_(starts))
 
 
 def delete_parts(connection: Connection, job_id: int, first_row: int) -> tuple[int, int | None]:
@@ -103,10 +115,10 @@ def prunable(
         job_id: consider only this job.
         after: consider only higher ids, for the next page.
     """
-    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
     chosen: ColumnElement[bool] = jobs.c.deleting.is_(True)
     if older_than_ms is not None:
-        chosen |= jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
+        old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms)
+        chosen |= old & ~_records_text(connection)
     if job_id is not None:
         chosen &= jobs.c.id == job_id
     query = select(jobs.c.id).where(chosen, jobs.c.id > after).order_by(jobs.c.id).limit(PAGE)

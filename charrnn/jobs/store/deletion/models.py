@@ -72,6 +72,9 @@ def _reason_to_keep(connection: Connection, model: str, version: int) -> str | N
     """Return why a version cannot be deleted, or None if it can."""
     name = f"{model}@{version}"
     if names := aliases_of(connection, model, version):
+        others = select(versions.c.version).where(versions.c.model == model, versions.c.version != version)
+        if connection.execute(others.limit(1)).first() is None:
+            return f"{name} is the only version of {model}. Delete the model: charrnn-jobs models delete {model} --all"
         return f"{name} is in use as {model}@{names[0]}. Promote another version first, with --alias {names[0]}"
     if (job := _job_that_needs(connection, model, version)) is not None:
         return f"{name} is needed by job {job}, which has not ended. Wait for it, or cancel it"

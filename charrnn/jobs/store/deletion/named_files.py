@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, case, exists, func, select
 
 from charrnn.errors import DamagedError
 from charrnn.jobs.job.file_ref import FileRef
@@ -32,7 +32,9 @@ def shared_files(connection: Connection, gone: Set[int] = frozenset()) -> Iterat
         others = {field for field, value in items if isinstance(value, dict) and "sha256" in value}
         fields = others | ({"corpus", "validation"} if kind == TrainSpec.QUEUE else {"seeds"})
         yield from _references(f"job {job}", spec, tuple(sorted(fields & {"seeds"} if job in gone else fields)))
-    for name, validation in connection.execute(select(models.c.name, models.c.validation)):
+    # A model without a version gets a new validation text; that of a job in work is in its spec.
+    kept = select(models.c.name, models.c.validation).where(exists().where(versions.c.model == models.c.name))
+    for name, validation in connection.execute(kept):
         yield from _references(f"the model {name}", {"validation": validation}, ("validation",))
     for name, number, files in connection.execute(select(versions.c.model, versions.c.version, versions.c.files)):
         yield from _references(f"{name}@{number}", {"files": files}, ("files",))

@@ -69,10 +69,11 @@ def last_training(connection: Connection, model: str) -> TrainSpec | None:
     return None
 
 
-def mean_short_length(connection: Connection, model: str) -> float | None:
+def mean_short_length(connection: Connection, model: str, training: TrainSpec | None = None) -> float | None:
     """Return the mean length of a model's texts in its last jobs in which stop strings ended some, or None.
 
-    Before such a job, that of a model of lists is the mean length of the lines it was trained on, where texts end too.
+    Before such a job, that of a model of lists is the mean length of the lines it was trained on, where texts end too:
+    those of `training`, or of its last training job.
     """
     query = select(jobs.c.spec, jobs.c.characters, jobs.c.rows_done).where(
         jobs.c.model == model, jobs.c.kind == GenerateSpec.QUEUE, jobs.c.rows_done > 0
@@ -85,7 +86,7 @@ def mean_short_length(connection: Connection, model: str) -> float | None:
                 rows, characters = rows + row.rows_done, characters + row.characters
     if rows:
         return characters / rows
-    training = last_training(connection, model)
+    training = training or last_training(connection, model)
     return training.characters / training.num_lines - 1 if training and training.num_lines else None  # without "\n"
 
 
