@@ -30,7 +30,7 @@ pytestmark = pytest.mark.parametrize("store_url", [sqlite, "postgresql"], indire
 
 PROCESSES, SCHEDULES, HOURS = 3, 20, 4
 HOUR_MS, LOOK_MS = 3_600_000, 5_000  # the clock advances by LOOK_MS per poll: a dead process is soon noticed
-KILLED = 0.03  # share of polls with a kill
+KILLED = 0.1  # share of polls with a kill, of a process that has worked
 
 
 class Tickers:
@@ -111,13 +111,13 @@ def test_each_slot_becomes_exactly_one_job(client: Client, model: str, tickers: 
     }
     assert {slot.state for slot in found} == {SlotState.SUBMITTED}
     assert len({slot.job for slot in found}) == len(stored) == SCHEDULES * HOURS
-    assert tickers.kills > HOURS
 
 
 def all_submitted(client: Client, tickers: Tickers, clock: Path, hour: int) -> bool:
-    """Return whether all slots of the hour are submitted. Each call advances the clock, within the hour."""
+    """Return whether all slots of the hour are submitted, and a process was killed for each hour. Each call advances
+    the clock, within the hour."""
     set_clock(clock, max(hour * HOUR_MS, int(clock.read_text()) + LOOK_MS))
     tickers.perhaps_kill()
     with client.connections.store.read() as connection:
         mine = select(slots.c.state).where(slots.c.at == hour * HOUR_MS, slots.c.state == SlotState.SUBMITTED)
-        return len(connection.execute(mine).all()) == SCHEDULES
+        return len(connection.execute(mine).all()) == SCHEDULES and tickers.kills >= hour
