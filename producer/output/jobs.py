@@ -222,14 +222,22 @@ def characters(job: JobStatus) -> int:
     return job.characters + sum(part.progress.work.characters for part in job.progress if part.progress.work)
 
 
+def _best_epoch(job: JobStatus) -> str:
+    """Return the loss of the epoch that a training keeps, and after how many epochs it ended, where that is news."""
+    best, last = min(job.history, key=lambda epoch: epoch.val_loss), job.history[-1]
+    kept = f", of epoch {best.epoch}" if best is not last else ""
+    epochs = spec.training.epochs if isinstance(spec := job.known_spec, TrainSpec) else last.epoch
+    ended = f"; ended after epoch {last.epoch} of {epochs}" if last.epoch < epochs else ""
+    return f"validation loss {loss_text(best.val_loss)}{kept}{ended}"
+
+
 def ended(job: JobStatus, name: str | None = None) -> None:
     """Print how a followed job ended."""
     finished_at = job.finished_at or job.created_at
     seconds = (finished_at - (job.started_at or finished_at)) / 1000
     facts = counted(characters(job), "character") if job.rows_total else ""
     if job.history and job.state == JobState.DONE:
-        best = min(epoch.val_loss for epoch in job.history)
-        facts = f"{job.name}, validation loss {loss_text(best)}"
+        facts = f"{job.name}, {_best_epoch(job)}"
     failed = f", {counted(job.rows_failed, 'row')} failed" if job.rows_failed else ""
     failed += f", by {len(job.engines)} different engines (see status)" if len(job.engines) > 1 else ""
     failed += ", self-check failed (see status)" if job.report and job.report.failed_self_check else ""

@@ -328,10 +328,22 @@ def test_the_end_of_a_job_shows_failed_rows_and_the_reason(capsys: pytest.Captur
     assert capsys.readouterr().err.endswith(", 1,200 rows failed: the worker died\n")
 
 
-def test_the_end_of_a_training_job_shows_version_and_loss(capsys: pytest.CaptureFixture[str]) -> None:
-    render.ended(replace(TRAIN, state=JobState.DONE, version=4, history=(epoch(1, 1.9), epoch(2, 1.25))))
+@pytest.mark.parametrize(
+    ("losses", "more"),
+    [
+        ([1.9] * 9 + [1.25], ""),
+        ([1.9, 1.25], "; ended after epoch 2 of 10"),
+        # Catches: an early end, and another epoch than the last one, without a word
+        ([1.9, 1.25, 1.3, 1.4], ", of epoch 2; ended after epoch 4 of 10"),
+    ],
+)
+def test_the_end_of_a_training_job_shows_version_loss_and_epoch(
+    capsys: pytest.CaptureFixture[str], losses: list[float], more: str
+) -> None:
+    history = tuple(epoch(number, loss) for number, loss in enumerate(losses, 1))
+    render.ended(replace(TRAIN, state=JobState.DONE, version=4, history=history))
     facts = "speeches@4, validation loss 1.2500 nats/char (1.803 bits, perplexity 3.49)"
-    assert capsys.readouterr().err == f"job 7: done in 2.5 s, {facts}\n"
+    assert capsys.readouterr().err == f"job 7: done in 2.5 s, {facts}{more}\n"
 
 
 def test_the_end_of_a_cancelled_training_job_shows_no_loss(capsys: pytest.CaptureFixture[str]) -> None:
