@@ -154,6 +154,17 @@ def test_a_signal_while_waiting_leaves_the_job_running(
     stack.ok("cancel", job)
 
 
+def test_a_file_that_was_not_waited_for_is_named_with_its_command(stack: Home, tmp_path: Path) -> None:
+    output = tmp_path / "texts.csv"
+    words = ("-n", "100000", "-l", "1000", "--wait", "--timeout", "0s", "-o", str(output))
+    done = stack.call("submit", "tiny", *words)
+    job = done.stdout.strip()
+    assert (done.returncode, output.exists()) == (5, False)
+    said = " ".join(done.stderr.split())
+    assert f"{output} is not written. When the job has ended: charrnn-jobs results {job} -o {output}" in said
+    stack.ok("cancel", job)
+
+
 def _is_ready(worker: subprocess.Popen[str]) -> bool:
     assert worker.stderr
     return "worker ready" in worker.stderr.readline()

@@ -149,8 +149,9 @@ def test_ids_alone(stack: Home, generated: str) -> None:
     stack.ok("schedules", "add", "listed", "--cron", "0 3 * * *", "--", "submit", "told", "-l", "5")
     assert stack.ok("schedules", "-q") == "listed\n"
     stack.ok("schedules", "remove", "listed")
-    done = stack.call("submit", "told", "-l", "5", "-q")
-    assert (int(done.stdout) > int(generated), done.stderr) == (True, "")
+    for words in (("-q", "--wait"), ("-q",)):
+        done = stack.call("submit", "told", "-l", "5", *words)
+        assert (int(done.stdout) > int(generated), done.stderr) == (True, "")
     waited = stack.call("wait", done.stdout.strip(), "-q")
     assert (waited.returncode, waited.stdout, waited.stderr) == (0, done.stdout, "")  # Catches: progress
     stopped = stack.ok("submit", "told", "-n", "100000", "-l", "1000", "-q").strip()
