@@ -69,7 +69,7 @@ COMMANDS = {
         "Run the failed or cancelled parts of a job again. A training job resumes from its last checkpoint.",
     ),
     "delete": ("jobs", MAINTAIN, "Delete an ended job and its results permanently."),
-    "prune": ("jobs", MAINTAIN, "Delete old jobs and their results. Training jobs whose version exists are kept."),
+    "prune": ("jobs", MAINTAIN, "Delete old jobs and their results. Training jobs that made a version are kept."),
     "store": ("store", MAINTAIN, "Maintain, check and restore the database and its files."),
     "worker": ("run", OPERATE, "Start a worker: one process per device. Stops gracefully at SIGTERM or Ctrl-C."),
     "scheduler": (

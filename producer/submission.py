@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
-from charrnn.errors import DamagedError, InputError, NotFinishedError
+from charrnn.errors import CharrnnError, DamagedError, InputError
 from charrnn.jobs.job.requests import Request, TrainRequest
 from charrnn.jobs.programs import JOB_FAILED
 from charrnn.jobs.rows.formats import FORMATS, SUFFIXES, format_of
@@ -94,7 +94,7 @@ def _submit(wanted: Submission) -> None:
         if wanted.wait and job.id:
             try:
                 succeeded = follow(client, job.id, wanted.timeout_s, quiet=wanted.quiet)
-            except (typer.Exit, NotFinishedError):  # Ctrl-C, and --timeout
+            except (typer.Exit, CharrnnError):  # Ctrl-C, --timeout, and a store that does not answer
                 if wanted.output:
                     again = shlex.join(["charrnn-jobs", "results", str(job.id), "-o", str(wanted.output)])
                     console.note(f"{wanted.output} is not written. When the job has ended: {again}")

@@ -257,7 +257,7 @@ class Client:
         pruning.delete(store, files, job_id, self.person, progress)
 
     def prune(self, older_than_s: float, *, dry_run: bool = False, accept_newer: bool = False) -> pruning.Pruned:
-        """Delete jobs that ended more than `older_than_s` seconds ago, but no training job whose version exists. Files
+        """Delete jobs that ended more than `older_than_s` seconds ago, but no training job that made a version. Files
         that no row names are set aside, and deleted a week later.
 
         Args:

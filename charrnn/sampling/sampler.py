@@ -32,7 +32,7 @@ from charrnn.sampling.texts import Texts
 
 STEPS = 64 if ops.on_gpu else 16  # the most steps per call, K. Longer calls cancel slowly
 LEAST_STEPS = 8  # with a shorter one, each call's overhead costs more than the slots that are free in it
-CALLS_BEFORE_COMPILING = 8  # at first: compiling for other steps takes as long on a CPU, 0.2 s
+CALLS_BEFORE_COMPILING = 8  # for another K: on a CPU they take as long as it, 0.2 s
 OVERHEAD = 2.0  # of a call, in steps: 2.6 on a CPU with 2 x LSTM(256) in 256 slots
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other
@@ -108,7 +108,7 @@ class _Sampler:
         self.vocabulary_size = weights["dense.bias"].shape[0]
         self.most_steps = STEPS if network.max_len is None else WINDOW_STEPS
         self.steps = self.most_steps
-        self.batch, self.precision = batch, precision
+        self.batch, self.precision, self.limited = batch, precision, False
         self.slots = Slots(rows, batch, self.most_steps)
         self.call: tuple[Plan, Array, Array]
         self.carried, self.last = first_state(network, batch, precision), ops.array(np.zeros(batch, np.int32))
@@ -117,13 +117,14 @@ class _Sampler:
         """Start a call, which a GPU computes while the host goes on. Return whether there was work for it."""
         call, ready = _compiled(self.network, self.reset, HASHED_ON_DEVICE)
         wanted = choose_steps(self.most_steps, report)
-        is_ready = any(self._key(wanted, limited) in ready for limited in (False, True))
+        is_ready = self._key(wanted, self.limited) in ready
         # A longer call waits for a time that is a multiple of it, and a length that is not compiled until it pays.
         if self.slots.now % wanted == 0 and (is_ready or report.steps >= CALLS_BEFORE_COMPILING * self.most_steps):
             self.steps = wanted
         plan = self.slots.plan(self.steps)
         if plan.is_empty:
             return False
+        self.limited = plan.limited
         arguments = self._arguments(self._inputs(plan))
         if (key := self._key(self.steps, plan.limited)) not in ready:
             started = time.perf_counter()
@@ -182,9 +183,9 @@ class _Sampler:
 def choose_steps(most: int, report: Report) -> int:
     """Return the steps of the next call, `most` or that halved some times.
 
-    Of the K steps of a call, a slot whose text a stop string ends is idle for half of them on average. With L steps
-    between such ends in a slot, and an overhead of o steps in each call, a text takes (L + K / 2) (1 + o / K) steps,
-    the fewest with K = sqrt(2 L o).
+    A slot whose text a stop string ends in a call of K steps is idle for K / 2 of them on average. With L steps between
+    such ends in a slot, and an overhead of o steps in each call, a text takes (L + K / 2) (1 + o / K) steps, the fewest
+    with K = sqrt(2 L o).
 
     Args:
         most: the most steps of a call.

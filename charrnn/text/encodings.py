@@ -48,16 +48,18 @@ def marked_encoding(data: bytes) -> str | None:
     return next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
 
 
-def explain(data: bytes | FileBytes, offset: int) -> tuple[str, str] | None:
+def explain(data: bytes | FileBytes, offset: int, *, maybe_utf_8: bool = False) -> tuple[str, str] | None:
     """Return the encoding that a text probably has which is not in the expected one, and how it reads in that encoding.
 
     Args:
         data: the text.
         offset: the place of the first byte that is wrong.
+        maybe_utf_8: whether another encoding than UTF-8 was expected.
     """
     start = max(0, offset - SAMPLE // 2) // 2 * 2  # where a character of UTF-16 begins
     sample, offset = data[start : start + SAMPLE], offset - start
-    encoding = UTF_8 if is_utf_8(sample) else guess(sample)
+    whole = sample.lstrip(CONTINUED) if start else sample  # it may begin within a character
+    encoding = UTF_8 if maybe_utf_8 and is_utf_8(whole) else guess(sample)
     if not encoding:
         return None
     text = sample[:offset].decode(encoding, "ignore")[-QUOTED // 2 :] + sample[offset:].decode(encoding, "ignore")
@@ -65,9 +67,9 @@ def explain(data: bytes | FileBytes, offset: int) -> tuple[str, str] | None:
 
 
 def is_utf_8(sample: bytes) -> bool:
-    """Return whether a part of a text is UTF-8 with characters that are not ASCII. It may be cut within a character."""
+    """Return whether the beginning of a text is UTF-8 with characters that are not ASCII. It may end within one."""
     try:
-        text = codecs.getincrementaldecoder(UTF_8)().decode(sample.lstrip(CONTINUED))
+        text = codecs.getincrementaldecoder(UTF_8)().decode(sample)
     except UnicodeDecodeError:
         return False
     return not text.isascii()

@@ -146,7 +146,8 @@ def _wrong_byte(
     place = place_of(data, offset) if has_bytes else f"byte {offset + 1:,}"
     shown, name = data[offset : offset + 1].hex(), codec.removesuffix("-sig").upper()
     problem = f"{document}: {place}: 0x{shown} is not {name} text ({reason})"
-    return _OtherEncodingError(problem, explain(data, offset) if has_bytes else None)
+    other = not codecs.lookup(codec).name.startswith("utf")
+    return _OtherEncodingError(problem, explain(data, offset, maybe_utf_8=other) if has_bytes else None)
 
 
 def _advise(guessed: tuple[str, str] | None, num_files: int) -> str:

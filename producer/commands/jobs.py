@@ -249,7 +249,7 @@ def prune(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete old jobs and their results. Training jobs whose version exists are kept."""
+    """Delete old jobs and their results. Training jobs that made a version are kept."""
     seconds = parse_seconds("--older-than", older_than)
     with open_client() as client, busy(lambda: "looking for old jobs and files"):
         pruned = client.prune(seconds, dry_run=dry_run, accept_newer=newer)

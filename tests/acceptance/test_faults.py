@@ -56,8 +56,7 @@ def test_an_emptied_broker_loses_nothing(stack: Home, seeds: str, undisturbed: s
     until(lambda: stack.part_in_work(running), "progress")
     waiting = begin(stack, seeds)
     with redis.Redis(unix_socket_path=str(Settings(home=stack.path).broker_socket)) as client:
-        # The job's notification is gone, until maintenance sends it again. Catches: no ring_missing in maintain
-        assert client.pipeline(transaction=True).flushall().llen("charrnn:generate").execute() == [True, 0]
+        client.flushall()  # the job's notification is gone. Catches: no ring_missing in maintain
     for job in (running, waiting):
         stack.ok("wait", job, "--timeout", "150s")
         assert stack.ok("results", job) == undisturbed

@@ -81,11 +81,14 @@ def test_a_training_is_deleted_with_its_text_once_no_version_came_from_it(client
     ended(client, second.id or 0, 2)
     client.models.promote("speeches@2")
     client.models.delete("speeches@1")
-    for job in (first, second):  # Catches: a version that exists and whose first text nobody can tell any more
-        with pytest.raises(InputError, match="cannot be deleted: it records on which text"):
+    # Catches: a version that exists and whose first text nobody can tell any more
+    for job, reason in ((first, "job 2 has fine-tuned speeches@1"), (second, "on which text speeches@2 was trained")):
+        with pytest.raises(InputError, match=f"cannot be deleted: .*{reason}"):
             client.delete(job.id or 0)
         assert client.prune(0.0).jobs == 0
     client.models.delete_all("speeches")
+    with pytest.raises(InputError, match="job 2 has fine-tuned speeches@1. Delete that one first"):
+        client.delete(first.id or 0)
     client.delete(second.id or 0)
     client.delete(first.id or 0)
     with client.connections.store.read() as connection:  # Catches: a private text that cannot be deleted

@@ -52,7 +52,7 @@ def test_a_file_in_utf_8_among_others_is_named(tmp_path: Path, caplog: pytest.Lo
     old.write_bytes("Straße\n".encode("cp1252"))
     plain_one.write_bytes(b"Strasse\n")
     to_plain(map(Document, (new, old, plain_one)), tmp_path, "cp1252")
-    # Catches: StraÃŸe, learned without a word by who follows the advice about the other file
+    # Catches: StraÃŸe, learned without a warning after the advice about the other file was followed
     assert caplog.messages == [
         f"Read in cp1252, but probably UTF-8: {new}. Leave out `encoding`, and convert the files that are not to UTF-8"
     ]
@@ -63,6 +63,22 @@ def test_an_error_says_that_a_file_is_utf_8(tmp_path: Path) -> None:
     path.write_text("Hallo 🍀 Straße\n")
     with pytest.raises(TextError, match=r"reads '.*Straße': it is UTF-8. Leave out `encoding`$"):
         to_plain([Document(path)], tmp_path, "cp1252")
+
+
+@pytest.mark.parametrize("data", ["Straße".encode()[:-2], "Straße".encode()[5:], "Straße\0".encode()])
+def test_damaged_utf_8_is_not_said_to_be_utf_8(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(data)
+    with pytest.raises(TextError) as caught:
+        to_plain([Document(path)], tmp_path)
+    assert "it is UTF-8" not in str(caught.value)
+
+
+def test_a_quote_of_windows_is_not_said_to_be_utf_8(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("“Stra".encode("cp1252") + "ÃŸe”\n".encode("cp1252"))
+    to_plain([Document(path)], tmp_path, "cp1252")
+    assert caplog.messages == []  # Catches: a first byte that is dropped instead of deciding
 
 
 def test_plain_files_are_read_where_they_are(tmp_path: Path) -> None:

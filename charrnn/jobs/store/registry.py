@@ -230,7 +230,8 @@ def aliases_of(connection: Connection, model: str, version: int) -> list[str]:
 
 
 def training_of(connection: Connection, model: str, version: int) -> TrainSpec | None:
-    """Return the spec that trained a version, even if that was deleted since, or None if it was imported."""
+    """Return the spec that trained a version, even if that was deleted since. None: it was imported, or the job was
+    deleted too."""
     own = (jobs.c.model == model, jobs.c.version == version, jobs.c.kind == TrainSpec.QUEUE)
     spec = connection.execute(select(jobs.c.spec).where(*own).order_by(jobs.c.id)).scalars().first()
     with reading(f"the training job of {model}@{version}"):

@@ -273,8 +273,8 @@ def make_spec(
     """
     batches, most = choose_batches(seeds.rows), most_part_rows(seeds.row_memory)
     characters = seeds.characters
-    if target.network.lines:  # the lengths of other texts depend on the stop strings of each job
-        characters = fleet.expect(seeds.rows, characters)
+    if target.network.lines:  # the length of other texts depends too much on the stop strings of a job
+        characters = fleet.expected_characters(seeds.rows, characters)
 
     def chosen(kind: str, devices: int) -> int:
         known = fleet.speeds.get(kind)
@@ -308,7 +308,7 @@ def estimate(spec: GenerateSpec, seed_bytes: int, fleet: Fleet, target: Target) 
         target: the version.
     """
     ends_early = spec.sampling.stop or target.network.lines
-    characters = fleet.expect(spec.rows, spec.characters) if ends_early else spec.characters
+    characters = fleet.expected_characters(spec.rows, spec.characters) if ends_early else spec.characters
     in_store, export = result_bytes(spec.rows, characters, seed_bytes, logprobs=spec.sampling.logprobs)
     speed = fleet.characters_per_s or guess_speed(target.network.num_weights(len(target.characters)), fleet.kind)
     return Estimate(

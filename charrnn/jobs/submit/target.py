@@ -51,8 +51,8 @@ class Fleet:
         """The speed of the slowest device, or None if it is not known."""
         return self.speeds.get(self.kind)
 
-    def expect(self, rows: int, characters: int) -> int:
-        """Return the characters that so many rows will have, if their texts may end before `characters` are sampled."""
+    def expected_characters(self, rows: int, characters: int) -> int:
+        """Return the expected characters of rows whose texts may end before `characters` are sampled."""
         return characters if self.mean_length is None else min(characters, max(rows, round(rows * self.mean_length)))
 
 

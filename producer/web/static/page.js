@@ -11,7 +11,9 @@
         setTimeout(() => htmx.ajax("GET", address, { source: target }), RETRY_MS);
     };
     document.addEventListener("htmx:error", again);
-    document.addEventListener("htmx:response:error", again);
+    document.addEventListener("htmx:response:error", (event) => {
+        if (event.detail.ctx.response.status >= 500) again(event);
+    });
     document.addEventListener("htmx:sse:error", () => { lost().hidden = false; });
     document.addEventListener("htmx:sse:before:connection", (event) => {
         lost().hidden = event.detail.connection.attempt < 2;

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, cast, delete, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from charrnn.errors import InputError
 from charrnn.jobs.job.specs import TrainSpec
@@ -48,18 +49,15 @@ def begin_deletion(connection: Connection, job_id: int) -> Deletion:
     """Delete an ended job with few parts, or hide one with many.
 
     Raises:
-        InputError: the job has not ended, or it made a version that exists or that another one was fine-tuned from.
+        InputError: the job has not ended, or it made a version that exists or that another job has fine-tuned.
         NotFoundError: there is no such job.
     """
     row = lock_job(connection, job_id, deleting=True)
     if row.state not in ENDED_JOBS:
         raise InputError(f"Job {job_id} is {row.state}. Cancel it first: charrnn-jobs cancel {job_id}")
-    if connection.scalar(select(_records_text(connection)).where(jobs.c.id == job_id)):
-        version = f"{row.model}@{row.version}"
-        raise InputError(
-            f"Job {job_id} cannot be deleted: it records on which text {version} was trained. Delete the version "
-            f"first, and those that were fine-tuned from it: charrnn-jobs models delete {version}"
-        )
+    trained = row.kind == TrainSpec.QUEUE and row.version is not None
+    if trained and (reason := _reason_to_keep(connection, row)):
+        raise InputError(f"Job {job_id} cannot be deleted: {reason}")
     few = row.parts_total <= CHUNK
     if few:
         connection.execute(delete(parts).where(parts.c.job == job_id))
@@ -69,14 +67,21 @@ def begin_deletion(connection: Connection, job_id: int) -> Deletion:
     return Deletion(to_job(row), few, row.deleting)
 
 
-def _records_text(connection: Connection) -> ColumnElement[bool]:
-    """Return the condition that a job made a version that exists, or from which another job has fine-tuned one."""
-    made = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
-    specs = connection.execute(select(jobs.c.spec).where(made)).scalars()
-    starts = {str(spec.get("start")) for spec in specs if isinstance(spec, dict)}  # not in SQL, for damaged ones
-    name = jobs.c.model + "@" + cast(jobs.c.version, String)
-    own = (versions.c.model == jobs.c.model) & (versions.c.version == jobs.c.version)
-    return made & (exists().where(own) | name.in_(starts))
+def _reason_to_keep(connection: Connection, row: Row[Any]) -> str | None:
+    """Return why a training job that made a version cannot be deleted, or None if no version came from it any more."""
+    name = f"{row.model}@{row.version}"
+    own = (versions.c.model == row.model) & (versions.c.version == row.version)
+    if connection.execute(select(versions.c.job).where(own)).first() is not None:
+        return (
+            f"it records on which text {name} was trained. Delete the version first: charrnn-jobs models delete {name}"
+        )
+    made = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None) & (jobs.c.id != row.id)
+    for job, spec in connection.execute(select(jobs.c.id, jobs.c.spec).where(made).order_by(jobs.c.id)):
+        if not isinstance(spec, dict):
+            return f"job {job}, which cannot be read, may have fine-tuned {name}. Delete that one first"
+        if spec.get("start") == name:
+            return f"job {job} has fine-tuned {name}. Delete that one first"
+    return None
 
 
 def delete_parts(connection: Connection, job_id: int, first_row: int) -> tuple[int, int | None]:
@@ -115,10 +120,10 @@ def prunable(
         job_id: consider only this job.
         after: consider only higher ids, for the next page.
     """
+    has_version = (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.version.is_not(None)
     chosen: ColumnElement[bool] = jobs.c.deleting.is_(True)
     if older_than_ms is not None:
-        old = jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms)
-        chosen |= old & ~_records_text(connection)
+        chosen |= jobs.c.state.in_(ENDED_JOBS) & (jobs.c.finished_at < NOW - older_than_ms) & ~has_version
     if job_id is not None:
         chosen &= jobs.c.id == job_id
     query = select(jobs.c.id).where(chosen, jobs.c.id > after).order_by(jobs.c.id).limit(PAGE)
