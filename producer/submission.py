@@ -92,17 +92,22 @@ def _submit(wanted: Submission) -> None:
         job = _submitted(client, wanted)
         output.submitted(job, json=wanted.json, quiet=wanted.quiet, waits=wanted.wait)
         if wanted.wait and job.id:
-            try:
-                succeeded = follow(client, job.id, wanted.timeout_s, quiet=wanted.quiet)
-            except (typer.Exit, CharrnnError):  # Ctrl-C, --timeout, and a store that does not answer
-                if wanted.output:
-                    again = shlex.join(["charrnn-jobs", "results", str(job.id), "-o", str(wanted.output)])
-                    console.note(f"{wanted.output} is not written. When the job has ended: {again}")
-                raise
+            succeeded = _follow(client, job.id, wanted)
             if wanted.output and chosen:
                 _export(client, job.id, wanted.output, chosen)
             if not succeeded:
                 raise typer.Exit(JOB_FAILED)
+
+
+def _follow(client: Client, job: int, wanted: Submission) -> bool:
+    """Follow a job. If that is broken off, show the command that writes the file of its results later."""
+    try:
+        return follow(client, job, wanted.timeout_s, quiet=wanted.quiet)
+    except (typer.Exit, CharrnnError):  # Ctrl-C, --timeout, and a store that does not answer
+        if wanted.output:
+            command = shlex.join(["charrnn-jobs", "results", str(job), "-o", str(wanted.output)])
+            console.note(f"{wanted.output} is not written. When the job has ended: {command}")
+        raise
 
 
 def _export(client: Client, job: int, output: Path, format: str) -> None:

@@ -249,7 +249,7 @@ class Client:
             progress: called with the number of parts that are deleted, for a job with many.
 
         Raises:
-            InputError: the job has not ended, or a version that exists came from it.
+            InputError: the job has not ended, or the version that it made exists or was fine-tuned.
             NotFoundError: the job does not exist.
         """
         self.connections.claim_files()

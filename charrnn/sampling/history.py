@@ -42,7 +42,7 @@ class History:
             slots: (N,).
             begins: times of the texts' first characters, (N,).
             now: time of the first step of the next call.
-            most_steps: of the next call.
+            most_steps: the most steps of a call.
         """
         begins = np.maximum(begins, self._saved[slots])
         lost = begins < now + most_steps - self.size

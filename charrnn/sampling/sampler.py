@@ -31,8 +31,8 @@ from charrnn.sampling.tasks import Row
 from charrnn.sampling.texts import Texts
 
 STEPS = 64 if ops.on_gpu else 16  # the most steps per call, K. Longer calls cancel slowly
-LEAST_STEPS = 8  # with a shorter one, each call's overhead costs more than the slots that are free in it
-CALLS_BEFORE_COMPILING = 8  # for another K: on a CPU they take as long as it, 0.2 s
+LEAST_STEPS = 8  # the overhead of shorter calls costs more than their idle slots
+CALLS_BEFORE_COMPILING = 8  # before another K is compiled, which takes as long as these calls on a CPU, 0.2 s
 OVERHEAD = 2.0  # of a call, in steps: 2.6 on a CPU with 2 x LSTM(256) in 256 slots
 WINDOW_STEPS = 1  # K for a network with a `max_len`, which reads its whole window at each step
 GROUPS = 2 if ops.on_gpu else 1  # batches in turn: the host works on one while a GPU computes the other

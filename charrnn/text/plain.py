@@ -67,7 +67,7 @@ def to_plain(documents: Iterable[Document], folder: Path, encoding: str = UTF_8,
             misread.append(str(document))
     if misread:
         logger.warning(
-            "Read in %s, but probably UTF-8: %s. Leave out `encoding`, and convert the files that are not to UTF-8",
+            "Read in %s, but probably UTF-8: %s. Leave out `encoding`, and convert the other files to UTF-8",
             encoding,
             shorten_names(misread),
         )
@@ -156,7 +156,7 @@ def _advise(guessed: tuple[str, str] | None, num_files: int) -> str:
         return ""
     encoding, sample = guessed
     if encoding == UTF_8:
-        others = "" if num_files == 1 else ", and convert the files that are not to UTF-8"
+        others = "" if num_files == 1 else ", and convert the other files to UTF-8"
         return f"{sample}: it is UTF-8. Leave out `encoding`{others}"
     if num_files == 1:
         return f"{sample}. If that is right, use `encoding` {encoding}"

@@ -222,8 +222,8 @@ def characters(job: JobStatus) -> int:
     return job.characters + sum(part.progress.work.characters for part in job.progress if part.progress.work)
 
 
-def _best_epoch(job: JobStatus) -> str:
-    """Return the loss of the epoch that a training keeps, and after how many epochs it ended, where that is news."""
+def _training_result(job: JobStatus) -> str:
+    """Return the lowest validation loss, its epoch if that is not the last one, and an early end."""
     best, last = min(job.history, key=lambda epoch: epoch.val_loss), job.history[-1]
     kept = f", of epoch {best.epoch}" if best is not last else ""
     epochs = spec.training.epochs if isinstance(spec := job.known_spec, TrainSpec) else last.epoch
@@ -237,7 +237,7 @@ def ended(job: JobStatus, name: str | None = None) -> None:
     seconds = (finished_at - (job.started_at or finished_at)) / 1000
     facts = counted(characters(job), "character") if job.rows_total else ""
     if job.history and job.state == JobState.DONE:
-        facts = f"{job.name}, {_best_epoch(job)}"
+        facts = f"{job.name}, {_training_result(job)}"
     failed = f", {counted(job.rows_failed, 'row')} failed" if job.rows_failed else ""
     failed += f", by {len(job.engines)} different engines (see status)" if len(job.engines) > 1 else ""
     failed += ", self-check failed (see status)" if job.report and job.report.failed_self_check else ""

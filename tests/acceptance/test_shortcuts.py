@@ -165,6 +165,9 @@ def test_a_seed_in_the_place_of_the_model_is_explained(stack: Home) -> None:
         refused = stack.call("sample", *words)
         assert refused.returncode == NOT_FOUND
         assert f"The model comes first: charrnn-jobs sample MODEL {' '.join(map(repr, words))}" in refused.stderr
+    known = stack.call("sample", "tiny@99", "the ")
+    # Catches: the model of the command, taken for a seed
+    assert ("has no version '99'" in known.stderr, "The model comes first" in known.stderr) == (True, False)
 
 
 def test_a_reader_that_has_enough_ends_an_export_silently(stack: Home) -> None:

@@ -54,7 +54,7 @@ def test_a_file_in_utf_8_among_others_is_named(tmp_path: Path, caplog: pytest.Lo
     to_plain(map(Document, (new, old, plain_one)), tmp_path, "cp1252")
     # Catches: StraÃŸe, learned without a warning after the advice about the other file was followed
     assert caplog.messages == [
-        f"Read in cp1252, but probably UTF-8: {new}. Leave out `encoding`, and convert the files that are not to UTF-8"
+        f"Read in cp1252, but probably UTF-8: {new}. Leave out `encoding`, and convert the other files to UTF-8"
     ]
 
 

@@ -36,7 +36,7 @@ def validation(connection: Connection, model: str, but: int | None = None) -> Fi
     A first training job that was cancelled or failed freezes none.
     """
     found = connection.execute(select(models.c.validation).where(models.c.name == model)).scalar_one_or_none()
-    if found is None or not (_has_versions(connection, model) or connection.scalar(_in_training(model, but))):
+    if found is None or not (_has_versions(connection, model) or connection.scalar(_unfinished_training(model, but))):
         return None
     with reading(f"the model {model}"):
         return FileRef.from_dict(found)
@@ -46,7 +46,7 @@ def _has_versions(connection: Connection, model: str) -> bool:
     return connection.execute(select(versions.c.version).where(versions.c.model == model).limit(1)).first() is not None
 
 
-def _in_training(model: str, but: int | None = None) -> Select[tuple[int]]:
+def _unfinished_training(model: str, but: int | None = None) -> Select[tuple[int]]:
     """Return a query for a training job of a model that has not ended."""
     unfinished = (jobs.c.model == model) & (jobs.c.kind == TrainSpec.QUEUE) & jobs.c.state.not_in(ENDED_JOBS)
     return select(jobs.c.id).where(unfinished, jobs.c.id.is_distinct_from(but)).order_by(jobs.c.id).limit(1)
@@ -341,7 +341,7 @@ def _not_found(connection: Connection, model: str, wanted: str) -> str:
 def no_model(connection: Connection, model: str) -> str:
     """Return the message that a model has no version, with the nearest names."""
     if connection.execute(select(models.c.name).where(models.c.name == model)).first() is not None:
-        if (job := connection.scalar(_in_training(model))) is not None:
+        if (job := connection.scalar(_unfinished_training(model))) is not None:
             return f"Model {model} has no version until job {job} has trained it. Wait for it: charrnn-jobs wait {job}"
         return f"Model {model} has no version. See: charrnn-jobs jobs -m {model}"
     names = connection.execute(select(versions.c.model).distinct().order_by(versions.c.model)).scalars().all()

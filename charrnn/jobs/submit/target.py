@@ -96,7 +96,6 @@ def find_fleet(connections: Connections, model: str, training: TrainSpec | None 
         connections: to the store and the broker.
         model: the model.
         training: its training job that is about to be stored, if there is one.
-
     """
     known, workers = connections.store.speeds(model), connections.workers()
     devices = Counter(device_kind(worker.device) for worker in workers if GenerateSpec.QUEUE in worker.queues)

@@ -77,7 +77,7 @@ def delete(store: Store, files: Files, job_id: int, person: str, progress: Progr
         progress: called with the number of deleted parts of a job that has many.
 
     Raises:
-        InputError: the job has not ended, or a version that exists came from it.
+        InputError: the job has not ended, or the version that it made exists or was fine-tuned.
         NotFoundError: there is no such job.
     """
     with store.write() as connection:

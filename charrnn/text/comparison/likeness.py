@@ -75,7 +75,7 @@ def _warn(losses: Sequence[float], outside: float, pieces: int) -> None:
         logger.warning(
             "The validation text is unlike the training text: a simple n-gram model reaches %.2f nats per character on "
             "it, and %.2f on parts of the training text. Training may end too %s. A model keeps its validation text; "
-            "to train a new one with another, use `validation`",
+            "to choose another, train a new model with `validation`",
             outside,
             inside,
             "early" if outside > inside else "late",
