@@ -188,7 +188,7 @@ def test_children_that_share_a_gpu_have_a_place_and_a_part_of_its_memory_each(un
     with make_machine("0", "1") as machine, machine.up("--devices", "1*2"):
         machine.ok("models", "import", untrained)
         places = [f"device 1 ({place} of 2)" for place in (1, 2)]
-        assert [device for _, device in children(machine)] == places
+        until(lambda: [device for _, device in children(machine)] == places, "both children with their places")
         pids = keep_busy(machine)
         assert set(pids.values()) == {"1"}
         # Catches: two processes that each may take the whole memory
