@@ -218,7 +218,7 @@ def test_seeds_texts_and_stop_strings_may_be_longer_than_the_ring_of_a_slot(
     # Catches: what a ring has overwritten, taken for the text; a seed that moved while it was fed; a ring for calls of
     # the length of the first one
     seed = [n % CHARACTERS for n in range(7_000)]
-    rows = [Row(seed[: 1 + n * 1_777 % 6_000], 1.0, 1 + n * 911 % 2_500, n) for n in range(6)]
+    rows = [Row(seed[: 1 + n * 1_777 % 6_000], 1.0, 1 + n * 911 % 5_000, n) for n in range(6)]
     ends = [len(text_of(row)) * 2 // 3 for row in rows]
     for n, (row, end) in enumerate(zip(rows, ends, strict=True)):
         if n % 2:
