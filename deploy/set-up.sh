@@ -13,10 +13,10 @@ command -v "$PYTHON" >/dev/null || fail "$PYTHON was not found. Expected Python 
     fail "$PYTHON is $("$PYTHON" --version). TensorFlow needs 3.11, 3.12 or 3.13. Name one of these: make PYTHON=python3.12 ..."
 
 case $REQUIREMENTS in
-*-gpu.txt) size="some GB, with CUDA" ;;
-*) size="about 300 MB" ;;
+*-gpu.txt) size="several GB with CUDA" ;;
+*) size="3.5 GB" ;;
 esac
-echo "set-up: installing into $VENV (TensorFlow is large: $size, once)"
+echo "set-up: installing all packages into $VENV, once; $size on disk, a minute or more, without further output"
 if command -v uv >/dev/null; then
     [ -x "$VENV/bin/python" ] || uv venv --quiet --python "$PYTHON" "$VENV"
     # pip compiles bytecode too. Without it, and with PYTHONDONTWRITEBYTECODE set, each command compiles its imports,
