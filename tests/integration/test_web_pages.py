@@ -162,6 +162,10 @@ def test_a_job_is_submitted_cancelled_and_retried(client: Client, model: str, wr
     warned = writable.post("/submit", fields | {"temperature": "7", "preview": ""})
     assert "nearly random" in visible(warned.text)  # Catches: a warning that only the server's log has
     assert client.jobs(1)[0].kind == "train"  # nothing was stored
+    unknown = fields | {"seeds": "a¤"}
+    assert "--unknown drop" in visible(writable.post("/submit", unknown | {"preview": ""}).text)
+    dropped = visible(writable.post("/submit", unknown | {"unknown": "drop", "preview": ""}).text)
+    assert "4 rows from speeches@1" in dropped  # Catches: a form that cannot do what its error asks for
     sent = writable.post("/submit", fields | {"submit": ""})
     job = client.jobs(1)[0]
     assert (sent.status, sent.headers["location"]) == (303, f"/jobs/{job.id}")
@@ -173,7 +177,7 @@ def test_a_job_is_submitted_cancelled_and_retried(client: Client, model: str, wr
     assert writable.post(f"/jobs/{job.id}/retry", {}).status == 303
     assert client.job(job.id).state == "queued"
     assert writable.get(f"/jobs/{job.id}/explode").status == 404
-    for wrong in ({"samples": "many"}, {"temperature": "hot"}, {"model": "none"}, {"stop": "\\q"}):
+    for wrong in ({"samples": "many"}, {"temperature": "hot"}, {"model": "none"}, {"stop": "\\q"}, {"unknown": "x"}):
         refused = writable.post("/submit", fields | wrong | {"submit": ""})
         assert refused.status == 400
         assert 'role="alert"' in refused.text

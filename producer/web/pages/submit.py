@@ -17,20 +17,29 @@ from charrnn.jobs.handle import JobHandle
 from charrnn.jobs.job.requests import GenerateRequest, with_options
 from charrnn.jobs.job.specs import GenerateSpec
 from charrnn.jobs.job.views import MAX_ID
-from charrnn.options import SamplingOptions
+from charrnn.options import ERROR, UNKNOWN, SamplingOptions
 from producer.options import parse_temperatures, unescape
 from producer.web.requests import is_number, read_form
 from producer.web.templates import page
 
 MAX_BODY = 2_000_000  # bytes: about 600 kB of seeds, after their escapes; a file takes more
-FIELDS = {"model": "", "seeds": "", "temperature": "0.5", "samples": "1", "length": "400", "stop": "", "label": ""}
+FIELDS = {
+    "model": "",
+    "seeds": "",
+    "unknown": ERROR,
+    "temperature": "0.5",
+    "samples": "1",
+    "length": "400",
+    "stop": "",
+    "label": "",
+}
 
 
 async def form(request: Request) -> Response:
     """Show the form, what it would take, or submit it."""
     client: Client = request.app.state.client
     models = sorted({version.model for version in await run_in_threadpool(client.models.list)})
-    values: dict[str, Any] = {"models": models, "preview": None, "warnings": [], "error": None}
+    values: dict[str, Any] = {"models": models, "unknown": UNKNOWN, "preview": None, "warnings": [], "error": None}
     if request.method != "POST":
         given = {name: request.query_params.get(name, value) for name, value in FIELDS.items()}
         given["model"] = given["model"] or client.connections.settings.model or next(iter(models), "")
@@ -81,6 +90,7 @@ def _checked(client: Client, fields: dict[str, str], *, dry_run: bool) -> JobHan
         samples=_number("Texts per seed and temperature", fields["samples"]),
         length=_number("Maximum characters per text", fields["length"]),
         stop=tuple(unescape(stop, "Stop string") for stop in fields["stop"].split()),
+        unknown=fields["unknown"],
     )
     request = GenerateRequest(model=fields["model"] or None, sampling=sampling, label=fields["label"] or None)
     seeds = fields["seeds"].replace("\r\n", "\n").rstrip("\n")
