@@ -18,7 +18,9 @@ from tests.fixtures.processes import TINY, until
 
 # A host that is silent for 5 s loses its part. With the defaults that takes half a minute.
 QUICK = {"CHARRNN_LEASE_S": "5", "CHARRNN_HEARTBEAT_S": "0.5", "CHARRNN_MAINTAIN_S": "1"}
-ROWS, PART_ROWS, LENGTH = 2700, 450, 2000  # six parts of 3 to 6 s
+# Six parts of 3 to 6 s. With the 16 units of TINY each takes 0.7 s: on a busy machine, `submit` returns after the last.
+ROWS, PART_ROWS, LENGTH = 2700, 450, 2000
+MODEL = (*TINY, "--units", "192")
 NOTICE_S = 45  # 10 s for TCP to give up, 5 s for a new connection to fail, 20 s more if it waits for the broker
 RETURN_S = 60  # measured: 0.5 to 4 s, also after a cut of 40 s
 SUBMIT = ("submit", "-m", "tiny", "-l", str(LENGTH), "--part-rows", str(PART_ROWS), "--rng-seed", "3")
@@ -69,7 +71,7 @@ def test_a_host_that_is_cut_off_loses_its_part_and_returns(network: Network, pla
         host.settings |= QUICK
     console, b = network.console, network.b
     owner_a, owner_b = start_worker(network.a), start_worker(b)
-    console.ok("train", "tiny", text, *TINY, "--wait")
+    console.ok("train", "tiny", text, *MODEL, "--wait")
     calm = console.ok(*SUBMIT, "-n", str(ROWS), "--wait").strip()
     assert all(owned(place.parts(calm), owner) for owner in (owner_a, owner_b))  # both hosts have worked
 
