@@ -86,10 +86,10 @@ class History:
             return self.ids.reshape(-1).take(places, mode="clip"), self.nats.reshape(-1).take(places, mode="clip")
         used = starts < stops
         pieces = list(map(slice, starts[used].tolist(), stops[used].tolist()))
-        ids, nats = (list(map(memoryview(ring.reshape(-1)).__getitem__, pieces)) for ring in (self.ids, self.nats))
+        ids, nats = (list(map(ring.reshape(-1).data.__getitem__, pieces)) for ring in (self.ids, self.nats))
         before = np.cumsum(used.sum(axis=1)) - used.sum(axis=1)  # number of pieces before each text
         for slot, place in zip(slots[saved[::-1]].tolist(), before[saved[::-1]].tolist(), strict=True):
             early = self._early.pop(slot)
-            ids[place:place] = [memoryview(piece) for piece, _ in early]
-            nats[place:place] = [memoryview(piece) for _, piece in early]
+            ids[place:place] = [piece.data for piece, _ in early]
+            nats[place:place] = [piece.data for _, piece in early]
         return np.frombuffer(b"".join(ids), self.ids.dtype), np.frombuffer(b"".join(nats), self.nats.dtype)

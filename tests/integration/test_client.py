@@ -15,12 +15,14 @@ from sqlalchemy import delete, update
 from charrnn.errors import InputError, NotFinishedError, NotFoundError, UnreachableError
 from charrnn.jobs.client import Client
 from charrnn.jobs.files.layout import FOLDERS
+from charrnn.jobs.job.part import PartProgress
 from charrnn.jobs.job.report import Seconds
 from charrnn.jobs.job.requests import GenerateRequest, TrainRequest
 from charrnn.jobs.job.sizing import Estimate, TrainingEstimate
 from charrnn.jobs.job.specs import GenerateSpec, TrainSpec
 from charrnn.jobs.job.tallies import LongestCopy, Tallies
 from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.job.views import no_worker
 from charrnn.jobs.rows.rows import compress, part_seeds, result
 from charrnn.jobs.rows.seeds import Seed, StoredSeed, read_seeds
 from charrnn.jobs.settings import Settings
@@ -34,7 +36,7 @@ from charrnn.jobs.submit.openings import training_openings
 from charrnn.jobs.submit.training import train as submit_training
 from charrnn.options import NetworkOptions, SamplingOptions, TrainingOptions
 from charrnn.text.comparison.copies import Copy
-from charrnn.training.progress import EpochMetrics
+from charrnn.training.progress import EpochMetrics, Progress
 from tests.fixtures.client import submit, train
 from tests.fixtures.model import make_text
 from tests.fixtures.store import NO_FILE, each_database, sampled
@@ -496,8 +498,17 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
     training = train(client, "later", [text_file])
     job = submit(client, None, [Seed("the ")], SAMPLING, after=training.id)
     assert (job.spec.model, job.spec.version) == ("later", None)
-    status = client.status(job.id)
-    assert status.waiting_for == f"job {training.id}, which will make the version to sample from, has not ended"
+    began = f"job {training.id}, which will make the version to sample from: "
+    # Catches: a reader who looks for the reason at the wrong job
+    assert client.status(job.id).waiting_for == began + no_worker("train")
+    leases = Leases(client.connections.store, 30)
+    leases.claim("train", "a", "cpu")  # that of the model
+    part = leases.claim("train", "b", "cpu")
+    assert part
+    assert client.status(job.id).waiting_for == began + "in work"
+    work = Progress(step=5, steps=40, epoch=2, epochs=8, train_loss=1.5, val_loss=None, characters=500)
+    leases.heartbeat(part, PartProgress(work=work))
+    assert client.status(job.id).waiting_for == began + "epoch 2 of 8"
     assert client.connections.queue.lengths()["generate"] == 0
     with pytest.raises(InputError, match="1 seed contains characters"):  # the characters of the text are already known
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)

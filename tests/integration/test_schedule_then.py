@@ -12,6 +12,7 @@ from charrnn.errors import InputError
 from charrnn.jobs.job.requests import GenerateRequest, Request, TrainRequest
 from charrnn.jobs.job.schedule import ShownSlot
 from charrnn.jobs.job.version import NewVersion
+from charrnn.jobs.job.views import no_worker
 from charrnn.options import NetworkOptions
 from producer.output import schedules as render
 from producer.records import schedules as records
@@ -72,7 +73,8 @@ def test_both_jobs_are_stored_with_the_slot_and_the_second_waits(nights: Nights,
     assert len(nights.client.jobs()) == before + 2
     status = nights.client.status(slot.then_job)
     assert (status.after, status.schedule, status.rows_total) == (slot.job, "nightly", 2)
-    assert status.waiting_for == f"job {slot.job}, which will make the version to sample from, has not ended"
+    began = f"job {slot.job}, which will make the version to sample from: "
+    assert status.waiting_for == began + no_worker("train")
     assert [job.id for job in nights.client.jobs(schedule="nightly")] == [slot.then_job, slot.job]
 
 

@@ -17,6 +17,7 @@ from charrnn.jobs.job.specs import SPEC_VERSION, TrainSpec
 from charrnn.jobs.job.states import PartState
 from charrnn.jobs.job.views import POLL_S, Job, JobStatus, check_id, no_release, no_worker
 from charrnn.jobs.store.shown import queues
+from charrnn.training.progress import Progress as TrainingProgress
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _report(connections: Connections, job: Job) -> ReportSummary | None:
 def _waiting_for(connections: Connections, job: Job) -> str:
     """Return why a job without a part in work is still waiting."""
     if job.after is not None and job.version is None:
-        return f"job {job.after}, which will make the version to sample from, has not ended"
+        return f"job {job.after}, which will make the version to sample from: {_training(connections, job.after)}"
     seen_within_ms = round(connections.settings.lease_s * 1000)
     with connections.store.read() as connection:
         newest = queues.newest_worker(connection, job.kind, seen_within_ms)
@@ -108,6 +109,15 @@ def _waiting_for(connections: Connections, job: Job) -> str:
             return _ahead(ahead)
         busy = queues.busy_with(connection, job, seen_within_ms, SHOWN_JOBS + 1)
     return _busy(busy) if busy else "a worker is about to claim it"
+
+
+def _training(connections: Connections, job_id: int) -> str:
+    """Return how far a training job is, or why it is still waiting."""
+    job = connections.store.job(job_id)
+    for part in connections.store.parts(job_id, PartState.LEASED):
+        work = part.progress.work
+        return f"epoch {work.epoch} of {work.epochs}" if isinstance(work, TrainingProgress) else "in work"
+    return str(job.state) if job.ended else _waiting_for(connections, job)
 
 
 def _busy(jobs: Sequence[int]) -> str:
