@@ -14,7 +14,7 @@ from tests.fixtures.kills import SLICES, train_and_kill, train_calmly
 from tests.fixtures.processes import Home, until
 
 SAMPLING = ("--seed", "the old sailor", "--seed", "a lamp", "-t", "0,0.5,1", "--rng-seed", "3")
-LONG = ("-n", "480", "-l", "400", "--part-rows", "3000")  # one part of some seconds, also on a quick machine
+LONG = ("-n", "1200", "-l", "400", "--part-rows", "7200")  # one part of 2 s or more
 LIMITED = ("-n", "9", "-l", "60", "--top-k", "7", "--top-p", "0.9", "--stop", ". ", "--precision", "float32")
 
 

@@ -17,7 +17,9 @@ from tests.fixtures.kills import SLICES, standing_still, train_and_kill, train_c
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.processes import LIGHT, Home, until
 
-ROWS = ("-t", "0.5,1.0", "-n", "100", "-l", "400", "--rng-seed", "3", "--part-rows", "3000")  # one part of some seconds
+# One part: of 2 s or more, which comes to its end, and of ten times that, which does not.
+SAMPLES, MANY = 250, 2000
+OPTIONS = ("-t", "0.5,1.0", "-l", "400", "--rng-seed", "3", "--part-rows", "60000")
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +32,13 @@ def seeds(stack: Home) -> str:
 @pytest.fixture(scope="module")
 def undisturbed(stack: Home, seeds: str) -> str:
     """The results of an undisturbed run."""
-    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS, "--wait").strip()
+    job = begin(stack, seeds)
+    stack.ok("wait", job)
     return stack.ok("results", job)
 
 
-def begin(stack: Home, seeds: str) -> str:
-    return stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
+def begin(stack: Home, seeds: str, samples: int = SAMPLES) -> str:
+    return stack.ok("submit", "-m", "tiny", "--seeds", seeds, "-n", str(samples), *OPTIONS).strip()
 
 
 def test_a_child_killed_in_a_part_loses_nothing(stack: Home, seeds: str, undisturbed: str) -> None:
@@ -128,7 +131,7 @@ def test_a_stopped_stack_requeues_its_work_and_the_next_one_continues(home: Home
 
 def test_a_cancelled_job_ends_within_seconds(stack: Home, seeds: str) -> None:
     # Catches: a heartbeat that does not check the job
-    job = begin(stack, seeds)
+    job = begin(stack, seeds, MANY)
     until(lambda: stack.part_in_work(job), "progress")
     stack.ok("cancel", job)
     done = stack.call("wait", job, "--timeout", "100s")
@@ -140,7 +143,7 @@ def test_a_signal_while_waiting_leaves_the_job_running(
     stack: Home, seeds: str, number: signal.Signals, code: int
 ) -> None:
     # Catches: a Ctrl-C that cancels the job; a SIGTERM after which nobody knows what becomes of it
-    job = stack.ok("submit", "-m", "tiny", "--seeds", seeds, *ROWS).strip()
+    job = begin(stack, seeds, MANY)
     with standing_still(stack, until(lambda: stack.part_in_work(job), "progress")):
         waiting = stack.start("wait", job)
         assert waiting.stderr

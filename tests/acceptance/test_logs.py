@@ -60,7 +60,7 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     guarded: Home, log: Path, worker: subprocess.Popen[bytes], untrained: str
 ) -> None:
     guarded.ok("models", "import", untrained)
-    seeds = ("--seeds", "-", "-n", "4000", "-l", "400", "--part-rows", "4000")
+    seeds = ("--seeds", "-", "-n", "8000", "-l", "400", "--part-rows", "8000")  # one part of 2 s or more
     job = guarded.ok("submit", "-m", "tiny", *seeds, stdin=SEED).strip()
     part = until(lambda: guarded.part_in_work(job), "work")
     killed = guarded.pid_of(part["owner"])
@@ -73,7 +73,7 @@ def test_each_state_change_is_a_line_and_no_secret_is_in_one(
     states = [line["event"] for line in events(log, "claimed", "done", "failed", "released", job=job)]
     assert states == ["claimed", "claimed", "done"]
     (done,) = events(log, "done", job=job)
-    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 4000, "cpu")
+    assert (done["part"], done["attempt"], done["rows"], done["device"]) == (0, 2, 8000, "cpu")
     assert done["worker"] == part["owner"]
     assert done["seconds"] > 0
     assert [line["event"] for line in events(log, "started", "requeued", "draining", "stopped")] == [

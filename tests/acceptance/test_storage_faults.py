@@ -34,7 +34,7 @@ SETTINGS = {
     "CHARRNN_SLICE_S": "0.2",
     "COLUMNS": "400",  # keeps messages on one line
 }
-ROWS = ("-t", "0.5,1.0", "-n", "60", "-l", "400", "--rng-seed", "3", "--part-rows", "1800")  # one part of some seconds
+ROWS = ("-t", "0.5,1.0", "-n", "200", "-l", "400", "--rng-seed", "3", "--part-rows", "6000")  # one part of 2 s or more
 
 
 @dataclass(frozen=True)
