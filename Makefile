@@ -34,7 +34,7 @@ unit: $(READY)
 # Many of these tests wait for processes: more workers than cores, and what takes longest first.
 WORKERS := --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
-test: check ## every promise once, against real servers; 12 minutes
+test: check ## every promise once, against real servers; 11 minutes
 	$(BIN)/pytest tests/acceptance tests/integration tests/model -m "not slow" $(WORKERS)
 
 test-all: test $(XLA)/.ready ## the rest: each real timeout, each race, more examples; half an hour with make test
