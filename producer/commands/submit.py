@@ -76,6 +76,10 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         str | None,
         option(metavar="NAME", help="Column with the seeds in a CSV or Parquet file.", default="seed", panel=SEEDS),
     ] = None,
+    id_column: Annotated[
+        str | None,
+        option(metavar="NAME", help="Column with the ids of the seeds.", default="id, if there is one", panel=SEEDS),
+    ] = None,
     on_bad_seed: Annotated[
         Literal["error", "skip"],
         option(help="Handling of seeds that cannot be used.", default="error", panel=SEEDS),
@@ -173,6 +177,7 @@ def submit(  # noqa: PLR0913  # a command's options are its arguments, to Typer
         seeds=seeds,
         seeds_format=seeds_format,
         seed_column=seed_column,
+        id_column=id_column,
         on_bad_seed=on_bad_seed,
         random_seeds=random_seeds,
         priority=Priority[priority.upper()],

@@ -26,7 +26,7 @@ TRAINING = (
 )
 SAMPLING = (
     "",
-    "--seeds '/s/my seeds.csv' --seeds-format csv --seed-column prompt --on-bad-seed skip --rng-seed 7",
+    "--seeds '/s/my seeds.csv' --seeds-format csv --seed-column prompt --id-column sku --on-bad-seed skip --rng-seed 7",
     "--random-seeds 5 --unknown replace -t 0 -t 0.5,1e-05 -n 3 -l 10 --keep-stop --top-k 5 --top-p 0.9 --logprobs",
     r"--stop '\n' --stop '\\n' --stop '\t' --stop \'\$HOME\' --precision bfloat16",
     "--priority low --part-rows 100 --label x",

@@ -81,6 +81,22 @@ def test_the_column_can_be_chosen(tmp_path: Path) -> None:
         SeedFile("seeds.txt", None, "text")
 
 
+def test_the_column_of_the_ids_can_be_chosen(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "seeds.csv", ",", ("sku", "seed"))
+    assert read(table) == [(None, text) for _, text in SEEDS]
+    assert read(table, None, None, "sku") == SEEDS
+    assert read(table, None, "seed", "seed") == [(text, text) for _, text in SEEDS]
+    with pytest.raises(InputError, match=r"no column 'SKU'\. Set `id_column` to .*: 'sku', 'seed', 'other'"):
+        read(table, None, None, "SKU")
+    table = write_parquet(tmp_path / "seeds.parquet", sku=[7, None], id=["a", "b"], seed=["one", "two"])
+    assert read(table, None, None, "sku") == [("7", "one"), (None, "two")]  # Catches: the ids of another column
+    assert read(table, None, None, "seed") == [("one", "one"), ("two", "two")]
+    with pytest.raises(InputError, match="'sku' must have strings"):  # whole numbers are ids, not seeds
+        read(table, None, "sku", "sku")
+    with pytest.raises(InputError, match="`id_column` applies to CSV and Parquet only"):
+        SeedFile("seeds.jsonl", None, None, "sku")
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")), max_size=9), st.integers(1, 9), st.sampled_from([None, 0, 3]))
 def test_an_array_is_the_same_however_it_is_cut(
     tmp_path_factory: pytest.TempPathFactory, seeds: list[str], size: int, indent: int | None

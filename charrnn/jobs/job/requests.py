@@ -117,6 +117,7 @@ class GenerateRequest:
             is a single empty one.
         seeds_format: format of the file, one of `rows.seed_formats.FORMATS`; None: decided by its name.
         seed_column: column of a CSV or Parquet file with the seeds; None: seed.
+        id_column: column with their ids; None: id, if there is one.
         on_bad_seed: one of `rows.seeds.ON_BAD_SEED`: a seed that cannot be used is an error, or it is skipped.
         random_seeds: number of random places in the model's training text to use as seeds.
         priority: priority of its parts among the waiting ones.
@@ -132,6 +133,7 @@ class GenerateRequest:
     seeds: str | None = None
     seeds_format: str | None = None
     seed_column: str | None = None
+    id_column: str | None = None
     on_bad_seed: str = ERROR
     random_seeds: int | None = None
     priority: Priority = Priority.NORMAL
@@ -146,10 +148,9 @@ class GenerateRequest:
             object.__setattr__(self, "seeds", check_path("seeds", self.seeds))
         if self.sampling.rng_seed:
             raise InputError("sampling.rng_seed must be 0. Set rng_seed of the request instead")
-        if self.seeds_format is not None and self.seeds is None:
-            raise InputError("seeds_format requires a seeds file. Set seeds, or leave seeds_format out")
-        if self.seed_column is not None and self.seeds is None:
-            raise InputError("seed_column requires a seeds file. Set seeds, or leave seed_column out")
+        for name in ("seeds_format", "seed_column", "id_column"):
+            if getattr(self, name) is not None and self.seeds is None:
+                raise InputError(f"{name} requires a seeds file. Set seeds, or leave {name} out")
         if self.seeds is not None and self.random_seeds is not None:
             raise InputError("`random_seeds` and `seeds` cannot be combined. Leave one of them out")
 

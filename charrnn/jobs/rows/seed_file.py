@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -11,9 +11,33 @@ from typing import BinaryIO
 from charrnn.checks import check_choice
 from charrnn.errors import InputError, TextError
 from charrnn.jobs.job.requests import STANDARD_INPUT
-from charrnn.jobs.rows.seed_formats import FORMATS, PARQUET, READERS, SEED_COLUMN, SUFFIXES, TABLES, TEXT, Source
+from charrnn.jobs.rows.seed_formats import (
+    CSV,
+    FORMATS,
+    JSON,
+    JSONL,
+    PARQUET,
+    SEED_COLUMN,
+    SUFFIXES,
+    TABLES,
+    TEXT,
+    Entry,
+    Source,
+    read_json,
+    read_jsonl,
+    read_text,
+)
+from charrnn.jobs.rows.seed_tables import read_csv, read_parquet
 from charrnn.jobs.rows.seeds import BadSeeds, Seed
 from charrnn.regular_file import NotRegularError, regular
+
+READERS: dict[str, Callable[[Source], Iterator[Entry]]] = {
+    TEXT: read_text,
+    JSONL: read_jsonl,
+    JSON: read_json,
+    CSV: read_csv,
+    PARQUET: read_parquet,
+}
 
 
 class SeedFile:
@@ -23,6 +47,7 @@ class SeedFile:
         source: path of the file, or "-".
         format: one of FORMATS. Default: decided by the file's suffix, otherwise text.
         column: the column of a table with the seeds. Default: seed.
+        id_column: the column with their ids. Default: id, if there is one.
         bad: the policy for entries that are not seeds. Default: an error.
         pipes: whether the source may be a pipe, which a person names and waits for: `--seeds <(command)`.
 
@@ -38,6 +63,7 @@ class SeedFile:
         source: str,
         format: str | None = None,
         column: str | None = None,
+        id_column: str | None = None,
         *,
         pipes: bool = True,
         bad: BadSeeds | None = None,
@@ -46,18 +72,23 @@ class SeedFile:
         self.named = format or SUFFIXES.get(Path(source).suffix.lower())
         self.format = self.named or TEXT
         check_choice("seeds_format", self.format, FORMATS)
-        if column is not None and self.format not in TABLES:
-            raise InputError(f"`seed_column` applies to CSV and Parquet only, and {self.name} is read as {self.format}")
+        for option, name in (("seed_column", column), ("id_column", id_column)):
+            if name is not None and self.format not in TABLES:
+                raise InputError(
+                    f"`{option}` applies to CSV and Parquet only, and {self.name} is read as {self.format}"
+                )
         if source == STANDARD_INPUT and self.format == PARQUET:
             raise InputError("A Parquet file cannot be read from standard input. Pass its name")
-        self.source, self.column, self.pipes, self.bad = source, column or SEED_COLUMN, pipes, bad or BadSeeds()
+        self.source, self.pipes, self.bad = source, pipes, bad or BadSeeds()
+        self.column, self.id_column = column or SEED_COLUMN, id_column
         self.blank_lines = 0
 
     def __iter__(self) -> Iterator[Seed]:
         found = False
         try:
             with self._open() as file:
-                for seed in READERS[self.format](Source(self.name, file, self.column, named=self.named is not None)):
+                opened = Source(self.name, file, self.column, self.id_column, named=self.named is not None)
+                for seed in READERS[self.format](opened):
                     found = found or seed is not None
                     if seed is None:
                         self.blank_lines += 1

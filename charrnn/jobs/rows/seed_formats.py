@@ -1,4 +1,4 @@
-"""The formats of seeds files: lines of text, JSON Lines, a JSON array, CSV with any common delimiter, and Parquet.
+"""The formats of seeds files, and readers of lines of text, JSON Lines and a JSON array.
 
 A reader yields for each entry a Seed, None if it is blank, or the error if it is not a seed. It raises an error if it
 cannot read on. No file is ever in memory as a whole.
@@ -11,10 +11,9 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from os import SEEK_END
 from typing import Any, BinaryIO
 
 from charrnn.errors import InputError, TextError
@@ -40,9 +39,6 @@ DELIMITERS = ",;\t"
 MAX_LINE = 16 << 20  # bytes; a file without line ends, such as /dev/zero, must not fill the memory
 CHUNK = 1 << 20  # bytes of a JSON array read at once
 PEEKED = 10  # lines that are looked at to tell text from the other formats
-BATCH_ROWS = 100  # of a Parquet file, in memory at once: 10 MB if each has the largest seed
-MAX_FOOTER = 8 << 20  # bytes of a Parquet file's schema and metadata, which take ten times as much memory
-TEXTS = ("string", "large_string", "string_view", "null")  # types of Arrow
 JSON_ARRAY = re.compile(r'\s*\[\s*["{\[]')
 SPACE = re.compile(r"\s*")
 
@@ -61,12 +57,14 @@ class Source:
     Attributes:
         name: its name in error messages.
         column: the column of a table with the seeds.
+        id_column: the column with their ids; None: the column `id`, if there is one.
         named: whether its format was named by its suffix or by the user. Other text must not look like JSON or CSV.
     """
 
     name: str
     file: BinaryIO
     column: str
+    id_column: str | None
     named: bool
 
     def lines(self) -> Iterator[str]:
@@ -85,7 +83,8 @@ class Source:
             yield decode(data, self.name, number)
 
 
-def _read_text(source: Source) -> Iterator[Entry]:
+def read_text(source: Source) -> Iterator[Entry]:
+    """Yield the lines of a text, which must not look like another format unless its own was named."""
     lines = source.lines()
     head = list(islice(lines, PEEKED))
     looks = None if source.named else _look(head)
@@ -105,19 +104,19 @@ def _read_text(source: Source) -> Iterator[Entry]:
         )
     for number, line in enumerate(chain(head, lines), 1):
         text = line.removesuffix("\n").removesuffix("\r")
-        yield None if _is_blank(text) else Seed(text, None, f"{source.name}: line {number}")
+        yield None if is_blank(text) else Seed(text, None, f"{source.name}: line {number}")
 
 
 def _look(lines: Sequence[str]) -> str | None:
     """Return the format that the first lines of a file look like, if it is not text."""
     text = "".join(lines).lstrip()
-    first = next((line.strip() for line in lines if not _is_blank(line)), "")
+    first = next((line.strip() for line in lines if not is_blank(line)), "")
     if first.startswith("{") and first.endswith("}") and _is_json(first):
         return JSONL
     if JSON_ARRAY.match(text):
         return JSON
     cells = {cell.strip().lower() for cell in re.split(f"[{DELIMITERS}]", first)}
-    if (len(cells) > 1 and SEED_COLUMN in cells) or _are_rows([line for line in lines if not _is_blank(line)]):
+    if (len(cells) > 1 and SEED_COLUMN in cells) or _are_rows([line for line in lines if not is_blank(line)]):
         return CSV
     return None
 
@@ -143,24 +142,27 @@ def _cells(line: str, *, quoted: bool = False) -> list[str]:
         quoted: only of a row in which a cell is in quotes, such as 1,"The baker, opens".
     """
     try:
-        (cells,) = csv.reader([line], delimiter=_delimiter(line), strict=True)
+        (cells,) = csv.reader([line], delimiter=delimiter_of(line), strict=True)
     except (csv.Error, ValueError):
         return []
     without_quotes = sum(map(len, cells)) >= len(line.rstrip("\r\n")) - len(cells)
     return [] if quoted and without_quotes else cells
 
 
-def _delimiter(line: str) -> str:
+def delimiter_of(line: str) -> str:
+    """Return the delimiter that a line of CSV has most of."""
     return max(DELIMITERS, key=line.count)
 
 
-def _is_blank(text: str) -> bool:
+def is_blank(text: str) -> bool:
+    """Return whether a seed is left out, since it has no character but blanks."""
     return not text or text.isspace()
 
 
-def _read_jsonl(source: Source) -> Iterator[Entry]:
+def read_jsonl(source: Source) -> Iterator[Entry]:
+    """Yield the lines of JSON Lines."""
     for number, line in enumerate(source.lines(), 1):
-        if _is_blank(line):
+        if is_blank(line):
             yield None
             continue
         try:
@@ -171,7 +173,8 @@ def _read_jsonl(source: Source) -> Iterator[Entry]:
             yield _seed(f"{source.name}: line {number}", record)
 
 
-def _read_json(source: Source) -> Iterator[Entry]:
+def read_json(source: Source) -> Iterator[Entry]:
+    """Yield the elements of a JSON array."""
     for number, record in enumerate(_elements(source), 1):
         yield _seed(f"{source.name}: element {number}", record)
 
@@ -206,7 +209,7 @@ def _elements(source: Source) -> Iterator[Any]:
             raise InputError(f"{source.name}: element {number} is followed by {separator!r}. Expected ',' or ']'")
         yield record
         number, place = number + 1, end + 1
-    if not _is_blank(text[place:]) or not all(map(_is_blank, chunks)):
+    if not is_blank(text[place:]) or not all(map(is_blank, chunks)):
         raise InputError(f"{source.name}: the JSON array is followed by other text. Expected one array")
 
 
@@ -229,96 +232,6 @@ def _chunks(source: Source) -> Iterator[str]:
         raise TextError(f"{source.name}: byte {read + error.start + 1:,} is not UTF-8 text ({error.reason})") from error
 
 
-def _read_csv(source: Source) -> Iterator[Entry]:
-    lines = source.lines()
-    first = next(lines, "")
-    reader = csv.reader(chain([first], lines), delimiter=_delimiter(first), strict=True)
-    try:
-        columns = next(reader, [])
-        seed, seed_id = _columns(source, columns)
-        for cells in reader:
-            if len(cells) > seed and not _is_blank(cells[seed]):
-                own = cells[seed_id] if seed_id is not None and len(cells) > seed_id else ""
-                yield Seed(cells[seed], own or None, f"{source.name}: line {reader.line_num}")
-            else:
-                yield None
-    except csv.Error as error:
-        raise InputError(f"{source.name}: line {reader.line_num} is not CSV: {error}") from error
-
-
-def _columns(source: Source, columns: Sequence[str]) -> tuple[int, int | None]:
-    """Return the numbers of the columns with the seeds and their ids."""
-    names = [column.strip() for column in columns]
-    if source.column not in names:
-        raise InputError(
-            f"{source.name} has no column {source.column!r:.80}. Set `seed_column` to one of its columns: "
-            f"{', '.join(map(repr, names))[:200] or 'it has none'}"
-        )
-    if names.count(source.column) > 1 or names.count(ID_COLUMN) > 1:
-        twice = source.column if names.count(source.column) > 1 else ID_COLUMN
-        raise InputError(f"{source.name} has two columns {twice!r:.80}. Rename or remove one")
-    return names.index(source.column), names.index(ID_COLUMN) if ID_COLUMN in names else None
-
-
-def _read_parquet(source: Source) -> Iterator[Entry]:
-    try:
-        from pyarrow import ArrowException
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise InputError("Parquet needs pyarrow. Install the extra: pip install '.[parquet]' in the clone") from error
-    number = 0
-    try:
-        _check_footer(source)
-        # The defaults keep a whole row group in memory.
-        table = ParquetFile(source.file, buffer_size=CHUNK, pre_buffer=False)
-        place, id_place = _columns(source, table.schema_arrow.names)
-        wanted = [table.schema_arrow.names[place], *([ID_COLUMN] if id_place is not None else [])]
-        for column in wanted:
-            _check_column(source, table, column)
-        for batch in table.iter_batches(BATCH_ROWS, columns=wanted):
-            for record in batch.to_pylist():
-                number += 1
-                text, own = record[wanted[0]], record.get(ID_COLUMN)
-                own = str(own) if isinstance(own, int) else own
-                yield None if text is None else Seed(text, own, f"{source.name}: row {number}")
-    except UnicodeDecodeError as error:
-        rows = f"rows {number + 1} to {number + BATCH_ROWS}"
-        raise TextError(f"{source.name}: one of the {rows} is not UTF-8 text ({error.reason})") from error
-    except (ArrowException, OSError) as error:
-        raise InputError(f"{source.name} is not a Parquet file that can be read: {error}") from error
-
-
-def _check_footer(source: Source) -> None:
-    """Check that the description of a Parquet file, which is at its end, is not so large that it fills the memory."""
-    length = source.file.seek(0, SEEK_END)
-    source.file.seek(-min(8, length), SEEK_END)
-    end = source.file.read(8)
-    source.file.seek(0)
-    size = int.from_bytes(end[:4], "little")
-    if MAX_FOOTER < size < length and end.endswith(b"PAR1"):
-        raise InputError(f"{source.name}: its schema has {size:,} bytes. Expected at most {MAX_FOOTER:,}")
-
-
-def _check_column(source: Source, table: Any, name: str) -> None:
-    """Check that a column of a Parquet file has texts, or whole numbers as ids, and none of a size that no seed has: a
-    few kB can be 2 GB."""
-    from pyarrow import types
-
-    column = table.schema_arrow.field(name).type
-    kind = column.value_type if types.is_dictionary(column) else column
-    if str(kind) not in TEXTS and not (name == ID_COLUMN and types.is_integer(kind)):
-        expected = "strings or whole numbers" if name == ID_COLUMN else "strings"
-        raise InputError(f"{source.name}: the column {name!r:.80} must have {expected}. Received: {kind!s:.80}")
-    index = next(index for index in range(len(table.schema)) if table.schema.column(index).path == name)
-    for number in range(table.num_row_groups):
-        found = table.metadata.row_group(number).column(index)
-        if found.total_uncompressed_size > MAX_LINE * max(found.num_values, 1):
-            raise InputError(
-                f"{source.name}: the column {name!r:.80} has values of {found.total_uncompressed_size:,} bytes. "
-                f"Expected at most {MAX_LINE >> 20} MiB"
-            )
-
-
 def _seed(where: str, record: object) -> Seed | InputError:
     if isinstance(record, str):
         return Seed(record, None, where)
@@ -337,12 +250,3 @@ def _seed(where: str, record: object) -> Seed | InputError:
     if seed_id is not None and not isinstance(seed_id, str):
         return InputError(f"{where}: id must be a string or a whole number. Received: {seed_id!r:.80}")
     return Seed(seed, seed_id, where, {name: record[name] for name in OVERRIDES if name in record})
-
-
-READERS: dict[str, Callable[[Source], Iterator[Entry]]] = {
-    TEXT: _read_text,
-    JSONL: _read_jsonl,
-    JSON: _read_json,
-    CSV: _read_csv,
-    PARQUET: _read_parquet,
-}

@@ -149,7 +149,8 @@ def _seed_file(
         return None
     if scheduled:
         check_local(Path(request.seeds), connections.settings.local_roots)
-    return SeedFile(request.seeds, request.seeds_format, request.seed_column, pipes=not scheduled, bad=bad)
+    columns = request.seed_column, request.id_column
+    return SeedFile(request.seeds, request.seeds_format, *columns, pipes=not scheduled, bad=bad)
 
 
 def _check(request: GenerateRequest, key: str | None, after: int | None) -> None:
