@@ -17,7 +17,7 @@ from tests.fixtures.kills import SLICES, standing_still, train_and_kill, train_c
 from tests.fixtures.postgres import PostgresServer
 from tests.fixtures.processes import LIGHT, Home, until
 
-# One part: of 2 s or more, which comes to its end, and of ten times that, which does not.
+# One part: of 2 s or more, which comes to its end, and of eight times that, which does not.
 SAMPLES, MANY = 250, 2000
 OPTIONS = ("-t", "0.5,1.0", "-l", "400", "--rng-seed", "3", "--part-rows", "60000")
 

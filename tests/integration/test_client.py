@@ -498,22 +498,32 @@ def test_a_job_may_wait_for_a_training(client: Client, model: str, text_file: Pa
     training = train(client, "later", [text_file])
     job = submit(client, None, [Seed("the ")], SAMPLING, after=training.id)
     assert (job.spec.model, job.spec.version) == ("later", None)
-    began = f"job {training.id}, which will make the version to sample from: "
-    # Catches: a reader who looks for the reason at the wrong job
+    began = f"its training, job {training.id}: "
+    # Catches: the reason of the waiting job, no worker for generate, instead of that of its training
     assert client.status(job.id).waiting_for == began + no_worker("train")
     leases = Leases(client.connections.store, 30)
     leases.claim("train", "a", "cpu")  # that of the model
     part = leases.claim("train", "b", "cpu")
     assert part
-    assert client.status(job.id).waiting_for == began + "in work"
+    assert client.status(job.id).waiting_for == began + "starting"
     work = Progress(step=5, steps=40, epoch=2, epochs=8, train_loss=1.5, val_loss=None, characters=500)
     leases.heartbeat(part, PartProgress(work=work))
     assert client.status(job.id).waiting_for == began + "epoch 2 of 8"
+    leases.heartbeat(part, PartProgress(work=work, waits="the disk is full"))
+    assert client.status(job.id).waiting_for == began + "waiting: the disk is full"
     assert client.connections.queue.lengths()["generate"] == 0
     with pytest.raises(InputError, match="1 seed contains characters"):  # the characters of the text are already known
         submit(client, None, [Seed("§")], SAMPLING, after=training.id)
     with pytest.raises(InputError, match="trains later, not speeches"):
         submit(client, model, [Seed("a")], SAMPLING, after=training.id)
+
+
+def test_a_job_that_damage_lets_wait_for_itself_is_shown(client: Client, model: str, text_file: Path) -> None:
+    job = submit(client, None, [Seed("the ")], SAMPLING, after=train(client, "later", [text_file]).id)
+    with client.connections.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job.id).values(after=job.id))
+    # Catches: a search for the reason without an end
+    assert client.status(job.id).waiting_for == f"its training, job {job.id}: {no_worker('generate')}"
 
 
 def test_without_a_name_the_only_model_is_sampled(client: Client, model: str) -> None:

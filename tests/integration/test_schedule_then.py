@@ -73,8 +73,7 @@ def test_both_jobs_are_stored_with_the_slot_and_the_second_waits(nights: Nights,
     assert len(nights.client.jobs()) == before + 2
     status = nights.client.status(slot.then_job)
     assert (status.after, status.schedule, status.rows_total) == (slot.job, "nightly", 2)
-    began = f"job {slot.job}, which will make the version to sample from: "
-    assert status.waiting_for == began + no_worker("train")
+    assert status.waiting_for == f"its training, job {slot.job}: {no_worker('train')}"
     assert [job.id for job in nights.client.jobs(schedule="nightly")] == [slot.then_job, slot.job]
 
 

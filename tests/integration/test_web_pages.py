@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from urllib.parse import quote
 
@@ -164,8 +165,10 @@ def test_a_job_is_submitted_cancelled_and_retried(client: Client, model: str, wr
     assert client.jobs(1)[0].kind == "train"  # nothing was stored
     unknown = fields | {"seeds": "a¤"}
     assert "--unknown drop" in visible(writable.post("/submit", unknown | {"preview": ""}).text)
-    dropped = visible(writable.post("/submit", unknown | {"unknown": "drop", "preview": ""}).text)
-    assert "4 rows from speeches@1" in dropped  # Catches: a form that cannot do what its error asks for
+    dropped = writable.post("/submit", unknown | {"unknown": "drop", "preview": ""}).text
+    assert "4 rows from speeches@1" in visible(dropped)  # Catches: a form that cannot do what its error asks for
+    assert '<select name="unknown"' in dropped
+    assert "<option selected>drop</option>" in dropped  # Catches: a choice that is lost between preview and submit
     sent = writable.post("/submit", fields | {"submit": ""})
     job = client.jobs(1)[0]
     assert (sent.status, sent.headers["location"]) == (303, f"/jobs/{job.id}")
@@ -230,6 +233,15 @@ def test_an_open_page_sees_a_job_end_and_is_not_asked_again(client: Client, mode
     assert events.headers["content-type"].startswith("text/event-stream")
     assert events.text.endswith("event: ended\ndata: ended\n\n")
     assert "done" in events.text
+
+
+def test_a_seed_leads_to_the_form_with_its_options(client: Client, model: str, writable: Page) -> None:
+    job = submit(client, model, ["a¤"], replace(SAMPLING, unknown="drop")).id
+    do_parts(client)
+    (link,) = re.findall(r'href="(/submit\?[^"]+)"', writable.ok(f"/jobs/{job}/texts?seed=0"))
+    form = writable.ok(unescape(link))
+    assert "a¤</textarea>" in form
+    assert "<option selected>drop</option>" in form  # Catches: a link to a form that refuses the seed
 
 
 def test_a_seed_that_json_escapes_is_read_back(client: Client, model: str, page: Page) -> None:

@@ -232,6 +232,10 @@ def test_long_texts_and_short_ones_end_in_one_call() -> None:
     check_like_plain(rows_of(long, long, 2, 3, 4), 2, 16)  # Catches: the saved part of one text in another
 
 
+def test_short_texts_are_cut_across_the_end_of_the_ring() -> None:
+    check_like_plain(rows_of(*[37] * 60), 1, 16)  # Catches: what is behind the ring, taken for its beginning
+
+
 def test_characters_with_the_codes_of_surrogates_stop_a_text() -> None:
     ids = [0xD800, 0xDC00, 0xFFFF, 7]
     row = Row([1], 1.0, 4, 0, stop=(to_string([0xDC00, 0xFFFF]),))

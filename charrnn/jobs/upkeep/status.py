@@ -93,7 +93,11 @@ def _report(connections: Connections, job: Job) -> ReportSummary | None:
 def _waiting_for(connections: Connections, job: Job) -> str:
     """Return why a job without a part in work is still waiting."""
     if job.after is not None and job.version is None:
-        return f"job {job.after}, which will make the version to sample from: {_training(connections, job.after)}"
+        return f"its training, job {job.after}: {_training(connections, job.after)}"
+    return _waiting_for_worker(connections, job)
+
+
+def _waiting_for_worker(connections: Connections, job: Job) -> str:
     seen_within_ms = round(connections.settings.lease_s * 1000)
     with connections.store.read() as connection:
         newest = queues.newest_worker(connection, job.kind, seen_within_ms)
@@ -113,11 +117,12 @@ def _waiting_for(connections: Connections, job: Job) -> str:
 
 def _training(connections: Connections, job_id: int) -> str:
     """Return how far a training job is, or why it is still waiting."""
-    job = connections.store.job(job_id)
     for part in connections.store.parts(job_id, PartState.LEASED):
+        if part.progress.waits is not None:
+            return f"waiting: {part.progress.waits}"
         work = part.progress.work
-        return f"epoch {work.epoch} of {work.epochs}" if isinstance(work, TrainingProgress) else "in work"
-    return str(job.state) if job.ended else _waiting_for(connections, job)
+        return f"epoch {work.epoch} of {work.epochs}" if isinstance(work, TrainingProgress) else "starting"
+    return _waiting_for_worker(connections, connections.store.job(job_id))
 
 
 def _busy(jobs: Sequence[int]) -> str:
