@@ -91,6 +91,9 @@ def test_the_column_of_the_ids_can_be_chosen(tmp_path: Path) -> None:
     table = write_parquet(tmp_path / "seeds.parquet", sku=[7, None], id=["a", "b"], seed=["one", "two"])
     assert read(table, None, None, "sku") == [("7", "one"), (None, "two")]  # Catches: the ids of another column
     assert read(table, None, None, "seed") == [("one", "one"), ("two", "two")]
+    for columns in (("", None), ("seed", "")):
+        with pytest.raises(InputError, match="has no column ''"):  # Catches: an empty name that means the default
+            read(table, None, *columns)
     with pytest.raises(InputError, match="'sku' must have strings"):  # whole numbers are ids, not seeds
         read(table, None, "sku", "sku")
     with pytest.raises(InputError, match="`id_column` applies to CSV and Parquet only"):

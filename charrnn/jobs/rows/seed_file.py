@@ -80,7 +80,7 @@ class SeedFile:
         if source == STANDARD_INPUT and self.format == PARQUET:
             raise InputError("A Parquet file cannot be read from standard input. Pass its name")
         self.source, self.pipes, self.bad = source, pipes, bad or BadSeeds()
-        self.column, self.id_column = column or SEED_COLUMN, id_column
+        self.column, self.id_column = SEED_COLUMN if column is None else column, id_column
         self.blank_lines = 0
 
     def __iter__(self) -> Iterator[Seed]:

@@ -41,8 +41,8 @@ def read_csv(source: Source) -> Iterator[Entry]:
 def _columns(source: Source, columns: Sequence[str]) -> tuple[int, int | None]:
     """Return the numbers of the columns with the seeds and their ids."""
     names = [column.strip() for column in columns]
-    has_ids = source.id_column is not None or ID_COLUMN in names
-    wanted = {"seed_column": source.column} | ({"id_column": source.id_column or ID_COLUMN} if has_ids else {})
+    ids = ID_COLUMN if source.id_column is None and ID_COLUMN in names else source.id_column
+    wanted = {"seed_column": source.column} | ({} if ids is None else {"id_column": ids})
     for option, name in wanted.items():
         if name not in names:
             raise InputError(
@@ -51,7 +51,7 @@ def _columns(source: Source, columns: Sequence[str]) -> tuple[int, int | None]:
             )
         if names.count(name) > 1:
             raise InputError(f"{source.name} has two columns {name!r:.80}. Rename or remove one")
-    return names.index(source.column), names.index(wanted["id_column"]) if has_ids else None
+    return names.index(source.column), None if ids is None else names.index(ids)
 
 
 def read_parquet(source: Source) -> Iterator[Entry]:
