@@ -96,8 +96,27 @@ def test_the_column_of_the_ids_can_be_chosen(tmp_path: Path) -> None:
             read(table, None, *columns)
     with pytest.raises(InputError, match="'sku' must have strings"):  # whole numbers are ids, not seeds
         read(table, None, "sku", "sku")
-    with pytest.raises(InputError, match="`id_column` applies to CSV and Parquet only"):
+    with pytest.raises(InputError, match="`id_column` applies to CSV and Parquet only.* set `seeds_format`"):
         SeedFile("seeds.jsonl", None, None, "sku")
+
+
+def test_seeds_without_an_id_in_the_column_that_was_named_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "seeds.csv").write_text("sku,seed\na,one\n,two\n,\n,three\n")
+    assert read(tmp_path / "seeds.csv") == [(None, text) for text in ("one", "two", "three")]
+    assert caplog.messages == []
+    assert read(tmp_path / "seeds.csv", None, None, "sku") == [("a", "one"), (None, "two"), (None, "three")]
+    assert caplog.messages == [f"{tmp_path / 'seeds.csv'}: 2 seeds without an id in the column 'sku'"]
+
+
+def test_a_row_with_more_cells_than_the_header_is_no_seed(tmp_path: Path) -> None:
+    (tmp_path / "seeds.csv").write_text('id,seed\na,"Hello, you"\nb,one,, \nc,Hello, World\n')
+    # Catches: half a seed, since its comma is not in quotes; an error about the empty cells of a spreadsheet
+    with pytest.raises(
+        InputError, match="seeds.csv: line 4 has 3 cells, and the header 2. Put a cell with ',' in quotes"
+    ):
+        read(tmp_path / "seeds.csv")
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8")), max_size=9), st.integers(1, 9), st.sampled_from([None, 0, 3]))

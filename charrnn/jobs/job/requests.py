@@ -150,7 +150,7 @@ class GenerateRequest:
             raise InputError("sampling.rng_seed must be 0. Set rng_seed of the request instead")
         for name in ("seeds_format", "seed_column", "id_column"):
             if getattr(self, name) is not None and self.seeds is None:
-                raise InputError(f"{name} requires a seeds file. Set seeds, or leave {name} out")
+                raise InputError(f"`{name}` requires a seeds file. Set `seeds`, or leave out `{name}`")
         if self.seeds is not None and self.random_seeds is not None:
             raise InputError("`random_seeds` and `seeds` cannot be combined. Leave one of them out")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.checks import check_choice
-from charrnn.errors import InputError, TextError
+from charrnn.errors import InputError, TextError, counted
 from charrnn.jobs.job.requests import STANDARD_INPUT
 from charrnn.jobs.rows.seed_formats import (
     CSV,
@@ -30,6 +31,8 @@ from charrnn.jobs.rows.seed_formats import (
 from charrnn.jobs.rows.seed_tables import read_csv, read_parquet
 from charrnn.jobs.rows.seeds import BadSeeds, Seed
 from charrnn.regular_file import NotRegularError, regular
+
+logger = logging.getLogger(__name__)
 
 READERS: dict[str, Callable[[Source], Iterator[Entry]]] = {
     TEXT: read_text,
@@ -75,7 +78,8 @@ class SeedFile:
         for option, name in (("seed_column", column), ("id_column", id_column)):
             if name is not None and self.format not in TABLES:
                 raise InputError(
-                    f"`{option}` applies to CSV and Parquet only, and {self.name} is read as {self.format}"
+                    f"`{option}` applies to CSV and Parquet only, and {self.name} is read as {self.format}. If it is a "
+                    f"table, set `seeds_format`"
                 )
         if source == STANDARD_INPUT and self.format == PARQUET:
             raise InputError("A Parquet file cannot be read from standard input. Pass its name")
@@ -84,7 +88,7 @@ class SeedFile:
         self.blank_lines = 0
 
     def __iter__(self) -> Iterator[Seed]:
-        found = False
+        found, without_id = False, 0
         try:
             with self._open() as file:
                 opened = Source(self.name, file, self.column, self.id_column, named=self.named is not None)
@@ -95,6 +99,7 @@ class SeedFile:
                     elif isinstance(seed, InputError):
                         self.bad.add(seed)
                     else:
+                        without_id += seed.id is None
                         yield seed
         except NotRegularError as error:
             raise TextError(f"{self.name}: {error.strerror}") from error
@@ -102,6 +107,10 @@ class SeedFile:
             raise TextError(f"{self.name}: cannot be read: {error.strerror}") from error
         if not found:
             raise TextError(f"{self.name}: it contains no seed. Expected one per line")
+        if self.id_column is not None and without_id:
+            logger.warning(
+                "%s: %s without an id in the column %r", self.name, counted(without_id, "seed"), self.id_column
+            )
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:

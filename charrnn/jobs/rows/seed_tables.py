@@ -24,12 +24,18 @@ def read_csv(source: Source) -> Iterator[Entry]:
     """Yield the rows of CSV, which begins with the names of its columns."""
     lines = source.lines()
     first = next(lines, "")
-    reader = csv.reader(chain([first], lines), delimiter=delimiter_of(first), strict=True)
+    delimiter = delimiter_of(first)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
     try:
         columns = next(reader, [])
         seed, seed_id = _columns(source, columns)
         for cells in reader:
-            if len(cells) > seed and not is_blank(cells[seed]):
+            if not all(map(is_blank, cells[len(columns) :])):  # a seed with a comma, cut in two
+                yield InputError(
+                    f"{source.name}: line {reader.line_num} has {len(cells)} cells, and the header {len(columns)}. Put "
+                    f"a cell with {delimiter!r} in quotes"
+                )
+            elif len(cells) > seed and not is_blank(cells[seed]):
                 own = cells[seed_id] if seed_id is not None and len(cells) > seed_id else ""
                 yield Seed(cells[seed], own or None, f"{source.name}: line {reader.line_num}")
             else:
