@@ -58,13 +58,14 @@ class Submission:
                 "before the --, such as: --on-success 'charrnn-jobs results \"$RUN_JOB\" -o /srv/texts.jsonl' "
                 "($RUN_THEN_JOB after --then)"
             )
+        if self.seeds:
+            raise InputError("--seed cannot be used in a schedule. Write the seeds into a file, and pass --seeds FILE")
         given = {
             "--json": self.json,
             "--quiet": self.quiet,
             "--wait": self.wait,
             "--timeout": self.timeout_s is not None,
             "--dry-run": self.dry_run,
-            "--seed": bool(self.seeds),
             "--after": self.after is not None,
             "--key": self.key is not None,
         }

@@ -166,6 +166,7 @@ def test_a_relative_path_is_stored_as_absolute(stack: Home, nightly: str, tmp_pa
         ((*CRON, "--", "train", "tiny", ""), 2, "A path is empty"),
         ((*CRON, "--", "train", "tiny", "{text}", "--wait"), 2, "--wait cannot be used in a schedule"),
         ((*CRON, "--", "submit", "-m", "tiny", "--key", "k"), 2, "--key cannot be used in a schedule"),
+        ((*CRON, "--", "submit", "-m", "tiny", "--seed", "a"), 2, "into a file, and pass --seeds FILE"),
         ((*CRON, "--", "submit", "-m", "tiny", "--after", "1"), 2, "--after cannot be used in a schedule"),
         ((*CRON, "--", "submit", "-m", "tiny", "--seeds", "-"), 2, "A schedule cannot read seeds from standard input"),
         ((*CRON, "--", "submit", "-m", "nobody"), 3, "There is no model 'nobody'"),
