@@ -109,7 +109,7 @@ class SeedFile:
             raise TextError(f"{self.name}: it contains no seed. Expected one per line")
         if self.id_column is not None and without_id:
             logger.warning(
-                "%s: %s without an id in the column %r", self.name, counted(without_id, "seed"), self.id_column
+                "%s: %s without an id in the column %.80r", self.name, counted(without_id, "seed"), self.id_column
             )
 
     @contextmanager
